@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from hardware_profiles.base import HardwareProfile
 from nas.errors import ClusterError, EvaluationError
@@ -49,6 +53,10 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
 
     Raises as `connected`.
     """
+    if (
+        address is None
+    ):  # before Ray is loaded: its processes listen on loopback then, not on all addresses of the machine
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray  # takes a second to load
 
     if ray.is_initialized():
@@ -59,8 +67,10 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Without the word "local", Ray would join any cluster that somebody has started on this machine.
-    own = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
+    own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
     try:
+        if address is None:
+            own["_temp_dir"] = str(_private_folder() / "ray")
         with _keeping_sigterm():
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except Exception as error:  # Ray raises no narrower one, for instance where a node starts too slowly
@@ -71,6 +81,16 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
             )
             raise EvaluationError(f"cannot start Ray: {why}; {remedy}", code="cluster.not-started") from error
         raise ClusterError(f"no Ray cluster answers at {address} ({why}); {_LOOK}") from error
+
+
+def _private_folder() -> Path:
+    """A folder for temporary files of this user alone: Ray lets all users read its own, with the logs of its workers."""
+    folder = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir())) / f"nas-ray-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    if about.st_uid == os.getuid() and about.st_mode == stat.S_IFDIR | 0o700:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="nas-ray-"))  # another user has made the first
 
 
 def stop_ray() -> None:

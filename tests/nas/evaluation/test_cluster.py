@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +93,52 @@ def test_ray_leaves_sigterm_to_its_owner_while_it_runs_and_afterwards() -> None:
     )
     assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
     assert "SIGTERM received" not in done.stderr
+
+
+_LISTENING = """
+import json, os, socket
+from pathlib import Path
+from nas.evaluation.cluster import start_ray, stop_ray
+from tests.hardware_profiles.sshd import descendants
+
+start_ray(cpus=1)
+import ray
+sockets = {
+    os.readlink(link).partition("[")[2].rstrip("]")
+    for pid in descendants(os.getpid()) for link in Path(f"/proc/{pid}/fd").iterdir() if os.path.islink(link)
+}
+rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
+listening = [row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in sockets]
+logs = ray._private.worker._global_node.get_logs_dir_path()
+stop_ray()
+print(json.dumps({"listening": listening, "logs": logs}))
+"""
+_LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+"""127.0.0.1, itself and as an address of IPv6, and ::1, as the kernel prints them on little-endian machines."""
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_is_closed_to_other_machines_and_users() -> None:
+    done = subprocess.run([sys.executable, "-c", _LISTENING], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["listening"]) >= 3
+    assert set(found["listening"]) <= _LOOPBACK
+    private = [path for path in Path(found["logs"]).parents if path.name.startswith("nas-ray-")]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in private] == [0o700]
+
+
+def test_a_folder_of_another_user_or_open_to_others_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    folder = cluster._private_folder()
+    assert folder.parent == tmp_path
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert cluster._private_folder() == folder
+    folder.chmod(0o755)
+    assert cluster._private_folder() != folder
+    folder.rmdir()
+    folder.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    assert cluster._private_folder() != folder
