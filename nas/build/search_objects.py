@@ -87,6 +87,7 @@ def build_evaluator(
     return Measured(
         scoring, supernet.cost, profiles,
         n_images=len(part.labels), weights=weights, data=part.digest, screen_images=screen_images, environments=environments,
+        note=note,
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from nas.engine.finalists import choose_finalists, measure_finalists
 from nas.engine.preparation import is_trained
 from nas.engine.run_options import RunOptions
 from nas.engine.search_loop import search
+from nas.engine.visible_waits import VisibleWaits
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.environments import Environments
@@ -62,7 +63,9 @@ class RunExecution:
                     lambda found: self.store.update_state(environments=found),
                     calm_levels(self.store),
                 )
-                _SearchExecution(self, supernet, weights, known, environments).execute()
+                _SearchExecution(
+                    self, supernet, weights, known, environments, VisibleWaits(self.store, self.options.observer)
+                ).execute()
 
     def _trained_supernet(self) -> tuple[Supernet, str]:
         """The trained supernet and the digest of its weights: the one that the job names, or trained (the rest of it) here."""
@@ -106,6 +109,7 @@ class _SearchExecution:
 
     Attributes:
         known: measurements of other runs, which are not measured again.
+        waits: of its measurements, which each progress ends.
     """
 
     run: RunExecution
@@ -113,6 +117,7 @@ class _SearchExecution:
     weights: str
     known: MeasurementLookup | None
     environments: Environments
+    waits: VisibleWaits
 
     def execute(self) -> None:
         """Searches, then measures the finalists again."""
@@ -126,7 +131,7 @@ class _SearchExecution:
         with self._evaluator(test, InlineScoring(self.supernet, prepared.data.calibration, test)) as evaluator:
             measure_finalists(
                 chosen, prepared.job.metrics, evaluator, self.run.store,
-                precisions=prepared.job.precisions, on_progress=self.run.options.observer.progress,
+                precisions=prepared.job.precisions, on_progress=self.waits.progress,
             )  # fmt: skip
 
     def _search(self) -> list[Evaluation]:
@@ -149,7 +154,7 @@ class _SearchExecution:
                 known=facts.known,
                 retry_failures=state.retry_failures,
                 screen_images=few,
-                on_progress=self.run.options.observer.progress,
+                on_progress=self.waits.progress,
             )
 
     @contextmanager
@@ -158,7 +163,7 @@ class _SearchExecution:
         prepared = self.run.prepared
         measured = build_evaluator(
             prepared, self.supernet, self.weights, part, scoring,
-            screen_images=screen_images, seed=prepared.config.seed, note=self.run.options.observer.note,
+            screen_images=screen_images, seed=prepared.config.seed, note=self.waits.begin,
             environments=self.environments,
         )  # fmt: skip
         try:

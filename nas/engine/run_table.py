@@ -74,7 +74,7 @@ def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
         status,
         held,
         state.epoch + n_measurements,
-        reason=store.reason(),
+        reason=(state.waiting if held and status is RunStatus.RUNNING else "") or store.reason(),
         begun=facts is not None,
         kind="search" if facts is None else facts.kind,
         name="" if facts is None else facts.name,

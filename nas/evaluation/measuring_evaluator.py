@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
+from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.measuring.protocol import MAX_RESOLUTION
 from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
@@ -23,6 +25,9 @@ from supernets.space import Architecture
 
 _Variant = tuple[Architecture, str]
 """A network in a precision."""
+CALM_PAUSES_S = (15.0, 30.0, 60.0, 120.0, 240.0)
+"""Before each further attempt to measure on a machine that is too disturbed for any network of a batch; the profiler has tried
+several times for some seconds before."""
 _KEPT_MODELS = 256
 """Of a batch or some, a few hundred kilobytes each."""
 _DETAILS = (
@@ -50,6 +55,8 @@ class Measured:
         screen_images: images behind an accuracy of fidelity ``screen``; None where none is asked for. With it, the models
             of the last candidates are kept, so that none is built again for its next stage.
         environments: those that the measurements must come from.
+        note: receives a message when a disturbed machine is waited for.
+        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -63,12 +70,15 @@ class Measured:
         data: str,
         screen_images: int | None = None,
         environments: Environments | None = None,
+        note: Callable[[str], None] = lambda text: None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._scoring, self._costs, self._profiles = scoring, costs, profiles
         self._n_images, self._weights, self._data = n_images, weights, data
         self._screen_images = screen_images
         self._built: dict[_Variant, bytes] = {}
         self._environments = environments or Environments()
+        self._note, self._sleep, self._patient = note, sleep, True
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         wanted: dict[tuple[_Variant, bool], list[Request]] = {}  # by candidate, and whether on some images only
@@ -164,7 +174,7 @@ class Measured:
         profile = self._profiles[str(requests[0].profile)]
         inputs = [{INPUT: examples} for examples in profile.examples]
         deployments = [Deployment.single(models[variant].model or b"", *inputs) for variant in wanted]
-        results = profile.profiler.measure(deployments, longer=longer)
+        results = self._results(profile.profiler, deployments, name=str(requests[0].profile), longer=longer)
         for own, result in zip(wanted.values(), results, strict=True):
             if isinstance(result, LatencyFailure):
                 yield from (
@@ -174,6 +184,26 @@ class Measured:
                 continue
             self._environments.check(f"profile {requests[0].profile}", result.environment)
             yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
+
+    def _results(
+        self, profiler: LatencyProfiler, deployments: Sequence[Deployment], *, name: str, longer: bool
+    ) -> Iterator[LatencyMeasurement | LatencyFailure]:
+        """The profiler's results; waits where the machine is too disturbed for any network of a batch, while that helps."""
+        for start in range(0, len(deployments), MAX_BATCH):
+            batch = deployments[start : start + MAX_BATCH]
+            results = list(profiler.measure(batch, longer=longer))
+            for i, pause_s in enumerate(CALM_PAUSES_S, start=1):
+                if not self._patient or not all(isinstance(r, LatencyFailure) and r.too_noisy for r in results):
+                    break
+                self._note(
+                    f"profile {name}: the machine is too noisy to measure on; waiting {pause_s:g} s for other load to end, "
+                    f"then trying again ({i} of {len(CALM_PAUSES_S)})"
+                )
+                self._sleep(pause_s)
+                results = list(profiler.measure(batch, longer=longer))
+            else:
+                self._patient = False  # it stays as it is
+            yield from results
 
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:
         value, error = _value_and_error(request.metric, result, batch_size)

@@ -11,6 +11,7 @@ from supernets.space import Architecture
 
 _UNCHANGED_KEYS = (
     "epoch", "best_epoch", "weights", "teacher", "extension", "searched_seconds", "screened_first", "retry_failures",
+    "waiting",
 )  # fmt: skip
 """Fields stored under their own name, as they are."""
 _BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
@@ -35,6 +36,7 @@ class RunState:
         screened_first: whether accuracies on a few images are taken before latencies.
         finalists: the candidates measured again with the longer protocol, by key.
         retry_failures: whether the driver measures again what failed before.
+        waiting: what its driver waits for, and how long; "" while it works.
         environments: the environment of the accuracies and of each profile's measurements; see
             `nas.evaluation.environments`.
     """
@@ -51,6 +53,7 @@ class RunState:
     screened_first: bool | None = None
     finalists: tuple[Architecture, ...] = ()
     retry_failures: bool = False
+    waiting: str = ""
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -82,6 +85,7 @@ class StateUpdate(TypedDict, total=False):
     screened_first: bool | None
     finalists: tuple[Architecture, ...]
     retry_failures: bool
+    waiting: str
     environments: Mapping[str, Mapping[str, Any]]
 
 

@@ -11,12 +11,12 @@ import onnxruntime
 import pytest
 import torch
 
-from hardware_profiles.base import Deployment, LatencyMeasurement
+from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
 from nas.evaluation.base import Evaluator
 from nas.evaluation.environments import Environments
-from nas.evaluation.measuring_evaluator import Measured, Timed
+from nas.evaluation.measuring_evaluator import CALM_PAUSES_S, Measured, Timed
 from nas.evaluation.scoring import InlineScoring, Scored, Task
 from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
 from supernets.base import Supernet
@@ -218,7 +218,9 @@ class Listening:
     def environment(self) -> Mapping[str, Any]:
         return {}
 
-    def measure(self, deployments: Sequence[Deployment], *, longer: bool = False) -> Iterator[LatencyMeasurement]:
+    def measure(
+        self, deployments: Sequence[Deployment], *, longer: bool = False
+    ) -> Iterator[LatencyMeasurement | LatencyFailure]:
         self.given += deployments
         none = np.empty(0)
         for _ in deployments:
@@ -242,6 +244,45 @@ def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(s
     for call, example in zip(deployment.graphs[0].inputs, examples, strict=True):
         np.testing.assert_array_equal(call["input"], example)
     assert found.value == 1000 * 16 / 4
+
+
+class Disturbed(Listening):
+    """A profiler on a machine that is too noisy for a number of attempts."""
+
+    def __init__(self, noisy: int) -> None:
+        super().__init__()
+        self.noisy, self.attempts = noisy, 0
+
+    def measure(
+        self, deployments: Sequence[Deployment], *, longer: bool = False
+    ) -> Iterator[LatencyMeasurement | LatencyFailure]:
+        self.attempts += 1
+        if self.attempts <= self.noisy:
+            yield from (LatencyFailure("uncertain by 40%", too_noisy=True) for _ in deployments)
+        else:
+            yield from super().measure(deployments, longer=longer)
+
+
+@pytest.mark.parametrize(("noisy", "pauses"), [(0, 0), (2, 2), (5, 5), (6, 5)])
+def test_a_disturbed_machine_is_waited_for_in_sight(supernet: Supernet, noisy: int, pauses: int) -> None:
+    data = load_data("digits", validation=0.25, test=0.25, seed=0)
+    part, profiler = data.validation, Disturbed(noisy)
+    notes, slept = list[str](), list[float]()
+    evaluator = Measured(
+        InlineScoring(supernet, head(data.train, 200), part), supernet.cost,
+        {"p": Timed(profiler, (part.inputs[:16].numpy(),))},
+        n_images=len(part.labels), weights="w", data=part.digest, note=notes.append, sleep=slept.append,
+    )  # fmt: skip
+    space = supernet.space
+    requests = [Request(a, "latency_ms", "p") for a in (space.smallest, space.largest)]
+    found = list(evaluator.evaluate(requests))
+    assert slept == list(CALM_PAUSES_S[:pauses])
+    assert [f"waiting {pause:g} s" in note for pause, note in zip(slept, notes, strict=True)] == [True] * pauses
+    assert {m.status for m in found} == {Status.FAILED if noisy > 5 else Status.OK}
+    if noisy > 5:  # it did not help, and is not tried for each batch
+        profiler.noisy = 100
+        assert {m.status for m in evaluator.evaluate(requests)} == {Status.FAILED}
+        assert len(slept) == pauses
 
 
 class Builder(InlineScoring):
