@@ -32,7 +32,7 @@ class Limits:
         archive_bytes: of an uploaded archive's files, unpacked.
         archive_ratio: of a member's unpacked size to its compressed size.
         queued: runs that wait at once.
-        requests_per_minute: of one token; of one address for requests without a token.
+        requests_per_minute: of one token; of one address for requests without a token, and for new connections.
         watchers: progress streams at once.
         task_s: seconds that the command of an export or a measurement may take.
         data_bytes, data_sets: of all uploaded data sets together, and their number.

@@ -36,6 +36,7 @@ address of this machine; connections that the server closes are opened again, ea
 complete response in 30 s has failed, and counts as 30 s. In the end a job is submitted: the server must still accept it."""
 _RUNS = 50
 _PAUSE_S = 0.05
+_WARM_UP_S = 5.0
 _TIMEOUT_S = 30.0
 _ATTACKER, _CLIENT = "127.0.0.2", "127.0.0.1"
 _HEAD = "{method} {path} HTTP/1.1\r\nHost: localhost\r\n"
@@ -151,6 +152,7 @@ def _attacked(attack: Attack, seconds: float, files: int, address: str) -> Itera
                     "open": _sockets(server.pid),
                 }
 
+            _asked(port, _WARM_UP_S)
             yield part("before")
             with _attacking(attack, port, address):
                 yield part("during")

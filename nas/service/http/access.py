@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -50,6 +51,14 @@ class RateLimit:
         if len(self._clients) > _MOST_CLIENTS:
             self._clients.popitem(last=False)
         return allowed
+
+
+def network_of(address: str) -> str:
+    """The address, or its network of 64 bits for IPv6, of which one client has all addresses."""
+    if ":" not in address:
+        return address
+    found = ipaddress.IPv6Address(address.partition("%")[0])
+    return str(found.ipv4_mapped or ipaddress.IPv6Network((found, 64), strict=False))
 
 
 class Access:
@@ -101,7 +110,7 @@ class Access:
         except ServiceError as error:
             return response_of(problem_of(error, instance=path))
         client = scope.get("client")
-        if not self._rate.allows(f"token {name}" if name else f"address {client[0] if client else ''}"):
+        if not self._rate.allows(f"token {name}" if name else f"address {network_of(client[0]) if client else ''}"):
             detail = "too many requests; wait before the next one"
             return response_of(make_problem(429, detail, instance=path))
         scope.setdefault("state", {})["token"] = name or ""

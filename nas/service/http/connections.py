@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import ssl
 import sys
 from contextlib import suppress
@@ -17,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from nas.api.schemas import Problem
+from nas.service.http.access import network_of
 from nas.service.http.problems import make_problem, response_of
 from nas.service.http.security import HEADERS
 from nas.service.settings import Limits
@@ -134,7 +134,7 @@ class BoundedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
-        self.address = _network(str((transport.get_extra_info("peername") or [""])[0]))
+        self.address = network_of(str((transport.get_extra_info("peername") or [""])[0]))
         problem = self._all.add(self)
         if self._tls is None:
             self._begin(transport)
@@ -254,14 +254,3 @@ class BoundedProtocol(H11Protocol):
 def _cancel(timer: asyncio.TimerHandle | None) -> None:
     if timer is not None:
         timer.cancel()
-
-
-def _network(address: str) -> str:
-    """The address, or its network of 64 bits for IPv6, of which one client has all addresses."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if found.version == 4:
-        return address
-    return str(found.ipv4_mapped or ipaddress.ip_network((found, 64), strict=False))

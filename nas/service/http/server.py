@@ -11,8 +11,8 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from types import FrameType
 from typing import NoReturn
@@ -23,6 +23,7 @@ from starlette.types import ASGIApp
 from nas.errors import ServiceError
 from nas.service.http.app import create_app
 from nas.service.http.connections import BoundedProtocol, OpenConnections
+from nas.service.http.listening import BACKLOG, listening
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.ray_head import cluster_of
@@ -36,7 +37,6 @@ from nas.service.uploads.cleanup import remove, stale_files
 from nas.service.views.event_stream import EventStreams
 from nas.service.views.run_index import RunIndex
 
-_BACKLOG = 2048
 _ACCEPTED = 64
 """Connections that are accepted before they are counted."""
 _OPEN_FILES = 65_536
@@ -73,7 +73,7 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
     sys.setswitchinterval(_SWITCH_S)
     with suppress(KeyboardInterrupt), ExitStack() as stack:
         stack.enter_context(exclusive(settings))
-        listening = stack.enter_context(_listening(settings))
+        opened = stack.enter_context(listening(settings))
         state = ServiceState.open(settings.database)
         stack.callback(state.close)
         remove(stale_files(settings, state))
@@ -82,17 +82,17 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, index=index)
         service = Service(settings, state, jobs, index=index, wake=dispatcher.wake, problem=lambda: dispatcher.problem)
         app = create_app(service, settings, tokens=tokens)
+        server = _Server(uvicorn_config(app, settings.limits, tls), app.state.streams)
         cluster.start()
         stack.callback(cluster.close)
         dispatcher.start()
         stack.callback(dispatcher.close)
-        server = _Server(uvicorn_config(app, settings.limits, tls), app.state.streams)
         gc.freeze()  # these objects stay
         gc.set_threshold(*_COLLECT)
         threading.Thread(target=prepare, daemon=True).start()
-        announce(_url(settings, listening))
-        logger.info("serving", extra={"url": _url(settings, listening), "runs": str(settings.runs.root)})
-        server.run(sockets=[listening])
+        announce(_url(settings, opened))
+        logger.info("serving", extra={"url": _url(settings, opened), "runs": str(settings.runs.root)})
+        server.run(sockets=[opened])
 
 
 class _Server(uvicorn.Server):
@@ -104,8 +104,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        for listening in sockets or ():
-            listening.listen(_BACKLOG)  # those that wait in the kernel need no file; asyncio has one number for both
+        for opened in sockets or ():
+            opened.listen(BACKLOG)  # those that wait in the kernel need no file; asyncio has one number for both
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._streams.close()
@@ -163,31 +163,10 @@ def _tls(settings: ServiceSettings) -> ssl.SSLContext | None:
     return context
 
 
-@contextmanager
-def _listening(settings: ServiceSettings) -> Iterator[socket.socket]:
-    """A socket that accepts connections."""
-    where = f"{settings.host}, port {settings.port}"
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
-    except OSError as error:
-        text = f"{where}: no address to listen on ({error}); choose another with --host"
-        raise ServiceError(text, code="server.address-unusable") from None
-    with listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind(address)
-        except OSError as error:
-            text = f"{where}: cannot be listened on ({error.strerror}); choose another with --port"
-            raise ServiceError(text, code="server.address-unusable") from None
-        listening.listen(_BACKLOG)
-        yield listening
-
-
-def _url(settings: ServiceSettings, listening: socket.socket) -> str:
+def _url(settings: ServiceSettings, opened: socket.socket) -> str:
     scheme = "http" if settings.certificate is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    return f"{scheme}://{host}:{listening.getsockname()[1]}"
+    return f"{scheme}://{host}:{opened.getsockname()[1]}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -13,7 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nas.errors import JobError, UnknownNameError
-from nas.service.http.access import COOKIE, RateLimit
+from nas.service.http.access import COOKIE, RateLimit, network_of
 from nas.service.http.app import create_app
 from nas.service.http.security import is_local_path
 from nas.service.http.tokens import Tokens
@@ -244,3 +244,18 @@ def test_a_rate_limit_allows_a_burst_and_then_single_requests(clock: Clock) -> N
     assert [rate.allows("a"), rate.allows("a")] == [True, False]
     clock.now += 3600
     assert sum(rate.allows("a") for _ in range(50)) == 10
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_limits_are_of_an_address_or_of_an_ipv6_network(address: str, network: str) -> None:
+    assert network_of(address) == network

@@ -18,6 +18,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from nas.service.http.app import create_app
+from nas.service.http.listening import listening
 from nas.service.http.server import uvicorn_config
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
@@ -187,6 +188,23 @@ def test_requests_in_progress_are_kept_and_further_ones_rejected(served: Callabl
         for connection in slow:
             connection.sendall(b"#" * 500)
             assert status_of(connection.recv(65_536)) == 200
+
+
+def test_a_flood_of_connections_of_one_address_is_dropped(settings: ServiceSettings) -> None:
+    slow = ServiceSettings(settings.runs, port=0, limits=Limits(requests_per_minute=18))  # so three at once
+    with listening(slow) as opened, ExitStack() as stack:
+        opened.setblocking(False)
+        port = opened.getsockname()[1]
+        flood = [stack.enter_context(connected(port, "127.0.0.2")) for _ in range(150)]
+        stack.enter_context(connected(port, "127.0.0.3"))
+        accepted: list[str] = []
+        for _ in range(200):
+            with suppress(BlockingIOError):
+                connection, address = opened.accept()
+                stack.enter_context(connection)
+                accepted.append(address[0])
+        assert accepted == ["127.0.0.2"] * 3 + ["127.0.0.3"]
+        assert received(flood[3]) == b""
 
 
 @pytest.mark.parametrize(
