@@ -57,11 +57,12 @@ class UnknownNameError(NasError):
         known = list(known)
         near = get_close_matches(name[:_QUOTED], [k for k in known if k != name], n=1, cutoff=0.5)
         ask = f"; did you mean {near[0]!r}?" if near else "."
-        listed = ", ".join(known[:20]) if known else "none"
+        listed = f" Known: {', '.join(known[:20]) if known else 'none'}."
+        listed = listed if known or not hint else ""
         prefix = f"{where}: " if where else ""
         tail = f" {hint}" if hint else ""
         code = f"{kind.replace(' ', '-')}.unknown"
-        super().__init__(f"{prefix}unknown {kind} {quoted(name)}{ask} Known: {listed}.{tail}", code=code)
+        super().__init__(f"{prefix}unknown {kind} {quoted(name)}{ask}{listed}{tail}", code=code)
 
 
 class StoreError(NasError):

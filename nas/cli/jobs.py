@@ -183,7 +183,7 @@ def resume(
         if as_json:
             return print_json(queued.model_dump(mode="json"))
         return print(f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}")
-    from nas.errors import StoreError, UnknownNameError
+    from nas.errors import UnknownNameError
 
     elsewhere = os.environ.get("NAS_SERVER")
     try:
@@ -192,8 +192,8 @@ def resume(
             from nas.engine.driver import resume as resume_run
 
             resumed = resume_run(run, options, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
-    except (UnknownNameError, StoreError) as error:
-        if elsewhere and error.code in ("run.unknown", "store.no-folder"):
+    except UnknownNameError as error:
+        if elsewhere:
             error.add_note(f"for a run on your server: nas resume {run} --server {elsewhere}")
         raise
     return finish(resumed, as_json)

@@ -25,7 +25,7 @@ class RunFolder:
 
     @property
     def holds_a_run(self) -> bool:
-        return self.database.is_file() or self.store_file.is_file()
+        return os.path.isfile(self.database) or os.path.isfile(self.store_file)  # as in `RunsFolder.exists`
 
     @property
     def id(self) -> str:
@@ -145,12 +145,13 @@ class RunsFolder:
         """The run of this id.
 
         Raises:
-            UnknownNameError: there is none; the message has the nearest.
-            StoreError: there is no runs folder, or the run's folder was renamed to what is no id.
+            UnknownNameError: there is none; the message has the nearest, or says that there is no runs folder.
+            StoreError: the run's folder was renamed to what is no id.
         """
         if self.holds(run):
             return RunFolder(self.root / run)
-        self.check_exists()
+        if not self.exists:
+            raise UnknownNameError("run", run, [], hint=self._missing)
         found = [folder.id for folder in self.list()]
         if run in found:
             raise StoreError(
@@ -160,17 +161,23 @@ class RunsFolder:
             )
         raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, found), where=str(self.root))
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is such a folder."""
+        return os.path.isdir(self.root)  # False for a path that no file system takes, of which `Path` raises
+
     def check_exists(self) -> None:
         """`StoreError` where there is no such folder."""
-        if not self.root.is_dir():
-            raise StoreError(
-                f"there is no runs folder {self.root}; `nas search JOB.yaml` makes one, and --runs (or NAS_RUNS) names another",
-                code="store.no-folder",
-            )
+        if not self.exists:
+            raise StoreError(self._missing, code="store.no-folder")
+
+    @property
+    def _missing(self) -> str:
+        return f"There is no runs folder {self.root}; a search makes one, and --runs (or NAS_RUNS) names another."
 
     def list(self) -> list[RunFolder]:
         """All runs, oldest first, those with names that are no ids included; folders that hold no run are passed over."""
-        if not self.root.is_dir():
+        if not self.exists:
             return []
         found = [folder for path in self.root.iterdir() if (folder := RunFolder(path)).holds_a_run]
         return sorted(found, key=lambda folder: (folder.written, folder.id))

@@ -25,10 +25,11 @@ def test_each_thread_needs_a_cpu_of_its_own() -> None:
         check_requirements(replace(PROFILE, threads=3), FIT)
 
 
-@pytest.mark.parametrize(("threads", "quota"), [(2, 1.5), (1, 0.25)])
-def test_a_quota_below_the_number_of_threads_is_rejected(threads: int, quota: float) -> None:
-    with raises("profile.too-few-cpus", f"{threads} CPUs", f"{quota:g}", "board", "quota"):
+@pytest.mark.parametrize(("threads", "quota", "needed"), [(2, 1.5, "2 CPUs"), (1, 0.25, "one CPU")])
+def test_a_quota_below_the_number_of_threads_is_rejected(threads: int, quota: float, needed: str) -> None:
+    with raises("profile.too-few-cpus", needed, f"{quota:g}", "board", "quota") as caught:
         check_requirements(replace(PROFILE, threads=threads), {**FIT, "quota_cpus": quota})
+    assert ("fewer threads" in str(caught.value)) == (threads > 1)
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,17 @@ def test_a_too_uncertain_latency_is_a_failure(attempts: list[LatencyMeasurement]
     assert "at most 25%" in found.message
 
 
+@pytest.mark.parametrize(("threads", "resolution", "uncertain"), [(1, 0.3, "30%"), (2, 24.0, "a factor of 25")])
+def test_what_is_too_noisy_says_by_how_much_and_what_can_be_done(
+    threads: int, resolution: float, uncertain: str
+) -> None:
+    found = keep_best([attempt(2, resolution)], threads=threads)
+    assert isinstance(found, LatencyFailure)
+    assert found.too_noisy
+    assert f"uncertain by {uncertain} after" in found.message
+    assert ("fewer threads" in found.message) == (threads > 1)
+
+
 def test_a_failure_is_kept() -> None:
     assert keep_best([attempt(2, 0.3), LatencyFailure("gone")]) == LatencyFailure("gone")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.analysis.formatting import bound_text, duration, format_value, title_of
+from nas.analysis.formatting import bound_text, duration, format_value, prediction_error_text, share_text, title_of
 from nas.problem.objectives import Objective
 
 
@@ -28,6 +28,28 @@ def test_figures_show_their_error_to_two_digits(name: str, value: float, error: 
 def test_titles_carry_the_unit_and_the_profile() -> None:
     assert title_of(Objective.parse("latency_ms", ["cpu-1-thread"])) == "Latency (ms), cpu-1-thread"
     assert title_of(Objective.parse("accuracy", [])) == "Accuracy (%)"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0012, "0.12 %"),
+        (0.155, "15.5 %"),
+        (4.2, "420 %"),
+        (10.0, "1000 %"),
+        (10.1, "10.1 times"),
+        (2345.6, "2346 times"),
+    ],
+)
+def test_shares_above_1000_per_cent_are_factors(share: float, text: str) -> None:
+    assert share_text(share) == text
+
+
+def test_an_error_of_predictions_has_one_name_for_a_metric() -> None:
+    errors = {"rmse": 0.0496, "mape": 0.1768}
+    assert prediction_error_text(Objective.parse("accuracy", []), errors) == "RMSE 4.96 points"
+    assert prediction_error_text(Objective.parse("latency_ms", ["p"]), errors) == "MAPE 17.7 %"
+    assert prediction_error_text(Objective.parse("latency_ms", ["p"]), {"mape": None}) == ""
 
 
 def test_bounds_keep_no_idle_digits() -> None:

@@ -43,6 +43,18 @@ def test_a_job_that_will_not_do(shell: Shell, command: str, old: str, new: str, 
     assert shell.runs() == set()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["show", "LONG"], ["show", "LONG", "--runs", "LONG"], ["resume", "LONG"], ["search", "LONG.yaml"],
+     ["runs", "--runs", "LONG"], ["init", "LONG"], ["profile", "LONG", "--profile", "LONG"]],
+)  # fmt: skip
+def test_a_name_of_5000_characters_is_not_echoed(shell: Shell, command: list[str]) -> None:
+    (shell.folder / "runs").mkdir()
+    answer = shell.nas(*(part.replace("LONG", "x" * 5000) for part in command))
+    assert answer.code == 1
+    assert len(answer.err) < 600, answer.err
+
+
 @pytest.mark.parametrize("command", ["plan", "search"])
 def test_a_warm_start_from_a_run_of_another_supernet(after: Shell, command: str) -> None:
     job = SMALL_JOB.replace("seed: 3", "seed: 4\nwarm_start: [small-1]")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from nas.engine.console import ConsoleProgress, Pace
 from nas.engine.search_progress import SearchProgress
+from nas.problem.budget import Budget
 from nas.problem.constraints import NearestInfeasible
 from nas.problem.objectives import Constraint, Objective
+from nas.store.folder import RunFolder
 from supernets.space import Architecture
+from tests.nas.store.descriptions import search_facts
 
 
 class Clock:
@@ -88,6 +92,20 @@ def test_count_bar_and_time_left_stay_on_a_narrow_terminal(width: int) -> None:
         assert re.search(f"{shown} left", line), line
         assert len(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", line)) <= width
     assert ("nearest: latency_ms@cpu-1-thread-batch-16 3 ms" in searching) is (width == 200)
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "guidance"),
+    [(40, "guided: models choose from evaluation 27 on"), (16, "guided: 16 evaluations end before there are models")],
+)
+def test_a_run_begins_with_its_folder_and_its_guidance(evaluations: int, guidance: str) -> None:
+    out = io.StringIO()
+    facts = search_facts(algorithm="guided", models_from=27)
+    with ConsoleProgress(Console(file=out, width=200)) as observer:
+        observer.begin(RunFolder(Path("runs/glyphs-1")), facts, Budget(evaluations), 0)
+    first, second = out.getvalue().splitlines()
+    assert first == "run glyphs-1 in runs/glyphs-1"
+    assert second.startswith(guidance)
 
 
 def test_the_nearest_is_told_while_nothing_keeps_the_limits() -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.run_table import run_rows
 from nas.errors import UnknownNameError
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
+from tests.errors import raises
 
 
 def test_a_run_that_is_removed_while_runs_are_listed_breaks_nothing(
@@ -33,6 +35,32 @@ def test_a_run_that_is_removed_while_runs_are_listed_breaks_nothing(
     assert not runs.holds("tiny-2")
     with pytest.raises(UnknownNameError, match="tiny-1, tiny-3"):
         runs.get("tiny-2")
+
+
+def test_a_run_whose_folder_was_renamed_is_listed_and_not_opened(tmp_path: Path) -> None:
+    runs = RunsFolder(tmp_path)
+    open_store(runs.create("tiny", "job"), create=True, driver=True).close()
+    (tmp_path / "tiny-1").rename(tmp_path / "other name")
+    with raises("run.misnamed", "other name", "rename the folder"):
+        runs.get("other name")
+    (row,) = run_rows(runs)
+    assert (row.run, row.status, row.next) == ("other name", "damaged", "")
+    assert "rename the folder" in row.reason
+    with raises("run.unknown", "'other nam'") as caught:
+        runs.get("other nam")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_folder_that_does_not_exist_is_the_error_of_a_run_in_it(tmp_path: Path) -> None:
+    for name in ("nowhere", "x" * 5000):
+        with raises("run.unknown", "'tiny-1'", f"no runs folder {tmp_path / name}") as caught:
+            RunsFolder(tmp_path / name).get("tiny-1")
+        assert "Known" not in str(caught.value)
+
+
+def test_a_command_names_the_runs_folder_unless_it_is_the_default() -> None:
+    assert RunFolder(Path("runs/tiny-1")).command("resume") == "nas resume tiny-1"
+    assert RunFolder(Path("/my data/tiny-1")).command("show") == "nas show tiny-1 --runs '/my data'"
 
 
 def test_a_name_that_leaves_the_folder_is_no_run(tmp_path: Path) -> None:

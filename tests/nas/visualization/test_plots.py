@@ -292,6 +292,13 @@ def test_the_nearest_is_a_star_where_nothing_keeps_the_limits(tmp_path: Path) ->
     assert "<td>nearest</td>" in text
 
 
+def test_a_run_is_titled_with_the_profiles_that_it_was_timed_on() -> None:
+    assert PROFILE in heading(build_report(example_run(), run="x"))[1]
+    assert PROFILE not in heading(build_report(example_run(("accuracy", "macs")), run="x"))[1]
+    limited = example_run(("accuracy", "macs"), limits={"latency_ms": (None, 1.0)})
+    assert PROFILE in heading(build_report(limited, run="x"))[1]
+
+
 def test_one_objective_shows_its_best_so_far(tmp_path: Path) -> None:
     alone = build_report(example_run(("accuracy",)), run="x")
     paths = write_plots(alone, tmp_path / "alone")
