@@ -279,12 +279,29 @@ class ComparedRun(Schema):
     curve: tuple[CurvePoint, ...]  # (evaluations, hypervolume) over the search, from the common reference point
 
 
+class CommonMember(Schema):
+    """A member of the common front of several searches, which is on the front of one of them."""
+
+    run: str
+    key: str
+
+
+class JobDifference(Schema):
+    """A key in which the job files of several runs differ."""
+
+    key: str  # Its path, e.g. ``search.evaluations``
+    values: dict[str, str | None]  # By run, as YAML; null where the job has no such key
+
+
 class Comparison(Schema):
     """Several searches in their common objectives."""
 
     objectives: tuple[ObjectiveInfo, ...]
     reference: dict[str, float]
     runs: tuple[ComparedRun, ...]
+    common_front: tuple[CommonMember, ...] = ()  # The cheapest first; empty where there are obstacles
+    obstacles: tuple[str, ...] = ()  # Why values of the runs cannot be compared
+    job_differences: tuple[JobDifference, ...] = ()
 
 
 class ResumeRequest(Schema):

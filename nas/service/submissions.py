@@ -22,7 +22,7 @@ from nas.service.uploads.storage_checks import check_disk_space
 from nas.service.views.job_fields import fields_of
 from nas.service.views.open_runs import OpenRuns
 from nas.service.views.run_index import RunIndex
-from nas.service.views.run_summaries import SUBMITTED, RunSummaries
+from nas.service.views.run_summaries import RunSummaries
 from nas.store.base import RunStatus
 from nas.store.folder import write_atomically
 from nas.store.labels import Labels, write_labels
@@ -78,7 +78,7 @@ class Submissions:
             # If the server is killed in between, the run is listed as never started.
             folder = self._runs.create(validated.job.name, validated.job.to_yaml())
             try:
-                write_atomically(folder.path / SUBMITTED, validated.text.encode())
+                write_atomically(folder.submitted_file, validated.text.encode())
                 open_store(folder, create=True, driver=True).close()
                 self._state.submit(folder.id, submission.kind, submitter)
             except BaseException:  # its client gets the error, and may try again many times

@@ -43,6 +43,11 @@ class RunFolder:
         return f"nas {verb} {self.id}" + ("" if root == DEFAULT_ROOT else f" --runs {shlex.quote(str(root))}")
 
     @property
+    def submitted_file(self) -> Path:
+        """The job as a client of a server wrote it; there is none in a run that a command started."""
+        return self.path / "submitted.yaml"
+
+    @property
     def written(self) -> int:
         """When its job file was, in nanoseconds since the epoch; 0 where there is none, or the run is gone."""
         try:

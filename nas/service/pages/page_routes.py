@@ -144,11 +144,15 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         """Searches side by side."""
         chosen = list(dict.fromkeys(runs or ()))
         comparison, problem = None, ""
+        differences: tuple[schemas.JobDifference, ...] = ()
         if len(chosen) > 1:
             try:
                 comparison = service.results.compare(chosen)
             except NasError as error:  # shown above the form, which keeps the selection
                 problem = str(error)
+                differences = service.results.job_differences(chosen)
+            else:
+                differences = comparison.job_differences
         known = service.runs.page(kind="search", limit=_COMPARED).runs
         metrics = [] if comparison is None else [_objective(o) for o in comparison.objectives]
         return page(
@@ -157,6 +161,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
             known=known,
             comparison=comparison,
             problem=problem,
+            differences=differences,
             metrics=metrics,
             data=None if comparison is None else _comparison_data(comparison, metrics),
         )
@@ -258,4 +263,7 @@ def _objective(info: schemas.ObjectiveInfo) -> Objective:
 
 
 def _comparison_data(comparison: schemas.Comparison, metrics: list[Objective]) -> dict[str, Any]:
-    return {"metrics": [metric_info(o) for o in metrics], **comparison.model_dump(mode="json", exclude={"objectives"})}
+    return {
+        "metrics": [metric_info(o) for o in metrics],
+        **comparison.model_dump(mode="json", exclude={"objectives", "job_differences"}),
+    }

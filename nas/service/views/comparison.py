@@ -8,20 +8,29 @@ from typing import cast
 import numpy as np
 
 from nas.analysis.fronts import broken_by, comparable, front_hypervolume, front_of
-from nas.analysis.network_values import minimised_of
+from nas.analysis.network_values import Point, minimised_of
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.errors import SelectionError
 from nas.problem.objectives import Objective
 from nas.problem.pareto import hypervolume_history
+from nas.service.views.common_front import MeasurementBasis, common_front, obstacles
 from nas.service.views.networks import networks, objective_info
 
 _MOST_STEPS = 500
 """Points of a curve."""
 
 
-def compared(reports: Sequence[RunReport]) -> schemas.Comparison:
+def compared(
+    reports: Sequence[RunReport],
+    bases: Mapping[str, MeasurementBasis],
+    differences: Sequence[schemas.JobDifference] = (),
+) -> schemas.Comparison:
     """The searches in their common objectives, each with the front of the networks within its own constraints.
+
+    Args:
+        bases: by run, what its values were measured on.
+        differences: of the job files.
 
     The reference point is, in each objective, the worst of the runs' own; a run without one yet is left out of it.
 
@@ -31,13 +40,19 @@ def compared(reports: Sequence[RunReport]) -> schemas.Comparison:
     common = [o for o in reports[0].objectives if all(o in report.objectives for report in reports)]
     if not common:
         listed = "; ".join(f"{r.run}: {', '.join(o.name for o in r.objectives)}" for r in reports)
-        text = f"these runs have no objective in common ({listed}); compare runs on the same profile"
+        text = f"these runs have no objective in common, and so no common front ({listed}); compare runs on the same profile"
         raise SelectionError(text, code="selection.no-common-objective")
     reference = common_reference(reports, common)
+    fronts = {report.run: _front(report, common) for report in reports}
+    hindered = obstacles(bases, common)
+    members = [] if hindered else common_front(fronts, common)
     return schemas.Comparison(
         objectives=tuple(map(objective_info, common)),
         reference=reference,
-        runs=tuple(_one(report, common, reference) for report in reports),
+        runs=tuple(_one(report, fronts[report.run], common, reference) for report in reports),
+        common_front=tuple(schemas.CommonMember(run=run, key=point.key) for run, point in members),
+        obstacles=tuple(hindered),
+        job_differences=tuple(differences),
     )
 
 
@@ -49,11 +64,17 @@ def common_reference(reports: Sequence[RunReport], objectives: Sequence[Objectiv
     return {o.name: o.sign * max(o.sign * found[o.name] for found in known) for o in objectives}
 
 
-def _one(report: RunReport, common: Sequence[Objective], reference: Mapping[str, float]) -> schemas.ComparedRun:
+def _front(report: RunReport, common: Sequence[Objective]) -> tuple[Point, ...]:
+    """The front of a run in the common objectives."""
     again = report.candidates.take(np.flatnonzero(report.candidates.final))
     final = again if report.measured_again else report.candidates
     kept = final.take(np.flatnonzero(broken_by(final, report.constraints) == 0))
-    front = front_of(comparable(kept, report.evaluated, common), common)
+    return front_of(comparable(kept, report.evaluated, common), common)
+
+
+def _one(
+    report: RunReport, front: Sequence[Point], common: Sequence[Objective], reference: Mapping[str, float]
+) -> schemas.ComparedRun:
     numbers = {point.key: number for number, point in enumerate(report.front)}
     return schemas.ComparedRun(
         run=report.run,

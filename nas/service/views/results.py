@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from nas.analysis.network_selection import best_within, parse_limits, within
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from nas.api import schemas
-from nas.errors import RunStateError, SelectionError
+from nas.errors import NasError, RunStateError, SelectionError
 from nas.service.views import evaluated_networks
 from nas.service.views.comparison import compared
 from nas.service.views.evaluated_networks import EVERYTHING, NetworkQuery
+from nas.service.views.job_differences import job_differences
 from nas.service.views.networks import networks, objectives_of
 from nas.service.views.run_index import RunIndex
 
@@ -109,7 +111,19 @@ class Results:
         named = list(dict.fromkeys(runs))
         if not 1 <= len(named) <= _MOST_COMPARED:
             raise SelectionError(f"expected 1 to {_MOST_COMPARED} runs to compare, got {len(named)}")
-        return compared([self.report(run) for run in named])
+        reports = [self.report(run) for run in named]
+        bases = {run: self._index.basis(run) for run in named}
+        return compared(reports, bases, self.job_differences(named))
+
+    def job_differences(self, runs: Sequence[str]) -> tuple[schemas.JobDifference, ...]:
+        """The keys in which the runs' job files differ, of those that can be read; empty where that is less than two."""
+        jobs = {}
+        for run in runs:
+            with suppress(
+                NasError
+            ):  # there is no such run, or its job file is damaged: the caller reads its results, too
+                jobs[run] = self._index.written_job(run)
+        return job_differences(jobs) if len(jobs) > 1 else ()
 
     def _begun(self, run: str) -> bool:
         """Whether a driver has begun the search.

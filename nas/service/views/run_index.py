@@ -9,11 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from nas.analysis.report import RunReport
-from nas.config import is_profile_path, load_job
+from nas.config import WHAT, SearchJob, is_profile_path, load_job, parse_job
+from nas.config.strict_yaml import read_text
 from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot, snapshot_of
 from nas.errors import NasError, StoreAwayError
 from nas.service.stamped_cache import StampedCache, fresh
+from nas.service.views.common_front import MeasurementBasis
 from nas.service.views.run_overviews import RunOverview, overview_of
 from nas.store.database import Database
 from nas.store.folder import RunFolder, RunsFolder
@@ -121,6 +123,17 @@ class RunIndex:
         """
         folder = self._runs.get(run)
         return _job_summary(folder.job_file, folder.written)
+
+    def written_job(self, run: str) -> SearchJob:
+        """The job of a run as its client wrote it; raises as `job`."""
+        folder = self._runs.get(run)
+        text = read_text(folder.submitted_file if folder.submitted_file.is_file() else folder.job_file, what=WHAT)
+        return parse_job(text, source="job")
+
+    def basis(self, run: str) -> MeasurementBasis:
+        """What the values of a run were measured on; raises as `snapshot`."""
+        with Run.open(self._runs, run).store() as store:
+            return MeasurementBasis.of(store)
 
     def forget(self, run: str) -> None:
         """Closes the store of a run that was removed."""

@@ -21,8 +21,6 @@ from nas.store.folder import RunFolder, RunsFolder
 from nas.store.labels import MAX_NOTE, Labels
 from nas.store.opening import is_held
 
-SUBMITTED = "submitted.yaml"
-"""In a run's folder, the job file as its client wrote it; the run's own has this machine's paths."""
 _EVENTS = 50
 _NO_SEARCH: dict[str, Any] = {
     "objectives": (), "constraints": (), "profiles": (), "precisions": (), "algorithm": None,
@@ -231,8 +229,7 @@ def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | N
 
 def _job_text(folder: RunFolder) -> str:
     """The job file as its client wrote it."""
-    submitted = folder.path / SUBMITTED
-    path = submitted if submitted.is_file() else folder.job_file
+    path = folder.submitted_file if folder.submitted_file.is_file() else folder.job_file
     try:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:

@@ -196,7 +196,7 @@ HOSTILE = {
     "method: other": Hostile(405, "PUT", f"{API}/runs"),
     "method: trace": Hostile(405, "TRACE", f"{API}/runs"),
     "path: elsewhere": Hostile(404, "GET", "/../../etc/passwd"),
-    "path: docs": Hostile(404, "GET", "/docs"),
+    "path: redoc": Hostile(404, "GET", "/redoc"),
 }  # fmt: skip
 
 

@@ -38,7 +38,7 @@ function showFronts() {
     return {
       type: "scatter", mode: joined ? "lines+markers" : "markers", name: run.run,
       x: run.front.map((n) => value(n, cost)), y: run.front.map((n) => value(n, quality)),
-      line: { color: look(i).colour, width: 2 }, marker: { color: look(i).colour, symbol: look(i).symbol, size: 8 },
+      line: { color: look(i).colour, width: 1.6, shape: "hv" }, marker: { color: look(i).colour, symbol: look(i).symbol, size: 8 },
       error_x: bars(cost), error_y: bars(quality),
       customdata: run.front.map((n) => [
         charts.escapeText(run.run), ...data.metrics.map((f) => {
@@ -49,10 +49,25 @@ function showFronts() {
       hovertemplate: "%{customdata}<extra></extra>",
     };
   });
-  charts.legend(at("legend"), data.runs.map((run, i) => ({ name: run.run, ...look(i) })));
-  Plotly.react(at("fronts"), traces, charts.layout(at("fronts"), {
+  const shared = joined && data.common_front.length ? [commonFront(cost, value)] : [];
+  charts.legend(at("legend"), [
+    ...data.runs.map((run, i) => ({ name: run.run, ...look(i) })),
+    ...shared.map(({ name, line }) => ({ name, colour: line.color, symbol: "", opacity: 0.45 })),
+  ]);
+  Plotly.react(at("fronts"), [...shared, ...traces], charts.layout(at("fronts"), {
     xaxis: charts.metricAxis(cost, traces.flatMap((t) => t.x)), yaxis: charts.metricAxis(quality, traces.flatMap((t) => t.y)),
   }), charts.CONFIG);
+}
+
+/** A broad line below the others, as a staircase through the networks that no network of another run dominates. */
+function commonFront(cost, value) {
+  const fronts = new Map(data.runs.map((run) => [run.run, new Map(run.front.map((n) => [n.key, n]))]));
+  const members = data.common_front.map(({ run, key }) => fronts.get(run).get(key));
+  return {
+    type: "scatter", mode: "lines", name: "common front", hoverinfo: "skip",
+    x: members.map((n) => value(n, cost)), y: members.map((n) => value(n, quality)),
+    line: { color: charts.colour("--measured"), width: 7, shape: "hv" }, opacity: 0.45,
+  };
 }
 
 function showCurves() {

@@ -321,6 +321,18 @@ def test_hostile_texts_are_shown_as_texts(browser: Browser, runs: RunsFolder, se
         assert all("src" in e.attributes or e.attributes.get("type") for e in page.all("script"))
 
 
+def test_a_comparison_shows_how_the_jobs_differ_even_without_a_common_objective(
+    browser: Browser, runs: RunsFolder
+) -> None:
+    searched(runs, names=("accuracy", "macs"))
+    other = searched(runs, names=(f"latency_ms@{PROFILE}", "parameters"))
+    other.job_file.write_text(f"{other.job_file.read_text()}\nprecisions: [int8]  # {HOSTILE}\n")
+    page = browser.page("/compare?runs=made-1&runs=made-2")
+    assert "no common front" in page.texts("p", class_="notice")[1]
+    assert page.texts("code") == ["precisions", "[fp32]", "[int8]"]
+    assert len([box for box in page.all("input", type="checkbox") if "checked" in box.attributes]) == 2
+
+
 def test_data_of_scripts_cannot_leave_its_element(browser: Browser, runs: RunsFolder, service: Service) -> None:
     searched(runs)
     searched(runs, name="other")

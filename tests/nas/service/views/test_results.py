@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from nas.problem.pareto import hypervolume
 from nas.service.service import Service
 from nas.service.views.comparison import thinned
 from nas.service.views.evaluated_networks import NetworkQuery
-from nas.store.folder import RunsFolder
+from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
@@ -192,6 +193,64 @@ def test_runs_without_a_common_objective_are_not_compared(service: Service, runs
     one, other = searched(runs, names=("accuracy", "macs")).id, searched(runs, names=(LATENCY, "parameters")).id
     with raises("selection.no-common-objective", one, other):
         service.results.compare([one, other])
+
+
+def test_a_common_front_has_the_networks_that_no_other_run_dominates(service: Service, runs: RunsFolder) -> None:
+    one = searched(runs, n=20).id
+    other = searched(runs, n=40, limits={LATENCY: (None, 0.5)}).id
+    compared = service.results.compare([one, other])
+    assert not compared.obstacles
+    everyone = [(run.run, network) for run in compared.runs for network in run.front]
+    leading = {(run, n.key) for run, n in everyone if not dominated(n, [network for _, network in everyone])}
+    assert {(member.run, member.key) for member in compared.common_front} == leading
+    assert {run for run, _ in leading} == {one, other}
+    values = {(run, n.key): n.figures[LATENCY].value for run, n in everyone}
+    latencies = [values[member.run, member.key] for member in compared.common_front]
+    assert latencies == sorted(latencies)
+
+
+def set_basis(folder: RunFolder, *, validation: str = "a", threads: int = 1, cpu: str = "x") -> None:
+    """Records what the values of a made-up run were measured on."""
+    store = open_store(folder, driver=True)
+    facts = store.facts()
+    assert facts is not None
+    conditions = {"data": {"validation": validation}, "profiles": {PROFILE: {"threads": threads}}}
+    store.describe(replace(facts, compatibility=conditions), environments={f"profile {PROFILE}": {"cpu": cpu}})
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("other", "mentions"),
+    [
+        ({}, ()),
+        ({"validation": "b"}, ("accuracy", "validation examples")),
+        ({"threads": 2}, (PROFILE, "threads 1 and 2")),
+        ({"cpu": "y"}, (PROFILE, "cpu: was x, is y")),
+    ],
+)
+def test_there_is_no_common_front_of_values_that_cannot_be_compared(
+    service: Service, runs: RunsFolder, other: Mapping[str, Any], mentions: Sequence[str]
+) -> None:
+    set_basis(searched(runs, n=10))
+    set_basis(searched(runs, n=10), **other)
+    compared = service.results.compare(["made-1", "made-2"])
+    assert bool(compared.common_front) == (not mentions)
+    assert len(compared.obstacles) == bool(mentions)
+    for text in (*mentions, *(("made-1 and made-2",) if mentions else ())):
+        assert text in compared.obstacles[0]
+
+
+def test_job_files_are_compared_by_key_with_their_defaults(service: Service, runs: RunsFolder) -> None:
+    first, second = searched(runs), searched(runs)
+    text = SMALL_JOB.replace("epochs: 4", "epochs: 9").replace("hardware: [cpu-1-thread]\n", "")
+    second.job_file.write_text(text + "constraints: {latency_ms: {max: 2}}\n")
+    found = {one.key: one.values for one in service.results.compare([first.id, second.id]).job_differences}
+    assert found == {  # the profile is the default
+        "training.epochs": {first.id: "4", second.id: "9"},
+        "constraints.latency_ms.max": {first.id: None, second.id: "2.0"},
+    }
+    second.job_file.write_text("name: [")
+    assert service.results.compare([first.id, second.id]).job_differences == ()
 
 
 ASKS: list[Callable[[Service, str], Any]] = [
