@@ -17,7 +17,18 @@ from nas.config import SearchJob, load_job
 from nas.config.data import VOCABULARY, DataConfig
 from nas.errors import JobError, UnknownNameError
 from nas.store.folder import RunFolder, RunsFolder
-from supernets.data import DataSet, ImageOptions, Part, TextOptions, head, load_data, some_images, typical_batches
+from supernets.data import (
+    DataSet,
+    ImageOptions,
+    OnProgress,
+    Part,
+    TextOptions,
+    head,
+    load_data,
+    no_progress,
+    some_images,
+    typical_batches,
+)  # fmt: skip
 from supernets.errors import CheckpointError
 from supernets.families.registry import FAMILIES
 
@@ -56,13 +67,20 @@ class JobData:
 
 
 def load_job_data(
-    config: SearchJob, runs: RunsFolder, *, pretrained: Pretrained | None, trained_on: str | None, source: str
+    config: SearchJob,
+    runs: RunsFolder,
+    *,
+    pretrained: Pretrained | None,
+    trained_on: str | None,
+    source: str,
+    on_progress: OnProgress = no_progress,
 ) -> JobData:
     """The data that a job names, preprocessed for the pretrained network that its supernet starts from.
 
     Args:
         trained_on: the digest of the training part of the job's trained supernet, if it has one: by it, images that
             version 0.1 resized in another way are recognised.
+        on_progress: called about once a second while files are read.
 
     Raises:
         JobError, CheckpointError: the preprocessing cannot be found, or does not fit what the job says.
@@ -70,7 +88,10 @@ def load_job_data(
     """
     data, folder = config.data, None if pretrained is None else pretrained.config.folder
     options = _data_options(config, runs, pretrained=folder, source=source)
-    load = partial(load_data, data.name, path=data.path, seed=SPLIT_SEED, validation=data.validation, test=data.test)
+    load = partial(
+        load_data, data.name,
+        path=data.path, seed=SPLIT_SEED, validation=data.validation, test=data.test, on_progress=on_progress,
+    )  # fmt: skip
     found = load(options=options)
     if isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
         earlier = load(options=replace(options, as_in_0_1=True))
@@ -96,7 +117,7 @@ def _data_options(
     if not data.of_text:
         _check_images(own, fixed, where=source, key="supernet.from" if pretrained is None else "supernet.pretrained")
         images: dict[str, Any] = {key: options.get(key) for key in _OF_IMAGES}
-        return ImageOptions(**images)
+        return ImageOptions(**images, skip_unreadable=bool(data.skip_unreadable))
     given = _given(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
     return TextOptions(tokenizer=options.get("tokenizer"), **given)
 

@@ -23,6 +23,7 @@ from nas.store.folder import RunFolder, RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint, load_checkpoint
+from supernets.data import OnProgress, no_progress
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.single_network import SingleFamily, innermost
 from supernets.sharing.spec import PLAIN
@@ -49,8 +50,9 @@ class PreparedJob:
 
 
 def prepare_job(
-    config: SearchJob, runs: RunsFolder, *, run: RunFolder | None = None, source: str = "job"
-) -> PreparedJob:
+    config: SearchJob, runs: RunsFolder, *,
+    run: RunFolder | None = None, source: str = "job", on_progress: OnProgress = no_progress,
+) -> PreparedJob:  # fmt: skip
     """The objects of a job: data, checkpoint, pretrained network and family, found to fit one another.
 
     Hardware profiles, lookup tables and the teacher are read when they are first used.
@@ -58,6 +60,7 @@ def prepare_job(
     Args:
         run: the run that the job belongs to, where it has begun; files that it keeps are read from there.
         source: name of the job file in errors.
+        on_progress: called about once a second while the data are read.
 
     Raises:
         JobError, DataError, CheckpointError, SpaceError: the job cannot be done, and why.
@@ -66,7 +69,9 @@ def prepare_job(
     named = named_checkpoint(config.supernet, runs, source=source)
     pretrained = load_pretrained(config.supernet, run, source=source)
     trained_on = training_digest(named, run)
-    data = load_job_data(config, runs, pretrained=pretrained, trained_on=trained_on, source=source)
+    data = load_job_data(
+        config, runs, pretrained=pretrained, trained_on=trained_on, source=source, on_progress=on_progress
+    )
     if named is not None:
         check_training_data(named, data.dataset, key="supernet.from")
     sizes = None if pretrained is None else pretrained.config
@@ -119,6 +124,22 @@ def load_trained_run(run: StoredRun) -> TrainedRun:
     check_compatibility(f"run {run.id}", recorded, _plain(found))
     check_weights(run.id, weights, checkpoint.weights_digest)
     return TrainedRun(checkpoint, data)
+
+
+def load_run_data(run: StoredRun) -> JobData:
+    """The data of a run, found to be those that it was made with; its supernet is not needed.
+
+    Raises:
+        JobError, DataError, CheckpointError: the data, or the preprocessing of the network that it starts from, are missing.
+        NasError: the data are others than the run recorded.
+    """
+    source, facts = str(run.folder.job_file), run.facts
+    pretrained = load_pretrained(run.job.supernet, run.folder, source=source)
+    recorded = facts.compatibility if facts else {}
+    trained_on = recorded["data"]["train"] if recorded else None
+    data = load_job_data(run.job, run.runs, pretrained=pretrained, trained_on=trained_on, source=source)
+    check_compatibility(f"run {run.id}", recorded, {"data": data.digests()} if recorded else {})
+    return data
 
 
 def compatibility_facts(prepared: PreparedJob, *, measured: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from nas.config import SearchJob
 from nas.errors import JobError, UnknownNameError
 from nas.store.folder import RunsFolder
 from supernets.errors import CheckpointError, DataError
-from supernets.pretrained import HUB, find_pretrained
+from supernets.pretrained import CONFIG, HUB, WEIGHTS, find_pretrained
 
 
 def check_references(config: SearchJob, runs: RunsFolder, *, source: str, replay: str | None = None) -> None:
@@ -41,7 +41,8 @@ def _check_pretrained(config: SearchJob, *, source: str) -> None:
     try:
         folder = find_pretrained(name)
         if not folder.exists():
-            raise CheckpointError(f"{folder} does not exist; give the folder of a pretrained network")
+            expected = f"a pretrained model's folder with {CONFIG} and {WEIGHTS}"
+            raise CheckpointError(f"{folder} does not exist; expected {expected}; correct the path")
     except CheckpointError as error:
         raise JobError(f"{source}: supernet.pretrained: {error}", code="job.pretrained-unusable") from None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,17 +63,24 @@ def show(
     failed: Annotated[
         bool, typer.Option("--failed", help="Show the networks that could not be measured, with the reasons.")
     ] = False,
+    test_files: Annotated[
+        bool, typer.Option("--test-files", help="List the files or rows of the test part instead, with their classes.")
+    ] = False,
+    validation_files: Annotated[bool, typer.Option("--validation-files", help="Those of the validation part.")] = False,
+    training_files: Annotated[bool, typer.Option("--training-files", help="Those of the training part.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show a run: front, anchors, predictors and importance of genes; with --select, its networks within limits."""
     no_collector()
     check_run(runs, run)
+    parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
+    if any(asked for _, asked in parts):
+        return _list_files(run, runs, [part for part, asked in parts if asked], as_json)
     from nas.analysis.insight import insight_json
     from nas.analysis.network_selection import best_within, parse_limits, within
     from nas.analysis.report_json import selection_json, show_json
     from nas.cli.insight import print_insight
     from nas.engine.run import Run
-    from nas.engine.run_table import training_json
     from nas.finetuning.improvement import improvement_of, is_finetuning
     from nas.store.opening import is_held
 
@@ -80,17 +88,7 @@ def show(
     if failed:
         return _show_failed(opened, as_json, others=(select, profile))
     if opened.kind == "training" and profile is None:
-        if select is not None:
-            from nas.export.cost_selection import networks_by_cost
-
-            found = networks_by_cost(opened)
-            return print_json(found.to_json(select)) if as_json else print_nested(found, select)
-        made, further = training_json(opened), opened.finetunings(None)
-        if as_json:
-            shown = {**made, "next": opened.next_command}
-            return print_json({**shown, "finetunings": [one.to_json() for one in further]})
-        print_training(made, following=opened.next_command)
-        return print_finetunings(further)
+        return _show_training(opened, select, as_json)
     if select is not None:
         report = opened.report_of(profile)
         limits = parse_limits(report, select)
@@ -120,6 +118,42 @@ def _show_failed(run: Run, as_json: bool, *, others: tuple[str | None, str | Non
     if as_json:
         return print_json({"run": run.id, "networks": [network.to_json() for network in found]})
     return print_failures(run.id, found, retry=f"{run.folder.command('resume')} --retry-failed")
+
+
+def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
+    from nas.engine.run_table import training_json
+
+    if select is not None:
+        from nas.export.cost_selection import networks_by_cost
+
+        found = networks_by_cost(opened)
+        return print_json(found.to_json(select)) if as_json else print_nested(found, select)
+    made, further = training_json(opened), opened.finetunings(None)
+    if as_json:
+        shown = {**made, "next": opened.next_command}
+        return print_json({**shown, "finetunings": [one.to_json() for one in further]})
+    print_training(made, following=opened.next_command)
+    return print_finetunings(further)
+
+
+def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> None:
+    """Prints the names and classes of the examples in parts of a run's data, a line each, in the order of the part."""
+    from nas.build.prepared_job import load_run_data
+    from nas.store.stored_run import StoredRun
+
+    data = load_run_data(StoredRun.open(folder(runs), run))
+    path, names = data.config.data.path, data.dataset.class_names
+    found = {part: getattr(data.dataset, part) for part in parts}
+    rows = {
+        part: [{"name": name, "class": names[label]} for name, label in zip(p.names, p.labels.tolist(), strict=True)]
+        for part, p in found.items()
+    }
+    if as_json:
+        return print_json({"run": run, "path": None if path is None else str(path), "parts": rows})
+    if path is not None:
+        print(f"of {path}:", file=sys.stderr)
+    lines = [[part, row["name"], row["class"]] for part, own in rows.items() for row in own]
+    return print("\n".join("\t".join(line if len(parts) > 1 else line[1:]) for line in lines))
 
 
 @app.command()

@@ -12,7 +12,7 @@ from nas.config.errors import conflict, missing_key, problem, show
 from nas.config.section import Section, whole
 
 TEXT = "text-classification"
-_OF_IMAGES = ("image_size", "channels", "mean", "std")
+_OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable")
 _OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "label_column", "encoding")
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 """Of sentences alone; written into stored jobs, so that later defaults do not change them."""
@@ -69,6 +69,8 @@ class DataConfig(Section):
         ]
         | None
     ) = None  # fmt: skip
+    skip_unreadable: Annotated[bool | None, Field(strict=True, description="true or false")] = None
+    """Of an image folder: whether files that cannot be used are left out, instead of an error that lists them."""
     validation: _Part = None
     test: _Part = None
 
@@ -93,6 +95,8 @@ class DataConfig(Section):
                 raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
         if self.of_text:
             self._check_text()
+        if self.skip_unreadable is not None and self.name != "image-folder":
+            raise conflict("skip_unreadable", f"is for an image-folder, and got {self.name}; remove it")
         self._check_normalisation()
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:

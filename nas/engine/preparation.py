@@ -42,7 +42,7 @@ def preparing_new(
     """
     check_kind(job, kind, source=source)
     options.runs.check_writable()
-    prepared = prepare_job(job, options.runs, source=source)
+    prepared = prepare_job(job, options.runs, source=source, on_progress=options.observer.count)
     check_trainable(prepared.supernets)
     with _connected(prepared, kind, options, source=source):
         environments = check_measurable(prepared) if kind == "search" else {}
@@ -54,7 +54,8 @@ def preparing_new(
 def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options: RunOptions) -> Iterator[PreparedJob]:
     """The job of a run that has begun, as `preparing_new`; `NasError` if it is not compatible with what the run has."""
     source = str(folder.job_file)
-    prepared = prepare_job(load_job(folder.job_file), options.runs, run=folder, source=source)
+    job, count = load_job(folder.job_file), options.observer.count
+    prepared = prepare_job(job, options.runs, run=folder, source=source, on_progress=count)
     ours = compatibility_facts(prepared, measured=facts.search is not None)
     check_compatibility(f"run {folder.id}", facts.compatibility, ours)
     trained = is_trained(folder, store, prepared.config.training.epochs)

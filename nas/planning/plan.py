@@ -39,6 +39,7 @@ class Plan:
         noun: for the data set's examples.
         images: numbers of examples in the three parts of the data.
         n_cut: number of sentences cut to ``data.max_tokens``; None for images.
+        n_skipped: number of files that cannot be used and were left out.
         warning: of the data set, one line, or "".
         warm_start: what the search takes from other runs, one line, or "".
         models_from: the number of the first evaluation that models choose; None for an algorithm without models.
@@ -52,6 +53,7 @@ class Plan:
     noun: str
     images: dict[str, int]
     n_cut: int | None
+    n_skipped: int
     warning: str
     evaluations: int
     algorithm: str
@@ -82,6 +84,7 @@ class Plan:
             "largest": _extreme_json(self.largest),
             "images": self.images,
             "cut_sentences": self.n_cut,
+            "skipped_files": self.n_skipped,
             "evaluations": self.evaluations,
             "models_from": self.models_from,
             "epochs": self.epochs,
@@ -122,7 +125,7 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         noun=data.format.noun,
         images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},
         n_cut=data.format.n_cut if isinstance(data.format, TextFormat) else None,
-        warning=data.warning, evaluations=job.search.evaluations, algorithm=job.search.algorithm,
+        n_skipped=len(data.skipped), warning=data.warning, evaluations=job.search.evaluations, algorithm=job.search.algorithm,
         models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)), warm_start=str(reuse),
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
         times=estimate(prepared, inline=inline) if time else None,

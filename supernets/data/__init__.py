@@ -3,10 +3,11 @@
 from supernets.data.batching import augment, batches, by_length, typical_batches
 from supernets.data.data_sets import NAMES, load_data, some_images
 from supernets.data.in_memory import DataSet, Part, head
+from supernets.data.labelled_examples import OnProgress, no_progress
 from supernets.data.options import ImageOptions, TextOptions
 from supernets.data.preprocessing import ImageFormat, TextFormat
 
 __all__ = [
-    "NAMES", "DataSet", "ImageFormat", "ImageOptions", "Part", "TextFormat", "TextOptions", "augment", "batches", "by_length",
-    "head", "load_data", "some_images", "typical_batches",
+    "NAMES", "DataSet", "ImageFormat", "ImageOptions", "OnProgress", "Part", "TextFormat", "TextOptions", "augment", "batches",
+    "by_length", "head", "load_data", "no_progress", "some_images", "typical_batches",
 ]  # fmt: skip

@@ -13,7 +13,15 @@ from sklearn.datasets import load_digits
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import image_folder, images_of_folder, spread
 from supernets.data.in_memory import DataSet, Part
-from supernets.data.labelled_examples import Examples, Source, invalid_option, missing, wrong_kind
+from supernets.data.labelled_examples import (
+    Examples,
+    OnProgress,
+    Source,
+    invalid_option,
+    missing,
+    no_progress,
+    wrong_kind,
+)
 from supernets.data.options import ImageOptions, TextOptions
 from supernets.data.pixels import check_memory, fit, normalise, statistics
 from supernets.data.preprocessing import ImageFormat, Resizing, TextFormat, decode
@@ -27,6 +35,7 @@ NAMES = ("digits", "fashion-mnist", "image-folder", "text-classification")
 def load_data(
     name: str, *, path: Path | None = None, options: ImageOptions | TextOptions | None = None,
     validation: int | float | None = None, test: int | float | None = None, seed: int = 0,
+    on_progress: OnProgress = no_progress,
 ) -> DataSet:  # fmt: skip
     """A data set in memory, as three parts that never mix.
 
@@ -41,6 +50,7 @@ def load_data(
         validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
             data set's default. It is an error to ask for a part that the data set has itself.
         seed: of the split, at least 0; the parts depend on it and on the data alone.
+        on_progress: called about once a second while files are read.
 
     Raises:
         DataError: unknown name; options of another kind; files missing, damaged or unfit to train on; the split cannot be
@@ -57,7 +67,7 @@ def load_data(
     if isinstance(options, TextOptions):
         raise wrong_kind(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
     wanted = options or ImageOptions()
-    source = _images(name, path, wanted)
+    source = _images(name, path, wanted, on_progress)
     n_channels, native_size = source.train.inputs.shape[1:3]
     size, n_channels = wanted.image_size or native_size, wanted.channels or n_channels
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
@@ -70,7 +80,7 @@ def load_data(
     mean, std = _normalisation(wanted, n_channels) or statistics(fitted.train.inputs, levels)
     format = ImageFormat(mean, std, **shape, levels=levels, resizing=resizing)
     train, val, unseen = (normalise(part, format) for part in fitted)
-    return DataSet(name, train, val, unseen, source.class_names, format)
+    return DataSet(name, train, val, unseen, source.class_names, format, source.skipped)
 
 
 def some_images(name: str, path: Path | None, *, channels: int, n: int) -> list[Image.Image]:
@@ -81,7 +91,7 @@ def some_images(name: str, path: Path | None, *, channels: int, n: int) -> list[
     """
     if name == "image-folder" and path is not None:
         return images_of_folder(path, channels=channels, n=n)
-    pixels = _images(name, path, ImageOptions()).train.inputs
+    pixels = _images(name, path, ImageOptions(), no_progress).train.inputs
     return [decode(Image.fromarray(pixels[i, 0]), channels) for i in spread(len(pixels), n)]
 
 
@@ -106,7 +116,7 @@ def _normalisation(options: ImageOptions, channels: int) -> tuple[tuple[float, .
     return options.mean, options.std
 
 
-def _images(name: str, path: Path | None, options: ImageOptions) -> Source:
+def _images(name: str, path: Path | None, options: ImageOptions, on_progress: OnProgress) -> Source:
     match name:
         case "digits":
             if path is not None:
@@ -117,7 +127,7 @@ def _images(name: str, path: Path | None, options: ImageOptions) -> Source:
         case "image-folder":
             if path is None:
                 raise missing("image-folder needs a path: the folder that holds one folder of images for each class")
-            return image_folder(path, options)
+            return image_folder(path, options, on_progress=on_progress)
         case _:
             raise invalid_option(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")
 
@@ -126,7 +136,8 @@ def _digits() -> Source:
     """1,797 grey images of 8 x 8 pixels with values from 0 to 16 (the test set of Alpaydin and Kaynak 1998, UCI)."""
     images, labels = load_digits(return_X_y=True)
     inputs = np.round(images.reshape(-1, 1, 8, 8) * 255 / 16).astype(np.uint8)
-    return Source("digits", tuple("0123456789"), Examples(inputs, labels.astype(np.int64)), levels=16)
+    names = tuple(f"digits[{i}]" for i in range(len(labels)))
+    return Source("digits", tuple("0123456789"), Examples(inputs, labels.astype(np.int64), names), levels=16)
 
 
 def _tokenized(name: str, source: Source, split: Split, options: TextOptions) -> DataSet:
@@ -140,7 +151,7 @@ def _tokenized(name: str, source: Source, split: Split, options: TextOptions) ->
     for part in split:
         names = [f"{source.where}: {part.name(i)}" for i in range(len(part))]
         ids, cut = tokenizer.encode(part.inputs.tolist(), names)
-        parts.append(Part.of(ids, torch.from_numpy(part.labels), tokenizer.padding))
+        parts.append(Part.of(ids, torch.from_numpy(part.labels), tokenizer.padding, names=part.names))
         n_cut += int(cut.sum())
     train, validation, test = parts
     return DataSet(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,16 +19,19 @@ from supernets.data.labelled_examples import (
     CLUTTER,
     PARTS,
     Examples,
+    OnProgress,
     Source,
     invalid_option,
     listed,
     misplaced,
     missing,
+    no_progress,
     unreadable,
 )
 from supernets.data.options import ImageOptions
 from supernets.data.pixels import check_memory
 from supernets.data.preprocessing import decode, square, square_in_one_call
+from supernets.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -38,6 +43,10 @@ _UNREADABLE = (
     Image.DecompressionBombError, Image.DecompressionBombWarning,
 )  # fmt: skip
 """Exceptions that PIL raises for damaged files, by format."""
+MAX_LISTED = 200
+"""Files in an error."""
+_REPORT_S = 1.0
+_T = TypeVar("_T")
 _LAYOUT = "path/CLASS/IMAGE files, or path/{train,validation,test}/CLASS/IMAGE files"
 
 
@@ -49,7 +58,20 @@ class _Shape(NamedTuple):
     grey: bool
 
 
-def image_folder(path: Path, options: ImageOptions) -> Source:
+class _Entry(NamedTuple):
+    """A file of a class folder."""
+
+    file: Path
+    part: str
+    label: int
+
+
+_Resize = Callable[[Image.Image, int], NDArray[np.uint8]]
+_Problems = dict[Path, DataError]
+"""Files that are no images that can be used, and why."""
+
+
+def image_folder(path: Path, options: ImageOptions, *, on_progress: OnProgress = no_progress) -> Source:
     """The images of ``path/CLASS/*`` or of ``path/{train,val|validation,test}/CLASS/*``, classes sorted by name.
 
     Validation and test are optional in the second layout.
@@ -58,35 +80,38 @@ def image_folder(path: Path, options: ImageOptions) -> Source:
     else 3.
 
     Raises:
-        DataError: the folder is missing, empty or laid out in another way; an image cannot be read; the sizes differ and
-            there is no `image_size`; or the images would take too much memory.
+        DataError: the folder is missing, empty or laid out in another way; files cannot be used (all are listed), unless
+            they are to be skipped; the sizes differ and there is no `image_size`; or the images would take too much memory.
     """
-    parts, class_names = _find(path)
-    files = [file for part in parts.values() for file, _ in part]
-    shapes = [_read_shape(file) for file in files]
-    size = options.image_size or _common_size(path, shapes)
-    n_channels = options.channels or (1 if all(shape.grey for shape in shapes) else 3)
-    check_memory(len(files), channels=n_channels, image_size=size, where=str(path))
-    resize = square_in_one_call if options.as_in_0_1 else square
-    examples = {
-        name: Examples(
-            _read_images([file for file, _ in part], image_size=size, channels=n_channels, resize=resize),
-            np.array([label for _, label in part], dtype=np.int64),
-            tuple(str(file.relative_to(path)) for file, _ in part),
-        )
-        for name, part in parts.items()
-    }
-    return Source(str(path), class_names, examples["train"], examples.get("validation"), examples.get("test"))
+    problems: _Problems = {}
+    found, class_names = _find(path, problems)
+    files = [entry.file for entry in found if entry.file not in problems]
+    pixels = _read(files, path, options, problems, on_progress)
+    entries = [entry for entry in found if entry.file in pixels]
+    is_part_lost = {entry.part for entry in entries} != {entry.part for entry in found}
+    if problems and (is_part_lost or not options.skip_unreadable):
+        raise _unusable(path, problems)
+    examples = {}
+    for part in ("train", "validation", "test"):
+        if own := [entry for entry in entries if entry.part == part]:
+            examples[part] = Examples(
+                np.stack([pixels.pop(entry.file) for entry in own]),
+                np.array([entry.label for entry in own], dtype=np.int64),
+                tuple(str(entry.file.relative_to(path)) for entry in own),
+            )
+    return Source(
+        str(path), class_names, examples["train"], examples.get("validation"), examples.get("test"),
+        skipped=tuple(str(file.relative_to(path)) for file in problems),
+    )  # fmt: skip
 
 
 def images_of_folder(path: Path, *, channels: int, n: int) -> list[Image.Image]:
-    """At most `n` images of a folder, decoded but not resized, spread over its training part; raises as `image_folder`."""
-    files = [file for file, _ in _find(path)[0]["train"]]
-    found = []
-    for i in spread(len(files), n):
-        with _opened(files[i]) as image:
-            found.append(decode(image, channels))
-    return found
+    """At most `n` images of a folder, decoded but not resized, spread over its training part, without those that cannot be
+    read; raises as `image_folder`."""
+    problems: _Problems = {}
+    files = [entry.file for entry in _find(path, problems)[0] if entry.part == "train" and entry.file not in problems]
+    chosen = [files[i] for i in spread(len(files), n)]
+    return list(_each(partial(_read_image, channels=channels), chosen, problems).values())
 
 
 def spread(length: int, n: int) -> range:
@@ -94,27 +119,44 @@ def spread(length: int, n: int) -> range:
     return range(0, length, -(-length // n))
 
 
-def _find(path: Path) -> tuple[dict[str, list[tuple[Path, int]]], tuple[str, ...]]:
-    """The files of each part with their labels, and the names of the classes."""
+def _unusable(path: Path, problems: _Problems) -> DataError:
+    """The error of one file, or of several files in a line each."""
+    remedy = "or set skip_unreadable: true to leave out such files"
+    errors = list(problems.values())
+    if len(errors) == 1:
+        return DataError(f"{errors[0]}, {remedy}", code=errors[0].code)
+    lines = [
+        f"  {file.relative_to(path)}: {str(error).removeprefix(f'{file}: ').partition('; ')[0]}"
+        for file, error in problems.items()
+    ]
+    if len(lines) > MAX_LISTED:
+        lines[MAX_LISTED:] = [f"  and {len(lines) - MAX_LISTED} more"]
+    codes = {error.code for error in errors}
+    message = f"{path}: {len(errors)} files cannot be used; replace or remove them, {remedy}:"
+    return DataError("\n".join([message, *lines]), code=codes.pop() if len(codes) == 1 else unreadable("").code)
+
+
+def _find(path: Path, problems: _Problems) -> tuple[list[_Entry], tuple[str, ...]]:
+    """The files of all parts, and the names of the classes; adds files of other kinds to the problems."""
     folders = _folders(path)
     # A folder named `train` that holds images itself is a class of trains.
     divided = [folder for folder in folders if folder.name in PARTS and any(f.is_dir() for f in _entries(folder))]
     if not divided:
         class_names = tuple(folder.name for folder in folders)
-        return {"train": _collect(folders, class_names)}, class_names
+        return _collect("train", folders, class_names, problems), class_names
     names = [folder.name for folder in folders]
     if "train" not in names or len({PARTS.get(name, "") for name in names} - {""}) != len(names):
         raise misplaced(f"{path}: holds {listed(names)}; expected train, and at most one val (or validation) and test")
     train = next(folder for folder in folders if folder.name == "train")
     class_names = tuple(folder.name for folder in _folders(train))
-    parts = {}
+    found: list[_Entry] = []
     for folder in sorted(folders, key=lambda f: f != train):
         classes = _folders(folder)
         unknown = [c.name for c in classes if c.name not in class_names]
         if unknown:
             raise misplaced(f"{folder}: has classes that {train} lacks: {listed(unknown)}; give it the same")
-        parts[PARTS[folder.name]] = _collect(classes, class_names)
-    return parts, class_names
+        found += _collect(PARTS[folder.name], classes, class_names, problems)
+    return found, class_names
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -142,19 +184,53 @@ def _folders(folder: Path) -> list[Path]:
     return folders
 
 
-def _collect(folders: list[Path], class_names: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """The images in these class folders, with their labels."""
-    found: list[tuple[Path, int]] = []
+def _collect(part: str, folders: list[Path], class_names: tuple[str, ...], problems: _Problems) -> list[_Entry]:
+    """The files in these class folders; adds those of other kinds to the problems."""
+    found: list[_Entry] = []
     for folder in folders:
         entries = _entries(folder)
         for entry in entries:
             if entry.is_dir():
                 raise misplaced(f"{entry}: is a folder inside a class folder; expected {_LAYOUT}; move its images up")
+            found.append(_Entry(entry, part, class_names.index(folder.name)))
             if entry.suffix.lower() not in SUFFIXES:
-                raise misplaced(f"{entry}: is no {', '.join(SUFFIXES)} file; convert it to one of these or remove it")
+                expected = f"{', '.join(SUFFIXES)} file"
+                problems[entry] = misplaced(f"{entry}: is no {expected}; convert it to one of these, remove it")
         if not entries:
             raise misplaced(f"{folder}: holds no {', '.join(SUFFIXES)} images; add some or remove the folder")
-        found += [(entry, class_names.index(folder.name)) for entry in entries]
+    return found
+
+
+def _read(
+    files: Sequence[Path], path: Path, options: ImageOptions, problems: _Problems, on_progress: OnProgress
+) -> dict[Path, NDArray[np.uint8]]:
+    """The pixels of each file; adds those that cannot be read to the problems."""
+    shapes = _each(_read_shape, files, problems, partial(on_progress, "reading the sizes of images"))
+    if not shapes:
+        return {}
+    size = options.image_size or _common_size(path, list(shapes.values()))
+    channels = options.channels or (1 if all(shape.grey for shape in shapes.values()) else 3)
+    check_memory(len(shapes), channels=channels, image_size=size, where=str(path))
+    resize = square_in_one_call if options.as_in_0_1 else square
+    read = partial(_read_pixels, image_size=size, channels=channels, resize=resize)
+    return _each(read, list(shapes), problems, partial(on_progress, "reading images"))
+
+
+def _each(
+    read: Callable[[Path], _T], files: Sequence[Path], problems: _Problems,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[Path, _T]:  # fmt: skip
+    """What is read of each file; adds files that cannot be used to the problems. Reports once a second."""
+    found: dict[Path, _T] = {}
+    reported = time.monotonic()
+    for i, file in enumerate(files):
+        try:
+            found[file] = read(file)
+        except DataError as error:
+            problems[file] = error
+        if (now := time.monotonic()) >= reported + _REPORT_S:
+            reported = now
+            report(i + 1, len(files))
     return found
 
 
@@ -170,23 +246,26 @@ def _read_shape(file: Path) -> _Shape:
     """The size and kind of an image."""
     with _opened(file) as image:
         if image.mode.startswith(_DEEP_MODES):
-            raise unreadable(f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits")
+            raise unreadable(
+                f"{file}: has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits, remove it"
+            )
         return _Shape(max(image.size), min(image.size), image.mode in _GREY_MODES)
 
 
-def _read_images(
-    files: Sequence[Path], *, image_size: int, channels: int, resize: Callable[[Image.Image, int], NDArray[np.uint8]]
-) -> NDArray[np.uint8]:
-    """The images' bytes, (n, channels, image_size, image_size)."""
-    out = np.empty((len(files), channels, image_size, image_size), dtype=np.uint8)
-    for i, file in enumerate(files):
-        with _opened(file) as image:
-            out[i] = resize(decode(image, channels), image_size)
-    return out
+def _read_pixels(file: Path, *, image_size: int, channels: int, resize: _Resize) -> NDArray[np.uint8]:
+    """The image's bytes, (channels, image_size, image_size)."""
+    return resize(_read_image(file, channels=channels), image_size)
+
+
+def _read_image(file: Path, *, channels: int) -> Image.Image:
+    with _opened(file) as image:
+        return decode(image, channels)
 
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Image.Image]:
+    if file.exists() and not file.is_file():  # opening a pipe would wait for its writer
+        raise unreadable(f"{file}: is a pipe, a socket or a device; expected an image file; remove it")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -195,4 +274,4 @@ def _opened(file: Path) -> Iterator[Image.Image]:
     except _UNREADABLE as error:
         reason = "no image of a known format" if isinstance(error, UnidentifiedImageError) else error
         expected = f"a whole {', '.join(_FORMATS[:-1])} or {_FORMATS[-1]} file"
-        raise unreadable(f"{file}: cannot be read ({reason}); expected {expected}; replace or remove it") from None
+        raise unreadable(f"{file}: cannot be read ({reason}); expected {expected}; replace it, remove it") from None

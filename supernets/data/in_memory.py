@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from supernets.data.labelled_examples import wrong_kind
+from supernets.data.labelled_examples import listed, wrong_kind
 from supernets.data.preprocessing import ImageFormat, TextFormat
 
 _DIGEST_CHARACTERS = 16
@@ -24,20 +24,22 @@ class Part:
         labels: (n,), int64.
         digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels.
         padding: the token that sentences are padded with; None for images.
+        names: of each example, in the data set's files; empty where a caller has no use for them.
     """
 
     inputs: Tensor
     labels: Tensor
     digest: str
     padding: int | None = None
+    names: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, inputs: Tensor, labels: Tensor, padding: int | None = None) -> Part:
+    def of(cls, inputs: Tensor, labels: Tensor, padding: int | None = None, *, names: tuple[str, ...] = ()) -> Part:
         """The part of these inputs and labels, with its digest."""
         hashed = hashlib.sha256()
         for tensor in (inputs, labels):
             hashed.update(tensor.reshape(-1).numpy().data)
-        return cls(inputs, labels, hashed.hexdigest()[:_DIGEST_CHARACTERS], padding)
+        return cls(inputs, labels, hashed.hexdigest()[:_DIGEST_CHARACTERS], padding, names)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -66,7 +68,11 @@ def trimmed(inputs: Tensor, padding: int | None) -> Tensor:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DataSet:
-    """Three parts that never mix: for training, for the search, and for the final front only."""
+    """Three parts that never mix: for training, for the search, and for the final front only.
+
+    Attributes:
+        skipped: names of files that cannot be used and were left out.
+    """
 
     name: str
     train: Part
@@ -74,6 +80,7 @@ class DataSet:
     test: Part
     class_names: tuple[str, ...]
     format: ImageFormat | TextFormat
+    skipped: tuple[str, ...] = ()
 
     @property
     def n_classes(self) -> int:
@@ -82,7 +89,11 @@ class DataSet:
 
     @property
     def warning(self) -> str:
-        """One line on the sentences that were cut; "" if all are whole."""
+        """One line on the files that were skipped, or the sentences that were cut; "" if there are none."""
+        if self.skipped:
+            n = len(self.skipped)
+            what = "1 file cannot be used and was" if n == 1 else f"{n:,} files cannot be used and were"
+            return f"{what} skipped: {listed(self.skipped)}"
         if not isinstance(self.format, TextFormat) or self.format.n_cut == 0:
             return ""
         n = sum(map(len, (self.train, self.validation, self.test)))
@@ -106,4 +117,4 @@ class DataSet:
 
 def head(part: Part, n: int) -> Part:
     """The first `n` examples of a part (all of a smaller one): always the same ones, with every class in its share."""
-    return part if n >= len(part) else Part.of(part.inputs[:n], part.labels[:n], part.padding)
+    return part if n >= len(part) else Part.of(part.inputs[:n], part.labels[:n], part.padding, names=part.names[:n])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,6 +20,14 @@ missing = partial(DataError, code="data.missing")
 too_large = partial(DataError, code="data.too-large")
 unreadable = partial(DataError, code="data.unreadable")
 wrong_kind = partial(DataError, code="data.wrong-kind")
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with what is read, and how many examples of how many are."""
+
+
+def no_progress(phase: str, done: int, total: int) -> None:
+    """An `OnProgress` that does nothing."""
+
 
 PARTS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 """The parts by the names that files and folders may have."""
@@ -73,6 +81,7 @@ class Source:
         default_validation, default_test: default sizes of the parts taken from `train`, as a count or a share.
         levels: of images, the number of steps from black to white, see `ImageFormat`.
         noun: the word for an example in errors.
+        skipped: names of files that cannot be used and were left out.
     """
 
     where: str
@@ -84,6 +93,7 @@ class Source:
     default_test: int | float = 0.2
     levels: int = 255
     noun: str = "image"
+    skipped: tuple[str, ...] = ()
 
 
 def listed(names: Sequence[str]) -> str:

@@ -25,6 +25,7 @@ class ImageOptions:
         image_size: pixels to resize to; None keeps the size that all images have.
         channels: 1 (grey) or 3 (colour); None keeps theirs.
         mean, std: of each channel on the scale from 0 to 1, used to normalise images; None takes the training part's.
+        skip_unreadable: leave out the files of an image folder that cannot be used, instead of an error that lists them.
         as_in_0_1: whether to resize as version 0.1 did, see `Resizing`.
 
     Raises:
@@ -35,6 +36,7 @@ class ImageOptions:
     channels: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    skip_unreadable: bool = False
     as_in_0_1: bool = False
 
     def __post_init__(self) -> None:

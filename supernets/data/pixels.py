@@ -66,7 +66,7 @@ def normalise(examples: Examples, format: ImageFormat) -> Part:
     images = np.empty(pixels.shape, dtype=np.float32)
     for start in range(0, len(pixels), _CHUNK):
         images[start : start + _CHUNK] = format.inputs(pixels[start : start + _CHUNK])
-    return Part.of(torch.from_numpy(images), torch.from_numpy(examples.labels))
+    return Part.of(torch.from_numpy(images), torch.from_numpy(examples.labels), names=examples.names)
 
 
 def _level_of_byte(levels: int) -> NDArray[np.float64]:

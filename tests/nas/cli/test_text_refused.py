@@ -80,7 +80,7 @@ DENSE = "bert.encoder.layer.1.output.dense.weight"
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda folder: shutil.rmtree(folder), ("bert: no config.json", "model.safetensors", "tokenizer.json")),
+        (lambda folder: shutil.rmtree(folder), ("bert does not exist", "config.json", "model.safetensors")),
         (lambda folder: (folder / CONFIG).write_text("{"), ("config.json: cannot be read", "expected a JSON object; save")),
         (configured(model_type="roberta"), ("model_type is 'roberta'", "reads 'bert'", "give the folder of another")),
         (configured(num_hidden_layers=3), ("no tensor bert.encoder.layer.2.attention.self.query.weight", "save the network")),

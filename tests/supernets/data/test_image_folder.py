@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from supernets.data import ImageOptions, load_data, pixels
+from supernets.data import ImageOptions, image_folder, load_data, pixels
 from tests.errors import raises
 from tests.supernets.data.raw import raw_rows
 
@@ -195,8 +197,24 @@ class TestImageFolderErrors:
         self.check(pets, "data.unreadable | 05.png | 8 bits")
 
     def test_far_too_large_an_image(self, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 143)
-        self.check(pets, "data.unreadable | 00.png | bomb")
+        write_images(pets / "dog", 1, size=(16, 16))
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 255)
+        self.check(pets, "data.unreadable | dog/00.png | bomb")
+
+    @pytest.mark.parametrize("kind", ["pipe", "socket", "broken-link", "device"])
+    def test_what_is_no_regular_file(self, pets: Path, kind: str) -> None:
+        file = pets / "dog" / "special.png"
+        match kind:
+            case "pipe":
+                os.mkfifo(file)
+            case "socket":
+                with socket.socket(socket.AF_UNIX) as made:
+                    made.bind(os.path.relpath(file))  # the whole path may be too long for a socket
+            case "device":
+                file.symlink_to("/dev/zero")
+            case _:
+                file.symlink_to(pets / "gone.png")
+        self.check(pets, "data.unreadable | special.png")
 
     def test_different_sizes_without_an_image_size(self, pets: Path) -> None:
         write_images(pets / "dog", 1, size=(9, 20))
@@ -237,3 +255,64 @@ class TestImageFolderErrors:
     def test_one_image_in_two_classes(self, pets: Path) -> None:
         (pets / "dog" / "x.png").write_bytes((pets / "cat" / "03.png").read_bytes())
         self.check(pets, "data.duplicate | 03.png | x.png | (cat, dog)")
+
+
+class TestUnreadableImages:
+    @pytest.fixture
+    def mixed(self, pets: Path) -> Path:
+        """The pets, of which six cannot be used: no header, a half, 16 bits, a pipe, another format, another kind of file."""
+        (pets / "cat" / "00.png").write_bytes(b"no image")
+        half = pets / "dog" / "01.png"
+        half.write_bytes(half.read_bytes()[:200])
+        Image.fromarray(np.zeros((12, 12), dtype=np.uint16)).save(pets / "dog" / "02.png")
+        os.mkfifo(pets / "cat" / "pipe.png")
+        Image.new("RGB", (12, 12)).save(pets / "dog" / "03.gif")
+        (pets / "cat" / "notes.txt").write_text("cats")
+        return pets
+
+    BAD = ("cat/00.png", "cat/notes.txt", "cat/pipe.png", "dog/01.png", "dog/02.png", "dog/03.gif")
+
+    def test_all_are_listed_at_once(self, mixed: Path) -> None:
+        with raises("data.unreadable", "6 files", "skip_unreadable") as caught:
+            load_data("image-folder", path=mixed)
+        lines = str(caught.value).splitlines()[1:]
+        assert sorted(line.strip().partition(": ")[0] for line in lines) == list(self.BAD)
+
+    def test_they_are_left_out_where_this_is_asked(self, mixed: Path) -> None:
+        data = load_data("image-folder", path=mixed, options=ImageOptions(skip_unreadable=True))
+        assert tuple(sorted(data.skipped)) == self.BAD
+        assert data.warning.startswith("6 files cannot be used and were skipped: ")
+        for name in self.BAD:
+            (mixed / name).unlink()
+        clean = load_data("image-folder", path=mixed)
+        for part in ("train", "validation", "test"):
+            assert getattr(clean, part).digest == getattr(data, part).digest
+            assert getattr(clean, part).names == getattr(data, part).names
+
+    @pytest.mark.parametrize("lost", ["train", "test"])
+    def test_a_part_without_any_image_left_is_an_error(self, tmp_path: Path, lost: str) -> None:
+        for seed, part in enumerate(("train", "test")):
+            for name in ("a", "b"):
+                write_images(tmp_path / part / name, 6, seed=seed)
+        for file in (tmp_path / lost).rglob("*.png"):
+            file.write_bytes(b"no image")
+        with raises("data.unreadable", "12 files"):
+            load_data("image-folder", path=tmp_path, options=ImageOptions(skip_unreadable=True))
+
+    def test_long_reading_is_reported(self, pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen: list[tuple[str, int, int]] = []
+        load_data("image-folder", path=pets, on_progress=lambda *report: seen.append(report))
+        assert not seen
+        monkeypatch.setattr(image_folder, "_REPORT_S", 0.0)
+        load_data("image-folder", path=pets, on_progress=lambda *report: seen.append(report))
+        assert seen[-1] == ("reading images", 20, 20)
+
+
+class TestNames:
+    def test_each_part_names_its_files(self, pets: Path) -> None:
+        data = load_data("image-folder", path=pets)
+        for part in (data.train, data.validation, data.test):
+            rows = raw_rows(data, part)
+            for name, row, label in zip(part.names, rows, part.labels.tolist(), strict=True):
+                assert np.asarray(Image.open(pets / name)).transpose(2, 0, 1).tobytes() == row
+                assert name.startswith(f"{data.class_names[label]}/")
