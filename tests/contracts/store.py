@@ -85,6 +85,7 @@ STATE: StateUpdate = {
     "screened_first": False,
     "finalists": (architecture(1), architecture(2)),
     "retry_failures": True,
+    "waiting": "waiting 15 s",
     "environments": {"accuracy": {"cpu": "x"}},
 }
 """A value that is not the default for every field."""
