@@ -22,6 +22,7 @@ except ImportError:  # PyYAML without libyaml: equal results, in more time
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ProfileError, suggestion
+from hardware_profiles.files import check_regular
 from hardware_profiles.requirements import check_requirements, platform_error
 
 MAX_THREADS = 1024
@@ -85,6 +86,7 @@ def load_profile(name_or_path: str) -> HardwareProfile:
             code="profile.unknown",
         )
     try:
+        check_regular(Path(name_or_path))
         text = Path(name_or_path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.environment import differences
 from hardware_profiles.errors import LookupTableError
+from hardware_profiles.files import check_regular
 from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable, Subnet
 from hardware_profiles.measuring.protocol import PROTOCOL
 
@@ -97,6 +98,7 @@ def _check_profile(path: Path, was: Mapping[str, Any], profile: HardwareProfile)
 
 def _read(path: Path) -> LookupTable:
     try:
+        check_regular(path)
         data = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(data, dict) and data.get("format") == FORMAT:
             return _parse(data)

@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.errors import ModelError, PrecisionError
+from hardware_profiles.files import check_regular
 from hardware_profiles.model_inputs import make_inputs
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision, convert
@@ -99,6 +100,7 @@ def summary(profile: HardwareProfile, measurement: LatencyMeasurement) -> dict[s
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
+        check_regular(path)
         model = onnx.load(path)
     except DecodeError:
         raise ModelError(f"{path}: not an ONNX model: it cannot be decoded") from None

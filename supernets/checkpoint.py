@@ -19,7 +19,7 @@ from supernets.errors import CheckpointError, SupernetError
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
 from supernets.families.single_network import SingleFamily
-from supernets.files import write_atomically
+from supernets.files import check_regular, write_atomically
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
@@ -222,6 +222,7 @@ def _damaged(path: Path, problem: str) -> CheckpointError:
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX
     try:
+        check_regular(path)
         index = json.loads(path.read_text())
     except FileNotFoundError:
         problem = f"no checkpoint (expected {INDEX}); give a run or a folder that `nas train` wrote"

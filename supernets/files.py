@@ -1,7 +1,8 @@
-"""Writes files whole or not at all."""
+"""Writes files whole or not at all, and opens only regular ones."""
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -24,3 +25,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def check_regular(path: Path) -> None:
+    """Raises `OSError` for a pipe, a socket or a device: reading one may wait for its writer, or never end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device; expected a file", str(path))

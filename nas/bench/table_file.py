@@ -46,6 +46,8 @@ def columns(file: Path) -> dict[str, tuple[str, ...]]:
     Raises:
         TableError: the file is missing, damaged or malformed.
     """
+    if file.exists() and not file.is_file():
+        raise TableError(f"{file}: is no regular file; check 'table' in its YAML", code="table.unreadable")
     try:
         with (
             gzip.open(file, "rt", encoding="utf-8-sig", newline="")

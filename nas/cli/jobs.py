@@ -64,9 +64,9 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Show the size of a job's search space, the cost of its networks and the expected duration."""
+    loaded = loaded_job(job, runs)
     from nas.analysis.formatting import duration
 
-    loaded = loaded_job(job, runs)
     with driving(runs, inline=inline, address=address) as options:
         from nas.engine.preparation import preparing_new
         from nas.planning.plan import plan as make_plan

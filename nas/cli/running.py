@@ -33,10 +33,11 @@ def folder(runs: Path) -> RunsFolder:
 
 def loaded_job(path: Path, runs: Path, *, replay: str | None = None) -> SearchJob:
     """The job of a file, whose names and paths exist: found before anything is imported that takes longer."""
-    from nas.build.references import check_references
     from nas.config import load_job
 
     job = load_job(path)
+    from nas.build.references import check_references  # loads numpy
+
     check_references(job, folder(runs), source=str(path), replay=replay)
     return job
 

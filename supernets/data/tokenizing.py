@@ -16,6 +16,7 @@ from torch import Tensor
 
 from supernets.data.labelled_examples import too_large
 from supernets.errors import DataError
+from supernets.files import check_regular
 
 _unusable = partial(DataError, code="data.tokenizer-unusable")
 FILE = "tokenizer.json"
@@ -72,6 +73,7 @@ class SentenceTokenizer:
         """
         file = path / FILE if path.is_dir() else path
         try:
+            check_regular(file)
             if file.stat().st_size > MAX_FILE_MIB * 2**20:
                 raise _unusable(f"{file}: is larger than {MAX_FILE_MIB} MiB; expected a {FILE}; replace it")
             text = file.read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from supernets.errors import CheckpointError, ExportError
-from supernets.files import write_atomically
+from supernets.files import check_regular, write_atomically
 from supernets.pretrained import CONFIG, WEIGHTS
 
 unusable = partial(CheckpointError, code="pretrained.unusable")
@@ -35,6 +35,7 @@ class Settings:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            check_regular(path)
             data = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise
@@ -100,6 +101,7 @@ class TensorFile:
     def __init__(self, folder: Path, *, noun: str, base: str) -> None:
         self.path, self._noun = folder / WEIGHTS, noun
         try:
+            check_regular(self.path)
             self._found: Mapping[str, Tensor] = load_file(self.path)
         except FileNotFoundError:
             pickled = (folder / "pytorch_model.bin").exists()
