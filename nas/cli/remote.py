@@ -84,8 +84,8 @@ def status(
         return print_json(made if run is None else made[0])
     if not found:
         return print(f"no runs at {server}; submit one with: nas submit JOB.yaml")
-    header = ["run", "kind", "status", "progress", "submitted by", "reason"]
-    rows = [[s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason] for s in found]
+    header = ["run", "kind", "status", "progress", "submitted by", "reason", "next"]
+    rows = [[s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason, _next(s, server)] for s in found]
     return print_table(header, rows)
 
 
@@ -215,10 +215,17 @@ def _watch(client: NasClient, run: str, as_json: bool) -> None:
         end = "no status received" if last is None else last.status
         reason = f": {last.reason}" if last is not None and last.reason else ""
         error = ServiceError(f"{run}: {end}{reason}", code="run.not-finished")
-        error.add_note(f"next: nas resume {run} --server {client.server} (its log: nas logs {run})")
+        if last is not None and (following := _next(last, client.server)):
+            error.add_note(f"next: {following} (its log: nas logs {run})")
         raise error
     if not as_json:
         print(f"{run}: finished, {_progress(last)}\nnext: nas fetch {run}")
+
+
+def _next(summary: RunSummary, server: str) -> str:
+    """The command that continues a run that ended without finishing; "" for any other."""
+    ended = summary.status in ("failed", "cancelled") and not summary.damaged
+    return f"nas resume {summary.run} --server {server}" if ended else ""
 
 
 def _gone(run: str, error: ServiceError) -> str:

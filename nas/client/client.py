@@ -94,7 +94,9 @@ class _RunCalls:
         """
         budget = {"evaluations": evaluations, "minutes": minutes}
         texts = {name: None if value is None else str(value) for name, value in budget.items()}
-        request = checked(schemas.ResumeRequest, {**texts, "retry_failed": retry_failed})
+        # Only where it is wanted: an earlier server knows no such field.
+        retry = {"retry_failed": True} if retry_failed else {}
+        request = checked(schemas.ResumeRequest, {**texts, **retry})
         return self._transport.post(f"{_path_of(run)}/resume", schemas.RunSummary, body=request)
 
     def label(self, run: str, *, tags: Sequence[str] | None = None, note: str | None = None) -> schemas.RunSummary:

@@ -24,7 +24,7 @@ is dead or that a killed driver's CPUs are free, and a restarted node is back in
 _START_S = 120.0
 """Longest time for an actor to start: loading torch takes seconds, fetching the weights through a slow network a minute.
 An actor whose CPU went to another program, or with its node, never starts."""
-_KEPT = "What was measured is kept; then continue with `nas resume`"
+_KEPT = "What was measured is kept, and a resume continues from there"
 
 _FIRST_LIMIT_S = 1800.0
 """Time limit of a task before any has been done."""

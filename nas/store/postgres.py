@@ -105,9 +105,9 @@ class PostgresDatabase(Database):
         if found := re.search(r'database "([^"]*)" does not exist', said):
             return f"has no database {found[1]} ({said}); make it there with: createdb {found[1]}"
         if any(words in lower for words in _NOT_NOW):
-            return f"accepts no connection now ({said}); wait until it runs, then continue with `nas resume`"
+            return f"accepts no connection now ({said}); wait until it runs, then resume the run"
         if error.connection_invalidated or any(words in lower for words in _LOST):
-            return f"the connection was lost ({said}); what was committed is kept: when it is back, continue with `nas resume`"
+            return f"the connection was lost ({said}); what was committed is kept: when it is back, resume the run"
         for reason, text in _REASONS.items():
             if reason == state or reason in lower:
                 return f"{text} ({said})"

@@ -13,7 +13,16 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, StreamingResponse
 
-from nas.analysis.formatting import constraint_text, duration, format_value, miss_text, outline, title_of
+from nas.analysis.formatting import (
+    constraint_text,
+    duration,
+    format_value,
+    miss_text,
+    outline,
+    prediction_error_text,
+    share_text,
+    title_of,
+)
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.api.schemas import RunSummary
@@ -74,6 +83,7 @@ def environment() -> Environment:
         query,
         is_short,
         miss_text,
+        prediction_error_text,
         counts,
         thumbnail,
     )
@@ -195,8 +205,8 @@ def number_text(value: float | None, digits: int = 3) -> str:
 
 
 def percent_text(share: float | None) -> str:
-    """A share in per cent; a dash for None."""
-    return "–" if share is None else f"{100 * share:.3g} %"
+    """A share in per cent, above 1,000 % as a factor; a dash for None."""
+    return "–" if share is None else share_text(share)
 
 
 def elapsed(run: RunSummary) -> str:

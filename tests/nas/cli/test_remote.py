@@ -123,7 +123,8 @@ class TestStatus:
         assert [dict(request.url.params)["offset"] for request in script.asked] == ["0", "1"]
         script.answers["runs"] = [page(first, second)]
         lines = shell.nas("status").out.splitlines()
-        assert lines[1].split() == ["a-2", "search", "failed", "0", "of", "30", "evaluations", "no", "such", "data"]
+        assert lines[1].split() == ["a-2", "search", "failed", "0", "of", "30", "evaluations", "no", "such", "data",
+                                    "nas", "resume", "a-2", "--server", "http://127.0.0.1:8700"]  # fmt: skip
         assert lines[2].split()[:5] == ["small-1", "search", "queued,", "number", "2"]
 
     def test_one_run(self, shell: Shell, serve: Callable[..., Script]) -> None:
@@ -161,7 +162,9 @@ class TestWatch:
         serve(events=course(QUEUED, summary(status, reason="the disk is full")))
         found = shell.nas("watch", "small-1", *extra)
         assert found.code == 1
-        assert found.err.splitlines()[-1] == f"error: small-1: {status}: the disk is full"
+        error, following = found.err.splitlines()[-2:]
+        assert error == f"error: small-1: {status}: the disk is full"
+        assert following.startswith("next: nas resume small-1 --server http://127.0.0.1:8700")
 
     def test_ctrl_c_leaves_the_run_alone_and_says_so(self, shell: Shell, serve: Callable[..., Script]) -> None:
         def interrupted() -> httpx.Response:
@@ -236,6 +239,8 @@ class TestResume:
         assert more.data == QUEUED.model_dump(mode="json")
         assert [(r.method, r.url.path) for r in script.asked] == [("POST", "/api/v1/runs/small-1/resume")] * 2
         assert [json.loads(r.content) for r in script.asked] == [{}, {"evaluations": "+50", "minutes": "7"}]
+        shell.nas("resume", "small-1", "--retry-failed", *HERE)
+        assert json.loads(script.asked[-1].content) == {"retry_failed": True}
 
     def test_the_environment_alone_never_means_the_server(
         self, shell: Shell, serve: Callable[..., Script], monkeypatch: pytest.MonkeyPatch
@@ -357,7 +362,7 @@ def test_the_true_server(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
         assert shell.nas("status", "--json").data == [submitted]
         assert shell.nas("cancel", "small-1").code == 0
         dispatcher.tick()
-        assert shell.nas("watch", "small-1").err.splitlines()[-1].startswith("error: small-1: cancelled")
+        assert shell.nas("watch", "small-1").err.splitlines()[-2].startswith("error: small-1: cancelled")
         assert shell.nas("logs", "small-1", "--follow").out == ""
         assert shell.nas("fetch", "small-1").code == 1
         assert "unknown run 'big-1'" in shell.nas("status", "big-1").err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from nas.errors import (
     UnknownNameError,
 )
 from nas.export.transformers_export import export_transformers
+from nas.problem.objectives import Fidelity, Status
+from nas.service.jobs.dispatcher import driver_command
 from nas.service.jobs.driver_logs import log_of, new_log
 from nas.service.jobs.job_runner import JobState
 from nas.service.rest_routes.operations import readiness
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus, Wanted
+from nas.service.views.evaluated_networks import NetworkQuery
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
@@ -133,6 +137,28 @@ def test_runs_are_listed_newest_first_and_filtered(service: Service, runs: RunsF
     assert [r.run for r in service.runs.page(name="HAND").runs] == ["by-hand-1"]
     page = service.runs.page(offset=1, limit=1)
     assert (page.total, page.offset, [r.run for r in page.runs]) == (3, 1, ["supernet-1"])
+
+
+def test_failures_are_retried_by_a_resume(service: Service, runs: RunsFolder) -> None:
+    run = searched(runs).id
+    with raises("run.nothing-failed", run):
+        service.submissions.resume(run, ResumeRequest(retry_failed=True))
+    store = open_store(runs.get(run), driver=True)
+    request = replace(store.measurements()[-1].request, fidelity=Fidelity.SEARCH)
+    known = store.find([request])[request]
+    noise = {"too_noisy": True}
+    store.add(replace(known, status=Status.FAILED, value=None, error=None, attempt=known.attempt + 1, detail=noise))
+    store.close()
+    counts = service.runs.summary(run).counts
+    assert (counts.measured + counts.noisy, counts.too_noisy, counts.failed) == (39, 1, 0)
+    page = service.results.evaluations(run, NetworkQuery(status="too-noisy"))
+    assert [network.key for network in page.networks] == [request.architecture.key]
+    assert service.submissions.resume(run, ResumeRequest(retry_failed=True)).status == "queued"
+    submission = service.state.submission(run)
+    assert submission is not None
+    command = driver_command(service.settings, submission, None)
+    assert "--retry-failed" in command
+    assert submission.options["extension"] in command
 
 
 def test_a_damaged_run_is_listed_with_its_error(service: Service, runs: RunsFolder) -> None:
