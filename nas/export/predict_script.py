@@ -22,7 +22,7 @@ from supernets.data.tokenizing import configure
 
 _SCRIPT = '''"""Classifies the {arguments} on its command line by {network}.
 
-Needs {needs}. The preprocessing is the one that the network was trained with.
+Needs {needs}. {exactness}
 """
 
 from __future__ import annotations
@@ -129,7 +129,11 @@ def _parts(
         libraries = ["from numpy.typing import NDArray", "from tokenizers import Tokenizer"]
         file = f"Tokenizer.from_file(str(HERE / {json.dumps(tokenizer)}))"
         network = [*network, f'TOKENIZER = configure({file}, HOW["max_tokens"])']
+    exact = "The preprocessing is the one that the network was trained with."
+    if isinstance(format, ImageFormat) and format.resizing == "torch":
+        exact = "The network was trained on images that torch resized; Pillow's bytes may differ from those by 1."
     return {
+        "exactness": exact,
         "arguments": "image files" if isinstance(format, ImageFormat) else "sentences",
         "imports": "\n".join(["import numpy as np", *runtime, *libraries]),
         "functions": "\n\n".join(map(inspect.getsource, shared)),
