@@ -27,6 +27,8 @@ from nas.service.views.recipes import recipes as all_recipes
 
 _SHOWN = 50
 """Runs, or evaluations, on one page."""
+_OVERVIEWS_S = 1.0
+"""For the best values and fronts of a list's runs: that of 10,000 evaluations takes a second, once. The page asks again."""
 _MEMBERS = 15
 """Members of a front on one page."""
 _COMPARED = 100
@@ -65,7 +67,7 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         return page(
             "runs.html",
             found=found,
-            overviews=service.runs.overviews(found.runs),
+            overviews=service.runs.overviews(found.runs, within_s=_OVERVIEWS_S),
             filters={key: value for key, value in wanted.items() if value},
             order=order,
             limit=_SHOWN,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -85,10 +87,16 @@ class RunSummaries:
             found = self._sorted(found, sort, descending=descending)
         return schemas.RunsPage(total=len(found), offset=offset, runs=tuple(found[offset : offset + limit]))
 
-    def overviews(self, runs: Sequence[schemas.RunSummary]) -> dict[str, RunOverview]:
-        """By run, the overviews of the searches that have measured something and can be read."""
-        found = {}
+    def overviews(self, runs: Sequence[schemas.RunSummary], *, within_s: float = math.inf) -> dict[str, RunOverview]:
+        """By run, the overviews of the searches that have measured something and can be read.
+
+        Args:
+            within_s: none is begun after this time; the next call has more, as those that were made are kept.
+        """
+        found, end = {}, time.monotonic() + within_s
         for run in runs:
+            if time.monotonic() >= end:
+                break
             if run.kind == "search" and run.evaluations:
                 with suppress(NasError):  # its summary has the reason
                     found[run.run] = self._index.overview(run.run)

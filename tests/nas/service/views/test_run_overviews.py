@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from nas.api.schemas import RunLabels
 from nas.service.service import Service
+from nas.service.views import run_summaries
 from nas.service.views.run_overviews import RunOverview
 from nas.service.views.run_summaries import natural_order
 from nas.store.folder import RunsFolder
@@ -88,3 +91,16 @@ def test_a_run_shows_its_data_set_and_its_labels(service: Service, runs: RunsFol
 def test_labels_of_no_run_are_refused(service: Service) -> None:
     with raises("run.unknown", "none-1"):
         service.submissions.label("none-1", RunLabels())
+
+
+def test_a_list_waits_only_so_long_for_overviews_and_has_more_of_them_later(
+    service: Service, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        searched(runs, n=6)
+    found = service.runs.page().runs
+    now = iter(range(1000))
+    monkeypatch.setattr(run_summaries.time, "monotonic", lambda: next(now))
+    assert 0 < len(service.runs.overviews(found, within_s=3)) < 4
+    monkeypatch.undo()
+    assert len(service.runs.overviews(found)) == 4
