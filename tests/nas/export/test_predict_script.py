@@ -18,9 +18,7 @@ from nas.engine.driver import search
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
 from nas.store.folder import RunsFolder
-from supernets.data import ImageOptions
 from supernets.data.fashion_mnist import fashion_mnist, find
-from supernets.data.image_folder import image_folder
 from supernets.data.splitting import split
 from tests.nas.commands import Shell
 from tests.nas.export.digit_images import write_digits
@@ -64,16 +62,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_images_of_a_folder(photos: Run, tmp_path: Path, in_graph: bool) -> None:
     made = photos.export(tmp_path, select="accuracy>=0", with_preprocessing=in_graph)
     manifest = json.loads(Path(made["manifest"]).read_text())
-    path = photos.job.data.path
-    assert path is not None
-    source = image_folder(path, ImageOptions(image_size=12, channels=3))
-    test = split(source, validation=None, test=None, seed=SPLIT_SEED).test
-    files = [path / name for name in test.names]
+    data = load_trained_run(photos).data.dataset
+    assert photos.job.data.path is not None
+    files = [photos.job.data.path / name for name in data.test.names]
     found = found_by(Path(made["script"]), files)
     right = [name == file.parent.name for (name, _), file in zip(found, files, strict=True)]
     assert np.mean(right) == manifest["figures"]["test"]["accuracy"]
     assert np.mean(right) > 0.4  # ten classes
-    inputs = load_trained_run(photos).data.dataset.test.inputs.numpy()
     predict = module_of(Path(made["script"]))
     own = [predict.preprocess(str(file)) for file in files]
     if in_graph:
@@ -83,7 +78,7 @@ def test_images_of_a_folder(photos: Run, tmp_path: Path, in_graph: bool) -> None
         del model.graph.output[:]
         model.graph.output.add(name="input", type=onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, None))
         own = [array for (array,) in run_calls(model.SerializeToString(), ({"image": pixels} for pixels in own))]
-    assert np.array_equal(np.concatenate(own), inputs)
+    assert np.array_equal(np.concatenate(own), data.test.inputs.numpy())
 
 
 def test_the_model_states_its_preprocessing(photos: Run, tmp_path: Path) -> None:
