@@ -1,6 +1,7 @@
 // Several searches side by side: their Pareto fronts and the growth of their hypervolumes.
 
 import * as charts from "./charts.js";
+import { downloadable } from "./download.js";
 import { valueText } from "./metrics.js";
 import { sortable } from "./table.js";
 
@@ -21,6 +22,8 @@ function start() {
   if (costs.length) charts.drawn(at("fronts"), showFronts);
   else at("fronts").hidden = true;
   charts.drawn(at("curves"), showCurves);
+  if (costs.length) downloadable(at("legend"), { name: "compared-fronts", title: "Pareto fronts", figure: () => at("fronts") });
+  downloadable(at("curves"), { name: "compared-convergence", title: "Hypervolume", figure: () => at("curves") });
 }
 
 function look(i) {

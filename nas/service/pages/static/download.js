@@ -48,7 +48,7 @@ function buttons(after, name, formats) {
 
 /** The points of a chart, with their errors where it has some. */
 function table({ data, layout }) {
-  const titles = [layout.xaxis, layout.yaxis].map((axis) => axis.title.text);
+  const titles = [layout.xaxis.title.text || "time", layout.yaxis2 ? "value" : layout.yaxis.title.text]; // of two axes, the series have the units
   const hasErrors = data.some((trace) => trace.error_y);
   const rows = data.flatMap((trace) => Array.from(trace.x, (x, i) => [
     trace.name ?? "", x, trace.y[i], ...(hasErrors ? [trace.error_x?.array[i], trace.error_y?.array[i]] : []),

@@ -2,6 +2,7 @@
 
 import { localTimes } from "./api.js";
 import * as charts from "./charts.js";
+import { downloadable } from "./download.js";
 import { sortable } from "./table.js";
 
 localTimes();
@@ -10,6 +11,7 @@ const place = document.getElementById("drift");
 if (place) {
   const drift = JSON.parse(document.getElementById("data").textContent);
   const draw = () => charts.drawn(place, () => show(drift));
+  downloadable(place, { name: `${document.querySelector("h1").textContent}-drift`, title: "Noise and drift", figure: () => place });
   if (window.Plotly) draw();
   else document.addEventListener("DOMContentLoaded", draw, { once: true });
 }
@@ -20,13 +22,13 @@ function show(drift) {
   // The noise floor is relative to the level.
   const floor = drift.map((d) => (d.level_ms === null || d.noise === null ? 0 : d.level_ms * d.noise));
   const level = {
-    type: "scatter", mode: "lines+markers", name: "level of the sentinel", x: times, y: drift.map((d) => d.level_ms), customdata: runs,
+    type: "scatter", mode: "lines+markers", name: "sentinel (ms)", x: times, y: drift.map((d) => d.level_ms), customdata: runs,
     line: { color: charts.colour("--front"), width: 2 }, marker: { size: 8 },
     error_y: { type: "data", array: floor, color: charts.colour("--front"), thickness: 1.2, width: 3 },
     hovertemplate: "%{customdata}<br>%{y:.4g} ms ± %{error_y.array:.2g}<extra></extra>",
   };
   const noise = {
-    type: "scatter", mode: "lines+markers", name: "noise floor", x: times, y: drift.map((d) => (d.noise === null ? null : 100 * d.noise)),
+    type: "scatter", mode: "lines+markers", name: "noise floor (%)", x: times, y: drift.map((d) => (d.noise === null ? null : 100 * d.noise)),
     customdata: runs, xaxis: "x", yaxis: "y2", line: { color: charts.colour("--predicted"), width: 2, dash: "dot" },
     marker: { size: 8, symbol: "diamond-open" }, hovertemplate: "%{customdata}<br>%{y:.3g} %<extra></extra>",
   };

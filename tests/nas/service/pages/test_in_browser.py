@@ -273,6 +273,21 @@ def test_charts_are_downloaded_as_pictures_and_tables(chromium: Chromium, made: 
     assert not chromium.complaints()
 
 
+def test_compared_fronts_are_drawn_with_their_common_front_and_downloaded(chromium: Chromium, made: Server) -> None:
+    open_settled(chromium, f"{made.url}/compare?runs=plain-1&runs=limited-1")
+    compared = made.service.results.compare(["plain-1", "limited-1"])
+    n_points = "return document.getElementById('fronts').data.map((trace) => [trace.name, trace.x.length])"
+    expected = [["common front", len(compared.common_front)], *([run.run, len(run.front)] for run in compared.runs)]
+    assert chromium.run(n_points) == expected
+    for kind in ("csv", "png"):
+        chromium.click(f"[aria-label='Download compared-fronts as {kind.upper()}']")
+        chromium.until((chromium.downloads / f"compared-fronts.{kind}").is_file)
+    rows = list(csv.DictReader((chromium.downloads / "compared-fronts.csv").read_text(encoding="utf-8").splitlines()))
+    latencies = [float(list(row.values())[1]) for row in rows if row["series"] == "plain-1"]
+    assert latencies == pytest.approx([network.figures[LATENCY].value for network in compared.runs[0].front])
+    assert not chromium.complaints()
+
+
 def test_the_front_is_sorted_and_turned_by_keyboard(chromium: Chromium, made: Server) -> None:
     open_run(chromium, made, "four-1")
     report = made.service.results.report("four-1")
