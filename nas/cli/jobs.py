@@ -50,6 +50,7 @@ def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = N
     except FileExistsError:
         raise JobError(f"{path} exists; move it, or use another folder", code="file.exists") from None
     except OSError as error:
+        path.unlink(missing_ok=True)
         raise JobError(f"{path} cannot be written: {error.strerror}", code="file.not-writable") from None
     return print_json({"path": str(path)}) if as_json else print(f"wrote {path}; next: nas plan {path}")
 

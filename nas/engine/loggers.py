@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -138,37 +138,51 @@ class TensorBoardWriter:
 
     def __init__(self, folder: Path) -> None:
         try:
-            from tensorboardX import SummaryWriter
+            from tensorboardX import summary
+            from tensorboardX.proto.event_pb2 import Event
+            from tensorboardX.record_writer import RecordWriter
         except ImportError as error:
             raise LoggerError(_missing("tensorboard", error)) from None
-        self._make, self._folder = SummaryWriter, folder
-        self._writer: Any = None
+        # Not its SummaryWriter: the thread that writes for it ends at the first error, and then a full queue blocks the run.
+        self._make, self._summary, self._event, self._folder = RecordWriter, summary, Event, folder
+        self._records: Any = None
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
 
     def begin(self, run: RunFolder, parameters: Mapping[str, str]) -> None:
         with self._writing():
-            # A file is named by the second that it is made in: a resumption within one would write over the first.
-            self._writer = self._make(str(self._folder / run.id), filename_suffix=f".{time.time_ns()}")
+            folder = self._folder / run.id
+            folder.mkdir(exist_ok=True)
+            # Named by nanoseconds: a resumption within a second of the beginning would write over the first file.
+            name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{time.time_ns()}"
+            self._records = self._make(str(folder / name))
+            self._add(file_version="brain.Event:2")
             lines = [f"| {name} | {value} |" for name, value in parameters.items()]
-            self._writer.add_text("run", "\n".join(["| | |", "|---|---|", *lines]))
+            self._add(summary=self._summary.text("run", "\n".join(["| | |", "|---|---|", *lines])))
+            self._records.flush()
 
     def write(self, metrics: Sequence[tuple[str, int, float]]) -> None:
         with self._writing():
             for name, step, value in metrics:
-                self._writer.add_scalar(name, value, step)
-            self._writer.flush()
+                self._add(step=step, summary=self._summary.scalar(name, value))
+            self._records.flush()
 
     def close(self, status: str) -> None:
-        if self._writer is not None:
+        if self._records is not None:
             with self._writing():
-                self._writer.close()
+                self._records.close()
+
+    def _add(self, **fields: object) -> None:
+        self._records.write(self._event(wall_time=time.time(), **fields).SerializeToString())
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
+            if self._records is not None:
+                with suppress(OSError):  # of what is still buffered
+                    self._records.close()
             raise LoggerError(f"tensorboard:{self._folder}: cannot be written: {error.strerror or error}") from error
 
 

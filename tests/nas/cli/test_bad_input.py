@@ -14,6 +14,7 @@ from PIL import Image
 
 from nas.store.base import RunStatus
 from nas.store.sql import SqlStore
+from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB, Shell, assert_error
 
 
@@ -220,6 +221,12 @@ def test_a_run_that_another_driver_holds(after: Shell) -> None:
         assert row["live"] is True
     finally:
         held.close()
+
+
+def test_a_recipe_that_the_disk_has_no_room_for(shell: Shell) -> None:
+    with files_of_at_most(100):
+        assert_error(shell.nas("init", "digits-cnn"), "digits-cnn.yaml", "File too large", code="file.not-writable")
+    assert not (shell.folder / "digits-cnn.yaml").exists()
 
 
 def test_a_model_that_is_none(shell: Shell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from nas.errors import LoggerError
 from nas.problem.budget import Budget
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.trainer import Epoch
+from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.nas.store.descriptions import search_facts
 
@@ -183,6 +185,20 @@ class TestTensorBoard:
         found = scalars(tmp_path / "new" / "logs" / "small-1")
         assert found["training/loss"] == [(7, 2.5)]
         assert found["epoch/largest"] == [(1, pytest.approx(0.9))]
+
+    def test_a_full_disk_ends_the_log_alone(self, tmp_path: Path) -> None:
+        notes: list[str] = []
+        with (
+            files_of_at_most(1000),
+            opened([f"tensorboard:{tmp_path / 'logs'}"], notes.append, experiment="e") as (sink,),
+        ):
+            sink.begin(RunFolder(tmp_path / "small-1"), FACTS, Budget(4), 0)
+            for step in range(1000):  # more than a queue would hold
+                sink.step(step, 1000, 2.5)
+            sink.epoch(epoch(1), 4)
+        (note,) = notes
+        assert "logs: cannot be written: File too large; the run continues" in note
+        assert threading.active_count() == 1
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
