@@ -18,7 +18,9 @@ fashion-mnist)."""
 
 
 def decode(image: Image.Image, channels: int) -> Image.Image:
-    """An image upright by its EXIF orientation, without alpha, as grey (1 channel) or RGB (3)."""
+    """An image upright by its EXIF orientation, without alpha, as grey (1 channel) or RGB (3), of 8 bits a channel."""
+    if image.mode.startswith(("I", "F")):  # a conversion would clip
+        raise ValueError(f"mode {image.mode}: expected at most 8 bits a channel; convert the image")
     image = ImageOps.exif_transpose(image)
     if "transparency" in image.info:  # Pillow warns if it is dropped from a palette in one step
         image = image.convert("RGBA")
@@ -82,6 +84,7 @@ class ImageFormat:
             "kind": "image",
             "orientation": "upright, by the EXIF orientation",
             "alpha": "dropped, without blending",
+            "bits": "8 a channel; images with more are rejected",
             "channel_order": "L" if self.channels == 1 else "RGB",
             "grey": "(19595 R + 38470 G + 7471 B + 32768) // 65536",
             "crop": "the centred square with the side of the short side, before resizing; offsets are rounded down",

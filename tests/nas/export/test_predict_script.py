@@ -81,6 +81,13 @@ def test_images_of_a_folder(photos: Run, tmp_path: Path, in_graph: bool) -> None
     assert np.array_equal(np.concatenate(own), data.test.inputs.numpy())
 
 
+def test_images_that_the_training_rejects_are_rejected(photos: Run, tmp_path: Path) -> None:
+    made = photos.export(tmp_path, index=0)
+    Image.fromarray(np.zeros((12, 12), dtype=np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ValueError, match="8 bits a channel"):
+        module_of(Path(made["script"])).preprocess(str(tmp_path / "deep.png"))
+
+
 def test_the_model_states_its_preprocessing(photos: Run, tmp_path: Path) -> None:
     for in_graph in (False, True):
         made = photos.export(tmp_path / "x.onnx", index=0, with_preprocessing=in_graph)
