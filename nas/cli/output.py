@@ -57,10 +57,8 @@ def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
     print(f"{report.run}: {status}, {report.evaluations_text}{reason}")
     if following := run.next_command:
         print(f"next: {following}")
-    if report.counts.unmeasured:
-        print(
-            f"{report.counts.unmeasured} could not be measured; for the reasons: {run.folder.command('show')} --failed"
-        )
+    if failed := run.failures():
+        print(f"{len(failed)} could not be measured; for the reasons: {run.folder.command('show')} --failed")
     if report.constraints:
         print(f"constraints: {', '.join(constraint_text(c) for c in report.constraints)}")
     if report.nearest is not None and report.nearest.miss.broken:

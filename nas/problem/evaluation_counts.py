@@ -62,11 +62,6 @@ class EvaluationCounts:
         """All evaluated networks."""
         return self.measured + self.noisy + self.screened_out + self.too_noisy + self.failed
 
-    @property
-    def unmeasured(self) -> int:
-        """Networks without all of their values: too noisy or failed."""
-        return self.too_noisy + self.failed
-
     def __str__(self) -> str:
         """``24 measured (3 of them noisy), 16 too noisy, 1 failed``."""
         noisy = f" ({self.noisy} of them noisy)" if self.noisy else ""
