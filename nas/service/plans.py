@@ -40,7 +40,7 @@ class Plans:
         path = folder / "job.yaml"
         write_atomically(path, job.to_yaml().encode())
         argv = ["plan", str(path), "--runs", str(self._runs.root.absolute()), "--json"]
-        return self._plan(self._tasks.add(task, TaskKind.PLAN, _OF, folder, argv, uses=[path]))
+        return self._plan(self._tasks.add(task, TaskKind.PLAN, _OF, folder, argv, uses=[path], joins=True))
 
     def get(self, plan: str) -> schemas.JobPlan:
         """One plan."""

@@ -53,6 +53,7 @@ class TaskRequests:
         asked: Mapping[str, Any] | None = None,
         *,
         uses: Sequence[Path] = (),
+        joins: bool = False,
     ) -> Task:
         """A new task, which runs ``nas`` with these arguments.
 
@@ -60,12 +61,14 @@ class TaskRequests:
             folder: the task's own, for the result of its command.
             asked: the client's request, which is returned with the task.
             uses: files of this task only, which are removed when it has ended.
+            joins: whether the command joins the Ray cluster that drivers join.
         """
         request = {
             "argv": [sys.executable, "-P", "-m", "nas.cli", *argv],
             "result": str(folder / "result.json"),
             "asked": dict(asked or {}),
             "uses": [str(path) for path in uses],
+            "joins": joins,
             "time_limit_s": self._time_limit_s,
         }
         made = self._state.add_task(task, kind, of, request)

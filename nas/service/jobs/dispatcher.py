@@ -17,7 +17,7 @@ from nas.errors import NasError, RunHeldError, StoreError
 from nas.service.jobs.driver_jobs import DriverJobs
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.next_steps import Step, deaths, is_active, steps
-from nas.service.jobs.task_queue import TaskQueue
+from nas.service.jobs.task_queue import TaskQueue, joining
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted
 from nas.service.uploads.storage_checks import check_disk_space
@@ -63,7 +63,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._state, self._clock = settings, state, clock
-        self._index, self._tasks = index or RunIndex(settings.runs), TaskQueue(state, runner)
+        self._index, self._tasks = index or RunIndex(settings.runs), TaskQueue(state, runner, address=address)
         make = command or driver_command
         self._drivers = DriverJobs(
             runner,
@@ -278,7 +278,7 @@ def driver_command(settings: ServiceSettings, submission: Submission, address: s
     options = submission.options
     command = [sys.executable, "-P", "-m", "nas.cli", "drive", submission.run]
     command += ["--runs", str(settings.runs.root.resolve()), "--kind", submission.kind]
-    command += ["--inline"] if address is None else ["--address", address]
+    command += joining(address)
     for name in ("evaluations", "minutes", "extension"):
         if name in options:
             command += [f"--{name}", str(options[name])]

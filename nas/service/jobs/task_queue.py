@@ -31,11 +31,22 @@ class TaskQueue:
     """The open tasks of a server, of which one of each kind runs at a time: an endless model holds up no export.
 
     Keys of a task's request: ``argv``, its command, which prints a JSON object; ``result``, the path of its result file;
-    ``time_limit_s``, where it has another limit than the default; and ``uses``, paths of files to remove when it has ended.
+    ``time_limit_s``, where it has another limit than the default; ``uses``, paths of files to remove when it has ended; and
+    ``joins``, whether its command joins a Ray cluster.
+
+    Args:
+        address: of the Ray cluster that commands join, or None for commands without Ray.
     """
 
-    def __init__(self, state: ServiceState, runner: JobRunner, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._state, self._runner, self._clock = state, runner, clock
+    def __init__(
+        self,
+        state: ServiceState,
+        runner: JobRunner,
+        *,
+        address: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._state, self._runner, self._address, self._clock = state, runner, address, clock
         self._open: Sequence[Task] = ()
         self._stopped: dict[str, float] = {}  # when the jobs of tasks were stopped
 
@@ -81,7 +92,10 @@ class TaskQueue:
             return self._end(task, TaskStatus.CANCELLED)
         if task.status is TaskStatus.QUEUED:
             # The job first: starting it again has no effect, and every running task has one.
-            self._runner.start(job_of(task), task_command(task), _log_of(task))
+            command = task_command(task)
+            if task.request.get("joins", False):
+                command += joining(self._address())
+            self._runner.start(job_of(task), command, _log_of(task))
             self._state.change_task(task.task, TaskStatus.RUNNING)
             return TaskStatus.RUNNING
         if jobs.get(job_of(task), JobState.ENDED) is not JobState.ENDED:
@@ -112,6 +126,11 @@ class TaskQueue:
         self._state.change_task(task.task, status, **values)
         self._stopped.pop(task.task, None)
         return status
+
+
+def joining(address: str | None) -> list[str]:
+    """The options of a command that joins a Ray cluster, or does without Ray."""
+    return ["--inline"] if address is None else ["--address", address]
 
 
 def job_of(task: Task) -> str:

@@ -69,17 +69,20 @@ def test_a_plan_is_made_by_a_task(service: Service, jobs: Jobs, settings: Servic
     assert (made.status, made.result) == ("queued", None)
     path = settings.plans / made.plan / "job.yaml"
     assert load_job(path).hardware == ("cpu-2-threads",)
-    queue = TaskQueue(service.state, jobs)
+    queue = TaskQueue(service.state, jobs, address=lambda: "127.0.0.1:6379")
     queue.look()
     queue.tick({})
     [command] = jobs.started.values()
-    assert command[command.index("plan") :] == (
+    expected = (
         "plan",
         str(path.absolute()),
         "--runs",
         str(settings.runs.root),
         "--json",
+        "--address",
+        "127.0.0.1:6379",
     )
+    assert command[command.index("plan") :] == expected
     TaskResult(0, json.dumps({"space": {"size": 9}}), "").write(path.with_name("result.json"))
     queue.look()
     queue.tick({})
