@@ -13,18 +13,15 @@ import httpx
 from nas.api import schemas
 from nas.client.files import Received, download
 from nas.client.following import PATIENCE_S, OnGone, Patience, Watch, finished, followed_log
+from nas.client.job_calls import JobCalls, ended, submission
 from nas.client.transport import T, Transport, checked, quoted
 from nas.errors import ServiceError
 
 
 class _RunCalls:
-    """Jobs and runs."""
+    """Runs."""
 
     _transport: Transport
-
-    def check(self, job: str | dict[str, Any], *, hardware: Sequence[str] | None = None) -> schemas.JobCheck:
-        """Problems of a job by field, see `submit`; the job is not kept."""
-        return self._transport.post("jobs/check", schemas.JobCheck, body=_submission(job, "search", hardware))
 
     def submit(
         self, job: str | dict[str, Any], *, kind: schemas.RunKind = "search", hardware: Sequence[str] | None = None
@@ -36,7 +33,7 @@ class _RunCalls:
             kind: a search, or only the training of its supernet.
             hardware: profiles that replace the job's.
         """
-        return self._transport.post("runs", schemas.RunSummary, body=_submission(job, kind, hardware))
+        return self._transport.post("runs", schemas.RunSummary, body=submission(job, kind, hardware))
 
     def runs(
         self, *, status: schemas.RunStatusName | None = None, kind: schemas.RunKind | None = None,
@@ -194,7 +191,7 @@ class _ResultCalls:
         made = self._transport.post(path, schemas.Export, body=request)
         made = finished(self._transport, made, f"{path}/{quoted(made.export)}", Patience(), on_change)
         if made.status != "finished":
-            raise ServiceError(f"{run}: the export {_ended(made)}")
+            raise ServiceError(f"{run}: the export {ended(made)}")
         return made
 
     def exports(self, run: str) -> tuple[schemas.Export, ...]:
@@ -249,7 +246,7 @@ class _ServerCalls:
         made = self._upload(path, schemas.ModelMeasurement, "model", model)
         made = finished(self._transport, made, f"{path}/{quoted(made.measurement)}", Patience(), on_change)
         if made.status != "finished":
-            raise ServiceError(f"{profile}: the measurement of {model} {_ended(made)}")
+            raise ServiceError(f"{profile}: the measurement of {model} {ended(made)}")
         return made
 
     def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
@@ -307,7 +304,7 @@ class _ServerCalls:
             raise ServiceError(f"{file}: cannot be read: {error.strerror}; check its path and permissions") from None
 
 
-class NasClient(_RunCalls, _ResultCalls, _ServerCalls):
+class NasClient(JobCalls, _RunCalls, _ResultCalls, _ServerCalls):
     """A client of one server; safe to use from several threads; a context manager.
 
     Every call raises `nas.client.RefusedError` if the server rejects it (an unknown run included),
@@ -350,19 +347,6 @@ class NasClient(_RunCalls, _ResultCalls, _ServerCalls):
     def on_loopback(self) -> bool:
         """Whether the server is on this machine."""
         return self._transport.on_loopback
-
-
-def _submission(
-    job: str | dict[str, Any], kind: schemas.RunKind, hardware: Sequence[str] | None
-) -> schemas.JobSubmission:
-    return checked(
-        schemas.JobSubmission, {"job": job, "kind": kind, "hardware": None if hardware is None else tuple(hardware)}
-    )
-
-
-def _ended(task: schemas.Export | schemas.ModelMeasurement) -> str:
-    """How a task ended that has no result."""
-    return "was cancelled" if task.status == "cancelled" else f"failed: {task.reason or 'no reason is known'}"
 
 
 def _path_of(run: str) -> str:

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 from httpx_sse import EventSource
 
-from nas.api.schemas import Export, ModelMeasurement, RunSummary
+from nas.api.schemas import Export, JobPlan, ModelMeasurement, RunSummary
 from nas.client.errors import RefusedError, UnreachableError
 from nas.client.transport import BUSY, Transport
 from nas.errors import ServiceError
 
-Task = TypeVar("Task", Export, ModelMeasurement)
+Task = TypeVar("Task", Export, ModelMeasurement, JobPlan)
 OnGone = Callable[[ServiceError], None]
 """Called once when a server that has answered becomes unreachable, with the error; it is asked again."""
 

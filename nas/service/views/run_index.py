@@ -183,7 +183,7 @@ def _networks_in(report: RunReport) -> int:
     return 1 + len(report.evaluated) + len(report.predicted)
 
 
-@lru_cache(10_000)
+@lru_cache(_MOST_RUNS)
 def _job_summary(path: Path, written: int) -> JobSummary:
     """The summary of a job file; ``written`` is when, so that a new file of the same name is read."""
     job = load_job(path)

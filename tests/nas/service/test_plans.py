@@ -7,7 +7,8 @@ import json
 import pytest
 from fastapi.testclient import TestClient
 
-from nas.api.schemas import JobEdit, JobSubmission
+from nas.api.schemas import JobEdit, JobPlan, JobSubmission
+from nas.client import NasClient
 from nas.config import load_job, parse_job
 from nas.recipes import read_recipe
 from nas.service.jobs.task_process import TaskResult
@@ -16,6 +17,7 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.job_fields import changed
 from tests.errors import raises
+from tests.nas.client.served import served
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import Jobs
 
@@ -111,3 +113,22 @@ def test_a_job_with_errors_has_no_plan(service: Service, job: str) -> None:
     with raises("job.invalid-yaml" if job == "a: [" else "job.invalid-value"):
         service.plans.request(JobSubmission(job=job))
     assert not service.state.open_tasks()
+
+
+def test_a_client_edits_a_job_and_waits_for_its_plan(service: Service, jobs: Jobs, settings: ServiceSettings) -> None:
+    queue = TaskQueue(service.state, jobs)
+
+    def advance(plan: JobPlan) -> None:
+        """What the dispatcher and the task's process would do."""
+        queue.look()
+        queue.tick({})
+        TaskResult(0, json.dumps({"evaluations": 80}), "").write(settings.plans / plan.plan / "result.json")
+        queue.look()
+        queue.tick({})
+
+    with served(service) as url, NasClient(url) as client:
+        job = client.edit(RECIPE, {"search.evaluations": 80})
+        fields = client.check(job).fields
+        assert fields is not None
+        assert fields.evaluations == 80
+        assert client.plan(job, on_change=advance).result == {"evaluations": 80}

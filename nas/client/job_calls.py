@@ -1,0 +1,54 @@
+"""Calls of the API about jobs before they are runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nas.api import schemas
+from nas.client.following import Patience, finished
+from nas.client.transport import Transport, checked, quoted
+from nas.errors import ServiceError
+
+
+class JobCalls:
+    """Checks, changes and plans of jobs."""
+
+    _transport: Transport
+
+    def check(self, job: str | dict[str, Any], *, hardware: Sequence[str] | None = None) -> schemas.JobCheck:
+        """Problems of a job by field, or its usual settings; the job is not kept."""
+        return self._transport.post("jobs/check", schemas.JobCheck, body=submission(job, "search", hardware))
+
+    def edit(self, job: str, changes: Mapping[str, Any]) -> str:
+        """The text of a job file with other values by path, e.g. ``{"search.evaluations": 80}``; comments stay."""
+        body = checked(schemas.JobEdit, {"job": job, "changes": dict(changes)})
+        return self._transport.post("jobs/edit", schemas.EditedJob, body=body).job
+
+    def plan(
+        self, job: str | dict[str, Any], *, hardware: Sequence[str] | None = None,
+        on_change: Callable[[schemas.JobPlan], None] | None = None,
+    ) -> schemas.JobPlan:  # fmt: skip
+        """The plan of a job that is not submitted: the size and costs of its space, and an estimate of the time.
+
+        Raises:
+            ServiceError: it failed; the message gives the reason.
+        """
+        made = self._transport.post("jobs/plans", schemas.JobPlan, body=submission(job, "search", hardware))
+        made = finished(self._transport, made, f"jobs/plans/{quoted(made.plan)}", Patience(), on_change)
+        if made.status != "finished":
+            raise ServiceError(f"the plan {ended(made)}")
+        return made
+
+
+def submission(
+    job: str | dict[str, Any], kind: schemas.RunKind, hardware: Sequence[str] | None
+) -> schemas.JobSubmission:
+    """A submission of a job."""
+    profiles = None if hardware is None else tuple(hardware)
+    return checked(schemas.JobSubmission, {"job": job, "kind": kind, "hardware": profiles})
+
+
+def ended(task: schemas.Export | schemas.ModelMeasurement | schemas.JobPlan) -> str:
+    """How a task ended that has no result."""
+    return "was cancelled" if task.status == "cancelled" else f"failed: {task.reason or 'no reason is known'}"
