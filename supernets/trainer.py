@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -33,6 +34,7 @@ class Epoch:
         loss: mean over steps of the first pass's loss (with the sandwich, the largest subnet's), or of all passes of a step
             if each covers one micro-batch.
         largest, smallest: their accuracy on the first 2,000 validation images.
+        largest_loss, smallest_loss: their cross-entropy on these; None where it is not finite.
         samples: training images seen so far, each counted once per epoch.
         best: the epoch with the best weights so far; None unless the training keeps the best ones.
     """
@@ -45,6 +47,8 @@ class Epoch:
     seconds: float
     cpu_seconds: float
     best: int | None = None
+    largest_loss: float | None = None
+    smallest_loss: float | None = None
 
 
 def train(
@@ -93,10 +97,11 @@ def train(
         loss = loop.run_epoch(epoch, on_step if workers.rank == 0 else lambda step, steps, loss: None)
         if workers.rank > 0:
             continue
-        largest, smallest = _shown_accuracies(supernet, data, settings)
+        (largest, largest_loss), (smallest, smallest_loss) = _shown_scores(supernet, data, settings)
         done = Epoch(
             epoch, loss, largest, smallest, epoch * len(data.train.labels),
             time.perf_counter() - started, time.process_time() - cpu_started,
+            largest_loss=largest_loss, smallest_loss=smallest_loss,
         )  # fmt: skip
         finished = epoch == settings.epochs
         if best is not None:
@@ -149,7 +154,7 @@ class _Best:
 
     def update(self, supernet: Supernet, data: DataSet, settings: TrainingSettings, epoch: int) -> None:
         """Keeps the supernet's weights if its largest network is the best so far."""
-        accuracy = _accuracy(supernet, supernet.space.largest, data, settings, data.validation)
+        accuracy, _ = _scores(supernet, supernet.space.largest, data, settings, data.validation)
         if accuracy > self.accuracy:
             self.epoch, self.accuracy = epoch, accuracy
             self.tensors = {name: tensor.cpu().clone() for name, tensor in supernet.sharing.state_dict().items()}
@@ -193,7 +198,7 @@ def time_training(
         loop.run_epoch(epoch, on_step)
         epoch = epoch % settings.epochs + 1
     seconds = np.diff(ends)[1:].tolist()
-    _shown_accuracies(supernet, data, settings)
+    _shown_scores(supernet, data, settings)
     return seconds, time.perf_counter() - ends[-1]
 
 
@@ -216,29 +221,39 @@ def _check_same_training(
             )
 
 
-def _shown_accuracies(supernet: Supernet, data: DataSet, settings: TrainingSettings) -> list[float]:
+def _shown_scores(supernet: Supernet, data: DataSet, settings: TrainingSettings) -> list[tuple[float, float | None]]:
     """Of the largest and the smallest subnet, on the first validation images."""
     part, space = head(data.validation, _SHOWN_VALIDATION_IMAGES), supernet.space
-    return [_accuracy(supernet, a, data, settings, part) for a in (space.largest, space.smallest)]
+    return [_scores(supernet, a, data, settings, part) for a in (space.largest, space.smallest)]
 
 
-def _accuracy(
+def _scores(
     supernet: Supernet, architecture: Architecture, data: DataSet, settings: TrainingSettings, part: Part
-) -> float:
+) -> tuple[float, float | None]:
+    """Accuracy and cross-entropy of a subnet, the latter None where it is not finite."""
     images = head(data.train, settings.calibration_images)
     network = recalibrate(supernet.extract(architecture), images.split(250))
-    return correct_predictions(network, part).float().mean().item()
+    hits, losses = predictions_and_losses(network, part)
+    loss = losses.mean().item()
+    return hits.float().mean().item(), loss if math.isfinite(loss) else None
+
+
+def correct_predictions(module: nn.Module, part: Part, *, batch_size: int = 500) -> Tensor:
+    """The first of `predictions_and_losses`."""
+    return predictions_and_losses(module, part, batch_size=batch_size)[0]
 
 
 @torch.no_grad()
-def correct_predictions(module: nn.Module, part: Part, *, batch_size: int = 500) -> Tensor:
-    """Whether the network's largest output is the label's, as one bool per example, (n,), in the part's order.
+def predictions_and_losses(module: nn.Module, part: Part, *, batch_size: int = 500) -> tuple[Tensor, Tensor]:
+    """Whether the network's largest output is the label's, and the cross-entropy, (n,) each, in the part's order.
 
     Args:
         module: an extracted, recalibrated one; set to eval mode.
     """
     module.eval()
-    hits = torch.zeros(len(part), dtype=torch.bool)
+    hits, losses = torch.zeros(len(part), dtype=torch.bool), torch.zeros(len(part))
     for chosen, inputs in by_length(part, batch_size):
-        hits[chosen] = module(inputs).argmax(1) == part.labels[chosen]
-    return hits
+        logits = module(inputs)
+        hits[chosen] = logits.argmax(1) == part.labels[chosen]
+        losses[chosen] = nn.functional.cross_entropy(logits, part.labels[chosen], reduction="none")
+    return hits, losses

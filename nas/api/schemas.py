@@ -158,6 +158,9 @@ class RunSummary(Schema):
     counts: EvaluationCounts = EvaluationCounts()  # Of the evaluations and the known networks
     epoch: int
     epochs: int  # 0 where the job starts from a trained supernet
+    step: int = 0  # Training steps done, of the number to do; 0 before the first
+    steps: int = 0
+    expected_end: datetime | None = None  # When its present phase ends at its pace; None where that is not known
     damaged: bool = False  # Whether it cannot be read, for its reason; it can be deleted, and not resumed
     data: str = ""  # The name of its data set, or of the data's folder or file; "" where the job file is damaged
     tags: tuple[str, ...] = ()  # Of its users, see `RunLabels`
@@ -259,6 +262,26 @@ class NetworksPage(Schema):
     total: int
     offset: int
     networks: tuple[Network, ...]
+
+
+class EpochInfo(Schema):
+    """One epoch of a training: accuracies (shares) and losses on validation images; None where they were not recorded."""
+
+    epoch: int
+    loss: float | None  # Of the training
+    largest: float | None
+    smallest: float | None
+    largest_loss: float | None
+    smallest_loss: float | None
+    seconds: float | None
+
+
+class Training(Schema):
+    """The training of a run's supernet, by epoch."""
+
+    epochs: int
+    history: tuple[EpochInfo, ...]
+    best: int | None  # The epoch whose weights are kept; None where the last one's are
 
 
 class PredictorInfo(Schema):

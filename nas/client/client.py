@@ -153,6 +153,10 @@ class _ResultCalls:
         """Networks with predicted values that were never measured."""
         return self._transport.get(f"{_path_of(run)}/predicted", schemas.NetworksPage, {"limit": limit})
 
+    def training(self, run: str) -> schemas.Training:
+        """The training of a run's supernet, by epoch."""
+        return self._transport.get(f"{_path_of(run)}/training", schemas.Training)
+
     def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
         """The quality of each objective's predictor."""
         return self._transport.get(f"{_path_of(run)}/predictors", tuple[schemas.PredictorInfo, ...])

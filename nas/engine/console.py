@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -14,6 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from nas.analysis.formatting import duration, guidance_text, miss_text
+from nas.engine.pace import Pace
 from nas.engine.progress import ProgressObserver
 
 if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch
@@ -25,29 +25,6 @@ if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch
 
 _LINES = 10
 """Lines that a phase prints where there is no terminal."""
-_PACE, _APART_S = 12, 0.5
-"""The pace of a phase is that of its last changes (at most this number), each at least this number of seconds after the one
-before: the measurements of a batch arrive together, and those of a resumed search all at once."""
-
-
-class Pace:
-    """How fast a phase goes, and so how long the rest of it takes."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._changes: deque[tuple[float, int]] = deque(maxlen=_PACE)
-
-    def left(self, done: int, total: int) -> float | None:
-        """Seconds that the rest takes at the present pace; None before there is one, and where nothing is left."""
-        now, last = self._clock(), self._changes[-1] if self._changes else None
-        if last is not None and now - last[0] < _APART_S:  # the same moment: as far as it got
-            self._changes[-1] = (last[0], done)
-        elif last is None or done != last[1]:
-            self._changes.append((now, done))
-        (began, before), (until, reached) = self._changes[0], self._changes[-1]
-        if reached <= before or done >= total:
-            return None
-        return max(0.0, (until - began) / (reached - before) * (total - done) - (now - until))
 
 
 class _ValuesColumn(ProgressColumn):

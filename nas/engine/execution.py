@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from nas.analysis.training_history import EPOCH
 from nas.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm, build_evaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
+from nas.engine.pace import RecordedPace
 from nas.engine.preparation import is_trained
+from nas.engine.progress import CompositeObserver, ProgressObserver
 from nas.engine.run_options import RunOptions
 from nas.engine.search_loop import search
 from nas.engine.visible_waits import VisibleWaits
@@ -42,6 +46,11 @@ class RunExecution:
     prepared: PreparedJob
     options: RunOptions
 
+    @cached_property
+    def observer(self) -> ProgressObserver:
+        """The observer of the options, and the record of the pace."""
+        return CompositeObserver([self.options.observer, RecordedPace(self.store)])
+
     def execute(self) -> None:
         """Trains the supernet where it is not trained, then searches it where the run is a search."""
         self.store.set_status(RunStatus.RUNNING)
@@ -51,7 +60,7 @@ class RunExecution:
         n_evaluations = 0
         if facts.search is not None:
             n_evaluations = facts.search.n_spent(self.store.counts(len(facts.search.metrics)).total)
-        self.options.observer.begin(self.folder, facts, state.budget, n_evaluations)
+        self.observer.begin(self.folder, facts, state.budget, n_evaluations)
         supernet, weights = self._trained_supernet()
         check_weights(self.folder.id, self.store.state().weights, weights)
         self.store.update_state(weights=weights)
@@ -64,7 +73,7 @@ class RunExecution:
                     calm_levels(self.store),
                 )
                 _SearchExecution(
-                    self, supernet, weights, known, environments, VisibleWaits(self.store, self.options.observer)
+                    self, supernet, weights, known, environments, VisibleWaits(self.store, self.observer)
                 ).execute()
 
     def _trained_supernet(self) -> tuple[Supernet, str]:
@@ -72,9 +81,10 @@ class RunExecution:
         supernets, data, state = self.prepared.supernets, self.prepared.data.dataset, self.store.state()
         if supernets.checkpoint is not None:
             return supernets.checkpoint.supernet, supernets.checkpoint.weights_digest
-        supernet, settings, observer = supernets.untrained(), supernets.settings(), self.options.observer
+        supernet, settings, observer = supernets.untrained(), supernets.settings(), self.observer
 
         def on_epoch(epoch: Epoch) -> None:
+            self.store.record_event(EPOCH, asdict(epoch))
             self.store.update_state(epoch=epoch.epoch, best_epoch=epoch.best)
             observer.epoch(epoch, settings.epochs)
 
@@ -181,7 +191,7 @@ class _SearchExecution:
         settings = self.run.prepared.config.search
         return RayPool(
             self.supernet, calibration, part,
-            workers=settings.workers, time_limit_s=settings.time_limit_s, note=options.observer.note,
+            workers=settings.workers, time_limit_s=settings.time_limit_s, note=self.run.observer.note,
         )  # fmt: skip
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from nas.errors import NasError, StoreError
+from nas.analysis.training_history import training_history
+from nas.errors import NasError
 from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStore, shown_status
 from nas.store.folder import RunFolder, RunsFolder
@@ -50,6 +50,9 @@ class RunSnapshot:
     evaluations_wanted: int = 0
     epoch: int = 0
     epochs: int = 0
+    step: int = 0
+    steps: int = 0
+    expected_end: float | None = None
 
     @property
     def open(self) -> bool:
@@ -86,6 +89,9 @@ def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
         evaluations_wanted=0 if state.budget is None else state.budget.evaluations,
         epoch=state.epoch,
         epochs=0 if facts is None else facts.epochs,
+        step=state.step,
+        steps=state.steps,
+        expected_end=state.expected_end if status is RunStatus.RUNNING else None,
     )
 
 
@@ -180,13 +186,7 @@ def training_json(run: StoredRun) -> dict[str, Any]:
     """What `nas train --json` prints, and `nas show --json` of a training."""
     with run.store() as store:
         facts, state, status, reason = store.facts(), store.state(), store.status(), store.reason()
-    index = run.folder.checkpoint / "checkpoint.json"
-    try:
-        history = json.loads(index.read_text())["progress"]["history"] if index.is_file() else []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{index}: damaged checkpoint index ({error!r}); train again", code="checkpoint.damaged"
-        ) from None
+        history = training_history(run.folder, store)
     epochs = 0 if facts is None else facts.epochs
     return {
         "run": run.id, "kind": "training", "status": str(status), "reason": reason, "epoch": state.epoch, "epochs": epochs,

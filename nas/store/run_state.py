@@ -10,8 +10,8 @@ from nas.problem.budget import Budget, Stop
 from supernets.space import Architecture
 
 _UNCHANGED_KEYS = (
-    "epoch", "best_epoch", "weights", "teacher", "extension", "searched_seconds", "screened_first", "retry_failures",
-    "waiting",
+    "epoch", "best_epoch", "step", "steps", "expected_end", "weights", "teacher", "extension", "searched_seconds",
+    "screened_first", "retry_failures", "waiting",
 )  # fmt: skip
 """Fields stored under their own name, as they are."""
 _BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
@@ -26,6 +26,9 @@ class RunState:
     Attributes:
         epoch: the last one that is trained and checkpointed.
         best_epoch: the epoch whose weights are kept; None where the last one's are.
+        step, steps: training steps done and to do, as they were a few seconds ago; 0 before the first.
+        expected_end: when the present phase (training, search, or the finalists' measurements) ends at its pace, in seconds
+            since the epoch; None where that is not known.
         weights: digest of the trained supernet's weights.
         teacher: digest of the weights that the training learns from.
         budget: of a search; extended by `nas resume --evaluations` and ``--minutes``.
@@ -43,6 +46,9 @@ class RunState:
 
     epoch: int = 0
     best_epoch: int | None = None
+    step: int = 0
+    steps: int = 0
+    expected_end: float | None = None
     weights: str | None = None
     teacher: str | None = None
     budget: Budget | None = None
@@ -75,6 +81,9 @@ class StateUpdate(TypedDict, total=False):
 
     epoch: int
     best_epoch: int | None
+    step: int
+    steps: int
+    expected_end: float | None
     weights: str | None
     teacher: str | None
     budget: Budget

@@ -75,6 +75,9 @@ TRAINING = replace(training_facts(epochs=7), seed=5, compatibility={"data": {"tr
 STATE: StateUpdate = {
     "epoch": 3,
     "best_epoch": 2,
+    "step": 40,
+    "steps": 70,
+    "expected_end": 1.75e9,
     "weights": "w1",
     "teacher": "t1",
     "budget": Budget(30, 1.5, Plateau(10, 0.01), 20),

@@ -67,6 +67,20 @@ def test_a_resumed_training_ends_with_the_same_weights(digits: DataSet, tmp_path
     assert [e["epoch"] for e in checkpoint.progress["history"]] == [1, 2]
 
 
+def test_each_epoch_has_the_accuracy_and_the_loss_of_both_ends(digits: DataSet, tmp_path: Path) -> None:
+    run(digits, tmp_path / "whole", replace(SETTINGS, epochs=1))
+    checkpoint = load_checkpoint(tmp_path / "whole")
+    [epoch], supernet = checkpoint.progress["history"], checkpoint.supernet
+    images, validation = head(digits.train, SETTINGS.calibration_images), digits.validation
+    for end in ("largest", "smallest"):
+        network = recalibrate(supernet.extract(getattr(supernet.space, end)), images.split(250)).eval()
+        with torch.no_grad():
+            logits = network(validation.inputs)
+        loss = functional.cross_entropy(logits, validation.labels).item()
+        assert epoch[f"{end}_loss"] == pytest.approx(loss, rel=1e-4)  # in other batches, so with other roundings
+        assert epoch[end] == pytest.approx((logits.argmax(1) == validation.labels).float().mean().item())
+
+
 def test_every_subnet_learns(trained: Trained) -> None:
     rng = np.random.default_rng(0)
     space, test = trained.supernet.space, trained.data.test

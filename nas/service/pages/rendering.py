@@ -71,22 +71,9 @@ def environment() -> Environment:
     }
     made.globals |= {"asset": assets.address, "accuracy": Objective.parse("accuracy", ())}
     own = (
-        shown_status,
-        may,
-        share,
-        best_of,
-        where,
-        elapsed,
-        objective,
-        baseline,
-        reasons,
-        query,
-        is_short,
-        miss_text,
-        prediction_error_text,
-        counts,
-        thumbnail,
-    )
+        shown_status, may, share, best_of, where, elapsed, objective, baseline, reasons,
+        query, is_short, miss_text, prediction_error_text, counts, thumbnail,
+    )  # fmt: skip
     made.globals |= {function.__name__: function for function in own}
     return made
 
@@ -166,9 +153,10 @@ def progress_text(run: RunSummary) -> str:
 
 def share(run: RunSummary) -> float | None:
     """The progress of a run's present phase (training or searching), 0 to 1; None where its end is not known."""
-    training = run.kind == "training" or run.epoch < run.epochs
-    done, total = (run.epoch, run.epochs) if training else (run.evaluations, run.evaluations_wanted)
-    return min(1.0, done / total) if total else None
+    if run.kind == "training" or run.epoch < run.epochs:
+        shares = [done / total for done, total in ((run.epoch, run.epochs), (run.step, run.steps)) if total]
+        return min(1.0, max(shares)) if shares else None  # steps are recorded every few seconds, epochs at once
+    return min(1.0, run.evaluations / run.evaluations_wanted) if run.evaluations_wanted else None
 
 
 def instant(seconds: float) -> datetime:

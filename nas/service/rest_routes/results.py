@@ -74,6 +74,11 @@ def routes(service: Service) -> APIRouter:
         """Networks that the last predictors predicted and that were not measured."""
         return _json(service.results.predicted(run, limit=limit))
 
+    @router.get("/runs/{run}/training", responses=answers(404))
+    def run_training(run: RunId) -> schemas.Training:
+        """Losses and accuracies of the largest and the smallest network, by epoch of the run's training."""
+        return service.results.training(run)
+
     @router.get("/runs/{run}/predictors", responses=answers(404, 409))
     def run_predictors(run: RunId) -> tuple[schemas.PredictorInfo, ...]:
         """How well each objective is predicted, by cross-validation."""

@@ -83,6 +83,18 @@ class Results:
         page = networks(report.predicted[:limit], predicted, {})
         return schemas.NetworksPage(run=run, total=len(report.predicted), offset=0, networks=tuple(page))
 
+    def training(self, run: str) -> schemas.Training:
+        """The training of a run's supernet; empty before its first epoch ends, and where it is trained already."""
+        history = self._index.training(run)
+        known = schemas.EpochInfo.model_fields
+        return schemas.Training(
+            epochs=self._index.snapshot(run).epochs,
+            history=tuple(
+                schemas.EpochInfo.model_validate({name: epoch.get(name) for name in known}) for epoch in history
+            ),
+            best=history[-1].get("best") if history else None,
+        )
+
     def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
         """The accuracy of each objective's predictor."""
         found = self.report(run).predictors if self._begun(run) else {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from nas.analysis.report import RunReport
+from nas.analysis.training_history import training_history
 from nas.config import WHAT, SearchJob, is_profile_path, load_job, parse_job
 from nas.config.strict_yaml import read_text
 from nas.engine.run import Run
@@ -26,6 +28,8 @@ from nas.store.sql import SqlStore
 _MOST_RUNS = 100_000
 _MOST_NETWORKS = 60_000
 """Of all cached reports; a network of 45 genes takes 1.2 KiB, and 1.9 KiB once a point is made of it."""
+_MOST_EPOCHS = 100_000
+"""Of all cached trainings."""
 _REMOTE_S = 1.0
 """Lifetime of a snapshot whose database is on a server."""
 _OVERVIEW_S = 10.0
@@ -72,6 +76,9 @@ class RunIndex:
         self._snapshots = StampedCache(self._read_snapshot, most=_MOST_RUNS, remote_s=_REMOTE_S, clock=clock)
         self._reports = StampedCache(self._build_report, most=_MOST_NETWORKS, weigh=_networks_in, clock=clock)
         self._overviews = StampedCache(self._build_overview, most=_MOST_RUNS, rest_s=_OVERVIEW_S, clock=clock)
+        self._trainings = StampedCache(
+            self._read_training, most=_MOST_EPOCHS, weigh=lambda epochs: 1 + len(epochs), clock=clock
+        )
         # Of runs that may still change: opening a store costs more than reading it. It takes 60 KiB, and no file is open.
         self._stores: dict[str, SqlStore] = {}
         self._away: dict[str, float] = {}  # database servers, and when they did not answer
@@ -114,6 +121,10 @@ class RunIndex:
         """
         return read_labels(self._runs.get(run))
 
+    def training(self, run: str) -> list[Mapping[str, Any]]:
+        """The epochs of a run's training; raises as `snapshot`."""
+        return self._trainings.get(self._runs.get(run))
+
     def job(self, run: str) -> JobSummary:
         """A summary of the run's job file.
 
@@ -139,6 +150,10 @@ class RunIndex:
         """Closes the store of a run that was removed."""
         if (store := self._stores.pop(run, None)) is not None:
             store.close()
+
+    def _read_training(self, folder: RunFolder, _key: str | None) -> list[Mapping[str, Any]]:
+        with Run(folder, self._runs).store() as store:
+            return training_history(folder, store)
 
     def _build_report(self, folder: RunFolder, profile: str | None) -> RunReport:
         return Run(folder, self._runs).report_of(profile)

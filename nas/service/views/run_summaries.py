@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from nas.analysis.training_history import EPOCH
 from nas.api import schemas
 from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot
@@ -128,6 +129,7 @@ class RunSummaries:
                 "hypervolume": report.front_hypervolume,
                 "reference": dict(report.reference),
             }
+        events = [event for event in events if event.kind != EPOCH]
         shown = tuple({"kind": e.kind, "time": e.time, "detail": dict(e.detail)} for e in events[-_EVENTS:])
         return schemas.RunDetail(**summary.model_dump(), job=_job_text(opened.folder), **found, events=shown)
 
@@ -207,6 +209,9 @@ class RunSummaries:
             evaluations_wanted=0 if snapshot.kind == "training" else wanted,
             epoch=snapshot.epoch,
             epochs=epochs,
+            step=snapshot.step,
+            steps=snapshot.steps,
+            expected_end=_time(snapshot.expected_end) if snapshot.held else None,
             data=data,
             tags=labels.tags,
             note=labels.note,

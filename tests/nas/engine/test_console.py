@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from nas.engine.console import ConsoleProgress, Pace
+from nas.engine.console import ConsoleProgress
+from nas.engine.pace import Pace
 from nas.engine.search_progress import SearchProgress
 from nas.problem.budget import Budget
 from nas.problem.constraints import NearestInfeasible

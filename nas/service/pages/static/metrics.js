@@ -9,6 +9,13 @@ export function valueText(metric, value, error) {
   return `${shown.toFixed(decimals)} ± ${spread.toFixed(decimals)} ${metric.unit}`;
 }
 
+/** `45 s`, `12 min` or `3.5 h`. */
+export function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  const [value, unit] = seconds < 5400 ? [seconds / 60, "min"] : [seconds / 3600, "h"];
+  return `${Number(value.toPrecision(2))} ${unit}`;
+}
+
 /** A bound that a user chose, in the unit shown. */
 export function boundText(metric, bound) {
   return `${Number((bound * metric.scale).toPrecision(6))} ${metric.unit}`;

@@ -9,13 +9,16 @@ import { showConvergence, showPredictors } from "./curves.js";
 import { downloadable, downloadableSvg } from "./download.js";
 import { FrontChart, factsOf } from "./front.js";
 import { Limit } from "./limit.js";
-import { described } from "./metrics.js";
+import { described, duration } from "./metrics.js";
 import { refresh, repeat } from "./live.js";
+import { showTraining } from "./training.js";
 
 const at = (id) => document.getElementById(id);
 const run = at("head").dataset.run;
 const isLive = () => at("head").dataset.liveNow === "yes";
 let results = null;
+let updateTraining = null;
+let shownEpoch = Number(at("head").dataset.epoch);
 
 localTimes();
 actions(async (action) => {
@@ -23,7 +26,16 @@ actions(async (action) => {
   else await update();
   if (action === "resume") follow();
 });
+const loaded = at("plotly") && new Promise((resolve, reject) => {
+  if (window.Plotly) resolve();
+  at("plotly").addEventListener("load", resolve, { once: true });
+  at("plotly").addEventListener("error", () => reject(new Error("the script that draws charts could not be loaded")), { once: true });
+});
 if (at("head").dataset.charts) results = await showResults();
+if (at("training-loss")) {
+  await loaded;
+  updateTraining = await showTraining(run);
+}
 if (isLive()) follow();
 showLog();
 repeat(async () => {
@@ -46,9 +58,11 @@ document.addEventListener("click", async (event) => {
 /** Follows the run until it ends. */
 function follow() {
   let last = "";
+  let latest = null;
   let due = 0;
   let waiting = null;
   const end = watch(run, (summary) => {
+    latest = summary;
     showProgress(summary);
     const now = JSON.stringify([summary.status, summary.live, summary.evaluations, summary.epoch, summary.reason]);
     if (now === last || waiting) return;
@@ -58,6 +72,7 @@ function follow() {
       const start = performance.now();
       try {
         await update();
+        showProgress(latest);
       } catch (error) {
         notify(`This page is not up to date: ${error.message}`);
         last = ""; // try again with the next event, even if it is the same
@@ -74,15 +89,24 @@ function showProgress(summary) {
   const training = summary.kind === "training" || summary.epoch < summary.epochs;
   const [done, total, what] = training
     ? [summary.epoch, summary.epochs, "epochs"] : [summary.evaluations, summary.evaluations_wanted, "evaluations"];
+  const seconds = summary.expected_end === null ? 0 : (Date.parse(summary.expected_end) - Date.now()) / 1000;
+  at("left").textContent = seconds > 0 ? `about ${duration(seconds)} left` : "";
   if (!bar || !total) return;
-  bar.value = Math.min(1, done / total);
+  const step = training && summary.steps ? summary.step / summary.steps : 0; // recorded every few seconds
+  bar.value = Math.min(1, Math.max(step, done / total));
   document.querySelector("#head .progress-text").textContent = `${done.toLocaleString("en")} of ${total.toLocaleString("en")} ${what}`;
 }
 
 /** Shows what changed on the server. */
 async function update() {
   const changed = await refresh();
-  if (at("head").dataset.charts && !results) return location.reload(); // the first results: the page has other parts now
+  const { charts: hasCharts, epoch } = at("head").dataset;
+  // The first results, or the first epoch: the page has other parts now.
+  if ((hasCharts && !results) || (Number(epoch) && !updateTraining)) return location.reload();
+  if (Number(epoch) !== shownEpoch) {
+    shownEpoch = Number(epoch);
+    await updateTraining();
+  }
   if (results && changed.some((part) => ["head", "members", "predictors-table"].includes(part.id))) await results.update();
 }
 
@@ -94,11 +118,6 @@ async function fetchNetworks() {
 
 /** Draws the charts; returns an object whose `update` fetches the data anew and redraws them. */
 async function showResults() {
-  const loaded = new Promise((resolve, reject) => {
-    if (window.Plotly) resolve();
-    at("plotly").addEventListener("load", resolve, { once: true });
-    at("plotly").addEventListener("error", () => reject(new Error("the script that draws charts could not be loaded")), { once: true });
-  });
   let [data] = await Promise.all([fetchNetworks(), loaded]);
   let choose = chooser(data);
   let selected = new URLSearchParams(location.search).get("network"); // a key; null while the limit chooses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,6 +33,7 @@ from tests.nas.service.made_runs import searched, trained
 from tests.nas.service.pages import axe
 from tests.nas.service.pages.chromium import Chromium, Theme, running_chromium
 from tests.nas.service.pages.running import Server, running_server
+from tests.nas.store.descriptions import training_facts
 
 pytestmark = pytest.mark.slow
 
@@ -364,6 +366,30 @@ def test_a_run_is_followed_while_it_is_live(chromium: Chromium, server: Server) 
     )
     chromium.until(lambda: chromium.run(keys) >= expected)
     assert chromium.run("return window.same")  # the page was not reloaded
+    assert not chromium.complaints()
+
+
+def test_a_training_is_followed_by_its_curves_and_the_time_left(chromium: Chromium, server: Server) -> None:
+    store = waiting_run(server.runs)
+    store.describe(training_facts(name="early", epochs=4))
+    chromium.open(f"{server.url}/runs/early-1")
+    assert not chromium.all("#training-loss")
+    curves = "return (document.getElementById('training-accuracy')?.data ?? []).map(t => [t.name, t.y.map(Math.round)])"
+    for n in (1, 2, 3):
+        scores = {"largest": 0.2 * n, "smallest": 0.1 * n, "largest_loss": 2.0 / n, "smallest_loss": None}
+        store.record_event("epoch", {"epoch": n, "loss": 3.0 / n, "seconds": 1.0, **scores})
+        store.update_state(epoch=n, step=10 * n, steps=40, expected_end=time.time() + 600 - 60 * n)
+        wanted = [["largest network", [20, 40, 60][:n]], ["smallest network", [10, 20, 30][:n]]]
+        chromium.until(lambda w=wanted: chromium.run(curves) == w)
+        chromium.until(lambda: chromium.text("#left"))
+        assert 9 - n < float(chromium.text("#left").split()[1]) <= 10 - n
+        assert float(chromium.run("return document.querySelector('#head progress').value")) == 0.25 * n
+    losses = chromium.run("return document.getElementById('training-loss').data.map(t => t.name)")
+    assert losses == ["largest network, validation", "training"]  # those that were recorded
+    store.set_status(RunStatus.FINISHED)
+    store.close()
+    chromium.until(lambda: chromium.text("#head .badge") == "finished")
+    assert not chromium.text("#events")  # epochs are no warnings
     assert not chromium.complaints()
 
 
