@@ -98,6 +98,18 @@ def insight_json(insight: Insight) -> dict[str, Any]:
             | {key: _number(getattr(f, key)) for key in ("kendall_tau", "mape", "rmse", "bias", "coverage")}
             for name, f in insight.predictor_accuracy.items()
         },
+        **_genes_json(insight.importance, insight.diversity),
+    }
+
+
+def genes_json(report: RunReport) -> dict[str, Any]:
+    """The ``importance`` and the ``diversity`` of `insight_json`, of a report alone."""
+    with one_thread():
+        return _genes_json(importance_of(report, report.space), diversity_of(report, report.space))
+
+
+def _genes_json(importance: Mapping[str, Importance], diversity: Diversity | None) -> dict[str, Any]:
+    return {
         "importance": {
             name: {
                 "n": i.n,
@@ -107,9 +119,9 @@ def insight_json(insight: Insight) -> dict[str, Any]:
                 "relative": i.relative,
                 "effects": {gene: {str(o): effect for o, effect in e.items()} for gene, e in i.effects.items()},
             }
-            for name, i in insight.importance.items()
+            for name, i in importance.items()
         },
-        "diversity": None if insight.diversity is None else _diversity_json(insight.diversity),
+        "diversity": None if diversity is None else _diversity_json(diversity),
     }
 
 

@@ -141,6 +141,11 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         """The data of the run's charts."""
         return JSONResponse(chart_data(service.results.report(run)), headers={"Cache-Control": "no-store"})
 
+    @pages.get("/runs/{run}/insight.json")
+    def insight(run: str) -> Response:
+        """The importance of the space's genes, and the diversity of the front."""
+        return JSONResponse(service.results.genes(run), headers={"Cache-Control": "no-store"})
+
     @pages.get("/compare")
     def compare(runs: Annotated[list[str] | None, Query(max_length=20)] = None) -> Response:
         """Searches side by side."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from nas.analysis.network_selection import best_within, parse_limits, within
 from nas.analysis.network_values import Point
@@ -94,6 +95,11 @@ class Results:
             ),
             best=history[-1].get("best") if history else None,
         )
+
+    def genes(self, run: str) -> Mapping[str, Any]:
+        """The importance of the space's genes, and the diversity of the front, as `insight_json` has them."""
+        self.report(run)  # raises where there is none
+        return self._index.genes(run)
 
     def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
         """The accuracy of each objective's predictor."""

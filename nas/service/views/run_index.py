@@ -30,6 +30,8 @@ _MOST_NETWORKS = 60_000
 """Of all cached reports; a network of 45 genes takes 1.2 KiB, and 1.9 KiB once a point is made of it."""
 _MOST_EPOCHS = 100_000
 """Of all cached trainings."""
+_MOST_GENES = 500
+"""Runs whose importance of genes is cached."""
 _REMOTE_S = 1.0
 """Lifetime of a snapshot whose database is on a server."""
 _OVERVIEW_S = 10.0
@@ -79,6 +81,7 @@ class RunIndex:
         self._trainings = StampedCache(
             self._read_training, most=_MOST_EPOCHS, weigh=lambda epochs: 1 + len(epochs), clock=clock
         )
+        self._genes = StampedCache(self._compute_genes, most=_MOST_GENES, clock=clock)
         # Of runs that may still change: opening a store costs more than reading it. It takes 60 KiB, and no file is open.
         self._stores: dict[str, SqlStore] = {}
         self._away: dict[str, float] = {}  # database servers, and when they did not answer
@@ -125,6 +128,10 @@ class RunIndex:
         """The epochs of a run's training; raises as `snapshot`."""
         return self._trainings.get(self._runs.get(run))
 
+    def genes(self, run: str) -> Mapping[str, Any]:
+        """The importance of genes and the diversity of the front of a search; raises as `report`."""
+        return self._genes.get(self._runs.get(run))
+
     def job(self, run: str) -> JobSummary:
         """A summary of the run's job file.
 
@@ -150,6 +157,11 @@ class RunIndex:
         """Closes the store of a run that was removed."""
         if (store := self._stores.pop(run, None)) is not None:
             store.close()
+
+    def _compute_genes(self, folder: RunFolder, _key: str | None) -> Mapping[str, Any]:
+        from nas.analysis.insight import genes_json
+
+        return genes_json(self.report(folder.id))
 
     def _read_training(self, folder: RunFolder, _key: str | None) -> list[Mapping[str, Any]]:
         with Run(folder, self._runs).store() as store:

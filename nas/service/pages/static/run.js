@@ -8,6 +8,7 @@ import { chooser } from "./choose.js";
 import { showConvergence, showPredictors } from "./curves.js";
 import { downloadable, downloadableSvg } from "./download.js";
 import { FrontChart, factsOf } from "./front.js";
+import { insightOf } from "./insight.js";
 import { Limit } from "./limit.js";
 import { described, duration } from "./metrics.js";
 import { refresh, repeat } from "./live.js";
@@ -127,6 +128,7 @@ async function showResults() {
     line: at("limit-line"), number: at("limit-number"), range: at("limit-range"), name: at("limit-name"), unit: at("limit-unit"), chart,
   }, () => select(null));
   chart.onPick = (place) => select(data.measured.keys[place]);
+  const insight = insightOf(run, at);
   const axis = at("axis");
   axis.replaceChildren(...data.views.map((view, i) => new Option(view.title, i)));
   axis.addEventListener("change", show);
@@ -177,6 +179,7 @@ async function showResults() {
     at("architecture-box").hidden = isNone;
     if (!isNone) drawArchitecture(at("architecture"), data.measured.keys[chosen], data.largest_key, data.choices);
     markRow();
+    insight.mark(chosen);
     if (data.views.length) chart.mark(chosen);
     clearTimeout(announcement);
     announcement = setTimeout(() => {
@@ -222,6 +225,7 @@ async function showResults() {
   }
 
   charts.drawn(at("front-chart"), show);
+  insight.update(data, chosen);
   // The front is drawn first, and the page stays responsive while the curves are drawn.
   requestAnimationFrame(() => setTimeout(() => charts.drawn(at("head"), showCurves)));
   offerDownloads();
@@ -255,6 +259,7 @@ async function showResults() {
       choose = chooser(data);
       show();
       showCurves();
+      await insight.update(data, chosen);
     },
   };
 }

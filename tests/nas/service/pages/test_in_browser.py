@@ -18,8 +18,10 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from nas.analysis.formatting import format_value, title_of
+from nas.analysis.insight import insight_json
 from nas.analysis.report import RunReport
 from nas.api.schemas import RunLabels
+from nas.engine.run import Run
 from nas.errors import SelectionError
 from nas.problem.budget import Budget
 from nas.recipes import read_recipe
@@ -287,6 +289,29 @@ def test_compared_fronts_are_drawn_with_their_common_front_and_downloaded(chromi
     rows = list(csv.DictReader((chromium.downloads / "compared-fronts.csv").read_text(encoding="utf-8").splitlines()))
     latencies = [float(list(row.values())[1]) for row in rows if row["series"] == "plain-1"]
     assert latencies == pytest.approx([network.figures[LATENCY].value for network in compared.runs[0].front])
+    assert not chromium.complaints()
+
+
+def test_genes_are_shown_once_they_are_near(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    importance = insight_json(Run.open(made.runs, "plain-1").report_and_insight()[1])["importance"]
+    chromium.run("document.getElementById('genes-part').scrollIntoView()")
+    pairs = "t => Object.fromEntries(t.y.map((gene, i) => [gene, t.x[i]]))"
+    bars = f"return (document.getElementById('importance').data ?? []).map({pairs})"
+    chromium.until(lambda: chromium.run(bars))
+    expected = [
+        {g: 100 * v for g, v in importance[name]["by_gene"].items()} for name in TWO if not importance[name]["refused"]
+    ]
+    assert expected
+    for found, wanted in zip(chromium.run(bars), expected, strict=True):
+        assert found == pytest.approx({gene: wanted.get(gene, 0.0) for gene in found})
+        assert {gene for gene, share in wanted.items() if share > 0} <= set(found)
+    # One line over the axes for each network of the front, and for the chosen one.
+    lines = "return document.getElementById('coordinates').data.map(t => [t.name, t.x.filter(x => x === null).length])"
+    chromium.until(lambda: dict(chromium.run(lines)).get("chosen") == 1)
+    report = made.service.results.report("plain-1")
+    assert dict(chromium.run(lines))["front"] == len(report.front)
+    assert dict(chromium.run(lines))["measured"] == len(report.candidates) - len(report.front)
     assert not chromium.complaints()
 
 
@@ -588,6 +613,7 @@ PAGES = {
 def open_settled(chromium: Chromium, url: str) -> None:
     """Opens a page, and waits until its charts are drawn."""
     chromium.open(url)
+    chromium.run("document.getElementById('genes-part')?.scrollIntoView()")  # drawn once it is near
     drawn = "return [...document.querySelectorAll('.chart')].every(c => c.hidden || !c.offsetWidth || c.querySelector('svg'))"
     chromium.until(lambda: chromium.run(drawn))
     chromium.until(lambda: chromium.run("return document.readyState") == "complete")
