@@ -14,6 +14,8 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from nas.errors import JobError
 
+MOST_REPORTED = 50
+"""Problems of one job file: each costs a search for a similar name, and nobody reads more of them."""
 _OWN = "job"
 _SHOWN = 60
 """Characters of a value that an error quotes."""
@@ -50,7 +52,7 @@ def translate(error: ValidationError, model: type[BaseModel], *, source: str) ->
     """
     texts: dict[str, str] = {}
     codes = []
-    for finding in _sorted(error):
+    for finding in _sorted(error)[:MOST_REPORTED]:
         code, text = _explained(finding, model)
         texts.setdefault(_path(finding), text)
         codes.append(code)

@@ -244,9 +244,11 @@ def _metric(text: str, profiles: Sequence[str], key: str) -> Objective:
 
 
 def _check_distinct(key: str, names: Sequence[str]) -> None:
+    seen: set[str] = set()
     for i, name in enumerate(names):
-        if name in names[:i]:
+        if name in seen:
             raise problem(f"{key}[{i}]", f"{show(name)} occurs twice; keep one", code="job.duplicate")
+        seen.add(name)
 
 
 def is_profile_path(text: str) -> bool:

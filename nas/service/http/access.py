@@ -18,6 +18,7 @@ from nas.api.error_codes import PROBLEMS
 from nas.errors import ServiceError
 from nas.service.http.problems import make_problem, problem_of, response_of
 from nas.service.http.tokens import Tokens
+from nas.service.http.wording import Wording
 from nas.service.settings import ServiceSettings
 
 COOKIE = "nas_token"
@@ -69,7 +70,7 @@ class Access:
 
     def __init__(self, app: ASGIApp, settings: ServiceSettings, tokens: Tokens) -> None:
         self._app, self._tokens, self._needed = app, tokens, settings.needs_token
-        self._rate = RateLimit(settings.limits.requests_per_minute)
+        self._rate, self._wording = RateLimit(settings.limits.requests_per_minute), Wording(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -108,7 +109,7 @@ class Access:
         try:
             name = None if token is None else self._tokens.holder(token)
         except ServiceError as error:
-            return response_of(problem_of(error, instance=path))
+            return response_of(problem_of(error, self._wording, instance=path))
         client = scope.get("client")
         if not self._rate.allows(f"token {name}" if name else f"address {network_of(client[0]) if client else ''}"):
             detail = "too many requests; wait before the next one"
@@ -156,8 +157,8 @@ def _unauthorized(path: str, wanted: str, headers: Headers, *, has_token: bool) 
     if not path.startswith(API) and "text/html" in headers.get("accept", ""):
         return RedirectResponse(login_page(wanted), 303)
     detail = (
-        "the token is malformed, unknown, expired or revoked; `nas token make NAME` makes one"
+        "the token is malformed, unknown, expired or revoked; the server's administrator can make a new one"
         if has_token
-        else "this server needs a token: Authorization: Bearer TOKEN; `nas token make NAME` makes one on its machine"
+        else "this server needs a token, from its administrator; send it as Authorization: Bearer TOKEN"
     )
     return response_of(make_problem(401, detail, instance=path), {"WWW-Authenticate": "Bearer"})

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 
-from nas.api.schemas import JobSubmission, Problem
+from nas.api.schemas import JobEdit, JobSubmission, Problem
 from nas.service import pages
 from nas.service.http.access import Access
 from nas.service.http.body_limits import BodyLimits
@@ -21,6 +21,7 @@ from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
 from nas.service.http.turns import Turns
+from nas.service.http.wording import Wording
 from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
@@ -64,17 +65,18 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         lifespan=lifespan,
     )
     app.state.streams = streams
-    add_handlers(app, settings.runs.root)
+    wording = Wording(settings)
+    add_handlers(app, wording)
     parsing = Turns("job files and profiles", at_once=_AT_ONCE, waiting=_WAITING_TEXTS)
     unpacking = Turns("uploaded files", at_once=_AT_ONCE, waiting=_WAITING_FILES)
     for router in (
-        jobs.routes(service, parsing),
+        jobs.routes(service, parsing, wording),
         runs.routes(service, streams, parsing),
         results.routes(service),
         exports.routes(service),
         hardware.routes(service, parsing, unpacking),
         tasks.routes(service),
-        operations.routes(service, metrics),
+        operations.routes(service, metrics, wording),
     ):
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.routes(settings, known))
@@ -100,7 +102,7 @@ def _complete_description(app: FastAPI) -> None:
             described = describe()
             components = described.setdefault("components", {})
             known = components.setdefault("schemas", {})
-            for model in (Problem, JobSubmission):
+            for model in (Problem, JobSubmission, JobEdit):
                 schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
                 known |= schema.pop("$defs", {})
                 known[model.__name__] = schema

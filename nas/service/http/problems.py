@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -64,20 +63,16 @@ def status_of(error: Exception) -> int:
             return 422
 
 
-def problem_of(error: Exception, *, instance: str = "", hidden: str = "") -> Problem:
+def problem_of(error: Exception, wording: Callable[[str], str], *, instance: str = "") -> Problem:
     """An error of the engine as problem details.
 
     Args:
+        wording: the API's words for a message, see `nas.service.http.wording`.
         instance: the path of the request.
-        hidden: a folder of the server, which is replaced in texts.
     """
-
-    def shown(text: str) -> str:
-        return text.replace(f"{hidden}: ", "").replace(hidden, "the runs folder") if hidden else text
-
     fields = error.fields if isinstance(error, JobError) else ()
-    errors, code = [(field, shown(text)) for field, text in fields], str(getattr(error, "code", ""))
-    return make_problem(status_of(error), shown(str(error)), code=code, errors=errors, instance=instance)
+    errors, code = [(field, wording(text)) for field, text in fields[:_MOST_ERRORS]], str(getattr(error, "code", ""))
+    return make_problem(status_of(error), wording(str(error)), code=code, errors=errors, instance=instance)
 
 
 def make_problem(
@@ -103,15 +98,11 @@ def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> R
     return Response(content, problem.status, headers=own, media_type=MEDIA_TYPE)
 
 
-def add_handlers(app: FastAPI, runs: Path) -> None:
-    """Makes an application answer every error with problem details.
-
-    Args:
-        runs: the runs folder, whose path on the server is not disclosed.
-    """
+def add_handlers(app: FastAPI, wording: Callable[[str], str]) -> None:
+    """Makes an application answer every error with problem details; `wording` as for `problem_of`."""
 
     def engine(request: Request, error: Exception) -> Response:
-        problem = problem_of(error, instance=request.url.path, hidden=str(runs))
+        problem = problem_of(error, wording, instance=request.url.path)
         if problem.status >= 500:
             logger.error("%s", error, extra={"request": request_id(request.scope), "path": request.url.path})
         return response_of(problem)

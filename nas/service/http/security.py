@@ -83,7 +83,10 @@ class OriginCheck:
             return 400, "content-length and transfer-encoding exclude each other; send one of them"
         host = _HOST.fullmatch(headers.get("host", ""))
         if host is None or not self._is_ours(host["name"]):
-            return 400, ("the Host header has an unknown name; use the server's address, or start it with --name NAME")
+            return (
+                400,
+                "the Host header has an unknown name; use the server's address, or a name that its administrator has set",
+            )
         if scope["method"] not in _SAFE and not _is_same_site(headers):
             return 403, "another site's page sent this request; send it from this server's pages, or without a browser"
         return None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
 
 from nas.errors import TooManyError
 
@@ -26,17 +27,23 @@ class Turns:
         self._what, self._most, self._open = what, at_once + waiting, 0
         self._turns = asyncio.Semaphore(at_once)
 
-    async def take(self, call: Callable[[], _T]) -> _T:
+    async def take(self, request: Request, call: Callable[[], _T]) -> _T:
         """The result of a call.
+
+        Args:
+            request: the request that needs it.
 
         Raises:
             TooManyError: too many wait already.
+            ClientDisconnect: the request's client has closed its connection while it waited.
         """
         if self._open >= self._most:
             raise TooManyError(f"{self._open} {self._what} are being read, the limit; send it again in a few seconds")
         self._open += 1
         try:
             async with self._turns:
+                if await request.is_disconnected():
+                    raise ClientDisconnect
                 return await run_in_threadpool(call)
         finally:
             self._open -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, Path, UploadFile
+from fastapi import APIRouter, File, Form, Path, Request, UploadFile
 
 from nas.api import schemas
 from nas.service.http.problems import answers
@@ -36,9 +36,9 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
         return service.hardware.list()
 
     @router.post("/profiles", status_code=201, tags=["hardware"], responses=answers(409, 413))
-    async def add_profile(upload: schemas.ProfileUpload) -> schemas.Profile:
+    async def add_profile(request: Request, upload: schemas.ProfileUpload) -> schemas.Profile:
         """Add a hardware profile of your own; jobs name it like those of the catalog."""
-        return await parsing.take(lambda: service.hardware.add(upload))
+        return await parsing.take(request, lambda: service.hardware.add(upload))
 
     @router.get("/profiles/{profile}", tags=["hardware"], responses=answers(404))
     def show_profile(profile: ProfileName) -> schemas.Profile:
@@ -54,10 +54,12 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
         "/profiles/{profile}/measurements", status_code=202, tags=["hardware"], responses=answers(404, 409, 413)
     )
     async def measure_model(
-        profile: ProfileName, model: Annotated[UploadFile, File(description="An ONNX model in one file.")]
+        request: Request,
+        profile: ProfileName,
+        model: Annotated[UploadFile, File(description="An ONNX model in one file.")],
     ) -> schemas.ModelMeasurement:
         """Measure the latency of an ONNX model on a profile."""
-        return await unpacking.take(lambda: service.hardware.measure(profile, model.file))
+        return await unpacking.take(request, lambda: service.hardware.measure(profile, model.file))
 
     @router.get("/profiles/{profile}/measurements/{measurement}", tags=["hardware"], responses=answers(404))
     def show_measurement(profile: ProfileName, measurement: MeasurementId) -> schemas.ModelMeasurement:
@@ -98,12 +100,13 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
 
     @router.post("/data", status_code=201, tags=["data"], responses=answers(409, 413))
     async def add_data(
+        request: Request,
         name: Annotated[str, Form(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", examples=["flowers"])],
         archive: Annotated[
             UploadFile, File(description="A zip archive of images, one folder a class; PNG, JPEG, BMP or WebP.")
         ],
     ) -> schemas.DataUpload:
         """Upload a small data set of images."""
-        return await unpacking.take(lambda: service.data_sets.add(name, archive.file))
+        return await unpacking.take(request, lambda: service.data_sets.add(name, archive.file))
 
     return router

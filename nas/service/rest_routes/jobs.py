@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +16,7 @@ from nas.api import schemas
 from nas.config.strict_yaml import parse_mapping
 from nas.service.http.problems import answers
 from nas.service.http.turns import Turns
+from nas.service.http.wording import Wording
 from nas.service.service import Service
 from nas.service.views import job_fields
 
@@ -41,29 +44,40 @@ BODY: dict[str, Any] = {
     }
 }
 
+_EDIT: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobEdit"}}},
+    }
+}
+_SchemaT = TypeVar("_SchemaT", bound=schemas.Schema)
 
-def routes(service: Service, parsing: Turns) -> APIRouter:
+
+def routes(service: Service, parsing: Turns, wording: Wording) -> APIRouter:
     """All routes of jobs.
 
     Args:
         parsing: the turns in which jobs are parsed.
+        wording: the API's words for what is wrong with them.
     """
     router = APIRouter(tags=["jobs"])
 
     @router.post("/jobs/check", openapi_extra=BODY, responses=answers(413, 415))
-    async def check_job(sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobCheck:
+    async def check_job(request: Request, sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobCheck:
         """Check a job without submitting it; errors are listed by field."""
-        return await parsing.take(lambda: service.submissions.check(sent.submission()))
+        found = await parsing.take(request, lambda: service.submissions.check(sent.submission()))
+        errors = [error.model_copy(update={"message": wording(error.message)}) for error in found.errors]
+        return found.model_copy(update={"errors": tuple(errors)})
 
-    @router.post("/jobs/edit", responses=answers(413))
-    async def edit_job(edit: schemas.JobEdit) -> schemas.EditedJob:
+    @router.post("/jobs/edit", openapi_extra=_EDIT, responses=answers(413, 415))
+    async def edit_job(request: Request, sent: Annotated[Sent, Depends(sent_job)]) -> schemas.EditedJob:
         """Change values in the text of a job file; comments stay."""
-        return await parsing.take(lambda: job_fields.changed(edit))
+        return await parsing.take(request, lambda: job_fields.changed(sent.parsed(schemas.JobEdit)))
 
     @router.post("/jobs/plans", status_code=202, openapi_extra=BODY, responses=answers(413, 415))
-    async def plan_job(sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobPlan:
+    async def plan_job(request: Request, sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobPlan:
         """Estimate the size, the costs and the time of a job without submitting it."""
-        return await parsing.take(lambda: service.plans.request(sent.submission()))
+        return await parsing.take(request, lambda: service.plans.request(sent.submission()))
 
     @router.get("/jobs/plans/{plan}", responses=answers(404))
     def show_plan(plan: PlanId) -> schemas.JobPlan:
@@ -89,20 +103,33 @@ class Sent:
             RequestValidationError: it is invalid.
             HTTPException: it has another media type.
         """
+        if self.content_type not in _YAML:
+            return self.parsed(schemas.JobSubmission, f"application/json or {_YAML[0]}")
         try:
-            if self.content_type in _YAML:
-                text = self.body.decode("utf-8-sig")
-                return schemas.JobSubmission(job=text, kind=self.kind, hardware=self.hardware)
-            if self.content_type == "application/json":
-                return schemas.JobSubmission.model_validate_json(self.body)
+            text = self.body.decode("utf-8-sig")
         except UnicodeDecodeError:
             found: list[Any] = [{"loc": ("body",), "msg": "is not UTF-8 text", "type": "unicode"}]
             raise RequestValidationError(found) from None
-        except ValidationError as error:
-            found = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
-            raise RequestValidationError(found) from None
-        came = self.content_type[:80] or "no content-type"
-        raise HTTPException(415, f"expected application/json or {_YAML[0]}, got {came}")
+        with _reported():
+            return schemas.JobSubmission(job=text, kind=self.kind, hardware=self.hardware)
+
+    def parsed(self, model: type[_SchemaT], expected: str = "application/json") -> _SchemaT:
+        """The body as JSON; raises as `submission`."""
+        if self.content_type != "application/json":
+            came = self.content_type[:80] or "no content-type"
+            raise HTTPException(415, f"expected {expected}, got {came}")
+        with _reported():
+            return model.model_validate_json(self.body)
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Raises errors of a schema as those of a request's body."""
+    try:
+        yield
+    except ValidationError as error:
+        found = [{**e, "loc": ("body", *e["loc"])} for e in error.errors(include_url=False, include_input=False)]
+        raise RequestValidationError(found) from None
 
 
 async def sent_job(

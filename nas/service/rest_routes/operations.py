@@ -13,6 +13,7 @@ from nas.api import schemas
 from nas.errors import NasError, StoreError
 from nas.service.http.metrics import Metrics
 from nas.service.http.problems import Answers, answers
+from nas.service.http.wording import Wording
 from nas.service.jobs.job_runner import JobRunner
 from nas.service.service import Service
 from nas.service.state import ServiceState
@@ -23,8 +24,8 @@ _EXAMPLE = {"schema": {"type": "string"}, "example": 'nas_runs{status="running"}
 _METRICS: Answers = {200: {"description": "Prometheus' text format.", "content": {"text/plain": _EXAMPLE}}}
 
 
-def routes(service: Service, metrics: Metrics) -> APIRouter:
-    """All routes for the server's administrator."""
+def routes(service: Service, metrics: Metrics, wording: Wording) -> APIRouter:
+    """All routes for the server's administrator; `wording` for what is wrong with a part."""
     router = APIRouter(tags=["operations"])
     installed = version("subnet-nas")
 
@@ -41,7 +42,7 @@ def routes(service: Service, metrics: Metrics) -> APIRouter:
         found = readiness(service.settings.runs.root, service.state, service.jobs)
         if not found.ready:
             response.status_code = 503
-        return found
+        return found.model_copy(update={"parts": {part: wording(text) for part, text in found.parts.items()}})
 
     @router.get("/metrics", response_class=Response, responses={**_METRICS, **answers()})
     def show_metrics() -> Response:

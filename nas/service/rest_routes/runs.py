@@ -49,7 +49,7 @@ def routes(service: Service, streams: EventStreams, parsing: Turns) -> APIRouter
         request: Request, response: Response, sent: Annotated[Sent, Depends(sent_job)]
     ) -> schemas.RunSummary:
         """Submit a job, which is queued as a new run."""
-        made = await parsing.take(lambda: service.submissions.submit(sent.submission(), client_name(request)))
+        made = await parsing.take(request, lambda: service.submissions.submit(sent.submission(), client_name(request)))
         response.headers["Location"] = f"/api/v1/runs/{made.run}"
         return made
 

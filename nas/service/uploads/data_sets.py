@@ -51,12 +51,11 @@ class DataSets:
             found, base = candidate.resolve(), root.resolve()
             if found != self._folder.resolve() and found.is_relative_to(base) and found.exists():
                 return found
-        roots = ", ".join(map(str, self._roots)) or "none (`nas serve --data-root` adds one)"
-        raise JobError(
-            f"{str(path)!r} does not exist or is not allowed; expected {UPLOADED}/NAME of an uploaded data set, or a path "
-            f"below the server's data folders: {roots}",
-            code="job.not-allowed",
+        below = f", or a path below one of the server's {len(self._roots)} data folders" if self._roots else ""
+        text = (
+            f"{str(path)!r} does not exist or is not allowed; expected {UPLOADED}/NAME of an uploaded data set{below}"
         )
+        raise JobError(text, code="job.not-allowed")
 
     def add(self, name: str, archive: BinaryIO) -> schemas.DataUpload:
         """A data set from a zip archive of images, one folder a class.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nas.api import schemas
 from nas.config import WHAT, SearchJob, is_profile_path, job_of
+from nas.config.errors import MOST_REPORTED
 from nas.config.strict_yaml import dump_mapping, parse_mapping
 from nas.errors import JobError, UnknownNameError
 from nas.service.hardware import Hardware
@@ -76,7 +78,7 @@ class JobValidator:
             folder = resolved("supernet.pretrained", supernet.pretrained_path)
             supernet = supernet.model_copy(update={"pretrained": str(folder)})
         elif supernet.pretrained is not None:
-            text = f"got {supernet.pretrained!r}; expected a path below the server's data folders (`nas serve --data-root`): "
+            text = f"got {supernet.pretrained!r}; expected a path below one of the server's data folders: "
             problems.append(("supernet.pretrained", text + "submitted jobs download nothing"))
         tables = tuple(resolved(f"lookup_tables[{i}]", table) for i, table in enumerate(job.lookup_tables))
         hardware = tuple(
@@ -89,25 +91,29 @@ class JobValidator:
         """Adds a problem for each reference to a run that is no id of this folder's runs."""
         named = {"supernet.from": job.supernet.from_, "training.teacher": job.training.teacher}
         named |= {f"warm_start[{i}]": run for i, run in enumerate(job.warm_start)}
+        known = cache(lambda: [folder.id for folder in self._runs.list()])
         for key, run in named.items():
             if run is None:
                 continue
             if "/" in run or "\\" in run:
                 problems.append((key, "expected a run's id; submitted jobs may not name paths of the server"))
             else:
-                _tried(key, problems, self._check_run, run)
+                _tried(key, problems, partial(self._check_run, known=known), run)
         if kind == "training" and not job.supernet.trains:
             problems.append(("supernet.from", "names a trained supernet, so that there is nothing to train; remove it"))
 
-    def _check_run(self, run: str) -> None:
-        try:
-            self._runs.get(run)
-        except UnknownNameError:  # without the path of the runs folder
-            raise UnknownNameError("run", run, [folder.id for folder in self._runs.list()]) from None
+    def _check_run(self, run: str, *, known: Callable[[], list[str]]) -> None:
+        if not self._runs.holds(run):
+            raise UnknownNameError("run", run, known())
 
 
 def _tried(key: str, problems: list[tuple[str, str]], call: Callable[[_T], Any], argument: _T) -> Any:
-    """The result of a call; None where it raises that something is not allowed, which is added to `problems`."""
+    """The result of a call; None where it raises that something is not allowed, which is added to `problems`.
+
+    After some problems nothing more is looked up: a list of thousands of unknown names would take minutes.
+    """
+    if len(problems) >= MOST_REPORTED:
+        return None
     try:
         return call(argument)
     except (JobError, UnknownNameError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -115,6 +116,12 @@ HOSTILE = {
     "JSON: deep": Hostile(422, "POST", f"{API}/runs", {"content": "[" * 30_000, "headers": JSON}),
     "JSON: deep, resume": Hostile(400, "POST", f"{RUN}/resume", {"content": "[" * 30_000, "headers": JSON}),
     # Wrong types
+    "JSON: no object": Hostile(422, "POST", f"{API}/jobs/edit", {"content": "[" * 30_000, "headers": JSON}),
+    "edit: no JSON": Hostile(415, "POST", f"{API}/jobs/edit", {"content": "job: a", "headers": YAML}),
+    "job: many runs": Hostile(
+        422, "POST", f"{API}/runs", job(f"{SMALL_JOB}warm_start: [{', '.join(f'x{i}' for i in range(9000))}]\n")
+    ),
+    "job: many keys": Hostile(422, "POST", f"{API}/runs", job("".join(f"k{i}: 1\n" for i in range(6000)))),
     "no JSON": Hostile(422, "POST", f"{API}/runs", {"content": b"{", "headers": JSON}),
     "no text": Hostile(422, "POST", f"{API}/runs", {"content": b"\xff\xfe\x00", "headers": YAML}),
     "a pickle": Hostile(
@@ -177,6 +184,7 @@ HOSTILE = {
     ),
     # Bodies, hosts and origins
     "body: large": Hostile(413, "POST", f"{API}/runs", {"content": b"x" * 70_000, "headers": YAML}),
+    "body: large for a profile": Hostile(413, "POST", f"{API}/profiles", {"content": b"x" * 70_000, "headers": JSON}),
     "body: large, no route": Hostile(413, "POST", "/nowhere", {"content": b"x" * 70_000}),
     "host: other": Hostile(400, "GET", f"{API}/runs", {"headers": {"host": "evil.example"}}),
     "host: other, health": Hostile(400, "GET", f"{API}/health", {"headers": {"host": "evil.example:8700"}}),
@@ -242,6 +250,9 @@ def test_hostile_requests_are_rejected_and_nothing_is_written(guarded: Any, requ
     assert (path, code in DESCRIPTIONS) in (("/problems", True), ("about:blank", False))
     assert "Traceback" not in answer.text
     assert str(root) not in answer.text
+    text = found["detail"] + " ".join(error["message"] for error in found["errors"])
+    own_words = re.sub(r"(?<!\w)'[^']*'", "", text)  # without what the client has sent
+    assert re.search(r"(?<!\w)--[a-z]|\bnas [a-z]", own_words) is None
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert kept(root) == before
     assert not MARK.exists()
@@ -332,3 +343,19 @@ def test_an_internal_error_discloses_nothing(
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert vars(record)["request"] == name
     assert record.exc_info is not None
+
+
+def test_many_unknown_names_are_looked_up_a_few_times(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    app, _, _ = guarded
+    listed, listing = [], RunsFolder.list
+
+    def counted(folder: RunsFolder) -> Any:
+        listed.append(folder)
+        return listing(folder)
+
+    monkeypatch.setattr(RunsFolder, "list", counted)
+    client = TestClient(app, base_url="http://127.0.0.1:8700")
+    names = ", ".join(f"x{i}" for i in range(3000))
+    found = client.post(f"{API}/jobs/check", json={"job": f"{SMALL_JOB}warm_start: [{names}]\n"}).json()
+    assert len(found["errors"]) == 50
+    assert len(listed) == 1

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
 
 from nas.service.http.turns import Turns
 from nas.service.service import Service
@@ -16,6 +18,23 @@ from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 
 PATIENCE_S = 20.0
+
+
+def request_of(*, connected: bool) -> Request:
+    """A request of a client that waits for its response, or has gone."""
+
+    async def receive() -> Message:
+        if connected:
+            await asyncio.sleep(3600)
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http"}, receive)
+
+
+def test_requests_whose_client_has_gone_are_skipped() -> None:
+    turns = Turns("job files", at_once=1, waiting=1)
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(turns.take(request_of(connected=False), lambda: pytest.fail("it was run")))
 
 
 def test_a_few_run_at_once_some_wait_and_the_rest_are_rejected() -> None:
@@ -32,15 +51,15 @@ def test_a_few_run_at_once_some_wait_and_the_rest_are_rejected() -> None:
         return "done"
 
     async def scenario() -> list[str]:
-        turns = Turns("job files", at_once=2, waiting=3)
-        taken = [asyncio.create_task(turns.take(call)) for _ in range(5)]
+        turns, request = Turns("job files", at_once=2, waiting=3), request_of(connected=True)
+        taken = [asyncio.create_task(turns.take(request, call)) for _ in range(5)]
         for _ in range(2):
             await asyncio.to_thread(running.acquire)
         with raises("request.too-many", "5 job files"):
-            await turns.take(call)
+            await turns.take(request, call)
         release.set()
         answers = await asyncio.gather(*taken)
-        return [*answers, await turns.take(call)]
+        return [*answers, await turns.take(request, call)]
 
     assert asyncio.run(scenario()) == ["done"] * 6
     assert most == 2
