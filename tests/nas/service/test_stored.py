@@ -94,7 +94,7 @@ class TestDataSets:
             assert add_data(client, "one").status_code == 201
             answer = add_data(client, "two")
             assert problem(answer) == (409, "storage.quota")
-            assert "nas data delete" in answer.json()["detail"]
+            assert "DELETE /api/v1/data/NAME" in answer.json()["detail"]
             assert add_data(client, "two", n=0).status_code == 422
             assert [one["name"] for one in client.get(f"{API}/data").json()] == ["one"]
         with served(runs, Limits(data_sets=1), jobs) as client:
@@ -246,7 +246,7 @@ class TestTasks:
             assert client.post(f"{API}/runs/{run}/exports", json={}).status_code == 202
             answer = client.post(f"{API}/runs/{run}/exports", json={})
             assert problem(answer) == (409, "storage.quota")
-            assert f"nas exports delete {run}" in answer.json()["detail"]
+            assert f"DELETE /api/v1/runs/{run}/exports/EXPORT" in answer.json()["detail"]
 
     def test_a_measurement_is_deleted_with_its_model(self, client: TestClient, service: Service) -> None:
         client.post(f"{API}/profiles/cpu-1-thread/measurements", files={"model": ("any.onnx", SENTINEL)})
