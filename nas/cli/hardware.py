@@ -113,7 +113,7 @@ def _sweep(
 
     prepared = prepare_job(loaded, folder(runs), source=str(job))
     chosen = given or prepared.job.profiles[0]
-    with connected(address, spread=False, profiles=[chosen]), driving(runs) as options:
+    with connected(address, spread=False, profiles=[chosen]), driving(runs, kept="") as options:
         count = partial(options.observer.count, "measuring widths")
         found = sweep(prepared, chosen, on_progress=count, on_wait=options.observer.note)
     paths = plot_sweep(found, chosen.name, output)

@@ -68,7 +68,7 @@ def plan(
     loaded = loaded_job(job, runs)
     from nas.analysis.formatting import duration
 
-    with driving(runs, inline=inline, address=address) as options:
+    with driving(runs, inline=inline, address=address, kept="") as options:
         from nas.engine.preparation import preparing_new
         from nas.planning.plan import plan as make_plan
 

@@ -89,8 +89,13 @@ def driving(
     replay: str | None = None,
     store: str | None = None,
     log_to: Sequence[str] | None = None,
+    kept: str = "all finished measurements are kept",
 ) -> Iterator[RunOptions]:
-    """Options of a driver that shows progress; SIGTERM interrupts it like Ctrl-C, and the run can be resumed."""
+    """Options of a driver that shows progress; SIGTERM interrupts it like Ctrl-C, and the run can be resumed.
+
+    Args:
+        kept: printed after an interruption; "" where nothing is kept.
+    """
     from nas.engine.console import ConsoleProgress
     from nas.engine.loggers import opened
     from nas.engine.progress import CompositeObserver
@@ -110,7 +115,8 @@ def driving(
                 folder(runs), inline=inline, address=address, replay=replay, store=store, observer=observer
             )
     except KeyboardInterrupt:
-        print("all finished measurements are kept", file=sys.stderr)
+        if kept:
+            print(kept, file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
