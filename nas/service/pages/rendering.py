@@ -180,10 +180,11 @@ def clock_text(moment: datetime) -> str:
 
 
 def bytes_text(size: int) -> str:
-    """``312 B``, ``48.2 KiB`` or ``3 MiB``."""
+    """``312 B``, ``48.2 KiB``, ``3 MiB`` or ``20 GiB``."""
     if size < 1024:
         return f"{size} B"
-    shown, unit = (size / 1024, "KiB") if size < 1024**2 else (size / 1024**2, "MiB")
+    power = min(3, (size.bit_length() - 1) // 10)
+    shown, unit = size / 1024**power, ("KiB", "MiB", "GiB")[power - 1]
     return f"{f'{shown:.1f}'.removesuffix('.0')} {unit}"
 
 

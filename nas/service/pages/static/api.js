@@ -44,7 +44,7 @@ export function upload(path, form, onProgress) {
 
 function parsed(status, kind, body) {
   if (status === 401) location.assign(`/login?next=${encodeURIComponent(location.pathname + location.search)}`);
-  const found = (kind || "").includes("json") ? JSON.parse(body) : null;
+  const found = body && (kind || "").includes("json") ? JSON.parse(body) : null; // a deletion answers nothing
   if (status < 200 || status > 299) throw new Refused(found || { status, title: `the server answered ${status}` });
   return found;
 }

@@ -483,7 +483,7 @@ def test_runs_are_cancelled_resumed_and_deleted_by_buttons(chromium: Chromium, s
     assert [run.run for run in server.service.runs.page().runs] == ["second-1", "plain-1"]
     chromium.click("#delete-second-1")
     chromium.find("#ask-delete button[value=yes]").click()
-    chromium.until(lambda: not chromium.all("#delete-second-1"))
+    chromium.until(lambda: not chromium.all("#delete-second-1") and not chromium.all("dialog[open]"))
     assert [run.run for run in server.service.runs.page().runs] == ["plain-1"]
     assert not chromium.complaints()
 
@@ -606,7 +606,7 @@ PAGES = {
     "evaluations": "/runs/plain-1/evaluations?status=front", "training": "/runs/supernet-1",
     "compare": "/compare?runs=plain-1&runs=four-1", "submit": "/submit",
     "hardware": "/hardware", "profile": f"/hardware/{PROFILE}", "login": "/login?refused=1", "error": "/runs/none",
-    "docs": "/docs", "problems": "/problems",
+    "docs": "/docs", "problems": "/problems", "storage": "/storage",
 }  # fmt: skip
 
 

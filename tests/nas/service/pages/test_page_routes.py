@@ -48,7 +48,7 @@ def test_pages_run_only_their_own_files_and_fetch_nothing_from_elsewhere(browser
         "/", "/runs/made-1", "/runs/made-1/evaluations",
         "/runs/supernet-1", "/runs/waiting-1", "/compare", "/compare?runs=made-1&runs=other-1", "/submit",
         "/submit?recipe=fashion-mnist-vit", "/hardware", f"/hardware/{PROFILE}", "/login", "/login?refused=1", "/problems",
-        "/docs",
+        "/docs", "/storage",
     ):  # fmt: skip
         check_safe(browser, path)
 
@@ -469,3 +469,11 @@ def test_an_error_in_the_rest_of_a_large_page_is_shown_in_its_place(
     page = browser.page("/runs/made-1")
     assert page.texts("p", class_="detail") == ["made-1: is <damaged>"]
     assert len(page.all("head")) == len(page.all("body")) == len(page.all("main")) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (2**19, "512 KiB"), (3 * 2**20, "3 MiB"), (20 * 2**30, "20 GiB")],
+)
+def test_sizes_have_the_unit_that_fits(size: int, text: str) -> None:
+    assert rendering.bytes_text(size) == text
