@@ -85,6 +85,7 @@ def profile(
 
 def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, as_json: bool) -> None:
     from hardware_profiles.model_file import parse_shapes, profile_model, summary
+    from nas.analysis.formatting import share_text
 
     note = partial(print, file=sys.stderr)
     measured = profile_model(model, chosen, shapes=parse_shapes(shapes), precision=precision, on_wait=note)
@@ -98,7 +99,7 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
     return print(
         f"session created in {made['session_ms']:.1f} ± {made['session_error_ms']:.1f} ms, "
         f"peak memory {made['peak_mib']:.1f} ± {made['peak_error_mib']:.1f} MiB, "
-        f"drift {made['drift']:.2%}, {made['discarded_rounds']} rounds discarded, protocol {made['protocol']}"
+        f"drift {share_text(made['drift'])}, {made['discarded_rounds']} rounds discarded, protocol {made['protocol']}"
     )
 
 
@@ -161,9 +162,11 @@ def calibrate(
     if as_json:
         fits = {name: {"blocks": len(table.entries[name]), **asdict(fit)} for name, fit in table.fits.items()}
         return print_json({"path": str(path), "profile": chosen.name, "protocol": table.protocol, "fits": fits})
+    from nas.analysis.formatting import share_text
+
     for precision, fit in table.fits.items():
         print(
             f"{precision}: {len(table.entries[precision])} blocks; latency = {fit.scale:.3f} x sum + {fit.offset_ms:.4f} "
-            f"ms, MAPE {fit.mape:.2%} (leave-one-out over {fit.n} subnets)"
+            f"ms, MAPE {share_text(fit.mape)} (leave-one-out over {fit.n} subnets)"
         )
     return print(f"wrote {path}; in the job file:\nlookup_tables: [{path}]")
