@@ -9,6 +9,8 @@ from nas.problem.constraints import NearestInfeasible
 from nas.problem.objectives import Constraint, Objective
 from supernets.space import Option
 
+_PARTS = 6
+"""Parts of an outline at most."""
 _STAGE = re.compile(r"(stage\d+)?")
 _BLOCK = re.compile(r"(?:block|layer)s?\d+$")
 """The places of choices in a network, as families name them."""
@@ -130,7 +132,10 @@ def outline(options: Mapping[str, Option]) -> str:
             blocks.setdefault(kind, []).append(option)
         else:
             stages.setdefault(kind if _STAGE.fullmatch(place) else name.replace(".", " "), []).append(option)
-    whole = ", ".join(f"{name} {'-'.join(map(str, values))}" for name, values in stages.items())
+    parts = [f"{name} {'-'.join(map(str, values))}" for name, values in stages.items()]
+    if len(parts) > _PARTS:  # of a space without stages
+        parts = [*parts[:_PARTS], f"and {len(parts) - _PARTS} others"]
+    whole = ", ".join(parts)
     inner = ", ".join(f"{kind} {_range(values)}" for kind, values in blocks.items())
     return "; ".join(part for part in (whole, inner) if part)
 

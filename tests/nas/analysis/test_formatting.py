@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from nas.analysis.formatting import bound_text, duration, format_value, prediction_error_text, share_text, title_of
+from nas.analysis.formatting import (
+    bound_text,
+    duration,
+    format_value,
+    outline,
+    prediction_error_text,
+    share_text,
+    title_of,
+)
 from nas.problem.objectives import Objective
 
 
@@ -62,3 +70,14 @@ def test_bounds_keep_no_idle_digits() -> None:
 )
 def test_durations_are_told_in_the_unit_that_people_use(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_an_outline_has_depths_and_widths_by_stage_and_ranges_of_blocks() -> None:
+    stages = {"resolution": 24, "stem.width": 16}
+    stages |= {"stage0.depth": 2, "stage0.width": 16, "stage0.block0.kernel": 3, "stage0.block1.kernel": 7}
+    stages |= {"stage1.depth": 1, "stage1.width": 32, "stage1.block0.kernel": 5}
+    assert outline(stages) == "resolution 24, stem width 16, depth 2-1, width 16-32; kernel 3–7"
+    assert outline({"depth": 2, "width": 384, "layer0.heads": 6, "layer1.heads": 6}) == "depth 2, width 384; heads 6"
+    assert outline({"block1.act": "relu", "block2.act": "swish"}) == "act relu/swish"
+    flat = {f"op{i}": "conv" for i in range(20)}
+    assert outline(flat) == "op0 conv, op1 conv, op2 conv, op3 conv, op4 conv, op5 conv, and 14 others"
