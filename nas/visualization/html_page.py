@@ -9,7 +9,7 @@ from string import Template
 from types import MappingProxyType
 
 from nas.analysis.finetuned_runs import Finetuning
-from nas.analysis.formatting import constraint_text, format_value, miss_text, score_text, title_of
+from nas.analysis.formatting import constraint_text, format_value, miss_text, outline, score_text, title_of
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from nas.visualization.chart_data import heading
@@ -194,6 +194,6 @@ def _row(report: RunReport, label: str, point: Point) -> str:
     cells = "".join(f"<td>{escape(text)}</td>" for text in [label, *values, score_text(point.test), *profiles])
     described = ", ".join(f"{name} {value}" for name, value in point.described.items())
     return (
-        f'<tr data-key="{point.key}">{cells}<td><details><summary><code>{escape(point.key)}</code></summary>'
-        f"<p>{escape(described)}</p></details></td></tr>"
+        f'<tr data-key="{point.key}">{cells}<td><details><summary>{escape(outline(point.described))}</summary>'
+        f"<p>{escape(described)}</p><p>key <code>{escape(point.key)}</code></p></details></td></tr>"
     )

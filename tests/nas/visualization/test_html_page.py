@@ -81,6 +81,7 @@ def test_the_table_lists_the_front_with_errors_and_test_accuracy(report: RunRepo
     assert len(cells) == 5 * len(report.front)
     rows = [cells[i : i + 5] for i in range(0, len(cells), 5)]
     assert [row[0] for row in rows] == [str(i) for i in range(len(report.front))]
+    assert rows[0][4].startswith("depth 1, width 8-8-8")
     assert rows[0][1:4] == ["71.7 ± 1.4 %", "0.07779 ± 0.00078 ms", "71.7 ± 1.4 %"]
     assert report.front[0].key in rows[0][4]
     assert "depth 1" in rows[0][4]

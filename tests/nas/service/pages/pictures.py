@@ -16,7 +16,7 @@ from tests.nas.service.pages.chromium import Chromium, Theme, running_chromium
 from tests.nas.service.pages.running import running_server
 
 FOLDER = Path(__file__).parent / "pictures"
-_HEIGHT = 960
+_HEIGHT = 1030
 
 
 def main() -> None:
