@@ -197,6 +197,18 @@ class TestResults:
         paths = client.fetch(made, tmp_path / "to")
         assert {path.name: path.read_bytes() for path in paths} == content
 
+    def test_an_export_that_is_cancelled_ends_the_wait(self, client: NasClient, service: Service, run: str) -> None:
+        def cancel(export: Export) -> None:
+            client.cancel_task(export.export)
+            started(service)  # the next round of the server
+
+        with raises("service.unavailable", run, "was cancelled"):
+            client.export(run, index=0, on_change=lambda export: cancel(export) if export.status == "queued" else None)
+        (task,) = client.tasks(kind="export")
+        assert task.status == "cancelled"
+        client.delete_export(run, task.task)
+        assert client.tasks() == ()
+
     def test_what_cannot_be_exported(self, client: NasClient, run: str) -> None:
         with pytest.raises(RefusedError, match="999"):
             client.export(run, index=999)
