@@ -30,12 +30,13 @@ from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from nas.store.sql import SqlStore
+from supernets.space import Choice, SearchSpace
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
 from tests.nas.service.made_runs import searched, trained
 from tests.nas.service.pages import axe
 from tests.nas.service.pages.chromium import Chromium, Theme, running_chromium
 from tests.nas.service.pages.running import Server, running_server
-from tests.nas.store.descriptions import training_facts
+from tests.nas.store.descriptions import search_facts, training_facts
 
 pytestmark = pytest.mark.slow
 
@@ -290,6 +291,33 @@ def test_compared_fronts_are_drawn_with_their_common_front_and_downloaded(chromi
     latencies = [float(list(row.values())[1]) for row in rows if row["series"] == "plain-1"]
     assert latencies == pytest.approx([network.figures[LATENCY].value for network in compared.runs[0].front])
     assert not chromium.complaints()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_network_of_45_blocks_is_drawn_within_the_page(chromium: Chromium, server: Server, width: int) -> None:
+    depths = [Choice(f"stage{s}.depth", tuple(range(2, 10))) for s in range(5)]
+    kernels = [
+        Choice(f"stage{s}.block{b}.kernel", (3, 5), None if b < 2 else (f"stage{s}.depth", b - 1))
+        for s in range(5)
+        for b in range(9)
+    ]
+    space = SearchSpace([*depths, *kernels])
+    store = open_store(server.runs.create("deep", "name: deep\n"), create=True, driver=True)
+    store.describe(search_facts(space, TWO, profiles=[PROFILE], name="deep"), budget=Budget(2))
+    store.record_ask(0, [space.smallest, space.largest])
+    for architecture in (space.smallest, space.largest):
+        measure(store, architecture, store.search_facts().objectives)
+    store.close()
+    chromium.look(width=width)
+    chromium.open(f"{server.url}/runs/deep-1?network={space.smallest.key}")
+    chromium.until(lambda: chosen(chromium) == space.smallest.key)
+    assert len(chromium.all("#architecture rect.own")) == 5 * 2
+    assert len(chromium.all("#architecture rect.ghost")) == 45 - 5 * 2
+    assert len(chromium.all("#architecture rect.fixed")) == 2  # stem and head
+    right = "const s = document.querySelector('#architecture svg'), r = s.getBoundingClientRect();"
+    right += "return [...s.querySelectorAll('rect')].every(e => e.getBoundingClientRect().right <= r.right + 1)"
+    assert chromium.run(right)
+    assert chromium.run("return document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_genes_are_shown_once_they_are_near(chromium: Chromium, made: Server) -> None:
