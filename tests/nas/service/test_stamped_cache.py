@@ -35,6 +35,20 @@ def test_a_value_is_made_again_when_its_run_changes(runs: RunsFolder) -> None:
     assert kept.get(folder) == 4
 
 
+def test_a_value_is_given_for_some_time_although_its_run_changes(runs: RunsFolder) -> None:
+    folder = trained(runs)
+    made: list[float] = []
+    clock = [LATER]
+    kept = StampedCache(lambda run, key: made.append(clock[0]), most=10, rest_s=10.0, clock=lambda: clock[0])
+    kept.get(folder)
+    store = open_store(folder, driver=True)
+    store.set_status(RunStatus.CANCELLED)
+    store.close()
+    for clock[0] in (LATER + 9, LATER + 11, LATER + 25):
+        kept.get(folder)
+    assert made == [LATER, LATER + 11]  # it has not changed since
+
+
 def test_a_run_that_may_change_without_its_stamp_is_read_again(runs: RunsFolder) -> None:
     folder = trained(runs)
     made: list[int] = []

@@ -93,7 +93,8 @@ class Chromium:
     def complaints(self) -> list[str]:
         """Errors of scripts, refused by the security policy or not found."""
         entries = self.driver.get_log("browser")
-        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+        found = [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+        return [text for text in found if "'beforeunload'" not in text]  # of the page before, left with a changed job
 
 
 @contextmanager
