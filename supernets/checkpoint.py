@@ -216,7 +216,10 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _damaged(path: Path, problem: str) -> CheckpointError:
-    return CheckpointError(f"{path}: {problem}; train again", code="checkpoint.damaged")
+    return CheckpointError(
+        f"{path}: {problem}; remove the run's folder checkpoint, and `nas resume` trains it again",
+        code="checkpoint.damaged",
+    )
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -225,7 +228,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
         check_regular(path)
         index = json.loads(path.read_text())
     except FileNotFoundError:
-        problem = f"no checkpoint (expected {INDEX}); give a run or a folder that `nas train` wrote"
+        problem = f"no checkpoint (expected {INDEX}); `nas resume` of its run trains it again"
         raise CheckpointError(f"{folder}: {problem}", code="checkpoint.missing") from None
     except (OSError, ValueError) as error:
         raise _damaged(path, f"cannot be read ({error})") from None

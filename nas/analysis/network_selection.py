@@ -212,10 +212,17 @@ def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequenc
     if objective not in metrics:
         problem = f"{objective.name} is not measured here; expected one of {', '.join(o.name for o in metrics)}"
         raise SelectionError(f"--select {quoted(expression)}: {problem}", code="selection.unknown-metric")
+    text = matched["bound"].strip()
     try:
-        bound = float(matched["bound"])
+        bound = float(text)
     except ValueError:
         bound = float("nan")
+    if objective.metric == "accuracy" and re.fullmatch(r"[0-9.]+ *%", text):
+        raise malformed(
+            f"accuracy is a share between 0 and 1; write accuracy{matched['sign']}{float(text[:-1]) / 100:g}"
+        )
+    if bound < 0:
+        raise malformed(f"{objective.name} is never below 0; expected a bound of at least 0, as in {_EXAMPLE}")
     if not np.isfinite(bound):
         raise malformed(f"{quoted(matched['bound'])} is not a finite number; expected one as in {_EXAMPLE}")
     if objective.metric == "accuracy" and bound > 1:

@@ -29,7 +29,8 @@ def training_history(folder: RunFolder, store: RunStore) -> list[Mapping[str, An
         found = {int(epoch["epoch"]): epoch for epoch in kept}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
-            f"{index}: damaged checkpoint index ({error!r}); train again", code="checkpoint.damaged"
+            f"{index}: damaged checkpoint index ({error!r}); remove its folder and resume the run to train again",
+            code="checkpoint.damaged",
         ) from None
     found |= {int(event.detail["epoch"]): event.detail for event in store.events() if event.kind == EPOCH}
     return [found[epoch] for epoch in sorted(found)]

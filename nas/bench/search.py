@@ -177,7 +177,7 @@ def bench_search(
     if not algorithms or len(set(algorithms)) != len(algorithms):
         raise BenchmarkError(f"the algorithms are {', '.join(algorithms) or 'none'}; expected different ones")
     if seeds < 1:
-        raise BenchmarkError(f"{seeds} seeds; expected at least 1")
+        raise BenchmarkError(f"--seeds: expected at least 1, got {seeds}")
     check_numbers(evaluations=evaluations, target=target, batch=batch)
     run = partial(replay.run, evaluations=evaluations, target=target, batch=batch)
     pairs = product(algorithms, range(seeds))

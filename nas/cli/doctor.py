@@ -50,6 +50,7 @@ def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
 
     made: dict[str, str] = {}
     failed = False
+    folder(runs).check_exists()
     for run in folder(runs).list():
         try:
             made[run.id] = "brought up to date" if upgrade_store(run) else "is up to date"

@@ -16,7 +16,7 @@ def finetune(
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
-    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 5,
     learning_rate: Annotated[
         float | None, option(help="Peak learning rate; a tenth of the supernet's by default.")
     ] = None,

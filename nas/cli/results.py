@@ -74,8 +74,6 @@ def show(
     no_collector()
     check_run(runs, run)
     parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
-    if any(asked for _, asked in parts):
-        return _list_files(run, runs, [part for part, asked in parts if asked], as_json)
     from nas.analysis.insight import insight_json
     from nas.analysis.network_selection import best_within, parse_limits, within
     from nas.analysis.report_json import selection_json, show_json
@@ -85,6 +83,10 @@ def show(
     from nas.store.opening import is_held
 
     opened = Run.open(folder(runs), run)
+    if failed and any(asked for _, asked in parts):
+        raise typer.BadParameter("--failed and the lists of files exclude each other; give one of them")
+    if any(asked for _, asked in parts):
+        return _list_files(run, runs, [part for part, asked in parts if asked], as_json)
     if failed:
         return _show_failed(opened, as_json, others=(select, profile))
     if opened.kind == "training" and profile is None:
@@ -200,6 +202,7 @@ def export(
     """Export one network as ONNX, verified against torch, with its manifest, its weights and a script that runs it."""
     check_one_choice(select, index, knee)
     check_run(runs, run)
+    from nas.engine.run import Run
     from nas.export.onnx_export import export_onnx
 
     made = export_onnx(folder(runs), run, output, select=select, index=index, with_preprocessing=with_preprocessing)
@@ -209,6 +212,8 @@ def export(
     answers = "" if same is None else f", {same:.2%} of validation {noun} classified as when it was measured"
     if made["fidelity"] != "final" and any("@" in name for name in made["values"]):
         print("latency measured only by the search's shorter protocol")
+    if select is None and index is None and not knee and Run.open(folder(runs), run).kind != "training":
+        print("exporting the network at the knee of the front; --select or --index chooses another")
     print(f"wrote {made['path']} ({_values(made)}, {made['precision']})")
     print(f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}")
     files = [made[name] for name in ("weights", "tokenizer", "manifest", "script") if name in made]

@@ -100,7 +100,9 @@ class DataConfig(Section):
         self._check_normalisation()
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:
-            raise conflict("validation", f"with test it takes {sum(shares):g} of the {kind}; leave some to train on")
+            raise conflict(
+                "validation", f"validation and test together take {sum(shares):g} of the {kind}; leave some to train on"
+            )
         return self
 
     def _check_normalisation(self) -> None:

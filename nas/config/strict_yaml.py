@@ -160,6 +160,8 @@ def read_text(path: Path, *, what: str) -> str:
         JobError: there is no such file, or it is a folder, unreadable, too large or not UTF-8.
     """
     try:
+        if path == Path():
+            raise _unreadable(f"an empty path; expected the path of a {what} (YAML)")
         if path.is_dir():
             raise _unreadable(f"{path}: is a folder; expected a {what} (YAML)")
         if path.exists() and not path.is_file():  # a pipe or a device could block, or never end

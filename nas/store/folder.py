@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.errors import StoreError, UnknownNameError
+from supernets import files
 
 DEFAULT_ROOT = Path("runs")
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
@@ -151,7 +152,7 @@ class RunsFolder:
 
         Raises:
             UnknownNameError: there is none; the message has the nearest, or says that there is no runs folder.
-            StoreError: the run's folder was renamed to what is no id.
+            StoreError: the run's folder has no database, or was renamed to what is no id.
         """
         if self.holds(run):
             return RunFolder(self.root / run)
@@ -163,6 +164,10 @@ class RunsFolder:
                 f"{self.root / run}: the name of a run's folder has at most 80 letters, digits, - and _, and begins with a "
                 "letter or digit; rename the folder",
                 code="run.misnamed",
+            )
+        if _RUN_ID.fullmatch(run) and (path := self.root / run).is_dir():
+            raise StoreError(
+                f"{path}: has no {RunFolder(path).database.name}; restore it from a copy", code="store.missing"
             )
         raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, found), where=str(self.root))
 
@@ -189,16 +194,10 @@ class RunsFolder:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Writes under a temporary name, flushes, and renames: a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Writes as `supernets.files.write_atomically`; `StoreError` where it cannot be written."""
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        files.write_atomically(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         remedy = "free space there, or choose another folder"
         raise StoreError(f"{path} cannot be written: {error.strerror}; {remedy}", code="file.not-writable") from None
 

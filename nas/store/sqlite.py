@@ -99,6 +99,9 @@ def explain(error: DBAPIError) -> str:
     """What went wrong and what to do, for the user."""
     name = str(getattr(error.orig, "sqlite_errorname", ""))
     said = str(error.orig)
+    if isinstance(error.orig, sqlite3.OperationalError) and said.startswith("Could not decode"):  # it has no error name
+        said = "a text in it is not UTF-8"
+        name = "SQLITE_CORRUPT"
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return f"is damaged or no database of a run ({said}); restore it from a copy, or start a new run"
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
