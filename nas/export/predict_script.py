@@ -27,6 +27,7 @@ Needs {needs}. {exactness}
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -43,12 +44,21 @@ HERE = Path(__file__).parent
 {preprocess}
 
 if __name__ == "__main__":
-    for given in sys.argv[1:]:
-        {logits}
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("given", nargs="+", metavar="{metavar}")
+    failed = False
+    for given in parser.parse_args().given:
+        try:
+            {logits}
+        except (OSError, ValueError) as error:
+            print(f"{{given}}: {{error}}", file=sys.stderr)
+            failed = True
+            continue
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
         best = shares.argsort()[::-1][:5]
         print(f"{{given}}: " + ", ".join(f"{{CLASSES[i]}} {{shares[i]:.1%}}" for i in best))
+    sys.exit(failed)
 '''
 _IMAGES = '''def preprocess(file: str) -> NDArray[np.float32]:
     """The network's input for an image file, as a batch of 1."""
@@ -135,6 +145,7 @@ def _parts(
     return {
         "exactness": exact,
         "arguments": "image files" if isinstance(format, ImageFormat) else "sentences",
+        "metavar": "FILE" if isinstance(format, ImageFormat) else "SENTENCE",
         "imports": "\n".join(["import numpy as np", *runtime, *libraries]),
         "functions": "\n\n".join(map(inspect.getsource, shared)),
         "network_lines": "\n".join(network),

@@ -225,3 +225,11 @@ def test_nothing_feasible_tells_what_to_do() -> None:
         with raises("selection.nothing-satisfies", "0-0-0-0-x-x", "--select"):
             choose()
     assert select(found, "latency_ms<=1").values[LATENCY] <= 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "values"), [("accuracy>=90%", ("accuracy>=0.9",)), ("latency_ms<=-1", ("latency_ms", "at least 0"))]
+)
+def test_a_bound_in_per_cent_or_below_0_is_malformed(report: RunReport, limit: str, values: tuple[str, ...]) -> None:
+    with raises("selection.malformed", *values):
+        parse_limits(report, limit)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +59,21 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return searched(
         folder / "runs", f"{{name: image-folder, path: {folder / 'digits'}, image_size: 12, channels: 3}}", epochs=20
     )
+
+
+def test_a_broken_file_is_named_and_the_others_are_classified(photos: Run, tmp_path: Path) -> None:
+    script = photos.export(tmp_path, select="accuracy>=0")["script"]
+    broken, whole = tmp_path / "broken.png", tmp_path / "whole.png"
+    broken.write_bytes(b"no image")
+    Image.new("L", (20, 20), 200).save(whole)
+    run = partial(subprocess.run, capture_output=True, text=True, check=False, timeout=120)
+    done = run([sys.executable, script, str(broken), str(tmp_path), str(whole)])
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{whole}: ")
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [str(broken), str(tmp_path)]
+    done = run([sys.executable, script])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "FILE" in done.stderr
 
 
 @pytest.mark.parametrize("in_graph", [False, True])

@@ -9,7 +9,7 @@ import pytest
 
 from nas.engine.run_table import run_rows
 from nas.errors import UnknownNameError
-from nas.store.folder import RunFolder, RunsFolder
+from nas.store.folder import RunFolder, RunsFolder, write_atomically
 from nas.store.opening import open_store
 from tests.errors import raises
 
@@ -71,3 +71,15 @@ def test_a_name_that_leaves_the_folder_is_no_run(tmp_path: Path) -> None:
     assert runs.holds("tiny-1")
     for name in ("../other-1", str(tmp_path / "other-1"), "..", ".", "", "tiny-1/"):
         assert not runs.holds(name)
+
+
+def test_a_run_without_its_database_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "tiny-1").mkdir()
+    with raises("store.missing", str(tmp_path / "tiny-1"), "run.db"):
+        RunsFolder(tmp_path).get("tiny-1")
+
+
+def test_a_file_that_can_be_neither_written_nor_removed(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 300)  # longer than a name may be, as on a read-only file system both steps fail
+    with raises("file.not-writable", path.name):
+        write_atomically(path, b"text")
