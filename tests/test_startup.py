@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
 from tests.nas.commands import SMALL_JOB
 
 PLAIN = {"TERM": "dumb", "COLUMNS": "120"}
@@ -89,6 +91,13 @@ def test_so_is_a_wrong_name_on_the_command_line(arguments: list[str]) -> None:
     heavy, output = loaded(arguments, code=1)
     assert "error: " in output
     assert "gone" in output
+    assert not heavy
+
+
+def test_so_is_what_no_run_can_be_extended_by(tmp_path: Path) -> None:
+    open_store(RunsFolder(tmp_path).create("tiny", "job"), create=True, driver=True).close()
+    heavy, output = loaded(["resume", "tiny-1", "--evaluations", "abc", "--runs", str(tmp_path)], code=1)
+    assert "--evaluations abc" in output
     assert not heavy
 
 

@@ -185,10 +185,12 @@ def resume(
             return print_json(queued.model_dump(mode="json"))
         return print(f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}")
     from nas.errors import UnknownNameError
+    from nas.problem.budget import check_extension
 
     elsewhere = os.environ.get("NAS_SERVER")
     try:
         check_run(runs, run)
+        check_extension(evaluations=evaluations, minutes=minutes)
         with driving(runs, inline=inline, address=address, log_to=log_to) as options:
             from nas.engine.driver import resume as resume_run
 

@@ -31,7 +31,10 @@ class _ValuesColumn(ProgressColumn):
     """The values of a phase and the time that it took: what is cut on a narrow terminal, where the other columns stay."""
 
     def render(self, task: Task) -> Text:
-        parts = [task.fields["values"], f"{duration(task.elapsed or 0.0)} so far"]
+        parts = [
+            task.fields["values"],
+            f"{duration((task.finished_time if task.finished else task.elapsed) or 0.0)} so far",
+        ]
         return Text("  ".join(part for part in parts if part), no_wrap=True, overflow="ellipsis")
 
 
@@ -61,6 +64,8 @@ class ConsoleProgress(ProgressObserver):
 
     def _update(self, phase: str, done: int, total: int, values: str) -> None:
         if phase not in self._tasks:
+            for earlier in self._tasks.values():
+                self._bars.stop_task(earlier)
             self._tasks[phase] = self._bars.add_task(phase, total=total, left="", values="")
             self._paces[phase] = Pace(self._clock)
         seconds = self._paces[phase].left(done, total)

@@ -99,6 +99,14 @@ def extend_budget(
     return budget
 
 
+def check_extension(*, evaluations: str | int | None = None, minutes: str | float | None = None) -> None:
+    """Raises `NasError` (code ``budget.invalid``) for what no run can be extended by, before any run is opened."""
+    if evaluations is not None:
+        _total("--evaluations", evaluations, 0, whole=True)
+    if minutes is not None:
+        _total("--minutes", minutes, 0, whole=False)
+
+
 def _total(option: str, given: str | float, before: float, *, whole: bool) -> float:
     """The total that an option requests: its number, or, with a plus, that much more than before."""
     text = str(given).strip()

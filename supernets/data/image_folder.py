@@ -220,16 +220,16 @@ def _each(
     read: Callable[[Path], _T], files: Sequence[Path], problems: _Problems,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Path, _T]:  # fmt: skip
-    """What is read of each file; adds files that cannot be used to the problems. Reports once a second."""
+    """What is read of each file; adds files that cannot be used to the problems. Reports once a second, and then the last."""
     found: dict[Path, _T] = {}
-    reported = time.monotonic()
+    reported, long = time.monotonic(), False
     for i, file in enumerate(files):
         try:
             found[file] = read(file)
         except DataError as error:
             problems[file] = error
-        if (now := time.monotonic()) >= reported + _REPORT_S:
-            reported = now
+        if (now := time.monotonic()) >= reported + _REPORT_S or (long and i + 1 == len(files)):
+            reported, long = now, True
             report(i + 1, len(files))
     return found
 

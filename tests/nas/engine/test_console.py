@@ -95,6 +95,20 @@ def test_count_bar_and_time_left_stay_on_a_narrow_terminal(width: int) -> None:
     assert ("nearest: latency_ms@cpu-1-thread-batch-16 3 ms" in searching) is (width == 200)
 
 
+def test_the_clock_of_a_phase_stops_with_it() -> None:
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, width=120, force_terminal=True, color_system=None, get_time=lambda: clock.now)
+    with ConsoleProgress(console, clock) as observer:
+        observer.count("reading images", 1, 10)
+        clock.now += 60.0
+        observer.count("measuring again", 1, 10)
+        clock.now += 600.0
+        observer.count("measuring again", 2, 10)
+    reading, measuring = out.getvalue().splitlines()[-3:-1]
+    assert "60 s so far" in reading
+    assert "10 min so far" in measuring
+
+
 @pytest.mark.parametrize(
     ("evaluations", "guidance"),
     [(40, "guided: models choose from evaluation 27 on"), (16, "guided: 16 evaluations end before there are models")],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -306,6 +307,11 @@ class TestUnreadableImages:
         monkeypatch.setattr(image_folder, "_REPORT_S", 0.0)
         load_data("image-folder", path=pets, on_progress=lambda *report: seen.append(report))
         assert seen[-1] == ("reading images", 20, 20)
+        monkeypatch.setattr(image_folder, "_REPORT_S", 1.0)
+        monkeypatch.setattr(image_folder.time, "monotonic", count(0.0, 0.2).__next__)
+        seen.clear()
+        load_data("image-folder", path=pets, on_progress=lambda *report: seen.append(report))
+        assert [done for phase, done, _ in seen if phase == "reading images"] == [5, 10, 15, 20]
 
 
 class TestNames:
