@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from nas.engine.run_table import RunSnapshot
@@ -72,7 +73,7 @@ class Dispatcher:
             warn=self._warn,
             clock=clock,
         )
-        self._busy, self._no_space = False, ""
+        self._busy, self._disk = False, _Disk(settings.runs.root)
         self._settled: dict[str, Submission] = {}  # runs that need no step while their submissions stay as they are
         self._looked = clock()  # when those were last read
         self._unreadable: dict[str, float] = {}  # runs that are damaged or gone, and until when they are skipped
@@ -99,7 +100,7 @@ class Dispatcher:
     @property
     def problem(self) -> str:
         """Why no job can be started; "" where jobs can be started."""
-        return self._no_space or self._drivers.problem
+        return self._disk.problem or self._drivers.problem
 
     def tick(self) -> list[tuple[str, str]]:
         """Runs one round; the steps taken, by run or task."""
@@ -120,7 +121,7 @@ class Dispatcher:
             self._woken.wait(_BUSY_S if self._busy else _IDLE_S)
 
     def _round(self) -> list[tuple[str, str]]:
-        self._check_space()
+        self._disk.look()
         submissions = self._state.submissions()
         known = {s.run for s in submissions}
         self._settled = {run: s for run, s in self._settled.items() if run in known}
@@ -139,10 +140,8 @@ class Dispatcher:
             jobs = self._drivers.confirmed(unsettled, jobs)
         snapshots = {s.run: found for s in unsettled if (found := self._snapshot(s.run)) is not None}
         at_once, resumes = self._settings.jobs_at_once, self._settings.resumes
-        may_start = not self._no_space
-        for submission, step in steps(
-            unsettled, snapshots, jobs, at_once=at_once, resumes=resumes, may_start=may_start
-        ):
+        start = not self._disk.problem
+        for submission, step in steps(unsettled, snapshots, jobs, at_once=at_once, resumes=resumes, may_start=start):
             if self._apply(submission, snapshots[submission.run], step):
                 did.append((submission.run, str(step)))
         self._settle(unsettled, snapshots, jobs)
@@ -151,17 +150,6 @@ class Dispatcher:
                 self._end_unread(submission, active=is_active(submission, jobs))
         self._busy = len(self._settled) < len(known) or self._tasks.open
         return did
-
-    def _check_space(self) -> None:
-        """Looks whether drivers have space on the disk: without, each would die, and its run would fail for no fault of its."""
-        try:
-            check_disk_space(self._settings.runs.root)
-            found = ""
-        except (StoreError, OSError) as error:
-            found = str(error)
-        if found and not self._no_space:
-            logger.warning("no driver is started: %s", found)
-        self._no_space = found
 
     def _check_settled(self) -> None:
         """Reads settled runs again now and then: a command may have resumed one, and left it."""
@@ -252,6 +240,24 @@ class Dispatcher:
             if found and not (found.open or found.held or is_active(submission, jobs) or submission.waits):
                 self._settled[submission.run] = submission
                 self._drivers.ended(str(submission.job))
+
+
+class _Disk:
+    """The disk of the runs: without free space on it each driver would die, and its run would fail for no fault of its own."""
+
+    def __init__(self, root: Path) -> None:
+        self._root, self.problem = root, ""
+
+    def look(self) -> None:
+        """Updates `problem`, which is "" where drivers have space."""
+        try:
+            check_disk_space(self._root)
+            found = ""
+        except (StoreError, OSError) as error:
+            found = str(error)
+        if found and not self.problem:
+            logger.warning("no driver is started: %s", found)
+        self.problem = found
 
 
 def requeue_run(folder: RunFolder) -> None:
