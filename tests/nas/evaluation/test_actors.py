@@ -149,7 +149,7 @@ def test_a_result_that_says_it_is_none_is_tried_again(open_pool: Open, tmp_path:
 
 def test_workers_that_cannot_start_end_the_search_and_fail_no_candidate(two_nodes: Cluster) -> None:
     pool: ActorPool[Errand, int] = ActorPool(Stillborn)
-    with raises("evaluation.actors-not-starting", "No module named 'supernets'", "nas resume"):
+    with raises("evaluation.actors-not-starting", "No module named 'supernets'", "resume"):
         list(pool.run([Errand(1)]))
     pool.close()
 
@@ -158,7 +158,7 @@ def test_a_worker_that_finds_no_place_is_given_up(two_nodes: Cluster, monkeypatc
     monkeypatch.setattr(actors, "_START_S", 0.5)
     monkeypatch.setattr(actors, "_LOOK_S", 0.1)
     pool: ActorPool[Errand, int] = ActorPool(Errands, resources={"nowhere": 1})
-    with raises("evaluation.actors-not-starting", "nas resume"):
+    with raises("evaluation.actors-not-starting", "resume"):
         list(pool.run([Errand(1)]))
     pool.close()
 

@@ -113,7 +113,7 @@ def test_without_any_cpu_what_to_do_is_told_and_what_came_is_kept(
     results = pool.score(tasks)
     assert next(results).correct is not None
     kill_node(cluster, node)
-    with raises("cluster.no-cpu", "ray start --address=HEAD", "nas resume"):
+    with raises("cluster.no-cpu", "ray start --address=HEAD", "resume"):
         list(results)
     add_node(cluster)
     assert len(bits(pool.score(tasks))) == len(tasks)
