@@ -152,7 +152,7 @@ class RunsFolder:
 
         Raises:
             UnknownNameError: there is none; the message has the nearest, or says that there is no runs folder.
-            StoreError: the run's folder has no database, or was renamed to what is no id.
+            StoreError: the run's folder was renamed to what is no id.
         """
         if self.holds(run):
             return RunFolder(self.root / run)
@@ -165,11 +165,9 @@ class RunsFolder:
                 "letter or digit; rename the folder",
                 code="run.misnamed",
             )
-        if _RUN_ID.fullmatch(run) and (path := self.root / run).is_dir():
-            raise StoreError(
-                f"{path}: has no {RunFolder(path).database.name}; restore it from a copy", code="store.missing"
-            )
-        raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, found), where=str(self.root))
+        empty = _RUN_ID.fullmatch(run) is not None and (self.root / run).is_dir()
+        hint = f"Its folder has no {RunFolder(self.root / run).database.name}; restore it from a copy." if empty else ""
+        raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, found), where=str(self.root), hint=hint)
 
     @property
     def exists(self) -> bool:

@@ -182,11 +182,11 @@ def test_the_best_epoch_s_weights_are_kept_though_worse_ones_follow(shell: Shell
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("small-1", "--epochs", "0"), "'--epochs'"),
         (("small-1", "--index", "40"), "the front of run 'small-1' has"),
         (("small-1", "--select", "accuracy>=1.0"), "accuracy"),
         (("small-1", "--index", "0", "--knee"), "--select, --index and --knee"),
         (("small-9",), "small-9"),
-        (("small-1", "--epochs", "0"), "training.epochs: expected a whole number from 1"),
         (("small-1", "--learning-rate", "-1"), "training.learning_rate: expected a number greater than 0"),
     ],
 )
@@ -195,7 +195,7 @@ def test_what_cannot_be_done_is_told_before_a_run_is_made(
 ) -> None:
     before = shell.runs()
     made = shell.nas("finetune", *arguments, "--inline")
-    assert made.code == 1
+    assert made.code in (1, 2)
     assert message in made.err
     assert shell.runs() == before
 

@@ -188,6 +188,7 @@ class TestTensorBoard:
 
     def test_a_full_disk_ends_the_log_alone(self, tmp_path: Path) -> None:
         notes: list[str] = []
+        n_threads = threading.active_count()
         with (
             files_of_at_most(1000),
             opened([f"tensorboard:{tmp_path / 'logs'}"], notes.append, experiment="e") as (sink,),
@@ -198,7 +199,7 @@ class TestTensorBoard:
             sink.epoch(epoch(1), 4)
         (note,) = notes
         assert "logs: cannot be written: File too large; the run continues" in note
-        assert threading.active_count() == 1
+        assert threading.active_count() <= n_threads
 
     def test_a_folder_that_cannot_be_made(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

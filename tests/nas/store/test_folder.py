@@ -75,7 +75,7 @@ def test_a_name_that_leaves_the_folder_is_no_run(tmp_path: Path) -> None:
 
 def test_a_run_without_its_database_is_named_as_such(tmp_path: Path) -> None:
     (tmp_path / "tiny-1").mkdir()
-    with raises("store.missing", str(tmp_path / "tiny-1"), "run.db"):
+    with raises("run.unknown", "'tiny-1'", "run.db"):
         RunsFolder(tmp_path).get("tiny-1")
 
 
