@@ -254,6 +254,9 @@ def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made
 
 def test_charts_are_downloaded_as_pictures_and_tables(chromium: Chromium, made: Server) -> None:
     open_settled(chromium, f"{made.url}/runs/plain-1")
+    # Charts that load when they come near move what is below them, and a click would miss.
+    chromium.run("document.getElementById('genes-part').scrollIntoView()")
+    chromium.until(lambda: chromium.run("return (document.getElementById('coordinates').data ?? []).length"))
     report = made.service.results.report("plain-1")
     paths = []
     for button in chromium.all(".downloads button"):
