@@ -66,6 +66,7 @@ LogTo = Annotated[
         "--log-to", envvar="NAS_LOG_TO", help="Also log metrics to tensorboard:FOLDER or mlflow:URI; may be repeated."
     ),
 ]
+RunThere = Annotated[str, argument(metavar="RUN", help="A run; `nas status` lists them.")]
 Server = Annotated[
     str, typer.Option("--server", envvar="NAS_SERVER", help="The URL of a server; `nas serve` starts one.")
 ]

@@ -16,6 +16,7 @@ from nas.cli.app import (
     Index,
     Job,
     Json,
+    RunThere,
     Select,
     Server,
     Token,
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from nas.api.schemas import Export, RunSummary
     from nas.client import NasClient
     from nas.errors import ServiceError
-
-RunThere = Annotated[str, argument(metavar="RUN", help="A run; `nas status` lists them.")]
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.app import DEFAULT_SERVER, Json, Server, Token, TokenFile, app, argument, option, server_client
+from nas.cli.app import DEFAULT_SERVER, Json, RunThere, Server, Token, TokenFile, app, argument, option, server_client
 from nas.cli.hardware import profiles
 from nas.cli.output import print_json, print_table
 from nas.cli.running import read_text
@@ -151,9 +151,6 @@ def cancel_task(
     if as_json:
         return print_json(made.model_dump(mode="json"))
     return print(f"{task}: {made.reason or made.status}")
-
-
-RunThere = Annotated[str, argument(metavar="RUN", help="A run; `nas status` lists them.")]
 
 
 @exports.command("list")
