@@ -22,11 +22,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
-from nas.store.opening import open_store
-from nas.store.run_facts import RunFacts
-from tests.benchmarks.serving import serving
+from tests.benchmarks.serving import add_finished_runs, serving
 from tests.nas.commands import SMALL_JOB
 
 METHOD = """\
@@ -134,7 +131,7 @@ def _attacked(attack: Attack, seconds: float, files: int, address: str) -> Itera
     with tempfile.TemporaryDirectory(dir=".") as temporary:
         runs = RunsFolder(Path(temporary) / "runs")
         runs.check_writable()
-        _fill(runs)
+        add_finished_runs(runs, _RUNS)
         log = Path(temporary) / "server.log"
         with log.open("wb") as errors, serving(runs, errors=errors, files=files) as (server, url, _):
             port = urlsplit(url).port
@@ -160,15 +157,6 @@ def _attacked(attack: Attack, seconds: float, files: int, address: str) -> Itera
             status = _answer(port, _submission())
             if status != 201:
                 raise SystemExit(f"after the attack, a submission was answered with status {status}; expected 201")
-
-
-def _fill(runs: RunsFolder) -> None:
-    for _ in range(_RUNS):
-        store = open_store(runs.create("other", SMALL_JOB), create=True, driver=True)
-        store.describe(RunFacts(name="other", compatibility={}, epochs=3), epoch=3)
-        store.set_status(RunStatus.RUNNING)
-        store.set_status(RunStatus.FINISHED)
-        store.close()
 
 
 def _asked(port: int, seconds: float) -> Spread:

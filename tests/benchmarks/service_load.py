@@ -26,10 +26,9 @@ from nas.recipes import read_recipe
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
-from nas.store.run_facts import RunFacts
 from tests.benchmarks.big_run import ElasticValues, fill
 from tests.benchmarks.engine_time import elastic_space
-from tests.benchmarks.serving import serving
+from tests.benchmarks.serving import add_finished_runs, serving
 from tests.nas.commands import SMALL_JOB
 
 METHOD = """\
@@ -99,12 +98,7 @@ def _silent(text: str) -> None:
 
 def _made(runs: RunsFolder) -> str:
     """Creates finished runs and one to be driven, whose id it returns."""
-    for _ in range(_RUNS):
-        store = open_store(runs.create("other", SMALL_JOB), create=True, driver=True)
-        store.describe(RunFacts(name="other", compatibility={}, epochs=3), epoch=3)
-        store.set_status(RunStatus.RUNNING)
-        store.set_status(RunStatus.FINISHED)
-        store.close()
+    add_finished_runs(runs, _RUNS)
     folder = runs.create("driven", SMALL_JOB)
     open_store(folder, create=True, driver=True).close()
     return folder.id

@@ -9,7 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
+from nas.store.opening import open_store
+from nas.store.run_facts import RunFacts
+from tests.nas.commands import SMALL_JOB
+
+
+def add_finished_runs(runs: RunsFolder, n: int) -> None:
+    """Adds runs that have ended, without measurements, as a server has many."""
+    for _ in range(n):
+        store = open_store(runs.create("other", SMALL_JOB), create=True, driver=True)
+        store.describe(RunFacts(name="other", compatibility={}, epochs=3), epoch=3)
+        store.set_status(RunStatus.RUNNING)
+        store.set_status(RunStatus.FINISHED)
+        store.close()
 
 
 @contextmanager
