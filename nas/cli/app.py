@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nas.cli.panels import CommandGroup
+
 if TYPE_CHECKING:
     from nas.api.schemas import RunSummary
     from nas.client import NasClient
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
 # Heavy modules are imported inside the commands, which keeps `nas --help` fast.
 
 app = typer.Typer(
+    cls=CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, "
     "and the one you choose as verified ONNX.",
+    epilog="Example: nas init digits-cnn && nas search digits-cnn.yaml",
 )
 
 option = partial(typer.Option, show_default=False)

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from nas.bench import search as searching
     from nas.bench.predictor import Row
 
-bench = typer.Typer(no_args_is_help=True, help="Benchmark predictors and search algorithms on published tables.")
+bench = typer.Typer(
+    no_args_is_help=True,
+    help="Benchmark predictors and searches on tables.",
+    epilog="Example: nas bench predictor table.yaml --target latency_ms",
+)
 app.add_typer(bench, name="bench")
 
 TablePath = Annotated[Path, argument(metavar="TABLE", help="A table's .yaml file, beside its .csv(.gz).")]
 
 
-@bench.command()
+@bench.command(epilog="Example: nas bench predictor table.yaml --target latency_ms")
 def predictor(
     table: TablePath,
     target: Annotated[str, option("--target", help="The column to predict.")],
@@ -37,7 +41,10 @@ def predictor(
     ] = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare the search's predictor with the mean, ridge, LightGBM and a Gaussian process, on the same rows."""
+    """Compare the search's predictor with other models.
+
+    With the mean, ridge, LightGBM and a Gaussian process, on the same rows of a table of measurements.
+    """
     from rich.progress import Progress
 
     from nas.bench.predictor import bench_predictor
@@ -58,7 +65,7 @@ def predictor(
     return print_table(header, _summary(rows))
 
 
-@bench.command()
+@bench.command(epilog="Example: nas bench search table.yaml --maximize accuracy --minimize macs")
 def search(
     table: TablePath,
     maximize: Annotated[
@@ -85,7 +92,10 @@ def search(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Count the evaluations that search algorithms need to find the front of a complete table."""
+    """Compare search algorithms on a complete table.
+
+    Counts the evaluations that they need to find the front of the table.
+    """
     from nas.bench.search import Replay, bench_search
     from nas.bench.table import Table
 

@@ -12,7 +12,7 @@ from nas.cli.output import print_json, print_table
 from nas.cli.running import folder
 
 
-@app.command()
+@app.command(epilog="Example: nas doctor")
 def doctor(
     runs: Runs = DEFAULT_RUNS,
     address: Address = None,
@@ -22,7 +22,10 @@ def doctor(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Check versions, the machine, the runs, Ray and the server; print problems (exit code 1) with their remedies."""
+    """Check the installation, the machine and the runs.
+
+    Prints problems with their remedies, also of a Ray cluster and of a server; exit code 1 if anything is wrong.
+    """
     from contextlib import nullcontext
     from dataclasses import asdict
 
@@ -42,9 +45,12 @@ def doctor(
         raise typer.Exit(1)
 
 
-@app.command()
+@app.command(epilog="Example: nas upgrade --runs runs")
 def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
-    """Upgrade the databases of runs that an earlier version made; exit code 1 unless all are up to date."""
+    """Upgrade the databases of runs of earlier versions.
+
+    Exit code 1 unless all are up to date afterwards.
+    """
     from nas.errors import RunHeldError, StoreError
     from nas.store.opening import upgrade_store
 

@@ -10,7 +10,7 @@ from nas.cli.app import DEFAULT_RUNS, Address, Index, Inline, Json, Knee, LogTo,
 from nas.cli.running import check_one_choice, check_run, driving, finish, folder
 
 
-@app.command()
+@app.command(epilog="Example: nas finetune digits-cnn-1 --knee --epochs 5")
 def finetune(
     run: RunId,
     select: Select = None,
@@ -27,7 +27,10 @@ def finetune(
     log_to: LogTo = None,
     as_json: Json = False,
 ) -> None:
-    """Fine-tune one network of a run, distilled from the largest, and measure it: a new run, to be exported."""
+    """Fine-tune one network of a run and measure it.
+
+    It is distilled from the largest network. The result is a new run, which `nas export` exports.
+    """
     check_one_choice(select, index, knee)
     check_run(runs, run)
     from nas.engine.driver import search as search_job

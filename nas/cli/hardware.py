@@ -20,13 +20,16 @@ if TYPE_CHECKING:
 DEFAULT_PROFILE = "cpu-1-thread"
 
 
-profiles = typer.Typer(invoke_without_command=True)
+profiles = typer.Typer(invoke_without_command=True, epilog="Example: nas profiles")
 app.add_typer(profiles, name="profiles")
 
 
 @profiles.callback()
 def catalog(context: typer.Context, as_json: Json = False) -> None:
-    """List the hardware profiles of the catalog; the commands are about those of a server."""
+    """List hardware profiles; edit those of a server.
+
+    Without a command: the catalog of this installation.
+    """
     from hardware_profiles.catalog import known_profiles
 
     if context.invoked_subcommand is not None:
@@ -38,7 +41,7 @@ def catalog(context: typer.Context, as_json: Json = False) -> None:
     return print_table(["profile", "threads", "batch", "provider", "description"], rows)
 
 
-@app.command()
+@app.command(epilog="Example: nas profile model.onnx --profile cpu-1-thread")
 def profile(
     model: Annotated[Path | None, argument(help="Any ONNX model.")] = None,
     name: Annotated[
@@ -66,7 +69,10 @@ def profile(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Measure an ONNX model on a hardware profile; with --sweep JOB, latency against the widths of a job's stages."""
+    """Measure an ONNX model on a hardware profile.
+
+    With --sweep JOB: latency against the widths of a job's stages.
+    """
     from hardware_profiles.catalog import load_profile
     from nas.evaluation.cluster import connected
 
@@ -132,7 +138,7 @@ def _listed(widths: tuple[int, ...]) -> str:
     return ", ".join(shown if len(shown) <= 12 else [*shown[:5], "…", *shown[-5:]])
 
 
-@app.command()
+@app.command(epilog="Example: nas calibrate cpu-1-thread --job digits-cnn.yaml")
 def calibrate(
     name: Annotated[str, argument(help="A profile of the catalog, or a profile file.")],
     job: Annotated[Path, option("--job", help="The job whose blocks are measured.")],
@@ -144,7 +150,10 @@ def calibrate(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Measure the blocks of a job's search space into a lookup table that predicts the latency of all subnets."""
+    """Measure a job's blocks into a table of latencies.
+
+    The lookup table predicts the latency of all subnets of the job's search space.
+    """
     from hardware_profiles.catalog import load_profile
 
     chosen, loaded = load_profile(name), loaded_job(job, runs)

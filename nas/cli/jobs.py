@@ -31,9 +31,12 @@ from nas.cli.output import print_json, print_table
 from nas.cli.running import check_run, driving, finish, loaded_job
 
 
-@app.command()
+@app.command(epilog="Example: nas init digits-cnn")
 def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = None, as_json: Json = False) -> None:
-    """List the recipes, or write one as a commented job file to the current folder."""
+    """List the recipes, or write one as a job file.
+
+    The job file is commented and is written to the current folder.
+    """
     from nas.recipes import list_recipes, read_recipe
 
     if recipe is None:
@@ -55,7 +58,7 @@ def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = N
     return print_json({"path": str(path)}) if as_json else print(f"wrote {path}; next: nas plan {path}")
 
 
-@app.command()
+@app.command(epilog="Example: nas plan digits-cnn.yaml")
 def plan(
     job: Job,
     runs: Runs = DEFAULT_RUNS,
@@ -64,7 +67,10 @@ def plan(
     time: Annotated[bool, typer.Option(help="Estimate the duration of the job from short measurements.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Show the size of a job's search space, the cost of its networks and the expected duration."""
+    """Show a job's space, costs and expected duration.
+
+    Checks everything that `nas search` checks, and trains nothing.
+    """
     loaded = loaded_job(job, runs)
     from nas.analysis.formatting import duration
 
@@ -104,7 +110,7 @@ def plan(
     return None
 
 
-@app.command()
+@app.command(epilog="Example: nas train digits-cnn.yaml")
 def train(
     job: Job,
     runs: Runs = DEFAULT_RUNS,
@@ -113,7 +119,10 @@ def train(
     log_to: LogTo = None,
     as_json: Json = False,
 ) -> None:
-    """Train the supernet of a job, for any number of searches (supernet: {from: RUN})."""
+    """Train the supernet of a job, to search it later.
+
+    Any number of jobs can search it by `supernet: {from: RUN}`.
+    """
     loaded = loaded_job(job, runs)
     with driving(runs, address=address, store=store, log_to=log_to) as options:
         from nas.engine.driver import train as train_job
@@ -122,7 +131,7 @@ def train(
     finish(run, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: nas search digits-cnn.yaml")
 def search(
     job: Job,
     runs: Runs = DEFAULT_RUNS,
@@ -133,7 +142,10 @@ def search(
     log_to: LogTo = None,
     as_json: Json = False,
 ) -> None:
-    """Train the supernet (or load the one that the job names), search it, and re-measure the front."""
+    """Train a supernet, search it, and measure the front.
+
+    A job with `supernet: {from: RUN}` loads a trained supernet instead of training one.
+    """
     loaded = loaded_job(job, runs, replay=replay)
     with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as options:
         from nas.engine.driver import search as search_job
@@ -142,7 +154,7 @@ def search(
     finish(run, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: nas resume digits-cnn-1 --evaluations +40")
 def resume(
     context: typer.Context,
     run: RunId,
@@ -171,7 +183,10 @@ def resume(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Continue a run that was interrupted, killed or failed, or a finished run with a larger budget."""
+    """Continue an interrupted run, or extend a finished one.
+
+    Continues a run that was interrupted, killed or failed, or a finished run with a larger budget.
+    """
     here, there = ("runs", "inline", "address", "log_to"), ("token", "token_file")
     origins = {name: context.get_parameter_source(name) for name in (there if server is None else here)}
     misplaced = [name for name, origin in origins.items() if origin is not None and origin.name == "COMMANDLINE"]

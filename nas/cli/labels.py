@@ -9,7 +9,7 @@ from nas.cli.output import print_json
 from nas.cli.running import folder
 
 
-@app.command()
+@app.command(epilog='Example: nas label digits-cnn-1 --add thesis --note "first try"')
 def label(
     run: RunId,
     add: Annotated[list[str] | None, option("--add", help="A tag to add; may be repeated.")] = None,
@@ -21,7 +21,7 @@ def label(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show the tags and the note of a run, or change them; they change nothing else."""
+    """Show or change the tags and the note of a run."""
     from nas.store.labels import Labels, read_labels, write_labels
 
     changes = bool(add or remove or note is not None)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from nas.errors import ServiceError
 
 
-@app.command()
+@app.command(epilog="Example: nas submit digits-cnn.yaml --watch")
 def submit(
     job: Job,
     kind: Annotated[str, typer.Option("--kind", help="search, or training (only trains the supernet).")] = "search",
@@ -51,7 +51,10 @@ def submit(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Submit a job to a server, which queues and runs it. With --watch --json: one line of JSON per change."""
+    """Submit a job to a server, which queues and runs it.
+
+    With --watch --json: one line of JSON per change.
+    """
     from nas.errors import JobError
 
     if kind not in ("search", "training"):
@@ -67,7 +70,7 @@ def submit(
     return print(f"{made.run}: {status_text(made)}\nnext: nas watch {made.run}")
 
 
-@app.command()
+@app.command(epilog="Example: nas status digits-cnn-1")
 def status(
     run: Annotated[str | None, argument(metavar="[RUN]", help="A run; all runs by default.")] = None,
     server: Server = DEFAULT_SERVER,
@@ -75,7 +78,10 @@ def status(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Show the status of a server's runs, newest first, or of one run."""
+    """Show the status of a server's runs, or of one run.
+
+    The newest run is first.
+    """
     with server_client(server, token, token_file) as client:
         found = [client.status(run)] if run is not None else list(_all_runs(client))
     if as_json:
@@ -88,7 +94,7 @@ def status(
     return print_table(header, rows)
 
 
-@app.command()
+@app.command(epilog="Example: nas watch digits-cnn-1")
 def watch(
     run: RunThere,
     server: Server = DEFAULT_SERVER,
@@ -96,12 +102,15 @@ def watch(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Follow a run until it ends; exit code 1 unless it finished. With --json: one line of JSON per change."""
+    """Follow a run on a server until it ends.
+
+    Exit code 1 unless it finished. With --json: one line of JSON per change.
+    """
     with server_client(server, token, token_file) as client:
         _watch(client, run, as_json)
 
 
-@app.command()
+@app.command(epilog="Example: nas logs digits-cnn-1 --follow")
 def logs(
     run: RunThere,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the run ends.")] = False,
@@ -110,7 +119,10 @@ def logs(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Print what a run's drivers wrote. With --json: {"run": ..., "logs": ...}, with --follow one a line for each piece."""
+    """Print the log of a run on a server.
+
+    With --json: {"run": ..., "logs": ...}, with --follow one a line for each piece.
+    """
     with server_client(server, token, token_file) as client, _detached(run, "nas logs --follow"):
         if not follow:
             text = client.logs(run)
@@ -123,7 +135,7 @@ def logs(
     return None
 
 
-@app.command()
+@app.command(epilog="Example: nas cancel digits-cnn-1")
 def cancel(
     run: RunThere,
     server: Server = DEFAULT_SERVER,
@@ -131,7 +143,10 @@ def cancel(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Cancel a run on a server; its measurements are kept, and it can be resumed."""
+    """Cancel a run on a server.
+
+    Its measurements are kept, and it can be resumed.
+    """
     with server_client(server, token, token_file) as client:
         made = client.cancel(run)
     if as_json:
@@ -141,7 +156,7 @@ def cancel(
     return print(f"{made.run}: {end}; its measurements are kept\nnext: nas resume {made.run} --server {server}")
 
 
-@app.command()
+@app.command(epilog='Example: nas fetch digits-cnn-1 --select "latency_ms<=0.05"')
 def fetch(
     run: RunThere,
     output: Annotated[
@@ -155,7 +170,10 @@ def fetch(
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
-    """Export a network on the server as verified ONNX (the knee by default) and download it with its manifest."""
+    """Export a network on a server and download it.
+
+    The files are verified ONNX (of the knee by default) with its manifest.
+    """
     check_one_choice(select, index)
     with server_client(server, token, token_file) as client, _detached(run, "nas fetch"):
         made = client.export(

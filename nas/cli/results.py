@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from nas.engine.run import Run
 
 
-@app.command("runs")
+@app.command("runs", epilog="Example: nas runs --tag thesis")
 def list_runs(
     runs: Runs = DEFAULT_RUNS,
     tag: Annotated[str | None, option("--tag", help="Only runs with this tag; `nas label` adds tags.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List all runs (trainings and searches) with their status and progress."""
+    """List all runs with their status and progress."""
     from nas.engine.run_table import run_rows
 
     runs_folder = folder(runs)
@@ -52,7 +52,7 @@ def list_runs(
     return print_table(header, cells)
 
 
-@app.command()
+@app.command(epilog='Example: nas show digits-cnn-1 --select "latency_ms<=0.05"')
 def show(
     run: RunId,
     runs: Runs = DEFAULT_RUNS,
@@ -70,7 +70,10 @@ def show(
     training_files: Annotated[bool, typer.Option("--training-files", help="Those of the training part.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a run: front, anchors, predictors and importance of genes; with --select, its networks within limits."""
+    """Show the front and the insights of a run.
+
+    Front, anchors, predictors and importance of genes; with --select, its networks within limits.
+    """
     no_collector()
     check_run(runs, run)
     parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
@@ -158,7 +161,7 @@ def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> No
     return print("\n".join("\t".join(line if len(parts) > 1 else line[1:]) for line in lines))
 
 
-@app.command()
+@app.command(epilog="Example: nas plot digits-cnn-1 -o plots")
 def plot(
     run: RunId,
     output: Annotated[
@@ -170,7 +173,10 @@ def plot(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Plot the front, convergence, predictions and importance of genes: PNG, SVG and an interactive HTML page."""
+    """Plot a run as pictures and an interactive page.
+
+    Front, convergence, predictions and importance of genes, as PNG, SVG and one HTML page.
+    """
     no_collector()
     check_run(runs, run)
     from nas.engine.run import Run
@@ -181,7 +187,7 @@ def plot(
     return print("\n".join(str(path) for path in paths))
 
 
-@app.command()
+@app.command(epilog='Example: nas export digits-cnn-1 --select "latency_ms<=0.05"')
 def export(
     run: RunId,
     output: Annotated[
@@ -199,7 +205,10 @@ def export(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export one network as ONNX, verified against torch, with its manifest, its weights and a script that runs it."""
+    """Export one network of a run as verified ONNX.
+
+    It is verified against torch, and comes with its manifest, its weights and a script that runs it.
+    """
     check_one_choice(select, index, knee)
     check_run(runs, run)
     from nas.engine.run import Run
@@ -220,7 +229,7 @@ def export(
     return print("\n".join(f"wrote {path}" for path in files))
 
 
-@app.command("export-transformers")
+@app.command("export-transformers", epilog="Example: nas export-transformers minilm-text-1 -o encoder --knee")
 def export_transformers(
     run: RunId,
     output: Annotated[Path, option("-o", "--output", help="The folder to create.")],
@@ -230,9 +239,9 @@ def export_transformers(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export an encoder with uniform layers as a folder that the transformers library loads.
+    """Export an encoder for the transformers library.
 
-    For a training: the largest network.
+    Its layers must be uniform. For a training: the largest network.
     """
     check_one_choice(select, index, knee)
     check_run(runs, run)
@@ -249,7 +258,7 @@ def _values(made: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in made["values"].items())
 
 
-@app.command("export-study")
+@app.command("export-study", epilog="Example: nas export-study digits-cnn-1 --storage study.log")
 def export_study(
     run: RunId,
     storage: Annotated[
@@ -263,7 +272,10 @@ def export_study(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export a run as an Optuna study, for `optuna-dashboard` and Optuna's analyses."""
+    """Export a run as an Optuna study.
+
+    For `optuna-dashboard` and Optuna's analyses.
+    """
     check_run(runs, run)
     from nas.engine.run import Run
     from nas.export.optuna_study import export_study as write_study

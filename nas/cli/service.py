@@ -15,12 +15,14 @@ from nas.cli.running import folder
 if TYPE_CHECKING:
     from nas.service.http.tokens import Tokens
 
-token = typer.Typer(no_args_is_help=True, help="Access tokens for clients of a server.")
+token = typer.Typer(
+    no_args_is_help=True, help="Access tokens for clients of a server.", epilog="Example: nas token make ada"
+)
 
 TokenName = Annotated[str, argument(help="The owner of the token.")]
 
 
-@app.command()
+@app.command(epilog="Example: nas serve --runs runs --port 8700")
 def serve(
     runs: Runs = DEFAULT_RUNS,
     host: Annotated[
@@ -60,7 +62,10 @@ def serve(
         ),
     ] = False,
 ) -> None:
-    """Serve the REST API and the web pages; submitted jobs run in processes of their own and survive the server."""
+    """Serve the REST API and the web pages.
+
+    Submitted jobs run in processes of their own and survive the server.
+    """
     if stop_ray:
         return _stop_ray(runs)
     from nas.service.http.logs import log_to_stderr
@@ -100,7 +105,7 @@ def _stop_ray(runs: Path) -> None:
 app.add_typer(token, name="token")
 
 
-@token.command("make")
+@token.command("make", epilog="Example: nas token make ada --days 30")
 def make_token(
     name: TokenName,
     runs: Runs = DEFAULT_RUNS,
@@ -112,7 +117,7 @@ def make_token(
     return print_json({"name": name, "token": made, "days": days}) if as_json else print(made)
 
 
-@token.command("list")
+@token.command("list", epilog="Example: nas token list")
 def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     """List the tokens by owner, without their values."""
     from time import time
@@ -133,7 +138,7 @@ def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     return print_table(["token", "made", "expires", "valid"], cells)
 
 
-@token.command("revoke")
+@token.command("revoke", epilog="Example: nas token revoke ada")
 def revoke_token(name: TokenName, runs: Runs = DEFAULT_RUNS) -> None:
     """Revoke a token; a running server rejects it from now on."""
     _tokens(runs).revoke(name)

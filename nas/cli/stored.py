@@ -12,15 +12,19 @@ from nas.cli.hardware import profiles
 from nas.cli.output import print_json, print_table
 from nas.cli.running import read_text
 
-data = typer.Typer(no_args_is_help=True, help="Data sets that a server stores.")
-tasks = typer.Typer(no_args_is_help=True, help="Exports and measurements of a server.")
-exports = typer.Typer(no_args_is_help=True, help="Exports that a server stores.")
+data = typer.Typer(no_args_is_help=True, help="Data sets that a server stores.", epilog="Example: nas data list")
+tasks = typer.Typer(
+    no_args_is_help=True, help="Exports and measurements of a server.", epilog="Example: nas tasks list"
+)
+exports = typer.Typer(
+    no_args_is_help=True, help="Exports that a server stores.", epilog="Example: nas exports list digits-cnn-1"
+)
 app.add_typer(data, name="data")
 app.add_typer(tasks, name="tasks")
 app.add_typer(exports, name="exports")
 
 
-@data.command("list")
+@data.command("list", epilog="Example: nas data list")
 def list_data(
     server: Server = DEFAULT_SERVER, token: Token = None, token_file: TokenFile = None, as_json: Json = False
 ) -> None:
@@ -35,7 +39,7 @@ def list_data(
     return print_table(["data set", "images", "classes", "MiB"], rows)
 
 
-@data.command("add")
+@data.command("add", epilog="Example: nas data add garments garments.zip")
 def add_data(
     name: Annotated[str, argument(help="The name of the data set.")],
     archive: Annotated[Path, argument(help="A zip archive of images, one folder per class.")],
@@ -55,7 +59,7 @@ def add_data(
     )
 
 
-@data.command("delete")
+@data.command("delete", epilog="Example: nas data delete garments")
 def delete_data(
     name: Annotated[str, argument(help="The name of the data set; `nas data list` lists them.")],
     server: Server = DEFAULT_SERVER,
@@ -69,7 +73,7 @@ def delete_data(
     _print_deleted(name, as_json)
 
 
-@profiles.command("list")
+@profiles.command("list", epilog="Example: nas profiles list --server http://127.0.0.1:8700")
 def list_profiles(
     server: Server = DEFAULT_SERVER, token: Token = None, token_file: TokenFile = None, as_json: Json = False
 ) -> None:
@@ -85,7 +89,7 @@ def list_profiles(
     return print_table(["profile", "threads", "batch", "provider", "now"], rows)
 
 
-@profiles.command("add")
+@profiles.command("add", epilog="Example: nas profiles add my-board.yaml")
 def add_profile(
     file: Annotated[Path, argument(help="The YAML file of a hardware profile.")],
     server: Server = DEFAULT_SERVER,
@@ -102,7 +106,7 @@ def add_profile(
     return print(f"added {made.name}; in a job file: hardware: [{made.name}]{warning}")
 
 
-@profiles.command("delete")
+@profiles.command("delete", epilog="Example: nas profiles delete my-board")
 def delete_profile(
     name: Annotated[str, argument(help="A profile that was added; `nas profiles list` lists them.")],
     server: Server = DEFAULT_SERVER,
@@ -116,7 +120,7 @@ def delete_profile(
     _print_deleted(name, as_json)
 
 
-@tasks.command("list")
+@tasks.command("list", epilog="Example: nas tasks list --all")
 def list_tasks(
     all_: Annotated[bool, option("--all", help="Also those that have ended.")] = False,
     server: Server = DEFAULT_SERVER,
@@ -137,7 +141,7 @@ def list_tasks(
     )
 
 
-@tasks.command("cancel")
+@tasks.command("cancel", epilog="Example: nas tasks cancel TASK")
 def cancel_task(
     task: Annotated[str, argument(help="The id of an export or a measurement; `nas tasks list` lists them.")],
     server: Server = DEFAULT_SERVER,
@@ -153,7 +157,7 @@ def cancel_task(
     return print(f"{task}: {made.reason or made.status}")
 
 
-@exports.command("list")
+@exports.command("list", epilog="Example: nas exports list digits-cnn-1")
 def list_exports(
     run: RunThere,
     server: Server = DEFAULT_SERVER,
@@ -175,7 +179,7 @@ def list_exports(
     return print_table(["export", "status", "submitted", "MiB", "reason"], rows)
 
 
-@exports.command("delete")
+@exports.command("delete", epilog="Example: nas exports delete digits-cnn-1 EXPORT")
 def delete_export(
     run: RunThere,
     export: Annotated[str, argument(help="The id of an export; `nas exports list RUN` lists them.")],

@@ -1,0 +1,34 @@
+"""The groups of commands in `nas --help`, and their order: that of use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from typer.core import TyperGroup
+
+PANELS: Mapping[str, tuple[str, ...]] = {
+    "Start": ("init", "plan"),
+    "Run": ("search", "train", "resume", "finetune"),
+    "Results": ("runs", "show", "plot", "label", "export", "export-transformers", "export-study"),
+    "Hardware": ("profiles", "profile", "calibrate"),
+    "Server": ("serve", "token", "data", "submit", "status", "watch", "logs", "cancel", "fetch", "tasks", "exports"),
+    "Tools": ("doctor", "upgrade", "bench"),
+}
+"""The names of the commands by group."""
+
+
+class CommandGroup(TyperGroup):
+    """The application's commands, listed by panel; one that `PANELS` lacks is listed before them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for panel, names in PANELS.items():
+            for name in names:
+                if (command := self.commands.get(name)) is not None:
+                    command.rich_help_panel = panel  # type: ignore[attr-defined]  # Typer's, of commands and groups
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the commands in the order of `PANELS`."""
+        listed = [name for names in PANELS.values() for name in names if name in self.commands]
+        return [name for name in self.commands if name not in listed] + listed
