@@ -31,37 +31,44 @@ _MOST_PERCENT = 10.0
 """Larger shares are shown as factors."""
 
 
+def _shown(objective: Objective) -> tuple[str, str, float]:
+    """Title, unit shown and factor of a metric; one that is not shipped is shown as it is stored."""
+    return _SHOWN[objective.metric] if objective.is_shipped else (objective.metric, objective.unit, 1.0)
+
+
 def shown_scale(objective: Objective) -> float:
     """The factor from the stored unit to the unit shown (accuracy: share to per cent)."""
-    return _SHOWN[objective.metric][2]
+    return _shown(objective)[2]
 
 
 def shown_unit(objective: Objective) -> str:
     """The unit shown."""
-    return _SHOWN[objective.metric][1]
+    return _shown(objective)[1]
 
 
 def title_of(objective: Objective) -> str:
     """The objective with its unit, for an axis or a column: ``Latency (ms), cpu-1-thread``."""
-    title, unit, _ = _SHOWN[objective.metric]
+    title, unit, _ = _shown(objective)
     profile = f", {objective.profile}" if objective.profile else ""
-    return f"{title} ({unit}){profile}"
+    return f"{title} ({unit}){profile}" if unit else f"{title}{profile}"
 
 
 def format_value(objective: Objective, value: float, error: float | None = None) -> str:
     """A value in the unit shown, with its error where that is above 0: ``88.95 ± 0.31 %``."""
-    _, unit, factor = _SHOWN[objective.metric]
+    _, unit, factor = _shown(objective)
     shown, spread = value * factor, (error or 0.0) * factor
+    if not spread and not objective.is_shipped:  # of any magnitude
+        return f"{shown:.4g} {unit}".rstrip()
     if not spread:  # four significant digits, never in exponents
         return f"{shown:.{max(0, 4 - len(str(int(abs(shown)))))}f} {unit}"
     decimals = _decimals(spread)
-    return f"{shown:.{decimals}f} ± {spread:.{decimals}f} {unit}"
+    return f"{shown:.{decimals}f} ± {spread:.{decimals}f} {unit}".rstrip()
 
 
 def bound_text(objective: Objective, bound: float) -> str:
     """A bound that a user chose, in the unit shown and without trailing zeros: ``1 ms``."""
-    _, unit, factor = _SHOWN[objective.metric]
-    return f"{bound * factor:.6g} {unit}"
+    _, unit, factor = _shown(objective)
+    return f"{bound * factor:.6g} {unit}".rstrip()
 
 
 def constraint_text(constraint: Constraint) -> str:
@@ -86,7 +93,8 @@ def miss_text(miss: NearestInfeasible) -> str:
         shown = value * shown_scale(constraint.metric)
         digits = f"{shown:.4g}" if abs(shown) < 1e4 else f"{shown:.0f}"  # enough to differ from a bound close by
         beyond = f"{word} {bound_text(constraint.metric, bound)}: {excess}"
-        texts.append(f"{constraint.metric.name} {digits} {shown_unit(constraint.metric)} ({beyond})")
+        with_unit = f"{digits} {shown_unit(constraint.metric)}".rstrip()
+        texts.append(f"{constraint.metric.name} {with_unit} ({beyond})")
     return ", ".join(texts)
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,11 @@ class Objective:
         return self.name.partition("@")[2] or None
 
     @property
+    def is_shipped(self) -> bool:
+        """Whether it is a metric of this package, with its unit and goal, so that its name alone describes it."""
+        return _METRICS.get(self.metric) == (self.unit, self.goal, self.profile is not None)
+
+    @property
     def sign(self) -> float:
         """+1 to minimise, -1 to maximise: values are multiplied by it, so that algorithms always minimise."""
         return 1.0 if self.goal is Goal.MINIMIZE else -1.0
@@ -149,9 +155,12 @@ class Constraint:
         return {"figure": self.metric.name, "min": self.minimum, "max": self.maximum}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], profiles: Sequence[str]) -> Constraint:
-        """The constraint that `to_json` wrote, in a run with these profiles."""
-        return cls(Objective.parse(str(data["figure"]), profiles), data["min"], data["max"])
+    def from_json(
+        cls, data: Mapping[str, Any], profiles: Sequence[str], own: Mapping[str, Objective] = MappingProxyType({})
+    ) -> Constraint:
+        """The constraint that `to_json` wrote, in a run with these profiles and own metrics, by name."""
+        name = str(data["figure"])
+        return cls(own.get(name) or Objective.parse(name, profiles), data["min"], data["max"])
 
 
 def metrics_of(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[Objective]:

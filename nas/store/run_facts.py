@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from nas.errors import StoreError
-from nas.problem.objectives import EXACT_METRICS, Constraint, Objective, Request, metrics_of
+from nas.problem.objectives import EXACT_METRICS, Constraint, Goal, Objective, Request, metrics_of
 from nas.problem.precision import Precisions
 from supernets.space import Architecture, SearchSpace
 
@@ -79,6 +79,7 @@ class SearchFacts:
             "space": self.space.to_json(),
             "objectives": [objective.name for objective in self.objectives],
             "constraints": [constraint.to_json() for constraint in self.constraints],
+            "own_metrics": {m.name: {"unit": m.unit, "goal": str(m.goal)} for m in self.metrics if not m.is_shipped},
             "profiles": list(self.profiles),
             "precisions": list(self.precisions.names),
             "algorithm": self.algorithm,
@@ -92,10 +93,12 @@ class SearchFacts:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The facts that `to_json` wrote, of this version or an earlier one."""
         profiles = tuple(data["profiles"])
+        described = data.get("own_metrics") or {}
+        own = {name: Objective(name, metric["unit"], Goal(metric["goal"])) for name, metric in described.items()}
         return cls(
             space=SearchSpace.from_json(data["space"]),
-            objectives=tuple(Objective.parse(name, profiles) for name in data["objectives"]),
-            constraints=tuple(Constraint.from_json(c, profiles) for c in data.get("constraints") or ()),
+            objectives=tuple(own.get(name) or Objective.parse(name, profiles) for name in data["objectives"]),
+            constraints=tuple(Constraint.from_json(c, profiles, own) for c in data.get("constraints") or ()),
             profiles=profiles,
             precisions=Precisions(tuple(data.get("precisions") or ("fp32",))),
             algorithm=data.get("algorithm") or "",

@@ -12,7 +12,7 @@ import pytest
 from nas.errors import StoreError
 from nas.problem.budget import Budget, Plateau, Stop, StopReason
 from nas.problem.evaluation_counts import EvaluationCounts
-from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Request, Status
+from nas.problem.objectives import Constraint, Fidelity, Goal, Measurement, Objective, Request, Status
 from nas.problem.precision import ORDER, Precisions
 from nas.store.base import Event, Fit, RunStatus, RunStore
 from nas.store.run_facts import ReusedRun, RunFacts
@@ -63,7 +63,11 @@ SEARCH = search_facts(
     profiles=["cpu"],
     name="Größe",
     epochs=3,
-    constraints=(Constraint(Objective.parse("macs", []), maximum=1e6),),
+    constraints=(
+        Constraint(Objective.parse("macs", []), maximum=1e6),
+        Constraint(Objective("energy_mj@cpu", "mJ", Goal.MINIMIZE), maximum=3.0),
+        Constraint(Objective("latency_ms", "", Goal.MAXIMIZE), minimum=1.0),
+    ),
     precisions=Precisions(ORDER[:2]),
     algorithm="guided",
     reused=(ReusedRun("other-1", ("cpu",), accuracy=False, failures=True),),

@@ -13,7 +13,7 @@ from nas.analysis.formatting import (
     share_text,
     title_of,
 )
-from nas.problem.objectives import Objective
+from nas.problem.objectives import Goal, Objective
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,23 @@ from nas.problem.objectives import Objective
 )
 def test_figures_show_their_error_to_two_digits(name: str, value: float, error: float | None, shown: str) -> None:
     assert format_value(Objective.parse(name, ["p"]), value, error) == shown
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "error", "shown"),
+    [
+        (Objective("energy", "mJ", Goal.MINIMIZE), 0.00012345, None, "0.0001234 mJ"),
+        (Objective("energy", "mJ", Goal.MINIMIZE), 12.0, 0.5, "12.00 ± 0.50 mJ"),
+        (Objective("accuracy", "", Goal.MAXIMIZE), 93.25, None, "93.25"),
+        (Objective("accuracy", "", Goal.MAXIMIZE), 93.25, 0.5, "93.25 ± 0.50"),
+    ],
+)
+def test_metrics_of_others_are_shown_as_they_are_stored(
+    metric: Objective, value: float, error: float | None, shown: str
+) -> None:
+    assert format_value(metric, value, error) == shown
+    assert bound_text(metric, value) in (f"{value:.6g} {metric.unit}", f"{value:.6g}")
+    assert title_of(metric) in ("energy (mJ)", "accuracy")
 
 
 def test_titles_carry_the_unit_and_the_profile() -> None:
