@@ -65,6 +65,12 @@ class UnknownNameError(NasError):
         super().__init__(f"{prefix}unknown {kind} {quoted(name)}{ask}{listed}{tail}", code=code)
 
 
+class PluginError(NasError):
+    """A plug-in cannot be imported, does not fulfil its contract, or its code raised an error; the message names it."""
+
+    code = "plugin.failed"
+
+
 class StoreError(NasError):
     """A run's database is damaged, of another version, or cannot be written."""
 

@@ -21,6 +21,7 @@ from supernets.trainer import train
 from supernets.training_loop import TrainingSettings
 from supernets.training_strategies.single_phase import SandwichStrategy
 from tests.nas.tolerant import take_any_noise, take_true_rounds
+from tests.plugin_packages import PluginPackages
 from tests.postgres_server import Server, binaries, running_server
 
 torch.set_num_threads(1)
@@ -98,3 +99,12 @@ def postgres() -> Iterator[Server]:
         pytest.skip("no PostgreSQL server is installed (Debian's package postgresql)")
     with running_server() as server:
         yield server
+
+
+@pytest.fixture
+def plugin_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PluginPackages]:
+    """Installs packages with plug-ins that this test alone sees."""
+    (folder := tmp_path / "plug-in packages").mkdir()
+    packages = PluginPackages(folder, monkeypatch)
+    yield packages
+    packages.forget()

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from nas.api.error_codes import DESCRIPTIONS
+from nas.plugins import Kind
 from nas.service.state import TaskKind
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,6 +30,7 @@ def raised_codes() -> set[str]:
                     case ast.Call(func=ast.Name(id="UnknownNameError"), args=[ast.Constant(value=str(kind)), *_]):
                         found.add(f"{kind.replace(' ', '-')}.unknown")
     found |= {f"{kind}.unknown" for kind in TaskKind}  # `TaskRequests.get` raises them
+    found |= {f"{kind.noun.replace(' ', '-')}.unknown" for kind in Kind}  # `nas.plugins.find` raises them
     return {code for code in found if _CODE.fullmatch(code)}
 
 

@@ -1,0 +1,69 @@
+"""Calls of a plug-in's code: its errors become errors that name the plug-in."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+from nas.errors import JobError, NasError, PluginError
+from nas.plugins.reference import PluginRef
+
+
+@contextmanager
+def calling(ref: PluginRef, what: str) -> Iterator[None]:
+    """Raises what the code of a plug-in raises as a `PluginError` that names it; errors of this program stay.
+
+    Args:
+        what: was called, e.g. ``ask``.
+    """
+    try:
+        yield
+    except NasError:
+        raise
+    except Exception as error:  # the code is of others: whatever it raises ends in one line that names it
+        raise PluginError(f"{ref}: {what} raised {type(error).__name__}: {error}") from error
+
+
+def construct(ref: PluginRef, make: Any, *values: Any, settings: Mapping[str, Any], key: str, **fixed: Any) -> Any:
+    """An object of a plug-in's class: its positional and fixed arguments are those of its kind, the settings the job's.
+
+    Args:
+        key: of the settings in the job file, e.g. ``search.settings``.
+
+    Raises:
+        JobError: the class does not take a setting, or lacks one.
+        PluginError: it does not take the arguments of its kind, or its constructor raises.
+    """
+    signature = inspect.signature(make)
+    parameters = list(signature.parameters.values())[len(values) :]
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    own = [p for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name not in fixed]
+    names = [p.name for p in own]
+    for name in settings:
+        if name in fixed or (name not in names and not takes_all):
+            near = get_close_matches(name, names, n=1, cutoff=0.5)
+            ask = f"; did you mean {near[0]!r}?" if near else "."
+            known = f" {ref} takes {', '.join(names) or 'no settings'}."
+            raise JobError(
+                f"{key}: unknown key {name!r}{ask}{known}", code="job.unknown-key", fields=[(f"{key}.{name}", ask)]
+            )
+    missing = [p.name for p in own if p.default is p.empty and p.name not in settings]
+    if missing:
+        raise JobError(
+            f"{key}: {missing[0]} is missing; {ref} needs it",
+            code="job.missing-key",
+            fields=[(f"{key}.{missing[0]}", "is missing")],
+        )
+    try:
+        signature.bind(*values, **fixed, **settings)
+    except TypeError as error:
+        expected = ", ".join([*(type(value).__name__ for value in values), *(f"{name}=" for name in fixed)])
+        raise PluginError(
+            f"{ref}: its constructor takes {signature}, expected one that takes ({expected}): {error}",
+            code="plugin.contract",
+        ) from None
+    with calling(ref, "its constructor"):
+        return make(*values, **fixed, **settings)

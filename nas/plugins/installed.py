@@ -1,0 +1,69 @@
+"""The plug-ins that installed packages register by entry points, and the lookup of a plug-in's name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from importlib.metadata import entry_points
+
+from nas.errors import PluginError, UnknownNameError, quoted
+from nas.plugins.reference import Kind, PluginRef, is_dotted, owner
+
+
+def registered(kind: Kind) -> list[PluginRef]:
+    """The plug-ins of a kind that installed packages register, in the order of their names; nothing is imported."""
+    found = {
+        PluginRef(
+            kind, entry.name, f"{entry.module}:{entry.attr}",
+            *((entry.dist.name, entry.dist.version) if entry.dist is not None else ("", "")),
+        )
+        for entry in entry_points(group=kind.group)
+    }  # fmt: skip
+    return sorted(found, key=lambda ref: (ref.name, ref.package))
+
+
+def known_names(kind: Kind, shipped: Iterable[str]) -> list[str]:
+    """The names that a job may write, other than `module:Class`: the shipped ones, then the registered ones."""
+    return list(dict.fromkeys([*shipped, *(ref.name for ref in registered(kind))]))
+
+
+def find(kind: Kind, name: str, shipped: Collection[str] = ()) -> PluginRef | None:
+    """What a name refers to: None for a shipped class, else a plug-in, which is not imported.
+
+    Raises:
+        UnknownNameError: it is none of the shipped and registered names, and not `module:Class`.
+        PluginError: a package registers a shipped name (code ``plugin.shadows``), or two packages register this one
+            (code ``plugin.ambiguous``).
+    """
+    entries = registered(kind)
+    own = [ref for ref in entries if ref.name == name]
+    if name in shipped:
+        if own:
+            raise PluginError(
+                f"{shadow_fault(own[0])}; uninstall it, or write its class, {own[0].target}", code="plugin.shadows"
+            )
+        return None
+    if len(own) > 1:
+        listed = " and ".join(f"{ref.target} of {ref.package} {ref.version}" for ref in own)
+        raise PluginError(
+            f"the {kind.noun} {name} is registered by several packages: {listed}; write the class that you mean",
+            code="plugin.ambiguous",
+        )
+    if own:
+        return own[0]
+    if not is_dotted(name):
+        hint = (
+            f"A plug-in is named by its class, module:Class, or by a name that its package registers in {kind.group}."
+        )
+        raise UnknownNameError(kind.noun, name, known_names(kind, shipped), hint=hint)
+    module = name.partition(":")[0]
+    same = next((ref for ref in entries if ref.target.partition(":")[0] == module), None)
+    place = owner(module) if same is None else (same.package, same.version)
+    return PluginRef(kind, name, name, *place)
+
+
+def shadow_fault(ref: PluginRef) -> str:
+    """What is wrong with a plug-in that has the name of a shipped class."""
+    return (
+        f"the package {quoted(ref.package)} registers {ref.target} as the {ref.kind.noun} {ref.name}, which is the name of a "
+        "shipped one"
+    )

@@ -1,0 +1,98 @@
+"""References to plug-ins: the kinds of plug-ins, and where the class of one comes from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import packages_distributions, version
+from typing import Any, Self
+
+_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+class Kind(StrEnum):
+    """What a plug-in is for; packages register short names in the entry-point group `subnet_nas.<kind>`."""
+
+    SEARCH = "search"
+    FAMILIES = "families"
+    STRATEGIES = "strategies"
+    METRICS = "metrics"
+    DATA = "data"
+    TASKS = "tasks"
+
+    @property
+    def group(self) -> str:
+        """The entry-point group of its short names."""
+        return f"subnet_nas.{self.value}"
+
+    @property
+    def noun(self) -> str:
+        """One plug-in of the kind, for messages."""
+        return _NOUNS[self]
+
+
+_NOUNS = {
+    Kind.SEARCH: "algorithm",
+    Kind.FAMILIES: "family",
+    Kind.STRATEGIES: "strategy",
+    Kind.METRICS: "metric",
+    Kind.DATA: "data set",
+    Kind.TASKS: "task",
+}
+
+
+def is_dotted(name: str) -> bool:
+    """Whether a name is `module:Class`."""
+    return _DOTTED.fullmatch(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRef:
+    """A plug-in that a job names.
+
+    Attributes:
+        name: as the job writes it: a registered short name, or `module:Class`.
+        target: `module:Class`.
+        package: the distribution that has the module; "" where none has it, e.g. for a module on `PYTHONPATH`.
+        version: of the distribution; "" without one.
+        given: whether the caller passed an object from Python, which no name can make again.
+    """
+
+    kind: Kind
+    name: str
+    target: str
+    package: str = ""
+    version: str = ""
+    given: bool = False
+
+    def __str__(self) -> str:
+        """``algorithm hill-climb (pkg.search:HillClimb of pkg 0.1)``."""
+        place = f" of {self.package} {self.version}" if self.package else ""
+        target = "" if self.name == self.target else self.target
+        shown = (target + place).strip()
+        return f"{self.kind.noun} {self.name}" + (f" ({shown})" if shown else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The reference that `to_json` wrote."""
+        return cls(**{**data, "kind": Kind(data["kind"])})
+
+
+def of_object(kind: Kind, found: object) -> PluginRef:
+    """The reference to a class, or to an object's class, that a caller passed from Python."""
+    named: Any = found if hasattr(found, "__qualname__") else type(found)  # a class or a function has a name itself
+    target = f"{named.__module__}:{named.__qualname__}"
+    reachable = isinstance(found, type) and is_dotted(target)
+    return PluginRef(kind, target, target, *owner(named.__module__), given=not reachable)
+
+
+def owner(module: str) -> tuple[str, str]:
+    """The distribution that has a module, and its version; two empty texts where none has it."""
+    packages = packages_distributions().get(module.partition(".")[0])
+    return (packages[0], version(packages[0])) if packages else ("", "")

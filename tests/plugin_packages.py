@@ -1,0 +1,52 @@
+"""Installs small packages with plug-ins into a folder, as `pip install --target` would."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+
+class PluginPackages:
+    """Packages in a folder that this process imports from; their modules are forgotten at the end of a test."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        monkeypatch.syspath_prepend(str(folder))
+
+    def install(
+        self,
+        name: str,
+        modules: Mapping[str, str],
+        *,
+        version: str = "0.1",
+        entries: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
+        """Writes a distribution of single-file modules, by module name.
+
+        Args:
+            entries: targets by short name, by kind.
+        """
+        for old in self.folder.glob(f"{name.replace('-', '_')}-*.dist-info"):
+            for file in old.iterdir():
+                file.unlink()
+            old.rmdir()
+        info = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        lines = []
+        for kind, own in (entries or {}).items():
+            lines += [f"[subnet_nas.{kind}]", *(f"{short} = {target}" for short, target in own.items())]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        (info / "RECORD").write_text("".join(f"{module}.py,,\n" for module in modules))
+        for module, text in modules.items():
+            (self.folder / f"{module}.py").write_text(text)
+            sys.modules.pop(module, None)
+
+    def forget(self) -> None:
+        """Removes the modules of the folder from this process."""
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", None) or "").startswith(str(self.folder)):
+                del sys.modules[name]
