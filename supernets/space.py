@@ -99,9 +99,11 @@ class Architecture:
 @lru_cache(maxsize=2**15)  # a run's rows name each of its architectures several times
 def _parsed(key: str) -> Architecture:
     try:
-        return Architecture(tuple([_GENES[part] for part in key.split("-")]))
+        found = Architecture(tuple([_GENES[part] for part in key.split("-")]))
     except KeyError:
         raise _architecture_error(f"{key!r} is not an architecture key; expected levels as in '2-0-1-x'") from None
+    object.__setattr__(found, "_key", key)  # genes have one text each, so this is what `key` would join again
+    return found
 
 
 class SearchSpace:

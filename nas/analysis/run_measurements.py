@@ -138,17 +138,19 @@ class MeasuredRun:
 
     def points(self, space: SearchSpace, architectures: Sequence[Architecture], *, final: bool) -> Points:
         """Complete architectures of the run's space with their values, final ones where there are any, in this order."""
-        n = len(architectures)
-        found = [self.outcomes(a, final=final and a in self.again) for a in architectures]
+        shape = len(architectures), self._n_metrics
+        rows = [self.outcomes(a, final=final and a in self.again) for a in architectures]
+        found = [outcome for row in rows for outcome in row]
+        again = [final and outcome.fidelity is Fidelity.FINAL for outcome in found]
         tests = {place: self.test_score(a) for place, a in enumerate(architectures)}
         return Points(
             space,
             [architecture.key for architecture in architectures],
             [metric.name for metric in self.metrics],
-            np.array([[o.value for o in row] for row in found], dtype=np.float64).reshape(n, self._n_metrics),
-            np.array([[o.error or 0.0 for o in row] for row in found], dtype=np.float64).reshape(n, self._n_metrics),
-            np.array([max([o.committed for o in row]) for row in found], dtype=np.float64),
-            np.array([final and any(o.fidelity is Fidelity.FINAL for o in row) for row in found], dtype=bool),
+            np.array([outcome.value for outcome in found], dtype=np.float64).reshape(shape),
+            np.array([outcome.error or 0.0 for outcome in found], dtype=np.float64).reshape(shape),
+            np.array([outcome.committed for outcome in found], dtype=np.float64).reshape(shape).max(axis=1),
+            np.array(again, dtype=bool).reshape(shape).any(axis=1),
             {place: test for place, test in tests.items() if test is not None},
         )
 
