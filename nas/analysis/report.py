@@ -186,33 +186,32 @@ def build_report(
         UnknownNameError: the run has no objective on such a profile.
         StoreError: the run is not a search but a training, or its store is damaged.
     """
-    facts, state = store.facts(), store.state()
+    facts = store.facts()
     if facts is None:
         raise StoreError(f"run {run!r} has not begun: no driver has described it yet", code="run.not-begun")
     if facts.search is None:
         problem = f"run {run!r} is a training and has no front; to search its supernet, write a job with"
         raise StoreError(f"{problem}   supernet: {{from: {run}}}", code="run.not-a-search")
     search = facts.search
-    space, every, constraints = search.space, search.objectives, search.constraints
-    names = list(dict.fromkeys(o.profile for o in every if o.profile is not None))
+    names = _profiles_of(search.objectives)
     if profile is not None and profile not in names:
         raise UnknownNameError("profile", profile, names, where=f"run {run!r}")
-    objectives = every if profile is None else fronts.of_profile(every, profile)
-    steps = steps or RecordedSteps.of(store)
-    measured = MeasuredRun(store, search, state.finalists, steps.asks)
-    failed = measured.failures()
+    return _report(store, search, run, facts.name or run, profile, steps or RecordedSteps.of(store))
 
-    evaluated = measured.points(space, list(measured.complete), final=False)
-    candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
-    chosen = candidates.take([candidates.places[a.key] for a in measured.candidates()])
-    kept = chosen.take(np.flatnonzero(fronts.broken_by(chosen, constraints) == 0))
-    feasible = fronts.comparable(kept, evaluated, objectives)
-    front = fronts.front_of(feasible, objectives)
+
+def _report(
+    store: RunStore, search: SearchFacts, run: str, name: str, profile: str | None, steps: RecordedSteps
+) -> RunReport:
+    state, space, every, constraints = store.state(), search.space, search.objectives, search.constraints
+    objectives = every if profile is None else fronts.of_profile(every, profile)
+    measured = MeasuredRun(store, search, state.finalists, steps.asks)
+    found = _networks(measured, space, objectives, constraints)
     values = state.reference or [None] * len(every)
     corner = {o.name: v for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
+    failed = measured.failures()
     return RunReport(
         run=run,
-        name=facts.name or run,
+        name=name,
         status=store.status(),
         reason=store.reason(),
         space=space,
@@ -225,28 +224,62 @@ def build_report(
         budget=None if state.budget is None else state.budget.evaluations,
         algorithm=search.algorithm,
         models_from=_first_modelled(steps, search),
-        evaluated=evaluated,
-        candidates=candidates,
-        measured_again=bool(candidates.final.any()),
+        evaluated=found.evaluated,
+        candidates=found.candidates,
+        measured_again=bool(found.candidates.final.any()),
         noisy=measured.noisy(),
         too_noisy=too_noisy(store, search) & failed.keys() if failed else frozenset(),
         failed=failed,
         screened_out=measured.screened_out(),
-        front=front,
-        fronts={
-            p: fronts.front_of(feasible, fronts.of_profile(every, p))
-            for p in names
-            if len(names) > 1 and profile is None
-        },
-        nearest=None if front else fronts.nearest_of(chosen, constraints),
+        front=found.front,
+        fronts=_fronts_by_profile(found.feasible, every) if profile is None else {},
+        nearest=None if found.front else fronts.nearest_of(found.chosen, constraints),
         anchors=_anchors(measured, space),
         reference=corner,
-        hypervolume=_history(measured, evaluated, objectives, constraints, corner, search.n_spent),
-        front_hypervolume=fronts.front_hypervolume(front, objectives, corner),
+        hypervolume=_history(measured, found.evaluated, objectives, constraints, corner, search.n_spent),
+        front_hypervolume=fronts.front_hypervolume(found.front, objectives, corner),
         predictors=_predictors(steps.fits, objectives),
         predicted=_predicted(steps.fits, measured, space, objectives),
-        distinguishable=_ends_differ(store, front, objectives),
+        distinguishable=_ends_differ(store, found.front, objectives),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Networks:
+    """The measured networks of a run: all, then fewer and fewer.
+
+    Attributes:
+        evaluated, candidates, front: as in `RunReport`.
+        chosen: the finalists among the candidates; all candidates before there are any.
+        feasible: those of `chosen` that a front may be chosen from.
+    """
+
+    evaluated: Points
+    candidates: Points
+    chosen: Points
+    feasible: Points
+    front: tuple[Point, ...]
+
+
+def _networks(
+    measured: MeasuredRun, space: SearchSpace, objectives: Sequence[Objective], constraints: Sequence[Constraint]
+) -> _Networks:
+    evaluated = measured.points(space, list(measured.complete), final=False)
+    candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
+    chosen = candidates.take([candidates.places[a.key] for a in measured.candidates()])
+    kept = chosen.take(np.flatnonzero(fronts.broken_by(chosen, constraints) == 0))
+    feasible = fronts.comparable(kept, evaluated, objectives)
+    return _Networks(evaluated, candidates, chosen, feasible, fronts.front_of(feasible, objectives))
+
+
+def _fronts_by_profile(points: Points, objectives: Sequence[Objective]) -> dict[str, tuple[Point, ...]]:
+    """The front on each profile; empty where fewer than two have objectives."""
+    names = _profiles_of(objectives)
+    return {p: fronts.front_of(points, fronts.of_profile(objectives, p)) for p in names} if len(names) > 1 else {}
+
+
+def _profiles_of(objectives: Sequence[Objective]) -> list[str]:
+    return list(dict.fromkeys(o.profile for o in objectives if o.profile is not None))
 
 
 def _anchors(measured: MeasuredRun, space: SearchSpace) -> dict[Anchor, Point]:

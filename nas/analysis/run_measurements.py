@@ -150,7 +150,7 @@ class MeasuredRun:
             np.array([outcome.value for outcome in found], dtype=np.float64).reshape(shape),
             np.array([outcome.error or 0.0 for outcome in found], dtype=np.float64).reshape(shape),
             np.array([outcome.committed for outcome in found], dtype=np.float64).reshape(shape).max(axis=1),
-            np.array(again, dtype=bool).reshape(shape).any(axis=1),
+            np.asarray(np.array(again, dtype=bool).reshape(shape).any(axis=1)),
             {place: test for place, test in tests.items() if test is not None},
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
@@ -41,12 +41,27 @@ Sort = Annotated[str, Query(max_length=120)]
 Offset = Annotated[int, Query(ge=0, le=10**6)]
 
 
+class _Page(Protocol):
+    """`rendering.page` of one server."""
+
+    def __call__(self, template: str, **values: object) -> Response: ...
+
+
 def router(service: Service, settings: ServiceSettings) -> APIRouter:
     """All pages of a service, with their styles and scripts; access to them is checked by the application."""
     pages = APIRouter(include_in_schema=False)
     page = partial(rendering.page, signs_in=settings.needs_token)
-    most = settings.limits.upload_bytes
+    _add_list(pages, page, service)
+    _add_run(pages, page, service, settings)
+    _add_evaluations(pages, page, service)
+    _add_comparison(pages, page, service)
+    _add_hardware_and_submission(pages, page, service, settings)
+    _add_storage(pages, page, service, settings)
+    _add_help(pages, page)
+    return pages
 
+
+def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
     @pages.get("/")
     def runs(
         status: str = "",
@@ -75,6 +90,8 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
             tags=service.runs.tags(),
         )
 
+
+def _add_run(pages: APIRouter, page: _Page, service: Service, settings: ServiceSettings) -> None:
     @pages.get("/runs/{run}")
     def run(run: str, sort: Sort = "", descending: bool = False, offset: Offset = 0) -> Response:
         """One run; of a large one, the head is sent before the results are read, so that the browser can load the scripts.
@@ -97,6 +114,18 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         found = later()
         return page("run.html", run=summary, has_results=has_results, asked=asked, later=lambda: found)
 
+    @pages.get("/runs/{run}/networks.json")
+    def networks(run: str) -> Response:
+        """The data of the run's charts."""
+        return JSONResponse(chart_data(service.results.report(run)), headers={"Cache-Control": "no-store"})
+
+    @pages.get("/runs/{run}/insight.json")
+    def insight(run: str) -> Response:
+        """The importance of the space's genes, and the diversity of the front."""
+        return JSONResponse(service.results.genes(run), headers={"Cache-Control": "no-store"})
+
+
+def _add_evaluations(pages: APIRouter, page: _Page, service: Service) -> None:
     @pages.get("/runs/{run}/evaluations")
     def evaluations(
         request: Request,
@@ -136,16 +165,8 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
             csv=f"/api/v1/runs/{quote(run)}/evaluations.csv{rendering.query(csv)}",
         )
 
-    @pages.get("/runs/{run}/networks.json")
-    def networks(run: str) -> Response:
-        """The data of the run's charts."""
-        return JSONResponse(chart_data(service.results.report(run)), headers={"Cache-Control": "no-store"})
 
-    @pages.get("/runs/{run}/insight.json")
-    def insight(run: str) -> Response:
-        """The importance of the space's genes, and the diversity of the front."""
-        return JSONResponse(service.results.genes(run), headers={"Cache-Control": "no-store"})
-
+def _add_comparison(pages: APIRouter, page: _Page, service: Service) -> None:
     @pages.get("/compare")
     def compare(runs: Annotated[list[str] | None, Query(max_length=20)] = None) -> Response:
         """Searches side by side."""
@@ -173,6 +194,10 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
             data=None if comparison is None else _comparison_data(comparison, metrics),
         )
 
+
+def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service, settings: ServiceSettings) -> None:
+    most = settings.limits.upload_bytes
+
     @pages.get("/submit")
     def submit(recipe: str = "") -> Response:
         """A form for a job."""
@@ -192,6 +217,8 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
         drift = [drift.model_dump(mode="json") for drift in found.drift]
         return page("profile.html", profile=found, data=drift, most=most)
 
+
+def _add_storage(pages: APIRouter, page: _Page, service: Service, settings: ServiceSettings) -> None:
     @pages.get("/storage")
     def storage() -> Response:
         """What clients have stored, with buttons that delete it, and the tasks."""
@@ -205,6 +232,8 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
             limits=settings.limits,
         )
 
+
+def _add_help(pages: APIRouter, page: _Page) -> None:
     @pages.get(PROBLEMS)
     def problems() -> Response:
         """All error codes with their meanings: what the ``type`` of a problem refers to."""
@@ -228,8 +257,6 @@ def router(service: Service, settings: ServiceSettings) -> APIRouter:
     @pages.get("/static/{digest}/{name}")
     def static(digest: str, name: str) -> Response:
         return assets.own_file(digest, name)
-
-    return pages
 
 
 def _statuses() -> list[str]:
