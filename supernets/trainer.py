@@ -81,55 +81,82 @@ def train(
             teacher and there is none.
     """
     torch.set_num_threads(settings.threads)
-    history: list[dict[str, Any]] = []
-    digest = ""
     checkpoint = load_checkpoint(folder) if has_checkpoint(folder) else None
+    first, n_done, digest = workers.rank == 0, 0, ""
     if checkpoint is not None:
         _check_same_training(checkpoint.progress, checkpoint.supernet, supernet, data, settings, folder)
         supernet.sharing.load_state_dict(checkpoint.supernet.sharing.state_dict())
-        history, digest = list(checkpoint.progress["history"]), checkpoint.weights_digest
-    best = _Best.start(supernet, data, settings, checkpoint) if settings.keep == "best" and workers.rank == 0 else None
+        n_done, digest = len(checkpoint.progress["history"]), checkpoint.weights_digest
+    record = _Record.start(supernet, data, settings, folder, checkpoint) if first else None
     loop = Loop(supernet, data.train, strategy, settings, teacher=teacher, device=device, workers=workers)
     if checkpoint is not None:
-        loop.resume(len(history), checkpoint.optimizer, checkpoint.teacher)
-    for epoch in range(len(history) + 1, settings.epochs + 1):
-        started, cpu_started = time.perf_counter(), time.process_time()
-        loss = loop.run_epoch(epoch, on_step if workers.rank == 0 else lambda step, steps, loss: None)
-        if workers.rank > 0:
-            continue
-        (largest, largest_loss), (smallest, smallest_loss) = _shown_scores(supernet, data, settings)
+        loop.resume(n_done, checkpoint.optimizer, checkpoint.teacher)
+    for epoch in range(n_done + 1, settings.epochs + 1):
+        started = time.perf_counter(), time.process_time()
+        loss = loop.run_epoch(epoch, on_step if first else lambda step, steps, loss: None)
+        if record is not None:
+            done, digest = record.add(epoch, loss, loop, *started)
+            on_epoch(done)
+    supernet.cpu().eval()
+    return digest
+
+
+@dataclass
+class _Record:
+    """What the first worker records after each epoch: scores, the best weights, and a checkpoint in a folder."""
+
+    supernet: Supernet
+    data: DataSet
+    settings: TrainingSettings
+    folder: Path
+    history: list[dict[str, Any]]
+    best: _Best | None
+
+    @classmethod
+    def start(
+        cls, supernet: Supernet, data: DataSet, settings: TrainingSettings, folder: Path, checkpoint: Checkpoint | None
+    ) -> _Record:
+        """The record of a new training, or of the one in a checkpoint."""
+        history = [] if checkpoint is None else list(checkpoint.progress["history"])
+        best = _Best.start(supernet, data, settings, checkpoint) if settings.keep == "best" else None
+        return cls(supernet, data, settings, folder, history, best)
+
+    def add(self, epoch: int, loss: float, loop: Loop, started: float, cpu_started: float) -> tuple[Epoch, str]:
+        """Records an epoch that began at these times (wall and CPU); its results, and the digest of its weights."""
+        (largest, largest_loss), (smallest, smallest_loss) = _shown_scores(self.supernet, self.data, self.settings)
         done = Epoch(
-            epoch, loss, largest, smallest, epoch * len(data.train.labels),
+            epoch, loss, largest, smallest, epoch * len(self.data.train.labels),
             time.perf_counter() - started, time.process_time() - cpu_started,
             largest_loss=largest_loss, smallest_loss=smallest_loss,
         )  # fmt: skip
-        finished = epoch == settings.epochs
-        if best is not None:
-            best.update(supernet, data, settings, epoch)
-            done = replace(done, best=best.epoch)
+        finished = epoch == self.settings.epochs
+        if self.best is not None:
+            self.best.update(self.supernet, self.data, self.settings, epoch)
+            done = replace(done, best=self.best.epoch)
             if finished:
-                supernet.sharing.load_state_dict(dict(best.tensors))
-        history.append(asdict(done))
-        progress = {
-            "epoch": epoch,
-            "epochs": settings.epochs,
-            "settings": asdict(settings),
-            "data": {"name": data.name, "digest": data.train.digest},
-            "torch": torch.__version__,
-            "history": history,
-            **({} if best is None else {"best": {"epoch": best.epoch, "accuracy": best.accuracy}}),
-        }
+                self.supernet.sharing.load_state_dict(dict(self.best.tensors))
+        self.history.append(asdict(done))
         digest = save_checkpoint(
-            folder,
-            supernet,
-            progress=progress,
+            self.folder,
+            self.supernet,
+            progress=self._progress(epoch),
             optimizer={} if finished else loop.optimizer_tensors(),
             teacher={} if finished else loop.own_teacher(),
-            best={} if finished or best is None else best.tensors,
+            best={} if finished or self.best is None else self.best.tensors,
         )
-        on_epoch(done)
-    supernet.cpu().eval()
-    return digest
+        return done, digest
+
+    def _progress(self, epoch: int) -> dict[str, Any]:
+        best = self.best
+        return {
+            "epoch": epoch,
+            "epochs": self.settings.epochs,
+            "settings": asdict(self.settings),
+            "data": {"name": self.data.name, "digest": self.data.train.digest},
+            "torch": torch.__version__,
+            "history": self.history,
+            **({} if best is None else {"best": {"epoch": best.epoch, "accuracy": best.accuracy}}),
+        }
 
 
 @dataclass
