@@ -46,7 +46,7 @@ def take_true_rounds(patched: pytest.MonkeyPatch) -> None:
         patched.setattr(protocol, name, value)
 
 
-def _drive_alike(patched: pytest.MonkeyPatch) -> None:
+def drive_alike(patched: pytest.MonkeyPatch) -> None:
     """Lets this process, a server, start drivers that take any noise, too."""
     from nas.service.jobs import dispatcher
 
@@ -61,5 +61,5 @@ if __name__ == "__main__":
 
     take_any_noise(pytest.MonkeyPatch())
     if sys.argv[1:2] == ["serve"]:
-        _drive_alike(pytest.MonkeyPatch())
+        drive_alike(pytest.MonkeyPatch())
     main()

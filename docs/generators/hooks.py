@@ -1,0 +1,50 @@
+"""Hooks of MkDocs: add the generated pages, and the pages that live beside the code, to the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from docs.generators.command_line import command_line_page
+from docs.generators.error_codes import error_codes_page
+from docs.generators.job_file import job_file_page
+from docs.generators.python_api import python_api_page
+from docs.generators.rest_api import rest_api_page
+
+ROOT = Path(__file__).parents[2]
+GENERATED: Mapping[str, Callable[[], str]] = {
+    "reference/job-file.md": job_file_page,
+    "reference/command-line.md": command_line_page,
+    "reference/rest-api.md": rest_api_page,
+    "reference/python.md": python_api_page,
+    "reference/errors.md": error_codes_page,
+}
+INCLUDED: Mapping[str, str] = {
+    "benchmarks/index.md": "tests/benchmarks/README.md",
+    "contributing/index.md": "CONTRIBUTING.md",
+    "contributing/nas/index.md": "nas/README.md",
+    "contributing/nas/service.md": "nas/service/README.md",
+    "contributing/supernets/index.md": "supernets/README.md",
+    "contributing/predictors/index.md": "predictors/README.md",
+    "contributing/hardware_profiles/index.md": "hardware_profiles/README.md",
+    "changelog.md": "CHANGELOG.md",
+}
+"""Pages of the documentation that are files beside the code, included as they are."""
+_PICTURES = ("*.png", "*.svg")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """The files of the documentation with the generated and the included ones."""
+    for uri, page in GENERATED.items():
+        files.append(File.generated(config, uri, content=page()))
+    for uri, source in INCLUDED.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, uri, content=text.replace("/README.md)", "/index.md)")))
+    for pattern in _PICTURES:
+        for picture in sorted((ROOT / "tests/benchmarks").glob(f"*/{pattern}")):
+            uri = f"benchmarks/{picture.relative_to(ROOT / 'tests/benchmarks').as_posix()}"
+            files.append(File.generated(config, uri, abs_src_path=str(picture)))
+    return files
