@@ -1,0 +1,55 @@
+"""All pages: accessible in both themes, and as wide as a phone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.nas.export.runs import PROFILE
+from tests.nas.service.pages import axe
+from tests.nas.service.pages.chromium import Chromium, Theme
+from tests.nas.service.pages.in_browser.windows import open_settled
+from tests.nas.service.pages.running import Server
+
+pytestmark = pytest.mark.slow
+
+PAGES = {
+    "runs": "/", "run": "/runs/limited-1", "run of profiles": "/runs/two-1", "run of none": "/runs/impossible-1",
+    "evaluations": "/runs/plain-1/evaluations?status=front", "training": "/runs/supernet-1",
+    "compare": "/compare?runs=plain-1&runs=four-1", "submit": "/submit",
+    "hardware": "/hardware", "profile": f"/hardware/{PROFILE}", "login": "/login?refused=1", "error": "/runs/none",
+    "docs": "/docs", "problems": "/problems", "storage": "/storage",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_nothing_serious(chromium: Chromium, made: Server, page: str, theme: Theme) -> None:
+    for width in (1280, 375):
+        chromium.look(width=width, theme=theme)
+        open_settled(chromium, f"{made.url}{PAGES[page]}")
+        chromium.run("for (const part of document.querySelectorAll('details')) part.open = true")
+        grave = axe.found(chromium)["grave"]
+        assert not grave, json.dumps(grave, indent=1)
+
+
+def test_it_is_the_axe_core_of_npm_that_finds_nothing(chromium: Chromium, made: Server) -> None:
+    if axe.missing():
+        pytest.skip(f"{axe.missing()}; the old axe-core of axe-selenium-python looked at the pages")
+    chromium.open(made.url)
+    assert axe.found(chromium) == {"version": axe.VERSION, "grave": []}
+    chromium.run(
+        "document.querySelector('input[name=name]').closest('label').replaceWith(document.createElement('input'))"
+    )
+    assert [rule for rule, _ in axe.found(chromium)["grave"]] == ["label"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_fit_a_phone_and_break_no_policy(chromium: Chromium, made: Server, page: str) -> None:
+    chromium.look(width=375)
+    open_settled(chromium, f"{made.url}{PAGES[page]}")
+    chromium.run("for (const part of document.querySelectorAll('details')) part.open = true")
+    assert chromium.run("const e = document.documentElement; return e.scrollWidth - e.clientWidth") == 0
+    refused = [text for text in chromium.complaints() if page != "error" or "404" not in text]
+    assert not refused

@@ -1,0 +1,135 @@
+"""A run's charts: series, architectures, genes, downloads and colours."""
+
+from __future__ import annotations
+
+import csv
+import time
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nas.analysis.insight import insight_json
+from nas.engine.run import Run
+from nas.problem.budget import Budget
+from nas.store.opening import open_store
+from supernets.space import Choice, SearchSpace
+from tests.nas.export.runs import PROFILE, SPACE, TWO, measure
+from tests.nas.service.pages.chromium import Chromium
+from tests.nas.service.pages.in_browser.windows import LATENCY, chosen, open_run, open_settled, set_limit
+from tests.nas.service.pages.running import Server
+from tests.nas.store.descriptions import search_facts
+
+pytestmark = pytest.mark.slow
+
+
+def test_measured_and_predicted_differ_in_shape_and_name(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    names = {e.text: e for e in chromium.all("#legend li")}
+    assert {"front, measured (± error)", "measured", "predicted, not measured"} <= set(names)
+    shapes = chromium.run(
+        "return document.getElementById('front-chart').data.map(t => [t.marker.symbol, t.mode, t.x.length])"
+    )
+    assert ["diamond-open", "markers", len(made.service.results.report("plain-1").predicted)] in shapes
+    assert [mode for symbol, mode, _ in shapes if symbol == "diamond-open"] == ["markers", "lines+markers"]  # the best
+
+
+def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    set_limit(chromium, 0.5)
+    point = next(p for p in made.service.results.report("plain-1").candidates if p.key == chosen(chromium))
+    text = chromium.find("#architecture svg").get_attribute("aria-label") or ""
+    largest = SPACE.values(SPACE.largest)
+    for name, value in point.described.items():
+        short = name.rpartition(".")[2]
+        of = "" if value == largest[name] or short == "kernel" else f" of {largest[name]}"
+        assert f"{short} {value}{of}" in text
+    n_left_out = len(largest) - len(point.described)
+    assert text.count("left out") == n_left_out
+    assert len(chromium.all("#architecture rect.own")) == 1 + 3 + (2 - n_left_out)
+
+
+def test_charts_are_downloaded_as_pictures_and_tables(chromium: Chromium, made: Server) -> None:
+    open_settled(chromium, f"{made.url}/runs/plain-1")
+    report = made.service.results.report("plain-1")
+    paths = []
+    for button in chromium.all(".downloads button"):
+        name, kind = str(button.get_attribute("aria-label")).split()[1::2]
+        paths.append(chromium.downloads / f"{name}.{kind.lower()}")
+        button.click()
+        chromium.until(paths[-1].is_file)
+        time.sleep(0.15)  # as a user at the fastest: Chromium drops the eleventh download of a second without a word
+    assert {path.stem for path in paths} >= {"plain-1-front", "plain-1-convergence", "plain-1-predictors"}
+    for path in paths:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 20
+        elif path.suffix == ".svg":
+            texts = "".join(ElementTree.parse(path).getroot().itertext())
+            assert "plain-1: " in texts or path.stem.endswith("architecture")
+    rows = list(csv.DictReader((chromium.downloads / "plain-1-front.csv").read_text(encoding="utf-8").splitlines()))
+    front = [[float(value) for value in list(row.values())[1:]] for row in rows if row["series"].startswith("front")]
+    for found, point in zip(front, report.front, strict=True):
+        latency, share = point.values[LATENCY], point.values["accuracy"]
+        expected = [latency, 100 * share, point.errors[LATENCY], 100 * point.errors["accuracy"]]
+        assert found == pytest.approx(expected)
+    assert not chromium.complaints()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_network_of_45_blocks_is_drawn_within_the_page(chromium: Chromium, server: Server, width: int) -> None:
+    depths = [Choice(f"stage{s}.depth", tuple(range(2, 10))) for s in range(5)]
+    kernels = [
+        Choice(f"stage{s}.block{b}.kernel", (3, 5), None if b < 2 else (f"stage{s}.depth", b - 1))
+        for s in range(5)
+        for b in range(9)
+    ]
+    space = SearchSpace([*depths, *kernels])
+    store = open_store(server.runs.create("deep", "name: deep\n"), create=True, driver=True)
+    store.describe(search_facts(space, TWO, profiles=[PROFILE], name="deep"), budget=Budget(2))
+    store.record_ask(0, [space.smallest, space.largest])
+    for architecture in (space.smallest, space.largest):
+        measure(store, architecture, store.search_facts().objectives)
+    store.close()
+    chromium.look(width=width)
+    chromium.open(f"{server.url}/runs/deep-1?network={space.smallest.key}")
+    chromium.until(lambda: chosen(chromium) == space.smallest.key)
+    assert len(chromium.all("#architecture rect.own")) == 5 * 2
+    assert len(chromium.all("#architecture rect.ghost")) == 45 - 5 * 2
+    assert len(chromium.all("#architecture rect.fixed")) == 2  # stem and head
+    right = "const s = document.querySelector('#architecture svg'), r = s.getBoundingClientRect();"
+    right += "return [...s.querySelectorAll('rect')].every(e => e.getBoundingClientRect().right <= r.right + 1)"
+    assert chromium.run(right)
+    assert chromium.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_genes_are_shown_once_they_are_near(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    importance = insight_json(Run.open(made.runs, "plain-1").report_and_insight()[1])["importance"]
+    chromium.run("document.getElementById('genes-part').scrollIntoView()")
+    pairs = "t => Object.fromEntries(t.y.map((gene, i) => [gene, t.x[i]]))"
+    bars = f"return (document.getElementById('importance').data ?? []).map({pairs})"
+    chromium.until(lambda: chromium.run(bars))
+    expected = [
+        {g: 100 * v for g, v in importance[name]["by_gene"].items()} for name in TWO if not importance[name]["refused"]
+    ]
+    assert expected
+    for found, wanted in zip(chromium.run(bars), expected, strict=True):
+        assert found == pytest.approx({gene: wanted.get(gene, 0.0) for gene in found})
+        assert {gene for gene, share in wanted.items() if share > 0} <= set(found)
+    # One line over the axes for each network of the front, and for the chosen one.
+    lines = "return document.getElementById('coordinates').data.map(t => [t.name, t.x.filter(x => x === null).length])"
+    chromium.until(lambda: dict(chromium.run(lines)).get("chosen") == 1)
+    report = made.service.results.report("plain-1")
+    assert dict(chromium.run(lines))["front"] == len(report.front)
+    assert dict(chromium.run(lines))["measured"] == len(report.candidates) - len(report.front)
+    assert not chromium.complaints()
+
+
+def test_a_change_of_theme_recolours_the_charts(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "plain-1")
+    colour = "return document.getElementById('front-chart').layout.font.color"
+    light = chromium.run(colour)
+    chromium.look(theme="dark")
+    chromium.until(lambda: chromium.run(colour) != light)

@@ -1,0 +1,96 @@
+"""The page for submitting jobs: errors, fields, plans and recipes."""
+
+from __future__ import annotations
+
+import pytest
+
+from nas.recipes import read_recipe
+from nas.service.state import TaskStatus
+from tests.nas.service.pages.chromium import Chromium
+from tests.nas.service.pages.in_browser.windows import change, write
+from tests.nas.service.pages.running import Server
+
+pytestmark = pytest.mark.slow
+
+
+def test_errors_of_a_job_are_shown_beside_the_field(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    job = chromium.find("#job")
+    text = str(job.get_property("value"))
+    broken = text.replace("evaluations: 60 ", "evaluations: -6 ").replace("name: digits-cnn", "name: ../etc")
+    chromium.run(
+        "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))",
+        job,
+        broken,
+    )
+    chromium.until(lambda: "error" in chromium.text("#job-state"))
+    assert job.get_attribute("aria-invalid") == "true"
+    fields = {e.text for e in chromium.all("#job-problems b")}
+    line = 1 + broken[: broken.index("name: ../etc")].count("\n")
+    assert f"name (line {line})" in fields
+    chromium.find("#job-problems button").click()
+    selected = chromium.run("const j = arguments[0]; return j.value.slice(j.selectionStart, j.selectionEnd)", job)
+    assert selected.startswith("name: ../etc")
+    chromium.find("#send").click()
+    chromium.until(lambda: "was not submitted" in chromium.text("#problem"))
+    assert not server.service.runs.page().runs
+    chromium.run(
+        "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))", job, text
+    )
+    chromium.until(lambda: chromium.text("#job-state") == "This job can be submitted.")
+    chromium.find("#hardware input[value=cpu-1-thread-batch-16]").click()
+    chromium.find("#send").click()
+    chromium.until(lambda: chromium.driver.current_url.endswith("/runs/digits-cnn-1"))
+    assert chromium.text("#head .badge") == "queued"
+    assert "cpu-1-thread-batch-16" in server.service.runs.detail("digits-cnn-1").job
+
+
+def test_fields_change_the_text_of_the_job_and_the_text_changes_the_fields(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.until(lambda: chromium.find("#evaluations").get_property("value") == "60")
+    text = str(chromium.find("#job").get_property("value"))
+    change(chromium, "#evaluations", 90)
+    change(chromium, "#epochs", 3)
+    expected = text.replace("evaluations: 60 ", "evaluations: 90 ").replace("epochs: 30", "epochs: 3")
+    chromium.until(lambda: chromium.find("#job").get_property("value") == expected)
+    change(chromium, "[id='metric-latency_ms'] input[type=number]", 0.05)
+    chromium.until(
+        lambda: "constraints: {latency_ms: {max: 0.05}}\n" in str(chromium.find("#job").get_property("value"))
+    )
+    write(chromium, chromium.find("#job"), text.replace("evaluations: 60 ", "evaluations: 44 "))
+    chromium.until(lambda: chromium.find("#evaluations").get_property("value") == "44")
+    chromium.until(lambda: chromium.find("[id='metric-latency_ms'] input[type=number]").get_property("value") == "")
+    assert not chromium.complaints()
+
+
+def test_a_plan_is_shown_before_the_job_is_submitted(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.find("#plan").click()
+    chromium.until(lambda: chromium.text("#planned .badge") == "queued")
+    [task] = server.state.open_tasks()
+    ends = {
+        name: {"parameters": 10**n, "latency_ms@cpu-1-thread": n} for n, name in enumerate(("smallest", "largest"), 2)
+    }
+    span = {"seconds": 120.0, "low": 100.0, "high": 7200.0, "origin": ""}
+    result = {
+        "space": {"size": 123456, "choices": 9}, **ends, "images": {"train": 1000}, "evaluations": 60, "epochs": 30,
+        "time": {"total": span}, "warnings": ["one class has 3 images"],
+    }  # fmt: skip
+    server.state.change_task(task.task, TaskStatus.FINISHED, result=result)
+    chromium.until(lambda: "123,456" in chromium.text("#planned"))
+    text = chromium.text("#planned")
+    for part in ("100 to 1,000", "2 min (1.7 min to 2 h)", "one class has 3 images", "2 to 3 ms"):
+        assert part in text
+    assert not chromium.complaints()
+    write(chromium, chromium.find("#job"), "name: other")  # the plan is of another job now
+    assert not chromium.find("#planned").is_displayed()
+
+
+def test_another_recipe_takes_the_place_of_one_that_was_not_changed(chromium: Chromium, server: Server) -> None:
+    chromium.open(f"{server.url}/submit")
+    chromium.run(
+        "const r = document.getElementById('recipe'); r.value = 'fashion-mnist-vit'; r.dispatchEvent(new Event('change'))"
+    )
+    expected = read_recipe("fashion-mnist-vit")
+    chromium.until(lambda: chromium.find("#job").get_property("value") == expected)
