@@ -221,7 +221,7 @@ class ActorPool(Generic[TaskT, ResultT]):
         try:
             result = ray.get(answer, timeout=0)
         except GetTimeoutError:
-            failure = f"it took longer than the limit of {self.limit_s:.3g} s (search.time_limit_s in the job file)"
+            failure = f"it took longer than the limit of {self.limit_s:.3g} s (`time_limit_s` sets it)"
             waiting += self._lose(answer)
         except RayTaskError as error:  # raised by the worker, which lives
             failure = _last_line(error)

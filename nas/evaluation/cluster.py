@@ -27,12 +27,17 @@ _LOOK = (
 
 
 @contextmanager
-def connected(address: str | None, *, spread: bool, profiles: Iterable[HardwareProfile] = ()) -> Iterator[None]:
+def connected(
+    address: str | None, *, spread: bool, profiles: Iterable[HardwareProfile] = (), cpus: int | None = None
+) -> Iterator[None]:
     """Connects to a cluster, or starts one here, where work is to be spread or a profile is measured on a Ray node.
+
+    A cluster that is connected already is used, and stays connected.
 
     Args:
         address: of a running cluster; None starts one in this process's name, which offers this machine alone.
         spread: whether scoring is spread over actors.
+        cpus: that a cluster started here offers; None for all of the machine.
 
     Raises:
         ClusterError: no cluster answers at the address.
@@ -41,15 +46,19 @@ def connected(address: str | None, *, spread: bool, profiles: Iterable[HardwareP
     if not spread and not any(profile.placement for profile in profiles):
         yield
         return
-    start_ray(address)
+    is_own = start_ray(address, cpus=cpus)
     try:
         yield
     finally:
-        stop_ray()
+        if is_own:
+            stop_ray()
 
 
-def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
-    """Connects to a running cluster, or starts one in this process's name; does nothing where one is connected already.
+def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
+    """Connects to a running cluster, or starts one in this process's name.
+
+    Returns:
+        Whether it did; not where one is connected already.
 
     Raises as `connected`.
     """
@@ -60,7 +69,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
     import ray  # takes a second to load
 
     if ray.is_initialized():
-        return
+        return False
     if address is not None:
         check_answers(address)
     # Idle workers spin otherwise, which costs a two-core machine most of its speed.
@@ -73,11 +82,13 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> None:
             own["_temp_dir"] = str(_private_folder() / "ray")
         with _keeping_sigterm():
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
+        return True
     except Exception as error:  # Ray raises no narrower one, for instance where a node starts too slowly
         why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if address is None:
             remedy = (
-                "try again when the machine is less busy (`nas doctor` checks it), or run with --inline to do without"
+                "try again when the machine is less busy (`nas doctor` checks it), or do without: --inline for a command, no "
+                "parallel= for nas.optimize"
             )
             raise EvaluationError(f"cannot start Ray: {why}; {remedy}", code="cluster.not-started") from error
         raise ClusterError(f"no Ray cluster answers at {address} ({why}); {_LOOK}") from error

@@ -1,0 +1,54 @@
+"""The display of a result in a notebook: HTML that needs no library, in the notebook's own colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from nas.analysis.formatting import format_value, miss_text, outline, title_of
+from nas.analysis.report import RunReport
+from nas.visualization.front_panels import front_panels
+from nas.visualization.panel_svg import panel_svg
+
+_ROWS = 20
+"""Members of the front that the table lists, at most."""
+_COLUMNS = 6
+"""Choices that have a column each, at most; more are outlined in one."""
+
+
+def html(report: RunReport) -> str:
+    """A picture of the front, and the front as a table."""
+    panels = front_panels(report) if report.evaluated else []
+    volume = "" if report.front_hypervolume is None else f", hypervolume {report.front_hypervolume:.4g}"
+    head = f"{report.evaluations_text}; {len(report.front)} on the front{volume}"
+    parts = [f"<p><strong>{escape(report.name)}</strong> · {escape(head)}</p>"]
+    if report.nearest is not None:
+        parts.append(
+            f"<p>No candidate satisfies the constraints; nearest: {escape(miss_text(report.nearest.miss))}</p>"
+        )
+    parts += [panel_svg(panel) for panel in panels[:1]]
+    if len(panels) > 1:
+        parts.append(f"<p>The first of {len(panels)} pairs of metrics; plot() draws all.</p>")
+    if report.front:
+        parts.append(_table(report))
+    return f'<div class="nas-result">{"".join(parts)}</div>'
+
+
+def _table(report: RunReport) -> str:
+    choices = [choice.name for choice in report.space.choices]
+    separate = len(choices) <= _COLUMNS
+    header = [title_of(metric) for metric in report.columns]
+    rows = []
+    for point in report.front[:_ROWS]:
+        options = point.described
+        own = [str(options.get(name, "–")) for name in choices] if separate else [outline(options)]
+        rows.append([*(format_value(m, point.values[m.name], point.errors[m.name]) for m in report.columns), *own])
+    body = "".join(_row("td", row) for row in rows)
+    more = len(report.front) - len(rows)
+    note = f"<p>and {more} more</p>" if more > 0 else ""
+    titles = _row("th", [*header, *(choices if separate else ["options"])])
+    return f'<div style="overflow-x:auto"><table><thead>{titles}</thead><tbody>{body}</tbody></table></div>{note}'
+
+
+def _row(cell: str, texts: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{cell}>{escape(text)}</{cell}>' for text in texts)}</tr>"
