@@ -50,7 +50,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "evaluation.environment-changed": "A measurement comes from another environment than the run's earlier ones.",
     "evaluation.failed": "Evaluations failed in a way that ends the search.",
     "evaluation.failures-in-a-row": "Many candidates failed one after another, which points to a fault outside of them.",
-    "evaluation.not-picklable": "A function cannot be sent to another process, because it is not defined at the top level of a module.",
+    "evaluation.not-picklable": "A function cannot be sent to other processes: it is not at the top level of a module.",
     "evaluation.not-scored": "A network of an estimate cannot be scored.",
     "export.constant-outputs": "A network gives the same outputs for every input, so that its export cannot be verified.",
     "export.dynamic-dimension": "An operation depends on the batch size or the number of tokens, which are dynamic.",
