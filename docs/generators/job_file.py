@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
-import textwrap
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -13,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from docs.generators.markdown import code, sentence, table
+from nas.config.job_schema import field_notes
 from nas.config.search_job import SearchJob
 from nas.config.supernet import SupernetConfig
 from nas.recipes import read_recipe
@@ -38,7 +37,7 @@ def job_file_page() -> str:
 def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
     """The section of a model's keys, then those of the models that it holds."""
     title = f"## {code(path)}" if path else "## Top level"
-    notes = _field_notes(model)
+    notes = field_notes(model)
     rows, below = [], []
     for name, field in model.model_fields.items():
         key = field.alias or name
@@ -139,21 +138,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_shown, value)) + "]"
     return str(value)
-
-
-def _field_notes(model: type[BaseModel]) -> dict[str, str]:
-    """The texts below the fields of a class, by field."""
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(model))).body
-    notes: dict[str, str] = {}
-    name = ""
-    for statement in getattr(node, "body", ()):
-        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            name = statement.target.id
-        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and name:
-            notes[name] = str(statement.value.value)
-        else:
-            name = ""
-    return notes
 
 
 def _attribute_notes(spec: type[Spec]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Commands that take a job and drive a run: init, plan, train, search, resume."""
+"""Commands that take a job and drive a run: init, schema, plan, train, search, resume."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from nas.cli.running import check_run, driving, finish, loaded_job
 def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = None, as_json: Json = False) -> None:
     """List the recipes, or write one as a job file.
 
-    The job file is commented and is written to the current folder.
+    The job file is commented and is written to the current folder, with a JSON schema by which editors check it.
     """
     from nas.recipes import list_recipes, read_recipe
 
@@ -45,8 +45,12 @@ def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = N
             return print_json([{"name": r.name, "title": r.title} for r in recipes])
         return print_table(["recipe", "description"], [[r.name, r.title] for r in recipes])
     text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
+    from nas.config.job_schema import FILE, job_schema_text
     from nas.errors import JobError
+    from nas.store.folder import write_atomically
 
+    schema = Path(FILE)
+    _check_replaceable(schema)
     try:
         with path.open("x") as file:
             file.write(text)
@@ -55,7 +59,37 @@ def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = N
     except OSError as error:
         path.unlink(missing_ok=True)
         raise JobError(f"{path} cannot be written: {error.strerror}", code="file.not-writable") from None
-    return print_json({"path": str(path)}) if as_json else print(f"wrote {path}; next: nas plan {path}")
+    write_atomically(schema, job_schema_text().encode())
+    if as_json:
+        return print_json({"path": str(path), "schema": str(schema)})
+    return print(f"wrote {path}, and {schema}, by which editors check it; next: nas plan {path}")
+
+
+def _check_replaceable(schema: Path) -> None:
+    """Raises `JobError` if there is a file of the schema's name that `nas init` has not written."""
+    from nas.config.job_schema import TITLE
+    from nas.errors import JobError
+
+    try:
+        own = not schema.exists() or f'"title": "{TITLE}"' in schema.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        own = False
+    if not own:
+        raise JobError(
+            f"{schema} exists and is no schema of job files; move it, or use another folder", code="file.exists"
+        )
+
+
+@app.command(epilog="Example: nas schema > job.schema.json")
+def schema() -> None:
+    """Print the JSON schema of job files, for editors.
+
+    Its names (of algorithms, hardware profiles, ...) are those of this installation. In a job file, the comment
+    `# yaml-language-server: $schema=job.schema.json` refers to it, as in the files that `nas init` writes.
+    """
+    from nas.config.job_schema import job_schema_text
+
+    print(job_schema_text(), end="")
 
 
 @app.command(epilog="Example: nas plan digits-cnn.yaml")

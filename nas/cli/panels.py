@@ -8,7 +8,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "Start": ("init", "plan"),
+    "Start": ("init", "schema", "plan"),
     "Run": ("search", "train", "resume", "finetune"),
     "Results": ("runs", "show", "plot", "label", "export", "export-transformers", "export-study"),
     "Hardware": ("profiles", "profile", "calibrate"),
@@ -25,10 +25,6 @@ class CommandGroup(TyperGroup):
         super().__init__(**attributes)
         for panel, names in PANELS.items():
             for name in names:
-                if (command := self.commands.get(name)) is not None:
+                if (command := self.commands.pop(name, None)) is not None:
                     command.rich_help_panel = panel  # type: ignore[attr-defined]  # Typer's, of commands and groups
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        """The names of the commands in the order of `PANELS`."""
-        listed = [name for names in PANELS.values() for name in names if name in self.commands]
-        return [name for name in self.commands if name not in listed] + listed
+                    self.commands[name] = command  # to the end

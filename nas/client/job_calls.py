@@ -16,6 +16,10 @@ class JobCalls:
 
     _transport: Transport
 
+    def job_schema(self) -> dict[str, Any]:
+        """The JSON schema of job files."""
+        return self._transport.get("jobs/schema", dict[str, Any])
+
     def check(self, job: str | dict[str, Any], *, hardware: Sequence[str] | None = None) -> schemas.JobCheck:
         """Problems of a job by field, or its usual settings; the job is not kept."""
         return self._transport.post("jobs/check", schemas.JobCheck, body=submission(job, "search", hardware))

@@ -37,6 +37,13 @@ def _check_part(value: object) -> object:
     raise problem("", f"expected a number of examples (at least 2) or a share between 0 and 1, got {show(value)}")
 
 
+def _check_channels(value: object) -> object:
+    """The value, if it is no truth value, which equals a number."""
+    if isinstance(value, bool):
+        raise problem("", f"expected 1 (grey) or 3 (colour), got {show(value)}")
+    return value
+
+
 _Part = Annotated[int | float | None, BeforeValidator(_check_part)]
 
 
@@ -44,10 +51,17 @@ class DataConfig(Section):
     """The data set of images or sentences, and how much of it is for validation and test (None: its default)."""
 
     name: Literal["digits", "fashion-mnist", "image-folder", "text-classification"]
+    """The data set."""
     path: Annotated[Path | None, Field(description="the path of a folder or file")] = None
+    """Where the files are."""
     image_size: int | None = whole(4, 1024, default=None, of="pixels")
-    channels: Annotated[Literal[1, 3] | None, Field(description="1 (grey) or 3 (colour)")] = None
+    """Images are resized to this height and width; None keeps the data set's."""
+    channels: Annotated[
+        Literal[1, 3] | None, BeforeValidator(_check_channels), Field(description="1 (grey) or 3 (colour)")
+    ] = None
+    """Images are converted to grey or to colour; None keeps the data set's."""
     mean: _Numbers = None
+    """Images are normalised by it; see `std`."""
     std: _Numbers = None
     """What images are normalised by; None takes those of `supernet.pretrained`, or of the network that `supernet.from` was made
     of, or the training part's."""
@@ -57,11 +71,15 @@ class DataConfig(Section):
     """None takes that of `supernet.pretrained`, or of the network that `supernet.from` was made of, or trains one on the
     training part."""
     max_tokens: int | None = whole(4, 8192, default=None, of="tokens")
+    """Longer sentences are cut."""
     timed_tokens: int | None = whole(1, 8192, default=None, of="tokens")
     """Of every sentence that latency is measured on; None takes typical lengths of the validation part."""
     vocabulary: int | None = whole(100, 100_000, default=None, of="tokens")
+    """Of a tokenizer that is trained on the training part."""
     text_column: _Column = None
+    """The column of the sentences."""
     label_column: _Column = None
+    """The column of the classes."""
     encoding: (
         Literal[
             "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
@@ -69,10 +87,13 @@ class DataConfig(Section):
         ]
         | None
     ) = None  # fmt: skip
+    """Of the files of sentences."""
     skip_unreadable: Annotated[bool | None, Field(strict=True, description="true or false")] = None
     """Of an image folder: whether files that cannot be used are left out, instead of an error that lists them."""
     validation: _Part = None
+    """The part that the search sees: a number of examples, or a share of them."""
     test: _Part = None
+    """The part that only the final front is scored on: a number of examples, or a share of them."""
 
     @model_validator(mode="before")
     @classmethod

@@ -47,7 +47,9 @@ class BoundsConfig(Section):
     """Bounds on a metric, in its own unit: at least `min`, at most `max`, or both."""
 
     min: _Bound = None
+    """The least value that is allowed."""
     max: _Bound = None
+    """The largest value that is allowed."""
 
     @model_validator(mode="before")
     @classmethod
@@ -81,7 +83,9 @@ class PlateauConfig(Section):
     """A search ends when this number of evaluations raised the hypervolume by at most this share of it."""
 
     evaluations: int = whole(1, 10**6, default=40)
+    """The number of latest evaluations that are looked at."""
     gain: Annotated[float, Field(strict=True, ge=0, lt=1, description="a share from 0 to below 1, e.g. 0.001")] = 0.001
+    """The largest relative gain of the hypervolume at which the search ends."""
 
 
 class SearchConfig(Section):
@@ -91,14 +95,23 @@ class SearchConfig(Section):
         "guided", "nsga2", "nsga2-uniform", "age-moea", "u-nsga3", "moead", "regularized-evolution", "local-search",
         "linas", "optuna-tpe", "optuna-gp", "optuna-nsga3", "random",
     ] = "guided"  # fmt: skip
+    """What proposes networks: guided fits models of accuracy and latency as it runs."""
     evaluations: int = whole(2, 10**6, default=100)
+    """The networks to measure, the smallest and the largest among them."""
     minutes: float | None = positive(10**6, default=None, of="minutes")
+    """Ends the search after this time, even if evaluations are left."""
     plateau: PlateauConfig | None = None
+    """Ends the search when the hypervolume of its front hardly rises any more."""
     batch: int = whole(1, 10**6, default=8)
+    """Networks that are measured between two fits of the models."""
     screen_images: int | None = whole(50, 10**9, default=None, of="images")
+    """Validation images that each network is scored on first; on the others only if it can still enter the front."""
     workers: int | None = whole(1, 1024, default=None)
+    """Processes that score accuracy; None: one a core."""
     time_limit_s: float | None = positive(10**6, default=None, of="seconds")
+    """For a network that a Ray worker scores; None: 20 times the longest so far, at least 60."""
     tune_seconds: float = number(0, 3600, default=0.0, of="seconds")
+    """Time to tune each model at each fit; a tuned model is kept only if it is better. 0: no tuning."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -114,32 +127,41 @@ class SearchJob(Section):
     name: Annotated[
         str, Field(strict=True, pattern=rf"^{_NAME.pattern}\z", description="1 to 64 letters, digits, - and _")
     ]
+    """The beginning of the run's id."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32, description="a whole number from 0 to 4294967295")] = 1
+    """Of everything random: with the same measurements, the same seed gives the same front."""
     data: DataConfig
     supernet: SupernetConfig
     training: TrainingConfig = TrainingConfig()
     hardware: Annotated[
         tuple[_Text, ...], Field(min_length=1, description="a list of profile names or paths, e.g. [cpu-1-thread]")
     ] = ("cpu-1-thread",)
+    """Hardware profiles on which latency is measured; `nas profiles` lists the names."""
     objectives: Annotated[
         tuple[_Text, ...], Field(min_length=1, description="a list of one or more, e.g. [accuracy, latency_ms]")
     ] = ("accuracy", "latency_ms")
+    """The metrics to optimise; METRIC@PROFILE where there are several profiles."""
     constraints: dict[str, BoundsConfig] = Field(
         default_factory=dict, description="a mapping from metrics to their bounds, e.g. {latency_ms: {max: 2.0}}"
     )
+    """Bounds that every network of the front satisfies, on objectives or other metrics."""
     precisions: Annotated[
         tuple[Annotated[Literal["fp32", "int8", "fp16", "bf16"], Field(description="fp32, int8, fp16 or bf16")], ...],
         Field(min_length=1, description="a list of fp32, int8, fp16 and bf16, e.g. [fp32, int8]"),
     ] = ("fp32",)
+    """What networks are deployed in; with several, the search chooses for each network."""
     lookup_tables: Annotated[
         tuple[Path, ...], Field(description="a list of files that `nas calibrate` wrote, at most one a profile")
     ] = ()
+    """Measured latencies of blocks, which predict the latency of all networks."""
     search: SearchConfig = SearchConfig()
     warm_start: Annotated[
         tuple[Annotated[str, Field(strict=True, pattern=rf"^{_RUN.pattern}\z", description="a run's id")], ...],
         Field(description="a list of runs of the same supernet, e.g. [digits-cnn-1]"),
     ] = ()
+    """Earlier searches of the same supernet, whose measurements are reused."""
     calibration_images: int = whole(2, 10**6, default=1000)
+    """Training images that set a network's batch-norm statistics before it is scored."""
 
     @model_validator(mode="before")
     @classmethod

@@ -30,20 +30,27 @@ class MixtureConfig(Section):
     """A mixture of supernets; see `MixtureSpec`."""
 
     experts: int = whole(2, 64, default=2)
+    """The stored weights of each layer, which are mixed for each architecture."""
     routing: Literal["layer", "neuron"] = "layer"
+    """Whether each layer, or each neuron, has its own weights of the mixture."""
     hidden: int = whole(1, 4096, default=64)
+    """The width of the network that computes the weights of the mixture from the architecture."""
     constant_input: Flag = False
+    """Whether that network reads a constant instead of the architecture (an ablation)."""
     layers: Annotated[
         tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...],
         Field(description="a list of patterns of modules' names, e.g. [blocks.*.mlp.*]"),
     ] = ()
+    """The modules that are mixed; by default all convolutions and linear layers that can be."""
 
 
 class SharingConfig(Section):
     """What is done to stored weights before they are sliced; see `SharingSpec`."""
 
     mixture: MixtureConfig | None = None
+    """Mixes several stored weights by the architecture."""
     kernels: Literal["centre", "transform"] = "centre"
+    """How a smaller kernel is made of a larger one: its centre, or a learned transform of it."""
 
     def spec(self) -> SharingSpec:
         """The sharing as supernets take it."""
@@ -66,16 +73,22 @@ class SupernetConfig(Section):
     of a pretrained network (`pretrained`), whose space is then within that network."""
 
     family: _FamilyName = "mobile-cnn"
+    """The kind of networks."""
     preset: Annotated[str | None, Field(strict=True, max_length=64, description="the name of a preset, e.g. tiny")] = (
         None
     )
+    """A named space of the family; keys of `space` replace its own."""
     space: SerializeAsAny[SpaceConfig] | None = None
+    """The options of each dimension, smallest first; beside a preset, only those to replace."""
     nested: Flag = False
+    """Whether all layers take one choice for each dimension, so that each network contains the smaller ones."""
     sharing: Annotated[SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels or both")] = (
         None
     )
-    """None, which only a job with `from` has, stands for the sharing of the trained supernet."""
+    """How networks share weights: slice takes the first channels of the larger layer. None, which only a job with `from` has,
+    stands for the sharing of the trained supernet."""
     from_: Annotated[OptionalPath, Field(alias="from", description="a run's id or a folder")] = None
+    """A trained supernet to search without training."""
 
     network: Annotated[
         str | None,
@@ -86,6 +99,7 @@ class SupernetConfig(Section):
         OptionalPath,
         Field(max_length=1000, description="the folder of a pretrained BERT or ViT, package:NAME or hub:OWNER/NAME"),
     ] = None
+    """The pretrained network that the supernet is made of."""
 
     @model_validator(mode="before")
     @classmethod

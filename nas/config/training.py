@@ -16,7 +16,9 @@ class AugmentConfig(Section):
     """Random changes to training images."""
 
     shift: int = whole(0, 64, default=0, of="pixels")
+    """The most that images are moved in each direction."""
     flip: Flag = False
+    """Whether half of the images are mirrored."""
 
 
 _BELONGS: Mapping[str, tuple[str, ...]] = {
@@ -41,27 +43,46 @@ class TrainingConfig(Section):
     strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "largest"] = (
         "sandwich"
     )
+    """Which networks each step trains: sandwich takes the largest, the smallest and random ones."""
     random_subnets: int = whole(0, 64, default=2)
+    """Random networks in each step, of the strategies sandwich, attentive and instatune."""
     micro_batches: int = whole(1, 64, default=4)
+    """Parts of a batch, each of which trains another network; of the strategy sorted."""
     candidates: int = whole(1, 64, default=3)
+    """Networks of which one is trained; of the strategy attentive."""
     pick: Literal["best", "worst"] = "best"
+    """Whether the best or the worst of the candidates is trained; of the strategy attentive."""
     label_weight: float = number(0, 1, default=0.3)
+    """The weight of the labels beside the teacher's outputs; of the strategy instatune."""
     temperature: float = positive(100, default=1.0)
+    """Divides the outputs before they are compared; of the strategy instatune."""
     teacher_epochs: int | None = whole(1, 10**6, default=None, of="epochs")
     """None: the teacher teaches in all epochs."""
     sort: Flag = False
+    """Whether units are sorted by their importance before the training; of the strategy instatune."""
     distill: Annotated[Literal["largest", "teacher", "none"], BeforeValidator(_distill)] = "largest"
+    """What the networks learn from beside the labels: the largest network, the named teacher, or none."""
     teacher: Annotated[OptionalPath, Field(description="a run's id or a folder")] = None
+    """The trained supernet whose largest network teaches, with `distill: teacher`."""
     divergence: Literal["kl", "alpha"] = "kl"
+    """How outputs are compared with the teacher's."""
     epochs: int = whole(1, 10**6, default=12)
+    """Passes over the training part."""
     batch_size: int = whole(2, 10**6, default=64)
+    """Examples of a step."""
     learning_rate: float = positive(100, default=0.003)
+    """The peak of its schedule."""
     weight_decay: float = number(0, 100, default=0.01)
+    """Decoupled, as in AdamW."""
     augment: AugmentConfig = AugmentConfig()
     keep: Literal["last", "best"] = "last"
+    """Whether the weights of the last epoch, or those of the best one on the validation part, are kept."""
     threads: int = whole(1, 1024, default=1)
+    """CPU threads that torch uses."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """auto takes an accelerator where there is one."""
     workers: int = whole(1, 1024, default=1)
+    """Processes of a Ray cluster that train together."""
 
     @model_validator(mode="before")
     @classmethod

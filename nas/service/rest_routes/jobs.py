@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from nas.api import schemas
+from nas.config.job_schema import TITLE, job_schema
 from nas.config.strict_yaml import parse_mapping
 from nas.service.http.problems import answers
 from nas.service.http.turns import Turns
@@ -50,6 +51,9 @@ _EDIT: dict[str, Any] = {
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/JobEdit"}}},
     }
 }
+_SCHEMA: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/json": {"example": {"title": TITLE, "type": "object", "required": ["name"]}}}}
+}
 _SchemaT = TypeVar("_SchemaT", bound=schemas.Schema)
 
 
@@ -78,6 +82,11 @@ def routes(service: Service, parsing: Turns, wording: Wording) -> APIRouter:
     async def plan_job(request: Request, sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobPlan:
         """Estimate the size, the costs and the time of a job without submitting it."""
         return await parsing.take(request, lambda: service.plans.request(sent.submission()))
+
+    @router.get("/jobs/schema", responses={**answers(), **_SCHEMA})
+    def show_job_schema() -> dict[str, Any]:
+        """Get the JSON schema of job files, which editors complete and check them by."""
+        return job_schema()
 
     @router.get("/jobs/plans/{plan}", responses=answers(404))
     def show_plan(plan: PlanId) -> schemas.JobPlan:

@@ -359,6 +359,19 @@ def test_init_lists_and_writes_recipes(shell: Shell) -> None:
     assert_error(shell.nas("init", "digits-cnn"), "digits-cnn.yaml", code="file.exists")
 
 
+def test_init_writes_the_schema_to_which_the_job_file_refers(shell: Shell) -> None:
+    made = shell.nas("init", "digits-cnn", "--json").data
+    schema = shell.folder / made["schema"]
+    assert f"$schema={schema.name}\n" in (shell.folder / made["path"]).read_text()
+    assert schema.read_text() == shell.nas("schema").out
+    schema.write_text(schema.read_text().replace("guided", "old"))  # as of an earlier version
+    assert shell.nas("init", "fashion-mnist-cnn").code == 0
+    assert schema.read_text() == shell.nas("schema").out
+    schema.write_text('{"title": "Mine"}')
+    assert_error(shell.nas("init", "fashion-mnist-vit"), schema.name, code="file.exists")
+    assert not (shell.folder / "fashion-mnist-vit.yaml").exists()
+
+
 def test_profiles_are_listed(shell: Shell) -> None:
     assert {"cpu-1-thread", "cpu-2-threads"} <= {p["name"] for p in shell.nas("profiles", "--json").data}
     assert "cpu-1-thread-batch-16" in shell.nas("profiles").out

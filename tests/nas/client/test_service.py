@@ -11,6 +11,7 @@ import pytest
 
 from nas.api.schemas import Export, ModelMeasurement
 from nas.client import NasClient, RefusedError
+from nas.config.job_schema import job_schema
 from nas.errors import UnknownNameError
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
@@ -230,6 +231,9 @@ class TestHardwareAndRecipes:
                 service.state.change_task(asked.measurement, TaskStatus.FINISHED, result={"latency_ms": 1.5})
 
         assert client.measure("cpu-1-thread", model, on_change=measure).result == {"latency_ms": 1.5}
+
+    def test_the_schema_of_jobs(self, client: NasClient) -> None:
+        assert client.job_schema() == job_schema()
 
     def test_recipes(self, client: NasClient) -> None:
         assert "digits-cnn" in {recipe.name for recipe in client.recipes()}

@@ -13,6 +13,7 @@ from tests.nas.config.jobs import BASE, check_refused, fails, with_section
 
 # what replaces a line of the base, the path in the error, its code (without "job."), and values that the message mentions
 SECTIONS = [
+    ("data: {name: digits, channels: true}", "data.channels", "invalid-value", "1 | 3 | true"),
     ("name: b c", "name", "invalid-value", "1 to 64 | digits | 'b c'"),
     ("name: ../x", "name", "invalid-value", "'../x'"),
     ("name: -x", "name", "invalid-value", "'-x'"),
@@ -149,17 +150,17 @@ def test_several_findings_make_two_lines_and_an_unknown_key_comes_first() -> Non
 BAD_VALUES = [-1, 0, 10**7, 2.5, float("nan"), "x", "", "a\x07" * 99, True, None, [], [[]], {}, {"q": 1}, [None]]
 
 
-def _field_paths(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+def field_paths(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = []
     for name, field in model.model_fields.items():
         path = (*prefix, field.alias or name)
         inner = field.annotation
         nested = isinstance(inner, type) and issubclass(inner, BaseModel)
-        found += [path, *(_field_paths(inner, path) if nested else [])]  # type: ignore[arg-type]
+        found += [path, *(field_paths(inner, path) if nested else [])]  # type: ignore[arg-type]
     return found
 
 
-@pytest.mark.parametrize("path", _field_paths(SearchJob), ids=".".join)
+@pytest.mark.parametrize("path", field_paths(SearchJob), ids=".".join)
 def test_findings_of_pydantic_never_show_its_own_words(path: tuple[str, ...]) -> None:
     refused = 0
     for value in BAD_VALUES:
