@@ -19,6 +19,7 @@ from nas.errors import StoreError, UnknownNameError
 from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Objective, metrics_of
 from nas.store.base import Fit, RunStatus, RunStore
+from nas.store.block_costs import BlockCosts
 from nas.store.run_facts import SearchFacts
 from supernets.space import Architecture, SearchSpace
 
@@ -71,6 +72,7 @@ class RunReport:
         predicted: architectures never measured whose every measured objective the latest models predicted.
         distinguishable: by objective name, whether the front's fastest and most accurate members differ; empty while
             there is no front.
+        block_costs: costs by block of the networks that were chosen to be measured again.
     """
 
     run: str
@@ -104,6 +106,7 @@ class RunReport:
     predictors: Mapping[str, PredictorReport]
     predicted: tuple[Point, ...]
     distinguishable: Mapping[str, bool]
+    block_costs: BlockCosts
 
     @property
     def n_evaluations(self) -> int:
@@ -241,6 +244,7 @@ def _report(
         predictors=_predictors(steps.fits, objectives),
         predicted=_predicted(steps.fits, measured, space, objectives),
         distinguishable=_ends_differ(store, found.front, objectives),
+        block_costs=store.block_costs(),
     )
 
 

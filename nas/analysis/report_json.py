@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from nas.analysis.block_table import block_table
 from nas.analysis.fronts import Nearest
 from nas.analysis.network_selection import Limit
 from nas.analysis.network_values import Point
@@ -59,9 +60,14 @@ def show_json(report: RunReport) -> dict[str, Any]:
 
 
 def selection_json(report: RunReport, limits: Sequence[Limit], best: Point) -> dict[str, Any]:
-    """What `nas show RUN --select LIMITS --json` prints: the best network, as `point_json`, and all within the limits."""
+    """What `nas show RUN --select LIMITS --json` prints: the best network, as `point_json`, and all within the limits.
+
+    ``blocks`` is null unless the costs by block of the best network were recorded.
+    """
+    blocks = block_table(report, best)
     return {
         **point_json(best),
+        "blocks": None if blocks is None else blocks.to_json(),
         "limits": [{"figure": x.objective.name, "sign": x.sign, "bound": x.bound} for x in limits],
         "front": list(map(point_json, report.front)),
         "fronts": {profile: list(map(point_json, front)) for profile, front in report.fronts.items()},

@@ -82,7 +82,8 @@ def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
 
 
 def print_selection(report: Any, selected: Any, best: Any) -> None:
-    """Prints the best network within limits and the front within them; numbers are those of the run's front."""
+    """Prints the best network within limits, the front within them by its numbers in the run's, and the best one's blocks."""
+    from nas.analysis.block_table import block_table
     from nas.analysis.formatting import constraint_text
 
     text = ", ".join(constraint_text(c) for c in selected.constraints)
@@ -91,6 +92,9 @@ def print_selection(report: Any, selected: Any, best: Any) -> None:
     if replaced:
         print(f"replaces the job's constraints: {replaced}")
     print_points(selected, [("best", best), *((number(report, point), point) for point in selected.front)])
+    if (blocks := block_table(report, best)) is not None:
+        print(f"blocks of the best: {blocks.basis}")
+        print_table(blocks.titles, [row.cells() for row in blocks.rows])
 
 
 def print_failures(run: str, found: Sequence[FailedNetwork], *, retry: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nas.analysis.training_history import EPOCH
+from nas.build.block_costs import block_costs
 from nas.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm, build_evaluator
@@ -130,12 +131,13 @@ class _SearchExecution:
     waits: VisibleWaits
 
     def execute(self) -> None:
-        """Searches, then measures the finalists again."""
+        """Searches, then computes the finalists' costs by block and measures them again."""
         prepared, space = self.run.prepared, self.run.prepared.space
         evaluations = self._search()
         chosen = choose_finalists(
             evaluations, prepared.job.objectives, [space.smallest, space.largest], prepared.job.constraints
         )
+        self.run.store.record_block_costs(block_costs(prepared.job, self.supernet, chosen))
         # Only after the search does an evaluator get the test part, so that no search can depend on it.
         test = prepared.data.dataset.test
         with self._evaluator(test, InlineScoring(self.supernet, prepared.data.calibration, test)) as evaluator:

@@ -86,10 +86,17 @@ class LatencyFeatures:
         costs, genes = _costs(self._supernet, candidates, self._precisions)
         if self._table is None:
             return np.hstack([costs, genes])
-        return np.hstack([costs, self._lookup(self._table, candidates), genes])
+        return np.hstack([costs, self.estimates(candidates), genes])
 
-    def _lookup(self, table: LookupTable, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Estimated latency and net milliseconds by block, (n, 1 + n_blocks)."""
+    def estimates(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
+        """The table's latency of each candidate and the net milliseconds of its blocks, (n, 1 + n_blocks).
+
+        Raises:
+            ValueError: there is no table.
+        """
+        table = self._table
+        if table is None:
+            raise ValueError("estimates need a lookup table")
         split = [self._precisions.split(candidate) for candidate in candidates]
         networks, own = [network for network, _ in split], np.array([precision for _, precision in split])
         found = np.zeros((len(candidates), 1 + self._n_blocks))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, Unpack
 from nas.errors import NasError, StoreError
 from nas.problem.evaluation_counts import EvaluationCounts
 from nas.problem.objectives import Fidelity, Measurement, Request, Status
+from nas.store.block_costs import BLOCK_COSTS, BlockCosts
 from nas.store.json_values import plain
 from nas.store.run_facts import RunFacts, SearchFacts
 from nas.store.run_state import STATE_KEYS, RunState, StateUpdate, stored_values
@@ -111,7 +112,7 @@ class RunStore(Protocol):
 
     def facts(self) -> RunFacts | None:
         """What the run is; None until `describe`."""
-        values = self._values(without=STATE_KEYS)
+        values = self._values(without=(*STATE_KEYS, BLOCK_COSTS))
         try:
             return RunFacts.from_json(values)
         except StoreError:
@@ -133,6 +134,18 @@ class RunStore(Protocol):
             return RunState.from_json(values)
         except (KeyError, TypeError, ValueError, NasError, SpaceError) as error:
             raise self._damaged(error) from error
+
+    def block_costs(self) -> BlockCosts:
+        """The costs by block of the networks that were measured again; empty before, and in runs of earlier versions."""
+        values = self._values(only=(BLOCK_COSTS,))
+        try:
+            return BlockCosts.from_json(values[BLOCK_COSTS]) if BLOCK_COSTS in values else BlockCosts()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._damaged(error) from error
+
+    def record_block_costs(self, costs: BlockCosts) -> None:
+        """Records the costs by block of some networks, beside those of others."""
+        self._keep({BLOCK_COSTS: costs.with_earlier(self.block_costs()).to_json()})
 
     def describe(self, facts: RunFacts, **state: Unpack[StateUpdate]) -> None:
         """Records what the run is and the first values of its state, all or none; replaces an earlier description."""

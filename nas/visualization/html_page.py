@@ -8,6 +8,7 @@ from html import escape
 from string import Template
 from types import MappingProxyType
 
+from nas.analysis.block_table import WHOLE, BlockRow, block_table
 from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.formatting import constraint_text, format_value, miss_text, outline, score_text, title_of
 from nas.analysis.network_values import Point
@@ -49,6 +50,13 @@ tr.selected { box-shadow: inset 3px 0 var(--soft); }
 code { font: 12.5px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere; }
 summary { cursor: pointer; }
 details p { font-size: .85rem; overflow-wrap: anywhere; }
+.blocks { width: auto; font-size: .85rem; }
+.blocks :is(th, td) { padding: .15rem .5rem; }
+.blocks th:first-child { text-align: left; }
+.blocks tbody th { font-weight: 400; color: inherit; }
+.blocks thead th { white-space: normal; }
+.blocks :is(th, td):last-child { text-align: right; width: auto; }
+.blocks td:first-of-type { background: linear-gradient(to right, #0072b255 var(--share), transparent 0); }
 </style>
 </head>
 <body>
@@ -195,5 +203,26 @@ def _row(report: RunReport, label: str, point: Point) -> str:
     described = ", ".join(f"{name} {value}" for name, value in point.described.items())
     return (
         f'<tr data-key="{point.key}">{cells}<td><details><summary>{escape(outline(point.described))}</summary>'
-        f"<p>{escape(described)}</p><p>key <code>{escape(point.key)}</code></p></details></td></tr>"
+        f"<p>{escape(described)}</p><p>key <code>{escape(point.key)}</code></p>{_blocks(report, point)}</details></td></tr>"
     )
+
+
+def _blocks(report: RunReport, point: Point) -> str:
+    """The sizes and shares of a network's blocks; "" where they were not recorded."""
+    found = block_table(report, point)
+    if found is None:
+        return ""
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in found.titles)
+    rows = "".join(_block_row(row) for row in found.rows)
+    table = f'<table class="blocks"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    return (
+        f"<p>Where the time goes: {escape(found.basis)}</p>{table}"
+        if found.profiles
+        else f"<p>Blocks: {escape(found.basis)}</p>{table}"
+    )
+
+
+def _block_row(row: BlockRow) -> str:
+    title, *cells = map(escape, row.cells())
+    share = 0.0 if row.title == WHOLE else 100 * row.share
+    return f'<tr style="--share: {share:.1f}%"><th scope="row">{title}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'

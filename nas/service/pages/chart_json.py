@@ -34,7 +34,8 @@ def chart_data(report: RunReport) -> dict[str, Any]:
 
     ``measured`` are all networks that a selection chooses from, in the order evaluated, with their final values where they
     were measured again (``final`` has their positions, and ``searched`` their search values); the front and the places of
-    series are positions among them. A gene in a key is the position of its option in ``choices``.
+    series are positions among them. A gene in a key is the position of its option in ``choices``. ``blocks`` has the costs by
+    block of the networks that were chosen to be measured again; see `nas.store.block_costs`.
     """
     candidates = report.candidates
     final = np.flatnonzero(candidates.final).tolist()
@@ -60,6 +61,7 @@ def chart_data(report: RunReport) -> dict[str, Any]:
         "front": [candidates.places[point.key] for point in report.front],
         "views": _views(report),
         "largest_key": report.space.largest.key,
+        "blocks": report.block_costs.to_json(),
         "convergence": _convergence(report),
         "predictors": _predictors(report),
     }

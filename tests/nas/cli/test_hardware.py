@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from hardware_profiles.catalog import load_profile
+from hardware_profiles.lookup_table_file import load_lookup
+from nas.build.prepared_job import prepare_job
+from nas.config import load_job
+from nas.engine.run import open_run
+from nas.evaluation.features import LatencyFeatures
 from nas.store.base import RunStatus
+from nas.store.block_costs import place_of
+from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
@@ -132,6 +140,34 @@ def test_a_calibration_is_used_by_a_search(shell: Shell) -> None:
     assert searched.code == 0, searched.err
     quality = shell.nas("show", "small-1", "--json").data["predictors"]["latency_ms@cpu-1-thread"]["quality"]
     assert quality["n"] >= 20
+    _check_block_costs(shell, with_table, path)
+
+
+def _check_block_costs(shell: Shell, job: Path, path: Path) -> None:
+    """Those of the front and the anchors are exact, and add up to the prediction of the table."""
+    report = open_run("small-1", shell.folder / "runs").report
+    costs = report.block_costs
+    prepared = prepare_job(load_job(job), RunsFolder(shell.folder / "elsewhere"))
+    supernet = prepared.supernets.untrained()
+    assert costs.places == tuple(map(place_of, supernet.family.blocks))
+    table = load_lookup(path, profile=load_profile("cpu-1-thread"), environment=None)
+    features = LatencyFeatures(supernet, table)
+    for point in [*report.front, *report.anchors.values()]:
+        own = costs.networks[point.key]
+        exact = supernet.costs([point.architecture])
+        assert own.parameters == tuple(exact.parameters[0].tolist())
+        assert own.macs == tuple(exact.macs[0].tolist())
+        latency = own.latencies["cpu-1-thread"]
+        predicted = features([point.architecture])[0, features.layout.lookup]
+        assert latency.total_ms == pytest.approx(predicted, abs=1e-6)
+        assert [ms for ms, macs in zip(latency.blocks_ms, own.macs, strict=True) if not macs and ms] == []
+
+    selected = shell.nas("show", "small-1", "--select", "latency_ms<=1000")
+    best = shell.nas("show", "small-1", "--select", "latency_ms<=1000", "--json").data
+    whole = sum(block["predicted_latency_ms"]["cpu-1-thread"] for block in best["blocks"])
+    assert whole == pytest.approx(costs.networks[best["key"]].latencies["cpu-1-thread"].total_ms)
+    assert [block["block"] for block in best["blocks"]][-3:] == ["head", "classifier", "in no block"]
+    assert f"predicted from the lookup table: {whole:.4f} ms; measured: " in selected.out
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ import pytest
 from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.network_selection import Limit, parse_limits
 from nas.analysis.report import RunReport, build_report
+from nas.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
 from nas.visualization import chart_data, html_page
 from nas.visualization.front_panels import FINETUNED_NAME, Networks, front_panels
 from nas.visualization.plotly_charts import front_chart
 from supernets.space import Choice, SearchSpace
-from tests.nas.export.runs import FOUR, example_run, trained_further
+from tests.nas.export.runs import FOUR, PROFILE, example_run, trained_further
 from tests.nas.service.pages.chromium import running_chromium
 
 
@@ -64,6 +65,22 @@ def test_the_page_fetches_nothing(report: RunReport) -> None:
     found = outline(page(report))
     assert not [tag for tag, attrs in found.tags if tag in ("link", "img", "iframe") or "src" in attrs]
     assert {attrs.get("id") for tag, attrs in found.tags if tag == "div"} >= {"front", "convergence"}
+
+
+def test_the_table_shows_where_the_time_of_a_network_goes() -> None:
+    store = example_run()
+    key = build_report(store, run="x").front[0].key
+    latencies = {PROFILE: BlockLatencies((0.3, 0.6), 0.1)}
+    store.record_block_costs(
+        BlockCosts(("stem", "head"), {key: NetworkCosts((88, 30_000), (4608, 2_500_000), latencies)})
+    )
+    text = page(build_report(store, run="x"))
+    assert (
+        "Where the time goes: shares of the latency on cpu-1-thread as predicted from the lookup table: 1.0000 ms"
+        in text
+    )
+    assert '<tr style="--share: 60.0%"><th scope="row">head</th><td>60 %</td><td>0.6000</td><td>2,500,000</td>' in text
+    assert text.count("<table class") == 1  # the others were not chosen to be measured again
 
 
 def test_finetuned_networks_are_listed_and_drawn(report: RunReport) -> None:

@@ -1,18 +1,25 @@
 // A network as a picture: its stages and blocks, filled, within the outline of the largest network of the space.
 
+import { count, percent, titleOf } from "./blocks.js";
 import { described } from "./metrics.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [BLOCK, TALL, LINE, GAP, LETTER] = [78, 56, 14, 14, 6.1]; // pixels; a block is as wide as its longest line needs
-const FIXED = 58; // pixels of the stem, and of the head
+const FIXED = 58; // pixels of the stem, and of the head, without their sizes
+const [LEGEND, SHADES] = [28, 5]; // pixels of the legend's height, and its boxes
 const [MANY, THIN, THICK] = [12, 14, 30]; // more blocks than this are narrow, so wide at least and at most, with ranges in place of options
 
-/** Draws the architecture of a key within that of `largest`; both are keys of a space with these `choices`. */
-export function drawArchitecture(place, key, largest, choices) {
+/**
+ * Draws the architecture of a key within that of `largest`; both are keys of a space with these `choices`.
+ *
+ * With `blocks` (see `blocksOf`), blocks are shaded by their shares, and stem and head have their sizes.
+ */
+export function drawArchitecture(place, key, largest, choices, blocks = null) {
   const own = described(key, choices);
   const most = described(largest, choices);
   const parts = partsOf(choices);
-  const svg = element("svg", { role: "img", "aria-label": wordsOf(parts, own, most) });
+  const svg = element("svg", { role: "img", "aria-label": wordsOf(parts, own, most) + (blocks ? "; the table below has the sizes and shares of its blocks" : "") });
+  const shades = new Shades(blocks?.rows ?? []);
   const width = Math.max(280, place.clientWidth);
   let y = 0;
   if (parts.whole.length) y = drawWhole(svg, parts.whole, own, most, choices, width);
@@ -21,25 +28,29 @@ export function drawArchitecture(place, key, largest, choices) {
   const widest = Math.max(1, ...[...parts.stages.values()].map((stage) => amount(most.get(stage.width))));
   const nBlocks = [...parts.stages.values()].reduce((n, stage) => n + stage.blocks.size, 0);
   const isCompact = nBlocks > MANY;
+  const [before, after] = fixedOf(parts, blocks?.rows);
+  const fixed = [...before, ...after].reduce((total, part) => total + widthOf(part), 0);
   const lines = [...parts.stages.values()].flatMap(({ blocks }) => [...blocks.values()].flat()).map((option) => lineOf(option, own, most));
   const block = isCompact
-    ? Math.min(THICK, Math.max(THIN, Math.floor((width - 2 * FIXED - GAP * parts.stages.size) / nBlocks)))
+    ? Math.min(THICK, Math.max(THIN, Math.floor((width - fixed - GAP * parts.stages.size) / nBlocks)))
     : Math.max(BLOCK, LETTER * Math.max(0, ...lines.map((line) => line.length)) + 8);
-  if (parts.stages.size) [x, rowHeight] = [drawFixed(svg, "stem", x, y), 20 + TALL + 8];
+  const placeFixed = (part) => {
+    if (x > 0 && x + widthOf(part) > width) [x, y, rowHeight] = [0, y + rowHeight, 0];
+    rowHeight = Math.max(rowHeight, drawFixed(svg, part, x, y, shades));
+    x += widthOf(part);
+  };
+  before.forEach(placeFixed);
   for (const [name, stage] of parts.stages) {
     const perRow = Math.max(1, Math.min(stage.blocks.size, Math.floor((width - GAP) / block)));
     const texts = [headOf(name, stage, own, most), ...(isCompact ? [rangesOf(stage, own)] : [])];
     const needed = Math.max(perRow * block, ...texts.map((text) => 1.05 * LETTER * text.length)) + GAP;
     if (x > 0 && x + needed > width) [x, y, rowHeight] = [0, y + rowHeight, 0];
-    const height = drawStage(svg, name, stage, { own, most, x, y, perRow, widest, block, isCompact });
+    const height = drawStage(svg, name, stage, { own, most, x, y, perRow, widest, block, isCompact, shades });
     rowHeight = Math.max(rowHeight, height);
     x += needed;
   }
-  if (x + FIXED > width) [x, y, rowHeight] = [0, y + rowHeight, 0];
-  if (parts.stages.size) {
-    drawFixed(svg, "head", x, y);
-    rowHeight = Math.max(rowHeight, 20 + TALL + 8);
-  }
+  after.forEach(placeFixed);
+  if (blocks) rowHeight += drawLegend(svg, y + rowHeight, shades, blocks.profile);
   svg.setAttribute("viewBox", `0 0 ${width} ${y + rowHeight}`);
   svg.setAttribute("width", width);
   svg.setAttribute("height", y + rowHeight);
@@ -51,12 +62,12 @@ function partsOf(choices) {
   const whole = [];
   const stages = new Map();
   for (const { name } of choices) {
-    const found = /^(?:(stage\d+)\.)?(?:(block\d+)\.)?([^.]+)$/.exec(name);
+    const found = /^(?:(stage\d+)\.)?(?:((?:block|layer)\d+)\.)?([^.]+)$/.exec(name);
     if (found === null || (found[1] === undefined && found[2] === undefined)) {
       whole.push(name);
       continue;
     }
-    const [, stage = "blocks", block, option] = found;
+    const [, stage = found[2].startsWith("layer") ? "layers" : "blocks", block, option] = found;
     if (!stages.has(stage)) stages.set(stage, { depth: null, width: null, others: [], blocks: new Map() });
     const at = stages.get(stage);
     if (block !== undefined) {
@@ -68,7 +79,7 @@ function partsOf(choices) {
   for (const stage of stages.values()) {
     if (stage.blocks.size === 0) stage.blocks.set("block", []); // all blocks are alike
   }
-  const alone = stages.get("blocks"); // of a network without stages: its depth and width are the whole's
+  const alone = stages.get("blocks") ?? stages.get("layers"); // of a network without stages: its depth and width are the whole's
   if (alone && stages.size === 1) {
     for (const option of ["depth", "width"]) {
       if (whole.includes(option)) {
@@ -94,29 +105,83 @@ function drawWhole(svg, names, own, most, choices, width) {
   return 34 * Math.ceil(names.length / perRow) + 8;
 }
 
-/** The layers before or after the stages, which are the same in all networks; returns where the next part begins. */
-function drawFixed(svg, name, x, y) {
-  write(svg, x, y + 12, name, "head");
-  box(svg, x + 0.5, y + 20 + TALL / 2, FIXED - GAP - 8, TALL / 2, "fixed");
-  return x + FIXED;
+/** The parts before and after the stages, with their sizes where they are known. */
+function fixedOf({ stages }, rows) {
+  if (!rows) return stages.size ? [[{ name: "stem", lines: [] }], [{ name: "head", lines: [] }]] : [[], []];
+  const inStages = rows.map(({ name }) => /^(stage\d+\.)?(block|layer)\d+$/.test(name));
+  const part = ({ name, parameters, macs, share }) => ({
+    name, lines: [percent(share), `${count(parameters)} parameters`, `${count(macs)} MACs`],
+  });
+  const [first, last] = [inStages.indexOf(true), inStages.lastIndexOf(true)];
+  return first < 0 ? [rows.map(part), []] : [rows.slice(0, first).map(part), rows.slice(last + 1).map(part)];
 }
 
-function drawStage(svg, name, stage, { own, most, x, y, perRow, widest, block, isCompact }) {
+function widthOf({ lines }) {
+  return Math.max(FIXED, ...lines.map((line) => LETTER * line.length + GAP));
+}
+
+/** A part before or after the stages, which all networks have; returns its height. */
+function drawFixed(svg, part, x, y, shades) {
+  write(svg, x, y + 12, titleOf(part.name), "head");
+  const shape = box(svg, x + 0.5, y + 20 + TALL / 2, widthOf(part) - GAP - 8, TALL / 2, "fixed", part.lines.join(", "));
+  shades.fill(shape, part.name);
+  part.lines.forEach((line, i) => write(svg, x, y + 20 + TALL + LINE * (i + 1), line));
+  return 20 + TALL + LINE * part.lines.length + (part.lines.length ? 16 : 8);
+}
+
+/** Shades of boxes by the shares of blocks: the larger the share, the fuller the colour. */
+class Shades {
+  constructor(rows) {
+    this.rows = new Map(rows.map((row) => [row.name, row]));
+    this.largest = Math.max(0, ...rows.map(({ share }) => share));
+  }
+
+  /** Shades the box of a block; its title has the block's sizes. */
+  fill(shape, name) {
+    const row = this.rows.get(name);
+    if (!row) return;
+    this.shade(shape, row.share);
+    const words = `${titleOf(name)}: ${percent(row.share)}, ${count(row.parameters)} parameters, ${count(row.macs)} MACs`;
+    const title = shape.querySelector("title") ?? shape.appendChild(element("title", {}));
+    title.textContent = [words, title.textContent].filter(Boolean).join("; ");
+  }
+
+  shade(shape, share) {
+    shape.classList.add("shaded");
+    shape.style.setProperty("--share", `${(100 * share) / (this.largest || 1)}%`);
+  }
+}
+
+/** The shares that the shades stand for; returns the height. */
+function drawLegend(svg, y, shades, profile) {
+  for (let i = 0; i < SHADES; i += 1) {
+    shades.shade(box(svg, 19 * i + 0.5, y + 8.5, 17, 13, "own"), (shades.largest * i) / (SHADES - 1));
+  }
+  const whole = profile === undefined ? "MACs" : "predicted latency";
+  write(svg, 19 * SHADES + 6, y + 19, `0 to ${percent(shades.largest)} of the ${whole}`, "soft");
+  return LEGEND;
+}
+
+function drawStage(svg, name, stage, { own, most, x, y, perRow, widest, block, isCompact, shades }) {
   write(svg, x, y + 12, headOf(name, stage, own, most), "head");
   const depth = stage.depth === null ? stage.blocks.size : amount(own.get(stage.depth));
-  const nLines = isCompact ? 1 : Math.max(1, ...[...stage.blocks.values()].map((options) => options.length));
+  const place = (block) => (name.startsWith("stage") ? `${name}.${block}` : block);
+  const nShares = shades.rows.size ? 1 : 0;
+  const nLines = isCompact ? 1 : Math.max(1, ...[...stage.blocks.values()].map((options) => options.length + nShares));
   const height = TALL + LINE * nLines + 10;
   // Widths differ much between the first stage and the last: heights are proportional to their square roots.
   const tall = (value) => (stage.width === null ? TALL : Math.max(6, TALL * Math.sqrt(amount(value) / widest)));
-  [...stage.blocks.values()].forEach((options, i) => {
+  [...stage.blocks].forEach(([blockName, options], i) => {
     const [left, top] = [x + block * (i % perRow), y + 20 + height * Math.floor(i / perRow)];
     const isThere = options.length ? options.some(([, full]) => own.has(full)) : i < depth;
     const [ghost, filled] = [tall(most.get(stage.width)), tall(own.get(stage.width))];
     const wide = block - (isCompact ? 3 : 8);
     if (!isThere || ghost > filled) box(svg, left + 0.5, top + TALL - ghost, wide, ghost, "ghost");
-    if (isThere) box(svg, left + 0.5, top + TALL - filled, wide, filled, "own", options.map((option) => lineOf(option, own, most)).join(", "));
+    const texts = options.map((option) => lineOf(option, own, most));
+    if (isThere) shades.fill(box(svg, left + 0.5, top + TALL - filled, wide, filled, "own", texts.join(", ")), place(blockName));
     if (isCompact) return;
-    if (isThere) options.forEach((option, line) => write(svg, left + 1, top + TALL + LINE * (line + 1), lineOf(option, own, most)));
+    if (shades.rows.has(place(blockName))) texts.unshift(percent(shades.rows.get(place(blockName)).share));
+    if (isThere) texts.forEach((text, line) => write(svg, left + 1, top + TALL + LINE * (line + 1), text));
     if (!isThere) write(svg, left + 1, top + TALL + LINE, "left out", "soft");
   });
   const below = 20 + height * Math.ceil(stage.blocks.size / perRow);
@@ -179,6 +244,7 @@ function box(svg, x, y, width, height, kind, words = "") {
   const made = element("rect", { x, y, width, height, rx: 3, class: kind });
   if (words) made.append(Object.assign(element("title", {}), { textContent: words }));
   svg.append(made);
+  return made;
 }
 
 function write(svg, x, y, text, kind = "") {

@@ -3,6 +3,7 @@
 import { call, localTimes, notify, runPath, text, watch } from "./api.js";
 import { actions } from "./actions.js";
 import { drawArchitecture } from "./architecture.js";
+import { basisText, blocksOf, csvRows, showTable } from "./blocks.js";
 import * as charts from "./charts.js";
 import { chooser } from "./choose.js";
 import { showConvergence, showPredictors } from "./curves.js";
@@ -177,7 +178,7 @@ async function showResults() {
     at("chosen-key").textContent = isNone ? "" : data.measured.keys[chosen];
     at("export").disabled = isNone;
     at("architecture-box").hidden = isNone;
-    if (!isNone) drawArchitecture(at("architecture"), data.measured.keys[chosen], data.largest_key, data.choices);
+    if (!isNone) showArchitecture();
     markRow();
     insight.mark(chosen);
     if (data.views.length) chart.mark(chosen);
@@ -185,6 +186,20 @@ async function showResults() {
     announcement = setTimeout(() => {
       at("chosen-text").textContent = isNone ? `No network${words}` : `${isSelected ? "Selected" : "Chosen"}${words}: ${factsOf(data, chosen).map((fact) => fact.join(" ")).join(", ")}`;
     }, 600);
+  }
+
+  function blocks() {
+    return blocksOf(data, chosen, view()?.metrics[0].profile);
+  }
+
+  function showArchitecture() {
+    const found = blocks();
+    drawArchitecture(at("architecture"), data.measured.keys[chosen], data.largest_key, data.choices, found);
+    at("blocks").hidden = found === null;
+    const isRecorded = Object.keys(data.blocks.networks).length > 0;
+    at("blocks-basis").textContent = found ? basisText(data, chosen, found)
+      : isRecorded ? "The sizes and shares of blocks are known for networks that were chosen to be measured again." : "";
+    if (found) showTable(at("blocks-table"), found);
   }
 
   function markRow() {
@@ -220,7 +235,7 @@ async function showResults() {
     downloadable(at("predictors-legend"), { name: `${run}-predictors`, title: `${run}: predictor quality`, figure: shown("predictors") });
     downloadableSvg(at("architecture"), {
       name: `${run}-architecture`, svg: () => at("architecture").querySelector("svg"),
-      rows: () => [["choice", "option"], ...described(data.measured.keys[chosen], data.choices)],
+      rows: () => [["choice", "option"], ...described(data.measured.keys[chosen], data.choices), ...(blocks() ? csvRows(blocks()) : [])],
     });
   }
 

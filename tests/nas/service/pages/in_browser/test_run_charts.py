@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from xml.etree import ElementTree
 
@@ -10,13 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nas.analysis.formatting import format_value
 from nas.analysis.insight import insight_json
 from nas.engine.run import Run
 from nas.problem.budget import Budget
+from nas.problem.objectives import Objective
+from nas.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
 from nas.store.opening import open_store
 from supernets.space import Choice, SearchSpace
 from tests.nas.export.runs import PROFILE, SPACE, TWO, measure
-from tests.nas.service.pages.chromium import Chromium
+from tests.nas.service.made_runs import searched
+from tests.nas.service.pages import axe
+from tests.nas.service.pages.chromium import Chromium, Theme
 from tests.nas.service.pages.in_browser.windows import LATENCY, chosen, open_run, open_settled, set_limit
 from tests.nas.service.pages.running import Server
 from tests.nas.store.descriptions import search_facts
@@ -50,6 +56,47 @@ def test_the_chosen_network_is_drawn_beside_the_largest(chromium: Chromium, made
     assert len(chromium.all("#architecture rect.own")) == 1 + 3 + (2 - n_left_out)
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_chosen_network_shows_where_its_time_goes(chromium: Chromium, server: Server, theme: Theme) -> None:
+    searched(server.runs, name="timed")
+    store = open_store(server.runs.get("timed-1"), create=False, driver=True)
+    key = server.service.results.report("timed-1").front[0].key
+    latencies = {PROFILE: BlockLatencies((0.3, 0.6), 0.1)}
+    store.record_block_costs(
+        BlockCosts(("stem", "head"), {key: NetworkCosts((88, 30_000), (4608, 2_500_000), latencies)})
+    )
+    store.close()
+    point = next(p for p in server.service.results.report("timed-1").candidates if p.key == key)
+    chromium.look(theme=theme, width=375)
+    open_settled(chromium, f"{server.url}/runs/timed-1?network={key}")
+    chromium.until(lambda: chosen(chromium) == key)
+    chromium.click("#blocks summary")
+    rows = [[cell.text for cell in row.find_elements("css selector", "th, td")] for row in chromium.all("#blocks tr")]
+    assert rows[1:] == [
+        ["stem", "30 %", "0.3000", "4,608", "88"],
+        ["head", "60 %", "0.6000", "2,500,000", "30,000"],
+        ["in no block", "10 %", "0.1000", "–", "–"],
+        ["whole network", "100 %", "1.0000", "2,504,608", "30,088"],
+    ]
+    assert rows[0][2] == f"Predicted latency (ms), {PROFILE}"
+    basis, metric = chromium.text("#blocks-basis"), Objective.parse(LATENCY, [PROFILE])
+    assert "as predicted from the lookup table: 1.0000 ms, of which 0.1000 ms are in no block" in basis
+    assert f"measured: {format_value(metric, point.values[LATENCY], point.errors[LATENCY])}." in basis
+    drawn = [text.text for text in chromium.all("#architecture text")]
+    assert {"30 %", "88 parameters", "4,608 MACs", "60 %", "30 k parameters", "2.5 M MACs"} <= set(drawn)
+    shades = "return [...document.querySelectorAll('#architecture rect.fixed')].map(r => getComputedStyle(r).fill)"
+    assert len(set(chromium.run(shades))) == 2
+    grave = axe.found(chromium)["grave"]
+    assert not grave, json.dumps(grave, indent=1)
+    assert chromium.run("const e = document.documentElement; return e.scrollWidth - e.clientWidth") == 0
+
+    chromium.open(f"{server.url}/runs/timed-1?network={point.space.largest.key}")
+    chromium.until(lambda: chosen(chromium) == point.space.largest.key)
+    assert chromium.run("return document.getElementById('blocks').hidden")
+    assert "chosen to be measured again" in chromium.text("#blocks-basis")
+    assert not chromium.complaints()
+
+
 def test_charts_are_downloaded_as_pictures_and_tables(chromium: Chromium, made: Server) -> None:
     open_settled(chromium, f"{made.url}/runs/plain-1")
     report = made.service.results.report("plain-1")
@@ -77,8 +124,20 @@ def test_charts_are_downloaded_as_pictures_and_tables(chromium: Chromium, made: 
     assert not chromium.complaints()
 
 
+def deep_costs(space: SearchSpace) -> BlockCosts:
+    """Costs of the smallest and the largest network of 5 stages of 9 blocks; the stem has half of the latency."""
+    places = ["stem", *(f"stage{s}.block{b}" for s in range(5) for b in range(9)), "head"]
+    shares = [0.5, *(0.4 / 45 for _ in range(45)), 0.1]
+    latencies = {PROFILE: BlockLatencies(tuple(0.9 * share for share in shares), 0.1)}
+    own = NetworkCosts(tuple(range(1, 48)), tuple(range(1000, 1047)), latencies)
+    return BlockCosts(tuple(places), {space.smallest.key: own, space.largest.key: own})
+
+
+@pytest.mark.parametrize("with_costs", [False, True])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_network_of_45_blocks_is_drawn_within_the_page(chromium: Chromium, server: Server, width: int) -> None:
+def test_a_network_of_45_blocks_is_drawn_within_the_page(
+    chromium: Chromium, server: Server, width: int, with_costs: bool
+) -> None:
     depths = [Choice(f"stage{s}.depth", tuple(range(2, 10))) for s in range(5)]
     kernels = [
         Choice(f"stage{s}.block{b}.kernel", (3, 5), None if b < 2 else (f"stage{s}.depth", b - 1))
@@ -91,11 +150,15 @@ def test_a_network_of_45_blocks_is_drawn_within_the_page(chromium: Chromium, ser
     store.record_ask(0, [space.smallest, space.largest])
     for architecture in (space.smallest, space.largest):
         measure(store, architecture, store.search_facts().objectives)
+    if with_costs:
+        store.record_block_costs(deep_costs(space))
     store.close()
     chromium.look(width=width)
     chromium.open(f"{server.url}/runs/deep-1?network={space.smallest.key}")
     chromium.until(lambda: chosen(chromium) == space.smallest.key)
-    assert len(chromium.all("#architecture rect.own")) == 5 * 2
+    n_legend = 5 if with_costs else 0
+    assert len(chromium.all("#architecture rect.own")) == 5 * 2 + n_legend
+    assert len(chromium.all("#architecture rect.shaded")) == (5 * 2 + 2 + n_legend if with_costs else 0)
     assert len(chromium.all("#architecture rect.ghost")) == 45 - 5 * 2
     assert len(chromium.all("#architecture rect.fixed")) == 2  # stem and head
     right = "const s = document.querySelector('#architecture svg'), r = s.getBoundingClientRect();"
