@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from math import prod
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from supernets.errors import SpaceError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Every command that reads a job file imports this module: numpy is loaded where there are arrays.
 
 _architecture_error = partial(SpaceError, code="architecture.invalid")
 
@@ -149,6 +153,8 @@ class SearchSpace:
     @cached_property
     def levels(self) -> NDArray[np.int64]:
         """Number of options of each choice, (n_choices,)."""
+        import numpy as np
+
         return np.array(self._n_levels, dtype=np.int64)
 
     @cached_property
@@ -182,7 +188,7 @@ class SearchSpace:
             raise _architecture_error(f"got {len(genes)} genes; an architecture of this space has {len(self.choices)}")
         out: list[int] = []
         # Called several times per candidate; Python's own integers are several times faster here than numpy's.
-        plain = genes.tolist() if isinstance(genes, np.ndarray) else genes
+        plain = genes if isinstance(genes, Sequence) else genes.tolist()
         for gene, required, n_levels in zip(plain, self._requires, self._n_levels, strict=True):
             if required is not None and out[required[0]] < required[1]:  # INACTIVE is below every level
                 out.append(INACTIVE)
@@ -235,6 +241,8 @@ class SearchSpace:
         Raises:
             SpaceError: an architecture has another number of genes, or a level that its choice lacks.
         """
+        import numpy as np
+
         n_choices, offsets = len(self.choices), np.concatenate([[0], np.cumsum(self.levels)])
         out = np.zeros((len(architectures), int(offsets[-1]) + n_choices))
         if not architectures:

@@ -11,13 +11,14 @@ import pytest
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from tests.nas.commands import SMALL_JOB
+from tests.nas.service.made_runs import searched, trained
 
 PLAIN = {"TERM": "dumb", "COLUMNS": "120"}
 """An environment in which help comes without colours, wherever the tests run."""
 HEAVY = ("torch", "ray", "pymoo", "sklearn", "scipy", "lightgbm", "onnxruntime", "onnx", "matplotlib", "plotly")
 
 
-def loaded(arguments: list[str], *, code: int = 0) -> tuple[set[str], str]:
+def loaded(arguments: list[str], *, code: int = 0, watched: tuple[str, ...] = HEAVY) -> tuple[set[str], str]:
     """Which heavy modules an invocation of ``nas`` loads that ends with an exit code, and what it prints."""
     program = f"""
 import sys
@@ -26,7 +27,7 @@ sys.argv = ["nas", *{arguments!r}]
 try:
     main()
 finally:
-    print("LOADED", *(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)
+    print("LOADED", *(name for name in {watched!r} if name in sys.modules), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=PLAIN)
     assert done.returncode == code, done.stderr
@@ -98,6 +99,69 @@ def test_so_is_what_no_run_can_be_extended_by(tmp_path: Path) -> None:
     open_store(RunsFolder(tmp_path).create("tiny", "job"), create=True, driver=True).close()
     heavy, output = loaded(["resume", "tiny-1", "--evaluations", "abc", "--runs", str(tmp_path)], code=1)
     assert "--evaluations abc" in output
+    assert not heavy
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["finetune", "made-1", "--index", "99"], "members, numbered 0 to"),
+     (["finetune", "made-1", "--learning-rate", "-1"], "--learning-rate: expected a number above 0"),
+     (["finetune", "made-1", "--store", "mysql://host/runs"], "--store mysql://host/runs: runs are kept in PostgreSQL"),
+     (["export", "made-1", "--index", "99"], "members, numbered 0 to"),
+     (["export", "made-1", "--select", "1<=latency_ms"], "write latency_ms>=1"),
+     (["export", "made-1", "-o", "model.pt"], "model.pt: expected a file that ends in .onnx"),
+     (["export-transformers", "made-1", "-o", "new", "--index", "99"], "members, numbered 0 to"),
+     (["plot", "made-1", "-o", __file__], "expected a folder")],
+    ids=" ".join,
+)  # fmt: skip
+def test_so_is_a_wrong_choice_of_a_run_s_network(tmp_path: Path, arguments: list[str], words: str) -> None:
+    searched(RunsFolder(tmp_path), n=20)
+    code = 2 if "--learning-rate" in arguments else 1
+    heavy, output = loaded([*arguments, "--runs", str(tmp_path)], code=code)
+    assert words in output
+    assert not heavy
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "arguments", "words"),
+    [("name: digits,", "name: image-folder, path: job.yaml,", [], "job.yaml is a file; expected a folder with one folder"),
+     ("epochs: 4,", "epochs: 4, threads: 1024,", [], "training.threads: 1024 threads"),
+     ("epochs: 4,", "epochs: 4, workers: 2,", ["--inline"], "training.workers: 2 workers need Ray"),
+     ("batch: 7", "batch: 7, screen_images: 450", [], "expected fewer than the 450 validation images"),
+     ("latency_ms]\nsearch: {", "macs]\nsearch: {screen_images: 50, ", [], "on accuracy"),
+     ("family:", "pretrained: ., family:", [], "config.json"),
+     ("seed: 3", "seed: 3\nwarm_start: [training-1]", [], "warm_start[0] training-1: it is no search"),
+     ("seed: 3", "seed: 3", ["--address", "somewhere"], "--address 'somewhere': expected HOST:PORT")],
+)  # fmt: skip
+def test_so_is_what_a_job_cannot_have(tmp_path: Path, old: str, new: str, arguments: list[str], words: str) -> None:
+    text = SMALL_JOB.replace(old, new, 1)
+    if "screen_images: 50" in new:
+        text = text.replace("[accuracy, ", "[parameters, ")
+    if "pretrained" in new:
+        text = SMALL_JOB.partition("supernet:")[0] + "supernet: {family: vit-encoder, pretrained: .}\n"
+    (tmp_path / "job.yaml").write_text(text)
+    trained(RunsFolder(tmp_path / "runs"), name="training")
+    command = ["plan", str(tmp_path / "job.yaml"), "--runs", str(tmp_path / "runs"), *arguments]
+    heavy, output = loaded(command, code=1)
+    assert words in output
+    assert not heavy
+
+
+@pytest.mark.skipif(any(Path("/dev").glob("nvidia*")), reason="this machine has a GPU")
+def test_so_is_an_accelerator_that_this_machine_lacks(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text(SMALL_JOB.replace("epochs: 4,", "epochs: 4, device: cuda,", 1))
+    heavy, output = loaded(["train", str(tmp_path / "job.yaml"), "--runs", str(tmp_path / "runs")], code=1)
+    assert "training.device: cuda, and this machine has no driver of a GPU" in output
+    assert not heavy
+
+
+@pytest.mark.parametrize("arguments", [["serch"], ["search"], ["show", "gone"], ["init", "gone"]], ids=" ".join)
+def test_a_typing_error_is_answered_without_numpy_and_databases(tmp_path: Path, arguments: list[str]) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text(SMALL_JOB.replace("cpu-1-thread", "cpu-1-threads", 1))
+    code = 2 if arguments == ["serch"] else 1
+    arguments = [*arguments, str(job)] if arguments == ["search"] else arguments
+    heavy, _ = loaded(arguments, code=code, watched=("numpy", "sqlalchemy", *HEAVY))
     assert not heavy
 
 

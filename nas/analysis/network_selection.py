@@ -15,12 +15,14 @@ from nas.analysis.network_values import Point, minimised_of, values_of
 from nas.analysis.report import RunReport
 from nas.errors import SelectionError, quoted
 from nas.problem import pareto
-from nas.problem.objectives import Constraint, Objective
+from nas.problem.objectives import EXACT_METRICS, Constraint, Objective
 
 _EXAMPLE = '--select "latency_ms<=1.0" or --select "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
 _JOINT = re.compile(r",|\s+and\s+", re.IGNORECASE)
 _NAMED = re.compile(r"\s*key\s*=\s*(?P<key>[^\s=]+)\s*")
+_REVERSED = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?%?", re.IGNORECASE)
+_TURNED = str.maketrans("<>", "><")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -71,6 +73,11 @@ def parse_limits(report: RunReport, expression: str) -> tuple[Limit, ...]:
 def parse_terms(expression: str, profiles: Sequence[str], metrics: Sequence[Objective]) -> tuple[Limit, ...]:
     """The limits of an expression on some of these metrics; raises as `parse_limits`."""
     return tuple(_limit(term, expression, profiles, metrics) for term in _JOINT.split(expression))
+
+
+def parse_cost_limits(expression: str) -> tuple[Limit, ...]:
+    """The limits of an expression on computed costs alone, for networks that are not measured; raises as `parse_limits`."""
+    return parse_terms(expression, [], [Objective.parse(name, []) for name in sorted(EXACT_METRICS)])
 
 
 def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:
@@ -208,7 +215,10 @@ def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequenc
     if matched is None:
         problem = f"{quoted(term.strip())} is not a limit; expected OBJECTIVE, one of <= >= < >, and a number, as in {_EXAMPLE}"
         raise malformed(problem)
-    objective = Objective.parse(matched["name"], profiles, where="--select")
+    if _REVERSED.fullmatch(matched["name"]) is not None:
+        turned = f"{matched['bound']}{matched['sign'].translate(_TURNED)}{matched['name']}"
+        raise malformed(f"the metric comes first; write {turned}")
+    objective = Objective.parse(matched["name"], profiles, where="--select", measured=metrics)
     if objective not in metrics:
         problem = f"{objective.name} is not measured here; expected one of {', '.join(o.name for o in metrics)}"
         raise SelectionError(f"--select {quoted(expression)}: {problem}", code="selection.unknown-metric")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
 from nas.build.prepared_job import PreparedJob, space_digest
+from nas.build.references import check_screening
 from nas.build.search_objects import exact_values
 from nas.build.supernet_factory import SupernetFactory
 from nas.errors import JobError
-from nas.problem.objectives import EXACT_METRICS, Objective
+from nas.problem.objectives import EXACT_METRICS
 
 
 def check_trainable(supernets: SupernetFactory) -> None:
@@ -31,6 +32,16 @@ def check_trainable(supernets: SupernetFactory) -> None:
         supernets.strategy().phases(supernets.config.training.epochs)
 
 
+def check_searchable(prepared: PreparedJob) -> None:
+    """Checks the job's screening and constraints against its data and its space.
+
+    Raises:
+        JobError: screening takes too many images, or no network of the space satisfies a constraint.
+    """
+    check_screening(prepared.job, len(prepared.data.dataset.validation.labels))
+    _check_constraints(prepared)
+
+
 def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
     """The environment of each profile, by name, once every metric of the job can be measured in every precision.
 
@@ -38,15 +49,11 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
 
     Raises:
         ProfileError: a machine does not answer, or lacks what its profile asks for.
-        JobError: an objective or a constraint is unknown or cannot be satisfied, a provider does not run a precision, or a
-            lookup table is of another space.
+        JobError: a provider does not run a precision, or a lookup table is of another space.
         LookupTableError: a table is damaged, or of another profile, machine or precision.
     """
     job = prepared.job
-    metrics, tables = job.metrics, job.lookup_tables
-    _check_screening(prepared, metrics)
-    _check_constraints(prepared)
-    found = {}
+    tables, found = job.lookup_tables, {}
     for profile in job.profiles:
         check_machine(profile)
         for precision in job.precisions.names:
@@ -60,17 +67,6 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
         if (path := tables.get(profile.name)) is not None:
             _check_table(prepared, path, profile, environment)
     return found
-
-
-def _check_screening(prepared: PreparedJob, metrics: Sequence[Objective]) -> None:
-    n_screened, n = prepared.config.search.screen_images, len(prepared.data.dataset.validation.labels)
-    where = f"{prepared.job.source}: search.screen_images"
-    if n_screened is None:
-        return
-    if all(metric.metric != "accuracy" for metric in metrics):
-        raise JobError(f"{where}: no objective or constraint of the job is on accuracy; remove it")
-    if n_screened >= n:
-        raise JobError(f"{where}: expected fewer than the {n} validation images, got {n_screened}; a tenth is enough")
 
 
 def _check_constraints(prepared: PreparedJob) -> None:

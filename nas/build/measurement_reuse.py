@@ -9,6 +9,7 @@ from typing import Any
 
 from hardware_profiles.environment import differences
 from nas.build.prepared_job import PreparedJob, compatibility_facts
+from nas.build.references import not_a_search
 from nas.errors import NasError, UnknownNameError
 from nas.evaluation.scoring import scoring_environment
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Objective, Request, Status
@@ -158,10 +159,7 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
     """The facts of a run whose measurements a search of this job could have made; else `NasError`."""
     facts = store.facts()
     if facts is None or facts.search is None:
-        raise NasError(
-            f"{option} {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches",
-            code="run.not-a-search",
-        )
+        raise not_a_search(run, where=option)
     theirs, ours = dict(facts.compatibility), compatibility_facts(prepared, measured=True)
     profiles = ours.pop("profiles")
     if option == _REPLAY:

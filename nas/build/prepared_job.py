@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -16,8 +15,6 @@ from nas.build.pretrained import load_pretrained
 from nas.build.resolved_job import ResolvedJob
 from nas.build.supernet_factory import SupernetFactory
 from nas.config import SearchJob
-from nas.config.training import TrainingConfig
-from nas.errors import JobError
 from nas.store.compatibility import check_compatibility, check_weights
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.stored_run import StoredRun
@@ -65,7 +62,6 @@ def prepare_job(
     Raises:
         JobError, DataError, CheckpointError, SpaceError: the job cannot be done, and why.
     """
-    _check_threads(config.training, source=source)
     named = named_checkpoint(config.supernet, runs, source=source)
     pretrained = load_pretrained(config.supernet, run, source=source)
     trained_on = training_digest(named, run)
@@ -83,13 +79,6 @@ def prepare_job(
         checkpoint=checkpoint, parent=parent, pretrained=pretrained, source=source,
     )  # fmt: skip
     return PreparedJob(ResolvedJob(config, source), data, supernets)
-
-
-def _check_threads(training: TrainingConfig, *, source: str) -> None:
-    """Rejects a training with more threads than this process may use cores."""
-    if training.threads > (cores := len(os.sched_getaffinity(0))):
-        message = f"{training.threads} threads, and this machine grants {cores} cores; lower it"
-        raise JobError(f"{source}: training.threads: {message}", code="job.too-many-threads")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -9,7 +9,6 @@ from pathlib import Path
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.errors import ProfileError
-from hardware_profiles.lookup_table_file import load_lookup, profile_of
 from nas.config import SearchJob
 from nas.errors import JobError
 from nas.problem.objectives import Constraint, Objective, metrics_of
@@ -57,6 +56,10 @@ class ResolvedJob:
             LookupTableError: a file is missing, damaged, unfinished, or was measured with another protocol or profile.
             JobError: a table's profile is not in the job, or two tables have one profile.
         """
+        if not self.config.lookup_tables:
+            return {}
+        from hardware_profiles.lookup_table_file import load_lookup, profile_of  # loads numpy
+
         found: dict[str, Path] = {}
         for i, path in enumerate(self.config.lookup_tables):
             where = f"{self.source}: lookup_tables[{i}]"

@@ -17,6 +17,7 @@ from nas.build.family import pretrained_weights
 from nas.build.job_data import JobData
 from nas.build.pretrained import Pretrained
 from nas.config import SearchJob
+from nas.config.training import TrainingConfig
 from nas.errors import JobError
 from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.store.folder import RunsFolder
@@ -49,6 +50,19 @@ class TeacherNetwork:
 
     network: nn.Module
     weights_digest: str
+
+
+def find_device(training: TrainingConfig, *, source: str) -> torch.device:
+    """The device of a training: an accelerator where the job allows it and torch finds one.
+
+    Raises:
+        JobError: the job asks for an accelerator that torch does not find.
+    """
+    wanted, available = training.device, torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        message = f"{source}: training.device: torch finds no CUDA device here; use auto or cpu"
+        raise JobError(message, code="job.no-accelerator")
+    return torch.device("cuda" if wanted != "cpu" and available else "cpu")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -130,16 +144,8 @@ class SupernetFactory:
         )  # fmt: skip
 
     def device(self) -> torch.device:
-        """The device of the training: an accelerator where the job allows it and torch finds one.
-
-        Raises:
-            JobError: the job asks for an accelerator that torch does not find.
-        """
-        wanted, available = self.config.training.device, torch.cuda.is_available()
-        if wanted == "cuda" and not available:
-            message = f"{self.source}: training.device: torch finds no CUDA device here; use auto or cpu"
-            raise JobError(message, code="job.no-accelerator")
-        return torch.device("cuda" if wanted != "cpu" and available else "cpu")
+        """The device of the training, as of `find_device`."""
+        return find_device(self.config.training, source=self.source)
 
     @cached_property
     def teacher(self) -> TeacherNetwork | None:

@@ -16,7 +16,7 @@ def finetune(
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
-    epochs: Annotated[int, typer.Option(min=1, help="Number of epochs.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, max=10**6, help="Number of epochs.")] = 5,
     learning_rate: Annotated[
         float | None, option(help="Peak learning rate; a tenth of the supernet's by default.")
     ] = None,
@@ -32,13 +32,16 @@ def finetune(
     It is distilled from the largest network. The result is a new run, which `nas export` exports.
     """
     check_one_choice(select, index, knee)
+    if learning_rate is not None and not 0 < learning_rate <= 100:
+        raise typer.BadParameter(f"--learning-rate: expected a number above 0, at most 100, got {learning_rate:g}")
     check_run(runs, run)
-    from nas.engine.driver import search as search_job
     from nas.engine.run import Run
     from nas.finetuning.job import finetuning_job
 
     opened = Run.open(folder(runs), run)
     job = finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
     with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as options:
+        from nas.engine.driver import search as search_job
+
         made = search_job(job, options, source=f"run {run}")
     return finish(made, as_json)

@@ -112,7 +112,7 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
 def _sweep(
     job: Path, given: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
-    loaded = loaded_job(job, runs)
+    loaded = loaded_job(job, runs, trains=False)
     from nas.build.prepared_job import prepare_job
     from nas.evaluation.cluster import connected
     from nas.planning.latency_sweep import job_snippet, sweep, to_json
@@ -156,7 +156,7 @@ def calibrate(
     """
     from hardware_profiles.catalog import load_profile
 
-    chosen, loaded = load_profile(name), loaded_job(job, runs)
+    chosen, loaded = load_profile(name), loaded_job(job, runs, trains=False)
     from nas.build.prepared_job import prepare_job
     from nas.evaluation.cluster import connected
     from nas.planning.calibrate import calibrate as calibrate_job

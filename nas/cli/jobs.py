@@ -32,7 +32,16 @@ from nas.cli.running import check_run, driving, finish, loaded_job
 
 
 @app.command(epilog="Example: nas init digits-cnn")
-def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = None, as_json: Json = False) -> None:
+def init(
+    recipe: Annotated[str | None, argument(help="The recipe to copy.")] = None,
+    data: Annotated[
+        Path | None,
+        option(
+            "--data", help="Your own images or sentences: fills in their path, and for images what follows from them."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """List the recipes, or write one as a job file.
 
     The job file is commented and is written to the current folder, with a JSON schema by which editors check it.
@@ -40,6 +49,8 @@ def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = N
     from nas.recipes import list_recipes, read_recipe
 
     if recipe is None:
+        if data is not None:
+            raise typer.BadParameter("--data fills in a recipe; name one, e.g. nas init own-images --data FOLDER")
         recipes = list_recipes()
         if as_json:
             return print_json([{"name": r.name, "title": r.title} for r in recipes])
@@ -48,6 +59,11 @@ def init(recipe: Annotated[str | None, argument(help="The recipe to copy.")] = N
     from nas.config.job_schema import FILE, job_schema_text
     from nas.errors import JobError
     from nas.store.folder import write_atomically
+
+    if data is not None:
+        from nas.planning.own_data import filled
+
+        text = filled(text, data)
 
     schema = Path(FILE)
     _check_replaceable(schema)
@@ -105,7 +121,7 @@ def plan(
 
     Checks everything that `nas search` checks, and trains nothing.
     """
-    loaded = loaded_job(job, runs)
+    loaded = loaded_job(job, runs, inline=inline)
     from nas.analysis.formatting import duration
 
     with driving(runs, inline=inline, address=address, kept="") as options:
@@ -158,6 +174,9 @@ def train(
     Any number of jobs can search it by `supernet: {from: RUN}`.
     """
     loaded = loaded_job(job, runs)
+    from nas.build.references import check_kind
+
+    check_kind(loaded, "training", source=str(job))
     with driving(runs, address=address, store=store, log_to=log_to) as options:
         from nas.engine.driver import train as train_job
 
@@ -180,7 +199,7 @@ def search(
 
     A job with `supernet: {from: RUN}` loads a trained supernet instead of training one.
     """
-    loaded = loaded_job(job, runs, replay=replay)
+    loaded = loaded_job(job, runs, replay=replay, inline=inline)
     with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as options:
         from nas.engine.driver import search as search_job
 

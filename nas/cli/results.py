@@ -21,7 +21,7 @@ from nas.cli.output import (
     print_table,
     print_training,
 )
-from nas.cli.running import check_one_choice, check_run, folder, no_collector
+from nas.cli.running import check_choice, check_one_choice, check_run, folder, no_collector
 
 if TYPE_CHECKING:
     from nas.engine.run import Run
@@ -179,6 +179,10 @@ def plot(
     """
     no_collector()
     check_run(runs, run)
+    if output is not None:
+        from nas.store.folder import check_folder
+
+        check_folder(output)
     from nas.engine.run import Run
 
     paths = Run.open(folder(runs), run).plot(output, select=select)
@@ -195,7 +199,7 @@ def export(
         option(
             "-o",
             "--output",
-            help="The ONNX file, or a folder to name it in after run and network; by default here.",
+            help="The ONNX file, or a folder to name it in after run and network, made if missing; by default here.",
         ),
     ] = Path(),
     select: Select = None,
@@ -211,6 +215,10 @@ def export(
     """
     check_one_choice(select, index, knee)
     check_run(runs, run)
+    chosen = check_choice(runs, run, select, index)
+    from nas.export.export_paths import export_path
+
+    export_path(output, run, "" if chosen is None else chosen.key)
     from nas.engine.run import Run
     from nas.export.onnx_export import export_onnx
 
@@ -245,6 +253,10 @@ def export_transformers(
     """
     check_one_choice(select, index, knee)
     check_run(runs, run)
+    from nas.export.export_paths import check_empty
+
+    check_empty(output)
+    check_choice(runs, run, select, index, largest=True)
     from nas.export.transformers_export import export_transformers as write
 
     made = write(folder(runs), run, output, select=select, index=index)

@@ -19,6 +19,7 @@ from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
 
 if TYPE_CHECKING:
+    from nas.analysis.network_values import Point
     from nas.config import SearchJob
     from nas.engine.run import Run
     from nas.engine.run_options import RunOptions
@@ -31,14 +32,22 @@ def folder(runs: Path) -> RunsFolder:
     return RunsFolder(runs)
 
 
-def loaded_job(path: Path, runs: Path, *, replay: str | None = None) -> SearchJob:
-    """The job of a file, whose names and paths exist: found before anything is imported that takes longer."""
+def loaded_job(
+    path: Path, runs: Path, *, replay: str | None = None, trains: bool = True, inline: bool = False
+) -> SearchJob:
+    """The job of a file, whose names and paths exist: found before anything is imported that takes longer.
+
+    Args:
+        trains: whether the command trains here, or plans to.
+    """
     from nas.config import load_job
 
     job = load_job(path)
-    from nas.build.references import check_references  # loads numpy
+    from nas.build.references import check_references, check_training
 
     check_references(job, folder(runs), source=str(path), replay=replay)
+    if trains:
+        check_training(job, source=str(path), inline=inline)
     return job
 
 
@@ -60,6 +69,25 @@ def read_text(path: Path, *, hint: str = "") -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise JobError(f"{path}: cannot be read: {why}{hint}", code="file.not-readable") from None
+
+
+def check_choice(runs: Path, run: str, select: str | None, index: int | None, *, largest: bool = False) -> Point | None:
+    """The network of a run that is selected, found before anything is imported that takes longer.
+
+    None for a training, of which the limits alone are checked: its networks are in its checkpoint.
+
+    Args:
+        largest: whether a training's largest network is selected without limits.
+    """
+    from nas.analysis.network_selection import choose, parse_cost_limits
+    from nas.engine.run import Run
+
+    opened = Run.open(folder(runs), run)
+    if opened.kind == "training" and select is not None:
+        parse_cost_limits(select)
+    elif opened.kind != "training" or index is not None or not largest:
+        return choose(opened.report, select, index)
+    return None
 
 
 def check_one_choice(select: str | None, index: int | None, knee: bool = False) -> None:
@@ -96,6 +124,14 @@ def driving(
     Args:
         kept: printed after an interruption; "" where nothing is kept.
     """
+    if address is not None:
+        from nas.evaluation.cluster import check_address
+
+        check_address(address)
+    if store is not None:
+        from nas.store.postgres import parse_url  # loads SQLAlchemy
+
+        parse_url(store)
     from nas.engine.console import ConsoleProgress
     from nas.engine.loggers import opened
     from nas.engine.progress import CompositeObserver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +19,9 @@ _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 """Of sentences alone; written into stored jobs, so that later defaults do not change them."""
 VOCABULARY = 8000
 """The default for a tokenizer that is trained; a given tokenizer has its own vocabulary."""
+
+_SIZES = {"digits": 1797, "fashion-mnist": 60_000}
+"""Images that the validation part is taken from."""
 
 _Numbers = Annotated[
     tuple[Annotated[float, Field(strict=True, allow_inf_nan=False)], ...] | None,
@@ -150,6 +154,14 @@ class DataConfig(Section):
             raise problem("timed_tokens", f"{expected}, got {self.timed_tokens}")
         if self.text_column is not None and self.text_column == self.label_column:
             raise conflict("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
+
+    @property
+    def most_validation(self) -> int | None:
+        """The most examples that the validation part can have; None where that is known only from the files."""
+        if isinstance(self.validation, int):
+            return self.validation
+        size = _SIZES.get(self.name)
+        return size if size is None or self.validation is None else math.ceil(size * self.validation)
 
     @property
     def of_text(self) -> bool:

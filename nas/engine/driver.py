@@ -7,9 +7,10 @@ from contextlib import closing, contextmanager, suppress
 
 from hardware_profiles.errors import ProfilingError
 from nas.build.prepared_job import PreparedJob
+from nas.build.references import check_kind
 from nas.config import SearchJob, load_job
 from nas.engine.execution import RunExecution
-from nas.engine.preparation import check_kind, describe, preparing_again, preparing_new
+from nas.engine.preparation import describe, preparing_again, preparing_new
 from nas.engine.resumption import Resumption
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from nas.build.checks import check_measurable, check_trainable
+from nas.build.checks import check_measurable, check_searchable, check_trainable
 from nas.build.measurement_reuse import Reuse, find_reuse
 from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
+from nas.build.references import check_kind, check_training
 from nas.build.search_objects import first_modelled
+from nas.build.supernet_factory import find_device
 from nas.config import SearchJob, load_job
 from nas.engine.run_options import RunOptions
-from nas.errors import JobError
 from nas.evaluation.cluster import connected
 from nas.problem.budget import Budget, Plateau
 from nas.store.base import RunStore
@@ -20,13 +21,6 @@ from nas.store.folder import RunFolder
 from nas.store.run_facts import Kind, RunFacts, SearchFacts
 from supernets.checkpoint import has_checkpoint
 from supernets.distributed import check_workers
-
-
-def check_kind(job: SearchJob, kind: Kind, *, source: str) -> None:
-    """Raises `JobError` for the training of a job that names a trained supernet."""
-    if kind == "training" and not job.supernet.trains:
-        text = f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it"
-        raise JobError(text, code="job.nothing-to-train")
 
 
 @contextmanager
@@ -41,10 +35,15 @@ def preparing_new(
         NasError: a teacher, board, cluster, CPU or run is not there.
     """
     check_kind(job, kind, source=source)
+    check_training(job, source=source, inline=options.inline)
+    if job.supernet.trains:
+        find_device(job.training, source=source)
     options.runs.check_writable()
     prepared = prepare_job(job, options.runs, source=source, on_progress=options.observer.count)
     check_trainable(prepared.supernets)
-    with _connected(prepared, kind, options, source=source):
+    if kind == "search":
+        check_searchable(prepared)
+    with _connected(prepared, kind, options):
         environments = check_measurable(prepared) if kind == "search" else {}
         reuse = find_reuse(options.runs, prepared, options.replay, environments) if kind == "search" else Reuse()
         yield prepared, reuse
@@ -55,11 +54,14 @@ def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options
     """The job of a run that has begun, as `preparing_new`; `NasError` if it is not compatible with what the run has."""
     source = str(folder.job_file)
     job, count = load_job(folder.job_file), options.observer.count
+    if not (trained := is_trained(folder, store, job.training.epochs)):
+        check_training(job, source=source, inline=options.inline)
     prepared = prepare_job(job, options.runs, run=folder, source=source, on_progress=count)
     ours = compatibility_facts(prepared, measured=facts.search is not None)
     check_compatibility(f"run {folder.id}", facts.compatibility, ours)
-    trained = is_trained(folder, store, prepared.config.training.epochs)
-    with _connected(prepared, facts.kind, options, source=source, trained=trained):
+    if facts.search is not None:
+        check_searchable(prepared)
+    with _connected(prepared, facts.kind, options, trained=trained):
         if facts.search is not None:
             check_measurable(prepared)
         yield prepared
@@ -112,9 +114,7 @@ def _budget(job: SearchJob) -> Budget:
 
 
 @contextmanager
-def _connected(
-    prepared: PreparedJob, kind: Kind, options: RunOptions, *, source: str, trained: bool = False
-) -> Iterator[None]:
+def _connected(prepared: PreparedJob, kind: Kind, options: RunOptions, *, trained: bool = False) -> Iterator[None]:
     """Connects to Ray where the training or the search uses it, with room for the workers.
 
     Args:
@@ -122,11 +122,6 @@ def _connected(
     """
     training, searches = prepared.config.training, kind == "search"
     workers = 1 if trained or prepared.supernets.checkpoint is not None else training.workers
-    if options.inline and workers > 1:
-        raise JobError(
-            f"{source}: training.workers: {workers} workers need Ray; run without --inline, or with one worker",
-            code="job.workers-need-ray",
-        )
     spread = workers > 1 or (searches and (not options.inline or options.address is not None))
     with connected(options.address, spread=spread, profiles=prepared.job.profiles if searches else ()):
         if workers > 1:

@@ -124,6 +124,14 @@ def _keeping_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, own)
 
 
+def check_address(address: str) -> None:
+    """Raises `ClusterError` for an address of no cluster: neither ``HOST:PORT`` nor ``ray://HOST:PORT`` nor ``auto``."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address != "auto" and (not host or "/" in host or not port.isdigit()):
+        expected = "expected HOST:PORT, as `ray start --head` printed it, or auto for a cluster of this machine"
+        raise ClusterError(f"--address {address!r}: {expected}", code="cluster.invalid-address")
+
+
 def check_answers(address: str) -> None:
     """Raises `ClusterError` where an address names a host and a port, and no Ray is there; other forms are Ray's."""
     if not address:

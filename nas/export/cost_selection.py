@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.analysis.network_selection import parse_terms
+from nas.analysis.network_selection import parse_cost_limits
 from nas.errors import SelectionError
-from nas.problem.objectives import EXACT_METRICS, Objective
+from nas.problem.objectives import EXACT_METRICS
 from nas.store.stored_run import StoredRun
 from supernets.base import Supernet
 from supernets.checkpoint import has_checkpoint, load_checkpoint
@@ -37,8 +37,7 @@ class NetworksByCost:
         Raises:
             SelectionError: it is malformed, its metric is not a computed cost, or no network satisfies it.
         """
-        metrics = [Objective.parse(name, []) for name in sorted(EXACT_METRICS)]
-        limits = parse_terms(expression, [], metrics)
+        limits = parse_cost_limits(expression)
         kept = [row for row in self.networks if all(limit.allows(row[1][limit.objective.name]) for limit in limits)]
         if not kept:
             ends = (self.networks[0][1], self.networks[-1][1])

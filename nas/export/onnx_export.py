@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,15 +19,16 @@ from nas.analysis.network_selection import choose
 from nas.analysis.network_values import Point
 from nas.analysis.report import build_report
 from nas.build.prepared_job import TrainedRun, load_trained_run
-from nas.errors import ExportFailedError, SelectionError
+from nas.errors import SelectionError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.export.cost_selection import networks_by_cost
-from nas.export.manifest import FORMAT, files_of, model_name
+from nas.export.export_paths import export_path, paths_beside
+from nas.export.manifest import FORMAT
 from nas.export.model_checks import agreement, as_measured, parity, parity_on_images
 from nas.export.predict_script import onnx_script
 from nas.export.preprocessing_graph import add_preprocessing, check_available
 from nas.export.provenance import Provenance, preprocessing_facts, score_network
-from nas.store.folder import RunsFolder, write_atomically
+from nas.store.folder import RunsFolder, make_folder, write_atomically
 from nas.store.stored_run import StoredRun
 from supernets.data import TextFormat, head
 from supernets.module_to_onnx import onnx_model
@@ -54,7 +54,7 @@ def export_onnx(
     """Writes one network of a run as checked ONNX with its manifest, its weights and a script that runs it.
 
     Args:
-        path: the ONNX file, or a folder in which it is named after the run and the network.
+        path: the ONNX file, or a folder in which it is named after the run and the network; see `export_path`.
         select: e.g. ``latency_ms<=1.0``: the most accurate of all evaluated networks that satisfies it, regardless of the
             job's constraints; or ``key=0-2-1``, the network with this key. Of a training of nested networks, the largest
             that satisfies limits on computed costs, which is then scored.
@@ -67,7 +67,7 @@ def export_onnx(
     opened = StoredRun.open(runs, run)
     if opened.kind == "training" and select is not None:
         network, _ = networks_by_cost(opened).satisfying(select)[-1]
-        path = _checked_path(path, run, network.key)  # scoring takes longer
+        path = export_path(path, run, network.key)  # scoring takes longer
         if "fp32" not in (precisions := opened.job.precisions):
             message = (
                 f"without a search a network is exported in fp32, and its job deploys in {', '.join(precisions)} alone"
@@ -80,7 +80,7 @@ def export_onnx(
         report = build_report(store, run=run)
         point = choose(report, select, index)
         provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().precisions, store)
-        path = _checked_path(path, run, point.key)
+        path = export_path(path, run, point.key)
         return _write_bundle(point, provenance, path, load_trained_run(opened), in_graph=with_preprocessing)
 
 
@@ -127,7 +127,7 @@ def _write_bundle(
     model = _with_metadata(model, facts)
     onnx.checker.check_model(model, full_check=True)
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
-    weights_path, manifest_path, tokenizer_path, script_path = _paths_beside(path)
+    weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
     script = onnx_script(data.format, model=path.name, tokenizer=tokenizer_path.name, in_graph=in_graph)
     files = {path: model, weights_path: weights, script_path: script.encode()}
     if isinstance(data.format, TextFormat):
@@ -139,13 +139,6 @@ def _write_bundle(
         "weights": str(weights_path), "manifest": str(manifest_path), "script": str(script_path),
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
     }  # fmt: skip
-
-
-def _paths_beside(path: Path) -> tuple[Path, Path, Path, Path]:
-    """The paths of the weights, the manifest, the tokenizer and the script."""
-    suffixes = (".safetensors", ".json", ".tokenizer.json", ".predict.py")
-    weights, manifest, tokenizer, script = (path.with_suffix(suffix) for suffix in suffixes)
-    return weights, manifest, tokenizer, script
 
 
 def _write(files: Mapping[Path, bytes], manifest_path: Path, facts: Mapping[str, Any]) -> dict[Path, str]:
@@ -160,36 +153,12 @@ def _write(files: Mapping[Path, bytes], manifest_path: Path, facts: Mapping[str,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     # The old manifest is removed first and the new one written last: a manifest's files are always complete.
+    make_folder(manifest_path.parent)
     manifest_path.unlink(missing_ok=True)
     for file, content in files.items():
         write_atomically(file, content)
     write_atomically(manifest_path, json.dumps(manifest, indent=2).encode())
     return digests
-
-
-def _checked_path(path: Path, run: str, key: str) -> Path:
-    """The ONNX file to write: the one that is named, or in a named folder.
-
-    Raises:
-        ExportFailedError: it cannot be written, or would replace anything but an earlier export.
-    """
-    if path.is_dir():
-        path = path / model_name(run, key)
-    if path.suffix != ".onnx":
-        message = f"{path}: expected a file that ends in .onnx, or an existing folder to name the file in"
-        raise ExportFailedError(message, code="export.invalid-path")
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise ExportFailedError(f"{path}: there is no folder {folder}; create it first", code="export.invalid-path")
-    if not os.access(folder, os.W_OK):
-        raise ExportFailedError(f"{path}: the folder {folder} cannot be written", code="file.not-writable")
-    beside = _paths_beside(path)
-    exported = files_of(beside[1])
-    for file in (path, *beside):
-        if file.exists() and file.name not in exported:
-            message = f"{file} exists and was not written by an earlier export; choose another path or remove it"
-            raise ExportFailedError(message, code="file.exists")
-    return path
 
 
 def _with_metadata(model: bytes, facts: Mapping[str, Any]) -> bytes:

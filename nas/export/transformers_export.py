@@ -15,6 +15,7 @@ from nas.analysis.report import build_report
 from nas.build.prepared_job import load_trained_run
 from nas.errors import ExportFailedError
 from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
+from nas.export.export_paths import check_empty
 from nas.export.predict_script import transformers_script
 from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
@@ -54,9 +55,7 @@ def export_transformers(
         ExportFailedError: the folder is not empty, or the network read back gives other outputs.
         ExportError: the library has no such network.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        message = f"{folder} exists and is no empty folder; choose another path, or move it"
-        raise ExportFailedError(message, code="file.exists")
+    check_empty(folder)
     opened = StoredRun.open(runs, run)
     network, measured = _select(opened, select, index)
     trained = load_trained_run(opened)

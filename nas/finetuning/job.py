@@ -6,7 +6,6 @@ from nas.analysis.network_selection import choose
 from nas.config import SearchJob, job_of
 from nas.engine.run import Run
 from nas.errors import SelectionError
-from nas.export.cost_selection import networks_by_cost
 from supernets.space import Architecture
 
 DEFAULT_RATE_SHARE = 0.1
@@ -69,6 +68,8 @@ def _select(run: Run, select: str | None, index: int | None) -> tuple[Architectu
         if select is None:
             remedy = "select a network, e.g. --select 'macs<=2e6', or search it"
             raise SelectionError(f"run {run.id!r} is a training and has no front; {remedy}", code="run.not-a-search")
+        from nas.export.cost_selection import networks_by_cost  # loads torch
+
         return networks_by_cost(run).satisfying(select)[-1][0], run.job.precisions[0]
     point = choose(run.report, select, index)
     with run.store() as store:

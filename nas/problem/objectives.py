@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from nas.errors import UnknownNameError
 from supernets.space import Architecture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Every command that reads a job file imports this module: numpy is loaded where there are arrays.
 
 
 class Goal(StrEnum):
@@ -94,8 +97,14 @@ class Objective:
         return 1.0 if self.goal is Goal.MINIMIZE else -1.0
 
     @classmethod
-    def parse(cls, text: str, profiles: Sequence[str], *, where: str = "") -> Objective:
+    def parse(
+        cls, text: str, profiles: Sequence[str], *, where: str = "", measured: Sequence[Objective] = ()
+    ) -> Objective:
         """The objective that a user names; ``latency_ms`` alone is enough where there is one profile.
+
+        Args:
+            where: begins the error.
+            measured: those that an error lists; without any, all that a job with these profiles can have.
 
         Raises:
             UnknownNameError: no such objective with these profiles.
@@ -109,8 +118,10 @@ class Objective:
             if metric in _METRICS and _METRICS[metric][2] and not profile:
                 named = " or ".join(f"{metric}@{p}" for p in profiles)
                 hint = f"With several profiles, say which: {named}." if profiles else "Only a search times networks."
-            short = [m for m, (_, _, per) in _METRICS.items() if per and len(profiles) == 1 and not profile]
-            raise UnknownNameError("objective", text, [*short, *known], where=where, hint=hint)
+            listed = [o.name for o in measured] or known
+            alone = len(profiles) == 1 and not profile
+            short = [name.partition("@")[0] for name in listed if "@" in name and alone]
+            raise UnknownNameError("objective", text, [*short, *listed], where=where, hint=hint)
         unit, goal, _ = _METRICS[metric]
         return cls(text, unit, goal)
 
@@ -139,6 +150,8 @@ class Constraint:
 
         0 within both bounds; NaN for NaN.
         """
+        import numpy as np
+
         return sum((np.maximum(slack, 0.0) for slack in self.slacks(values).values()), np.zeros(np.shape(values)))
 
     def slacks(self, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -286,5 +299,7 @@ class Evaluation:
 
 def minimised(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> NDArray[np.float64]:
     """Values as an (n, n_objectives) array in which smaller is better everywhere; NaN for failures."""
+    import numpy as np
+
     out = np.array([[o.sign * e.value(o) for o in objectives] for e in evaluations], dtype=np.float64)
     return out.reshape(len(evaluations), len(objectives))

@@ -200,12 +200,36 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise StoreError(f"{path} cannot be written: {error.strerror}; {remedy}", code="file.not-writable") from None
 
 
-def write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Writes files by name into a folder, made where it is missing, each as `write_atomically`; returns their paths."""
+def check_folder(folder: Path) -> None:
+    """Raises `StoreError` where a path can be no folder to write to: a file is in its place or in the way, or it is locked.
+
+    A folder that is missing passes if it can be made.
+    """
+    found = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
+    if not found.is_dir():
+        what = "a file" if found.is_file() else "no folder"
+        raise StoreError(
+            f"{folder if found == folder else f'{folder}: {found}'} is {what}; expected a folder to write to, which is made "
+            "where it is missing; name another, or move the file",
+            code="file.not-a-folder",
+        )
+    if not os.access(found, os.W_OK | os.X_OK):
+        raise StoreError(f"{folder}: {found} cannot be written; name another folder", code="file.not-writable")
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder with those above it where it is missing; `StoreError` if it cannot be made, as of `check_folder`."""
+    check_folder(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"the folder {folder} cannot be made: {error.strerror}; name another folder") from None
+        text = f"the folder {folder} cannot be made: {error.strerror}; name another folder"
+        raise StoreError(text, code="file.not-writable") from None
+
+
+def write_all(folder: Path, contents: Mapping[str, bytes]) -> list[Path]:
+    """Writes files by name into a folder, made where it is missing, each as `write_atomically`; returns their paths."""
+    make_folder(folder)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [folder / name for name in contents]

@@ -27,6 +27,8 @@ def test_the_recipes_that_ship() -> None:
         "fashion-mnist-resnet",
         "fashion-mnist-vit",
         "minilm-text",
+        "own-images",
+        "own-sentences",
     }
     assert shipped <= set(NAMES)
     assert sorted(NAMES) == NAMES

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.build.checks import check_measurable
+from nas.build.checks import check_searchable
 from nas.build.search_objects import exact_values
 from tests.errors import raises
 from tests.nas.build.jobs import prepared
@@ -23,7 +23,7 @@ def test_a_bound_outside_of_the_space_s_range_is_rejected_with_the_range(
     ends = exact_values(job.supernets.untrained(), job.job.precisions, metric, [job.space.smallest, job.space.largest])
     mentions = [f"job.yaml: constraints.{metric}.{bound}", value, *(f"{end:g}" for end in ends)]
     with raises("job.constraint-unsatisfiable", *mentions):
-        check_measurable(job)
+        check_searchable(job)
 
 
 def test_the_range_includes_the_precisions(tmp_path: Path) -> None:
@@ -31,9 +31,9 @@ def test_the_range_includes_the_precisions(tmp_path: Path) -> None:
     job = prepared(tmp_path, "precisions: [int8, fp32]\n")
     least = job.supernets.untrained().cost(job.supernets.family.space.smallest).activation_bytes
     limit = f"constraints: {{activation_bytes: {{max: {0.5 * least}}}}}\n"
-    check_measurable(prepared(tmp_path, "precisions: [int8, fp32]\n" + limit))
+    check_searchable(prepared(tmp_path, "precisions: [int8, fp32]\n" + limit))
     with raises("job.constraint-unsatisfiable", "constraints.activation_bytes.max"):
-        check_measurable(prepared(tmp_path, limit))
+        check_searchable(prepared(tmp_path, limit))
 
 
 @pytest.mark.parametrize("metric", ["macs", "parameters", "activation_bytes"])

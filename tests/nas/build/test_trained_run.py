@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nas.build.prepared_job import load_trained_run, prepare_job
+from nas.build.references import check_training
 from nas.config import load_job
 from nas.engine.driver import RunOptions, train
 from nas.engine.run import Run
@@ -51,7 +52,7 @@ def test_teacher_profiles_and_training_settings_are_not_needed(folder: Path, run
         re.sub(r"/\S*board\.yaml", "/gone/board.yaml", text).replace("threads: 1", "threads: 1024")
     )
     with raises("job.too-many-threads", "1024"):
-        prepare_job(run.job, run.runs)
+        check_training(run.job, source="job")
     loaded = load_trained_run(run)
     assert loaded.data.digests() == prepared.data.digests()
     torch.testing.assert_close(loaded.data.calibration.inputs, prepared.data.calibration.inputs, rtol=0, atol=0)

@@ -107,8 +107,31 @@ def test_a_constraint_that_nothing_meets_names_the_nearest(after: Shell) -> None
 
 
 def test_export_into_nowhere(after: Shell) -> None:
-    assert_error(after.nas("export", "small-1", "-o", "no/folder/x.onnx"), "no folder")
+    (after.folder / "taken").write_text("a file")
+    assert_error(after.nas("export", "small-1", "-o", "taken/x.onnx"), "taken is a file", code="file.not-a-folder")
+    assert_error(after.nas("export", "small-1", "-o", "taken"), "taken: expected a file that ends in .onnx")
     assert_error(after.nas("export", "small-1", "-o", "x.pt"), ".onnx")
+    assert_error(after.nas("export-transformers", "small-1", "-o", "taken"), "a file", code="file.not-a-folder")
+    answer = after.nas("plot", "small-1", "-o", "taken")
+    assert_error(answer, "taken is a file; expected a folder to write to", "name another", code="file.not-a-folder")
+
+
+def test_a_limit_on_what_the_run_has_not_measured_lists_what_it_has(after: Shell) -> None:
+    for command in (["export", "-o", "x.onnx"], ["show"], ["plot"]):
+        answer = after.nas(command[0], "small-1", *command[1:], "--select", "latency<=1")
+        known = "did you mean 'latency_ms'? Known: latency_ms, accuracy, latency_ms@cpu-1-thread."
+        assert_error(answer, "unknown objective 'latency'", known, code="objective.unknown")
+    answer = after.nas("show", "small-1", "--select", "1e-3<latency_ms")
+    assert_error(answer, "the metric comes first; write latency_ms>1e-3", code="selection.malformed")
+
+
+def test_an_export_makes_its_folder(after: Shell) -> None:
+    made = after.nas("export", "small-1", "-o", "new/exports", "--json")
+    assert made.code == 0, made.err
+    (model,) = (after.folder / "new" / "exports").glob("small-1-*.onnx")
+    assert made.data["path"] == f"new/exports/{model.name}"
+    assert after.nas("export", "small-1", "-o", "other/mine.onnx").code == 0
+    assert (after.folder / "other" / "mine.onnx").exists()
     assert_error(after.nas("export", "small-1", "-o", "x.onnx", "--index", "1", "--knee"), code="selection.ambiguous")
 
 
@@ -161,7 +184,7 @@ def test_a_warm_start_that_will_not_do(after: Shell) -> None:
     text = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("name: small", "name: other")
     assert after.nas("train", after.job(text, "other.yaml")).code == 0
     path = after.job(yaml.safe_dump(job | {"warm_start": ["other-1"]}), "warm.yaml")
-    assert_error(after.nas("search", path, "--inline"), "warm_start other-1: it is no search")
+    assert_error(after.nas("search", path, "--inline"), "warm_start[0] other-1: it is no search")
     path = after.job(yaml.safe_dump(job | {"supernet": {"from": "other-1"}, "warm_start": ["small-1"]}), "warm.yaml")
     assert_error(after.nas("search", path, "--inline"), "warm_start small-1: it searched another supernet", "weights")
 

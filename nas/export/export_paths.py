@@ -1,0 +1,56 @@
+"""The paths of an export's files, checked before anything is loaded that takes longer (no torch)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.errors import ExportFailedError
+from nas.export.manifest import files_of, model_name
+from nas.store.folder import check_folder
+
+_SUFFIX = ".onnx"
+
+
+def export_path(path: Path, run: str, key: str) -> Path:
+    """The ONNX file to write: the one that is named, or in a named folder the one that is named after run and network.
+
+    A name without a suffix is a folder's, and so is that of a folder that exists. A missing folder is made when the export
+    is written.
+
+    Raises:
+        ExportFailedError: it is neither, or would replace anything but an earlier export.
+        StoreError: its folder cannot be made or written.
+    """
+    if path.is_dir() or (not path.suffix and not path.exists()):
+        path = path / model_name(run, key)
+    if path.suffix != _SUFFIX:
+        message = f"{path}: expected a file that ends in {_SUFFIX}, or a folder to name the file in (without a suffix)"
+        raise ExportFailedError(message, code="export.invalid-path")
+    check_folder(path.absolute().parent)
+    beside = paths_beside(path)
+    exported = files_of(beside[1])
+    for file in (path, *beside):
+        if file.exists() and file.name not in exported:
+            message = f"{file} exists and was not written by an earlier export; choose another path or remove it"
+            raise ExportFailedError(message, code="file.exists")
+    return path
+
+
+def check_empty(folder: Path) -> None:
+    """Raises unless a folder is empty or missing.
+
+    Raises:
+        ExportFailedError: it has files.
+        StoreError: it is a file, or cannot be made or written.
+    """
+    check_folder(folder)
+    if folder.exists() and any(folder.iterdir()):
+        message = f"{folder} exists and is no empty folder; choose another path, or move it"
+        raise ExportFailedError(message, code="file.exists")
+
+
+def paths_beside(path: Path) -> tuple[Path, Path, Path, Path]:
+    """The paths of the weights, the manifest, the tokenizer and the script of an ONNX file."""
+    suffixes = (".safetensors", ".json", ".tokenizer.json", ".predict.py")
+    weights, manifest, tokenizer, script = (path.with_suffix(suffix) for suffix in suffixes)
+    return weights, manifest, tokenizer, script
