@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -175,7 +176,7 @@ class RunSummaries:
             if is_held(folder):  # its driver is creating it at this moment
                 snapshot = RunSnapshot(RunStatus.QUEUED, held=True, progress=0, kind=kind)
             else:
-                reason = f"cannot be read: {error}"
+                reason = f"cannot be read: {error}".replace(f"{folder.path}{os.sep}", "")  # no path of the server
                 snapshot = RunSnapshot(RunStatus.FAILED, held=False, progress=0, kind=kind, reason=reason)
                 damaged = not isinstance(error, StoreAwayError)
         return self._summary(folder.id, snapshot, submission, queue).model_copy(update={"damaged": damaged})

@@ -111,25 +111,24 @@ function drawCoordinates(place, list, { data, chosen }, shown) {
   ];
   charts.legend(list, series.map(({ name, colour }) => ({ name, colour, symbol: "" })));
   const text = (x, y, words, more) => ({ x, y, text: charts.escapeText(words), showarrow: false, font: { size: 11 }, ...more });
-  const soft = { color: charts.colour("--soft"), size: 10 };
+  const small = { color: charts.colour("--ink"), size: 11 };
   Plotly.react(place, series.map(({ name, places, colour, opacity, width }) => {
     const points = lines(places);
     return { type: "scatter", mode: "lines", name, x: points.map(([x]) => x), y: points.map(([, y]) => y), opacity, line: { color: colour, width }, hoverinfo: "skip" };
   }), charts.layout(place, {
     hovermode: false, dragmode: false, margin: { l: 40, r: 60, t: 14, b: 52 },
-    xaxis: { ...charts.axis(""), range: [-0.1, axes.length - 0.6], tickvals: axes.map((_, i) => i), ticktext: axes.map(({ title }) => charts.escapeText(title)), showline: false, gridcolor: charts.colour("--edge") },
+    xaxis: { ...charts.axis(""), range: [-0.1, axes.length - 0.6], tickvals: axes.map((_, i) => i), ticktext: axes.map(({ title }) => title.map(charts.escapeText).join("<br>")), showline: false, gridcolor: charts.colour("--edge") },
     yaxis: { ...charts.axis(""), range: [-0.04, 1.04], showgrid: false, showticklabels: false, showline: false },
-    annotations: axes.flatMap(({ ticks }, x) => ticks.map(([y, words]) => text(x, y, words, { xanchor: "left", xshift: 4, font: soft, bgcolor: charts.faded(charts.colour("--paper"), 0.7) }))),
+    annotations: axes.flatMap(({ ticks }, x) => ticks.map(([y, words]) => text(x, y, words, { xanchor: "left", xshift: 4, font: small, bgcolor: charts.faded(charts.colour("--paper"), 0.9) /* over the lines, which all pass here */ }))),
   }), charts.CONFIG);
 }
 
-/** An axis of a gene: its options at equal distances; a network without the gene has a gap. */
+/** An axis of a gene: the lines of its title, its options at equal distances; a network without the gene has a gap. */
 function geneAxis({ name, options }, data) {
   const place = data.choices.findIndex((choice) => choice.name === name);
   const genes = data.measured.keys.map((key) => key.split("-")[place]);
-  const parts = name.split(".");
   return {
-    title: parts.length > 1 ? `${parts.slice(0, -1).join(".")}<br>${parts.at(-1)}`.replace("<br>", " ") : name,
+    title: [name.replace(/\.(?=[^.]*$)/, " ")],
     at: (i) => (genes[i] === "x" ? null : Number(genes[i]) / (options.length - 1)),
     ticks: options.map((option, level) => [level / (options.length - 1), String(option)]),
   };
@@ -140,5 +139,7 @@ function metricAxis(metric, data) {
   const { values } = data.measured.metrics[metric.name];
   const [low, high] = charts.extremes(values);
   const shown = (value) => `${Number((value * metric.scale).toPrecision(3))} ${metric.unit}`;
-  return { title: metric.title.split(" (")[0], at: (i) => (values[i] - low) / (high - low || 1), ticks: [[0, shown(low)], [1, shown(high)]] };
+  const short = (one) => one.title.split(" (")[0];
+  const isAlone = data.metrics.filter((one) => short(one) === short(metric)).length === 1; // else its profile tells it from others
+  return { title: [short(metric), ...(isAlone ? [] : [metric.profile])], at: (i) => (values[i] - low) / (high - low || 1), ticks: [[0, shown(low)], [1, shown(high)]] };
 }

@@ -40,6 +40,8 @@ def test_what_is_stored_is_deleted_and_tasks_are_cancelled(chromium: Chromium, s
     for width in (1280, 375):
         chromium.look(width=width)
         assert chromium.run("const e = document.documentElement; return e.scrollWidth - e.clientWidth") == 0
+        scrolled = "return [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+        assert chromium.run(scrolled) == 0  # the buttons are in sight
         assert not axe.found(chromium)["grave"]
     chromium.look()
     chromium.click("#data button[data-method=DELETE]")

@@ -45,6 +45,17 @@ def test_it_is_the_axe_core_of_npm_that_finds_nothing(chromium: Chromium, made: 
     assert [rule for rule, _ in axe.found(chromium)["grave"]] == ["label"]
 
 
+@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize("path", ["/runs/two-1/evaluations", "/compare?runs=plain-1&runs=four-1"])
+def test_tables_of_networks_and_runs_fit_the_page(chromium: Chromium, made: Server, path: str, width: int) -> None:
+    chromium.look(width=width)
+    open_settled(chromium, f"{made.url}{path}")
+    wider = "return [...document.querySelectorAll('.networks')].map(e => e.offsetWidth - e.parentNode.clientWidth)"
+    found = chromium.run(wider)
+    assert found
+    assert max(found) <= 0
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_fit_a_phone_and_break_no_policy(chromium: Chromium, made: Server, page: str) -> None:
     chromium.look(width=375)

@@ -19,7 +19,7 @@ from nas.problem.objectives import Objective
 from nas.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
 from nas.store.opening import open_store
 from supernets.space import Choice, SearchSpace
-from tests.nas.export.runs import PROFILE, SPACE, TWO, measure
+from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, measure
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages import axe
 from tests.nas.service.pages.chromium import Chromium, Theme
@@ -188,6 +188,14 @@ def test_genes_are_shown_once_they_are_near(chromium: Chromium, made: Server) ->
     assert dict(chromium.run(lines))["front"] == len(report.front)
     assert dict(chromium.run(lines))["measured"] == len(report.candidates) - len(report.front)
     assert not chromium.complaints()
+
+
+def test_axes_of_one_metric_on_several_profiles_name_their_profiles(chromium: Chromium, made: Server) -> None:
+    open_run(chromium, made, "two-1")
+    chromium.run("document.getElementById('genes-part').scrollIntoView()")
+    titles = "return document.getElementById('coordinates').layout?.xaxis.ticktext.slice(-3)"
+    expected = ["Accuracy", f"Latency<br>{PROFILE}", f"Latency<br>{BOARD}"]
+    chromium.until(lambda: chromium.run(titles) == expected)
 
 
 def test_a_change_of_theme_recolours_the_charts(chromium: Chromium, made: Server) -> None:
