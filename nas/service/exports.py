@@ -50,7 +50,7 @@ class Exports:
         check_disk_space(self._runs.root)
         check_quota(
             f"exports of run {run}", len(self._tasks.list(TaskKind.EXPORT, run)), self._most,
-            f"nas exports delete {run} EXPORT",
+            f"DELETE /api/v1/runs/{run}/exports/EXPORT",
         )  # fmt: skip
         task = self._tasks.new_id(TaskKind.EXPORT)
         folder = self._folder(run, task)

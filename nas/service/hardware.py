@@ -94,7 +94,7 @@ class Hardware:
         if isinstance(name, str) and name in self._shipped:
             raise RunStateError(f"the catalog has a profile {name!r}; choose another name", code="name.taken")
         added = len(list(self._folder.glob(_ADDED)))
-        check_quota("hardware profiles", added, self._limits.profiles, "nas profiles delete NAME")
+        check_quota("hardware profiles", added, self._limits.profiles, "DELETE /api/v1/profiles/NAME")
         self._folder.mkdir(parents=True, exist_ok=True)
         temporary = self._folder / f".{secrets.token_hex(8)}.yaml"
         write_atomically(temporary, upload.profile.encode(errors="replace"))

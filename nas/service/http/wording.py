@@ -14,11 +14,8 @@ _COMMANDS = (
     (r"`?nas resume ([\w-]+)( --retry-failed)?`?", rf"POST {_V1}/runs/\1/resume"),
     (r"`?nas show ([\w-]+)`?", rf"GET {_V1}/runs/\1"),
     (r"`?nas runs`?", f"GET {_V1}/runs"),
-    (r"`?nas exports delete ([\w-]+) (EXPORT)`?", rf"DELETE {_V1}/runs/\1/exports/\2"),
-    (r"`?nas profiles delete (NAME)`?", rf"DELETE {_V1}/profiles/\1"),
-    (r"`?nas data delete (NAME)`?", rf"DELETE {_V1}/data/\1"),
 )
-"""Commands, and the requests that do the same."""
+"""Commands of the engine's messages, and the requests that do the same; the service's own messages name requests."""
 _FIELDS = "select|index|evaluations|minutes|retry-failed|with-preprocessing|hardware|kind"
 """Options that are fields of requests, by the same names."""
 _OPTION = re.compile(rf"--({_FIELDS})\b")

@@ -21,7 +21,7 @@ from nas.store.folder import write_atomically
 
 UPLOADED = "uploads"
 """The folder of uploads in paths of job files: ``path: uploads/NAME``."""
-_DELETE = "nas data delete NAME"
+_DELETE = "DELETE /api/v1/data/NAME"
 
 
 class DataSets:

@@ -33,7 +33,7 @@ def check_quota(what: str, used: int, most: int, remedy: str) -> None:
 
     Args:
         what: for the message, e.g. ``hardware profiles``.
-        remedy: the command that deletes one.
+        remedy: the request that deletes one.
     """
     if used >= most:
         text = f"the server stores {used} {what}, the limit is {most}; delete some first, e.g. with: {remedy}"

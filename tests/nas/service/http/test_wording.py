@@ -62,10 +62,6 @@ MESSAGES = [
         "run 'a-1' has no network; continue it with POST /api/v1/runs/a-1/resume",
     ),
     (
-        "delete some first, e.g. with: nas exports delete a-1 EXPORT",
-        "delete some first, e.g. with: DELETE /api/v1/runs/a-1/exports/EXPORT",
-    ),
-    (
         "it is outdated (`nas upgrade` upgrades it), and of run 'nas upgrade'; run nas upgrade; or do not",
         "it is outdated, and of run 'nas upgrade'; or do not",
     ),
