@@ -10,27 +10,22 @@ from sklearn.ensemble import ExtraTreesClassifier
 import nas
 
 IMAGES, LABELS = load_digits(return_X_y=True)
+SPACE = {"n_estimators": [1, 2, 4, 8, 16], "max_leaf_nodes": [8, 16, 32, 64, 128], "max_features": [2, 4, 8, 16]}
 
 
-class HillClimb(nas.SearchAlgorithm):
-    """Changes one choice of a candidate, often of a good one."""
+class NearBest(nas.SearchAlgorithm):
+    """Asks for the candidates that differ least from the best one so far."""
 
     def __init__(self, space, objectives, *, seed, constraints=()):
-        self.space, self.objective, self.rng, self.seen = space, objectives[0], np.random.default_rng(seed), []
+        self.space, self.objective, self.seen = space, objectives[0], {}
 
     def tell(self, evaluations):
-        self.seen = sorted([*self.seen, *evaluations], key=lambda e: self.objective.sign * e.value(self.objective))
+        self.seen |= {e.architecture: (e.failed, self.objective.sign * e.value(self.objective)) for e in evaluations}
 
     def ask(self, n):
-        known, new = {e.architecture for e in self.seen}, []
-        while len(new) < n and len(known) < self.space.size:
-            genes = list(self.seen[int(len(self.seen) * self.rng.random() ** 3)].architecture.genes)
-            place = self.rng.integers(len(genes))
-            genes[place] = self.rng.integers(self.space.levels[place])
-            if (child := self.space.canonical(genes)) not in known:
-                known.add(child)
-                new.append(child)
-        return new
+        best = np.array(min(self.seen, key=self.seen.get).genes)
+        left = [architecture for architecture in self.space.enumerate() if architecture not in self.seen]
+        return sorted(left, key=lambda architecture: np.abs(np.array(architecture.genes) - best).sum())[:n]
 
     def replay(self, asked):
         return self.ask(len(asked))
@@ -43,10 +38,7 @@ def evaluate(values):
 
 
 if __name__ == "__main__":
-    result = nas.optimize(
-        {"n_estimators": [1, 2, 4, 8, 16], "max_leaf_nodes": [8, 16, 32, 64, 128], "max_features": [2, 4, 8, 16]},
-        {"accuracy": "maximize", "nodes": "minimize"},
-        evaluate, algorithm=HillClimb, budget=60, store="search.db",
-    )  # fmt: skip
+    goals = {"accuracy": "maximize", "nodes": "minimize"}
+    result = nas.optimize(SPACE, goals, evaluate, algorithm=NearBest, budget=60, store="search.db")
     for point in result.front:
         print(point.described, point.values)

@@ -7,13 +7,14 @@ from html import escape
 
 from nas.analysis.formatting import format_value, miss_text, outline, title_of
 from nas.analysis.report import RunReport
-from nas.visualization.front_panels import front_panels
-from nas.visualization.panel_svg import panel_svg
+from nas.visualization.front_panels import Panel, front_panels
+from nas.visualization.panel_svg import legend, panel_svg
 
 _ROWS = 20
 """Members of the front that the table lists, at most."""
 _COLUMNS = 6
 """Choices that have a column each, at most; more are outlined in one."""
+_TABLE = "color:inherit;font:inherit;font-variant-numeric:tabular-nums;border-collapse:collapse"
 
 
 def html(report: RunReport) -> str:
@@ -26,12 +27,20 @@ def html(report: RunReport) -> str:
         parts.append(
             f"<p>No candidate satisfies the constraints; nearest: {escape(miss_text(report.nearest.miss))}</p>"
         )
-    parts += [panel_svg(panel) for panel in panels[:1]]
+    parts += [f"{panel_svg(panel)}{_legend(panel)}" for panel in panels[:1]]
     if len(panels) > 1:
         parts.append(f"<p>The first of {len(panels)} pairs of metrics; plot() draws all.</p>")
     if report.front:
         parts.append(_table(report))
     return f'<div class="nas-result">{"".join(parts)}</div>'
+
+
+def _legend(panel: Panel) -> str:
+    entries = (
+        f'<span style="white-space:nowrap"><span style="color:{colour}">●</span> {escape(name)}</span>'
+        for name, colour in legend(panel)
+    )
+    return f'<p style="font-size:85%">{" &ensp; ".join(entries)}</p>'
 
 
 def _table(report: RunReport) -> str:
@@ -47,8 +56,9 @@ def _table(report: RunReport) -> str:
     more = len(report.front) - len(rows)
     note = f"<p>and {more} more</p>" if more > 0 else ""
     titles = _row("th", [*header, *(choices if separate else ["options"])])
-    return f'<div style="overflow-x:auto"><table><thead>{titles}</thead><tbody>{body}</tbody></table></div>{note}'
+    return f'<div style="overflow-x:auto"><table style="{_TABLE}"><thead>{titles}</thead><tbody>{body}</tbody></table></div>{note}'
 
 
 def _row(cell: str, texts: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{cell}>{escape(text)}</{cell}>' for text in texts)}</tr>"
+    cells = (f'<{cell} style="padding:.2em .8em;text-align:right">{escape(text)}</{cell}>' for text in texts)
+    return f"<tr>{''.join(cells)}</tr>"

@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.visualization import colours
 from nas.visualization.front_panels import Axis, Panel, Series
 
 _WIDTH, _HEIGHT = 560, 320
@@ -37,6 +38,16 @@ class _Scale:
     def __call__(self, values: Array) -> Array:
         share = (self._of(values) - self._low) / (self._high - self._low)
         return np.round(self._start + share * (self._end - self._start), 1)
+
+
+def legend(panel: Panel) -> list[tuple[str, str]]:
+    """The names of what a panel shows, what lies on top first, each with its colour of `panel_svg`."""
+    return list({series.name: _colour(series) for series in reversed(panel.series)}.items())
+
+
+def _colour(series: Series) -> str:
+    """The colour on a light page, which is seen on a dark one, too; the page's own in place of black."""
+    return "currentColor" if series.look.colour == colours.NEAREST else series.look.colour.light
 
 
 def panel_svg(panel: Panel) -> str:
@@ -77,7 +88,7 @@ def _axes(panel: Panel, x: _Scale, y: _Scale) -> list[str]:
 
 def _drawn(series: Series, x: _Scale, y: _Scale) -> list[str]:
     look, xs, ys = series.look, x(series.x).tolist(), y(series.y).tolist()
-    colour, parts = look.colour.light, []
+    colour, parts = _colour(series), []
     if look.line and xs:
         steps = "".join(f"H{a:g}V{b:g}" if look.steps else f"L{a:g} {b:g}" for a, b in zip(xs[1:], ys[1:], strict=True))
         dash = ' stroke-dasharray="4 3"' if look.line == "dash" else ""
