@@ -23,7 +23,9 @@ error (explained in one or two lines), 2 wrong usage, 130 Ctrl-C.
 def command_line_page() -> str:
     """All commands that are not hidden, in the groups and the order of `nas --help`."""
     groups: dict[str, list[str]] = {}
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    whole: Any = typer.main.get_command(app)
+    for name in whole.list_commands(typer.Context(whole)):
+        command = whole.commands[name]
         if not command.hidden:
             panel = getattr(command, "rich_help_panel", None)
             groups.setdefault(panel if isinstance(panel, str) else "", []).extend(_sections(f"nas {name}", command))

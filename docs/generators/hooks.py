@@ -31,9 +31,11 @@ INCLUDED: Mapping[str, str] = {
     "contributing/predictors/index.md": "predictors/README.md",
     "contributing/hardware_profiles/index.md": "hardware_profiles/README.md",
     "changelog.md": "CHANGELOG.md",
+    "how-to/service/deployment.md": "nas/service/deploy/README.md",
 }
 """Pages of the documentation that are files beside the code, included as they are."""
-_PICTURES = ("*.png", "*.svg")
+PICTURES: Mapping[str, str] = {"benchmarks": "tests/benchmarks", "pictures": "tests/nas/service/pages/pictures"}
+"""Folders of pictures that lie beside the code, by their folder in the documentation."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -43,8 +45,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for uri, source in INCLUDED.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, uri, content=text.replace("/README.md)", "/index.md)")))
-    for pattern in _PICTURES:
-        for picture in sorted((ROOT / "tests/benchmarks").glob(f"*/{pattern}")):
-            uri = f"benchmarks/{picture.relative_to(ROOT / 'tests/benchmarks').as_posix()}"
+    for folder, source in PICTURES.items():
+        for picture in sorted((ROOT / source).rglob("*.png")):
+            uri = f"{folder}/{picture.relative_to(ROOT / source).as_posix()}"
             files.append(File.generated(config, uri, abs_src_path=str(picture)))
     return files

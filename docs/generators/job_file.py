@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -26,6 +30,8 @@ errors that name the key, what was expected and what was found. Keys with a defa
 
 """
 _RECIPE = "digits-cnn"
+_KEY = re.compile(r"^( *)(# *)?([a-z_]+):(?: [^#]*?)?(?:\s+# (.*))?$")
+_CONTINUED = re.compile(r"^ {12,}# ?(.*)$|^  # {8,}(.*)$")
 
 
 def job_file_page() -> str:
@@ -37,7 +43,7 @@ def job_file_page() -> str:
 def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
     """The section of a model's keys, then those of the models that it holds."""
     title = f"## {code(path)}" if path else "## Top level"
-    notes = field_notes(model)
+    notes, comments, known = field_notes(model), recipe_comments(), _meanings()
     rows, below = [], []
     for name, field in model.model_fields.items():
         key = field.alias or name
@@ -48,12 +54,13 @@ def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
         if model is SupernetConfig and key == "space":
             kind = "see [search spaces](#search-spaces)"
             inner = None
-        rows.append([code(key), kind, _default(field), sentence(notes.get(name, ""))])
+        texts = [sentence(text) for text in (known.get(where) or comments.get(where, ""), notes.get(name, "")) if text]
+        rows.append([code(key), kind, _default(field), " ".join(texts)])
         if inner is not None:
             below.append((f"{where}.METRIC" if _is_mapping(field) else where, inner))
     about = sentence(inspect.getdoc(model) or "")
     anchor = f" {{ #{_anchor(path)} }}" if path else ""
-    yield f"{title}{anchor}\n\n{about}\n\n" + table(["key", "value", "default", "notes"], rows)
+    yield f"{title}{anchor}\n\n{about}\n\n" + table(["key", "value", "default", "meaning"], rows)
     for where, inner in below:
         yield from _sections(where, inner)
 
@@ -140,15 +147,45 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
+@cache
+def _meanings() -> Mapping[str, str]:
+    found: dict[str, str] = yaml.safe_load((Path(__file__).parent / "job_keys.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+@cache
+def recipe_comments() -> Mapping[str, str]:
+    """The comments of the recipe that explains all keys, by the path of the key, e.g. ``training.epochs``."""
+    comments: dict[str, str] = {}
+    sections: list[tuple[int, str]] = []
+    path = ""
+    for line in read_recipe(_RECIPE).splitlines():
+        if more := _CONTINUED.match(line):
+            if path:
+                comments[path] += " " + more[1]
+        elif found := _KEY.match(line):
+            indent, key, comment = len(found[1]) + len((found[2] or "")[2:]), found[3], found[4]
+            sections = [section for section in sections if section[0] < indent]
+            path = ".".join([*(name for _, name in sections), key])
+            if comment:
+                comments.setdefault(path, comment)
+            sections.append((indent, key))
+            path = path if comment else ""
+        else:
+            path = ""
+    return comments
+
+
 def _attribute_notes(spec: type[Spec]) -> dict[str, str]:
-    """The lines below ``Attributes:`` of a docstring, by attribute."""
-    _, _, below = (inspect.getdoc(spec) or "").partition("Attributes:\n")
+    """The lines below ``Attributes:`` of the docstrings of a class and its bases, by attribute."""
     notes: dict[str, str] = {}
-    name = ""
-    for line in below.splitlines():
-        if line.startswith("    ") and not line.startswith("     "):
-            name, _, text = line.strip().partition(":")
-            notes[name] = text.strip()
-        elif name:
-            notes[name] += " " + line.strip()
+    for kind in reversed(spec.__mro__):
+        _, _, below = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")
+        name = ""
+        for line in below.splitlines():
+            if line.startswith("    ") and not line.startswith("     "):
+                name, _, text = line.strip().partition(":")
+                notes[name] = text.strip()
+            elif name:
+                notes[name] += " " + line.strip()
     return notes

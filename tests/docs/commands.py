@@ -12,6 +12,7 @@ from nas.cli.commands import app
 from tests.docs.blocks import Page
 
 _INLINE = re.compile(r"`nas ([a-z][^`]*)`")
+_IN_BLOCK = re.compile(r"""(?:^|[\s/(])nas ([a-z](?:"[^"]*"|'[^']*'|[^#&|;>\n)"'])*)""")
 
 
 def commands_of(page: Page) -> list[str]:
@@ -21,7 +22,7 @@ def commands_of(page: Page) -> list[str]:
     for block in page.blocks:
         if block.language == "bash":
             joined = block.text.replace("\\\n", " ")
-            found += re.findall(r"(?:^|[\s/(])nas ([a-z][^#&|;>\n)]*)", joined)
+            found += _IN_BLOCK.findall(joined)
     return [command.strip() for command in found]
 
 

@@ -10,7 +10,7 @@ import pytest
 from nas.cli import main
 from tests.nas import tolerant
 
-_WITH_RAY = ("plan", "search", "train", "resume", "finetune")
+_WITH_RAY = ("plan", "search", "resume", "finetune")
 RAY = "NAS_DOCS_RAY"
 """The environment variable that leaves Ray to the commands."""
 

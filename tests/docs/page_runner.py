@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 import yaml
 
+from hardware_profiles.catalog import load_profile
 from nas.config import load_job
 from nas.config.search_job import job_of
 from nas.recipes import read_recipe
@@ -29,7 +31,7 @@ SMALL = {
     "supernet": {"family": "mobile-cnn", "preset": "digits"},
     "training": {"epochs": 2},
     "search": {"evaluations": 10, "batch": 5},
-    "calibration_images": 200,
+    "calibration_images": 1000,
 }
 
 
@@ -85,6 +87,16 @@ class PageRunner:
         for group in self._groups:
             with suppress(ProcessLookupError):
                 os.killpg(group, signal.SIGTERM)
+        if (served := self.folder / "serve.pid").exists():
+            self._stop_server(int(served.read_text()))
+
+    def _stop_server(self, process: int) -> None:
+        """Waits for the end of the server that the page started, then ends its Ray cluster."""
+        with suppress(ProcessLookupError):
+            ended = os.pidfd_open(process)
+            select.select([ended], [], [], _PATIENCE_S)
+            os.close(ended)
+        subprocess.run(["nas", "serve", "--stop-ray"], cwd=self.folder, env=self._environment, check=True, timeout=120)
 
     def run_page(self, page: Page) -> None:
         """Runs all blocks; raises `BlockError` for the first that fails."""
@@ -109,8 +121,11 @@ class PageRunner:
         path = self.folder / block.title
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text, encoding="utf-8")
-        if path.suffix == ".yaml" and "data" in yaml.safe_load(block.text):
+        keys = yaml.safe_load(block.text) if path.suffix == ".yaml" else {}
+        if "data" in keys:
             load_job(path)
+        elif "threads" in keys:
+            load_profile(str(path))
 
     def _check_keys(self, block: Block) -> None:
         """Reads a job with these keys, and changes the file that the block names."""
