@@ -56,7 +56,8 @@ def _table(report: RunReport) -> str:
     more = len(report.front) - len(rows)
     note = f"<p>and {more} more</p>" if more > 0 else ""
     titles = _row("th", [*header, *(choices if separate else ["options"])])
-    return f'<div style="overflow-x:auto"><table style="{_TABLE}"><thead>{titles}</thead><tbody>{body}</tbody></table></div>{note}'
+    table = f'<table style="{_TABLE}"><thead>{titles}</thead><tbody>{body}</tbody></table>'
+    return f'<div style="overflow-x:auto">{table}</div>{note}'
 
 
 def _row(cell: str, texts: Sequence[str]) -> str:
