@@ -9,6 +9,9 @@ export async function showTraining(run) {
   const at = (id) => document.getElementById(id);
   let training = await call(runPath(run, "training"));
   function draw() {
+    const isKnown = training.history.length > 0; // that of an early version's run is gone with its checkpoint
+    at("training-title").closest("section").hidden = !isKnown;
+    if (!isKnown) return;
     drawCurves(at("training-loss"), at("training-loss-legend"), training, "Loss", [
       ["largest network, validation", "largest_loss", "--largest", 1], ["smallest network, validation", "smallest_loss", "--smallest", 1],
       ["training", "loss", "--measured", 1],

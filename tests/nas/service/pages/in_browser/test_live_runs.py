@@ -25,6 +25,13 @@ from tests.nas.store.descriptions import training_facts
 pytestmark = pytest.mark.slow
 
 
+def test_a_training_whose_epochs_are_not_recorded_shows_no_empty_axes(chromium: Chromium, made: Server) -> None:
+    chromium.open(f"{made.url}/runs/supernet-1")
+    chromium.until(lambda: not chromium.find("#training-title").is_displayed())
+    assert not chromium.all(".chart svg")
+    assert not chromium.complaints()
+
+
 def waiting_run(runs: RunsFolder) -> SqlStore:
     """A run that this process drives, and that has measured nothing."""
     runs.check_writable()
