@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
@@ -88,6 +89,13 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
         case str(name) if name in FAMILIES:
             family: Family = FAMILIES[name].load().from_json(data)
             return family
+        case str(name) if ":" in name:
+            try:
+                other_family: Family = resolve_name(name).from_json(data)
+            except (ImportError, AttributeError, ValueError) as error:
+                problem = f"the class of its family, {name}, cannot be loaded: {error}; install its package"
+                raise CheckpointError(problem, code="checkpoint.unsupported") from error
+            return other_family
         case other:
             problem = f"unknown family {other!r}; expected one of {', '.join(FAMILIES)}"
             raise CheckpointError(problem, code="checkpoint.unsupported")

@@ -134,6 +134,6 @@ def _jobs_of(runs: RunsFolder, run: str) -> Iterator[tuple[RunFolder, SearchJob]
 
     for folder in sorted(named, key=lambda folder: (folder.written, folder.id)):
         with suppress(JobError):  # a damaged job file; `nas show` of that run reports it
-            job = load_job(folder.job_file)
+            job = load_job(folder.job_file, stored=True)
             if job.supernet.from_ == run and job.supernet.network is not None:
                 yield folder, job

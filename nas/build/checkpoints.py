@@ -52,7 +52,7 @@ def _of_run(runs: RunsFolder, run: str) -> Path:
     found = runs.get(run)
     if has_checkpoint(found.checkpoint):
         return found.checkpoint
-    supernet = load_job(found.job_file).supernet
+    supernet = load_job(found.job_file, stored=True).supernet
     if supernet.trains or supernet.from_ is None:
         return found.checkpoint  # reading it reports that there is none
     return _of_run(runs, supernet.from_) if supernet.from_path is None else supernet.from_path

@@ -14,7 +14,7 @@ from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
 from nas.build.prepared_job import PreparedJob, space_digest
 from nas.build.references import check_screening
-from nas.build.search_objects import exact_values
+from nas.build.search_objects import build_algorithm, exact_values
 from nas.build.supernet_factory import SupernetFactory
 from nas.errors import JobError
 from nas.problem.objectives import EXACT_METRICS
@@ -37,9 +37,12 @@ def check_searchable(prepared: PreparedJob) -> None:
 
     Raises:
         JobError: screening takes too many images, or no network of the space satisfies a constraint.
+        PluginError: the algorithm of a plug-in cannot be loaded or made.
     """
     check_screening(prepared.job, len(prepared.data.dataset.validation.labels))
     _check_constraints(prepared)
+    if "search.algorithm" in prepared.config.plugins:
+        build_algorithm(prepared, prepared.supernets.current())
 
 
 def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from nas.config.errors import reported
 from nas.config.supernet import SupernetConfig
-from nas.errors import JobError
+from nas.errors import JobError, PluginError
+from nas.plugins import Kind, calling, find, load
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint
 from supernets.data import DataSet, TextFormat
-from supernets.errors import CheckpointError, SpaceError
+from supernets.errors import CheckpointError, SpaceError, SupernetError
 from supernets.families.encoder.pretrained import BertConfig
 from supernets.families.nested_networks import NestedFamily
+from supernets.families.registry import FAMILIES
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
 from supernets.families.shared.spec import Spec
 from supernets.families.shared.transformer import TransformerFamily
@@ -40,6 +43,9 @@ def find_family(
         JobError: there is no such network for these data.
         CheckpointError: the trained supernet is of another family or space than the job says.
     """
+    if supernet.family not in FAMILIES:
+        with reported(f"{source}: supernet"):
+            supernet.check_space()
     try:
         spec = supernet.spec(None if pretrained is None else pretrained.space())
     except SpaceError as error:
@@ -52,7 +58,7 @@ def find_family(
             remedy = f"take another family, or data of {taken}"
             raise JobError(f"{source}: supernet.family: {message}; {remedy}", code="job.unfit-data")
         try:
-            family: Family = supernet.description.load()(spec, **_sizes(data, pretrained))
+            family = _made(supernet, spec, _sizes(data, pretrained))
             if pretrained is not None and isinstance(family, TransformerFamily):
                 pretrained.check_family(family)
         except (SpaceError, CheckpointError) as error:  # the spec is valid, but not for these data
@@ -73,19 +79,39 @@ def find_family(
     return made(spec)
 
 
+def _made(supernet: SupernetConfig, spec: Spec, sizes: Mapping[str, Any]) -> Family:
+    """The family of a spec; one of a plug-in is found to be what networks are made of and checkpoints can name."""
+    ref = find(Kind.FAMILIES, supernet.family, FAMILIES)
+    if ref is None:
+        family: Family = supernet.description.load()(spec, **sizes)
+        return family
+    made = load(ref, Family)
+    with calling(ref, "its constructor"):
+        try:
+            family = made(spec, **sizes)
+        except SupernetError as error:  # as those of the families here
+            raise SpaceError(f"{ref}: {error}") from None
+    if family.name != ref.target or supernet.description.network != ref.target:
+        named = f"its name is {family.name!r} and its description's network {supernet.description.network!r}"
+        raise PluginError(
+            f"{ref}: {named}; expected {ref.target!r}, by which checkpoints load it", code="plugin.contract"
+        )
+    return family
+
+
 def _of_checkpoint(
     supernet: SupernetConfig, spec: Spec | None, checkpoint: Checkpoint, made: Callable[[Spec], Family]
 ) -> Family:
     family = checkpoint.supernet.family
     if supernet.network is not None:
         return SingleFamily(family, Architecture.parse(supernet.network))
-    plain = _plain(family)
+    plain, ref = _plain(family), find(Kind.FAMILIES, supernet.family, FAMILIES)
     default = SupernetConfig.model_fields["family"].default  # stored jobs have it written out
     if spec is not None and made(spec).to_json() != family.to_json():
         fault = (
             "from: the checkpoint is of another space; leave preset and space out, or train a supernet of this space"
         )
-    elif supernet.family not in (default, plain.name):
+    elif supernet.family not in (default, plain.name) and getattr(ref, "target", "") != plain.name:
         fault = f"family: the checkpoint's family is {plain.name}, not {supernet.family}; remove family"
     elif supernet.nested and not isinstance(family, NestedFamily):
         fault = "nested: the checkpoint's networks are not nested; remove nested, or train with nested: true"

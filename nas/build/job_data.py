@@ -15,6 +15,7 @@ from hardware_profiles.base import HardwareProfile
 from nas.build.pretrained import Pretrained, find_preprocessing
 from nas.config import SearchJob, load_job
 from nas.config.data import VOCABULARY, DataConfig
+from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.data import (
@@ -30,7 +31,6 @@ from supernets.data import (
     typical_batches,
 )  # fmt: skip
 from supernets.errors import CheckpointError
-from supernets.families.registry import FAMILIES
 
 SPLIT_SEED = 0
 """Seed of the split. Not the job's: a search with another seed would evaluate on images that the supernet was trained on."""
@@ -110,7 +110,7 @@ def _data_options(
     data, own = job.data, _given(job.data)
     fixed: Mapping[str, Any] = {}
     if pretrained is not None:
-        fixed = _fixed_by(pretrained, job.supernet.family)
+        fixed = _fixed_by(pretrained, job.supernet)
     elif len(own) < len(_keys(data)):
         fixed = _of_trained(job, runs, source=source)
     options = {**fixed, **own}
@@ -131,9 +131,9 @@ def _given(data: DataConfig, keys: Sequence[str] | None = None) -> dict[str, Any
     return {key: value for key in keys or _keys(data) if (value := getattr(data, key)) is not None}
 
 
-def _fixed_by(folder: Path, family: str) -> dict[str, Any]:
-    """The options that the pretrained network in a folder fixes for a family."""
-    description = FAMILIES[family]
+def _fixed_by(folder: Path, supernet: SupernetConfig) -> dict[str, Any]:
+    """The options that the pretrained network in a folder fixes for the family."""
+    description = supernet.description
     if description.data == "sentences":
         return {"tokenizer": folder}
     config = description.pretrained_config(folder)
@@ -158,7 +158,7 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, source: str) -> dict[str, A
     needed = "data.tokenizer" if job.data.of_text else "data.mean, data.std, data.image_size and data.channels"
     if (run := _run_that_made(runs, named, job.supernet.from_path, where=where, needed=needed)) is None:
         return {}
-    made = load_job(run.job_file)
+    made = load_job(run.job_file, stored=True)
     own = _given(made.data)
     if _keys(made.data)[0] not in own and made.supernet.pretrained is None:
         return {}
@@ -168,7 +168,7 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, source: str) -> dict[str, A
     if len(own) == len(_keys(made.data)) or made.supernet.pretrained is None:
         return own
     try:
-        return _fixed_by(find_preprocessing(made.supernet.pretrained, run), made.supernet.family) | own
+        return _fixed_by(find_preprocessing(made.supernet.pretrained, run), made.supernet) | own
     except CheckpointError as error:
         what = "tokenizer" if made.data.of_text else "preprocessing"
         message = f"{named} was made of {made.supernet.pretrained}, whose {what} is needed: {error}; or give {needed}"
@@ -183,7 +183,7 @@ def _run_that_made(runs: RunsFolder, named: str, path: Path | None, *, where: st
         raise JobError(f"{where}: {error} The preprocessing is in its job; or give {needed}", code=error.code) from None
     if folder is None:
         return None
-    job = load_job(folder.job_file)
+    job = load_job(folder.job_file, stored=True)
     origin = job.supernet
     if _given(job.data, _keys(job.data)[:1]) or origin.from_ is None:
         return folder

@@ -70,7 +70,8 @@ def find_reuse(
     if replay:
         with _open(runs, replay, _REPLAY).store() as store:
             facts = _checked(replay, store, prepared, _REPLAY)
-            reused.append(ReusedRun(replay, tuple(facts.compatibility["profiles"]), failures=True))
+            without = _measured_otherwise(facts, prepared)
+            reused.append(ReusedRun(replay, tuple(facts.compatibility["profiles"]), failures=True, without=without))
             environments |= store.state().environments
     for run in prepared.config.warm_start:
         with _open(runs, run, _WARM_START).store() as store:
@@ -78,7 +79,9 @@ def find_reuse(
             ours = {f"profile {name}": environment for name, environment in current.items()}
             ours |= {"accuracy": scoring_environment()} | environments
             same = {of for of, was in theirs.items() if of in ours and not differences(was, ours[of])}
-            source = _comparable(run, facts.compatibility, prepared, same)
+            source = replace(
+                _comparable(run, facts.compatibility, prepared, same), without=_measured_otherwise(facts, prepared)
+            )
             valid = {f"profile {name}" for name in source.profiles} | ({"accuracy"} if source.accuracy else set())
             environments = {of: theirs[of] for of in theirs if of in valid} | environments
             reused.append(source)
@@ -161,7 +164,7 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
     if facts is None or facts.search is None:
         raise not_a_search(run, where=option)
     theirs, ours = dict(facts.compatibility), compatibility_facts(prepared, measured=True)
-    profiles = ours.pop("profiles")
+    profiles, _ = ours.pop("profiles"), ours.pop("metrics", None)
     if option == _REPLAY:
         common = theirs["profiles"].keys() & profiles.keys()
         ours["profiles"] = {name: profiles[name] for name in common}
@@ -185,6 +188,17 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
         f"{option}: run {run}", theirs, ours, remedy="name a run that was made under this job's, or none"
     )
     return facts
+
+
+def _measured_otherwise(facts: RunFacts, prepared: PreparedJob) -> tuple[str, ...]:
+    """The job's additional metrics that another run took with another plug-in, version or settings, or did not take."""
+    theirs: Mapping[str, Any] = facts.compatibility.get("metrics", {})
+    ours: Mapping[str, Any] = compatibility_facts(prepared, measured=True).get("metrics", {})
+    refs = [ref for key, ref in prepared.job.plugins.items() if key.startswith("metrics.")]
+    same = {
+        ref.target for ref in refs if any((ref.target, ref.version) == (t.target, t.version) for t in facts.plugins)
+    }
+    return tuple(name for name, own in ours.items() if theirs.get(name) != own or own["class"] not in same)
 
 
 def _comparable(run: str, compatibility: Mapping[str, Any], prepared: PreparedJob, same: set[str]) -> ReusedRun:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, cast
 
 from nas.build.checkpoints import check_training_data, named_checkpoint, training_digest
@@ -49,6 +51,7 @@ class PreparedJob:
 def prepare_job(
     config: SearchJob, runs: RunsFolder, *,
     run: RunFolder | None = None, source: str = "job", on_progress: OnProgress = no_progress,
+    objects: Mapping[str, object] = MappingProxyType({}),
 ) -> PreparedJob:  # fmt: skip
     """The objects of a job: data, checkpoint, pretrained network and family, found to fit one another.
 
@@ -58,10 +61,13 @@ def prepare_job(
         run: the run that the job belongs to, where it has begun; files that it keeps are read from there.
         source: name of the job file in errors.
         on_progress: called about once a second while the data are read.
+        objects: see `ResolvedJob`.
 
     Raises:
         JobError, DataError, CheckpointError, SpaceError: the job cannot be done, and why.
     """
+    job = ResolvedJob(config, source, objects)
+    _ = job.plugins  # names are found before data are read
     named = named_checkpoint(config.supernet, runs, source=source)
     pretrained = load_pretrained(config.supernet, run, source=source)
     trained_on = training_digest(named, run)
@@ -78,7 +84,7 @@ def prepare_job(
         sharing=find_sharing(config.supernet, family, checkpoint=checkpoint, source=source),
         checkpoint=checkpoint, parent=parent, pretrained=pretrained, source=source,
     )  # fmt: skip
-    return PreparedJob(ResolvedJob(config, source), data, supernets)
+    return PreparedJob(job, data, supernets)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -138,6 +144,11 @@ def compatibility_facts(prepared: PreparedJob, *, measured: bool) -> dict[str, A
     """
     found = _network_facts(prepared.supernets.family, prepared.data) | {"supernet": _supernet(prepared.supernets)}
     if measured:
+        if own := prepared.job.own_metrics:
+            settings = {name: metric.settings for name, metric in prepared.config.metrics.items()}
+            found["metrics"] = {
+                name: {"class": ref.target, "settings": settings[name]} for name, (ref, _) in own.items()
+            }
         found["profiles"] = {profile.name: asdict(profile) for profile in prepared.job.profiles}
         if prepared.config.data.of_text:
             found["timed_tokens"] = prepared.config.data.timed_tokens

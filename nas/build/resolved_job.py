@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.errors import ProfileError
 from nas.config import SearchJob
-from nas.errors import JobError
-from nas.problem.objectives import Constraint, Objective, metrics_of
+from nas.errors import JobError, PluginError
+from nas.evaluation.metric import Metric
+from nas.plugins import PluginRef, check, construct, find, load, of_object
+from nas.problem.objectives import Constraint, Goal, MetricKind, Objective, metrics_of
 from nas.problem.precision import Precisions
 
 
@@ -21,10 +25,52 @@ class ResolvedJob:
 
     Attributes:
         source: name of the job file in errors.
+        objects: plug-ins that the caller passed from Python, classes or objects, by the key of the job that names them.
     """
 
     config: SearchJob
     source: str = "job"
+    objects: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def plugins(self) -> dict[str, PluginRef]:
+        """The plug-ins that it names, by key, with their packages; none is imported.
+
+        Raises:
+            UnknownNameError, PluginError: there is no plug-in of a name, there are several, or one has a shipped name.
+        """
+        found = {
+            key: of_object(kind, self.objects[key]) if key in self.objects else find(kind, name, shipped)
+            for key, (kind, name, shipped) in self.config.names.items()
+        }
+        return {key: ref for key, ref in found.items() if ref is not None}
+
+    @cached_property
+    def own_metrics(self) -> dict[str, tuple[PluginRef, Metric]]:
+        """The job's additional metrics by name, with the plug-ins that they come from.
+
+        Raises:
+            PluginError, JobError: one cannot be loaded, or not made with its settings.
+        """
+        found = {}
+        for name, config in self.config.metrics.items():
+            key = f"metrics.{name}"
+            ref, given = self.plugins[key], self.objects.get(key)
+            made: Any = load(ref, Metric) if given is None else given
+            check(ref, made, Metric)
+            if made.goal not in tuple(Goal):
+                fault = f"its goal is {made.goal!r}; expected {' or '.join(Goal)}"
+                raise PluginError(f"{ref}: {fault}", code="plugin.contract")
+            if isinstance(made, type):
+                made = construct(ref, made, settings=config.settings, key=f"{key}.settings")
+            found[name] = ref, made
+        return found
+
+    @property
+    def _kinds(self) -> dict[str, MetricKind]:
+        """What the additional metrics are, by name."""
+        made = {name: metric for name, (_, metric) in self.own_metrics.items()}
+        return {name: MetricKind(str(m.unit), Goal(m.goal), bool(m.per_profile)) for name, m in made.items()}
 
     @cached_property
     def profiles(self) -> list[HardwareProfile]:
@@ -77,12 +123,12 @@ class ResolvedJob:
     @cached_property
     def objectives(self) -> list[Objective]:
         """The job's objectives."""
-        return self.config.parsed_objectives([p.name for p in self.profiles], source=self.source)
+        return self.config.parsed_objectives([p.name for p in self.profiles], own=self._kinds, source=self.source)
 
     @cached_property
     def constraints(self) -> list[Constraint]:
         """The job's constraints."""
-        return self.config.parsed_constraints([p.name for p in self.profiles], source=self.source)
+        return self.config.parsed_constraints([p.name for p in self.profiles], own=self._kinds, source=self.source)
 
     @property
     def metrics(self) -> list[Objective]:

@@ -14,6 +14,7 @@ from nas.build.prepared_job import PreparedJob
 from nas.evaluation.environments import Environments
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.evaluation.measuring_evaluator import Measured, Timed
+from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scoring
 from nas.problem.objectives import EXACT_METRICS, Evaluation
 from nas.problem.precision import Precisions, exact_value
@@ -46,7 +47,8 @@ def build_algorithm(
         prepared.space, job.objectives, config.seed, constraints=job.constraints, features=_features(prepared, supernet),
         exact=exact, tune_seconds=config.search.tune_seconds, warm_start=warm_start, known=known,
     )  # fmt: skip
-    return make_algorithm(config.search.algorithm, problem)
+    given, settings = job.objects.get("search.algorithm"), config.search.settings
+    return make_algorithm(config.search.algorithm, problem, settings=settings, given=given)
 
 
 def first_modelled(prepared: PreparedJob, *, known: Collection[Architecture] = (), n_prior: int = 0) -> int | None:
@@ -84,10 +86,14 @@ def build_evaluator(
         )
         for profile in prepared.job.profiles
     }
+    own = OwnMetrics(
+        prepared.job.own_metrics, inputs=part.inputs.numpy(), labels=part.labels.numpy(), costs=supernet.cost,
+        profiles={profile.name: profile for profile in prepared.job.profiles}, weights=weights, data=part.digest,
+    )  # fmt: skip
     return Measured(
         scoring, supernet.cost, profiles,
         n_images=len(part.labels), weights=weights, data=part.digest, screen_images=screen_images, environments=environments,
-        note=note,
+        own=own, note=note,
     )  # fmt: skip
 
 

@@ -36,6 +36,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for sc
 Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", help="The folder of the runs.")]
 Job = Annotated[Path, argument(help="A job file; `nas init` makes one.")]
 RunId = Annotated[str, argument(help="A run; `nas runs` lists them.")]
+AcceptPluginVersions = Annotated[
+    bool,
+    typer.Option(
+        "--accept-plugin-versions", help="Continue though the run's plug-ins are installed in other versions now."
+    ),
+]
 Inline = Annotated[bool, typer.Option("--inline", help="Score in this process, without Ray.")]
 Address = Annotated[str | None, option("--address", help="A running Ray cluster to join.")]
 Store = Annotated[

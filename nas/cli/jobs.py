@@ -10,6 +10,7 @@ import typer
 
 from nas.cli.app import (
     DEFAULT_RUNS,
+    AcceptPluginVersions,
     Address,
     Inline,
     Job,
@@ -228,6 +229,7 @@ def resume(
             help="Measure again what failed or was too noisy, also in a finished run; costs no budget.",
         ),
     ] = False,
+    accept_plugin_versions: AcceptPluginVersions = False,
     log_to: LogTo = None,
     server: Annotated[
         str | None, option("--server", help="Resume a run of this server (NAS_SERVER is ignored here).")
@@ -240,7 +242,7 @@ def resume(
 
     Continues a run that was interrupted, killed or failed, or a finished run with a larger budget.
     """
-    here, there = ("runs", "inline", "address", "log_to"), ("token", "token_file")
+    here, there = ("runs", "inline", "address", "log_to", "accept_plugin_versions"), ("token", "token_file")
     origins = {name: context.get_parameter_source(name) for name in (there if server is None else here)}
     misplaced = [name for name, origin in origins.items() if origin is not None and origin.name == "COMMANDLINE"]
     if misplaced:
@@ -259,7 +261,9 @@ def resume(
     try:
         check_run(runs, run)
         check_extension(evaluations=evaluations, minutes=minutes)
-        with driving(runs, inline=inline, address=address, log_to=log_to) as options:
+        with driving(
+            runs, inline=inline, address=address, log_to=log_to, accept_plugin_versions=accept_plugin_versions
+        ) as options:
             from nas.engine.driver import resume as resume_run
 
             resumed = resume_run(run, options, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)

@@ -117,6 +117,7 @@ def driving(
     replay: str | None = None,
     store: str | None = None,
     log_to: Sequence[str] | None = None,
+    accept_plugin_versions: bool = False,
     kept: str = "all finished measurements are kept",
 ) -> Iterator[RunOptions]:
     """Options of a driver that shows progress; SIGTERM interrupts it like Ctrl-C, and the run can be resumed.
@@ -148,8 +149,9 @@ def driving(
         ):
             observer = CompositeObserver([console, *loggers, INTERRUPTION])
             yield RunOptions(
-                folder(runs), inline=inline, address=address, replay=replay, store=store, observer=observer
-            )
+                folder(runs), inline=inline, address=address, replay=replay, store=store, observer=observer,
+                accept_plugin_versions=accept_plugin_versions,
+            )  # fmt: skip
     except KeyboardInterrupt:
         if kept:
             print(kept, file=sys.stderr)

@@ -1,5 +1,14 @@
 """The job file as frozen models that check themselves (no torch): one module for each of its larger sections."""
 
-from nas.config.search_job import WHAT, SearchConfig, SearchJob, is_profile_path, job_of, load_job, parse_job
+from nas.config.search_job import (
+    WHAT,
+    MetricConfig,
+    SearchConfig,
+    SearchJob,
+    is_profile_path,
+    job_of,
+    load_job,
+    parse_job,
+)
 
-__all__ = ["WHAT", "SearchConfig", "SearchJob", "is_profile_path", "job_of", "load_job", "parse_job"]
+__all__ = ["WHAT", "MetricConfig", "SearchConfig", "SearchJob", "is_profile_path", "job_of", "load_job", "parse_job"]

@@ -32,6 +32,7 @@ _OPEN = (
     ("SupernetConfig", "family"),
     ("TrainingConfig", "strategy"),
     ("SearchConfig", "algorithm"),
+    ("MetricConfig", "name"),
 )
 """The keys that also take `module:Class`."""
 _PATH = {"type": "string", "pattern": r"/|\.ya?ml$"}
@@ -56,7 +57,7 @@ def job_schema() -> dict[str, Any]:
 
     The names are those of this installation.
     """
-    spaces = {name: space_config(name) for name in FAMILIES}
+    spaces = {name: space_config(family.spec) for name, family in FAMILIES.items()}
     models: Sequence[type[BaseModel]] = [SearchJob, *spaces.values()]
     refs, made = models_json_schema([(model, "validation") for model in models], schema_generator=_Generator)
     definitions = made["$defs"]
@@ -67,7 +68,7 @@ def job_schema() -> dict[str, Any]:
     _open_names(definitions)
     _accept_short_forms(definitions)
     _depend_on_family(definitions["SupernetConfig"], {n: refs[m, "validation"] for n, m in spaces.items()})
-    del definitions["SpaceConfig"]
+    del definitions["SpaceConfig"], definitions["PluginSpaceConfig"]
     job = definitions.pop(SearchJob.__name__)
     whole: dict[str, Any] = _portable({"$schema": _DIALECT, **job, "title": TITLE, "$defs": definitions})
     return whole
@@ -133,7 +134,8 @@ def _open_names(definitions: dict[str, Any]) -> None:
     """Lists the known names, of which some keys take others, too."""
     for model, key in _OPEN:
         own = definitions[model]["properties"][key]
-        own["anyOf"] = [{"enum": own.pop("enum")}, _PLUGIN]
+        names = own.pop("enum")
+        own["anyOf"] = [*([{"enum": names}] if names else []), _PLUGIN]
         del own["type"]
     job = definitions[SearchJob.__name__]["properties"]
     profiles = [profile.name for profile in known_profiles()]
@@ -152,6 +154,10 @@ def _accept_short_forms(definitions: dict[str, Any]) -> None:
     distill = definitions["TrainingConfig"]["properties"]["distill"]
     distill["enum"] += [True, False]  # as in job files of the first version
     del distill["type"]
+    metrics = definitions[SearchJob.__name__]["properties"]["metrics"]
+    name = definitions["MetricConfig"]["properties"]["name"]
+    metrics["additionalProperties"] = {"anyOf": [metrics["additionalProperties"], {"anyOf": name["anyOf"]}]}
+    metrics["propertyNames"] = {"pattern": "^[a-z][a-z0-9_]{0,39}$"}
     parts = [
         {"type": "integer", "minimum": 2, "maximum": 10**9},
         {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -12,21 +12,26 @@ from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from nas.config.data import VOCABULARY, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
+from nas.config.plugin_names import Settings, names_of_stored_jobs, plugin_name, settings
 from nas.config.section import Section, number, positive, whole
 from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.config.supernet import SupernetConfig
 from nas.config.training import TrainingConfig
 from nas.errors import JobError, UnknownNameError
-from nas.problem.objectives import Constraint, Objective
+from nas.plugins import Kind
+from nas.problem.objectives import NO_METRICS, Constraint, Goal, MetricKind, Objective, is_shipped_metric
+from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
+_METRIC = re.compile(r"[a-z][a-z0-9_]{0,39}")
 WHAT = "job file"
 """The name of its kind in errors."""
 _PRETRAINED_RATE = 0.0001
 """Peak learning rate of a job that begins with pretrained weights, which the general default would destroy."""
 
+OwnMetrics = Mapping[str, MetricKind] | None
 _SectionT = TypeVar("_SectionT", bound=Section)
 _Text = Annotated[
     str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
@@ -74,7 +79,7 @@ class BoundsConfig(Section):
             if metric.metric == "accuracy" and bound > 1:
                 share = f"; write {bound / 100:g}" if bound <= 100 else ""
                 raise problem(f"{key}.{name}", f"accuracy is a share between 0 and 1, got {bound:g}{share}")
-            if bound < 0 or (name == "max" and bound == 0):
+            if is_shipped_metric(metric.metric) and (bound < 0 or (name == "max" and bound == 0)):
                 raise problem(f"{key}.{name}", f"{metric.metric} is always above 0; got the bound {bound:g}")
         return Constraint(metric, self.min, self.max)
 
@@ -91,11 +96,10 @@ class PlateauConfig(Section):
 class SearchConfig(Section):
     """The search algorithm and its budget: evaluations, and limits that end it earlier."""
 
-    algorithm: Literal[
-        "guided", "nsga2", "nsga2-uniform", "age-moea", "u-nsga3", "moead", "regularized-evolution", "local-search",
-        "linas", "optuna-tpe", "optuna-gp", "optuna-nsga3", "random",
-    ] = "guided"  # fmt: skip
+    algorithm: plugin_name(Kind.SEARCH, ALGORITHMS) = "guided"  # type: ignore[valid-type]  # made from the registry
     """What proposes networks: guided fits models of accuracy and latency as it runs."""
+    settings: Settings = settings()
+    """Of a plug-in's algorithm."""
     evaluations: int = whole(2, 10**6, default=100)
     """The networks to measure, the smallest and the largest among them."""
     minutes: float | None = positive(10**6, default=None, of="minutes")
@@ -115,10 +119,26 @@ class SearchConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.settings and self.algorithm in ALGORITHMS:
+            raise conflict(
+                "settings", f"are those of a plug-in, and {self.algorithm} is a shipped algorithm; remove them"
+            )
         if self.plateau is not None and self.plateau.evaluations >= self.evaluations:
             expected = f"expected fewer than the {self.evaluations} evaluations of the search"
             raise problem("plateau.evaluations", f"{expected}, or it ends nothing; got {self.plateau.evaluations}")
         return self
+
+
+class MetricConfig(Section):
+    """An additional metric, measured by a plug-in; a job writes its name alone where it has no settings."""
+
+    name: plugin_name(Kind.METRICS, ())  # type: ignore[valid-type]  # as that of an algorithm
+    settings: Settings = settings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class SearchJob(Section):
@@ -141,6 +161,11 @@ class SearchJob(Section):
         tuple[_Text, ...], Field(min_length=1, description="a list of one or more, e.g. [accuracy, latency_ms]")
     ] = ("accuracy", "latency_ms")
     """The metrics to optimise; METRIC@PROFILE where there are several profiles."""
+    metrics: dict[str, MetricConfig] = Field(
+        default_factory=dict,
+        description="a mapping from new metrics to plug-ins, e.g. {energy_mj: package.module:Class}",
+    )
+    """Metrics that plug-ins measure; objectives and constraints may name them beside the shipped ones."""
     constraints: dict[str, BoundsConfig] = Field(
         default_factory=dict, description="a mapping from metrics to their bounds, e.g. {latency_ms: {max: 2.0}}"
     )
@@ -191,36 +216,86 @@ class SearchJob(Section):
             raise conflict(
                 "data.vocabulary", "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a "
                 "data.tokenizer")  # fmt: skip
+        self._check_metrics()
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
             self._parse_objectives(self.hardware)
             self._parse_constraints(self.hardware)
         return self
 
-    def _parse_objectives(self, profiles: Sequence[str]) -> list[Objective]:
-        found = [_metric(text, profiles, f"objectives[{i}]") for i, text in enumerate(self.objectives)]
+    @property
+    def names(self) -> dict[str, tuple[Kind, str, Collection[str]]]:
+        """What it names that may be a plug-in, by key: the kind, the name, and the names of the shipped classes."""
+        metrics = {f"metrics.{key}": (Kind.METRICS, metric.name, ()) for key, metric in self.metrics.items()}
+        return {
+            "search.algorithm": (Kind.SEARCH, self.search.algorithm, ALGORITHMS),
+            "supernet.family": (Kind.FAMILIES, self.supernet.family, FAMILIES),
+            **metrics,
+        }
+
+    @property
+    def plugins(self) -> dict[str, tuple[Kind, str]]:
+        """The plug-ins that it names, by key; shipped classes are none."""
+        return {key: (kind, name) for key, (kind, name, shipped) in self.names.items() if name not in shipped}
+
+    def _check_metrics(self) -> None:
+        used = {text.partition("@")[0] for text in (*self.objectives, *self.constraints)}
+        for name in self.metrics:
+            if not _METRIC.fullmatch(name):
+                raise problem(
+                    "metrics", f"expected names of lower-case letters, digits and _, e.g. energy_mj; got {show(name)}"
+                )
+            if is_shipped_metric(name):
+                raise conflict(f"metrics.{name}", "is the name of a shipped metric; choose another name")
+            if name not in used:
+                raise conflict(
+                    f"metrics.{name}", "is neither an objective nor a constraint; name it in one, or remove it"
+                )
+
+    def _parse_objectives(self, profiles: Sequence[str], own: OwnMetrics = None) -> list[Objective]:
+        found = [self._metric(text, profiles, f"objectives[{i}]", own) for i, text in enumerate(self.objectives)]
         _check_distinct("objectives", [objective.name for objective in found])
         return found
 
-    def _parse_constraints(self, profiles: Sequence[str]) -> list[Constraint]:
+    def _parse_constraints(self, profiles: Sequence[str], own: OwnMetrics = None) -> list[Constraint]:
         found: dict[str, Constraint] = {}
         for text, bounds in self.constraints.items():
             key = f"constraints.{text}"
-            metric = _metric(text, profiles, key)
+            metric = self._metric(text, profiles, key, own)
             if metric.name in found:
                 raise problem(key, f"{show(metric.name)} occurs twice; keep one spelling", code="job.duplicate")
             found[metric.name] = bounds.constraint(metric, key)
         return list(found.values())
 
-    def parsed_constraints(self, profiles: Sequence[str], *, source: str) -> list[Constraint]:
+    def _metric(self, text: str, profiles: Sequence[str], key: str, own: OwnMetrics) -> Objective:
+        """The metric of a name.
+
+        Args:
+            own: the additional metrics by name; None where their plug-ins are not loaded: then any profile may be theirs.
+        """
+        metric, _, profile = text.partition("@")
+        if metric in self.metrics and own is None and (not profile or profile in profiles):
+            return Objective(text, "", Goal.MINIMIZE)
+        try:
+            return Objective.parse(
+                text, profiles, own=own or dict.fromkeys(self.metrics, MetricKind("", Goal.MINIMIZE))
+            )
+        except UnknownNameError as error:
+            raise problem(key, str(error), code="job.unknown-name") from None
+
+    def parsed_constraints(
+        self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS
+    ) -> list[Constraint]:
         """The constraints, given the names of the profiles as for `parsed_objectives`; raises `JobError` if one is invalid."""
         with reported(source):
-            return self._parse_constraints(profiles)
+            return self._parse_constraints(profiles, own)
 
-    def parsed_objectives(self, profiles: Sequence[str], *, source: str) -> list[Objective]:
-        """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name);
-        raises `JobError` if one is unknown or occurs twice."""
+    def parsed_objectives(
+        self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS
+    ) -> list[Objective]:
+        """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name) and what
+        the additional metrics are; raises `JobError` if one is unknown or occurs twice."""
         with reported(source):
-            return self._parse_objectives(profiles)
+            return self._parse_objectives(profiles, own)
 
     def resolved(self, folder: Path) -> SearchJob:
         """The job with its paths, which are relative to `folder`, made absolute.
@@ -255,14 +330,12 @@ class SearchJob(Section):
         data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         for key in self.training.unread:
             data["training"].pop(key, None)  # what is None was left out
+        for section in (*data.values(), *data["metrics"].values()):
+            if isinstance(section, dict) and section.get("settings") == {}:
+                del section["settings"]
+        if not data["metrics"]:
+            del data["metrics"]
         return dump_mapping(data)
-
-
-def _metric(text: str, profiles: Sequence[str], key: str) -> Objective:
-    try:
-        return Objective.parse(text, profiles)
-    except UnknownNameError as error:
-        raise problem(key, str(error), code="job.unknown-name") from None
 
 
 def _check_distinct(key: str, names: Sequence[str]) -> None:
@@ -278,13 +351,19 @@ def is_profile_path(text: str) -> bool:
     return "/" in text or text.endswith((".yaml", ".yml"))
 
 
-def load_job(path: Path | str) -> SearchJob:
+def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     """The job of a file, with its paths made absolute.
+
+    Args:
+        stored: whether it is the job file of a run, which can be read where the packages of its plug-ins are not installed.
 
     Raises:
         JobError: the file is missing or not YAML, or describes no job.
     """
     path = Path(path)
+    if stored:
+        with names_of_stored_jobs():
+            return load_job(path)
     return parse_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, create_model, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, create_model, model_validator
 
 from nas.config.errors import problem
 from nas.config.section import Section
 from supernets.errors import DimensionError
-from supernets.families.registry import FAMILIES
 from supernets.families.shared.spec import (
     Dimension,
     Flag,
@@ -59,10 +57,23 @@ class _StageConfig(SpaceConfig):
         return self
 
 
-@cache
-def space_config(family: str) -> type[SpaceConfig]:
-    """The model of the section for a family: one optional key for each dimension of its spec."""
-    spec = FAMILIES[family].spec
+class PluginSpaceConfig(Section):
+    """The space of a plug-in's family as a job writes it: its keys are checked when the family is loaded."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+_MODELS: dict[type[Spec], type[SpaceConfig]] = {}
+
+
+def space_config(spec: type[Spec]) -> type[SpaceConfig]:
+    """The model of the section for a family's spec: one optional key for each of its dimensions."""
+    if spec not in _MODELS:
+        _MODELS[spec] = _whole(spec)
+    return _MODELS[spec]
+
+
+def _whole(spec: type[Spec]) -> type[SpaceConfig]:
     return _model(spec, SpaceConfig, {d.name: (_annotation(d, given=False), None) for d in dimensions(spec)})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -16,10 +16,12 @@ from pydantic import (
     model_validator,
 )
 
-from nas.config.errors import conflict, missing_key, problem, restated
+from nas.config.errors import conflict, missing_key, problem, restated, translate
+from nas.config.plugin_names import plugin_name
 from nas.config.section import Flag, OptionalPath, Section, whole
-from nas.config.space import SpaceConfig, space_config
-from nas.errors import UnknownNameError
+from nas.config.space import PluginSpaceConfig, SpaceConfig, space_config
+from nas.errors import PluginError, UnknownNameError
+from nas.plugins import Kind, find, load
 from supernets.errors import DimensionError
 from supernets.families.registry import FAMILIES, FamilyDescription
 from supernets.families.shared.spec import Spec
@@ -58,11 +60,6 @@ class SharingConfig(Section):
         return SharingSpec(mixture, self.kernels)
 
 
-if TYPE_CHECKING:
-    _FamilyName = str
-else:
-    _FamilyName = Literal[tuple(FAMILIES)]
-
 _PLAIN = "slice"
 _SCHEMES = ("package:", "hub:")
 """Beginnings of the names of pretrained networks that are not paths, as in `supernets.pretrained`."""
@@ -72,13 +69,13 @@ class SupernetConfig(Section):
     """The supernet: a family with a preset, a space or both; a trained supernet to start from (`from`); or one that is made
     of a pretrained network (`pretrained`), whose space is then within that network."""
 
-    family: _FamilyName = "mobile-cnn"
+    family: plugin_name(Kind.FAMILIES, FAMILIES) = "mobile-cnn"  # type: ignore[valid-type]  # made from the registry
     """The kind of networks."""
     preset: Annotated[str | None, Field(strict=True, max_length=64, description="the name of a preset, e.g. tiny")] = (
         None
     )
     """A named space of the family; keys of `space` replace its own."""
-    space: SerializeAsAny[SpaceConfig] | None = None
+    space: SerializeAsAny[SpaceConfig | PluginSpaceConfig] | None = None
     """The options of each dimension, smallest first; beside a preset, only those to replace."""
     nested: Flag = False
     """Whether all layers take one choice for each dimension, so that each network contains the smaller ones."""
@@ -115,11 +112,12 @@ class SupernetConfig(Section):
 
     @field_validator("space", mode="before")
     @classmethod
-    def _check_space(cls, value: object, info: ValidationInfo) -> SpaceConfig | None:
+    def _check_space(cls, value: object, info: ValidationInfo) -> SpaceConfig | PluginSpaceConfig | None:
         """The space as the family's model of it, which depends on the value of another field."""
         if value is None or "family" not in info.data:
             return None
-        model = space_config(info.data["family"])
+        family = FAMILIES.get(info.data["family"])
+        model = PluginSpaceConfig if family is None else space_config(family.spec)
         try:
             return model.model_validate(value)
         except ValidationError as error:
@@ -131,6 +129,19 @@ class SupernetConfig(Section):
             raise missing_key("network", "is a network of a trained supernet; name that supernet in from")
         if self.network is not None and (self.preset is not None or self.space is not None or self.nested):
             raise conflict("network", "is a space of its own; remove preset, space and nested")
+        if self.pretrained is not None and self.from_ is not None:
+            raise conflict("pretrained", "a trained supernet cannot start from it; remove pretrained or from")
+        if self.family in FAMILIES:
+            self.check_space()
+        return self
+
+    def check_space(self) -> None:
+        """Checks preset, space and pretrained by the family's description, which loads the plug-in of a family.
+
+        Raises:
+            PydanticCustomError: as `nas.config.errors.reported` reports.
+            PluginError: the plug-in cannot be loaded.
+        """
         presets = self.description.presets
         if self.preset is not None and self.preset not in presets:
             raise problem("preset", str(UnknownNameError("preset", self.preset, presets)), code="job.unknown-name")
@@ -139,10 +150,8 @@ class SupernetConfig(Section):
         if self.pretrained is not None and self.description.pretrained is None:
             possible = " and ".join(name for name, family in FAMILIES.items() if family.pretrained is not None)
             raise conflict("pretrained", f"the families {possible} are made of pretrained networks, got {self.family}")
-        if self.pretrained is not None and self.from_ is not None:
-            raise conflict("pretrained", "a trained supernet cannot start from it; remove pretrained or from")
         if self.pretrained is not None and self.preset is None:
-            return self  # the space is within the pretrained network's, whose sizes are in its folder
+            return  # the space is within the pretrained network's, whose sizes are in its folder
         try:
             spec = self.spec()
         except DimensionError as error:
@@ -151,12 +160,18 @@ class SupernetConfig(Section):
             raise problem(f"space.{error.dimension}", error.text, code=code) from None
         if spec is not None and spec.single:
             raise problem("space", "every list has one option, so there is one network; give some list a second")
-        return self
 
     @property
     def description(self) -> FamilyDescription:
-        """The registry's entry of the family."""
-        return FAMILIES[self.family]
+        """The registry's entry of the family; for one of a plug-in, its own description."""
+        ref = find(Kind.FAMILIES, self.family, FAMILIES)
+        if ref is None:
+            return FAMILIES[self.family]
+        found = getattr(load(ref), "description", None)
+        if not isinstance(found, FamilyDescription):
+            fault = f"its class attribute description is {type(found).__name__}; expected a FamilyDescription"
+            raise PluginError(f"{ref}: {fault}", code="plugin.contract")
+        return found
 
     def spec(self, within: Spec | None = None) -> Spec | None:
         """The space: the preset, with the keys of `space` in place of its own; None if only `from` is given.
@@ -167,7 +182,14 @@ class SupernetConfig(Section):
             within: the space of the pretrained network, used if no preset is given.
         """
         preset = within if self.preset is None else self.description.presets[self.preset]
-        return preset if self.space is None else self.space.spec(preset)
+        space = self.space
+        if isinstance(space, PluginSpaceConfig):
+            model = space_config(self.description.spec)
+            try:
+                space = model.model_validate(space.model_extra)
+            except ValidationError as error:
+                raise translate(error, model, source="supernet.space") from None
+        return preset if space is None else space.spec(preset)
 
     @property
     def trains(self) -> bool:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from typing import Unpack
 
 from hardware_profiles.errors import ProfilingError
 from nas.build.prepared_job import PreparedJob
 from nas.build.references import check_kind
 from nas.config import SearchJob, load_job
 from nas.engine.execution import RunExecution
+from nas.engine.passed_objects import Passed, resumed_with, with_passed
 from nas.engine.preparation import describe, preparing_again, preparing_new
 from nas.engine.resumption import Resumption
 from nas.engine.run import Run
@@ -27,19 +29,28 @@ USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
 """Errors whose message is for the user; any other is a fault of this program and keeps its traceback."""
 
 
-def train(job: SearchJob, options: RunOptions | None = None, *, source: str = "job") -> Run:
-    """The run that trained the job's supernet."""
-    return _start(job, "training", options or RunOptions(), source)
+def train(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+    """The run that trained the job's supernet.
+
+    Args:
+        passed: see `search`.
+    """
+    return _start(*with_passed(job, options or RunOptions(), passed), "training", source)
 
 
-def search(job: SearchJob, options: RunOptions | None = None, *, source: str = "job") -> Run:
-    """The run that trained the job's supernet (unless the job names a trained one) and searched it."""
-    return _start(job, "search", options or RunOptions(), source)
+def search(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+    """The run that trained the job's supernet (unless the job names a trained one) and searched it.
+
+    Args:
+        passed: plug-ins in place of those that the job names, see `nas.engine.passed_objects.Passed`.
+    """
+    return _start(*with_passed(job, options or RunOptions(), passed), "search", source)
 
 
 def resume(
     run: str, options: RunOptions | None = None, *,
     evaluations: str | int | None = None, minutes: str | float | None = None, retry_failed: bool = False,
+    **passed: Unpack[Passed],
 ) -> Run:  # fmt: skip
     """Continues a run where it stopped; `NasError` if it is finished, or another live driver holds it.
 
@@ -47,8 +58,9 @@ def resume(
         evaluations: a new budget (``150``) or an increase (``+50``), with which a finished run continues, too.
         minutes: likewise, of wall time.
         retry_failed: measure again what failed or was too noisy, also in a finished run.
+        passed: the objects that the run was started with, see `search`.
     """
-    options = options or RunOptions()
+    options = resumed_with(options or RunOptions(), passed)
     folder = options.runs.get(run)
     with closing(open_store(folder, driver=True)) as store:
         facts, more = store.facts(), Resumption(evaluations, minutes, retry_failed=retry_failed)
@@ -111,7 +123,7 @@ def _preparing(folder: RunFolder, store: RunStore, kind: Kind, options: RunOptio
         with preparing_again(folder, store, facts, options) as prepared:
             yield prepared
         return
-    job, source = load_job(folder.job_file), str(folder.job_file)
+    job, source = load_job(folder.job_file, stored=True), str(folder.job_file)
     with preparing_new(job, kind, options, source=source) as (prepared, reuse):
         describe(folder, store, prepared, kind, reuse, options)
         yield prepared
@@ -122,7 +134,7 @@ def _last_end(store: RunStore) -> RunStatus | None:
     return next((status for status, _ in reversed(store.statuses()) if status not in _OPEN), None)
 
 
-def _start(job: SearchJob, kind: Kind, options: RunOptions, source: str) -> Run:
+def _start(job: SearchJob, options: RunOptions, kind: Kind, source: str) -> Run:
     check_kind(job, kind, source=source)
     place = None if options.store is None else _new_place(options.store, job.name)
     with preparing_new(job, kind, options, source=source) as (prepared, reuse):

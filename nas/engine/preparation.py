@@ -12,11 +12,12 @@ from nas.build.references import check_kind, check_training
 from nas.build.search_objects import first_modelled
 from nas.build.supernet_factory import find_device
 from nas.config import SearchJob, load_job
+from nas.engine.passed_objects import check_passed
 from nas.engine.run_options import RunOptions
 from nas.evaluation.cluster import connected
 from nas.problem.budget import Budget, Plateau
 from nas.store.base import RunStore
-from nas.store.compatibility import check_compatibility
+from nas.store.compatibility import check_compatibility, check_plugins
 from nas.store.folder import RunFolder
 from nas.store.run_facts import Kind, RunFacts, SearchFacts
 from supernets.checkpoint import has_checkpoint
@@ -39,7 +40,9 @@ def preparing_new(
     if job.supernet.trains:
         find_device(job.training, source=source)
     options.runs.check_writable()
-    prepared = prepare_job(job, options.runs, source=source, on_progress=options.observer.count)
+    prepared = prepare_job(
+        job, options.runs, source=source, on_progress=options.observer.count, objects=options.objects
+    )
     check_trainable(prepared.supernets)
     if kind == "search":
         check_searchable(prepared)
@@ -53,10 +56,15 @@ def preparing_new(
 def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options: RunOptions) -> Iterator[PreparedJob]:
     """The job of a run that has begun, as `preparing_new`; `NasError` if it is not compatible with what the run has."""
     source = str(folder.job_file)
-    job, count = load_job(folder.job_file), options.observer.count
+    job, count = load_job(folder.job_file, stored=True), options.observer.count
+    check_passed(folder.id, facts.plugins, options.objects)
     if not (trained := is_trained(folder, store, job.training.epochs)):
         check_training(job, source=source, inline=options.inline)
-    prepared = prepare_job(job, options.runs, run=folder, source=source, on_progress=count)
+    prepared = prepare_job(job, options.runs, run=folder, source=source, on_progress=count, objects=options.objects)
+    check_plugins(
+        f"run {folder.id}", facts.plugins, prepared.job.plugins.values(),
+        accept=options.accept_plugin_versions, note=options.observer.note,
+    )  # fmt: skip
     ours = compatibility_facts(prepared, measured=facts.search is not None)
     check_compatibility(f"run {folder.id}", facts.compatibility, ours)
     if facts.search is not None:
@@ -97,6 +105,7 @@ def describe(
         seed=config.seed,
         compatibility=compatibility_facts(prepared, measured=search is not None),
         epochs=config.training.epochs if prepared.supernets.checkpoint is None else 0,
+        plugins=tuple(dict.fromkeys(prepared.job.plugins.values())),
         search=search,
     )
     if search is None:

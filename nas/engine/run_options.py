@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ class RunOptions:
         address: a running Ray cluster to join; None starts one here.
         store: the URL of a PostgreSQL database for a new run's store; None for a file in the run's folder.
         replay: another run of the same supernet whose measurements are reused where it has them.
+        objects: plug-ins passed from Python, classes or objects, by the key of the job that names them; see `nas.run`.
+        accept_plugin_versions: continue a run whose plug-ins are installed in other versions than it recorded.
         observer: its methods are called with the progress.
     """
 
@@ -26,4 +29,6 @@ class RunOptions:
     address: str | None = None
     store: str | None = None
     replay: str | None = None
+    objects: Mapping[str, object] = field(default_factory=dict)
+    accept_plugin_versions: bool = False
     observer: ProgressObserver = field(default_factory=ProgressObserver)

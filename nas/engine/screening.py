@@ -42,13 +42,15 @@ class Stages:
 
     @classmethod
     def of(cls, metrics: Sequence[Objective], *, screened_first: bool) -> Stages:
-        """Exact metrics; then timed ones and the accuracy of a few images, the cheaper first; then that of all images."""
+        """Exact metrics; then those of profiles and the accuracy of a few images, the cheaper first; then that of all images,
+        with what is left."""
         exact = tuple((o, Fidelity.SEARCH) for o in metrics if o.metric in EXACT_METRICS)
         timed = tuple((o, Fidelity.SEARCH) for o in metrics if o.profile is not None)
         accuracy = [o for o in metrics if o.metric == "accuracy"]
         screen = tuple((o, Fidelity.SCREEN) for o in accuracy)
         middle = (screen, timed) if screened_first else (timed, screen)
-        return cls(tuple(step for step in (exact, *middle, tuple((o, Fidelity.SEARCH) for o in accuracy)) if step))
+        rest = tuple((o, Fidelity.SEARCH) for o in metrics if o.profile is None and o.metric not in EXACT_METRICS)
+        return cls(tuple(step for step in (exact, *middle, rest) if step))
 
     def after(self, step: int) -> list[Objective]:
         """The metrics whose ``search`` fidelity comes after a step."""

@@ -16,6 +16,7 @@ from hardware_profiles.measuring.protocol import MAX_RESOLUTION
 from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
+from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scored, Scoring, Task
 from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, TOO_NOISY, Fidelity, Measurement, Request, Status
 from nas.problem.precision import exact_value
@@ -55,6 +56,7 @@ class Measured:
         screen_images: images behind an accuracy of fidelity ``screen``; None where none is asked for. With it, the models
             of the last candidates are kept, so that none is built again for its next stage.
         environments: those that the measurements must come from.
+        own: measures the metrics of plug-ins.
         note: receives a message when a disturbed machine is waited for.
         sleep: waits for a number of seconds.
     """
@@ -70,6 +72,7 @@ class Measured:
         data: str,
         screen_images: int | None = None,
         environments: Environments | None = None,
+        own: OwnMetrics | None = None,
         note: Callable[[str], None] = lambda text: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -78,6 +81,7 @@ class Measured:
         self._screen_images = screen_images
         self._built: dict[_Variant, bytes] = {}
         self._environments = environments or Environments()
+        self._own = own
         self._note, self._sleep, self._patient = note, sleep, True
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
@@ -94,6 +98,7 @@ class Measured:
             if not few:
                 models[variant] = scored
             yield from (self._accuracy(r, scored) for r in wanted[variant, few] if r.metric == "accuracy")
+        yield from self._own_metrics(requests, models)
         # Every task is done, so the cores are free: timing beside scoring would be wrong by more than the noise floor.
         timed = [request for request in requests if request.metric in TIMED_METRICS]
         for name in dict.fromkeys(request.profile for request in timed):
@@ -109,7 +114,7 @@ class Measured:
         return Task(
             *variant,
             accuracy="accuracy" in metrics,
-            model=staged or not metrics.isdisjoint(TIMED_METRICS),
+            model=staged or bool(metrics - EXACT_METRICS - {"accuracy"}),
             images=self._screen_images if few else None,
             built=self._built.get(variant),
         )
@@ -130,6 +135,16 @@ class Measured:
         computed = float(getattr(self._costs(request.architecture), request.metric))
         value = exact_value(request.metric, computed, request.precision)
         return Measurement(request, Status.OK, value, 0.0, protocol="computed")
+
+    def _own_metrics(self, requests: Sequence[Request], models: Mapping[_Variant, Scored]) -> Iterator[Measurement]:
+        for request in requests:
+            if self._own is None or request.metric not in self._own:
+                continue
+            scored = models[request.architecture, request.precision]
+            failed = scored.model is None
+            yield (
+                self._failed(request, scored.failure) if failed else self._own.measurement(request, scored.model or b"")
+            )
 
     def _accuracy(self, request: Request, scored: Scored) -> Measurement:
         if scored.failure:

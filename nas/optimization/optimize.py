@@ -32,7 +32,8 @@ from nas.optimization.result import OptimizationResult
 from nas.optimization.stored_search import MADE_BY, begin_or_resume, recording_end
 from nas.problem.budget import Budget
 from nas.problem.objectives import Objective, metrics_of
-from nas.search.registry import ALGORITHMS, SearchProblem, models_from
+from nas.search.algorithms import ALGORITHMS
+from nas.search.registry import SearchProblem, models_from
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from nas.store.run_facts import RunFacts, SearchFacts

@@ -6,9 +6,9 @@ A job writes `module:Class`, or a short name that an installed package registers
 
 from nas.plugins.checks import calling, construct
 from nas.plugins.installed import find, known_names, registered
-from nas.plugins.loading import load
+from nas.plugins.loading import check, load
 from nas.plugins.reference import Kind, PluginRef, is_dotted, of_object
 
 __all__ = [
-    "Kind", "PluginRef", "calling", "construct", "find", "is_dotted", "known_names", "load", "of_object", "registered",
+    "Kind", "PluginRef", "calling", "check", "construct", "find", "is_dotted", "known_names", "load", "of_object", "registered",
 ]  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from importlib.metadata import entry_points
 
 from nas.errors import PluginError, UnknownNameError, quoted
 from nas.plugins.reference import Kind, PluginRef, is_dotted, owner
@@ -11,6 +10,8 @@ from nas.plugins.reference import Kind, PluginRef, is_dotted, owner
 
 def registered(kind: Kind) -> list[PluginRef]:
     """The plug-ins of a kind that installed packages register, in the order of their names; nothing is imported."""
+    from importlib.metadata import entry_points  # loads the parser of e-mails
+
     found = {
         PluginRef(
             kind, entry.name, f"{entry.module}:{entry.attr}",

@@ -62,7 +62,7 @@ def check(ref: PluginRef, found: object, contract: type) -> None:
         if name.startswith("_"):
             continue
         own = getattr(found, name, None)
-        if not callable(own):
+        if not callable(own) or getattr(own, "__isabstractmethod__", False):
             raise PluginError(f"{ref}: has no method {name}; {expected}", code="plugin.contract")
         if not _takes_the_same(own, method, bound=not isinstance(found, type) or inspect.ismethod(own)):
             wanted = f"{name}{inspect.signature(method)}"

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from importlib.metadata import packages_distributions, version
 from typing import Any, Self
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -69,9 +68,8 @@ class PluginRef:
 
     def __str__(self) -> str:
         """``algorithm hill-climb (pkg.search:HillClimb of pkg 0.1)``."""
-        place = f" of {self.package} {self.version}" if self.package else ""
         target = "" if self.name == self.target else self.target
-        shown = (target + place).strip()
+        shown = " of ".join(part for part in (target, f"{self.package} {self.version}".strip()) if part)
         return f"{self.kind.noun} {self.name}" + (f" ({shown})" if shown else "")
 
     def to_json(self) -> dict[str, Any]:
@@ -94,5 +92,7 @@ def of_object(kind: Kind, found: object) -> PluginRef:
 
 def owner(module: str) -> tuple[str, str]:
     """The distribution that has a module, and its version; two empty texts where none has it."""
+    from importlib.metadata import packages_distributions, version  # shipped names are found without it
+
     packages = packages_distributions().get(module.partition(".")[0])
     return (packages[0], version(packages[0])) if packages else ("", "")

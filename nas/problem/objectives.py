@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nas.errors import UnknownNameError
 from supernets.space import Architecture
@@ -51,19 +51,28 @@ class Status(StrEnum):
     """Not measured: earlier stages showed that it was not worth the cost; `Measurement.message` is the reason."""
 
 
-_METRICS: Mapping[str, tuple[str, Goal, bool]] = {  # metric -> unit, goal, belongs to a hardware profile
-    "accuracy": ("share", Goal.MAXIMIZE, False),
-    "latency_ms": ("ms", Goal.MINIMIZE, True),
-    "throughput": ("images/s", Goal.MAXIMIZE, True),
-    "peak_mib": ("MiB", Goal.MINIMIZE, True),
-    "session_ms": ("ms", Goal.MINIMIZE, True),
-    "macs": ("MACs", Goal.MINIMIZE, False),
-    "parameters": ("parameters", Goal.MINIMIZE, False),
-    "activation_bytes": ("bytes", Goal.MINIMIZE, False),
+class MetricKind(NamedTuple):
+    """What a metric's values are; `per_profile`: whether they belong to a hardware profile."""
+
+    unit: str
+    goal: Goal
+    per_profile: bool = False
+
+
+_METRICS: Mapping[str, MetricKind] = {
+    "accuracy": MetricKind("share", Goal.MAXIMIZE),
+    "latency_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "throughput": MetricKind("images/s", Goal.MAXIMIZE, per_profile=True),
+    "peak_mib": MetricKind("MiB", Goal.MINIMIZE, per_profile=True),
+    "session_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "macs": MetricKind("MACs", Goal.MINIMIZE),
+    "parameters": MetricKind("parameters", Goal.MINIMIZE),
+    "activation_bytes": MetricKind("bytes", Goal.MINIMIZE),
 }
+NO_METRICS: Mapping[str, MetricKind] = MappingProxyType({})
 EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes"})
 """Metrics that are computed, never measured or predicted."""
-TIMED_METRICS = frozenset(metric for metric, (_, _, timed) in _METRICS.items() if timed)
+TIMED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.per_profile)
 """Metrics of a deployment timed on a hardware profile: latency, examples per second, the peak memory of creating and running
 the session, and the time to create it."""
 
@@ -98,32 +107,39 @@ class Objective:
 
     @classmethod
     def parse(
-        cls, text: str, profiles: Sequence[str], *, where: str = "", measured: Sequence[Objective] = ()
+        cls,
+        text: str,
+        profiles: Sequence[str],
+        *,
+        own: Mapping[str, MetricKind] = NO_METRICS,
+        where: str = "",
+        measured: Sequence[Objective] = (),
     ) -> Objective:
         """The objective that a user names; ``latency_ms`` alone is enough where there is one profile.
 
         Args:
+            own: metrics beside the shipped ones.
             where: begins the error.
             measured: those that an error lists; without any, all that a job with these profiles can have.
 
         Raises:
             UnknownNameError: no such objective with these profiles.
         """
-        known = known_objectives(profiles)
+        known, metrics = known_objectives(profiles, own=own), {**_METRICS, **own}
         metric, _, profile = text.partition("@")
-        if metric in _METRICS and _METRICS[metric][2] and not profile and len(profiles) == 1:
+        per_profile = metric in metrics and metrics[metric].per_profile and not profile
+        if per_profile and len(profiles) == 1:
             text = f"{metric}@{profiles[0]}"
         if text not in known:
             hint = ""
-            if metric in _METRICS and _METRICS[metric][2] and not profile:
+            if per_profile:
                 named = " or ".join(f"{metric}@{p}" for p in profiles)
                 hint = f"With several profiles, say which: {named}." if profiles else "Only a search times networks."
             listed = [o.name for o in measured] or known
             alone = len(profiles) == 1 and not profile
             short = [name.partition("@")[0] for name in listed if "@" in name and alone]
             raise UnknownNameError("objective", text, [*short, *listed], where=where, hint=hint)
-        unit, goal, _ = _METRICS[metric]
-        return cls(text, unit, goal)
+        return cls(text, metrics[metric].unit, metrics[metric].goal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,11 +197,16 @@ def metrics_of(objectives: Sequence[Objective], constraints: Sequence[Constraint
     return list(dict.fromkeys([*objectives, *(constraint.metric for constraint in constraints)]))
 
 
-def known_objectives(profiles: Iterable[str]) -> list[str]:
-    """Names of all objectives that a job with these hardware profiles can have."""
-    names = list(profiles)
-    timed = [f"{m}@{p}" for m, (_, _, per) in _METRICS.items() if per for p in names]
-    return timed + [m for m, (_, _, per) in _METRICS.items() if not per]
+def known_objectives(profiles: Iterable[str], *, own: Mapping[str, MetricKind] = NO_METRICS) -> list[str]:
+    """Names of all objectives that a job with these hardware profiles, and own metrics, can have."""
+    names, metrics = list(profiles), {**_METRICS, **own}
+    timed = [f"{m}@{p}" for m, kind in metrics.items() if kind.per_profile for p in names]
+    return timed + [m for m, kind in metrics.items() if not kind.per_profile]
+
+
+def is_shipped_metric(name: str) -> bool:
+    """Whether this package has a metric of this name, without a profile."""
+    return name in _METRICS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,18 @@
-"""Search algorithms by the name that job files and commands give them."""
+"""Makes search algorithms of their names: shipped ones, and those of plug-ins."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
-from nas.errors import UnknownNameError
+from nas.plugins import Kind, check, find, load, of_object
 from nas.problem.objectives import Constraint, Evaluation, Objective
+from nas.search.algorithms import ALGORITHMS, load_part
 from nas.search.base import FeatureSource, SearchAlgorithm, Values
+from nas.search.plugin import make_plugin
 from nas.search.warm_start import WarmStarted, promising
 from supernets.space import Architecture, SearchSpace
 
@@ -41,90 +43,53 @@ class SearchProblem:
     known: Sequence[Architecture] = ()
 
 
-@dataclass(frozen=True)
-class Entry:
-    """How an algorithm is made; its module, and the libraries that this imports, load on first use.
-
-    Attributes:
-        path: ``module:Class`` below `nas.search`.
-        settings: arguments of the class.
-        uses: attributes of a `SearchProblem` that the class takes, beyond those that all do.
-        initial: ``module:function`` of the number of evaluations before the first model, given the number of prior ones; ""
-            for an algorithm without models.
-    """
-
-    path: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    uses: tuple[str, ...] = ()
-    initial: str = ""
-
-    def __call__(self, problem: SearchProblem) -> SearchAlgorithm:
-        """A fresh algorithm."""
-        make: Callable[..., SearchAlgorithm] = _load(self.path)
-        used = {use: getattr(problem, use) for use in ("seed", "constraints", *self.uses)}
-        return make(problem.space, problem.objectives, **used, **self.settings)
-
-
-_EVOLUTION, _OPTUNA = "evolution.search:EvolutionSearch", "optuna:OptunaSearch"
-ALGORITHMS: Mapping[str, Entry] = {
-    "guided": Entry(
-        "guided.search:GuidedSearch",
-        uses=("features", "exact", "tune_seconds", "warm_start"),
-        initial="guided.search:n_initial",
-    ),
-    "nsga2": Entry(_EVOLUTION, {"method": "nsga2"}),
-    "nsga2-uniform": Entry(_EVOLUTION, {"method": "nsga2-uniform"}),
-    "age-moea": Entry(_EVOLUTION, {"method": "age-moea"}),
-    "u-nsga3": Entry(_EVOLUTION, {"method": "u-nsga3"}),
-    "moead": Entry(_EVOLUTION, {"method": "moead"}),
-    "regularized-evolution": Entry("regularized_evolution:RegularizedEvolution"),
-    "local-search": Entry("local:LocalSearch"),
-    "linas": Entry("linas:LINAS"),
-    "optuna-tpe": Entry(_OPTUNA, {"sampler": "tpe"}),
-    "optuna-gp": Entry(_OPTUNA, {"sampler": "gp"}),
-    "optuna-nsga3": Entry(_OPTUNA, {"sampler": "nsga3"}),
-    "random": Entry("random:RandomSearch"),
-}
-
-
-def _load(path: str) -> Any:
-    module, _, name = path.partition(":")
-    return getattr(import_module(f"nas.search.{module}"), name)
-
-
 def models_from(
     name: str, space: SearchSpace, *, batch: int, known: Collection[Architecture] = (), n_prior: int = 0
 ) -> int | None:
     """The number of the first evaluation of the budget that models choose, if none before it fails or is skipped.
 
-    None for an algorithm without models; `UnknownNameError` if there is none of this name.
+    None for an algorithm without models, and for those of plug-ins, of which it is not known.
 
     Args:
         batch: evaluations of one ask.
         known: see `SearchProblem`; they count as evaluations, and are not part of the budget.
         n_prior: evaluations of the warm start.
     """
-    if not (entry := _entry(name)).initial:
+    if (entry := ALGORITHMS.get(name)) is None or not entry.initial:
         return None
     n_anchors = len({space.smallest, space.largest} - set(known))
-    initial: int = _load(entry.initial)(n_prior)
+    initial: int = load_part(entry.initial)(n_prior)
     lacking = initial - n_anchors - len(known)
     return n_anchors + batch * max(0, math.ceil(lacking / batch)) + 1
 
 
-def _entry(name: str) -> Entry:
-    if name not in ALGORITHMS:
-        raise UnknownNameError("algorithm", name, ALGORITHMS)
-    return ALGORITHMS[name]
+_OPTIONAL = ("features", "exact", "tune_seconds", "warm_start")
+"""Attributes of a `SearchProblem` that a plug-in's class gets if its constructor has a parameter of that name."""
 
 
-def make_algorithm(name: str, problem: SearchProblem) -> SearchAlgorithm:
+def make_algorithm(
+    name: str, problem: SearchProblem, *, settings: Mapping[str, Any] = MappingProxyType({}), given: object = None
+) -> SearchAlgorithm:
     """A fresh algorithm; with a warm start, one that first asks for what other runs found good.
+
+    Args:
+        name: of a shipped algorithm or a plug-in.
+        settings: of a plug-in's class.
+        given: a class or an object in place of what the name refers to.
 
     Raises:
         UnknownNameError: there is none of this name.
+        PluginError, JobError: the plug-in cannot be loaded, or not made with these settings.
     """
-    made = _entry(name)(problem)
+    ref = of_object(Kind.SEARCH, given) if given is not None else find(Kind.SEARCH, name, ALGORITHMS)
+    if ref is None:
+        made = ALGORITHMS[name](problem)
+    else:
+        found = load(ref, SearchAlgorithm) if given is None else given
+        if given is not None and (isinstance(given, type) or hasattr(given, "ask")):
+            check(ref, given, SearchAlgorithm)
+        values = {field.name: getattr(problem, field.name) for field in fields(problem)}
+        made = make_plugin(ref, found, values, optional=_OPTIONAL, settings=settings)
     known = set(problem.known)
     lacking = [evaluation for evaluation in problem.warm_start if evaluation.architecture not in known]
     first = promising(lacking, problem.objectives, problem.constraints)

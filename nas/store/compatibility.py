@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from nas.errors import NasError
+from nas.errors import NasError, PluginError
+from nas.plugins import PluginRef
 from supernets.errors import CheckpointError
 
 _ALWAYS: Mapping[str, Mapping[str, object]] = {"supernet": {"divergence": "kl", "keep": "last"}}
@@ -50,6 +51,32 @@ def _recorded(was: Mapping[str, Any], now: Mapping[str, Any], *, section: str) -
 def _values(was: object, now: object) -> str:
     """The values of a fact that differs; "" for lists, which are long."""
     return "" if isinstance(was, list) or isinstance(now, list) else f": was {was}, is {now}"
+
+
+def check_plugins(
+    run: str, recorded: Iterable[PluginRef], now: Iterable[PluginRef], *, accept: bool, note: Callable[[str], None]
+) -> None:
+    """Raises `PluginError` unless the plug-ins of a run come from the packages and versions that it recorded.
+
+    Args:
+        accept: continue with other versions, which are then noted.
+    """
+    found = {(ref.kind, ref.name): ref for ref in now}
+    for was in recorded:
+        ref = found.get((was.kind, was.name))
+        if ref is None or (ref.target, ref.package, ref.version) == (was.target, was.package, was.version):
+            continue
+        place = (
+            " ".join(part for part in (ref.target, "of", ref.package, ref.version) if part)
+            if ref.package
+            else ref.target
+        )
+        message = f"{run}: its {was} is {place} here"
+        if not accept:
+            install = f"install it (pip install '{was.package}=={was.version}'), or " if was.package else ""
+            remedy = f"{install}accept the other version with --accept-plugin-versions"
+            raise PluginError(f"{message}; {remedy}", code="plugin.version")
+        note(f"{message}, which was accepted")
 
 
 def check_teacher(run: str, was: str | None, now: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 from nas.errors import StoreError
+from nas.plugins import PluginRef
 from nas.problem.objectives import EXACT_METRICS, Constraint, Goal, Objective, Request, metrics_of
 from nas.problem.precision import Precisions
 from supernets.space import Architecture, SearchSpace
@@ -24,15 +25,24 @@ class ReusedRun:
         profiles: the hardware profiles whose measurements come from the same environment and protocol.
         accuracy: whether its accuracies do.
         failures: reuse its failures, too: what failed there has failed here.
+        without: metrics that another plug-in, or another version of it, measured there.
     """
 
     run: str
     profiles: tuple[str, ...]
     accuracy: bool = True
     failures: bool = False
+    without: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """What `asdict` gave, of this version or an earlier one."""
+        return cls(**{**data, "profiles": tuple(data["profiles"]), "without": tuple(data.get("without") or ())})
 
     def has(self, request: Request) -> bool:
         """Whether its measurement of a request is valid for this run."""
+        if request.metric in self.without:
+            return False
         if request.profile is not None:
             return request.profile in self.profiles
         return self.accuracy or request.metric in EXACT_METRICS
@@ -102,7 +112,7 @@ class SearchFacts:
             profiles=profiles,
             precisions=Precisions(tuple(data.get("precisions") or ("fp32",))),
             algorithm=data.get("algorithm") or "",
-            reused=tuple(ReusedRun(**{**s, "profiles": tuple(s["profiles"])}) for s in data.get("sources") or ()),
+            reused=tuple(map(ReusedRun.from_json, data.get("sources") or ())),
             prior_results=tuple(data.get("learnt") or ()),
             known=tuple(map(Architecture.parse, data.get("known") or ())),
             models_from=data.get("models_from"),
@@ -118,6 +128,7 @@ class RunFacts:
         compatibility: what measurements must share with the run's own to be combined with them, JSON-able; see
             `nas.store.compatibility`.
         epochs: of its training; 0 where its supernet was trained before.
+        plugins: that its job names, with their packages and versions.
         search: None for a training.
     """
 
@@ -125,6 +136,7 @@ class RunFacts:
     seed: int = 0
     compatibility: Mapping[str, Any]
     epochs: int = 0
+    plugins: tuple[PluginRef, ...] = ()
     search: SearchFacts | None = None
 
     @property
@@ -136,7 +148,7 @@ class RunFacts:
         """Plain data by stored key."""
         own = {
             "facts_version": VERSION, "kind": self.kind, "name": self.name, "seed": self.seed,
-            "conditions": self.compatibility, "epochs": self.epochs,
+            "conditions": self.compatibility, "epochs": self.epochs, "plugins": [ref.to_json() for ref in self.plugins],
         }  # fmt: skip
         return own if self.search is None else own | self.search.to_json()
 
@@ -163,5 +175,6 @@ class RunFacts:
             seed=data.get("seed") or 0,
             compatibility=data.get("conditions") or {},
             epochs=data.get("epochs") or 0,
+            plugins=tuple(map(PluginRef.from_json, data.get("plugins") or ())),
             search=SearchFacts.from_json(data) if data["kind"] == "search" else None,
         )

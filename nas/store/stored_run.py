@@ -59,4 +59,4 @@ class StoredRun:
         """The job file that the run was started with."""
         from nas.config import load_job  # loads pydantic, which reading a report does not need
 
-        return load_job(self.folder.job_file)
+        return load_job(self.folder.job_file, stored=True)

@@ -20,6 +20,9 @@ from supernets.families.vit_encoder.spec import VIT_ENCODER, ViTEncoderSpec
 class FamilyDescription:
     """What a job file, a checkpoint and the code that builds networks need to know of a family.
 
+    The class of a family that is not listed here has its description as the class attribute ``description``; its name is its
+    ``network``, by which checkpoints load it.
+
     Attributes:
         spec: the type of its spaces, whose fields are the keys of `supernet.space` in a job file.
         presets: named spaces.

@@ -11,7 +11,7 @@ from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from nas.search.registry import ALGORITHMS
+from nas.search.algorithms import ALGORITHMS
 
 _OWN = ("nas.search", "predictors")
 """Packages whose modules affect an algorithm's proposals."""

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.bench.search import BATCH, Row
-from nas.search.registry import ALGORITHMS
+from nas.search.algorithms import ALGORITHMS
 from tests.benchmarks.cached_runs import Cache, Spec, run_missing
 
 METHOD = """\

@@ -213,7 +213,7 @@ def _networks_in(report: RunReport) -> int:
 @lru_cache(_MOST_RUNS)
 def _job_summary(path: Path, written: int) -> JobSummary:
     """The summary of a job file; ``written`` is when, so that a new file of the same name is read."""
-    job = load_job(path)
+    job = load_job(path, stored=True)
     needs = {job.supernet.from_, job.training.teacher, *job.warm_start} - {None}
     epochs = job.training.epochs if job.supernet.trains else 0
     paths = {*job.data.paths.values(), *(Path(name) for name in job.hardware if is_profile_path(name))}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nas.bench.search import Row
-from nas.search.registry import ALGORITHMS
+from nas.search.algorithms import ALGORITHMS
 from tests.benchmarks import algorithm_source, search_on_tables
 from tests.benchmarks.algorithm_source import source_digest
 from tests.benchmarks.cached_runs import Cache, Spec, run_missing

@@ -1,0 +1,64 @@
+"""The shipped search algorithms by the name that job files give them (no numpy, since every job file is checked by it)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nas.search.base import SearchAlgorithm
+    from nas.search.registry import SearchProblem
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How an algorithm is made; its module, and the libraries that this imports, load on first use.
+
+    Attributes:
+        path: ``module:Class`` below `nas.search`.
+        settings: arguments of the class.
+        uses: attributes of a `SearchProblem` that the class takes, beyond those that all do.
+        initial: ``module:function`` of the number of evaluations before the first model, given the number of prior ones; ""
+            for an algorithm without models.
+    """
+
+    path: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    uses: tuple[str, ...] = ()
+    initial: str = ""
+
+    def __call__(self, problem: SearchProblem) -> SearchAlgorithm:
+        """A fresh algorithm."""
+        make: Callable[..., SearchAlgorithm] = load_part(self.path)
+        used = {use: getattr(problem, use) for use in ("seed", "constraints", *self.uses)}
+        return make(problem.space, problem.objectives, **used, **self.settings)
+
+
+_EVOLUTION, _OPTUNA = "evolution.search:EvolutionSearch", "optuna:OptunaSearch"
+ALGORITHMS: Mapping[str, Entry] = {
+    "guided": Entry(
+        "guided.search:GuidedSearch",
+        uses=("features", "exact", "tune_seconds", "warm_start"),
+        initial="guided.search:n_initial",
+    ),
+    "nsga2": Entry(_EVOLUTION, {"method": "nsga2"}),
+    "nsga2-uniform": Entry(_EVOLUTION, {"method": "nsga2-uniform"}),
+    "age-moea": Entry(_EVOLUTION, {"method": "age-moea"}),
+    "u-nsga3": Entry(_EVOLUTION, {"method": "u-nsga3"}),
+    "moead": Entry(_EVOLUTION, {"method": "moead"}),
+    "regularized-evolution": Entry("regularized_evolution:RegularizedEvolution"),
+    "local-search": Entry("local:LocalSearch"),
+    "linas": Entry("linas:LINAS"),
+    "optuna-tpe": Entry(_OPTUNA, {"sampler": "tpe"}),
+    "optuna-gp": Entry(_OPTUNA, {"sampler": "gp"}),
+    "optuna-nsga3": Entry(_OPTUNA, {"sampler": "nsga3"}),
+    "random": Entry("random:RandomSearch"),
+}
+
+
+def load_part(path: str) -> Any:
+    """The object of a ``module:name`` below `nas.search`."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(f"nas.search.{module}"), name)
