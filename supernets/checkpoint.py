@@ -242,7 +242,9 @@ def _read_index(folder: Path) -> dict[str, Any]:
         raise _damaged(path, f"cannot be read ({error})") from None
     form, version = (index.get("format"), index.get("version")) if isinstance(index, dict) else (None, None)
     if (form, version) != (_FORMAT, _VERSION):
-        problem = f"format {form!r}, version {version}; expected {_FORMAT!r}, version {_VERSION}"
+        problem = (
+            f"format {form!r}, version {version}; expected {_FORMAT!r}, version {_VERSION}; restore it, or train again"
+        )
         raise CheckpointError(f"{path}: {problem}", code="checkpoint.unsupported")
     return dict(index)
 

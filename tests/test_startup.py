@@ -165,6 +165,14 @@ def test_a_typing_error_is_answered_without_numpy_and_databases(tmp_path: Path, 
     assert not heavy
 
 
+def test_so_is_a_finished_run_and_a_budget_that_is_used_up(tmp_path: Path) -> None:
+    searched(RunsFolder(tmp_path), n=20)
+    for arguments, words in (([], "nothing to resume"), (["--evaluations", "10"], "the run has used")):
+        heavy, output = loaded(["resume", "made-1", "--runs", str(tmp_path), *arguments], code=1)
+        assert words in output
+        assert not heavy
+
+
 def test_a_run_is_opened_for_reading_without_what_drives_it() -> None:
     code = f"import sys, nas; nas.open_run; print([n for n in {HEAVY!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

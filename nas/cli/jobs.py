@@ -29,7 +29,7 @@ from nas.cli.app import (
     status_text,
 )
 from nas.cli.output import print_json, print_table
-from nas.cli.running import check_run, driving, finish, loaded_job
+from nas.cli.running import check_resumable, check_run, driving, finish, loaded_job
 
 
 @app.command(epilog="Example: nas init digits-cnn")
@@ -261,6 +261,7 @@ def resume(
     try:
         check_run(runs, run)
         check_extension(evaluations=evaluations, minutes=minutes)
+        check_resumable(runs, run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
         with driving(
             runs, inline=inline, address=address, log_to=log_to, accept_plugin_versions=accept_plugin_versions
         ) as options:

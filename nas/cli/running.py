@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,6 +88,22 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
     elif opened.kind != "training" or index is not None or not largest:
         return choose(opened.report, select, index)
     return None
+
+
+def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: str | None, retry_failed: bool) -> None:
+    """Raises `NasError` for a run that cannot continue so: before anything is imported that takes longer."""
+    from nas.engine.resumption import Resumption, check_ended
+    from nas.errors import OutdatedStoreError
+    from nas.store.opening import is_held
+    from nas.store.stored_run import StoredRun
+
+    opened, more = StoredRun.open(folder(runs), run), Resumption(evaluations, minutes, retry_failed=retry_failed)
+    if is_held(opened.folder):
+        return  # the driver says so
+    with suppress(OutdatedStoreError), opened.store() as store:  # a driver brings the tables up to date
+        check_ended(opened.folder, store, more)
+        if more:
+            more.check(store, run)
 
 
 def check_one_choice(select: str | None, index: int | None, knee: bool = False) -> None:

@@ -13,10 +13,10 @@ from nas.config import SearchJob, load_job
 from nas.engine.execution import RunExecution
 from nas.engine.passed_objects import Passed, resumed_with, with_passed
 from nas.engine.preparation import describe, preparing_again, preparing_new
-from nas.engine.resumption import Resumption
+from nas.engine.resumption import Resumption, check_ended
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
-from nas.errors import ClusterError, NasError, RunStateError, StoreAwayError, StoreError
+from nas.errors import ClusterError, NasError, StoreAwayError, StoreError
 from nas.store.base import RunStatus, RunStore
 from nas.store.folder import RunFolder
 from nas.store.opening import open_store
@@ -63,16 +63,8 @@ def resume(
     options = resumed_with(options or RunOptions(), passed)
     folder = options.runs.get(run)
     with closing(open_store(folder, driver=True)) as store:
-        facts, more = store.facts(), Resumption(evaluations, minutes, retry_failed=retry_failed)
-        if store.status() is RunStatus.FINISHED and not more:
-            hint = f"; to continue the search: {folder.command('resume')} --evaluations +50"
-            hint = hint if facts and facts.search else ""
-            raise RunStateError(f"run {run} is finished; there is nothing to resume{hint}", code="run.ended")
-        if facts is None:
-            raise RunStateError(
-                f"run {run} was killed before it began, so that there is nothing to resume; start the job again",
-                code="run.not-begun",
-            )
+        more = Resumption(evaluations, minutes, retry_failed=retry_failed)
+        facts = check_ended(folder, store, more)
         more.check(store, run)
         with _naming_next_step(folder), preparing_again(folder, store, facts, options) as prepared:
             if more:

@@ -8,7 +8,24 @@ from typing import Any
 from nas.errors import NasError, RunStateError
 from nas.problem.budget import Budget, Spent, extend_budget
 from nas.store.base import RunStatus, RunStore
+from nas.store.folder import RunFolder
+from nas.store.run_facts import RunFacts
 from nas.store.run_state import RunState
+
+
+def check_ended(folder: RunFolder, store: RunStore, more: Resumption) -> RunFacts:
+    """The facts of a run that can continue; `RunStateError` if it is finished with nothing more to do, or never began."""
+    facts, run = store.facts(), folder.id
+    if store.status() is RunStatus.FINISHED and not more:
+        hint = f"; to continue the search: {folder.command('resume')} --evaluations +50"
+        hint = hint if facts and facts.search else ""
+        raise RunStateError(f"run {run} is finished; there is nothing to resume{hint}", code="run.ended")
+    if facts is None:
+        raise RunStateError(
+            f"run {run} was killed before it began, so that there is nothing to resume; start the job again",
+            code="run.not-begun",
+        )
+    return facts
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,11 @@ class RunsFolder:
         """Whether there is such a folder."""
         return os.path.isdir(self.root)  # False for a path that no file system takes, of which `Path` raises
 
+    @property
+    def root_is_file(self) -> bool:
+        """Whether a file is where the folder is expected."""
+        return os.path.isfile(self.root)
+
     def check_exists(self) -> None:
         """`StoreError` where there is no such folder."""
         if not self.exists:
@@ -181,7 +186,8 @@ class RunsFolder:
 
     @property
     def _missing(self) -> str:
-        return f"There is no runs folder {self.root}; a search makes one, and --runs (or NAS_RUNS) names another."
+        what = f"{self.root} is a file, no runs folder" if self.root_is_file else f"There is no runs folder {self.root}"
+        return f"{what}; a search makes one, and --runs (or NAS_RUNS) names another."
 
     def list(self) -> list[RunFolder]:
         """All runs, oldest first, those with names that are no ids included; folders that hold no run are passed over."""

@@ -19,7 +19,7 @@ def database_of(folder: RunFolder) -> Database:
 
     try:
         found = json.loads(folder.store_file.read_text())
-        return PostgresDatabase(parse_url(str(found["url"])), str(found["schema"]))
+        return PostgresDatabase(parse_url(str(found["url"]), where=f"{folder.store_file}: url"), str(found["schema"]))
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{folder.store_file}: damaged ({error!r}); expected the url and the schema of the run's database"

@@ -161,8 +161,11 @@ class PostgresDatabase(Database):
             time.sleep(_BETWEEN_TRIES_S)
 
 
-def parse_url(text: str) -> URL:
+def parse_url(text: str, *, where: str = "--store") -> URL:
     """The address of a PostgreSQL database.
+
+    Args:
+        where: the option or the file that it is from, for errors.
 
     Raises:
         StoreError: it is none, has a password in it, names no database, or the client library is not installed.
@@ -172,27 +175,27 @@ def parse_url(text: str) -> URL:
     except (ArgumentError, ValueError):  # the latter for a port that is no number
         without = re.sub(r"(?<=:)[^:/@]*(?=@)", "***", text)
         raise StoreError(
-            f"--store: {without!r} is no URL of a database; expected {EXAMPLE}", code="store.invalid-url"
+            f"{where}: {without!r} is no URL of a database; expected {EXAMPLE}", code="store.invalid-url"
         ) from None
     shown = url.difference_update_query(_SECRETS).render_as_string()
     if url.drivername not in _DRIVERS:
         raise StoreError(
-            f"--store {shown}: runs are kept in PostgreSQL or, without --store, in a file of their own; expected {EXAMPLE}",
+            f"{where} {shown}: runs are kept in PostgreSQL or, without --store, in a file of their own; expected {EXAMPLE}",
             code="store.invalid-url",
         )
     if url.password is not None or not url.query.keys().isdisjoint(_SECRETS):
         raise StoreError(
-            f"--store {shown}: leave the password out, which would be kept with the run; set PGPASSWORD, or write it into "
+            f"{where} {shown}: leave the password out, which would be kept with the run; set PGPASSWORD, or write it into "
             "~/.pgpass",
             code="store.password-in-url",
         )
     if not url.database:
-        raise StoreError(f"--store {shown}: names no database; expected {EXAMPLE}", code="store.invalid-url")
+        raise StoreError(f"{where} {shown}: names no database; expected {EXAMPLE}", code="store.invalid-url")
     try:
         import psycopg  # noqa: F401  the driver may be missing, or the C library below it
     except ImportError as error:
         raise StoreError(
-            f"--store {shown}: {str(error).splitlines()[0]}; install the client with: pip install 'subnet-nas[postgres]'",
+            f"{where} {shown}: {str(error).splitlines()[0]}; install the client with: pip install 'subnet-nas[postgres]'",
             code="store.no-client",
         ) from None
     return url.set(drivername=_DRIVERS[0])

@@ -105,8 +105,10 @@ def test_recipes_are_jobs_that_can_be_submitted(client: TestClient) -> None:
     for name in names:
         job = client.get(f"{API}/recipes/{name}").json()["job"]
         fields = {error["field"] for error in client.post(f"{API}/jobs/check", json={"job": job}).json()["errors"]}
-        # Of sentences and a network that are the user's to name, below a folder of the server's.
-        assert fields == ({"data.path", "supernet.pretrained"} if name == "minilm-text" else set())
+        # Data and a network that are the user's to name, below a folder of the server's.
+        own = {"minilm-text": {"data.path", "supernet.pretrained"}}
+        own |= {key: {"data.path"} for key in ("own-images", "own-sentences")}
+        assert fields == own.get(name, set())
 
 
 def test_an_export_is_requested_made_by_a_task_and_downloaded(
