@@ -1,4 +1,4 @@
-"""Measures the latency of an ONNX file."""
+"""Measures the latency of ONNX files: of one, or of several in the same rounds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
+from hardware_profiles.catalog import load_profile
 from hardware_profiles.errors import ModelError, PrecisionError
 from hardware_profiles.files import check_regular
+from hardware_profiles.measuring.profiler import MAX_BATCH, MAX_BATCH_BYTES, batches_of
 from hardware_profiles.model_inputs import make_inputs
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision, convert
@@ -27,9 +29,9 @@ _SUMMARY = (
 )  # fmt: skip
 
 
-def profile_model(
-    path: Path,
-    profile: HardwareProfile,
+def measure_latency(
+    model: Path | str,
+    profile: HardwareProfile | str = "cpu-1-thread",
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
     precision: str = "fp32",
@@ -38,7 +40,11 @@ def profile_model(
 ) -> LatencyMeasurement:
     """The latency of an ONNX file on a profile, per batch.
 
+        measure_latency("model.onnx").latency_ms
+
     Args:
+        model: the path of the file; its inputs are random.
+        profile: or the name of one of the catalog, or the path of a profile file.
         shapes: complete shapes, batch included, of inputs with dynamic dimensions.
         precision: fp32 measures the model unchanged; others convert it first. int8 is calibrated on random inputs, which
             is enough for its latency but not for its accuracy.
@@ -50,9 +56,49 @@ def profile_model(
         PrecisionError: the model cannot be converted to the precision, or the provider does not run it.
         ProfileError, WorkerError: the profile cannot be measured.
     """
-    check_precision(precision, profile.provider)
+    (measured,) = measure_together([model], profile, shapes=shapes, precision=precision, longer=longer, on_wait=on_wait)
+    return measured
+
+
+def measure_together(
+    models: Sequence[Path | str],
+    profile: HardwareProfile | str,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    precision: str = "fp32",
+    longer: bool = True,
+    on_wait: Callable[[str], None] | None = None,
+) -> list[LatencyMeasurement]:
+    """The latencies of ONNX files, in order, measured in turns in the same rounds.
+
+    Arguments and errors as `measure_latency`; `ModelError`, too, for more models than share their rounds.
+    """
+    chosen = load_profile(profile) if isinstance(profile, str) else profile
+    check_precision(precision, chosen.provider)
+    paths = [Path(model) for model in models]
+    deployments = [_deployment(path, chosen, shapes or {}, precision) for path in paths]
+    if len(list(batches_of(deployments))) > 1:
+        raise ModelError(
+            f"{len(paths)} models are too many, or together too large, to be measured in the same rounds; expected at most "
+            f"{MAX_BATCH}, of {MAX_BATCH_BYTES / 2**20:.0f} MiB",
+            code="model.not-comparable",
+        )
+    with open_profiler(chosen, seed=SEED, on_wait=on_wait) as profiler:
+        results = list(profiler.measure(deployments, longer=longer))
+    found = []
+    for path, result in zip(paths, results, strict=True):
+        if isinstance(result, LatencyFailure):
+            raise ModelError(f"{path}: {result.message}", code="model.not-measured")
+        found.append(result)
+    return found
+
+
+def _deployment(
+    path: Path, profile: HardwareProfile, shapes: Mapping[str, Sequence[int]], precision: str
+) -> Deployment:
+    """The model of a file in a precision, with random inputs."""
     model = _read(path)
-    inputs = make_inputs(model, profile, np.random.default_rng(SEED), shapes=shapes or {}, source=str(path))
+    inputs = make_inputs(model, profile, np.random.default_rng(SEED), shapes=shapes, source=str(path))
     try:
         serialised = model.SerializeToString()
     except ValueError as error:  # protobuf raises it above 2 GB
@@ -62,11 +108,7 @@ def profile_model(
         serialised = convert(serialised, precision, [inputs])
     except PrecisionError as error:
         raise PrecisionError(f"{path}: {error}", code=error.code) from None
-    with open_profiler(profile, seed=SEED, on_wait=on_wait) as profiler:
-        (result,) = profiler.measure([Deployment.single(serialised, inputs)], longer=longer)
-    if isinstance(result, LatencyFailure):
-        raise ModelError(f"{path}: {result.message}", code="model.not-measured")
-    return result
+    return Deployment.single(serialised, inputs)
 
 
 def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:

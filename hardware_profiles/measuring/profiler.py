@@ -79,7 +79,7 @@ class WorkerProfiler:
 
     def measure(self, deployments: Sequence[Deployment], *, longer: bool = False) -> Iterator[Result]:
         """One result per deployment, in order, in batches that share their rounds; see `LatencyProfiler`."""
-        for batch in _batches(deployments):
+        for batch in batches_of(deployments):
             yield from self._measure_batch(batch, longer=longer)
 
     def close(self) -> None:
@@ -217,7 +217,8 @@ def _regroup(group: list[int], suspects: list[int]) -> list[list[int]]:
     return [group[: len(group) // 2], group[len(group) // 2 :]]
 
 
-def _batches(deployments: Sequence[Deployment]) -> Iterator[list[Deployment]]:
+def batches_of(deployments: Sequence[Deployment]) -> Iterator[list[Deployment]]:
+    """Deployments, in order, in the batches that share their rounds."""
     batch, size = list[Deployment](), 0
     for deployment in deployments:
         own = sum(len(g.model) + sum(a.nbytes for call in g.inputs for a in call.values()) for g in deployment.graphs)

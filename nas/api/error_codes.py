@@ -129,6 +129,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "model.batch-mismatch": "A model has a fixed batch of another size than the hardware profile.",
     "model.input-unsupported": "No random values can be generated for an input of this type or size.",
     "model.invalid": "A file is not an ONNX model.",
+    "model.not-comparable": "The latencies of fewer than two models, of one twice, or of too many are to be compared.",
+    "model.not-compared": "A comparison of latencies does not have this model.",
     "model.not-measured": "A model does not run, or its latency is too uncertain.",
     "model.rejected": "ONNX Runtime rejects a model or its inputs.",
     "model.shape-malformed": "A shape is not written as NAME=1x3x224x224, or is repeated.",

@@ -90,11 +90,11 @@ def profile(
 
 
 def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, as_json: bool) -> None:
-    from hardware_profiles.model_file import parse_shapes, profile_model, summary
+    from hardware_profiles.model_file import measure_latency, parse_shapes, summary
     from nas.analysis.formatting import share_text
 
     note = partial(print, file=sys.stderr)
-    measured = profile_model(model, chosen, shapes=parse_shapes(shapes), precision=precision, on_wait=note)
+    measured = measure_latency(model, chosen, shapes=parse_shapes(shapes), precision=precision, on_wait=note)
     made = summary(chosen, measured)
     if as_json:
         return print_json(made)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.model_file import parse_shapes, profile_model, summary
+from hardware_profiles.model_file import measure_latency, parse_shapes, summary
 from tests.errors import raises
 from tests.hardware_profiles.networks import conv_net, declare, identity
 
@@ -21,7 +21,7 @@ BATCH_4 = HardwareProfile("test-batch-4", batch_size=4)
 def test_a_file_is_measured_and_summarized_as_json(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(conv_net())
-    found = profile_model(path, BATCH_4)
+    found = measure_latency(path, BATCH_4)
     shown = json.loads(json.dumps(summary(BATCH_4, found), allow_nan=False))
     assert list(shown) == [
         "profile", "latency_ms", "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "throughput_per_s", "session_ms",
@@ -40,17 +40,17 @@ def test_a_given_shape_and_a_precision_are_measured(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(conv_net(size="side"))
     with raises("model.shape-required", "input 'x'", "dimension 2 ('side')", "--shape x=1x..."):
-        profile_model(path, BATCH_4, longer=False)
+        measure_latency(path, BATCH_4, longer=False)
     small, large = (
-        profile_model(path, BATCH_4, shapes={"x": (4, 3, side, side)}, longer=False).latency_ms for side in (8, 64)
+        measure_latency(path, BATCH_4, shapes={"x": (4, 3, side, side)}, longer=False).latency_ms for side in (8, 64)
     )
     assert small < large / 5  # 64 x the multiplications
-    assert profile_model(path, BATCH_4, shapes={"x": (4, 3, 8, 8)}, precision="int8", longer=False).latency_ms > 0
+    assert measure_latency(path, BATCH_4, shapes={"x": (4, 3, 8, 8)}, precision="int8", longer=False).latency_ms > 0
 
 
 def test_a_precision_that_the_provider_does_not_run_is_rejected(tmp_path: Path) -> None:
     with raises("precision.unsupported-by-provider", "CPUExecutionProvider", "fp16"):
-        profile_model(tmp_path / "absent.onnx", BATCH_4, precision="fp16")
+        measure_latency(tmp_path / "absent.onnx", BATCH_4, precision="fp16")
 
 
 def test_shapes_are_read_from_texts() -> None:
@@ -69,23 +69,23 @@ def test_a_file_that_is_not_a_model_is_rejected(tmp_path: Path, content: bytes) 
     path = tmp_path / "net.onnx"
     path.write_bytes(content)
     with raises("model.invalid", str(path)):
-        profile_model(path, BATCH_4)
+        measure_latency(path, BATCH_4)
 
 
 def test_missing_files_folders_and_missing_weights_are_rejected(tmp_path: Path) -> None:
     with raises("model.unreadable", "absent.onnx", "No such file"):
-        profile_model(tmp_path / "absent.onnx", BATCH_4)
+        measure_latency(tmp_path / "absent.onnx", BATCH_4)
     with raises("model.unreadable", str(tmp_path), "Is a directory"):
-        profile_model(tmp_path, BATCH_4)
+        measure_latency(tmp_path, BATCH_4)
     model = onnx.load_from_string(conv_net())
     onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
     cut = (tmp_path / "weights.bin").read_bytes()[:-8]
     (tmp_path / "weights.bin").write_bytes(cut)
     with raises("model.unreadable", "net.onnx"):
-        profile_model(tmp_path / "net.onnx", BATCH_4)
+        measure_latency(tmp_path / "net.onnx", BATCH_4)
     (tmp_path / "weights.bin").unlink()
     with raises("model.unreadable", "net.onnx", "weights.bin"):
-        profile_model(tmp_path / "net.onnx", BATCH_4)
+        measure_latency(tmp_path / "net.onnx", BATCH_4)
 
 
 def test_a_model_that_the_runtime_rejects_fails(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_model_that_the_runtime_rejects_fails(tmp_path: Path) -> None:
     model.graph.node[0].op_type = "NoSuchOperator"
     onnx.save(model, tmp_path / "net.onnx")
     with raises("model.not-measured", "net.onnx", "NoSuchOperator"):
-        profile_model(tmp_path / "net.onnx", BATCH_4)
+        measure_latency(tmp_path / "net.onnx", BATCH_4)
 
 
 def test_a_model_that_loads_and_does_not_run_fails(tmp_path: Path) -> None:
@@ -103,4 +103,4 @@ def test_a_model_that_loads_and_does_not_run_fails(tmp_path: Path) -> None:
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([7, 7], np.int64), "shape"))
     onnx.save(model, tmp_path / "net.onnx")
     with raises("model.not-measured", "net.onnx", "Reshape"):
-        profile_model(tmp_path / "net.onnx", BATCH_4)
+        measure_latency(tmp_path / "net.onnx", BATCH_4)

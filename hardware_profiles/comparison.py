@@ -1,0 +1,81 @@
+"""Compares the latencies of ONNX files that are measured in the same rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hardware_profiles.base import HardwareProfile, LatencyMeasurement
+from hardware_profiles.errors import ModelError
+from hardware_profiles.model_file import measure_together
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyComparison:
+    """Latencies of models of one session, the fastest first; ``str`` gives a table.
+
+    Attributes:
+        models: as they were given.
+        measurements: in the order of `models`.
+    """
+
+    models: tuple[str, ...]
+    measurements: tuple[LatencyMeasurement, ...]
+
+    def is_tie(self, one: str, other: str) -> bool:
+        """Whether two models differ by no more than the larger of their resolutions; `ModelError` for an unknown one."""
+        a, b = self[one], self[other]
+        return abs(a.latency_ms - b.latency_ms) <= max(a.resolution * a.latency_ms, b.resolution * b.latency_ms)
+
+    @property
+    def fastest(self) -> tuple[str, ...]:
+        """The fastest model, and those that are no slower as far as can be distinguished."""
+        return tuple(model for model in self.models if self.is_tie(self.models[0], model))
+
+    def __getitem__(self, model: str) -> LatencyMeasurement:
+        if model not in self.models:
+            raise ModelError(
+                f"{model} was not compared; expected one of {', '.join(self.models)}", code="model.not-compared"
+            )
+        return self.measurements[self.models.index(model)]
+
+    def __str__(self) -> str:
+        first, width = self.measurements[0], max(map(len, self.models))
+        lines = []
+        for model, found in zip(self.models, self.measurements, strict=True):
+            beside = f"{found.latency_ms / first.latency_ms:.2f} times {self.models[0]}"
+            if model == self.models[0]:
+                beside = ""
+            elif self.is_tie(self.models[0], model):
+                beside = f"tie with {self.models[0]}"
+            error = found.resolution * found.latency_ms
+            lines.append(f"{model:<{width}}  {found.latency_ms:.4f} ± {error:.4f} ms  {beside}".rstrip())
+        return "\n".join(lines)
+
+
+def compare_latency(
+    models: Sequence[Path | str],
+    profile: HardwareProfile | str = "cpu-1-thread",
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    precision: str = "fp32",
+    longer: bool = True,
+    on_wait: Callable[[str], None] | None = None,
+) -> LatencyComparison:
+    """The latencies of ONNX files, measured in turns in the same rounds, so that other load affects all alike.
+
+        print(compare_latency(["small.onnx", "large.onnx"]))
+
+    Args: as `hardware_profiles.model_file.measure_latency`; the shapes are those of all models.
+
+    Raises:
+        ModelError: fewer than two models, one twice, or more than share their rounds; or as `measure_latency`.
+        PrecisionError, ProfileError, WorkerError: as `measure_latency`.
+    """
+    names = [str(model) for model in models]
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise ModelError(f"compare_latency({names}): expected at least 2 different files", code="model.not-comparable")
+    found = measure_together(models, profile, shapes=shapes, precision=precision, longer=longer, on_wait=on_wait)
+    order = sorted(range(len(names)), key=lambda i: found[i].latency_ms)
+    return LatencyComparison(tuple(names[i] for i in order), tuple(found[i] for i in order))

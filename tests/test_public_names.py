@@ -1,0 +1,69 @@
+"""The names that the packages export: complete, typed, loaded when first used, and shown in their READMEs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import ROOT, read
+
+PACKAGES = ["nas", "supernets", "predictors", "hardware_profiles"]
+LIBRARIES = PACKAGES[1:]
+
+
+def tree_of(package: str) -> ast.Module:
+    return ast.parse(Path(ROOT, package, "__init__.py").read_text())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_name_is_typed_listed_and_found(package: str) -> None:
+    module = import_module(package)
+    typed = {
+        (alias.asname, f"{node.module}.{alias.name}")
+        for node in ast.walk(tree_of(package))
+        if isinstance(node, ast.ImportFrom) and node.module != "typing" and node.module != "importlib"
+        for alias in node.names
+    }
+    assert sorted(module.__all__) == sorted(name for name, _ in typed if name)
+    assert dir(module) == sorted(module.__all__)
+    for name, home in typed:
+        place, _, attribute = home.rpartition(".")
+        assert name
+        assert getattr(module, name) is getattr(import_module(place), attribute)
+    with pytest.raises(AttributeError, match=f"'{package}' has no attribute 'absent'"):
+        _ = module.absent
+
+
+@pytest.mark.parametrize("package", LIBRARIES)
+def test_the_docstring_has_the_first_example_of_the_readme(package: str) -> None:
+    first = next(block for block in read(ROOT / package / "README.md").blocks if block.language == "python")
+    documented = ast.get_docstring(tree_of(package)) or ""
+    example = documented.split("\n", 2)[2].strip()
+    assert first.text.startswith(example)
+    assert len([line for line in example.splitlines() if line]) <= 11
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        ("import supernets; supernets.SearchSpace, supernets.MOBILE_CNN, supernets.SharingSpec", ["torch", "onnx"]),
+        (
+            "import predictors; predictors.FeatureLayout, predictors.Prediction",
+            ["sklearn", "lightgbm", "scipy", "torch"],
+        ),
+        ("import hardware_profiles; hardware_profiles.load_profile", ["onnx", "onnxruntime", "torch", "ray"]),
+        (
+            "import nas; nas.SearchSpace, nas.Objective, nas.SearchAlgorithm, nas.RayWorkers",
+            ["torch", "ray", "sqlalchemy"],
+        ),
+    ],
+)
+def test_what_is_light_loads_nothing_heavy(code: str, absent: list[str]) -> None:
+    program = f"import sys; {code}; print([name for name in {absent!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
