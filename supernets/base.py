@@ -183,14 +183,14 @@ class Supernet(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class LabelLoss:
-    """Cross-entropy against the labels."""
+    """The task's loss against the labels."""
 
     weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """The divergence (set in the training's settings) from the detached outputs of a teacher.
+    """The task's distance (of a classification, a divergence set in the training's settings) from a teacher's detached outputs.
 
     Attributes:
         teacher: index of a previous pass of the same step over the same part of the batch; None for the training's frozen
@@ -236,7 +236,7 @@ class Phase:
 
 
 BatchLoss = Callable[[Architecture], float]
-"""Returns a subnet's current cross-entropy on the step's batch, without gradients."""
+"""Returns a subnet's current loss on the step's batch, without gradients."""
 
 
 class TrainingStrategy(Protocol):

@@ -17,6 +17,7 @@ from supernets.checkpoint import INDEX, load_checkpoint, write_files
 from supernets.data import DataSet
 from supernets.errors import SupernetError, TrainingError
 from supernets.gradients import CPU, Group
+from supernets.tasks import CLASSIFICATION, Task
 from supernets.trainer import Epoch, train
 from supernets.training_loop import TrainingSettings
 
@@ -58,6 +59,7 @@ def train_on_workers(
     folder: Path,
     *,
     workers: int,
+    task: Task = CLASSIFICATION,
     teacher: nn.Module | None = None,
     device: torch.device = CPU,
     on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
@@ -81,7 +83,7 @@ def train_on_workers(
 
     on_gpu = device != CPU
     mailbox = ray.remote(num_cpus=0)(_Mailbox).remote(_read(folder))
-    work = ray.put((supernet.cpu(), data, strategy, settings, teacher))
+    work = ray.put((supernet.cpu(), data, strategy, settings, task, teacher))
     resources = {"CPU": settings.threads, **({"GPU": 1} if on_gpu else {})}
     with tempfile.TemporaryDirectory() as storage:
         trainer = TorchTrainer(
@@ -133,7 +135,7 @@ def _work(config: Mapping[str, Any]) -> None:
     """Runs a worker."""
     import ray
 
-    supernet, data, strategy, settings, teacher = ray.get(config["work"][0])
+    supernet, data, strategy, settings, task, teacher = ray.get(config["work"][0])
     mailbox, device, workers = config["mailbox"], torch.device(config["device"]), Group()
     reported = 0.0
 
@@ -154,7 +156,7 @@ def _work(config: Mapping[str, Any]) -> None:
         try:
             train(
                 supernet, data, strategy, settings, folder,
-                teacher=teacher, device=device, workers=workers, on_step=on_step, on_epoch=on_epoch,
+                task=task, teacher=teacher, device=device, workers=workers, on_step=on_step, on_epoch=on_epoch,
             )  # fmt: skip
         except SupernetError as error:
             # Reported, not raised: Ray Train would restart the workers, which would all fail again.

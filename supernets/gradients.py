@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from supernets.base import Distillation, LabelLoss, Pass, Supernet
-from supernets.divergence import Divergence, divergence
+from supernets.divergence import Divergence
 from supernets.errors import TrainingError
 from supernets.space import Architecture
+from supernets.tasks import CLASSIFICATION, Task
 
 CPU = torch.device("cpu")
 
@@ -67,8 +67,9 @@ class StepGradients:
         teacher: nn.Module | None,
         device: torch.device,
         workers: Reduction,
+        task: Task = CLASSIFICATION,
     ) -> None:
-        self._supernet, self._divergence = supernet, divergence
+        self._supernet, self._divergence, self._task = supernet, divergence, task
         self._device, self._workers = device, workers
         self.teacher: nn.Module | None = None
         if teacher is not None:
@@ -84,8 +85,8 @@ class StepGradients:
 
     @torch.no_grad()
     def loss(self, architecture: Architecture, images: Tensor, labels: Tensor) -> float:
-        """A subnet's mean cross-entropy over all workers' shares, equal for each of them."""
-        loss = functional.cross_entropy(self._forward(self._supernet, images, architecture), labels, reduction="sum")
+        """A subnet's mean loss over all workers' shares, equal for each of them."""
+        loss = self._task.loss(self._forward(self._supernet, images, architecture), labels, reduction="sum")
         sums = torch.stack([loss, loss.new_tensor(float(len(labels)))])
         self._workers.sum_([sums])
         return (sums[0] / sums[1]).item()
@@ -122,12 +123,12 @@ class StepGradients:
             for term in p.terms:
                 match term:
                     case LabelLoss(weight):
-                        loss = loss + weight * functional.cross_entropy(logits, y)
+                        loss = loss + weight * self._task.loss(logits, y)
                     case Distillation(teacher, weight, temperature):
                         if teacher is None and p.part not in frozen:
                             frozen[p.part] = self._frozen_logits(x, like=logits)
                         target = frozen[p.part] if teacher is None else targets[teacher]
-                        distance = divergence(self._divergence, logits / temperature, target / temperature)
+                        distance = self._task.distance(logits / temperature, target / temperature, self._divergence)
                         loss = loss + weight * temperature**2 * distance
             loss.backward()
             losses.append(loss.detach())
@@ -144,7 +145,7 @@ class StepGradients:
         if logits.shape != like.shape:
             raise TrainingError(
                 f"the frozen teacher's outputs have the shape {tuple(logits.shape)}, the subnets' {tuple(like.shape)}; "
-                "set training.teacher to a network of the same classes",
+                "set training.teacher to a network of the same outputs",
                 code="training.teacher-mismatch",
             )
         return logits

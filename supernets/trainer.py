@@ -20,6 +20,7 @@ from supernets.errors import CheckpointError
 from supernets.gradients import ALONE, CPU, Reduction
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
+from supernets.tasks import CLASSIFICATION, Metric, Task
 from supernets.training_loop import Loop, TrainingSettings
 
 _SHOWN_VALIDATION_IMAGES = 2000
@@ -33,8 +34,8 @@ class Epoch:
     Attributes:
         loss: mean over steps of the first pass's loss (with the sandwich, the largest subnet's), or of all passes of a step
             if each covers one micro-batch.
-        largest, smallest: their accuracy on the first 2,000 validation images.
-        largest_loss, smallest_loss: their cross-entropy on these; None where it is not finite.
+        largest, smallest: their value of the task's first metric (the accuracy) on the first 2,000 validation examples.
+        largest_loss, smallest_loss: their loss (the cross-entropy) on these; None where it is not finite.
         samples: training images seen so far, each counted once per epoch.
         best: the epoch with the best weights so far; None unless the training keeps the best ones.
     """
@@ -58,6 +59,7 @@ def train(
     settings: TrainingSettings,
     folder: Path,
     *,
+    task: Task = CLASSIFICATION,
     teacher: nn.Module | None = None,
     device: torch.device = CPU,
     workers: Reduction = ALONE,
@@ -67,6 +69,7 @@ def train(
     """Trains the supernet in place, or resumes from the checkpoint in `folder`, and leaves it on the CPU.
 
     Args:
+        task: fitted to the data.
         teacher: a frozen network for strategies that distil from one; the teacher that a phase leaves replaces it.
         device: on an accelerator, forwards run in bfloat16.
         workers: all those that train together; each takes its share of every batch, and all need the same files.
@@ -87,8 +90,8 @@ def train(
         _check_same_training(checkpoint.progress, checkpoint.supernet, supernet, data, settings, folder)
         supernet.sharing.load_state_dict(checkpoint.supernet.sharing.state_dict())
         n_done, digest = len(checkpoint.progress["history"]), checkpoint.weights_digest
-    record = _Record.start(supernet, data, settings, folder, checkpoint) if first else None
-    loop = Loop(supernet, data.train, strategy, settings, teacher=teacher, device=device, workers=workers)
+    record = _Record.start(_Scoring(supernet, data, settings, task), folder, checkpoint) if first else None
+    loop = Loop(supernet, data.train, strategy, settings, teacher=teacher, device=device, workers=workers, task=task)
     if checkpoint is not None:
         loop.resume(n_done, checkpoint.optimizer, checkpoint.teacher)
     for epoch in range(n_done + 1, settings.epochs + 1):
@@ -105,40 +108,37 @@ def train(
 class _Record:
     """What the first worker records after each epoch: scores, the best weights, and a checkpoint in a folder."""
 
-    supernet: Supernet
-    data: DataSet
-    settings: TrainingSettings
+    scoring: _Scoring
     folder: Path
     history: list[dict[str, Any]]
     best: _Best | None
 
     @classmethod
-    def start(
-        cls, supernet: Supernet, data: DataSet, settings: TrainingSettings, folder: Path, checkpoint: Checkpoint | None
-    ) -> _Record:
+    def start(cls, scoring: _Scoring, folder: Path, checkpoint: Checkpoint | None) -> _Record:
         """The record of a new training, or of the one in a checkpoint."""
         history = [] if checkpoint is None else list(checkpoint.progress["history"])
-        best = _Best.start(supernet, data, settings, checkpoint) if settings.keep == "best" else None
-        return cls(supernet, data, settings, folder, history, best)
+        best = _Best.start(scoring, checkpoint) if scoring.settings.keep == "best" else None
+        return cls(scoring, folder, history, best)
 
     def add(self, epoch: int, loss: float, loop: Loop, started: float, cpu_started: float) -> tuple[Epoch, str]:
         """Records an epoch that began at these times (wall and CPU); its results, and the digest of its weights."""
-        (largest, largest_loss), (smallest, smallest_loss) = _shown_scores(self.supernet, self.data, self.settings)
+        supernet, data, settings = self.scoring.supernet, self.scoring.data, self.scoring.settings
+        (largest, largest_loss), (smallest, smallest_loss) = self.scoring.shown()
         done = Epoch(
-            epoch, loss, largest, smallest, epoch * len(self.data.train.labels),
+            epoch, loss, largest, smallest, epoch * len(data.train.labels),
             time.perf_counter() - started, time.process_time() - cpu_started,
             largest_loss=largest_loss, smallest_loss=smallest_loss,
         )  # fmt: skip
-        finished = epoch == self.settings.epochs
+        finished = epoch == settings.epochs
         if self.best is not None:
-            self.best.update(self.supernet, self.data, self.settings, epoch)
+            self.best.update(self.scoring, epoch)
             done = replace(done, best=self.best.epoch)
             if finished:
-                self.supernet.sharing.load_state_dict(dict(self.best.tensors))
+                supernet.sharing.load_state_dict(dict(self.best.tensors))
         self.history.append(asdict(done))
         digest = save_checkpoint(
             self.folder,
-            self.supernet,
+            supernet,
             progress=self._progress(epoch),
             optimizer={} if finished else loop.optimizer_tensors(),
             teacher={} if finished else loop.own_teacher(),
@@ -147,43 +147,70 @@ class _Record:
         return done, digest
 
     def _progress(self, epoch: int) -> dict[str, Any]:
-        best = self.best
+        best, data, settings = self.best, self.scoring.data, self.scoring.settings
         return {
             "epoch": epoch,
-            "epochs": self.settings.epochs,
-            "settings": asdict(self.settings),
-            "data": {"name": self.data.name, "digest": self.data.train.digest},
+            "epochs": settings.epochs,
+            "settings": asdict(settings),
+            "data": {"name": data.name, "digest": data.train.digest},
             "torch": torch.__version__,
             "history": self.history,
-            **({} if best is None else {"best": {"epoch": best.epoch, "accuracy": best.accuracy}}),
+            **({} if best is None else {"best": {"epoch": best.epoch, self.scoring.metric.name: best.value}}),
         }
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """Scores subnets of a supernet in training by the task's first metric."""
+
+    supernet: Supernet
+    data: DataSet
+    settings: TrainingSettings
+    task: Task
+
+    @property
+    def metric(self) -> Metric:
+        """The task's first metric."""
+        return self.task.metrics[0]
+
+    def shown(self) -> list[tuple[float, float | None]]:
+        """Of the largest and the smallest subnet, on the first validation examples."""
+        part, space = head(self.data.validation, _SHOWN_VALIDATION_IMAGES), self.supernet.space
+        return [self.of(architecture, part) for architecture in (space.largest, space.smallest)]
+
+    def of(self, architecture: Architecture, part: Part) -> tuple[float, float | None]:
+        """Metric and loss of a subnet, the latter None where it is not finite."""
+        images = head(self.data.train, self.settings.calibration_images)
+        network = recalibrate(self.supernet.extract(architecture), images.split(250))
+        value, loss = score_and_loss(network, part, self.task)
+        return value, loss if math.isfinite(loss) else None
 
 
 @dataclass
 class _Best:
-    """The weights of the best epoch so far, and the largest network's validation accuracy with them."""
+    """The weights of the best epoch so far, and the largest network's value of the metric with them."""
 
     epoch: int
-    accuracy: float
+    value: float
     tensors: Mapping[str, Tensor]
 
     @classmethod
-    def start(
-        cls, supernet: Supernet, data: DataSet, settings: TrainingSettings, checkpoint: Checkpoint | None
-    ) -> _Best:
+    def start(cls, scoring: _Scoring, checkpoint: Checkpoint | None) -> _Best:
         """The best weights in a checkpoint; without them, the supernet's current ones."""
+        metric = scoring.metric
         if checkpoint is not None and checkpoint.best:
             stored = checkpoint.progress["best"]
-            return cls(stored["epoch"], stored["accuracy"], checkpoint.best)
-        current = cls(0, -1.0, {})
-        current.update(supernet, data, settings, 0 if checkpoint is None else checkpoint.progress["epoch"])
+            return cls(stored["epoch"], stored[metric.name], checkpoint.best)
+        current = cls(0, -math.inf if metric.maximize else math.inf, {})
+        current.update(scoring, 0 if checkpoint is None else checkpoint.progress["epoch"])
         return current
 
-    def update(self, supernet: Supernet, data: DataSet, settings: TrainingSettings, epoch: int) -> None:
+    def update(self, scoring: _Scoring, epoch: int) -> None:
         """Keeps the supernet's weights if its largest network is the best so far."""
-        accuracy, _ = _scores(supernet, supernet.space.largest, data, settings, data.validation)
-        if accuracy > self.accuracy:
-            self.epoch, self.accuracy = epoch, accuracy
+        supernet, metric = scoring.supernet, scoring.metric
+        value, _ = scoring.of(supernet.space.largest, scoring.data.validation)
+        if (value > self.value) if metric.maximize else (value < self.value):
+            self.epoch, self.value = epoch, value
             self.tensors = {name: tensor.cpu().clone() for name, tensor in supernet.sharing.state_dict().items()}
 
 
@@ -198,6 +225,7 @@ def time_training(
     strategy: TrainingStrategy,
     settings: TrainingSettings,
     *,
+    task: Task = CLASSIFICATION,
     teacher: nn.Module | None = None,
     device: torch.device = CPU,
     n: int,
@@ -214,7 +242,7 @@ def time_training(
     few = head(data.train, 2 * settings.batch_size)
     if teacher is None:  # the strategy may distil from one that a phase leaves
         teacher = supernet.extract(supernet.space.largest)
-    loop = Loop(supernet, few, strategy, settings, teacher=teacher, device=device)
+    loop = Loop(supernet, few, strategy, settings, teacher=teacher, device=device, task=task)
     ends = [time.perf_counter()]
 
     def on_step(step: int, steps: int, loss: float) -> None:
@@ -225,7 +253,7 @@ def time_training(
         loop.run_epoch(epoch, on_step)
         epoch = epoch % settings.epochs + 1
     seconds = np.diff(ends)[1:].tolist()
-    _shown_scores(supernet, data, settings)
+    _Scoring(supernet, data, settings, task).shown()
     return seconds, time.perf_counter() - ends[-1]
 
 
@@ -248,39 +276,32 @@ def _check_same_training(
             )
 
 
-def _shown_scores(supernet: Supernet, data: DataSet, settings: TrainingSettings) -> list[tuple[float, float | None]]:
-    """Of the largest and the smallest subnet, on the first validation images."""
-    part, space = head(data.validation, _SHOWN_VALIDATION_IMAGES), supernet.space
-    return [_scores(supernet, a, data, settings, part) for a in (space.largest, space.smallest)]
-
-
-def _scores(
-    supernet: Supernet, architecture: Architecture, data: DataSet, settings: TrainingSettings, part: Part
-) -> tuple[float, float | None]:
-    """Accuracy and cross-entropy of a subnet, the latter None where it is not finite."""
-    images = head(data.train, settings.calibration_images)
-    network = recalibrate(supernet.extract(architecture), images.split(250))
-    hits, losses = predictions_and_losses(network, part)
-    loss = losses.mean().item()
-    return hits.float().mean().item(), loss if math.isfinite(loss) else None
-
-
 def correct_predictions(module: nn.Module, part: Part, *, batch_size: int = 500) -> Tensor:
-    """The first of `predictions_and_losses`."""
-    return predictions_and_losses(module, part, batch_size=batch_size)[0]
+    """Whether a classifier's largest output is the label's, (n,), in the part's order; see `outputs_of`."""
+    return outputs_of(module, part, batch_size=batch_size).argmax(1) == part.labels
+
+
+def score_and_loss(module: nn.Module, part: Part, task: Task) -> tuple[float, float]:
+    """The value of the task's first metric, in single precision, and the mean loss; see `outputs_of`."""
+    outputs = outputs_of(module, part)
+    score = task.score(task.metrics[0].name, outputs.numpy(), part.labels.numpy())
+    return float(np.float32(score.value)), task.losses(outputs, part.labels).mean().item()
 
 
 @torch.no_grad()
-def predictions_and_losses(module: nn.Module, part: Part, *, batch_size: int = 500) -> tuple[Tensor, Tensor]:
-    """Whether the network's largest output is the label's, and the cross-entropy, (n,) each, in the part's order.
+def outputs_of(module: nn.Module, part: Part, *, batch_size: int = 500) -> Tensor:
+    """The outputs of a network to every example of a part, (n, ...), in the part's order.
 
     Args:
         module: an extracted, recalibrated one; set to eval mode.
     """
     module.eval()
-    hits, losses = torch.zeros(len(part), dtype=torch.bool), torch.zeros(len(part))
+    found: Tensor | None = None
     for chosen, inputs in by_length(part, batch_size):
-        logits = module(inputs)
-        hits[chosen] = logits.argmax(1) == part.labels[chosen]
-        losses[chosen] = nn.functional.cross_entropy(logits, part.labels[chosen], reduction="none")
-    return hits, losses
+        outputs = module(inputs)
+        if found is None:
+            found = outputs.new_zeros(len(part), *outputs.shape[1:])
+        found[chosen] = outputs
+    if found is None:
+        raise ValueError("a part has at least one example")
+    return found

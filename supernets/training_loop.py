@@ -18,6 +18,7 @@ from supernets.divergence import Divergence
 from supernets.errors import TrainingError
 from supernets.gradients import ALONE, CPU, Reduction, StepGradients
 from supernets.recalibration import recalibrate
+from supernets.tasks import CLASSIFICATION, Task
 
 _WARM_UP_SHARE = 0.1
 """Share of a phase in which the learning rate rises (one-cycle schedule, Smith and Topin 2017, arXiv 1708.07120)."""
@@ -32,7 +33,7 @@ class TrainingSettings:
         shift: pixels of random translation; 0 for none.
         calibration_images: training images for batch-norm statistics.
         keep: the final weights: those of the last epoch, or of the epoch after which the largest network had the best
-            validation accuracy (0, before the first epoch, included).
+            validation score (0, before the first epoch, included).
         threads: torch's threads; the weights are bitwise repeatable for a given number.
     """
 
@@ -70,10 +71,13 @@ class Loop:
         teacher: nn.Module | None = None,
         device: torch.device = CPU,
         workers: Reduction = ALONE,
+        task: Task = CLASSIFICATION,
     ) -> None:
         self._supernet, self._part, self._strategy, self._settings = supernet.to(device), part, strategy, settings
         self._workers = workers
-        self._gradients = StepGradients(supernet, settings.divergence, teacher=teacher, device=device, workers=workers)
+        self._gradients = StepGradients(
+            supernet, settings.divergence, teacher=teacher, device=device, workers=workers, task=task
+        )
         self._own_teacher: nn.Module | None = None
         self._phases = tuple(strategy.phases(settings.epochs))
         self._optimizer = self._new_optimizer()

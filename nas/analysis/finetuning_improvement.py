@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nas.analysis.significance import Comparison, compare_accuracies
+from nas.analysis.significance import Comparison, compare_scores
 from nas.problem.objectives import Fidelity, Request
 from nas.store.base import RunStore
 from supernets.space import Architecture
@@ -133,5 +133,5 @@ def improvement_between(of: FinetunedNetwork, after: RunStore, before: RunStore)
         now, then = (Request(a, "accuracy", None, fidelity, of.precision) for a in (single, of.network))
         new, old = after.find([now]).get(now), before.find([then]).get(then)
         if new is not None and old is not None and new.value is not None and old.value is not None:
-            parts[part] = Change(old.value, new.value, compare_accuracies((after, new), (before, old)))
+            parts[part] = Change(old.value, new.value, compare_scores((after, new), (before, old)))
     return Improvement(of, after.state().best_epoch, facts.epochs if facts else 0, parts)

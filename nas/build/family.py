@@ -30,12 +30,13 @@ from supernets.space import Architecture
 
 
 def find_family(
-    supernet: SupernetConfig, data: DataSet, *,
+    supernet: SupernetConfig, data: DataSet, *, n_outputs: int,
     checkpoint: Checkpoint | None, pretrained: PretrainedConfig | None, source: str,
 ) -> Family:  # fmt: skip
     """The job's family.
 
     Args:
+        n_outputs: of its networks.
         checkpoint: of the trained supernet that the job names, to be searched or to have one of its networks fine-tuned.
         pretrained: of the network that its supernet is made of.
 
@@ -58,7 +59,7 @@ def find_family(
             remedy = f"take another family, or data of {taken}"
             raise JobError(f"{source}: supernet.family: {message}; {remedy}", code="job.unfit-data")
         try:
-            family = _made(supernet, spec, _sizes(data, pretrained))
+            family = _made(supernet, spec, _sizes(data, n_outputs, pretrained))
             if pretrained is not None and isinstance(family, TransformerFamily):
                 pretrained.check_family(family)
         except (SpaceError, CheckpointError) as error:  # the spec is valid, but not for these data
@@ -124,9 +125,9 @@ def _plain(family: Family) -> Family:
     return family.inner if isinstance(family, NestedFamily) else family
 
 
-def _sizes(data: DataSet, pretrained: PretrainedConfig | None) -> dict[str, Any]:
+def _sizes(data: DataSet, n_outputs: int, pretrained: PretrainedConfig | None) -> dict[str, Any]:
     """What a family is made of beside its spec: the sizes of the data, and those that a pretrained network fixes."""
-    sizes: dict[str, Any] = {"n_classes": data.n_classes}
+    sizes: dict[str, Any] = {"n_classes": n_outputs}
     if isinstance(text := data.format, TextFormat):
         sizes |= {"vocabulary": text.vocabulary, "positions": text.max_tokens}
         sizes |= {"padding": text.padding, "tokens": text.typical_tokens}

@@ -13,6 +13,7 @@ from PIL import Image
 
 from hardware_profiles.base import HardwareProfile
 from nas.build.pretrained import Pretrained, find_preprocessing
+from nas.build.task import task_for
 from nas.config import SearchJob, load_job
 from nas.config.data import VOCABULARY, DataConfig
 from nas.config.supernet import SupernetConfig
@@ -31,6 +32,7 @@ from supernets.data import (
     typical_batches,
 )  # fmt: skip
 from supernets.errors import CheckpointError
+from supernets.tasks import CLASSIFICATION, Task
 
 SPLIT_SEED = 0
 """Seed of the split. Not the job's: a search with another seed would evaluate on images that the supernet was trained on."""
@@ -44,6 +46,7 @@ class JobData:
 
     dataset: DataSet
     config: SearchJob
+    task: Task = CLASSIFICATION
 
     @cached_property
     def calibration(self) -> Part:
@@ -96,7 +99,7 @@ def load_job_data(
     if isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
         earlier = load(options=replace(options, as_in_0_1=True))
         found = earlier if earlier.train.digest == trained_on else found
-    return JobData(found, config)
+    return JobData(found, config, task_for(config, found, source=source))
 
 
 def _data_options(

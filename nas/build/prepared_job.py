@@ -77,7 +77,10 @@ def prepare_job(
     if named is not None:
         check_training_data(named, data.dataset, key="supernet.from")
     sizes = None if pretrained is None else pretrained.config
-    family = find_family(config.supernet, data.dataset, checkpoint=named, pretrained=sizes, source=source)
+    family = find_family(
+        config.supernet, data.dataset, n_outputs=data.task.n_outputs(data.dataset),
+        checkpoint=named, pretrained=sizes, source=source,
+    )  # fmt: skip
     checkpoint, parent = (None, named) if config.supernet.trains else (named, None)
     supernets = SupernetFactory(
         config, data, runs, family,

@@ -73,13 +73,14 @@ def check_screening(job: ResolvedJob, n_validation: int | None) -> None:
     """Checks the job's `screen_images` against its metrics and the number of validation images, or the most there can be.
 
     Raises:
-        JobError: nothing is screened by accuracy, or not fewer images than there are.
+        JobError: nothing is screened by a metric of the task, or not fewer images than there are.
     """
     if (n_screened := job.config.search.screen_images) is None:
         return
     where = f"{job.source}: search.screen_images"
-    if all(metric.metric != "accuracy" for metric in job.metrics):
-        raise JobError(f"{where}: no objective or constraint of the job is on accuracy; remove it")
+    if not any(metric.of_task for metric in job.metrics):
+        known = " or ".join(job.task.names)
+        raise JobError(f"{where}: no objective or constraint of the job is on {known}; remove it")
     if n_validation is not None and n_screened >= n_validation:
         expected = f"expected fewer than the {n_validation} validation images"
         raise JobError(f"{where}: {expected}, got {n_screened}; a tenth is enough")

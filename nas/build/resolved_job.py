@@ -11,12 +11,14 @@ from typing import Any
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.errors import ProfileError
+from nas.build.task_metrics import metrics_of_task
 from nas.config import SearchJob
 from nas.errors import JobError, PluginError
 from nas.evaluation.metric import Metric
 from nas.plugins import PluginRef, check, construct, find, load, of_object
 from nas.problem.objectives import Constraint, Goal, MetricKind, Objective, metrics_of
 from nas.problem.precision import Precisions
+from nas.problem.tasks import TaskMetrics
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,26 @@ class ResolvedJob:
         return found
 
     @cached_property
+    def task(self) -> TaskMetrics:
+        """The name and metrics of the job's task."""
+        return metrics_of_task(self.config)
+
+    @property
+    def scored(self) -> Objective:
+        """The metric by which networks are scored on the test part."""
+        return self.task.scored(self.metrics)
+
+    @cached_property
     def objectives(self) -> list[Objective]:
         """The job's objectives."""
-        return self.config.parsed_objectives([p.name for p in self.profiles], own=self._kinds, source=self.source)
+        names = [p.name for p in self.profiles]
+        return self.config.parsed_objectives(names, own=self._kinds, task=self.task, source=self.source)
 
     @cached_property
     def constraints(self) -> list[Constraint]:
         """The job's constraints."""
-        return self.config.parsed_constraints([p.name for p in self.profiles], own=self._kinds, source=self.source)
+        names = [p.name for p in self.profiles]
+        return self.config.parsed_constraints(names, own=self._kinds, task=self.task, source=self.source)
 
     @property
     def metrics(self) -> list[Objective]:

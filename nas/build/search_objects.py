@@ -78,7 +78,7 @@ def build_evaluator(
     prepared: PreparedJob, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
     screen_images: int | None = None, seed: int, note: Callable[[str], None], environments: Environments,
 ) -> Measured:  # fmt: skip
-    """The evaluator of this supernet's subnets, which takes accuracy on one part of the data."""
+    """The evaluator of this supernet's subnets, which scores them on one part of the data."""
     profiles = {
         profile.name: Timed(
             open_profiler(profile, seed=seed, on_wait=note, levels=environments.levels(profile.name)),
@@ -92,7 +92,7 @@ def build_evaluator(
     )  # fmt: skip
     return Measured(
         scoring, supernet.cost, profiles,
-        n_images=len(part.labels), weights=weights, data=part.digest, screen_images=screen_images, environments=environments,
+        weights=weights, data=part.digest, screen_images=screen_images, environments=environments,
         own=own, note=note,
     )  # fmt: skip
 

@@ -19,7 +19,16 @@ from nas.config.supernet import SupernetConfig
 from nas.config.training import TrainingConfig
 from nas.errors import JobError, UnknownNameError
 from nas.plugins import Kind
-from nas.problem.objectives import NO_METRICS, Constraint, Goal, MetricKind, Objective, is_shipped_metric
+from nas.problem.objectives import (
+    NO_METRICS,
+    TIMED_METRICS,
+    Constraint,
+    Goal,
+    MetricKind,
+    Objective,
+    is_shipped_metric,
+)
+from nas.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics, may_be_negative, task_of
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
@@ -76,10 +85,12 @@ class BoundsConfig(Section):
         for name, bound in (("min", self.min), ("max", self.max)):
             if bound is None:
                 continue
-            if metric.metric == "accuracy" and bound > 1:
+            if metric.unit == "share" and bound > 1:
                 share = f"; write {bound / 100:g}" if bound <= 100 else ""
-                raise problem(f"{key}.{name}", f"accuracy is a share between 0 and 1, got {bound:g}{share}")
-            if is_shipped_metric(metric.metric) and (bound < 0 or (name == "max" and bound == 0)):
+                raise problem(f"{key}.{name}", f"{metric.name} is a share between 0 and 1, got {bound:g}{share}")
+            if may_be_negative(metric) or not is_shipped_metric(metric.metric):
+                continue
+            if bound < 0 or (name == "max" and bound == 0):
                 raise problem(f"{key}.{name}", f"{metric.metric} is always above 0; got the bound {bound:g}")
         return Constraint(metric, self.min, self.max)
 
@@ -151,6 +162,7 @@ class SearchJob(Section):
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32, description="a whole number from 0 to 4294967295")] = 1
     """Of everything random: with the same measurements, the same seed gives the same front."""
     data: DataConfig
+    task: plugin_name(Kind.TASKS, SHIPPED) = CLASSIFICATION.name  # type: ignore[valid-type]  # as that of an algorithm
     supernet: SupernetConfig
     training: TrainingConfig = TrainingConfig()
     hardware: Annotated[
@@ -191,9 +203,13 @@ class SearchJob(Section):
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """Sets the default of the learning rate, which depends on the supernet."""
+        """Sets the default of the objectives, which depends on the task, and of the learning rate, on the supernet."""
         if not isinstance(data, dict):
             return data
+        if (task := SHIPPED.get(str(data.get("task")))) not in (None, CLASSIFICATION) and data.get(
+            "objectives"
+        ) is None:
+            data = {**data, "objectives": [task.metrics[0].name, "latency_ms"]}
         supernet, training = data.get("supernet"), data.get("training", {})
         if not (isinstance(supernet, dict) and isinstance(training, dict)) or training.get("learning_rate") is not None:
             return data
@@ -208,6 +224,7 @@ class SearchJob(Section):
                 raise problem(f"hardware[{i}]", f"expected a profile's name or path, got {show(text)}")
         for key in ("hardware", "warm_start", "precisions"):
             _check_distinct(key, getattr(self, key))
+        self._check_task()
         if self.training.strategy == "sorted" and not self.supernet.nested and self.supernet.from_ is None:
             raise conflict(
                 "supernet.nested", "the strategy sorted trains networks that are nested, one choice a dimension for all "
@@ -227,6 +244,7 @@ class SearchJob(Section):
         """What it names that may be a plug-in, by key: the kind, the name, and the names of the shipped classes."""
         metrics = {f"metrics.{key}": (Kind.METRICS, metric.name, ()) for key, metric in self.metrics.items()}
         return {
+            "task": (Kind.TASKS, self.task, SHIPPED),
             "search.algorithm": (Kind.SEARCH, self.search.algorithm, ALGORITHMS),
             "supernet.family": (Kind.FAMILIES, self.supernet.family, FAMILIES),
             **metrics,
@@ -251,51 +269,77 @@ class SearchJob(Section):
                     f"metrics.{name}", "is neither an objective nor a constraint; name it in one, or remove it"
                 )
 
-    def _parse_objectives(self, profiles: Sequence[str], own: OwnMetrics = None) -> list[Objective]:
-        found = [self._metric(text, profiles, f"objectives[{i}]", own) for i, text in enumerate(self.objectives)]
+    def _check_task(self) -> None:
+        if self.task not in SHIPPED and "objectives" not in self.model_fields_set:
+            raise missing_key(
+                "objectives", f"is missing; name a metric of the task {self.task}, e.g. [METRIC, latency_ms]"
+            )
+        if self.task != CLASSIFICATION.name and self.training.divergence != "kl":
+            raise conflict(
+                "training.divergence",
+                f"alpha compares the probabilities of classes, and the task is {self.task}; remove it",
+            )
+
+    def _parse_objectives(
+        self, profiles: Sequence[str], own: OwnMetrics = None, task: TaskMetrics | None = None
+    ) -> list[Objective]:
+        found = [self._metric(text, profiles, f"objectives[{i}]", own, task) for i, text in enumerate(self.objectives)]
         _check_distinct("objectives", [objective.name for objective in found])
         return found
 
-    def _parse_constraints(self, profiles: Sequence[str], own: OwnMetrics = None) -> list[Constraint]:
+    def _parse_constraints(
+        self, profiles: Sequence[str], own: OwnMetrics = None, task: TaskMetrics | None = None
+    ) -> list[Constraint]:
         found: dict[str, Constraint] = {}
         for text, bounds in self.constraints.items():
             key = f"constraints.{text}"
-            metric = self._metric(text, profiles, key, own)
+            metric = self._metric(text, profiles, key, own, task)
             if metric.name in found:
                 raise problem(key, f"{show(metric.name)} occurs twice; keep one spelling", code="job.duplicate")
             found[metric.name] = bounds.constraint(metric, key)
         return list(found.values())
 
-    def _metric(self, text: str, profiles: Sequence[str], key: str, own: OwnMetrics) -> Objective:
+    def _metric(
+        self, text: str, profiles: Sequence[str], key: str, own: OwnMetrics, task: TaskMetrics | None
+    ) -> Objective:
         """The metric of a name.
 
         Args:
             own: the additional metrics by name; None where their plug-ins are not loaded: then any profile may be theirs.
+            task: None where a plug-in's is not loaded: then any plain name may be a metric of it.
         """
         metric, _, profile = text.partition("@")
         if metric in self.metrics and own is None and (not profile or profile in profiles):
             return Objective(text, "", Goal.MINIMIZE)
+        kinds = dict(own or dict.fromkeys(self.metrics, MetricKind("", Goal.MINIMIZE)))
+        names: tuple[str, ...] = ()
+        if (known := task or SHIPPED.get(self.task)) is not None:
+            kinds, names = kinds | known.own, known.names
+        elif _METRIC.fullmatch(text) and text not in TIMED_METRICS and not is_shipped_metric(text):
+            return Objective(text, "", Goal.MAXIMIZE, scored=True)
         try:
-            return Objective.parse(
-                text, profiles, own=own or dict.fromkeys(self.metrics, MetricKind("", Goal.MINIMIZE))
-            )
+            return Objective.parse(text, profiles, own=kinds, task=names)
         except UnknownNameError as error:
-            raise problem(key, str(error), code="job.unknown-name") from None
+            message, other = str(error), task_of(text)
+            if known is not None and other is not None:
+                has = f"{text} is a metric of the task {other}, and the job's task is {known.name}, with {', '.join(names)}"
+                message = f"{has}; name one of its own, or write task: {other}"
+            raise problem(key, message, code="job.unknown-name") from None
 
     def parsed_constraints(
-        self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS
+        self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS, task: TaskMetrics | None = None
     ) -> list[Constraint]:
-        """The constraints, given the names of the profiles as for `parsed_objectives`; raises `JobError` if one is invalid."""
+        """The constraints, given names and kinds as for `parsed_objectives`; raises `JobError` if one is invalid."""
         with reported(source):
-            return self._parse_constraints(profiles, own)
+            return self._parse_constraints(profiles, own, task)
 
     def parsed_objectives(
-        self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS
+        self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS, task: TaskMetrics | None = None
     ) -> list[Objective]:
-        """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name) and what
-        the additional metrics are; raises `JobError` if one is unknown or occurs twice."""
+        """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name), what
+        the additional metrics are and what the task's are; raises `JobError` if one is unknown or occurs twice."""
         with reported(source):
-            return self._parse_objectives(profiles, own)
+            return self._parse_objectives(profiles, own, task)
 
     def resolved(self, folder: Path) -> SearchJob:
         """The job with its paths, which are relative to `folder`, made absolute.

@@ -101,6 +101,7 @@ class RunExecution:
             self.store.update_state(teacher=teacher.weights_digest)
         training = (supernet, data, supernets.strategy(), settings, self.folder.checkpoint)
         common: dict[str, Any] = {
+            "task": self.prepared.data.task,
             "teacher": None if teacher is None else teacher.network,
             "device": supernets.device(),
             "on_step": observer.step,
@@ -140,10 +141,11 @@ class _SearchExecution:
         self.run.store.record_block_costs(block_costs(prepared.job, self.supernet, chosen))
         # Only after the search does an evaluator get the test part, so that no search can depend on it.
         test = prepared.data.dataset.test
-        with self._evaluator(test, InlineScoring(self.supernet, prepared.data.calibration, test)) as evaluator:
+        scoring = InlineScoring(self.supernet, prepared.data.calibration, test, prepared.data.task)
+        with self._evaluator(test, scoring) as evaluator:
             measure_finalists(
                 chosen, prepared.job.metrics, evaluator, self.run.store,
-                precisions=prepared.job.precisions, on_progress=self.waits.progress,
+                precisions=prepared.job.precisions, scored=prepared.job.scored, on_progress=self.waits.progress,
             )  # fmt: skip
 
     def _search(self) -> list[Evaluation]:
@@ -171,7 +173,7 @@ class _SearchExecution:
 
     @contextmanager
     def _evaluator(self, part: Part, scoring: Scoring, *, screen_images: int | None = None) -> Iterator[Evaluator]:
-        """Measures this run's subnets, with accuracy on a part of the data."""
+        """Measures this run's subnets, with metrics of the task on a part of the data."""
         prepared = self.run.prepared
         measured = build_evaluator(
             prepared, self.supernet, self.weights, part, scoring,
@@ -185,15 +187,15 @@ class _SearchExecution:
 
     def _scoring(self, part: Part) -> Scoring:
         """Scoring on the validation part: here, or by Ray actors."""
-        options, calibration = self.run.options, self.run.prepared.data.calibration
+        options, data = self.run.options, self.run.prepared.data
         if options.inline:
-            return InlineScoring(self.supernet, calibration, part)
+            return InlineScoring(self.supernet, data.calibration, part, data.task)
         from nas.evaluation.ray_pool import RayPool
 
         settings = self.run.prepared.config.search
         return RayPool(
-            self.supernet, calibration, part,
-            workers=settings.workers, time_limit_s=settings.time_limit_s, note=self.run.observer.note,
+            self.supernet, data.calibration, part,
+            task=data.task, workers=settings.workers, time_limit_s=settings.time_limit_s, note=self.run.observer.note,
         )  # fmt: skip
 
 

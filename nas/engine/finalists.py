@@ -11,7 +11,7 @@ from nas.evaluation.base import Evaluator
 from nas.evaluation.cached_evaluator import Cached
 from nas.problem.budget import MAX_FINALISTS
 from nas.problem.constraints import feasible_within_noise, violations
-from nas.problem.objectives import Constraint, Evaluation, Fidelity, Objective, minimised
+from nas.problem.objectives import ACCURACY, Constraint, Evaluation, Fidelity, Objective, minimised
 from nas.problem.pareto import non_dominated
 from nas.problem.precision import Precisions
 from nas.store.base import RunStore
@@ -69,11 +69,16 @@ def measure_finalists(
     store: RunStore,
     *,
     precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
+    scored: Objective = ACCURACY,
     on_progress: Callable[[SearchProgress], None] = lambda progress: None,
 ) -> None:
-    """Times the finalists by the longer protocol and scores them on the test part; measurements in the store are kept."""
+    """Times the finalists by the longer protocol and scores them on the test part; measurements in the store are kept.
+
+    Args:
+        scored: the metric of the test part.
+    """
     store.update_state(finalists=tuple(architectures))
-    requests = [precisions.test_request(a) for a in architectures]
+    requests = [precisions.test_request(a, scored) for a in architectures]
     timed = [o for o in metrics if o.profile is not None]
     requests += [precisions.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]
     on_progress(SearchProgress(PHASE, 0, len(requests)))

@@ -98,6 +98,7 @@ def describe(
             reused=reuse.runs,
             prior_results=reuse.prior_results,
             known=reuse.known,
+            task=job.task,
             models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)),
         )
     facts = RunFacts(
@@ -106,6 +107,7 @@ def describe(
         compatibility=compatibility_facts(prepared, measured=search is not None),
         epochs=config.training.epochs if prepared.supernets.checkpoint is None else 0,
         plugins=tuple(dict.fromkeys(prepared.job.plugins.values())),
+        task=job.task,
         search=search,
     )
     if search is None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.problem.objectives import (
+    ACCURACY,
     EXACT_METRICS,
     Constraint,
     Evaluation,
@@ -25,7 +26,7 @@ from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture
 
 _Z = 2.0
-"""Standard errors by which the accuracy of a few images may differ from that of all."""
+"""Standard errors by which a metric of the task on a few examples may differ from that on all."""
 
 MetricAt = tuple[Objective, Fidelity]
 
@@ -42,12 +43,12 @@ class Stages:
 
     @classmethod
     def of(cls, metrics: Sequence[Objective], *, screened_first: bool) -> Stages:
-        """Exact metrics; then those of profiles and the accuracy of a few images, the cheaper first; then that of all images,
+        """Exact metrics; then those of profiles and those of the task on a few examples, the cheaper first; then these on all,
         with what is left."""
         exact = tuple((o, Fidelity.SEARCH) for o in metrics if o.metric in EXACT_METRICS)
         timed = tuple((o, Fidelity.SEARCH) for o in metrics if o.profile is not None)
-        accuracy = [o for o in metrics if o.metric == "accuracy"]
-        screen = tuple((o, Fidelity.SCREEN) for o in accuracy)
+        scored = [o for o in metrics if o.of_task]
+        screen = tuple((o, Fidelity.SCREEN) for o in scored)
         middle = (screen, timed) if screened_first else (timed, screen)
         rest = tuple((o, Fidelity.SEARCH) for o in metrics if o.profile is None and o.metric not in EXACT_METRICS)
         return cls(tuple(step for step in (exact, *middle, rest) if step))
@@ -57,26 +58,26 @@ class Stages:
         return [o for later in self.steps[step + 1 :] for o, fidelity in later if fidelity is Fidelity.SEARCH]
 
 
-def accuracy_is_cheaper(anchors: Sequence[Evaluation], metrics: Sequence[Objective], images: int) -> bool:
-    """Whether the accuracy of a number of images costs less than timing, by the seconds that the anchors took."""
-    timed = accuracy = 0.0
+def scoring_is_cheaper(anchors: Sequence[Evaluation], metrics: Sequence[Objective], images: int) -> bool:
+    """Whether scoring a number of images costs less than timing, by the seconds that the anchors took."""
+    timed = scored = 0.0
     for evaluation in anchors:
         for metric in metrics:
             measurement = evaluation.measurements[metric.name]
             if metric.profile is not None:
                 timed += measurement.seconds
-            elif metric.metric == "accuracy":
-                accuracy += measurement.seconds * images / max(images, measurement.n_images)
-    return accuracy < timed
+            elif metric.of_task:
+                scored += measurement.seconds * images / max(images, measurement.n_images)
+    return scored < timed
 
 
 def known_evaluation(
     architecture: Architecture, metrics: Sequence[Objective], found: dict[Request, Measurement], precisions: Precisions
 ) -> Evaluation:
-    """A candidate with the best known measurement of each metric: its own, else the accuracy of a few images, else why it
-    was skipped.
+    """A candidate with the best known measurement of each metric: its own, else that of a few examples, else why it was
+    skipped.
 
-    Where the accuracy of a few images failed, the candidate has failed until that of all images is known.
+    Where scoring a few examples failed, the candidate has failed until the score of all is known.
     """
     known: dict[str, Measurement] = {}
     for metric in metrics:
@@ -106,7 +107,7 @@ def reasons_to_skip(
     """Why the rest of each candidate's metrics is not worth its cost; "" where it may be.
 
     A candidate is skipped where a member of the front is at least as good in everything and better in something, even in
-    the candidate's best case: its timed metrics one noise floor better, the accuracy of a few images at the upper end of
+    the candidate's best case: its timed metrics one noise floor better, a score of a few examples at the better end of
     its interval, and what was not taken yet as good as the algorithm's models allow (without models: unboundedly). It is
     also skipped where it breaks a constraint even so, once something keeps them all. A failed candidate is not skipped:
     the failure is then recorded for all of its metrics.
@@ -137,6 +138,8 @@ def _tolerance(evaluation: Evaluation, metric: Objective) -> float:
     if found is None or found.value is None:
         return 0.0
     if found.request.fidelity is Fidelity.SCREEN:
+        if metric != ACCURACY:
+            return _Z * (found.error or 0.0)
         return _upper(found.value, found.n_images) - found.value
     return (found.error or 0.0) if metric.profile is not None else 0.0
 

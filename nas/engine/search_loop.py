@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from nas.engine.screening import Stages, accuracy_is_cheaper, reasons_to_skip
+from nas.engine.screening import Stages, reasons_to_skip, scoring_is_cheaper
 from nas.engine.search_progress import FrontTracker, SearchProgress
 from nas.engine.staged_evaluation import BatchEvaluation
 from nas.engine.stop_criteria import StopCallback, StopCriteria
@@ -201,7 +201,7 @@ class _Search:
         """The order of this run's metrics: decided once, because it depends on measured seconds."""
         metrics, first = self.candidates.metrics, self.store.state().screened_first
         if first is None:
-            first = accuracy_is_cheaper(self.evaluations[: len(self.anchors)], metrics, images)
+            first = scoring_is_cheaper(self.evaluations[: len(self.anchors)], metrics, images)
             self.store.update_state(screened_first=first)
         return Stages.of(metrics, screened_first=first)
 

@@ -1,8 +1,7 @@
-"""The measuring evaluator: accuracy by scoring subnets, latency by timing them on their profiles, never both at once."""
+"""The measuring evaluator: metrics of the task by scoring subnets, latency by timing them, never both at once."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
 from nas.evaluation.own_metrics import OwnMetrics
-from nas.evaluation.scoring import Scored, Scoring, Task
+from nas.evaluation.scoring import Scored, Scoring, ScoringTask
 from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, TOO_NOISY, Fidelity, Measurement, Request, Status
 from nas.problem.precision import exact_value
 from supernets.cost import Cost
@@ -36,7 +35,13 @@ _DETAILS = (
     "preempted_share",
 )  # fmt: skip
 """Fields of a latency measurement that are kept as its detail."""
-ACCURACY_PROTOCOL = "recalibrated-top1-onnxruntime/v1"
+SCORES = "accuracy"
+"""Name of the environment of all metrics of the task."""
+
+
+def scoring_protocol(metric: str) -> str:
+    """The protocol by which a metric of the task is scored."""
+    return f"recalibrated-{'top1' if metric == 'accuracy' else metric}-onnxruntime/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,9 @@ class Measured:
     """Requests answered by measuring.
 
     Args:
-        n_images: images behind an accuracy.
-        weights: digest of the supernet's weights; data: digest of the images that accuracy is taken on.
-        screen_images: images behind an accuracy of fidelity ``screen``; None where none is asked for. With it, the models
-            of the last candidates are kept, so that none is built again for its next stage.
+        weights: digest of the supernet's weights; data: digest of the examples that metrics of the task are taken on.
+        screen_images: examples behind a metric of the task of fidelity ``screen``; None where none is asked for. With it,
+            the models of the last candidates are kept, so that none is built again for its next stage.
         environments: those that the measurements must come from.
         own: measures the metrics of plug-ins.
         note: receives a message when a disturbed machine is waited for.
@@ -67,7 +71,6 @@ class Measured:
         costs: Callable[[Architecture], Cost],
         profiles: Mapping[str, Timed],
         *,
-        n_images: int,
         weights: str,
         data: str,
         screen_images: int | None = None,
@@ -77,7 +80,7 @@ class Measured:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._scoring, self._costs, self._profiles = scoring, costs, profiles
-        self._n_images, self._weights, self._data = n_images, weights, data
+        self._weights, self._data = weights, data
         self._screen_images = screen_images
         self._built: dict[_Variant, bytes] = {}
         self._environments = environments or Environments()
@@ -97,7 +100,7 @@ class Measured:
             self._keep_model(variant, scored)
             if not few:
                 models[variant] = scored
-            yield from (self._accuracy(r, scored) for r in wanted[variant, few] if r.metric == "accuracy")
+            yield from (self._score(r, scored) for r in wanted[variant, few] if self._is_scored(r))
         yield from self._own_metrics(requests, models)
         # Every task is done, so the cores are free: timing beside scoring would be wrong by more than the noise floor.
         timed = [request for request in requests if request.metric in TIMED_METRICS]
@@ -106,15 +109,15 @@ class Measured:
                 group = [r for r in timed if r.profile == name and (r.fidelity is Fidelity.FINAL) is longer]
                 yield from self._time(group, models, longer=longer)
 
-    def _task(self, variant: _Variant, requests: Sequence[Request], *, few: bool) -> Task | None:
+    def _task(self, variant: _Variant, requests: Sequence[Request], *, few: bool) -> ScoringTask | None:
         metrics = {request.metric for request in requests}
         if not metrics - EXACT_METRICS:
             return None
         staged = self._screen_images is not None
-        return Task(
+        return ScoringTask(
             *variant,
-            accuracy="accuracy" in metrics,
-            model=staged or bool(metrics - EXACT_METRICS - {"accuracy"}),
+            metrics=tuple(dict.fromkeys(request.metric for request in requests if self._is_scored(request))),
+            model=staged or any(r.metric not in EXACT_METRICS and not self._is_scored(r) for r in requests),
             images=self._screen_images if few else None,
             built=self._built.get(variant),
         )
@@ -146,16 +149,20 @@ class Measured:
                 self._failed(request, scored.failure) if failed else self._own.measurement(request, scored.model or b"")
             )
 
-    def _accuracy(self, request: Request, scored: Scored) -> Measurement:
+    def _is_scored(self, request: Request) -> bool:
+        """Whether its metric is one of the task."""
+        other = request.metric in EXACT_METRICS or request.metric in TIMED_METRICS
+        return not other and (self._own is None or request.metric not in self._own)
+
+    def _score(self, request: Request, scored: Scored) -> Measurement:
         if scored.failure:
             return self._failed(request, scored.failure, scored.seconds, scored.environment)
-        self._environments.check("accuracy", scored.environment)
-        n_images = scored.task.images or self._n_images
-        share = scored.n_correct / n_images
+        self._environments.check(SCORES, scored.environment)
+        score = scored.scores[request.metric]
         return Measurement(
-            request, Status.OK, share, math.sqrt(share * (1 - share) / n_images),
-            weights=self._weights, data=self._data, protocol=ACCURACY_PROTOCOL, environment=scored.environment,
-            detail={"images": n_images}, samples=scored.correct, seconds=scored.seconds,
+            request, Status.OK, score.value, score.error,
+            weights=self._weights, data=self._data, protocol=scoring_protocol(request.metric),
+            environment=scored.environment, detail=score.detail, samples=score.samples, seconds=scored.seconds,
         )  # fmt: skip
 
     def _failed(

@@ -8,21 +8,21 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from nas.evaluation.actors import ActorPool
-from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from supernets.base import Supernet
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.data import Part
 from supernets.sharing.spec import SharingSpec
+from supernets.tasks import CLASSIFICATION, Task
 
 Arrays = Mapping[str, NDArray[Any]]
-PackedPart = tuple[NDArray[Any], NDArray[np.int64], str, int | None]
+PackedPart = tuple[NDArray[Any], NDArray[Any], str, int | None]
 """The fields of a `Part`, its tensors as arrays."""
 
 
@@ -52,14 +52,15 @@ class Scorer:
         weights: Arrays,
         calibration: PackedPart,
         part: PackedPart,
+        task: Task,
     ) -> None:
         torch.set_num_threads(1)
         supernet = make_supernet(family_from_json(family), sharing)
         tensors = {name: _view(array) for name, array in weights.items()}
         supernet.sharing.load_state_dict(tensors, strict=True, assign=True)
-        self._scoring = InlineScoring(supernet, _unpacked(calibration), _unpacked(part))
+        self._scoring = InlineScoring(supernet, _unpacked(calibration), _unpacked(part), task)
 
-    def do(self, task: Task) -> Scored:
+    def do(self, task: ScoringTask) -> Scored:
         return self._scoring.score_one(task)
 
 
@@ -74,17 +75,17 @@ class RayPool:
 
     def __init__(
         self, supernet: Supernet, calibration: Part, part: Part, *,
-        workers: int | None, time_limit_s: float | None = None,
+        workers: int | None, task: Task = CLASSIFICATION, time_limit_s: float | None = None,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:  # fmt: skip
         weights = {name: tensor.detach().numpy() for name, tensor in supernet.sharing.state_dict().items()}
         parts = (ray.put(_packed(calibration)), ray.put(_packed(part)))
-        arguments = (supernet.family.to_json(), supernet.sharing.spec, ray.put(weights), *parts)
-        self._pool: ActorPool[Task, Scored] = ActorPool(
+        arguments = (supernet.family.to_json(), supernet.sharing.spec, ray.put(weights), *parts, task)
+        self._pool: ActorPool[ScoringTask, Scored] = ActorPool(
             Scorer, arguments, workers=workers, time_limit_s=time_limit_s, failure_of=attrgetter("failure"), note=note
         )
 
-    def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
+    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
         """See `Scoring`. When it ends, no actor is starting any more: what is timed afterwards has the cores to itself.
 
         Raises:

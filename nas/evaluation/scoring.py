@@ -1,7 +1,8 @@
-"""Scoring of subnets: extract, recalibrate, export to ONNX, and take the accuracy of the ONNX model, which is what ships."""
+"""Scoring of subnets: extract, recalibrate, export to ONNX, and take the metrics of the ONNX model, which is what ships."""
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +16,14 @@ from torch import Tensor
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_calls, runtime_version
+from nas.errors import EvaluationError
+from nas.problem.example_scores import encoded
 from supernets.base import Supernet
 from supernets.data import Part, by_length
 from supernets.module_to_onnx import INPUT, onnx_model
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
+from supernets.tasks import CLASSIFICATION, Score, Task
 
 CALIBRATION_BATCH = 250
 _SCORING_BATCH = 100
@@ -38,37 +42,59 @@ def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor]) ->
     return convert(model, precision, [{INPUT: calibration[0].numpy()}])
 
 
-def logits_of(model: bytes, part: Part) -> NDArray[np.float32]:
-    """What an ONNX model answers to every example of a part, (n, classes), in the part's order; or `ModelError`."""
+def outputs_of(model: bytes, part: Part) -> NDArray[np.float32]:
+    """What an ONNX model answers to every example of a part, (n, ...), in the part's order; or `ModelError`."""
     return answers(model, by_length(part, _SCORING_BATCH))
 
 
 def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
-    """`logits_of`, of batches as `by_length` makes them."""
+    """`outputs_of`, of batches as `by_length` makes them."""
     # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.
     found = run_calls(model, ({INPUT: inputs.numpy()} for _, inputs in batches))
-    logits = np.concatenate([outputs[0] for outputs in found])
+    outputs = np.concatenate([answered[0] for answered in found])
     order = torch.cat([chosen for chosen, _ in batches]).numpy()
-    out = np.empty_like(logits)
-    out[order] = logits
+    out = np.empty_like(outputs)
+    out[order] = outputs
     return out
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
-    """One network in a precision to be scored: its accuracy, its ONNX model, or both.
+class ScoringTask:
+    """One network in a precision to be scored: its metrics, its ONNX model, or both.
 
     Attributes:
-        images: the accuracy is taken on this number of examples, the first ones; None for all.
+        metrics: names of metrics of the job's task.
+        images: the metrics are taken on this number of examples, the first ones; None for all.
         built: the model, where an earlier task gave it.
     """
 
     architecture: Architecture
     precision: str
-    accuracy: bool
+    metrics: tuple[str, ...]
     model: bool
     images: int | None = None
     built: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleScores:
+    """A value of a metric with its standard error and the scores of single examples.
+
+    Attributes:
+        samples, detail: see `nas.problem.example_scores.encoded`.
+    """
+
+    value: float
+    error: float
+    samples: bytes = field(repr=False)
+    detail: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, score: Score) -> ExampleScores:
+        """The score of a task; `EvaluationError` where its value is not finite."""
+        if not math.isfinite(score.value):
+            raise EvaluationError(f"its score is {score.value}; expected a finite number", code="evaluation.not-scored")
+        return cls(score.value, score.error, *encoded(score.examples))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +102,14 @@ class Scored:
     """The result of a task.
 
     Attributes:
-        correct: one bit an image (`np.packbits`); None unless the accuracy was asked for.
-        n_correct: number of images classified rightly.
+        scores: by name of each metric that was asked for.
         model: serialised ONNX; None unless it was asked for.
         failure: why there is nothing, or "".
         environment: where and with what it was scored, JSON-able.
     """
 
-    task: Task
-    correct: bytes | None = field(default=None, repr=False)
-    n_correct: int = 0
+    task: ScoringTask
+    scores: Mapping[str, ExampleScores] = field(default_factory=dict)
     model: bytes | None = field(default=None, repr=False)
     seconds: float = 0.0
     failure: str = ""
@@ -93,14 +117,14 @@ class Scored:
 
 
 def scoring_environment() -> dict[str, Any]:
-    """The environment of accuracies that are scored in this process."""
+    """The environment of metrics that are scored in this process."""
     return {"torch": torch.__version__, "onnxruntime": runtime_version(), "machine": platform.machine(), "threads": 1}
 
 
 class Scoring(Protocol):
     """Does tasks, here or spread over processes."""
 
-    def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
+    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
         """One result per task, as each is done, in any order; a failure is a result, too."""
 
     def close(self) -> None:
@@ -112,34 +136,35 @@ class InlineScoring:
 
     Args:
         calibration: of the training part, for the batch-norm statistics: the same examples for every subnet.
-        part: that accuracy is taken on.
+        part: that metrics are taken on.
+        task: fitted to the data.
     """
 
-    def __init__(self, supernet: Supernet, calibration: Part, part: Part) -> None:
-        self._supernet = supernet.eval()
+    def __init__(self, supernet: Supernet, calibration: Part, part: Part, task: Task = CLASSIFICATION) -> None:
+        self._supernet, self._task = supernet.eval(), task
         self._calibration = calibration.split(CALIBRATION_BATCH)
         self._part, self._labels = part, part.labels.numpy()
         self._batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
         """By number of examples, the first ones."""
 
-    def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
+    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
         for task in tasks:
             yield self.score_one(task)
 
-    def score_one(self, task: Task) -> Scored:
+    def score_one(self, task: ScoringTask) -> Scored:
         """The result of one task; any error of the candidate becomes its failure."""
         started = time.perf_counter()
         try:
             model = task.built or self._build(task)
-            correct, n_correct = None, 0
-            if task.accuracy:
-                logits = answers(model, self._first(task.images))
-                hits = logits.argmax(axis=1) == self._labels[: len(logits)]
-                correct, n_correct = np.packbits(hits).tobytes(), int(hits.sum())
+            scores: dict[str, ExampleScores] = {}
+            if task.metrics:
+                outputs = answers(model, self._first(task.images))
+                targets = self._labels[: len(outputs)]
+                scores = {name: ExampleScores.of(self._task.score(name, outputs, targets)) for name in task.metrics}
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         shipped, seconds = model if task.model else None, time.perf_counter() - started
-        return Scored(task, correct, n_correct, shipped, seconds, environment=scoring_environment())
+        return Scored(task, scores, shipped, seconds, environment=scoring_environment())
 
     def _first(self, n: int | None) -> list[tuple[Tensor, Tensor]]:
         """Batches of the first `n` examples; of all for None."""
@@ -149,7 +174,7 @@ class InlineScoring:
             self._batches[n] = by_length(few, _SCORING_BATCH)
         return self._batches[n]
 
-    def _build(self, task: Task) -> bytes:
+    def _build(self, task: ScoringTask) -> bytes:
         module = recalibrate(self._supernet.extract(task.architecture), self._calibration)
         model = onnx_model(module, self._calibration[0][:2])
         return in_precision(model, task.precision, self._calibration)

@@ -13,18 +13,23 @@ from torch import nn
 
 from hardware_profiles.runtime import run_calls, run_model
 from nas.errors import ExportFailedError
-from nas.evaluation.scoring import logits_of
+from nas.evaluation.scoring import outputs_of
 from nas.export.preprocessing_graph import IMAGE
+from nas.problem.example_scores import decoded
 from nas.problem.objectives import Measurement
 from supernets.data import ImageFormat, Part
 from supernets.data.preprocessing import square
 from supernets.module_to_onnx import INPUT
+from supernets.tasks import CLASSIFICATION, Task
 
 MAX_PARITY = 1e-4
 """Largest accepted difference from torch, over the standard deviation of torch's outputs."""
 MIN_SAME = 0.99
-"""Least share of validation examples on which the exported model must be right or wrong as the measured one was. On one machine
-the two are the same file; another processor or version of torch may change the last bits of a logit."""
+"""Least share of validation examples on which the exported model must score (be right or wrong) as the measured one did. On
+one machine the two are the same file; another processor or version of torch may change the last bits of an output."""
+
+SAME_SCORE = 0.02
+"""Largest difference of two scores of an example that count as the same, over the deviation of the examples' scores."""
 
 
 def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
@@ -70,28 +75,31 @@ def parity_on_images(plain: bytes, whole: bytes, format: ImageFormat, images: Se
     return difference
 
 
-def agreement(one: bytes, two: bytes, part: Part) -> float:
-    """The share of examples that two models classify alike."""
-    decisions = [logits_of(model, part).argmax(axis=1) for model in (one, two)]
-    return float(np.mean(decisions[0] == decisions[1]))
+def agreement(one: bytes, two: bytes, part: Part, task: Task = CLASSIFICATION) -> float:
+    """The share of examples to which the outputs of two models mean the same to the task (classified alike, say)."""
+    return float(np.mean(task.alike(outputs_of(one, part), outputs_of(two, part))))
 
 
-def as_measured(model: bytes, validation: Part, scored: Measurement | None) -> float | None:
-    """The share of validation examples on which a model is right or wrong as the one that was scored; None without scores.
+def as_measured(
+    model: bytes, validation: Part, scored: Measurement | None, task: Task = CLASSIFICATION
+) -> float | None:
+    """The share of validation examples on which a model scores as the one that was measured; None without scores.
+
+    Scores that are numbers are the same within 2 % of their deviation.
 
     Raises:
         ExportFailedError: it is below `MIN_SAME`.
     """
     if scored is None or scored.samples is None:
         return None
-    labels = validation.labels.numpy()
-    right = np.unpackbits(np.frombuffer(scored.samples, dtype=np.uint8), count=len(labels)).astype(bool)
-    decisions = logits_of(model, validation).argmax(axis=1)
-    same = float(np.mean((decisions == labels) == right))
-    if same < MIN_SAME and round((1 - same) * len(labels)) > 1:
+    was = decoded(scored.samples, {**scored.detail, "images": len(validation)})
+    now = task.score(scored.request.metric, outputs_of(model, validation), validation.labels.numpy()).examples
+    tolerance = 0.0 if now.dtype == np.bool_ else SAME_SCORE * float(was.std())
+    same = float(np.mean(np.abs(now.astype(np.float64) - was) <= tolerance))
+    if same < MIN_SAME and round((1 - same) * len(was)) > 1:
         versions = ", ".join(f"{name} {scored.environment.get(name)}" for name in ("torch", "onnxruntime"))
         raise ExportFailedError(
-            f"the exported model classifies {1 - same:.1%} of the validation examples differently from the measured one "
+            f"the exported model {task.verbs[0]} {1 - same:.1%} of the validation examples differently from the measured one "
             f"(at most {1 - MIN_SAME:.0%}); export on the machine of the search, or one with its processor, {versions}",
             code="export.not-as-measured",
         )

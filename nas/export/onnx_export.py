@@ -96,8 +96,8 @@ def _write_bundle(
 
     Returns:
         ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of
-        examples that the written model and the fp32 one classify alike), ``as_measured`` (the share of validation examples
-        on which the written model is right or wrong as the one that the search scored; None where it scored none),
+        examples to which the written model and the fp32 one answer alike, as its task says), ``as_measured`` (the share of
+        validation examples on which the written model scores as the one that the search scored; None where it scored none),
         ``values``, ``fidelity``, ``architecture`` and the paths of the other files.
 
     Raises:
@@ -116,8 +116,8 @@ def _write_bundle(
     exact = onnx_model(module, batches[0][:2])
     checks: dict[str, Any] = {"parity": max(parity(module, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
     model = in_precision(exact, precision, batches)
-    checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED))
-    checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point))
+    checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED), trained.data.task)
+    checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point), trained.data.task)
     if in_graph:
         plain, model = model, add_preprocessing(model, data.images)
         checks["parity_on_raw_images"] = parity_on_images(

@@ -8,6 +8,7 @@ from typing import Any
 
 from nas.analysis.network_values import Point
 from nas.build.prepared_job import TrainedRun
+from nas.build.task_metrics import metrics_of_task
 from nas.errors import ExportFailedError
 from nas.evaluation.measuring_evaluator import Measured
 from nas.evaluation.scoring import InlineScoring
@@ -63,11 +64,12 @@ class Provenance:
         return {**recorded, "environment": dict(measurement.environment), **measurement.detail}
 
     def scored(self, point: Point) -> Measurement | None:
-        """The network's accuracy on the validation part, with one bit per example; None where it was not measured."""
-        accuracy = next((metric for metric in self.metrics if metric.metric == "accuracy"), None)
-        if accuracy is None:
+        """The network's metric of the task on the validation part, with a score for each example; None where it was not
+        measured."""
+        metric = next((metric for metric in self.metrics if metric.of_task), None)
+        if metric is None:
             return None
-        request = self.precisions.request(point.architecture, accuracy)
+        request = self.precisions.request(point.architecture, metric)
         measured, samples = self.store.find([request]).get(request), self.store.samples(request)
         return None if measured is None or samples is None else replace(measured, samples=samples)
 
@@ -101,21 +103,23 @@ def preprocessing_facts(format: ImageFormat | TextFormat, in_graph: bool) -> dic
 
 
 def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple[Point, Provenance]:
-    """A network of a training in fp32 with its accuracies, scored as a search scores them, and its computed costs.
+    """A network of a training in fp32 with its metrics of the task, scored as a search scores them, and its computed costs.
 
     Raises:
         ExportFailedError: it cannot be scored.
     """
-    metrics = tuple(Objective.parse(name, []) for name in ("accuracy", *sorted(EXACT_METRICS)))
+    task = metrics_of_task(trained.data.config)
+    metrics = (*task.metrics, *(Objective.parse(name, []) for name in sorted(EXACT_METRICS)))
     precisions, store = Precisions(), MemoryStore()
     checkpoint, data = trained.checkpoint, trained.data.dataset
     requests = {metric.name: precisions.request(network, metric) for metric in metrics}
-    test = precisions.test_request(network)
+    scored = task.scored(metrics)
+    test = precisions.test_request(network, scored)
 
     def evaluate(part: Part, wanted: list[Request]) -> None:
         evaluator = Measured(
-            InlineScoring(checkpoint.supernet, trained.data.calibration, part), checkpoint.supernet.cost, {},
-            n_images=len(part.labels), weights=checkpoint.weights_digest, data=part.digest,
+            InlineScoring(checkpoint.supernet, trained.data.calibration, part, trained.data.task),
+            checkpoint.supernet.cost, {}, weights=checkpoint.weights_digest, data=part.digest,
         )  # fmt: skip
         for measurement in evaluator.evaluate(wanted):
             store.add(measurement)
@@ -129,7 +133,7 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
         checkpoint.supernet.space,
         values={name: value for name, (value, _) in measured.items()},
         errors={name: error for name, (_, error) in measured.items()},
-        test=dict(zip(("accuracy", "error"), _value_and_error(found[test]), strict=True)),
+        test=dict(zip((scored.name, "error"), _value_and_error(found[test]), strict=True)),
     )
     return point, Provenance(run, metrics, (), precisions, store)
 

@@ -18,7 +18,7 @@ from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm
 from nas.errors import EvaluationError
-from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.planning.latencies import measure_all
 from nas.problem.budget import MAX_FINALISTS
 from nas.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
@@ -99,7 +99,7 @@ def _training(prepared: PreparedJob) -> Span:
     settings, data = prepared.supernets.settings(), prepared.data.dataset
     teacher = prepared.supernets.teacher
     found, after = time_training(
-        prepared.supernets.untrained(), data, prepared.supernets.strategy(), settings,
+        prepared.supernets.untrained(), data, prepared.supernets.strategy(), settings, task=prepared.data.task,
         teacher=None if teacher is None else teacher.network, device=prepared.supernets.device(), n=_STEPS, limit_s=_STEPS_S,
     )  # fmt: skip
     steps = settings.epochs * steps_per_epoch(data, settings)
@@ -109,13 +109,14 @@ def _training(prepared: PreparedJob) -> Span:
 
 
 def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
-    scoring = InlineScoring(supernet, prepared.data.calibration, prepared.data.dataset.validation)
-    metrics = {objective.metric for objective in prepared.job.metrics}
-    accuracy, model = "accuracy" in metrics, not metrics.isdisjoint(TIMED_METRICS)
+    data = prepared.data
+    scoring = InlineScoring(supernet, data.calibration, data.dataset.validation, data.task)
+    scored = tuple(o.metric for o in prepared.job.metrics if o.of_task)
+    model = any(o.metric in TIMED_METRICS for o in prepared.job.metrics)
     started, found = time.perf_counter(), list[Scored]()
     while len(found) < 2 or (len(found) < _SCORED and time.perf_counter() - started < _SCORED_S):
         network, precision = prepared.job.precisions.split(prepared.space.sample(rng))
-        made = scoring.score_one(Task(network, precision, accuracy=accuracy, model=model))
+        made = scoring.score_one(ScoringTask(network, precision, metrics=scored, model=model))
         if made.failure:
             message = f"cannot score network {network.key} in {precision}: {made.failure}"
             raise EvaluationError(message, code="evaluation.not-scored")
@@ -162,7 +163,8 @@ def _simulated(
     cost, most = (supernet.cost(a).macs for a in (network, supernet.space.largest))
     found = {}
     for objective in prepared.job.metrics:
-        value = 1 - 0.1 * (most / cost) ** 0.25 if objective.metric == "accuracy" else float(cost)
+        quality = 1 - 0.1 * (most / cost) ** 0.25
+        value = (quality if objective.sign < 0 else 1 - quality) if objective.of_task else float(cost)
         request = prepared.job.precisions.request(candidate, objective)
         found[objective.name] = Measurement(request, Status.OK, value * float(rng.uniform(0.99, 1.01)), 0.0)
     return Evaluation(candidate, found)

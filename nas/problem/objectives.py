@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -30,13 +30,13 @@ class Fidelity(StrEnum):
     """The protocol, and the part of the data, that a measurement used."""
 
     SCREEN = "screen"
-    """Accuracy on the first images of the validation part."""
+    """A metric of the task on the first examples of the validation part."""
     SEARCH = "search"
-    """Accuracy on the validation part; latency by the short protocol."""
+    """A metric of the task on the validation part; latency by the short protocol."""
     FINAL = "final"
     """Latency by the longer protocol."""
     TEST = "test"
-    """Accuracy on the test part, which no search sees."""
+    """A metric of the task on the test part, which no search sees."""
 
 
 class Status(StrEnum):
@@ -52,15 +52,24 @@ class Status(StrEnum):
 
 
 class MetricKind(NamedTuple):
-    """What a metric's values are; `per_profile`: whether they belong to a hardware profile."""
+    """What a metric's values are.
+
+    Attributes:
+        per_profile: whether they belong to a hardware profile.
+        scored: whether a task scores them on examples, as the accuracy.
+    """
 
     unit: str
     goal: Goal
     per_profile: bool = False
+    scored: bool = False
 
 
 _METRICS: Mapping[str, MetricKind] = {
-    "accuracy": MetricKind("share", Goal.MAXIMIZE),
+    "accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "mae": MetricKind("", Goal.MINIMIZE, scored=True),
+    "r2": MetricKind("", Goal.MAXIMIZE, scored=True),
+    "average_precision": MetricKind("share", Goal.MAXIMIZE, scored=True),
     "latency_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
     "throughput": MetricKind("images/s", Goal.MAXIMIZE, per_profile=True),
     "peak_mib": MetricKind("MiB", Goal.MINIMIZE, per_profile=True),
@@ -69,6 +78,8 @@ _METRICS: Mapping[str, MetricKind] = {
     "parameters": MetricKind("parameters", Goal.MINIMIZE),
     "activation_bytes": MetricKind("bytes", Goal.MINIMIZE),
 }
+SCORED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.scored)
+"""Metrics of the shipped tasks."""
 NO_METRICS: Mapping[str, MetricKind] = MappingProxyType({})
 EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes"})
 """Metrics that are computed, never measured or predicted."""
@@ -79,11 +90,16 @@ the session, and the time to create it."""
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """One metric to optimise; `name` is ``metric`` or ``metric@profile``."""
+    """One metric to optimise; `name` is ``metric`` or ``metric@profile``.
+
+    Attributes:
+        scored: whether it is a metric of a task that is not shipped; see `of_task`.
+    """
 
     name: str
     unit: str
     goal: Goal
+    scored: bool = field(default=False, compare=False, repr=False)
 
     @property
     def metric(self) -> str:
@@ -98,7 +114,13 @@ class Objective:
     @property
     def is_shipped(self) -> bool:
         """Whether it is a metric of this package, with its unit and goal, so that its name alone describes it."""
-        return _METRICS.get(self.metric) == (self.unit, self.goal, self.profile is not None)
+        kind = _METRICS.get(self.metric)
+        return kind is not None and kind[:3] == (self.unit, self.goal, self.profile is not None)
+
+    @property
+    def of_task(self) -> bool:
+        """Whether a task scores it on examples, as the accuracy."""
+        return self.scored or self.metric in SCORED_METRICS
 
     @property
     def sign(self) -> float:
@@ -107,25 +129,21 @@ class Objective:
 
     @classmethod
     def parse(
-        cls,
-        text: str,
-        profiles: Sequence[str],
-        *,
-        own: Mapping[str, MetricKind] = NO_METRICS,
-        where: str = "",
-        measured: Sequence[Objective] = (),
-    ) -> Objective:
+        cls, text: str, profiles: Sequence[str], *, own: Mapping[str, MetricKind] = NO_METRICS,
+        task: Collection[str] = ("accuracy",), where: str = "", measured: Sequence[Objective] = (),
+    ) -> Objective:  # fmt: skip
         """The objective that a user names; ``latency_ms`` alone is enough where there is one profile.
 
         Args:
             own: metrics beside the shipped ones.
+            task: the shipped metrics of the task.
             where: begins the error.
             measured: those that an error lists; without any, all that a job with these profiles can have.
 
         Raises:
             UnknownNameError: no such objective with these profiles.
         """
-        known, metrics = known_objectives(profiles, own=own), {**_METRICS, **own}
+        known, metrics = known_objectives(profiles, own=own, task=task), {**_METRICS, **own}
         metric, _, profile = text.partition("@")
         per_profile = metric in metrics and metrics[metric].per_profile and not profile
         if per_profile and len(profiles) == 1:
@@ -139,7 +157,12 @@ class Objective:
             alone = len(profiles) == 1 and not profile
             short = [name.partition("@")[0] for name in listed if "@" in name and alone]
             raise UnknownNameError("objective", text, [*short, *listed], where=where, hint=hint)
-        return cls(text, metrics[metric].unit, metrics[metric].goal)
+        kind = metrics[metric]
+        return cls(text, kind.unit, kind.goal, scored=kind.scored and metric not in _METRICS)
+
+
+ACCURACY = Objective("accuracy", "share", Goal.MAXIMIZE)
+"""The share of examples that a network classifies rightly: the metric of classification."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +220,14 @@ def metrics_of(objectives: Sequence[Objective], constraints: Sequence[Constraint
     return list(dict.fromkeys([*objectives, *(constraint.metric for constraint in constraints)]))
 
 
-def known_objectives(profiles: Iterable[str], *, own: Mapping[str, MetricKind] = NO_METRICS) -> list[str]:
-    """Names of all objectives that a job with these hardware profiles, and own metrics, can have."""
+def known_objectives(
+    profiles: Iterable[str], *, own: Mapping[str, MetricKind] = NO_METRICS, task: Collection[str] = ("accuracy",)
+) -> list[str]:
+    """Names of all objectives that a job with these hardware profiles, own metrics and metrics of its task can have."""
     names, metrics = list(profiles), {**_METRICS, **own}
     timed = [f"{m}@{p}" for m, kind in metrics.items() if kind.per_profile for p in names]
-    return timed + [m for m, kind in metrics.items() if not kind.per_profile]
+    others = [m for m, kind in metrics.items() if not kind.per_profile and (m in task or m not in SCORED_METRICS)]
+    return timed + others
 
 
 def is_shipped_metric(name: str) -> bool:
@@ -231,13 +257,14 @@ class Measurement:
 
     Attributes:
         value: in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
-        error: one standard error (accuracy) or the noise floor times the value (latency); 0 for exact values.
+        error: one standard error (metrics of a task) or the noise floor times the value (latency); 0 for exact values.
         weights: digest of the weights that were measured; "" where they do not matter.
         data: digest of the images used; "" where they do not matter.
         protocol: name and version of the way of measuring, e.g. ``interleaved-floor/v1``.
         environment: machine and versions, JSON-able.
         detail: further values (p50, preempted share, ...), JSON-able.
-        samples: raw samples, compressed: latency runs, or one bit an image for accuracy; kept in a table of their own.
+        samples: raw samples, compressed: latency runs, or a score for each example (`nas.problem.example_scores`); kept in
+            a table of their own.
         attempt: 0 for the first try; retries count up.
         seconds: wall time of the measurement.
         committed: when a store committed it, in seconds since the epoch; 0 outside a store.
@@ -278,7 +305,7 @@ class Measurement:
 
     @property
     def n_images(self) -> int:
-        """The number of images behind an accuracy; 0 where it was not recorded."""
+        """The number of examples behind a metric of the task; 0 where it was not recorded."""
         return int(self.detail.get("images", 0))
 
 

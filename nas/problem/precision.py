@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nas.problem.objectives import Fidelity, Objective, Request
+from nas.problem.objectives import ACCURACY, Fidelity, Objective, Request
 from supernets.space import Architecture, Choice, SearchSpace
 
 PRECISION = "precision"
@@ -54,10 +54,9 @@ class Precisions:
         network, precision = self.split(candidate)
         return Request(network, objective.metric, objective.profile, fidelity, precision)
 
-    def test_request(self, candidate: Architecture) -> Request:
-        """The request that yields the accuracy on the test part."""
-        network, precision = self.split(candidate)
-        return Request(network, "accuracy", None, Fidelity.TEST, precision)
+    def test_request(self, candidate: Architecture, scored: Objective = ACCURACY) -> Request:
+        """The request that yields a metric of the task on the test part."""
+        return self.request(candidate, scored, Fidelity.TEST)
 
     def candidate(self, request: Request) -> Architecture:
         """The candidate of a request in one of these precisions."""

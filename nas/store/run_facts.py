@@ -10,6 +10,7 @@ from nas.errors import StoreError
 from nas.plugins import PluginRef
 from nas.problem.objectives import EXACT_METRICS, Constraint, Goal, Objective, Request, metrics_of
 from nas.problem.precision import Precisions
+from nas.problem.tasks import CLASSIFICATION, TaskMetrics
 from supernets.space import Architecture, SearchSpace
 
 Kind = Literal["training", "search"]
@@ -23,7 +24,7 @@ class ReusedRun:
 
     Attributes:
         profiles: the hardware profiles whose measurements come from the same environment and protocol.
-        accuracy: whether its accuracies do.
+        accuracy: whether its metrics of the task do.
         failures: reuse its failures, too: what failed there has failed here.
         without: metrics that another plug-in, or another version of it, measured there.
     """
@@ -61,6 +62,7 @@ class SearchFacts:
         known: candidates of a warm start that have a value of every metric: evaluated first, and not part of the budget.
         models_from: the number of the first evaluation that models choose if none before it fails; None for an algorithm
             without models, and in runs of version 0.1.
+        task: stored unless it is classification, the only one of earlier versions.
     """
 
     space: SearchSpace
@@ -73,6 +75,7 @@ class SearchFacts:
     prior_results: tuple[Mapping[str, Any], ...] = ()
     known: tuple[Architecture, ...] = ()
     models_from: int | None = None
+    task: TaskMetrics = CLASSIFICATION
 
     def n_spent(self, n_candidates: int) -> int:
         """The evaluations of the budget among this number of evaluated candidates, the first of which are known ones."""
@@ -83,13 +86,22 @@ class SearchFacts:
         """What is measured of every candidate."""
         return metrics_of(self.objectives, self.constraints)
 
+    @property
+    def scored(self) -> Objective:
+        """The metric by which networks are scored on the test part."""
+        return self.task.scored(self.metrics)
+
     def to_json(self) -> dict[str, Any]:
         """Plain data by stored key."""
         return {
             "space": self.space.to_json(),
             "objectives": [objective.name for objective in self.objectives],
             "constraints": [constraint.to_json() for constraint in self.constraints],
-            "own_metrics": {m.name: {"unit": m.unit, "goal": str(m.goal)} for m in self.metrics if not m.is_shipped},
+            "own_metrics": {
+                m.name: {"unit": m.unit, "goal": str(m.goal), **({"scored": True} if m.scored else {})}
+                for m in self.metrics
+                if not m.is_shipped
+            },
             "profiles": list(self.profiles),
             "precisions": list(self.precisions.names),
             "algorithm": self.algorithm,
@@ -102,10 +114,14 @@ class SearchFacts:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """The facts that `to_json` wrote, of this version or an earlier one."""
-        profiles = tuple(data["profiles"])
+        profiles, task = tuple(data["profiles"]), _task_of(data)
         described = data.get("own_metrics") or {}
-        own = {name: Objective(name, metric["unit"], Goal(metric["goal"])) for name, metric in described.items()}
+        own = {o.name: o for o in task.metrics} | {
+            name: Objective(name, metric["unit"], Goal(metric["goal"]), scored=bool(metric.get("scored")))
+            for name, metric in described.items()
+        }
         return cls(
+            task=task,
             space=SearchSpace.from_json(data["space"]),
             objectives=tuple(own.get(name) or Objective.parse(name, profiles) for name in data["objectives"]),
             constraints=tuple(Constraint.from_json(c, profiles, own) for c in data.get("constraints") or ()),
@@ -129,6 +145,7 @@ class RunFacts:
             `nas.store.compatibility`.
         epochs: of its training; 0 where its supernet was trained before.
         plugins: that its job names, with their packages and versions.
+        task: see `SearchFacts`.
         search: None for a training.
     """
 
@@ -137,6 +154,7 @@ class RunFacts:
     compatibility: Mapping[str, Any]
     epochs: int = 0
     plugins: tuple[PluginRef, ...] = ()
+    task: TaskMetrics = CLASSIFICATION
     search: SearchFacts | None = None
 
     @property
@@ -149,6 +167,7 @@ class RunFacts:
         own = {
             "facts_version": VERSION, "kind": self.kind, "name": self.name, "seed": self.seed,
             "conditions": self.compatibility, "epochs": self.epochs, "plugins": [ref.to_json() for ref in self.plugins],
+            **({} if self.task == CLASSIFICATION else {"task": self.task.to_json()}),
         }  # fmt: skip
         return own if self.search is None else own | self.search.to_json()
 
@@ -176,5 +195,11 @@ class RunFacts:
             compatibility=data.get("conditions") or {},
             epochs=data.get("epochs") or 0,
             plugins=tuple(map(PluginRef.from_json, data.get("plugins") or ())),
+            task=_task_of(data),
             search=SearchFacts.from_json(data) if data["kind"] == "search" else None,
         )
+
+
+def _task_of(data: Mapping[str, Any]) -> TaskMetrics:
+    """The task of stored facts; earlier versions had classification alone."""
+    return TaskMetrics.from_json(data["task"]) if data.get("task") else CLASSIFICATION

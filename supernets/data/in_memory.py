@@ -21,7 +21,7 @@ class Part:
     Attributes:
         inputs: images (n, c, h, w), float32, normalised; or sentences (n, tokens), int64, padded at their ends. In an order
             that mixes the classes.
-        labels: (n,), int64.
+        labels: (n,), int64, of classes; else (n, ...), float32, as the data set's task takes them.
         digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels.
         padding: the token that sentences are padded with; None for images.
         names: of each example, in the data set's files; empty where a caller has no use for them.
@@ -71,7 +71,9 @@ class DataSet:
     """Three parts that never mix: for training, for the search, and for the final front only.
 
     Attributes:
+        class_names: of the classes, or of the labels of which each example has a set; empty for numbers.
         skipped: names of files that cannot be used and were left out.
+        targets: the kind of the labels: ``classes``, or another for which there is a task.
     """
 
     name: str
@@ -81,6 +83,7 @@ class DataSet:
     class_names: tuple[str, ...]
     format: ImageFormat | TextFormat
     skipped: tuple[str, ...] = ()
+    targets: str = "classes"
 
     @property
     def n_classes(self) -> int:

@@ -37,7 +37,7 @@ from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.evaluation.environments import Environments
 from nas.evaluation.ray_pool import RayPool
-from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Measurement, Request, Status
 from nas.problem.pareto import hypervolume, reference_point
@@ -74,7 +74,7 @@ class Shared:
     def __init__(self, pool: RayPool) -> None:
         self._pool = pool
 
-    def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
+    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
         return self._pool.score(tasks)
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class Bench:
         profile = self.prepared.job.profiles[0]
         scored = {
             s.task.architecture: s
-            for s in self.test.score([Task(a, "fp32", accuracy=True, model=True) for a in architectures])
+            for s in self.test.score([ScoringTask(a, "fp32", metrics=("accuracy",), model=True) for a in architectures])
         }
         profiler = open_profiler(profile, seed=seed)
         inputs = [{INPUT: examples} for examples in self.prepared.data.timed_batches(profile)]
@@ -144,7 +144,7 @@ class Bench:
         for a, latency in zip(architectures, profiler.measure(deployments, longer=True), strict=True):
             if isinstance(latency, LatencyFailure):
                 raise SystemExit(latency.message)
-            out[a] = (scored[a].n_correct / len(self.prepared.data.dataset.test.labels), latency.latency_ms)
+            out[a] = (scored[a].scores["accuracy"].value, latency.latency_ms)
         profiler.close()
         return out
 

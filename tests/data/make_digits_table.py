@@ -19,7 +19,7 @@ import torch
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
-from nas.evaluation.scoring import InlineScoring, Task
+from nas.evaluation.scoring import InlineScoring, ScoringTask
 from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
@@ -62,7 +62,7 @@ def main() -> None:
     rows = []
     for start in range(0, len(architectures), TOGETHER):
         group = [
-            scoring.score_one(Task(a, "fp32", accuracy=True, model=True))
+            scoring.score_one(ScoringTask(a, "fp32", metrics=("accuracy",), model=True))
             for a in architectures[start : start + TOGETHER]
         ]
         deployments = [Deployment.single(scored.model or b"", examples) for scored in group]
@@ -72,7 +72,7 @@ def main() -> None:
             architecture = scored.task.architecture
             values, cost = family.space.values(architecture), supernet.cost(architecture)
             genes = [values.get(choice.name, "") for choice in family.space.choices]
-            figures = [f"{100 * scored.n_correct / len(part.labels):.4f}", f"{latency.latency_ms:.5f}"]
+            figures = [f"{100 * scored.scores['accuracy'].value:.4f}", f"{latency.latency_ms:.5f}"]
             rows.append([*genes, *figures, cost.macs, cost.parameters])
         print(f"{len(rows)} of {len(architectures)}", flush=True)
     profiler.close()

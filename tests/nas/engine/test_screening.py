@@ -14,7 +14,7 @@ from nas.analysis.report import build_report
 from nas.analysis.report_json import show_json
 from nas.bench.table import Table, TableEvaluator
 from nas.engine.finalists import choose_finalists
-from nas.engine.screening import Stages, accuracy_is_cheaper, known_evaluation, reasons_to_skip
+from nas.engine.screening import Stages, known_evaluation, reasons_to_skip, scoring_is_cheaper
 from nas.engine.search_loop import search
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget
@@ -292,8 +292,8 @@ class TestWorth:
 
 def test_the_cheaper_of_timing_and_screening_comes_first(table: Table) -> None:
     anchors, _ = run(table, MemoryStore(), "random", 2)
-    assert not accuracy_is_cheaper(anchors, OBJECTIVES, IMAGES)  # 2 s x 100 / 449 against 0.3 s
-    assert accuracy_is_cheaper(anchors, OBJECTIVES, 50)
+    assert not scoring_is_cheaper(anchors, OBJECTIVES, IMAGES)  # 2 s x 100 / 449 against 0.3 s
+    assert scoring_is_cheaper(anchors, OBJECTIVES, 50)
     figures = [*OBJECTIVES, MACS]
     few, search_ = Fidelity.SCREEN, Fidelity.SEARCH
     exact, timed, whole = ((MACS, search_),), ((LATENCY, search_),), ((ACCURACY, search_),)

@@ -17,7 +17,7 @@ from hardware_profiles.profiler_factory import open_profiler
 from nas.evaluation.base import Evaluator
 from nas.evaluation.environments import Environments
 from nas.evaluation.measuring_evaluator import CALM_PAUSES_S, Measured, Timed
-from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
@@ -35,9 +35,9 @@ class CountedScoring:
 
     def __init__(self, inner: InlineScoring) -> None:
         self._inner = inner
-        self.tasks: list[Task] = []
+        self.tasks: list[ScoringTask] = []
 
-    def score(self, tasks: Sequence[Task]) -> Iterator[Scored]:
+    def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
         self.tasks += tasks
         return self._inner.score(tasks)
 
@@ -66,7 +66,6 @@ def measured(
         scorer,
         supernet.cost,
         {PROFILE.name: Timed(open_profiler(PROFILE, seed=0), (part.inputs[:16].numpy(),))},
-        n_images=len(part.labels),
         weights="w",
         data=part.digest,
         screen_images=screen_images,
@@ -192,7 +191,7 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
     part, profiles = data.validation, [load_profile(name) for name in ("cpu-1-thread", "cpu-1-thread-batch-16")]
     scoring = CountedScoring(InlineScoring(supernet, head(data.train, 200), part))
     timed = {p.name: Timed(open_profiler(p, seed=0), (part.inputs[: p.batch_size].numpy(),)) for p in profiles}
-    evaluator = Measured(scoring, supernet.cost, timed, n_images=len(part.labels), weights="w", data=part.digest)
+    evaluator = Measured(scoring, supernet.cost, timed, weights="w", data=part.digest)
     network = supernet.family.space.smallest
     requests = [
         Request(network, metric, profile, precision=precision)
@@ -203,7 +202,7 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
     evaluator.close()
     assert len(found) == len(requests) == 6
     assert all(m.value is not None for m in found.values())
-    assert [(task.precision, task.accuracy, task.model) for task in scoring.tasks] == [
+    assert [(task.precision, bool(task.metrics), task.model) for task in scoring.tasks] == [
         ("fp32", True, True),
         ("int8", True, True),
     ]
@@ -238,7 +237,7 @@ def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(s
     examples = (part.inputs[:16].numpy(), part.inputs[16:32].numpy())
     scoring = InlineScoring(supernet, head(data.train, 200), part)
     timed = {"p": Timed(profiler, examples)}
-    evaluator = Measured(scoring, supernet.cost, timed, n_images=len(part.labels), weights="w", data=part.digest)
+    evaluator = Measured(scoring, supernet.cost, timed, weights="w", data=part.digest)
     (found,) = evaluator.evaluate([Request(supernet.space.smallest, "throughput", "p")])
     (deployment,) = profiler.given
     for call, example in zip(deployment.graphs[0].inputs, examples, strict=True):
@@ -271,7 +270,7 @@ def test_a_disturbed_machine_is_waited_for_in_sight(supernet: Supernet, noisy: i
     evaluator = Measured(
         InlineScoring(supernet, head(data.train, 200), part), supernet.cost,
         {"p": Timed(profiler, (part.inputs[:16].numpy(),))},
-        n_images=len(part.labels), weights="w", data=part.digest, note=notes.append, sleep=slept.append,
+        weights="w", data=part.digest, note=notes.append, sleep=slept.append,
     )  # fmt: skip
     space = supernet.space
     requests = [Request(a, "latency_ms", "p") for a in (space.smallest, space.largest)]
@@ -290,7 +289,7 @@ class Builder(InlineScoring):
 
     built = 0
 
-    def _build(self, task: Task) -> bytes:
+    def _build(self, task: ScoringTask) -> bytes:
         type(self).built += 1
         return super()._build(task)
 

@@ -11,7 +11,7 @@ from ray.cluster_utils import Cluster
 
 from nas.evaluation import actors
 from nas.evaluation.ray_pool import RayPool
-from nas.evaluation.scoring import InlineScoring, Scored, Task
+from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, Part, head
@@ -51,24 +51,24 @@ def pool(cluster: Cluster, supernet: Supernet, parts: Parts) -> Iterator[RayPool
 
 
 @pytest.fixture(scope="module")
-def tasks(supernet: Supernet) -> list[Task]:
+def tasks(supernet: Supernet) -> list[ScoringTask]:
     rng = np.random.default_rng(0)
-    return [Task(supernet.space.sample(rng), "fp32", accuracy=True, model=False) for _ in range(8)]
+    return [ScoringTask(supernet.space.sample(rng), "fp32", metrics=("accuracy",), model=False) for _ in range(8)]
 
 
 @pytest.fixture(scope="module")
-def expected(supernet: Supernet, parts: Parts, tasks: list[Task]) -> dict[Task, bytes | None]:
+def expected(supernet: Supernet, parts: Parts, tasks: list[ScoringTask]) -> dict[ScoringTask, bytes | None]:
     """What scoring in this process gives."""
     return bits(InlineScoring(supernet, *parts).score(tasks))
 
 
-def bits(results: Iterator[Scored]) -> dict[Task, bytes | None]:
+def bits(results: Iterator[Scored]) -> dict[ScoringTask, bytes | None]:
     """The correct images of each task; each came once."""
-    found: dict[Task, bytes | None] = {}
+    found: dict[ScoringTask, bytes | None] = {}
     for scored in results:
         assert not scored.failure
         assert scored.task not in found
-        found[scored.task] = scored.correct
+        found[scored.task] = scored.scores["accuracy"].samples
     return found
 
 
@@ -80,7 +80,7 @@ def after_first(results: Iterator[Scored], act: Callable[[], None]) -> Iterator[
 
 
 def test_when_a_node_dies_the_others_do_its_tasks(
-    cluster: Cluster, pool: RayPool, tasks: list[Task], expected: dict[Task, bytes | None]
+    cluster: Cluster, pool: RayPool, tasks: list[ScoringTask], expected: dict[ScoringTask, bytes | None]
 ) -> None:
     first, second = add_node(cluster), add_node(cluster)
     assert bits(pool.score(tasks)) == expected
@@ -96,7 +96,7 @@ def test_when_a_node_dies_the_others_do_its_tasks(
 
 
 def test_actors_killed_on_a_living_node_are_replaced(
-    cluster: Cluster, pool: RayPool, tasks: list[Task], expected: dict[Task, bytes | None]
+    cluster: Cluster, pool: RayPool, tasks: list[ScoringTask], expected: dict[ScoringTask, bytes | None]
 ) -> None:
     node = add_node(cluster)
     assert bits(after_first(pool.score(tasks), lambda: kill(actors_of(node)))) == expected
@@ -106,12 +106,12 @@ def test_actors_killed_on_a_living_node_are_replaced(
 
 
 def test_without_any_cpu_what_to_do_is_told_and_what_came_is_kept(
-    cluster: Cluster, pool: RayPool, tasks: list[Task], monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, pool: RayPool, tasks: list[ScoringTask], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actors, "_PATIENCE_S", 3.0)
     node = add_node(cluster)
     results = pool.score(tasks)
-    assert next(results).correct is not None
+    assert next(results).scores["accuracy"].samples
     kill_node(cluster, node)
     with raises("cluster.no-cpu", "ray start --address=HEAD", "resume"):
         list(results)

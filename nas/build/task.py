@@ -1,0 +1,37 @@
+"""The task of a job: its class, its metrics, and the object that training, scoring and exports use."""
+
+from __future__ import annotations
+
+from nas.build.task_metrics import task_class
+from nas.config import SearchJob
+from nas.errors import JobError
+from supernets.data import DataSet
+from supernets.errors import DataError
+from supernets.tasks import Task
+
+
+def task_for(config: SearchJob, data: DataSet, *, source: str) -> Task:
+    """A job's task, fitted to its data.
+
+    Raises:
+        JobError: the data have labels of another kind.
+        UnknownNameError, PluginError: there is no such task.
+    """
+    task: Task = task_class(config.task)()
+    if data.targets != task.targets:
+        raise JobError(
+            f"{source}: task: {config.task} needs data whose labels are {task.targets}, and those of data.name: "
+            f"{data.name} are {data.targets}; take another data set or another task",
+            code="job.unfit-data",
+        )
+    augment = config.training.augment
+    if task.spatial and (augment.shift or augment.flip):
+        raise JobError(
+            f"{source}: training.augment: the labels of {config.task} belong to pixels, which shifted or mirrored images "
+            "would leave behind; remove it",
+            code="job.conflict",
+        )
+    try:
+        return task.for_data(data)
+    except DataError as error:
+        raise DataError(f"{source}: task: {error}", code=error.code) from None

@@ -1,0 +1,67 @@
+"""The metrics of a run's task, as the run's facts record them (no torch); `supernets.tasks` computes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nas.problem.objectives import ACCURACY, SCORED_METRICS, Goal, MetricKind, Objective
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMetrics:
+    """A task's name and its metrics, the one that it is scored by without a choice first."""
+
+    name: str
+    metrics: tuple[Objective, ...]
+
+    def scored(self, metrics: Iterable[Objective]) -> Objective:
+        """The metric that networks are scored by on the test part: the first of a job's that is the task's, else its first."""
+        return next((metric for metric in metrics if metric in self.metrics), self.metrics[0])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its metrics."""
+        return tuple(metric.name for metric in self.metrics)
+
+    @property
+    def own(self) -> dict[str, MetricKind]:
+        """Its metrics that no shipped task has, by name."""
+        return {m.name: MetricKind(m.unit, m.goal, scored=True) for m in self.metrics if m.name not in SCORED_METRICS}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, so that no code of the task is needed to show a run."""
+        return {
+            "name": self.name,
+            "metrics": [{"name": m.name, "unit": m.unit, "goal": m.goal.value} for m in self.metrics],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TaskMetrics:
+        """What `to_json` wrote."""
+        metrics = (Objective(str(m["name"]), str(m["unit"]), Goal(m["goal"]), scored=True) for m in data["metrics"])
+        return cls(str(data["name"]), tuple(metrics))
+
+
+CLASSIFICATION = TaskMetrics("classification", (ACCURACY,))
+SHIPPED: Mapping[str, TaskMetrics] = {
+    task.name: task
+    for task in (
+        CLASSIFICATION,
+        TaskMetrics("regression", (Objective("mae", "", Goal.MINIMIZE), Objective("r2", "", Goal.MAXIMIZE))),
+        TaskMetrics("multi-label", (Objective("average_precision", "share", Goal.MAXIMIZE),)),
+    )
+}
+"""By the name that job files have."""
+_NEVER_NEGATIVE = frozenset({"accuracy", "mae", "average_precision"})
+
+
+def may_be_negative(metric: Objective) -> bool:
+    """Whether a metric may be below 0: R², and the metrics of tasks that are not shipped."""
+    return metric.of_task and metric.name not in _NEVER_NEGATIVE
+
+
+def task_of(metric: str) -> str | None:
+    """The shipped task that has a metric of this name."""
+    return next((task.name for task in SHIPPED.values() if any(m.name == metric for m in task.metrics)), None)

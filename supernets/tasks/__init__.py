@@ -1,0 +1,8 @@
+"""What networks are trained and scored for: loss, metrics, distillation, and what an export must keep."""
+
+from supernets.tasks.base import Metric, Score, Task
+from supernets.tasks.classification import CLASSIFICATION, Classification
+from supernets.tasks.multi_label import MultiLabel
+from supernets.tasks.regression import Regression
+
+__all__ = ["CLASSIFICATION", "Classification", "Metric", "MultiLabel", "Regression", "Score", "Task"]

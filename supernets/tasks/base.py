@@ -1,0 +1,112 @@
+"""The protocol of a task, with defaults for most of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from supernets.data import DataSet
+from supernets.divergence import Divergence
+
+Reduction = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A number by which networks are compared.
+
+    Attributes:
+        unit: ``share`` for a number from 0 to 1 that is shown in per cent; "" for a plain number.
+        maximize: whether more is better.
+    """
+
+    name: str
+    unit: str = ""
+    maximize: bool = True
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Score:
+    """The value of a metric on some examples.
+
+    Attributes:
+        error: one standard error.
+        examples: (n,), bool or float, in the order of the examples: their mean's standard error is the value's, and the
+            standard error of the difference of two networks is that of the mean of their differences. For a metric that is a
+            mean these are the terms of it; for others, jackknife pseudo-values or an influence function.
+    """
+
+    value: float
+    error: float
+    examples: NDArray[Any]
+
+    @classmethod
+    def of(cls, value: float, examples: NDArray[Any]) -> Score:
+        """The score with the standard error of the mean of the examples' scores; infinite for fewer than two examples."""
+        n = len(examples)
+        error = float(np.std(examples.astype(np.float64), ddof=1) / np.sqrt(n)) if n > 1 else float("inf")
+        return cls(value, error, examples)
+
+
+class Task(ABC):
+    """What networks are trained and scored for.
+
+    Attributes:
+        name: in job files and in what is stored; of a plug-in, its own.
+        metrics: what it can score; the first is the one that trainings show and keep the best weights by.
+        targets: the kind of labels that data must have: ``classes``, ``numbers``, ``sets`` (of labels), or a data set's own.
+        spatial: whether targets move with the pixels of an image, so that shifting and mirroring inputs alone would be wrong.
+        verbs: what a network does to an example and what was done to it, for messages: ``classifies``, ``classified``.
+    """
+
+    name: ClassVar[str]
+    metrics: ClassVar[tuple[Metric, ...]]
+    targets: ClassVar[str]
+    spatial: ClassVar[bool] = False
+    verbs: ClassVar[tuple[str, str]] = ("answers", "answered")
+
+    def for_data(self, data: DataSet) -> Self:
+        """The task with what it takes from the training part (a scale, for instance); raises `DataError` for unfit labels."""
+        return self
+
+    @abstractmethod
+    def n_outputs(self, data: DataSet) -> int:
+        """The number of outputs (of images' outputs, of channels) that a family's networks must have."""
+
+    @abstractmethod
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each example, (n,), differentiable in the outputs (n, ...)."""
+
+    def loss(self, outputs: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+        """The mean or the sum of the losses over a batch, ()."""
+        losses = self.losses(outputs, targets)
+        return losses.mean() if reduction == "mean" else losses.sum()
+
+    def distance(self, outputs: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:
+        """The mean distance over a batch from a teacher's outputs, (), differentiable in the subnet's; by default half the
+        squared difference, summed over outputs, which is the KL divergence of normal distributions of deviation 1."""
+        return 0.5 * functional.mse_loss(outputs, teacher.detach(), reduction="none").flatten(1).sum(1).mean()
+
+    @abstractmethod
+    def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
+        """The value of one of the metrics for the outputs (n, ...) to examples with these targets (n, ...)."""
+
+    def alike(self, one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """For which examples two networks' outputs (n, ...) mean the same, (n,); by default those that differ by at most 2 % of
+        the outputs' deviation."""
+        difference = np.abs(one - two).reshape(len(one), -1).max(axis=1)
+        return np.asarray(difference <= _SAME * max(float(one.std()), 1e-12), dtype=np.bool_)
+
+    def described(self, data: DataSet) -> Mapping[str, Any]:
+        """What a deployment must know of the outputs, JSON-able; part of an export's manifest."""
+        return {}
+
+
+_SAME = 0.02

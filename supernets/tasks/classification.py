@@ -1,0 +1,51 @@
+"""Classification: one class of several for each example."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from supernets.data import DataSet
+from supernets.divergence import Divergence, divergence
+from supernets.tasks.base import Metric, Reduction, Score, Task
+
+
+class Classification(Task):
+    """Cross-entropy, and the accuracy: the share of examples whose largest output is their class's.
+
+    The standard error is the binomial one, sqrt(p (1 - p) / n).
+    """
+
+    name = "classification"
+    metrics = (Metric("accuracy", "share"),)
+    targets = "classes"
+    verbs = ("classifies", "classified")
+
+    def n_outputs(self, data: DataSet) -> int:
+        return data.n_classes
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return functional.cross_entropy(outputs, targets, reduction="none")
+
+    def loss(self, outputs: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+        return functional.cross_entropy(outputs, targets, reduction=reduction)
+
+    def distance(self, outputs: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:
+        return _divergence(divergence, outputs, teacher)
+
+    def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
+        right = outputs.argmax(axis=1) == targets
+        share = int(right.sum()) / len(right)
+        return Score(share, math.sqrt(share * (1 - share) / len(right)), right)
+
+    def alike(self, one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.asarray(one.argmax(axis=1) == two.argmax(axis=1), dtype=np.bool_)
+
+
+_divergence = divergence
+CLASSIFICATION = Classification()
