@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeGuard
@@ -14,8 +14,6 @@ from nas.engine.search_loop import search
 from nas.errors import quoted
 from nas.evaluation.base import Evaluator
 from nas.evaluation.metric_function import FunctionEvaluator, MetricFunction, name_of
-from nas.optimization import algorithms
-from nas.optimization.algorithms import AlgorithmLike
 from nas.optimization.arguments import (
     ConstraintsLike,
     ObjectivesLike,
@@ -30,14 +28,18 @@ from nas.optimization.arguments import (
 from nas.optimization.parallel import Inline, Workers
 from nas.optimization.result import OptimizationResult
 from nas.optimization.stored_search import MADE_BY, begin_or_resume, recording_end
+from nas.plugins import Kind, find, of_object
 from nas.problem.budget import Budget
 from nas.problem.objectives import Objective, metrics_of
 from nas.search.algorithms import ALGORITHMS
-from nas.search.registry import SearchProblem, models_from
+from nas.search.base import SearchAlgorithm
+from nas.search.registry import SearchProblem, make_algorithm, models_from
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from nas.store.run_facts import RunFacts, SearchFacts
 from supernets.space import SearchSpace
+
+AlgorithmLike = str | Callable[..., SearchAlgorithm] | SearchAlgorithm
 
 
 def optimize(
@@ -54,6 +56,7 @@ def optimize(
     parallel: Workers | None = None,
     progress: bool | ProgressObserver = True,
     retry_failed: bool = False,
+    accept_plugin_versions: bool = False,
 ) -> OptimizationResult:
     """Searches a space for the Pareto front of a function's metrics; needs neither torch nor Ray.
 
@@ -85,10 +88,12 @@ def optimize(
         parallel: `RayWorkers` or `Processes`, for a function; None calls it in this process.
         progress: whether to show progress where stderr is a terminal; or an observer of it.
         retry_failed: evaluate again what failed in the store; so it is after a search that ended in an error.
+        accept_plugin_versions: continue a search whose algorithm's package has another version now.
 
     Raises:
         NasError: an argument is invalid (code ``optimize.invalid``), or the store holds another search (code
             ``run.incompatible``).
+        PluginError: the algorithm lacks a method, or raises; or its package has another version than in the store.
         EvaluationError: the smallest or the largest candidate failed, or twenty in a row.
         StoreError: the store cannot be opened or written, or another process has it.
     """
@@ -97,10 +102,13 @@ def optimize(
     made_space, wanted, limited = parse_space(space), parse_objectives(objectives), parse_budget(budget)
     limits = parse_constraints(constraints, wanted)
     problem = SearchProblem(made_space, wanted, seed, constraints=limits)
-    searcher, facts = algorithms.made(algorithm, problem), _facts(problem, algorithm, evaluator, batch)
+    name, given = (algorithm, None) if isinstance(algorithm, str) else ("", algorithm)
+    searcher, facts = make_algorithm(name, problem, given=given), _facts(problem, algorithm, evaluator, batch)
     with ExitStack() as parts:
         opened = parts.enter_context(_opened(store))
-        resumed = begin_or_resume(opened, facts, limited, retry_failed=retry_failed)
+        resumed = begin_or_resume(
+            opened, facts, limited, retry_failed=retry_failed, accept_plugin_versions=accept_plugin_versions
+        )
         measuring = parts.enter_context(_evaluator(evaluator, metrics_of(wanted, limits), made_space, parallel))
         observer = parts.enter_context(_observer(progress))
         with recording_end(opened):
@@ -120,16 +128,19 @@ def is_evaluator(given: MetricFunction | Evaluator) -> TypeGuard[Evaluator]:
 def _facts(
     problem: SearchProblem, algorithm: AlgorithmLike, evaluator: MetricFunction | Evaluator, batch: int
 ) -> RunFacts:
-    shipped = isinstance(algorithm, str) and algorithm in ALGORITHMS
+    is_name = isinstance(algorithm, str)
+    ref = find(Kind.SEARCH, str(algorithm), ALGORITHMS) if is_name else of_object(Kind.SEARCH, algorithm)
+    name = str(algorithm) if ref is None else ref.name
     found = SearchFacts(
         space=problem.space,
         objectives=tuple(problem.objectives),
         constraints=tuple(problem.constraints),
         profiles=tuple(dict.fromkeys(o.profile for o in problem.objectives if o.profile is not None)),
-        algorithm=algorithms.named(algorithm),
-        models_from=models_from(str(algorithm), problem.space, batch=batch) if shipped else None,
+        algorithm=name,
+        models_from=models_from(name, problem.space, batch=batch),
     )
-    return RunFacts(name=name_of(evaluator), seed=problem.seed, compatibility=MADE_BY, search=found)
+    plugins = () if ref is None else (ref,)
+    return RunFacts(name=name_of(evaluator), seed=problem.seed, compatibility=MADE_BY, search=found, plugins=plugins)
 
 
 @contextmanager

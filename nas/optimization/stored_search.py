@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from nas.analysis.formatting import constraint_text
 from nas.errors import EvaluationError, StoreError
 from nas.problem.budget import Budget
 from nas.store.base import RunStatus, RunStore
-from nas.store.compatibility import check_compatibility
+from nas.store.compatibility import check_compatibility, check_plugins
 from nas.store.run_facts import RunFacts
 
 MADE_BY: Mapping[str, Any] = {"made_by": "nas.optimize"}
@@ -31,11 +33,14 @@ class Resumed:
     retry_failures: bool
 
 
-def begin_or_resume(store: RunStore, facts: RunFacts, budget: Budget, *, retry_failed: bool) -> Resumed:
+def begin_or_resume(
+    store: RunStore, facts: RunFacts, budget: Budget, *, retry_failed: bool, accept_plugin_versions: bool
+) -> Resumed:
     """Describes a new search in its store, or checks that the store holds the same one.
 
     Raises:
         NasError: the store holds another search (code ``run.incompatible``).
+        PluginError: the package of the algorithm has another version than when it was begun.
     """
     found, state = store.facts(), store.state()
     if found is None:
@@ -45,6 +50,8 @@ def begin_or_resume(store: RunStore, facts: RunFacts, budget: Budget, *, retry_f
     name = getattr(store, "_name", "the store")
     remedy = "call nas.optimize with the arguments of before, or with another store"
     check_compatibility(name, _compared(found), _compared(facts), remedy=remedy)
+    noted = partial(print, file=sys.stderr)
+    check_plugins(name, found.plugins, facts.plugins, accept=accept_plugin_versions, note=noted)
     before = state.budget or budget
     if replace(before, plateau_from=0) == replace(budget, plateau_from=0):
         budget = before

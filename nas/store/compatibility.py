@@ -74,7 +74,7 @@ def check_plugins(
         message = f"{run}: its {was} is {place} here"
         if not accept:
             install = f"install it (pip install '{was.package}=={was.version}'), or " if was.package else ""
-            remedy = f"{install}accept the other version with --accept-plugin-versions"
+            remedy = f"{install}accept the other version with --accept-plugin-versions (in Python: accept_plugin_versions=True)"
             raise PluginError(f"{message}; {remedy}", code="plugin.version")
         note(f"{message}, which was accepted")
 

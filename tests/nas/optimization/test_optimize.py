@@ -20,6 +20,7 @@ from tests.errors import raises
 from tests.nas.optimization.small_search import OBJECTIVES, SPACE, InOrder, evaluate, exact_front
 from tests.nas.table_search import COLUMNS, TABLE
 from tests.nas.table_search import OBJECTIVES as TABLE_OBJECTIVES
+from tests.plugin_packages import PluginPackages
 
 
 def values_of(result: nas.OptimizationResult) -> list[tuple[str, dict[str, float]]]:
@@ -314,6 +315,33 @@ class TestAlgorithms:
 
         with raises("plugin.contract", "NoSeed"):
             nas.optimize(SPACE, OBJECTIVES, evaluate, algorithm=NoSeed, budget=5)
+
+    def test_what_it_asks_for_is_checked_and_what_it_raises_names_it(self) -> None:
+        class Twice(InOrder):
+            def ask(self, n: int) -> list[nas.Architecture]:
+                return self.left[:1] * n
+
+        class Broken(InOrder):
+            def tell(self, evaluations: Sequence[nas.Evaluation]) -> None:
+                raise LookupError("lost")
+
+        for cls, words in ((Twice, ["ask"]), (Broken, ["tell", "LookupError: lost"])):
+            with raises("plugin.failed", cls.__name__, *words):
+                nas.optimize(SPACE, OBJECTIVES, evaluate, algorithm=cls, budget=9, progress=False)
+
+    def test_another_version_of_its_package_is_rejected_unless_accepted(
+        self, tmp_path: Path, plugin_packages: PluginPackages
+    ) -> None:
+        module = {"hill_climbing": "from tests.nas.optimization.small_search import InOrder as HillClimb"}
+        given: dict[str, Any] = {"algorithm": "hill-climb", "store": tmp_path / "a.db", "progress": False}
+        entries = {"search": {"hill-climb": "hill_climbing:HillClimb"}}
+        plugin_packages.install("hill-climbing", module, version="1.0", entries=entries)
+        nas.optimize(SPACE, OBJECTIVES, evaluate, budget=5, **given)
+        plugin_packages.install("hill-climbing", module, version="1.1", entries=entries)
+        with raises("plugin.version", "hill-climb", "1.0", "1.1", "accept_plugin_versions=True"):
+            nas.optimize(SPACE, OBJECTIVES, evaluate, budget=8, **given)
+        result = nas.optimize(SPACE, OBJECTIVES, evaluate, budget=8, accept_plugin_versions=True, **given)
+        assert len(result.evaluations) == 8
 
     def test_no_algorithm_has_the_name(self) -> None:
         with raises("algorithm.unknown", "guidet", "did you mean 'guided'"):
