@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Iterator, Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -30,8 +26,6 @@ errors that name the key, what was expected and what was found. Keys with a defa
 
 """
 _RECIPE = "digits-cnn"
-_KEY = re.compile(r"^( *)(# *)?([a-z_]+):(?: [^#]*?)?(?:\s+# (.*))?$")
-_CONTINUED = re.compile(r"^ {12,}# ?(.*)$|^  # {8,}(.*)$")
 
 
 def job_file_page() -> str:
@@ -43,7 +37,7 @@ def job_file_page() -> str:
 def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
     """The section of a model's keys, then those of the models that it holds."""
     title = f"## {code(path)}" if path else "## Top level"
-    notes, comments, known = field_notes(model), recipe_comments(), _meanings()
+    notes = field_notes(model)
     rows, below = [], []
     for name, field in model.model_fields.items():
         key = field.alias or name
@@ -54,8 +48,7 @@ def _sections(path: str, model: type[BaseModel]) -> Iterator[str]:
         if model is SupernetConfig and key == "space":
             kind = "see [search spaces](#search-spaces)"
             inner = None
-        texts = [sentence(text) for text in (known.get(where) or comments.get(where, ""), notes.get(name, "")) if text]
-        rows.append([code(key), kind, _default(field), " ".join(texts)])
+        rows.append([code(key), kind, _default(field), sentence(notes.get(name, ""))])
         if inner is not None:
             below.append((f"{where}.METRIC" if _is_mapping(field) else where, inner))
     about = sentence(inspect.getdoc(model) or "")
@@ -145,35 +138,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_shown, value)) + "]"
     return str(value)
-
-
-@cache
-def _meanings() -> Mapping[str, str]:
-    found: dict[str, str] = yaml.safe_load((Path(__file__).parent / "job_keys.yaml").read_text(encoding="utf-8"))
-    return found
-
-
-@cache
-def recipe_comments() -> Mapping[str, str]:
-    """The comments of the recipe that explains all keys, by the path of the key, e.g. ``training.epochs``."""
-    comments: dict[str, str] = {}
-    sections: list[tuple[int, str]] = []
-    path = ""
-    for line in read_recipe(_RECIPE).splitlines():
-        if more := _CONTINUED.match(line):
-            if path:
-                comments[path] += " " + more[1]
-        elif found := _KEY.match(line):
-            indent, key, comment = len(found[1]) + len((found[2] or "")[2:]), found[3], found[4]
-            sections = [section for section in sections if section[0] < indent]
-            path = ".".join([*(name for _, name in sections), key])
-            if comment:
-                comments.setdefault(path, comment)
-            sections.append((indent, key))
-            path = path if comment else ""
-        else:
-            path = ""
-    return comments
 
 
 def _attribute_notes(spec: type[Spec]) -> dict[str, str]:

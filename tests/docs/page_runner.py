@@ -62,17 +62,20 @@ class PageRunner:
             **os.environ,
             "PATH": f"{self._commands()}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
+            "PROJECT": str(ROOT),
             "OMP_WAIT_POLICY": "passive",
         }
         if ray:
             self._environment[nas_command.RAY] = "1"
 
     def _commands(self) -> Path:
-        """A folder with the commands ``nas`` and ``python`` of these tests."""
+        """A folder with the commands ``nas`` and ``python`` of these tests; hidden blocks find other files in ``$PROJECT``."""
         folder = self.folder / ".bin"
         folder.mkdir(exist_ok=True)
-        for name, words in (("nas", "-m tests.docs.nas_command "), ("python", "")):
-            (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words}"$@"\n')
+        for name, words in (("nas", "-P -m tests.docs.nas_command "), ("python", "")):
+            # -P: as for users, modules of the current folder are found only where PYTHONPATH names it.
+            paths = f'PYTHONPATH="{ROOT}:$PYTHONPATH"'
+            (folder / name).write_text(f'#!/bin/sh\n{paths} exec {sys.executable} {words}"$@"\n')
             (folder / name).chmod(0o755)
         return folder
 
