@@ -155,6 +155,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "plugin.failed": "The code of a plug-in raised an error or returned an unusable value; the message names it.",
     "plugin.import": "The class of a plug-in cannot be imported.",
     "plugin.object-needed": "A run was started with an object from Python, which must be passed again.",
+    "plugin.refused": "A submitted job names a class that the server does not allow as a plug-in.",
     "plugin.shadows": "An installed package registers a plug-in under the name of a shipped class.",
     "plugin.version": "A plug-in of a run is installed in another version than the run recorded.",
     "precision.calibration-invalid": "The calibration inputs are empty, do not fit the model, or give infinite or NaN values.",

@@ -82,3 +82,14 @@ class Recipe(Schema):
     name: str
     title: str
     job: str | None = None  # Its text; None in lists
+
+
+class Plugin(Schema):
+    """A plug-in that submitted jobs may name: one that a package registers, or a class that the server's owner allows."""
+
+    kind: str  # The end of its entry-point group, e.g. search; "" for an allowed class, which may be of any kind
+    name: str
+    target: str  # module:Class
+    package: str
+    version: str
+    error: str  # Why jobs cannot use it under its name; "" where nothing is known to be wrong

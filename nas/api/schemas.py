@@ -14,6 +14,7 @@ from nas.api.job_schemas import JobFields as JobFields
 from nas.api.job_schemas import JobMetric as JobMetric
 from nas.api.job_schemas import JobPlan as JobPlan
 from nas.api.job_schemas import JobSubmission as JobSubmission
+from nas.api.job_schemas import Plugin as Plugin
 from nas.api.job_schemas import Recipe as Recipe
 from nas.api.schema_base import FieldProblem as FieldProblem
 from nas.api.schema_base import RunKind as RunKind

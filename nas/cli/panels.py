@@ -13,7 +13,7 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Results": ("runs", "show", "plot", "label", "export", "export-transformers", "export-study"),
     "Hardware": ("profiles", "profile", "calibrate"),
     "Server": ("serve", "token", "data", "submit", "status", "watch", "logs", "cancel", "fetch", "tasks", "exports"),
-    "Tools": ("doctor", "upgrade", "bench"),
+    "Tools": ("plugins", "doctor", "upgrade", "bench"),
 }
 """The names of the commands by group."""
 

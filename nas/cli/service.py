@@ -39,6 +39,10 @@ def serve(
         list[Path] | None,
         option("--data-root", exists=True, file_okay=False, help="A folder whose data sets jobs may use."),
     ] = None,
+    allow_plugin: Annotated[
+        list[str] | None,
+        option("--allow-plugin", metavar="MODULE:CLASS", help="A class that submitted jobs may name as a plug-in."),
+    ] = None,
     jobs: Annotated[int, typer.Option("--jobs", min=1, max=100, help="Number of concurrent runs.")] = 1,
     address: Annotated[
         str | None, option("--address", help="Head of an existing Ray cluster, HOST:PORT, instead of an own one.")
@@ -81,6 +85,7 @@ def serve(
         certificate=certificate,
         key=key,
         data_roots=tuple(path.absolute() for path in data_root or ()),
+        allowed_plugins=tuple(allow_plugin or ()),
         jobs_at_once=jobs,
         ray_address=address,
         ray_jobs_url=jobs_url,

@@ -18,11 +18,13 @@ class Passed(TypedDict, total=False):
     Attributes:
         algorithm: a search algorithm: a class, an object, or a function that makes one as a class would.
         family: a class of networks.
+        task: a class of what networks are trained and scored for.
         metrics: additional metrics by name, each a class or an object; those that the job names nowhere are objectives.
     """
 
     algorithm: object
     family: type
+    task: type
     metrics: Mapping[str, object]
 
 
@@ -30,6 +32,7 @@ _PLACES = {
     Kind.SEARCH: ("algorithm", "search.algorithm"),
     Kind.FAMILIES: ("family", "supernet.family"),
     Kind.METRICS: ("metrics", "metrics"),
+    Kind.TASKS: ("task", "task"),
 }
 """The parameter of a call, and the key of the job, by kind."""
 

@@ -138,11 +138,15 @@ class Objective:
             own: metrics beside the shipped ones.
             task: the shipped metrics of the task.
             where: begins the error.
-            measured: those that an error lists; without any, all that a job with these profiles can have.
+            measured: those of a run, found first, and listed by an error; without any, it lists all that a job with
+                these profiles can have.
 
         Raises:
             UnknownNameError: no such objective with these profiles.
         """
+        own_of_run = [o for o in measured if text in (o.name, o.metric)]
+        if len(own_of_run) == 1:
+            return own_of_run[0]
         known, metrics = known_objectives(profiles, own=own, task=task), {**_METRICS, **own}
         metric, _, profile = text.partition("@")
         per_profile = metric in metrics and metrics[metric].per_profile and not profile

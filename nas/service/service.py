@@ -54,7 +54,7 @@ class Service:
             settings, tasks, ProfileDrift(settings.runs), availability=ProfileAvailability(jobs), users=users
         )
         self.exports = Exports(settings, self.results, index, tasks)
-        validator = JobValidator(settings.runs, self.hardware, self.data_sets)
+        validator = JobValidator(settings.runs, self.hardware, self.data_sets, settings.allowed_plugins)
         self.plans = Plans(settings, tasks, validator)
         self.submissions = Submissions(
             settings,

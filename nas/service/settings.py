@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas.errors import NasError
+from nas.plugins import is_dotted
 from nas.store.folder import RunsFolder
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -72,6 +73,8 @@ class ServiceSettings:
             rejected.
         certificate, key: PEM files for TLS; both or none.
         data_roots: folders below which submitted jobs may name data sets.
+        allowed_plugins: classes, as ``module:Class``, that submitted jobs may name; those that installed packages register
+            under short names may be named always.
         jobs_at_once: runs that have a driver at the same time.
         resumes: times in a row that a run whose driver died without progress is resumed.
         ray_address: ``HOST:PORT`` of a Ray cluster's head that drivers join, or None for a head of the server's own.
@@ -85,6 +88,7 @@ class ServiceSettings:
     certificate: Path | None = None
     key: Path | None = None
     data_roots: tuple[Path, ...] = ()
+    allowed_plugins: tuple[str, ...] = ()
     jobs_at_once: int = 1
     resumes: int = 3
     ray_address: str | None = None
@@ -99,6 +103,9 @@ class ServiceSettings:
                 raise _invalid(
                     f"--name {name!r}: expected a host name without https:// and a port, such as nas.team.example"
                 )
+        for plugin in self.allowed_plugins:
+            if not is_dotted(plugin):
+                raise _invalid(f"--allow-plugin {plugin!r}: expected a class, such as package.module:Class")
         if (self.ray_address is None) != (self.ray_jobs_url is None):
             raise _invalid("a cluster of your own needs both --address HOST:PORT and --jobs-url URL; got one of them")
 

@@ -14,7 +14,7 @@ from nas.analysis.formatting import title_of
 from nas.api import schemas
 from nas.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.errors import JobError, NasError
-from nas.problem.objectives import Objective
+from nas.problem.objectives import Goal, Objective
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
 from nas.service.pages.chart_json import chart_data, metric_info
@@ -22,6 +22,7 @@ from nas.service.pages.network_filters import ranges_of, selection_of
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.evaluated_networks import TEST, NetworkQuery, counts
+from nas.service.views.plugins import plugins
 from nas.service.views.recipes import recipe as one_recipe
 from nas.service.views.recipes import recipes as all_recipes
 
@@ -203,7 +204,10 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
         """A form for a job."""
         recipes = all_recipes()
         chosen = one_recipe(recipe or recipes[0].name)
-        return page("submit.html", recipes=recipes, chosen=chosen, profiles=service.hardware.list(), most=most)
+        return page(
+            "submit.html", recipes=recipes, chosen=chosen, profiles=service.hardware.list(), most=most,
+            plugins=plugins(settings.allowed_plugins),
+        )  # fmt: skip
 
     @pages.get("/hardware")
     def hardware() -> Response:
@@ -292,8 +296,7 @@ def _takes_images(service: Service, run: str) -> bool:
 
 
 def _objective(info: schemas.ObjectiveInfo) -> Objective:
-    _, _, profile = info.name.partition("@")
-    return Objective.parse(info.name, [profile] if profile else [])
+    return Objective(info.name, info.unit, Goal(info.goal))
 
 
 def _comparison_data(comparison: schemas.Comparison, metrics: list[Objective]) -> dict[str, Any]:

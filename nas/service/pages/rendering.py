@@ -27,7 +27,7 @@ from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.api.schemas import RunSummary
 from nas.errors import NasError
-from nas.problem.objectives import Objective
+from nas.problem.objectives import Goal, Objective
 from nas.service.pages import assets
 from nas.service.pages.thumbnails import thumbnail
 from nas.service.views.evaluated_networks import counts
@@ -207,7 +207,8 @@ def elapsed(run: RunSummary) -> str:
 
 def objective(name: str, run: schemas.RunDetail) -> Objective:
     """A run's objective of this name."""
-    return Objective.parse(name, run.profiles)
+    own = (Objective(info.name, info.unit, Goal(info.goal)) for info in run.objectives)
+    return Objective.parse(name, run.profiles, measured=tuple(own))
 
 
 def baseline(info: schemas.PredictorInfo, name: str, score: str) -> float | None:

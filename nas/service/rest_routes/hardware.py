@@ -12,6 +12,7 @@ from nas.service.http.turns import Turns
 from nas.service.rest_routes.parameters import ProfileName
 from nas.service.service import Service
 from nas.service.views import recipes
+from nas.service.views.plugins import plugins
 
 MeasurementId = Annotated[
     str, Path(alias="measurement", description="A measurement's id.", examples=["0f3a5c7e"], max_length=200)
@@ -85,6 +86,11 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
     def show_recipe(recipe: RecipeName) -> schemas.Recipe:
         """Show a built-in job with its text."""
         return recipes.recipe(recipe)
+
+    @router.get("/plugins", tags=["recipes"], responses=answers())
+    def list_plugins() -> tuple[schemas.Plugin, ...]:
+        """List the plug-ins that jobs may name: registered ones, and classes that the server allows."""
+        return plugins(service.settings.allowed_plugins)
 
     @router.get("/data", tags=["data"], responses=answers())
     def list_data() -> tuple[schemas.DataSet, ...]:

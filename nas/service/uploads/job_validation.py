@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from nas.config import WHAT, SearchJob, is_profile_path, job_of
 from nas.config.errors import MOST_REPORTED
 from nas.config.strict_yaml import dump_mapping, parse_mapping
 from nas.errors import JobError, UnknownNameError
+from nas.plugins import is_dotted
 from nas.service.hardware import Hardware
 from nas.service.uploads.data_sets import DataSets
 from nas.store.folder import RunsFolder
@@ -40,8 +41,10 @@ class ValidJob:
 class JobValidator:
     """Validates the job files of submissions."""
 
-    def __init__(self, runs: RunsFolder, hardware: Hardware, data: DataSets) -> None:
-        self._runs, self._hardware, self._data = runs, hardware, data
+    def __init__(
+        self, runs: RunsFolder, hardware: Hardware, data: DataSets, allowed_plugins: Collection[str] = ()
+    ) -> None:
+        self._runs, self._hardware, self._data, self._allowed = runs, hardware, data, allowed_plugins
 
     def validated(self, submission: schemas.JobSubmission) -> ValidJob:
         """The job of a submission.
@@ -59,12 +62,24 @@ class JobValidator:
             text = dump_mapping(data)
         _reject_paths(data.get("hardware"))
         written = job_of(data, source=_SOURCE)
+        self._check_plugins(written)
         problems: list[tuple[str, str]] = []
         job = self._with_own_paths(written, problems)
         self._check_runs(job, submission.kind, problems)
         if problems:
             raise _rejected(problems)
         return ValidJob(job, written, text)
+
+    def _check_plugins(self, job: SearchJob) -> None:
+        """Rejects classes that the server's owner has not allowed: naming one runs its code here."""
+        text = (
+            "{0} is a class, and submitted jobs may name only registered plug-ins, which GET /api/v1/plugins lists, and "
+            "classes that the server's owner allows; start the server with --allow-plugin {0}"
+        )
+        named = {key: name for key, (_, name) in job.plugins.items() if is_dotted(name)}
+        problems = [(key, text.format(name)) for key, name in named.items() if name not in self._allowed]
+        if problems:
+            raise _rejected(problems, code="plugin.refused")
 
     def _with_own_paths(self, job: SearchJob, problems: list[tuple[str, str]]) -> SearchJob:
         """The job with this machine's paths of its data, pretrained network, tables and added profiles; see `_tried`."""
@@ -130,6 +145,6 @@ def _reject_paths(hardware: object) -> None:
         raise _rejected([(f"hardware[{i}]", text) for i in paths])
 
 
-def _rejected(problems: list[tuple[str, str]]) -> JobError:
+def _rejected(problems: list[tuple[str, str]], *, code: str = "job.not-allowed") -> JobError:
     message = "\n".join(f"{_SOURCE}: {key}: {text}" for key, text in problems)
-    return JobError(message, code="job.not-allowed", fields=problems)
+    return JobError(message, code=code, fields=problems)

@@ -116,7 +116,7 @@ def _column(report: RunReport, points: Points, sort: str) -> NDArray[np.float64]
     """The values to sort by, (n,); NaN for a network without one."""
     if sort == TEST:
         return np.array([points.tests[i]["accuracy"] if i in points.tests else np.nan for i in range(len(points))])
-    objective = Objective.parse(sort, report.profiles, where="sort")
+    objective = Objective.parse(sort, report.profiles, where="sort", measured=report.metrics)
     if objective not in report.metrics:
         known = ", ".join(o.name for o in report.metrics)
         raise SelectionError(f"sort: run {report.run!r} did not measure {objective.name}; expected one of {known}")

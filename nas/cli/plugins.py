@@ -1,0 +1,26 @@
+"""The command that lists installed plug-ins: plugins."""
+
+from __future__ import annotations
+
+from nas.cli.app import Json, app
+from nas.cli.output import print_json, print_table
+
+
+@app.command(epilog="Example: nas plugins")
+def plugins(as_json: Json = False) -> None:
+    """List the plug-ins of installed packages.
+
+    Each is loaded, and found to have what its kind needs. A job names one by its short name, or any class as module:Class.
+    """
+    from nas.build.plugin_listing import installed_plugins
+
+    found = installed_plugins(loaded=True)
+    if as_json:
+        return print_json([plugin.to_json() for plugin in found])
+    if not found:
+        return print("no installed package registers a plug-in (entry points of the groups subnet_nas.search, ...)")
+    rows = [[p.kind, p.name, p.target, f"{p.package} {p.version}".strip(), "no" if p.error else "yes"] for p in found]
+    print_table(["kind", "name", "class", "package", "loads"], rows)
+    return print(
+        "\n".join(f"{p.name}: {p.error}" for p in found if p.error), end="\n" if any(p.error for p in found) else ""
+    )

@@ -1,0 +1,18 @@
+"""The plug-ins that submitted jobs may name; the server imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nas.api import schemas
+from nas.build.plugin_listing import installed_plugins
+from nas.plugins.reference import owner
+
+
+def plugins(allowed: Sequence[str]) -> tuple[schemas.Plugin, ...]:
+    """Those that installed packages register, then the classes that the server's owner allows."""
+    found = [schemas.Plugin(**one.to_json()) for one in installed_plugins(loaded=False)]
+    for target in allowed:
+        package, version = owner(target.partition(":")[0])
+        found.append(schemas.Plugin(kind="", name=target, target=target, package=package, version=version, error=""))
+    return tuple(found)
