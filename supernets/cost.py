@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -68,6 +69,25 @@ class _Layer:
     parameters: tuple[tuple[Dim, ...], ...]
     products: tuple[Dim, ...] | None
     outputs: Dim | None
+
+
+class Costs(Protocol):
+    """Computes the costs of networks from the sizes of their axes."""
+
+    def costs(
+        self,
+        architectures: Sequence[Architecture],
+        sizes: Mapping[str, Counts],
+        dropped: Sequence[frozenset[str]],
+        geometries: Counts | None = None,
+    ) -> CostTable:
+        """Costs of n networks.
+
+        Args:
+            sizes: (n,) by axis.
+            dropped: the modules that each network lacks.
+            geometries: (n, n_axes) sizes of the geometry's axes; None if there are none.
+        """
 
 
 class CostModel:

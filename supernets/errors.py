@@ -66,3 +66,9 @@ class LoweringError(SupernetError):
     """`supernets.graph` cannot write a module as ONNX nodes."""
 
     code = "export.unknown-operation"
+
+
+class CaptureError(SupernetError):
+    """A user's module cannot be captured as data."""
+
+    code = "capture.failed"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Dim
 from supernets.base import Family
+from supernets.cost import CostModel, Costs
 from supernets.space import Architecture, Choice, Option, SearchSpace, joint_levels
 
 
@@ -66,6 +67,13 @@ class NestedFamily:
 
     def build(self, architecture: Architecture) -> nn.Module:
         return self.inner.build(self.of(architecture))
+
+    def cost_model(self, template: nn.Module) -> Costs:
+        if self.geometry:  # the inner one would build networks of its own architectures
+            return CostModel(
+                template, self.dims(), self.blocks, self.example(), attention=self.attention, like=self.template
+            )
+        return self.inner.cost_model(template)
 
     def example(self, batch_size: int = 1) -> Tensor:
         return self.inner.example(batch_size)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
 from supernets.base import Family
+from supernets.families.shared.module_costs import ModuleCosts
 from supernets.families.nested_networks import NestedFamily
 from supernets.space import Architecture, Choice, SearchSpace
 
@@ -24,7 +25,7 @@ def innermost(family: Family, network: Architecture) -> tuple[Family, Architectu
             return family, network
 
 
-class SingleFamily:
+class SingleFamily(ModuleCosts):
     """The family of one network of another family.
 
     Its choices are those of the network, each with one option.

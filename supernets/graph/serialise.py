@@ -24,7 +24,11 @@ _ATTRIBUTES = {  # onnx.helper.make_attribute doubles the time of `lower`
     str: (onnx.AttributeProto.STRING, "s"),
     tuple: (onnx.AttributeProto.INTS, "ints"),
 }
-_TYPES = {np.dtype(np.float32): onnx.TensorProto.FLOAT, np.dtype(np.int64): onnx.TensorProto.INT64}
+_TYPES = {
+    np.dtype(np.float32): onnx.TensorProto.FLOAT,
+    np.dtype(np.int64): onnx.TensorProto.INT64,
+    np.dtype(np.bool_): onnx.TensorProto.BOOL,
+}
 
 
 def serialise(piece: Piece, names: Sequence[str]) -> bytes:

@@ -123,7 +123,7 @@ class _Walker:
     def call(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The result of a module's forward; its nodes are appended to the graph."""
         start = len(self.graph.nodes)
-        rule = RULES.get(type(module))
+        rule = RULES.get(type(module)) or getattr(type(module), "lowered", None)
         if rule is not None:
             if len(args) != 1 or kwargs or not isinstance(args[0], Value):
                 raise LoweringError(f"{path} ({type(module).__name__}) has other arguments than one tensor")

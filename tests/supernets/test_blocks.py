@@ -113,7 +113,7 @@ class Pooled(nn.Module):
         return out
 
 
-class PooledFamily:
+class PooledFamily(ModuleCosts):
     """A family whose blocks differ by the following block and by dropped parts."""
 
     name = "pooled"

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import CheckpointError
+from supernets.families.shared.module_costs import ModuleCosts
 from supernets.families.shared.spec import Spec
 
 Numbers = Mapping[str, type[int | float]]
 
 
-class DescribedFamily:
+class DescribedFamily(ModuleCosts):
     """A family that its constructor makes of a spec and of numbers, which are its attributes."""
 
     name: str

@@ -1,0 +1,211 @@
+"""A captured network with its axes: what is elastic, what stays fixed and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from supernets.axes import Axis, Concat, Dim
+from supernets.capture.branches import Branch, Unit, depth_units, residual_branches, state_values
+from supernets.capture.dimensions import Dimension, find, singles
+from supernets.capture.inference import Inference, SymbolicArgument
+from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.capture.rules import RULES
+
+_SPLITS = frozenset(("split", "chunk", "tensor_split", "split_with_sizes"))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The multiply-accumulates of a call.
+
+    Attributes:
+        call: its index.
+        products: dimensions whose product they are, for the whole batch.
+        outputs: dimensions of its output.
+    """
+
+    call: int
+    products: tuple[Dim, ...]
+    outputs: tuple[Dim, ...]
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A program whose calls follow the sizes of its axes.
+
+    Attributes:
+        program: the captured one; sizes in its arguments are `Size`.
+        axes: the elastic axes by name.
+        dims: of every tensor.
+        shapes: the dimensions of every value.
+        streams: for each branch, the dimensions of the value that it is added to.
+        work: multiply-accumulates of calls.
+        fixed: reasons why dimensions of parameters stay as they are, with the tensors that have them.
+        unknown: operations without a rule, with the number of their calls.
+    """
+
+    program: Program
+    axes: Mapping[str, Axis]
+    dims: Mapping[str, tuple[Dim, ...]]
+    shapes: Mapping[str, tuple[Dim, ...]]
+    branches: tuple[Branch, ...]
+    units: tuple[Unit, ...]
+    streams: tuple[tuple[Dim, ...], ...]
+    work: tuple[Work, ...]
+    fixed: Mapping[str, tuple[str, ...]]
+    unknown: Mapping[str, int]
+
+    @property
+    def full_sizes(self) -> dict[str, int]:
+        """The axis sizes of the largest network."""
+        return {name: axis.size for name, axis in self.axes.items()}
+
+
+def adopt(program: Program) -> Adopted:
+    """Infers the axes of a captured program."""
+    inference = Inference(program)
+    inference.run(RULES)
+    _fix_untrained(inference)
+    names = _Names(inference)
+    dims = {name: tuple(map(names.dim, inference.dims[name])) for name in program.tensors}
+    calls = tuple(_followed(call, inference.symbolic.get(i, {}), names) for i, call in enumerate(program.calls))
+    branches = residual_branches(program)
+    return Adopted(
+        program=replace(program, calls=calls),
+        axes=names.axes,
+        dims=dims,
+        shapes={name: tuple(map(names.dim, own)) for name, own in inference.dims.items()},
+        branches=tuple(branches),
+        units=tuple(depth_units(program, branches)),
+        streams=tuple(tuple(map(names.dim, inference.dims[branch.skip])) for branch in branches),
+        work=tuple(_work(inference, names)),
+        fixed=_kept(inference),
+        unknown=dict(inference.unknown),
+    )
+
+
+def _work(inference: Inference, names: _Names) -> Iterator[Work]:
+    """The work of convolutions, linear layers, products of matrices and attention that read the inputs."""
+    state = state_values(inference.program)
+    for index, call in enumerate(inference.program.calls):
+        if call.outputs[0] in state or not (contracted := _contracted(inference, call)):
+            continue
+        outputs = tuple(map(names.dim, inference.dims[call.outputs[0]]))
+        for products in contracted:
+            yield Work(index, tuple(map(names.dim, products)), outputs)
+
+
+def _contracted(inference: Inference, call: Call) -> list[list[Dimension]]:
+    """For each product of matrices in a call, all dimensions over which it loops."""
+
+    def dims(name: str) -> list[Dimension]:
+        argument = call.arguments[name]
+        return inference.dims[argument.name] if isinstance(argument, Ref) else []
+
+    outputs = inference.dims[call.outputs[0]]
+    match call.name:
+        case "linear":
+            return [[*outputs, dims("weight")[1]]]
+        case "conv1d" | "conv2d" | "conv3d":
+            return [[*outputs, *dims("weight")[1:]]]
+        case "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d":
+            return [[*dims("input"), *dims("weight")[1:]]]
+        case "matmul" | "bmm" | "mm" if dims("self"):
+            return [[*outputs, dims("self")[-1]]]
+        case "addmm":
+            return [[*outputs, dims("mat1")[-1]]]
+        case "baddbmm":
+            return [[*outputs, dims("batch1")[-1]]]
+        case "scaled_dot_product_attention":
+            query, key, value = dims("query"), dims("key"), dims("value")
+            return [[*query[:-1], key[-2], query[-1]], [*query[:-1], key[-2], value[-1]]]
+    return []
+
+
+def _fix_untrained(inference: Inference) -> None:
+    """Fixes the axes that no parameter has."""
+    trained: set[int] = set()
+    for name in inference.program.trainable:
+        trained.update(id(own) for dimension in inference.dims[name] for own in singles(dimension))
+    for dims in inference.dims.values():
+        for dimension in dims:
+            for own in singles(dimension):
+                if id(own) not in trained and not own.fixed:
+                    own.fixed = "no parameter has it"
+
+
+class _Names:
+    """Names of the elastic axes, and the dimensions in terms of them."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._batch = inference.batch
+        self._names: dict[int, str] = {}
+        self.axes: dict[str, Axis] = {}
+        for wanted in (0, None):  # an axis is named after a layer's outputs where there is one
+            for name in inference.program.tensors:
+                if name not in inference.program.trainable:
+                    continue
+                for position, dimension in enumerate(inference.dims[name]):
+                    if wanted is None or position == wanted:
+                        self._add(name, position, dimension)
+
+    def _add(self, tensor: str, position: int, dimension: Dimension) -> None:
+        module = tensor.rpartition(".")[0] or tensor
+        base = f"{module}.{'out' if position == 0 else f'in{position}'}"
+        for own in singles(dimension):
+            if own.fixed or id(own) in self._names:
+                continue
+            name, n = base, 1
+            while name in self.axes:
+                n += 1
+                name = f"{base}{n}"
+            self._names[id(own)] = name
+            self.axes[name] = Axis(name, own.size)
+
+    def dim(self, dimension: Dimension) -> Dim:
+        """A dimension as an expression over the axes."""
+        root = find(dimension)
+        if root is find(self._batch):
+            return BATCH
+        if root.kind == "single":
+            return root.size if root.fixed else self._names[id(root)]
+        parts = tuple(self.dim(part) for part in root.parts)
+        if all(isinstance(part, int) for part in parts):
+            return root.size
+        return parts if root.kind == "product" else Concat(parts)
+
+
+def _followed(call: Call, symbolic: Mapping[str, SymbolicArgument], names: _Names) -> Call:
+    """The call with sizes that follow the axes."""
+    if not symbolic:
+        return call
+    given = {name: _sizes(value, names) for name, value in symbolic.items()}
+    if call.name in _SPLITS:
+        arguments: dict[str, Argument] = {"self": call.arguments["self"], **given, "dim": call.arguments["dim"]}
+        return replace(call, op="aten.split_with_sizes.default", arguments=arguments)
+    return replace(call, arguments={**call.arguments, **given})
+
+
+def _sizes(value: SymbolicArgument, names: _Names) -> Argument:
+    if isinstance(value, tuple):
+        return tuple(_sizes(part, names) for part in value)
+    if isinstance(value, int):
+        return value
+    dim = names.dim(value)
+    return dim if isinstance(dim, int) else Size(dim)
+
+
+def _kept(inference: Inference) -> dict[str, tuple[str, ...]]:
+    """Fixed sizes above 1 of parameters by reason."""
+    found: dict[str, dict[str, None]] = {}
+    for name in inference.program.tensors:
+        if name not in inference.program.trainable:
+            continue
+        for dimension in inference.dims[name]:
+            for own in singles(dimension):
+                if own.fixed and own.size > 1:
+                    found.setdefault(own.fixed, {})[name] = None
+    return {reason: tuple(names) for reason, names in found.items()}
+
+

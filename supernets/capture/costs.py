@@ -1,0 +1,97 @@
+"""Exact costs of captured networks, computed from the sizes of their axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from supernets.axes import Dim, axes_in, size_of
+from supernets.capture.adoption import Adopted
+from supernets.capture.branches import state_values
+from supernets.capture.network import LAYERS
+from supernets.capture.program import BATCH
+from supernets.cost import Counts, CostTable
+from supernets.space import Architecture
+
+_BYTES = 4  # fp32
+
+
+class ProgramCosts:
+    """Costs of every subnet of a captured network for one example, by block.
+
+    Args:
+        blocks: paths of modules; what lies in none of them belongs to the last one.
+    """
+
+    def __init__(self, adopted: Adopted, blocks: Sequence[str]) -> None:
+        self.blocks = tuple(blocks)
+        self._adopted = adopted
+        self._of_tensor = {name: self._block(name.rpartition(".")[0]) for name in adopted.program.tensors}
+        self._consumers = adopted.program.consumers()
+
+    def _block(self, path: str) -> int:
+        found = [i for i, block in enumerate(self.blocks) if path == block or path.startswith(f"{block}.")]
+        return found[-1] if found else len(self.blocks) - 1
+
+    def costs(
+        self,
+        architectures: Sequence[Architecture],
+        sizes: Mapping[str, Counts],
+        dropped: Sequence[frozenset[str]],
+        geometries: Counts | None = None,
+    ) -> CostTable:
+        """Costs of n networks, as of `supernets.cost.CostModel`."""
+        n = len(architectures)
+        parameters = np.zeros((n, len(self.blocks)), dtype=np.int64)
+        macs, activations = np.zeros_like(parameters), np.zeros_like(parameters)
+        present = self._present(n, dropped)
+        full = {**sizes, BATCH: np.ones(n, dtype=np.int64)}
+        for name in self._adopted.program.trainable:
+            used = present[:, self._consumers[name]].max(axis=1)
+            parameters[:, self._of_tensor[name]] += used * _product(self._adopted.dims[name], full)
+        for work in self._adopted.work:
+            call = self._adopted.program.calls[work.call]
+            block, used = self._block(call.module), present[:, work.call]
+            macs[:, block] += used * _product(work.products, full)
+            if call.name in ("linear", "addmm") or call.name.startswith("conv"):
+                activations[:, block] += used * _product(work.outputs, full) * _BYTES
+        return CostTable(self.blocks, parameters, macs, activations)
+
+    def _present(self, n: int, dropped: Sequence[frozenset[str]]) -> Counts:
+        """Whether each network has each call, (n, n_calls) of 0 and 1."""
+        program = self._adopted.program
+        present = np.ones((n, len(program.calls)), dtype=np.int64)
+        for row, names in enumerate(dropped):
+            for i, branch in enumerate(self._adopted.branches):
+                if f"{LAYERS}.{i}" in names:
+                    present[row, list(branch.calls)] = 0
+        state = state_values(program)
+        for index in reversed(range(len(program.calls))):  # calls on parameters alone are there for those that read them
+            call = program.calls[index]
+            if call.outputs[0] in state:
+                users = sorted({user for name in call.outputs for user in self._consumers.get(name, ())})
+                present[:, index] = present[:, users].max(axis=1) if users else 1
+        return present
+
+
+def _product(dims: Sequence[Dim], sizes: Mapping[str, Counts]) -> Counts:
+    total: Counts = np.ones_like(next(iter(sizes.values())))
+    for dim in dims:
+        total = total * size_of(dim, sizes)
+    return total
+
+
+def elastic_share(adopted: Adopted) -> float:
+    """The share of multiply-accumulates in calls that an axis or a branch can make smaller."""
+    sizes: dict[str, int] = {**adopted.full_sizes, BATCH: 1}
+    droppable = {call for branch in adopted.branches for call in branch.calls}
+    total = elastic = 0
+    for work in adopted.work:
+        macs = 1
+        for dim in work.products:
+            macs *= int(size_of(dim, sizes))
+        total += macs
+        if work.call in droppable or any(axes_in(dim) - {BATCH} for dim in work.products):
+            elastic += macs
+    return elastic / total if total else 0.0

@@ -1,0 +1,179 @@
+"""Infers which dimensions of a captured program are the same, which may shrink, and why the others may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from supernets.capture.dimensions import (
+    Dimension,
+    MismatchError,
+    divide,
+    find,
+    fix,
+    fixed,
+    product,
+    singles,
+    unify,
+)
+from supernets.capture.program import Argument, Call, Program, Ref, refs
+
+Dims = list[Dimension]
+SymbolicArgument = Dimension | int | tuple["SymbolicArgument", ...]
+"""An argument that restates sizes, by the dimensions that it restates."""
+
+
+@dataclass
+class Inference:
+    """The dimensions of every value of a program, while its calls are read in order.
+
+    Attributes:
+        batch: the dimension of the examples.
+        dims: of every value so far.
+        symbolic: by call, the arguments that depend on sizes.
+        unknown: operations without a rule, with the number of their calls.
+    """
+
+    program: Program
+    batch: Dimension = field(init=False)
+    dims: dict[str, Dims] = field(default_factory=dict)
+    symbolic: dict[int, dict[str, SymbolicArgument]] = field(default_factory=dict)
+    unknown: dict[str, int] = field(default_factory=dict)
+    _call: int = -1
+
+    def __post_init__(self) -> None:
+        self.batch = Dimension(self.program.batch, fixed="the batch", label="batch")
+        for name in self.program.inputs:
+            shape = self.program.values[name].shape
+            self.dims[name] = [self.batch, *(fixed(size, f"the size of the input {name[1:]}") for size in shape[1:])]
+        for name in self.program.tensors:
+            self.dims[name] = [
+                Dimension(size, label=f"{name}[{position}]", fixed="a size of 1" if size == 1 else "")
+                for position, size in enumerate(self.program.values[name].shape)
+            ]
+
+    def run(self, rules: dict[str, Callable[[Inference, Call], None]]) -> None:
+        """Applies the rule of each call; an operation without one, or that its rule does not fit, fixes its dimensions."""
+        for index, call in enumerate(self.program.calls):
+            self._call = index
+            rule = rules.get(call.name)
+            if rule is None:
+                self.unknown[call.op] = self.unknown.get(call.op, 0) + 1
+                self.fix_call(call, f"{call.name} has no rule")
+                continue
+            try:
+                rule(self, call)
+            except (MismatchError, IndexError, ValueError, TypeError, RecursionError) as error:
+                self.symbolic.pop(index, None)
+                self.fix_call(call, f"{call.name} is used in an unknown way ({error})")
+        for name in self.program.outputs:
+            for dimension in self.dims[name]:
+                fix(dimension, "an output of the network")
+
+    def fix_call(self, call: Call, reason: str) -> None:
+        """Fixes all dimensions that a call reads or returns."""
+        where = f"{reason} in {call.module}" if call.module else reason
+        for name in call.reads():
+            for dimension in self.dims[name]:
+                fix(dimension, where)
+        for name in filter(None, call.outputs):
+            self.dims[name] = [
+                self.batch if not i and size == self.program.batch else fixed(size, where)
+                for i, size in enumerate(self.shape(name))
+            ]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a value in the captured forward."""
+        return self.program.values[name].shape
+
+    def of(self, argument: Argument) -> Dims:
+        """The dimensions of a tensor argument."""
+        if not isinstance(argument, Ref):
+            raise TypeError("expected a tensor")
+        return list(self.dims[argument.name])
+
+    def optional(self, argument: Argument) -> Dims | None:
+        """The dimensions of a tensor argument, or None."""
+        return self.of(argument) if isinstance(argument, Ref) else None
+
+    def is_state(self, argument: Argument) -> bool:
+        """Whether a value is computed from parameters, buffers and constants alone."""
+        return isinstance(argument, Ref) and argument.name in self._state_values()
+
+    def _state_values(self) -> set[str]:
+        if not hasattr(self, "_state"):
+            found = set(self.program.tensors)
+            for call in self.program.calls:
+                if all(name in found for name in call.reads()):
+                    found.update(call.outputs)
+            self._state = found
+        return self._state
+
+    def returns(self, call: Call, *dims: Sequence[Dimension]) -> None:
+        """Sets the dimensions of the call's outputs; a size that differs is a `MismatchError`."""
+        for name, own in zip(call.outputs, dims, strict=False):
+            if not name:
+                continue
+            sizes = tuple(find(dimension).size for dimension in own)
+            if sizes != self.shape(name):
+                raise MismatchError(f"{sizes} and {self.shape(name)}")
+            self.dims[name] = list(own)
+
+    def depends(self, **arguments: SymbolicArgument) -> None:
+        """Declares that arguments of the current call restate sizes."""
+        self.symbolic.setdefault(self._call, {}).update(arguments)
+
+    def new(self, size: int, reason: str) -> Dimension:
+        """A fixed dimension that the current call creates."""
+        return fixed(size, reason)
+
+    def broadcast(self, operands: Sequence[Dims]) -> Dims:
+        """The dimensions of an elementwise result; sizes of 1 give way."""
+        rank = max(map(len, operands))
+        out: Dims = []
+        for position in range(rank):
+            own = [dims[position - rank] for dims in operands if len(dims) >= rank - position]
+            size = max(find(dimension).size for dimension in own)
+            first: Dimension | None = None
+            for dimension in own:
+                if find(dimension).size != size:
+                    continue
+                first = dimension if first is None else unify(first, dimension)
+            assert first is not None
+            out.append(first)
+        return out
+
+
+def reshaped(dims: Sequence[Dimension], sizes: Sequence[int]) -> Dims:
+    """The dimensions of a tensor viewed with other sizes (no -1): merged, divided or both, in row-major order."""
+    source = [dimension for dimension in dims if find(dimension).size != 1]
+    out: list[Dimension] = [fixed(1, "a size of 1") for _ in sizes]
+    targets = [i for i, size in enumerate(sizes) if size != 1]
+    while source and targets:
+        group, chosen = [source.pop(0)], [targets.pop(0)]
+        while (have := prod(find(own).size for own in group)) != (want := prod(sizes[i] for i in chosen)):
+            if have < want:
+                group.append(source.pop(0))
+            else:
+                chosen.append(targets.pop(0))
+        whole = product(group)
+        parts = [whole] if len(chosen) == 1 else divide(whole, [sizes[i] for i in chosen])
+        for i, part in zip(chosen, parts, strict=True):
+            out[i] = part
+    if source or targets:
+        raise MismatchError(f"the sizes {tuple(sizes)}")
+    return out
+
+
+def free_singles(dims: Sequence[Dimension]) -> list[Dimension]:
+    """The elastic sizes that some dimensions consist of, each once."""
+    found: dict[int, Dimension] = {}
+    for dimension in dims:
+        for own in singles(dimension):
+            if not own.fixed:
+                found.setdefault(id(own), own)
+    return list(found.values())
+
+
+__all__ = ["Dims", "Inference", "SymbolicArgument", "free_singles", "refs", "reshaped"]

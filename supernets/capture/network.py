@@ -1,0 +1,259 @@
+"""Captured networks as torch modules: one that runs with any sizes of its axes, and plain ones of one architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from supernets.axes import size_of
+from supernets.capture.branches import Branch
+from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.errors import CaptureError
+from supernets.graph.ir import Graph, Value
+
+SIZES, LAYERS = "axis_sizes", "layers_left"
+"""Submodules whose children state the sizes of the axes, as empty buffers (size, 0), and which branches are there."""
+
+
+class Holder(nn.Module):
+    """A node of the module tree: holds tensors and further nodes, and has no forward."""
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """Nothing restates a shape here."""
+
+
+class BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm of inputs of any rank."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"expected at least 2 dimensions, got {input.ndim}")
+
+    def reset_running_stats(self) -> None:
+        """Sets the statistics to mean 0 and variance 1."""
+        cast(Tensor, self.running_mean).zero_()
+        cast(Tensor, self.running_var).fill_(1)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        nn.Module._load_from_state_dict(self, *arguments)  # torch's own would expect a count of batches
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """States the number of channels of the tensors that were placed."""
+        self.num_features = len(cast(Tensor, self.running_mean))
+
+
+class ProgramModule(nn.Module):
+    """Runs a program; its tensors have the names of the captured network.
+
+    Args:
+        tensors: every tensor of the program.
+    """
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.program = program
+        norms = batch_norms(program)
+        for name, call in norms.items():
+            self._add_norm(name, call, tensors)
+        for name in program.tensors:
+            path, _, leaf = name.rpartition(".")
+            owner = self._owner(path)
+            if leaf in owner._parameters or leaf in owner._buffers:
+                continue
+            if name in program.trainable:
+                owner.register_parameter(leaf, nn.Parameter(tensors[name].detach().clone()))
+            else:
+                owner.register_buffer(leaf, tensors[name].detach().clone())
+        self._steps = [(call, self._step(call, norms)) for call in program.calls]
+
+    def _owner(self, path: str) -> nn.Module:
+        """The node of a path, created on the way."""
+        node: nn.Module = self
+        for part in filter(None, path.split(".")):
+            if part not in node._modules:
+                node.add_module(part, Holder())
+            node = cast(nn.Module, node._modules[part])
+        return node
+
+    def _add_norm(self, name: str, call: Call, tensors: Mapping[str, Tensor]) -> None:
+        affine = call.arguments["weight"] is not None
+        size = len(tensors[f"{name}.running_mean"])
+        momentum = call.arguments["momentum"]
+        norm = BatchNorm(size, eps=cast(float, call.arguments["eps"]), momentum=cast(float, momentum), affine=affine)
+        norm.num_batches_tracked = None  # no program reads it
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            if (own := getattr(norm, leaf)) is not None:
+                own.data = tensors[f"{name}.{leaf}"].detach().clone()
+        path, _, leaf = name.rpartition(".")
+        self._owner(path).add_module(leaf, norm)
+
+    def _step(self, call: Call, norms: Mapping[str, Call]) -> Callable[..., Any] | str:
+        """The operation of a call, or the name of the batch norm that does it."""
+        if call.name == "batch_norm" and isinstance(running := call.arguments["running_mean"], Ref):
+            name = running.name.rpartition(".")[0]
+            if name in norms:
+                return name
+        return cast(Callable[..., Any], operation(call))
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """Nothing restates a shape here."""
+
+    def sizes(self) -> Mapping[str, int]:
+        """The sizes of the axes; none in a plain network."""
+        return {}
+
+    def skipped(self) -> Mapping[int, str]:
+        """By index of the calls to leave out, the value that stands for their output; "" where nothing reads it."""
+        return {}
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        program, sizes, skipped = self.program, {**self.sizes(), BATCH: len(inputs[0])}, self.skipped()
+        values: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
+        values.update((name, self._tensor(name)) for name in program.tensors)
+        for index, (call, step) in enumerate(self._steps):
+            if index in skipped:
+                if source := skipped[index]:
+                    values[call.outputs[0]] = values[source]
+                continue
+            if isinstance(step, str):
+                x = cast(Ref, call.arguments["input"]).name
+                result = self.get_submodule(step)(values[x])
+            else:
+                result = step(**{name: _value(argument, values, sizes) for name, argument in call.arguments.items()})
+            if isinstance(result, Tensor):
+                values[call.outputs[0]] = result
+            else:
+                values.update((name, one) for name, one in zip(call.outputs, result, strict=False) if name)
+        outputs = tuple(values[name] for name in program.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def _tensor(self, name: str) -> Tensor | None:
+        """A tensor of the program; None in a layer that the network lacks."""
+        node: nn.Module | None = self
+        *path, leaf = name.split(".")
+        for part in path:
+            node = node._modules.get(part) if node is not None else None
+        if node is None:
+            return None
+        found = node._parameters.get(leaf)
+        return node._buffers.get(leaf) if found is None else found
+
+
+class ElasticNetwork(ProgramModule):
+    """Runs a captured program with the axis sizes, and without the branches, that the tensors placed in it state.
+
+    Args:
+        sizes: of the axes in the largest network.
+        branches: that a network may lack.
+    """
+
+    def __init__(
+        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], branches: Sequence[Branch] = ()
+    ) -> None:
+        super().__init__(program, tensors)
+        self._axes = tuple(sizes)
+        self._branches = tuple(branches)
+        self._skipped: dict[tuple[int, ...], Mapping[int, str]] = {}
+        left = Holder()
+        for i in range(len(branches)):
+            left.add_module(str(i), Holder())
+        self.add_module(SIZES, _stated(sizes))
+        self.add_module(LAYERS, left)
+
+    def sizes(self) -> Mapping[str, int]:
+        stated = cast(nn.Module, self._modules[SIZES])._buffers
+        return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._axes)}
+
+    def skipped(self) -> Mapping[int, str]:
+        left = cast(nn.Module, self._modules[LAYERS])._modules
+        gone = tuple(i for i in range(len(self._branches)) if str(i) not in left)
+        if gone not in self._skipped:
+            self._skipped[gone] = skipped_calls(self.program, [self._branches[i] for i in gone])
+        return self._skipped[gone]
+
+
+class PlainNetwork(ProgramModule):
+    """A network of one architecture, from a specialised program.
+
+    Args:
+        sizes: of the axes, which its state records; no call reads them.
+    """
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
+        super().__init__(program, tensors)
+        self.add_module(SIZES, _stated(sizes))
+
+    @staticmethod
+    def lowered(graph: Graph, module: PlainNetwork, path: str, x: Value) -> Value:
+        """Appends its nodes to a graph of `supernets.graph`, whose rules for modules have this form."""
+        from supernets.capture.lowering import lower_program
+
+        tensors = {name: tensor for name in module.program.tensors if (tensor := module._tensor(name)) is not None}
+        return lower_program(graph, module.program, tensors, x)
+
+
+def _stated(sizes: Mapping[str, int]) -> Holder:
+    """A node whose empty buffers have the sizes as their lengths."""
+    holder = Holder()
+    for i, size in enumerate(sizes.values()):
+        holder.register_buffer(str(i), torch.empty(size, 0))
+    return holder
+
+
+def skipped_calls(program: Program, dropped: Sequence[Branch]) -> dict[int, str]:
+    """The calls that a network without these branches leaves out; see `ProgramModule.skipped`."""
+    found: dict[int, str] = {}
+    for branch in dropped:
+        found.update(dict.fromkeys(branch.calls, ""))
+    found.update((branch.sum, branch.skip) for branch in dropped)
+    needed = set(program.outputs)
+    for index in reversed(range(len(program.calls))):
+        call = program.calls[index]
+        if source := found.get(index):
+            needed.add(source)
+        elif index not in found and needed.intersection(call.outputs):
+            needed.update(call.reads())
+        else:
+            found[index] = ""
+    return found
+
+
+def batch_norms(program: Program) -> dict[str, Call]:
+    """The batch norms whose statistics are running ones, by the module that holds all their tensors."""
+    found = {}
+    for call in program.calls:
+        if call.name != "batch_norm" or not isinstance(running := call.arguments["running_mean"], Ref):
+            continue
+        name = running.name.rpartition(".")[0]
+        tensors = {leaf: call.arguments[leaf] for leaf in ("weight", "bias", "running_mean", "running_var")}
+        own = {leaf: Ref(f"{name}.{leaf}") for leaf in tensors}
+        plain = all(tensor in (own[leaf], None) for leaf, tensor in tensors.items())
+        if plain and (tensors["weight"] is None) == (tensors["bias"] is None) and not call.arguments["training"]:
+            found[name] = call
+    return found
+
+
+def operation(call: Call) -> Any:
+    """The ATen operation of a call."""
+    namespace, name, overload = call.op.split(".")
+    try:
+        return getattr(getattr(getattr(torch.ops, namespace), name), overload)
+    except AttributeError:
+        text = f"this version of torch has no operation {call.op}; capture the network again"
+        raise CaptureError(text, code="capture.unknown-operation") from None
+
+
+def _value(argument: Argument, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+    match argument:
+        case Ref(name):
+            return values[name]
+        case Size(dim):
+            return int(size_of(dim, sizes))
+        case tuple():
+            return [_value(part, values, sizes) for part in argument]
+        case str() if argument.startswith("dtype:"):
+            return getattr(torch, argument.removeprefix("dtype:"))
+    return argument

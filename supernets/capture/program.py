@@ -1,0 +1,114 @@
+"""A captured network as plain data: named tensors, and a list of ATen calls with the shape of every value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from supernets.axes import Dim
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value of the program as an argument of a call."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A size as an argument of a call, which follows the sizes of the axes."""
+
+    dim: Dim
+
+
+Argument = Ref | Size | None | bool | int | float | str | tuple["Argument", ...]
+"""An argument of a call; a string stands for a type (``dtype:float32``) or for itself."""
+BATCH = "batch"
+"""The axis of the examples in a `Size`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSpec:
+    """The shape of a value in the captured forward, and its type as torch names it (``float32``)."""
+
+    shape: Shape
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One ATen operation.
+
+    Attributes:
+        op: its name, e.g. ``aten.conv2d.default``.
+        arguments: all of them by the names of the operation's schema.
+        outputs: names of its values; "" for a result that is no tensor or is not used.
+        module: path of the module whose forward called it; "" for the network's own.
+        place: file and line of the call in the user's code; "" where unknown.
+    """
+
+    op: str
+    arguments: Mapping[str, Argument]
+    outputs: tuple[str, ...]
+    module: str = ""
+    place: str = ""
+
+    @property
+    def name(self) -> str:
+        """The operation without namespace and overload, e.g. ``conv2d``."""
+        return self.op.split(".")[1]
+
+    def reads(self) -> Iterator[str]:
+        """The names of the values that it reads."""
+        return refs(self.arguments.values())
+
+
+def refs(argument: object) -> Iterator[str]:
+    """The names of all values in an argument, or in several."""
+    if isinstance(argument, Ref):
+        yield argument.name
+    elif isinstance(argument, str | bytes):
+        return
+    elif isinstance(argument, Mapping):
+        yield from refs(argument.values())
+    elif hasattr(argument, "__iter__"):
+        for part in argument:
+            yield from refs(part)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A captured forward in evaluation mode.
+
+    Attributes:
+        inputs: names of the inputs.
+        tensors: parameters, buffers and constants by their names in the network's state; constants are ``constants.N``.
+        trainable: names of the parameters among the tensors.
+        values: of inputs, tensors and the calls' outputs, by name.
+        aliases: further names in the user's state of tied tensors, by alias.
+        outputs: names of the outputs.
+        batch: the batch size of the captured example, the first dimension of every input.
+        dynamic: positions of the dimensions that depend on the batch, by value; of a plain network (see
+            `supernets.capture.specialisation`), else empty.
+    """
+
+    inputs: tuple[str, ...]
+    tensors: tuple[str, ...]
+    trainable: frozenset[str]
+    values: Mapping[str, ValueSpec]
+    calls: tuple[Call, ...]
+    outputs: tuple[str, ...]
+    batch: int
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    dynamic: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def consumers(self) -> dict[str, list[int]]:
+        """Indices of the calls that read each value."""
+        found: dict[str, list[int]] = {}
+        for index, call in enumerate(self.calls):
+            for name in dict.fromkeys(call.reads()):
+                found.setdefault(name, []).append(index)
+        return found

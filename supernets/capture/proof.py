@@ -1,0 +1,93 @@
+"""Proofs that captured axes are right: permutations of their units in double precision, with a negative control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from supernets.axes import axes_in, permute_tensor
+from supernets.capture.adoption import Adopted
+from supernets.capture.network import ElasticNetwork
+
+
+@dataclass(frozen=True, slots=True)
+class PermutationProof:
+    """The largest change of an output, relative to the outputs' scale.
+
+    Attributes:
+        permuted: with the units of all axes permuted in every tensor that has them.
+        control: by axis, with one tensor left out; a correct map makes it large.
+    """
+
+    permuted: float
+    control: Mapping[str, float]
+
+
+def in_double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors with floating-point ones in double precision."""
+    return {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def outputs_of(adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs of the largest network with these tensors, without gradients."""
+    network = ElasticNetwork(adopted.program, dict(tensors), {name: axis.size for name, axis in adopted.axes.items()})
+    with torch.no_grad():
+        found = network.eval()(*inputs)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """The largest difference of two networks' outputs, relative to the largest output."""
+    worst = 0.0
+    for one, other in zip(a, b, strict=True):
+        if one.shape != other.shape:
+            return float("inf")
+        scale = max(one.abs().max().item(), 1e-30)
+        worst = max(worst, (one - other).abs().max().item() / scale)
+    return worst
+
+
+def randomised(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Tensors of which those that hold one number (fresh biases, norms) vary, so that errors show.
+
+    Variances stay positive; others move by up to a fifth of their scale, or of 1.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel() > 1 and (tensor == tensor.flatten()[0]).all():
+            noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 0.4 - 0.2
+            tensor = tensor + noise * max(1.0 if name.endswith(("running_var", "weight")) else 0.5, 0.0)
+        found[name] = tensor
+    return found
+
+
+def prove_permutations(
+    adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor], *, seed: int = 0, controls: int | None = None
+) -> PermutationProof:
+    """Permutes the units of all axes at once, then each axis with one tensor left out.
+
+    Args:
+        tensors: of the largest network, in double precision.
+        inputs: in double precision where they are no tokens.
+        controls: axes to try the negative control on; None for all.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    before = outputs_of(adopted, tensors, inputs)
+    permuted = dict(tensors)
+    orders = {name: torch.randperm(axis.size, generator=generator) for name, axis in adopted.axes.items()}
+    for name, order in orders.items():
+        for tensor, dims in adopted.dims.items():
+            permuted[tensor] = permute_tensor(permuted[tensor], dims, adopted.axes, name, order)
+    all_axes = difference(before, outputs_of(adopted, permuted, inputs))
+    found: dict[str, float] = {}
+    names = list(adopted.axes)
+    for name in names if controls is None else names[:: max(1, len(names) // max(controls, 1))][:controls]:
+        having = [t for t, dims in adopted.dims.items() if any(name in axes_in(dim) for dim in dims)]
+        wrong = dict(tensors)
+        for tensor in having[1:]:
+            wrong[tensor] = permute_tensor(tensors[tensor], adopted.dims[tensor], adopted.axes, name, orders[name])
+        found[name] = difference(before, outputs_of(adopted, wrong, inputs))
+    return PermutationProof(all_axes, found)

@@ -1,0 +1,159 @@
+"""The search space of a captured network: widths of groups of axes, and depths of groups of layers."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from supernets.capture.adoption import Adopted
+from supernets.capture.branches import starred
+from supernets.errors import SpaceError
+from supernets.space import Architecture, Choice, SearchSpace
+
+Granularity = Literal["layer", "stage", "model"]
+FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+_MULTIPLE = 8
+"""Channels that runtimes compute together; also safe for torch's gradients of narrow strided 1x1 convolutions."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceOptions:
+    """How the axes of a captured network become choices.
+
+    Attributes:
+        granularity: one choice for each axis or layer; for all of a stage that are alike (the same place in repeated layers,
+            and the same size); or one for all widths and one for all depths.
+        widths: fractions of the original size, ascending, the last one 1.
+        keep: patterns of axes and layers that stay as they are, e.g. ``head.*``.
+        multiple: sizes of at least twice this are rounded to its multiples.
+    """
+
+    granularity: Granularity = "stage"
+    widths: tuple[float, ...] = FRACTIONS
+    keep: tuple[str, ...] = ()
+    multiple: int = _MULTIPLE
+
+    def __post_init__(self) -> None:
+        if not self.widths or list(self.widths) != sorted(set(self.widths)) or self.widths[-1] != 1 or self.widths[0] <= 0:
+            raise SpaceError(f"widths: expected ascending fractions above 0 that end with 1, got {list(self.widths)}")
+
+    def keeps(self, name: str) -> bool:
+        """Whether an axis or a layer stays as it is."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.keep)
+
+
+@dataclass(frozen=True, slots=True)
+class DepthGroup:
+    """Layers of which a choice keeps some.
+
+    Attributes:
+        order: indices of the units in the order in which they are kept, spread over the group.
+    """
+
+    name: str
+    order: tuple[int, ...]
+
+
+class CapturedSpace:
+    """The choices of a captured network, and what they mean for its axes and branches."""
+
+    def __init__(self, adopted: Adopted, options: SpaceOptions) -> None:
+        self._adopted, self._options = adopted, options
+        self._widths = {name: axes for name, axes in self._width_groups().items() if self._width_options(axes)}
+        self._depths = self._depth_groups()
+        choices = [Choice(group.name, _depths(len(group.order))) for group in self._depths]
+        choices += [Choice(name, self._width_options(axes)) for name, axes in self._widths.items()]
+        if not choices:
+            raise SpaceError(
+                "the network has no elastic axis and no layer that may be left out; see the reasons in `nas inspect`, or "
+                "keep fewer of them",
+                code="capture.nothing-elastic",
+            )
+        self.space = SearchSpace(choices)
+
+    def _width_groups(self) -> dict[str, list[str]]:
+        groups: dict[str, list[str]] = {}
+        for name, axis in self._adopted.axes.items():
+            if self._options.keeps(name):
+                continue
+            match self._options.granularity:
+                case "layer":
+                    key = f"{name}.width"
+                case "stage":
+                    key = f"{starred(name)}.{axis.size}.width"
+                case "model":
+                    key = "width"
+            groups.setdefault(key, []).append(name)
+        return groups
+
+    def _width_options(self, axes: Sequence[str]) -> tuple[float, ...]:
+        """The fractions that give different sizes; empty if there is only one."""
+        found: dict[tuple[int, ...], float] = {}
+        for fraction in reversed(self._options.widths):
+            found.setdefault(tuple(self._size(axis, fraction) for axis in axes), fraction)
+        return tuple(sorted(found.values())) if len(found) > 1 else ()
+
+    def _size(self, axis: str, fraction: float) -> int:
+        full, multiple = self._adopted.axes[axis].size, self._options.multiple
+        if full % multiple or full < 2 * multiple:
+            return max(1, round(full * fraction))
+        return max(multiple, round(full * fraction / multiple) * multiple)
+
+    def _depth_groups(self) -> list[DepthGroup]:
+        groups: dict[str, list[int]] = {}
+        previous: tuple[str, object] | None = None
+        key = ""
+        for index, unit in enumerate(self._adopted.units):
+            if self._options.keeps(unit.name):
+                continue
+            kind = (unit.container, self._adopted.streams[unit.branches[0]])
+            match self._options.granularity:
+                case "layer":
+                    key = f"{unit.name}.depth"
+                case "model":
+                    key = "depth"
+                case "stage" if kind != previous:  # a new stage: other layers, or another width
+                    parent = unit.name.rpartition(".")[0] or "layers"
+                    n = sum(name.removesuffix(".depth").partition(":")[0] == parent for name in groups)
+                    key = f"{parent}:{n + 1}.depth" if n else f"{parent}.depth"
+            previous = kind
+            groups.setdefault(key, []).append(index)
+        return [DepthGroup(name, tuple(units[i] for i in _spread(len(units)))) for name, units in groups.items()]
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        """The axis sizes of an architecture."""
+        values = self.space.values(architecture)
+        sizes = dict(self._adopted.full_sizes)
+        for name, axes in self._widths.items():
+            sizes.update((axis, self._size(axis, cast(float, values[name]))) for axis in axes)
+        return sizes
+
+    def dropped(self, architecture: Architecture) -> frozenset[int]:
+        """The branches that an architecture lacks."""
+        values = self.space.values(architecture)
+        gone: set[int] = set()
+        for group in self._depths:
+            for unit in group.order[cast(int, values[group.name]) :]:
+                gone.update(self._adopted.units[unit].branches)
+        return frozenset(gone)
+
+
+def _depths(n: int) -> tuple[int, ...]:
+    """How many of n layers a choice may keep: at most five numbers."""
+    return tuple(range(n + 1)) if n <= 4 else tuple(sorted({round(n * share) for share in (0.25, 0.5, 0.75, 1.0)}))
+
+
+def _spread(n: int) -> list[int]:
+    """The positions of n layers so that each prefix is spread over them: the first, the last, then middles."""
+    order, gaps = [0], [(0, n - 1)]
+    if n > 1:
+        order.append(n - 1)
+    while gaps:
+        first, last = gaps.pop(0)
+        middle = (first + last) // 2
+        if last - first > 1:
+            order.append(middle)
+            gaps += [(first, middle), (middle, last)]
+    return order

@@ -1,0 +1,84 @@
+"""One network of a captured program: its calls with plain sizes, and without the branches that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+from supernets.axes import Dim, axes_in, size_of
+from supernets.capture.adoption import Adopted
+from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size, ValueSpec
+
+
+def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[int] = ()) -> Program:
+    """The program of a network with these axis sizes.
+
+    Sizes that depend on the batch stay `Size`; in shapes, they are those of the captured batch.
+
+    Args:
+        dropped: indices of the branches that are left out.
+    """
+    program, branches = adopted.program, adopted.branches
+    gone: set[int] = set()
+    renamed: dict[str, str] = {}
+    for index in dropped:
+        branch = branches[index]
+        gone.update(branch.calls, [branch.sum])
+        renamed[program.calls[branch.sum].outputs[0]] = branch.skip
+
+    def named(name: str) -> str:
+        while name in renamed:
+            name = renamed[name]
+        return name
+
+    def plain(argument: Argument) -> Argument:
+        match argument:
+            case Ref(name):
+                return Ref(named(name))
+            case Size(dim):
+                return Size(_fixed(dim, sizes)) if BATCH in axes_in(dim) else int(size_of(dim, sizes))
+            case tuple():
+                return tuple(map(plain, argument))
+        return argument
+
+    calls = [
+        replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
+        for index, call in enumerate(program.calls)
+        if index not in gone
+    ]
+    outputs = tuple(map(named, program.outputs))
+    kept = needed_calls(calls, outputs)
+    used = {name for call in kept for name in call.reads()} | set(outputs)
+    tensors = tuple(name for name in program.tensors if name in used)
+    full = {**sizes, BATCH: program.batch}
+    values = {
+        name: ValueSpec(tuple(int(size_of(dim, full)) for dim in adopted.shapes[name]), program.values[name].dtype)
+        for name in {*program.inputs, *tensors, *outputs, *(own for call in kept for own in call.outputs if own)}
+    }
+    dynamic = {
+        name: tuple(i for i, dim in enumerate(adopted.shapes[name]) if BATCH in axes_in(dim))
+        for name in values
+    }
+    return replace(
+        program, values=values, dynamic=dynamic, calls=kept, outputs=outputs, tensors=tensors, trainable=program.trainable & frozenset(tensors),
+        aliases={alias: own for alias, own in program.aliases.items() if own in used},
+    )  # fmt: skip
+
+
+def needed_calls(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, ...]:
+    """The calls on which the outputs depend, in order."""
+    needed, kept = set(outputs), []
+    for call in reversed(calls):
+        if needed.intersection(call.outputs):
+            needed.update(call.reads())
+            kept.append(call)
+    return tuple(reversed(kept))
+
+
+def _fixed(dim: Dim, sizes: Mapping[str, int]) -> Dim:
+    """A dimension in which only the batch is symbolic."""
+    if isinstance(dim, str):
+        return dim if dim == BATCH else sizes[dim]
+    if isinstance(dim, tuple):
+        return tuple(_fixed(part, sizes) for part in dim)
+    return int(size_of(dim, sizes)) if not isinstance(dim, int) else dim

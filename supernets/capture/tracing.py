@@ -1,0 +1,382 @@
+"""Captures a module's forward as a `Program`: traced by torch.export, with constants folded and in-place calls replaced."""
+
+from __future__ import annotations
+
+import logging
+import operator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
+from torch.export.graph_signature import InputKind
+
+from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec
+from supernets.errors import CaptureError
+
+_MODULE = "model"
+"""The attribute of `_Flat` that holds the user's module; a prefix of all names in the trace."""
+_PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_RANDOM = frozenset(("rand", "randn", "rand_like", "randn_like", "randint", "bernoulli", "multinomial", "normal", "randperm"))
+_IDENTITY = frozenset(("dropout", "feature_dropout", "alpha_dropout", "detach", "lift_fresh_copy", "alias", "lift"))
+"""Operations that return their first argument in evaluation mode."""
+_CREATED = frozenset(("new_zeros", "new_ones", "new_full"))
+"""Operations that read only the type of a value."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A program with the tensors of the module that it was captured from, by name; constants included."""
+
+    program: Program
+    tensors: Mapping[str, Tensor] = field(repr=False)
+
+
+class _Flat(nn.Module):
+    """The user's module with its outputs as a tuple of tensors."""
+
+    def __init__(self, model: nn.Module, keywords: Sequence[str]) -> None:
+        super().__init__()
+        self.model, self.keywords = model, keywords
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        n = len(inputs) - len(self.keywords)
+        return tuple(tensors_of(self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))))
+
+
+def tensors_of(outputs: object) -> Iterator[Tensor]:
+    """The floating-point tensors of a module's outputs: alone, in a sequence or in a mapping (nested ones too)."""
+    if isinstance(outputs, Tensor):
+        if outputs.is_floating_point():
+            yield outputs
+    elif isinstance(outputs, Mapping):
+        for value in outputs.values():
+            yield from tensors_of(value)
+    elif isinstance(outputs, list | tuple):
+        for value in outputs:
+            yield from tensors_of(value)
+
+
+def capture(module: nn.Module, inputs: Sequence[Tensor], keywords: Mapping[str, Tensor] | None = None) -> Captured:
+    """The module's forward in evaluation mode as data; the module keeps its mode.
+
+    Args:
+        inputs: an example with a batch of at least 2 (the first dimension of each), on the CPU.
+        keywords: further inputs by name.
+
+    Raises:
+        CaptureError: the forward depends on values of its data, or has operations that cannot be captured; the message
+            names the place.
+    """
+    named = dict(keywords or {})
+    example = (*inputs, *named.values())
+    batches = {len(tensor) for tensor in example if tensor.ndim}
+    if len(batches) != 1 or min(batches) < 2:
+        raise CaptureError(
+            f"expected inputs of one batch size of at least 2, got the shapes {[tuple(t.shape) for t in example]}",
+            code="capture.example",
+        )
+    with _evaluating(module), torch.no_grad():
+        flat = _Flat(module, tuple(named)).eval()
+        graph, names = _traced(flat, example)
+        return _Reader(flat, graph, names, example).read()
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, without attention's fused call in it, which hides its parts."""
+    training = [own for own in module.modules() if own.training]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    module.eval()
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for own in training:
+            own.training = True
+
+
+def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> tuple[fx.Graph, dict[str, tuple[str, Any]]]:
+    """The graph, and for each of its placeholders what it is: a kind and the name or value."""
+    logging.getLogger("torch.export").setLevel(logging.ERROR)
+    try:
+        exported = torch.export.export(flat, example, strict=False)
+    except Exception as error:  # torch.export raises what the user's forward raises, too
+        raise CaptureError(_reason(error), code="capture.failed") from error
+    names: dict[str, tuple[str, Any]] = {}
+    for spec in exported.graph_signature.input_specs:
+        name = spec.arg.name
+        match spec.kind:
+            case InputKind.PARAMETER | InputKind.BUFFER:
+                names[name] = ("tensor", str(spec.target).removeprefix(f"{_MODULE}."))
+            case InputKind.CONSTANT_TENSOR:
+                names[name] = ("constant", exported.constants[str(spec.target)])
+            case InputKind.USER_INPUT:
+                names[name] = ("input", name)
+            case _:
+                raise CaptureError(f"an input of the kind {spec.kind} cannot be captured", code="capture.failed")
+    return exported.graph, names
+
+
+def _reason(error: Exception) -> str:
+    """What failed, with the user's file and line where torch names them."""
+    text = str(error).strip() or type(error).__name__
+    places = [f"{m['file']}:{m['line']}" for m in _PLACE.finditer(text) if "/torch/" not in m["file"]]
+    first = text.splitlines()[0]
+    where = f" (at {places[-1]})" if places else ""
+    return f"the forward cannot be captured{where}: {first}"
+
+
+class _Reader:
+    """Turns a traced graph into a program."""
+
+    def __init__(
+        self, flat: _Flat, graph: fx.Graph, names: Mapping[str, tuple[str, Any]], example: tuple[Tensor, ...]
+    ) -> None:
+        self._graph, self._names = graph, names
+        self._state = dict(flat.model.named_parameters(remove_duplicate=False)) | dict(
+            flat.model.named_buffers(remove_duplicate=False)
+        )
+        self._canonical = _canonical_names(self._state)
+        self._trainable = {name for name, _ in flat.model.named_parameters()}
+        self._batch = len(example[0])
+        self._tensors: dict[str, Tensor] = {}
+        self._values: dict[str, ValueSpec] = {}
+        self._calls: list[Call] = []
+        self._inputs: list[str] = []
+        self._named: dict[fx.Node, str] = {}
+        """The value that a node stands for now: an in-place call gives its argument a new one."""
+        self._constants: dict[fx.Node, Any] = {}
+        """Values of nodes that depend on neither inputs nor parameters."""
+
+    def read(self) -> Captured:
+        """The whole graph."""
+        outputs: list[str] = []
+        for node in self._graph.nodes:
+            match node.op:
+                case "placeholder":
+                    self._placeholder(node)
+                case "call_function":
+                    self._call(node)
+                case "output":
+                    results = node.args[0] if isinstance(node.args[0], list | tuple) else [node.args[0]]
+                    outputs = [cast(Ref, self._argument(result)).name for result in results]
+        program = Program(
+            inputs=tuple(self._inputs),
+            tensors=tuple(self._tensors),
+            trainable=frozenset(self._trainable & set(self._tensors)),
+            values=self._values,
+            calls=_used(self._calls, outputs),
+            outputs=tuple(outputs),
+            batch=self._batch,
+            aliases={name: own for name, own in self._canonical.items() if name != own},
+        )
+        program = _without_unread(program)
+        return Captured(program, {name: self._tensors[name].detach() for name in program.tensors})
+
+    def _placeholder(self, node: fx.Node) -> None:
+        kind, what = self._names[node.name]
+        if kind == "constant":
+            self._constants[node] = what
+        elif kind == "tensor":
+            name = self._canonical[what]
+            self._add_tensor(name, self._state[name])
+            self._named[node] = name
+        else:
+            self._named[node] = f"%{node.name}"
+            self._inputs.append(self._named[node])
+            self._values[self._named[node]] = _spec(node.meta["val"])
+
+    def _add_tensor(self, name: str, tensor: Tensor) -> None:
+        self._tensors[name] = tensor
+        self._values[name] = ValueSpec(tuple(tensor.shape), _type(tensor.dtype))
+
+    def _call(self, node: fx.Node) -> None:
+        if node.target is operator.getitem:
+            self._item(node)
+            return
+        target = cast(Any, node.target)
+        if not isinstance(target, torch._ops.OpOverload):
+            if all(arg in self._constants for arg in node.all_input_nodes):
+                self._constants[node] = target(*self._real(node.args), **self._real(node.kwargs))
+                return
+            raise CaptureError(f"{target} computes a shape from data{_at(node)}", code="capture.data-dependent")
+        name = target.name().split("::")[-1].split(".")[0]
+        if name in _RANDOM and not (target._schema.arguments and name.endswith("_like")):
+            raise CaptureError(f"{name} draws random numbers in evaluation mode{_at(node)}", code="capture.random")
+        if name in _CREATED:
+            self._constants[node] = _created(name, node)
+            return
+        if all(arg in self._constants for arg in node.all_input_nodes):
+            self._constants[node] = target(*self._real(node.args), **self._real(node.kwargs))
+            return
+        if name.removesuffix("_") in _IDENTITY:
+            self._named[node] = self._named[cast(fx.Node, node.args[0])]
+            return
+        out_of_place = _out_of_place(target, node)
+        arguments = self._arguments(out_of_place, node)
+        value = node.meta.get("val")
+        results = value if isinstance(value, list | tuple) else [value]
+        names = []
+        for index, result in enumerate(results):
+            own = f"%{node.name}" + (f".{index}" if isinstance(value, list | tuple) else "")
+            names.append(own if isinstance(result, Tensor) else "")
+            if isinstance(result, Tensor):
+                self._values[own] = _spec(result)
+        self._named[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
+        self._calls.append(Call(str(out_of_place), arguments, tuple(names), _module(node), _place(node)))
+        if out_of_place is not target:
+            if node.args[0] in self._constants or _is_view(cast(fx.Node, node.args[0])):
+                raise CaptureError(f"{name} changes a part of a tensor in place{_at(node)}", code="capture.in-place")
+            self._overwrite(cast(fx.Node, node.args[0]), self._named[node])
+
+    def _item(self, node: fx.Node) -> None:
+        source, index = cast(fx.Node, node.args[0]), node.args[1]
+        if source in self._constants:
+            self._constants[node] = self._constants[source][index]
+        else:
+            self._named[node] = f"{self._named[source]}.{index}"
+
+    def _overwrite(self, node: fx.Node, name: str) -> None:
+        """Gives every node that stands for the same value the new one."""
+        if node not in self._named:
+            return
+        old = self._named[node]
+        for other, own in self._named.items():
+            if own == old:
+                self._named[other] = name
+
+    def _arguments(self, target: Any, node: fx.Node) -> dict[str, Argument]:
+        schema = target._schema.arguments
+        given = dict(zip((own.name for own in schema), node.args, strict=False)) | dict(node.kwargs)
+        return {
+            own.name: self._argument(given.get(own.name, own.default_value if own.has_default_value() else None))
+            for own in schema
+        }
+
+    def _argument(self, value: object) -> Argument:
+        match value:
+            case fx.Node() if value in self._constants:
+                return self._constant(value)
+            case fx.Node():
+                return Ref(self._named[value])
+            case None | bool() | int() | float():
+                return value
+            case torch.dtype():
+                return f"dtype:{_type(value)}"
+            case torch.layout() | torch.memory_format() | torch.device():
+                return None
+            case str():
+                return value
+            case list() | tuple():
+                return tuple(self._argument(part) for part in value)
+        raise CaptureError(f"an argument of the type {type(value).__name__} cannot be captured", code="capture.failed")
+
+    def _constant(self, node: fx.Node) -> Argument:
+        value = self._constants[node]
+        if not isinstance(value, Tensor):
+            return cast(Argument, value)
+        name = f"constants.{node.name}"
+        if name not in self._tensors:
+            value = value.detach().clone().contiguous()
+            if value.ndim > 1 and len(value) == self._batch and all(torch.equal(row, value[0]) for row in value[1:]):
+                value = value[:1]  # the same for each example
+            self._add_tensor(name, value)
+        return Ref(name)
+
+    def _real(self, value: Any) -> Any:
+        return map_arg(value, lambda node: self._constants[node])
+
+
+def _created(name: str, node: fx.Node) -> Tensor:
+    """The tensor that a call creates from sizes alone."""
+    value = node.meta["val"]
+    fill = node.args[2] if name == "new_full" else float(name == "new_ones")
+    return torch.full(tuple(map(int, value.shape)), cast(float, fill), dtype=value.dtype)
+
+
+def _canonical_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """By name in the state, the first name of the same tensor."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
+
+
+def _is_view(node: fx.Node) -> bool:
+    """Whether a node may share its memory with another one that is read later."""
+    views = ("slice", "select", "view", "transpose", "permute", "narrow", "unbind", "split", "chunk", "expand")
+    if node.target is operator.getitem:
+        return _is_view(cast(fx.Node, node.args[0]))
+    if not isinstance(node.target, torch._ops.OpOverload) or node.target.name().split("::")[-1].split(".")[0] not in views:
+        return False
+    source = cast(fx.Node, node.args[0])
+    return any(user is not node and not user < node for user in source.users)
+
+
+def _out_of_place(target: Any, node: fx.Node) -> Any:
+    """The operation, or what computes the same out of place."""
+    if not target._schema.is_mutable:
+        return target
+    namespace, name = target.namespace, target._schema.name.split("::")[-1]
+    packet = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None) if name.endswith("_") else None
+    overload = getattr(packet, target._overloadname, None) if packet is not None else None
+    if overload is None:
+        raise CaptureError(f"{name} changes a tensor in place{_at(node)}", code="capture.in-place")
+    return overload
+
+
+def _used(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, ...]:
+    """The calls on which the outputs depend."""
+    needed, kept = set(outputs), []
+    for call in reversed(calls):
+        if needed.intersection(call.outputs):
+            needed.update(call.reads())
+            kept.append(call)
+    return tuple(reversed(kept))
+
+
+def _without_unread(program: Program) -> Program:
+    """The program without values that no call has."""
+    named = {*program.inputs, *program.outputs}
+    for call in program.calls:
+        named.update(call.reads(), (name for name in call.outputs if name))
+    tensors = tuple(name for name in program.tensors if name in named)
+    return Program(
+        inputs=program.inputs,
+        tensors=tensors,
+        trainable=program.trainable & set(tensors),
+        values={name: spec for name, spec in program.values.items() if name in named},
+        calls=program.calls,
+        outputs=program.outputs,
+        batch=program.batch,
+        aliases={alias: own for alias, own in program.aliases.items() if own in tensors},
+    )
+
+
+def _spec(tensor: Tensor) -> ValueSpec:
+    return ValueSpec(tuple(map(int, tensor.shape)), _type(tensor.dtype))
+
+
+def _type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _module(node: fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack") or {}
+    path = str(list(stack.values())[-1][0]) if stack else ""
+    return path.removeprefix(_MODULE).removeprefix(".")
+
+
+def _place(node: fx.Node) -> str:
+    places = [m for m in _PLACE.finditer(node.meta.get("stack_trace") or "")]
+    own = [m for m in places if "/torch/nn/" not in m["file"]] or places
+    return f"{own[-1]['file']}:{own[-1]['line']}" if own else ""
+
+
+def _at(node: fx.Node) -> str:
+    place = _place(node)
+    return f" (at {place})" if place else ""

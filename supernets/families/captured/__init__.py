@@ -1,0 +1,1 @@
+"""The family of all networks that a user's captured network contains."""

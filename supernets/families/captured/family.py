@@ -1,0 +1,149 @@
+"""A user's captured network as a family: its axes and layers become choices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from supernets.axes import Axes, Dim, size_of
+from supernets.capture.adoption import Adopted, adopt
+from supernets.capture.costs import ProgramCosts
+from supernets.capture.network import LAYERS, SIZES, ElasticNetwork, PlainNetwork
+from supernets.capture.branches import layer_of
+from supernets.capture.program import Program, ValueSpec
+from supernets.capture.program_json import program_from_json, program_to_json
+from supernets.capture.space import CapturedSpace, SpaceOptions
+from supernets.capture.specialisation import specialised
+from supernets.errors import CheckpointError, SpaceError
+from supernets.space import Architecture
+
+
+class CapturedFamily:
+    """All networks that the axes and residual branches of a captured program span.
+
+    Args:
+        tensors: of the captured network, from which templates begin; None for zeros, where a checkpoint follows.
+
+    Raises:
+        SpaceError: nothing in it is elastic.
+    """
+
+    name = "captured"
+    geometry: tuple[str, ...] = ()
+    attention: Mapping[str, Dim] = {}
+
+    def __init__(
+        self, program: Program, options: SpaceOptions, *, tensors: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.source, self.options = program, options
+        self.adopted: Adopted = adopt(program)
+        self._elastic = CapturedSpace(self.adopted, options)
+        self.space = self._elastic.space
+        self.axes: Axes = self.adopted.axes
+        self._tensors = _zeros(program) if tensors is None else dict(tensors)
+        self._stated = {f"{SIZES}.{i}": (name, 0) for i, name in enumerate(self.axes)}
+        self.blocks = _blocks(program)
+        self._unused: dict[frozenset[int], frozenset[str]] = {}
+
+    def template(self, like: Architecture | None = None) -> nn.Module:
+        return ElasticNetwork(self.adopted.program, self._tensors, self.adopted.full_sizes, self.adopted.branches)
+
+    def initialised(self, network: nn.Module) -> nn.Module:
+        return network
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        return {**self.adopted.dims, **self._stated}
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        return self._elastic.sizes(architecture)
+
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        gone = self._elastic.dropped(architecture)
+        if gone not in self._unused:
+            program = specialised(self.adopted, self.adopted.full_sizes, gone)
+            unused = _without_tensors(self.source, frozenset(program.tensors))
+            self._unused[gone] = unused | {f"{LAYERS}.{i}" for i in gone}
+        return self._unused[gone]
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        sizes, gone = self.sizes(architecture), self._elastic.dropped(architecture)
+        program = specialised(self.adopted, sizes, gone)
+        absent = tuple(f"{name}." for name in self.dropped(architecture))
+        held = tuple(name for name in self.source.tensors if not name.startswith(absent))
+        shapes = {name: [int(size_of(dim, sizes)) for dim in self.adopted.dims[name]] for name in held}
+        values = {name: ValueSpec(tuple(shape), self.source.values[name].dtype) for name, shape in shapes.items()}
+        program = replace(
+            program, tensors=held, trainable=self.source.trainable & frozenset(held), values={**program.values, **values}
+        )
+        return PlainNetwork(program, _zeros(program), sizes)
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        spec = self.source.values[self.source.inputs[0]]
+        return torch.zeros(batch_size, *spec.shape[1:], dtype=getattr(torch, spec.dtype))
+
+    def cost_model(self, template: nn.Module) -> ProgramCosts:
+        """Costs from the program; the template is not needed."""
+        return ProgramCosts(self.adopted, self.blocks)
+
+    def to_json(self) -> dict[str, Any]:
+        options = self.options
+        return {
+            "family": self.name,
+            "program": program_to_json(self.source),
+            "granularity": options.granularity,
+            "widths": list(options.widths),
+            "keep": list(options.keep),
+            "multiple": options.multiple,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The family that `to_json` wrote.
+
+        Raises:
+            CheckpointError: the data describe no such family.
+        """
+        try:
+            options = SpaceOptions(
+                granularity=data["granularity"], widths=tuple(map(float, data["widths"])),
+                keep=tuple(map(str, data["keep"])), multiple=int(data["multiple"]),
+            )  # fmt: skip
+            return cls(program_from_json(data["program"]), options)
+        except (KeyError, TypeError, ValueError, SpaceError) as error:
+            raise CheckpointError(f"the description of a captured network is malformed: {error!r}") from None
+
+
+def _zeros(program: Program) -> dict[str, Tensor]:
+    """Tensors of zeros of the program's shapes."""
+    specs = ((name, program.values[name]) for name in program.tensors)
+    return {name: torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for name, spec in specs}
+
+
+def _without_tensors(program: Program, used: frozenset[str]) -> frozenset[str]:
+    """The outermost modules all of whose tensors are unused."""
+    alive = {""}
+    for name in used:
+        path = name.split(".")[:-1]
+        alive.update(".".join(path[:i]) for i in range(1, len(path) + 1))
+    found = set()
+    for name in set(program.tensors) - used:
+        path = name.split(".")[:-1]
+        for i in range(1, len(path) + 1):
+            if (prefix := ".".join(path[:i])) not in alive:
+                found.add(prefix)
+                break
+    return frozenset(found)
+
+
+def _blocks(program: Program) -> tuple[str, ...]:
+    """Layers in containers, and the first parts of other paths, in the order of their tensors."""
+    found: dict[str, None] = {}
+    for name in program.tensors:
+        if name in program.trainable:
+            path = name.rpartition(".")[0]
+            found[layer_of(path) or path.partition(".")[0]] = None
+    return tuple(found)

@@ -1,0 +1,22 @@
+"""Costs of families whose networks consist of torch's own modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from supernets.cost import CostModel, Costs
+
+if TYPE_CHECKING:
+    from supernets.base import Family
+
+
+class ModuleCosts:
+    """Computes costs from one recorded forward of the largest network; a base of families."""
+
+    def cost_model(self: Family, template: nn.Module) -> Costs:
+        """Costs by the modules of the template."""
+        return CostModel(
+            template, self.dims(), self.blocks, self.example(), attention=self.attention, like=self.template
+        )
