@@ -55,7 +55,7 @@ class Family(Protocol):
         """Axis sizes of an architecture."""
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
-        """Names of the template's modules that the architecture lacks."""
+        """Names of the template's modules, and of single tensors, that the architecture lacks."""
 
     def build(self, architecture: Architecture) -> nn.Module:
         """A plain module from its constructor, independent of the template, with the template's names."""

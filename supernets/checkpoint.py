@@ -17,6 +17,7 @@ from torch import Tensor
 
 from supernets.base import Family, Supernet
 from supernets.errors import CheckpointError, SupernetError
+from supernets.families.captured.family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
 from supernets.families.single_network import SingleFamily
@@ -84,6 +85,8 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
     match data.get("family"):
         case "nested":
             return NestedFamily(family_from_json(data["of"]))
+        case CapturedFamily.name:
+            return CapturedFamily.from_json(data)
         case "single":
             return SingleFamily(family_from_json(data["of"]), Architecture.parse(data["network"]))
         case str(name) if name in FAMILIES:

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 
 def clone_tree(module: nn.Module, dropped: frozenset[str] = frozenset(), prefix: str = "") -> nn.Module:
-    """A copy of the module tree without the modules named in `dropped`; tensors and hooks are shared, not copied.
+    """A copy of the module tree without the modules and tensors named in `dropped`; tensors and hooks are shared, not copied.
 
     Sequential and iterated ModuleList run the remaining children, which keep their names.
     """
     new: nn.Module = module.__class__.__new__(module.__class__)
     state = new.__dict__ = dict(module.__dict__)
-    state["_parameters"] = dict(module._parameters)
-    state["_buffers"] = dict(module._buffers)
+    for box in ("_parameters", "_buffers"):
+        state[box] = {name: own for name, own in getattr(module, box).items() if f"{prefix}{name}" not in dropped}
     state["_modules"] = {
         name: child and clone_tree(child, dropped, f"{prefix}{name}.")
         for name, child in module._modules.items()

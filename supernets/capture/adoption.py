@@ -207,5 +207,3 @@ def _kept(inference: Inference) -> dict[str, tuple[str, ...]]:
                 if own.fixed and own.size > 1:
                     found.setdefault(own.fixed, {})[name] = None
     return {reason: tuple(names) for reason, names in found.items()}
-
-

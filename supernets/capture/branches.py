@@ -133,7 +133,9 @@ def _common(calls: Sequence[Call]) -> str:
     """The longest common path of the modules of some calls and the owners of their tensors."""
     paths = [call.module.split(".") for call in calls if call.module]
     for call in calls:
-        paths += [name.split(".")[:-1] for name in refs(call.arguments.values()) if not name.startswith(("%", "constants."))]
+        paths += [
+            name.split(".")[:-1] for name in refs(call.arguments.values()) if not name.startswith(("%", "constants."))
+        ]
     if not paths:
         return ""
     common = paths[0]

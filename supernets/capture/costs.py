@@ -11,7 +11,7 @@ from supernets.capture.adoption import Adopted
 from supernets.capture.branches import state_values
 from supernets.capture.network import LAYERS
 from supernets.capture.program import BATCH
-from supernets.cost import Counts, CostTable
+from supernets.cost import CostTable, Counts
 from supernets.space import Architecture
 
 _BYTES = 4  # fp32
@@ -67,7 +67,9 @@ class ProgramCosts:
                 if f"{LAYERS}.{i}" in names:
                     present[row, list(branch.calls)] = 0
         state = state_values(program)
-        for index in reversed(range(len(program.calls))):  # calls on parameters alone are there for those that read them
+        for index in reversed(
+            range(len(program.calls))
+        ):  # calls on parameters alone are there for those that read them
             call = program.calls[index]
             if call.outputs[0] in state:
                 users = sorted({user for name in call.outputs for user in self._consumers.get(name, ())})

@@ -94,7 +94,9 @@ def check(program: Program) -> None:
 
 
 def _malformed(problem: str) -> CaptureError:
-    return CaptureError(f"the captured network cannot be read: {problem[:200]}; capture it again", code="capture.malformed")
+    return CaptureError(
+        f"the captured network cannot be read: {problem[:200]}; capture it again", code="capture.malformed"
+    )
 
 
 def _names(data: Any) -> tuple[str, ...]:

@@ -64,8 +64,19 @@ def randomised(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dic
     return found
 
 
+def _order(size: int, generator: torch.Generator) -> Tensor:
+    """A random permutation that moves something."""
+    order = torch.randperm(size, generator=generator)
+    return order.flip(0) if torch.equal(order, torch.arange(size)) else order
+
+
 def prove_permutations(
-    adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor], *, seed: int = 0, controls: int | None = None
+    adopted: Adopted,
+    tensors: Mapping[str, Tensor],
+    inputs: Sequence[Tensor],
+    *,
+    seed: int = 0,
+    controls: int | None = None,
 ) -> PermutationProof:
     """Permutes the units of all axes at once, then each axis with one tensor left out.
 
@@ -77,7 +88,7 @@ def prove_permutations(
     generator = torch.Generator().manual_seed(seed)
     before = outputs_of(adopted, tensors, inputs)
     permuted = dict(tensors)
-    orders = {name: torch.randperm(axis.size, generator=generator) for name, axis in adopted.axes.items()}
+    orders = {name: _order(axis.size, generator) for name, axis in adopted.axes.items()}
     for name, order in orders.items():
         for tensor, dims in adopted.dims.items():
             permuted[tensor] = permute_tensor(permuted[tensor], dims, adopted.axes, name, order)

@@ -36,7 +36,12 @@ class SpaceOptions:
     multiple: int = _MULTIPLE
 
     def __post_init__(self) -> None:
-        if not self.widths or list(self.widths) != sorted(set(self.widths)) or self.widths[-1] != 1 or self.widths[0] <= 0:
+        if (
+            not self.widths
+            or list(self.widths) != sorted(set(self.widths))
+            or self.widths[-1] != 1
+            or self.widths[0] <= 0
+        ):
             raise SpaceError(f"widths: expected ascending fractions above 0 that end with 1, got {list(self.widths)}")
 
     def keeps(self, name: str) -> bool:

@@ -56,11 +56,13 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
         for name in {*program.inputs, *tensors, *outputs, *(own for call in kept for own in call.outputs if own)}
     }
     dynamic = {
-        name: tuple(i for i, dim in enumerate(adopted.shapes[name]) if BATCH in axes_in(dim))
-        for name in values
+        name: tuple(i for i, dim in enumerate(dims) if BATCH in axes_in(dim))
+        for name, dims in adopted.shapes.items()
+        if name in values
     }
     return replace(
-        program, values=values, dynamic=dynamic, calls=kept, outputs=outputs, tensors=tensors, trainable=program.trainable & frozenset(tensors),
+        program, values=values, dynamic=dynamic, calls=kept, outputs=outputs, tensors=tensors,
+        trainable=program.trainable & frozenset(tensors),
         aliases={alias: own for alias, own in program.aliases.items() if own in used},
     )  # fmt: skip
 

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.node import map_arg
 from torch.export.graph_signature import InputKind
+from torch.fx.node import map_arg
 
 from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec
 from supernets.errors import CaptureError
@@ -21,7 +21,9 @@ from supernets.errors import CaptureError
 _MODULE = "model"
 """The attribute of `_Flat` that holds the user's module; a prefix of all names in the trace."""
 _PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
-_RANDOM = frozenset(("rand", "randn", "rand_like", "randn_like", "randint", "bernoulli", "multinomial", "normal", "randperm"))
+_RANDOM = frozenset(
+    ("rand", "randn", "rand_like", "randn_like", "randint", "bernoulli", "multinomial", "normal", "randperm")
+)
 _IDENTITY = frozenset(("dropout", "feature_dropout", "alpha_dropout", "detach", "lift_fresh_copy", "alias", "lift"))
 """Operations that return their first argument in evaluation mode."""
 _CREATED = frozenset(("new_zeros", "new_ones", "new_full"))
@@ -311,7 +313,10 @@ def _is_view(node: fx.Node) -> bool:
     views = ("slice", "select", "view", "transpose", "permute", "narrow", "unbind", "split", "chunk", "expand")
     if node.target is operator.getitem:
         return _is_view(cast(fx.Node, node.args[0]))
-    if not isinstance(node.target, torch._ops.OpOverload) or node.target.name().split("::")[-1].split(".")[0] not in views:
+    if (
+        not isinstance(node.target, torch._ops.OpOverload)
+        or node.target.name().split("::")[-1].split(".")[0] not in views
+    ):
         return False
     source = cast(fx.Node, node.args[0])
     return any(user is not node and not user < node for user in source.users)
@@ -372,7 +377,7 @@ def _module(node: fx.Node) -> str:
 
 
 def _place(node: fx.Node) -> str:
-    places = [m for m in _PLACE.finditer(node.meta.get("stack_trace") or "")]
+    places = list(_PLACE.finditer(node.meta.get("stack_trace") or ""))
     own = [m for m in places if "/torch/nn/" not in m["file"]] or places
     return f"{own[-1]['file']}:{own[-1]['line']}" if own else ""
 

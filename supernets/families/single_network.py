@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
 from supernets.base import Family
-from supernets.families.shared.module_costs import ModuleCosts
 from supernets.families.nested_networks import NestedFamily
+from supernets.families.shared.module_costs import ModuleCosts
 from supernets.space import Architecture, Choice, SearchSpace
 
 
@@ -45,7 +45,7 @@ class SingleFamily(ModuleCosts):
         # Axes of dropped layers have no tensors, and their size is never read.
         self.axes: Axes = {name: Axis(name, sizes[name], axis.slice) for name, axis in inner.axes.items()}
         gone = tuple(f"{name}." for name in dropped)
-        self._dims = {name: dims for name, dims in inner.dims().items() if not name.startswith(gone)}
+        self._dims = {name: dims for name, dims in inner.dims().items() if not f"{name}.".startswith(gone)}
         self.blocks = tuple(block for block in inner.blocks if block not in dropped and not block.startswith(gone))
         self.attention: Mapping[str, Dim] = {
             name: dim for name, dim in inner.attention.items() if not name.startswith(gone)

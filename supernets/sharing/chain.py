@@ -66,7 +66,7 @@ class ChainSharing(Sharing):
     def weights(self, architecture: Architecture) -> dict[str, Tensor]:
         sizes, dropped = dict(self._family.sizes(architecture)), self._family.dropped(architecture)
         axes, kernels = self._family.axes, self.kernels
-        prefixes = tuple(f"{name}." for name in dropped)
+        prefixes = tuple(f"{name}." for name in dropped)  # of a tensor alone, too: with a dot after each name
         # Transforms cut the kernels themselves.
         uncut = sizes if kernels is None else sizes | {axis: axes[axis].size for axis in kernels.axes}
         out: dict[str, Tensor] = {}
@@ -74,7 +74,7 @@ class ChainSharing(Sharing):
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             coefficients = {} if self.mixture is None else self.mixture.coefficients(architecture)
             for name, parameter in self.stored.named_parameters():
-                if name.startswith(prefixes):
+                if f"{name}.".startswith(prefixes):
                     continue
                 tensor = slice_tensor(parameter, self._dims[f"stored.{name}"], axes, uncut)
                 if name in self._stacked:
@@ -83,7 +83,7 @@ class ChainSharing(Sharing):
                     tensor = kernels.transformed(name, tensor, sizes)
                 out[name] = tensor
         for name, buffer in self.stored.named_buffers():
-            if not name.startswith(prefixes):
+            if not f"{name}.".startswith(prefixes):
                 cut = slice_tensor(buffer, self._dims[f"stored.{name}"], axes, sizes)
                 # A sliced buffer is a view: a forward in training mode would overwrite the stored statistics.
                 out[name] = cut.clone() if self.training else cut

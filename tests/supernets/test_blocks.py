@@ -13,6 +13,7 @@ from supernets import blocks
 from supernets.axes import Axes, Axis, Dim
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
+from supernets.families.shared.module_costs import ModuleCosts
 from supernets.graph import block_keys, lower_blocks
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture, Choice, SearchSpace

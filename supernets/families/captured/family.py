@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Dim, size_of
 from supernets.capture.adoption import Adopted, adopt
+from supernets.capture.branches import layer_of
 from supernets.capture.costs import ProgramCosts
 from supernets.capture.network import LAYERS, SIZES, ElasticNetwork, PlainNetwork
-from supernets.capture.branches import layer_of
 from supernets.capture.program import Program, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.space import CapturedSpace, SpaceOptions
 from supernets.capture.specialisation import specialised
+from supernets.cost import lies_in
 from supernets.errors import CheckpointError, SpaceError
 from supernets.space import Architecture
 
@@ -36,9 +37,7 @@ class CapturedFamily:
     geometry: tuple[str, ...] = ()
     attention: Mapping[str, Dim] = {}
 
-    def __init__(
-        self, program: Program, options: SpaceOptions, *, tensors: Mapping[str, Tensor] | None = None
-    ) -> None:
+    def __init__(self, program: Program, options: SpaceOptions, *, tensors: Mapping[str, Tensor] | None = None) -> None:
         self.source, self.options = program, options
         self.adopted: Adopted = adopt(program)
         self._elastic = CapturedSpace(self.adopted, options)
@@ -65,19 +64,22 @@ class CapturedFamily:
         gone = self._elastic.dropped(architecture)
         if gone not in self._unused:
             program = specialised(self.adopted, self.adopted.full_sizes, gone)
-            unused = _without_tensors(self.source, frozenset(program.tensors))
+            unused = _unused(self.source, frozenset(program.tensors))
             self._unused[gone] = unused | {f"{LAYERS}.{i}" for i in gone}
         return self._unused[gone]
 
     def build(self, architecture: Architecture) -> nn.Module:
         sizes, gone = self.sizes(architecture), self._elastic.dropped(architecture)
         program = specialised(self.adopted, sizes, gone)
-        absent = tuple(f"{name}." for name in self.dropped(architecture))
-        held = tuple(name for name in self.source.tensors if not name.startswith(absent))
+        absent = self.dropped(architecture)
+        held = tuple(name for name in self.source.tensors if not lies_in(name, absent))
         shapes = {name: [int(size_of(dim, sizes)) for dim in self.adopted.dims[name]] for name in held}
         values = {name: ValueSpec(tuple(shape), self.source.values[name].dtype) for name, shape in shapes.items()}
         program = replace(
-            program, tensors=held, trainable=self.source.trainable & frozenset(held), values={**program.values, **values}
+            program,
+            tensors=held,
+            trainable=self.source.trainable & frozenset(held),
+            values={**program.values, **values},
         )
         return PlainNetwork(program, _zeros(program), sizes)
 
@@ -123,8 +125,8 @@ def _zeros(program: Program) -> dict[str, Tensor]:
     return {name: torch.zeros(spec.shape, dtype=getattr(torch, spec.dtype)) for name, spec in specs}
 
 
-def _without_tensors(program: Program, used: frozenset[str]) -> frozenset[str]:
-    """The outermost modules all of whose tensors are unused."""
+def _unused(program: Program, used: frozenset[str]) -> frozenset[str]:
+    """The outermost modules all of whose tensors are unused, and unused tensors of other modules."""
     alive = {""}
     for name in used:
         path = name.split(".")[:-1]
@@ -136,6 +138,8 @@ def _without_tensors(program: Program, used: frozenset[str]) -> frozenset[str]:
             if (prefix := ".".join(path[:i])) not in alive:
                 found.add(prefix)
                 break
+        else:
+            found.add(name)
     return frozenset(found)
 
 

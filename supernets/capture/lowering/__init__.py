@@ -1,0 +1,35 @@
+"""Lowering of plain captured networks to ONNX nodes, by a table of ATen operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from supernets.capture.lowering import elementwise, linear, reductions, shapes  # they fill the table
+from supernets.capture.lowering.state import LOWERED, Lowering
+from supernets.capture.program import Program
+from supernets.errors import LoweringError
+from supernets.graph.ir import Graph, Value
+
+__all__ = ["LOWERED", "elementwise", "linear", "lower_program", "reductions", "shapes"]
+
+
+def lower_program(graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value) -> Value:
+    """Appends a network's nodes to a graph; returns its output.
+
+    Args:
+        program: of one architecture, with one input and one output.
+
+    Raises:
+        LoweringError: an operation has no rule, or a shape depends on the batch in more than one dimension.
+    """
+    if len(program.inputs) != 1 or len(program.outputs) != 1:
+        raise LoweringError("there is no rule for networks of several inputs or outputs")
+    lowering = Lowering(graph, program, tensors, x)
+    for call in program.calls:
+        rule = LOWERED.get(call.name)
+        if rule is None:
+            raise LoweringError(f"there is no rule for {call.op} in {call.module or 'the network'}")
+        rule(lowering, call)
+    return lowering.value(program.outputs[0])

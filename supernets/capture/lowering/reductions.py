@@ -1,0 +1,109 @@
+"""Lowering of reductions, pooling and resizing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from supernets.capture.lowering.state import Lowering, ints, lowers
+from supernets.capture.program import Call, Ref
+from supernets.errors import LoweringError
+from supernets.graph.ir import Attribute, Value
+
+_REDUCTIONS = {
+    "mean": "ReduceMean",
+    "sum": "ReduceSum",
+    "amax": "ReduceMax",
+    "amin": "ReduceMin",
+    "logsumexp": "ReduceLogSumExp",
+}
+
+
+@lowers(*_REDUCTIONS, "linalg_vector_norm", "norm")
+def _reduce(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    if a.get("dim") is None:
+        raise LoweringError(f"a {call.name} over all dimensions includes the batch")
+    axes = low.numbers([d % low.rank(a["self"]) for d in ints(a["dim"], 1)])
+    name = _REDUCTIONS.get(call.name, "ReduceL2")
+    if call.name in ("linalg_vector_norm", "norm") and a.get("ord", a.get("p")) not in (2, None):
+        raise LoweringError("there is no rule for a norm of another order than 2")
+    low.returns(call, low.one(name, low.tensor(a["self"]), axes, keepdims=int(bool(a.get("keepdim")))))
+
+
+@lowers("max_pool1d", "max_pool2d", "max_pool3d")
+def _max_pool(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    n = low.rank(a["self"]) - 2
+    kernel = ints(a["kernel_size"], n)
+    low.returns(call, low.one(
+        "MaxPool", low.tensor(a["self"]), kernel_shape=kernel, strides=ints(a["stride"] or kernel, n),
+        pads=ints(a["padding"], n) * 2, dilations=ints(a["dilation"], n), ceil_mode=int(bool(a["ceil_mode"])),
+    ))  # fmt: skip
+
+
+@lowers("avg_pool1d", "avg_pool2d", "avg_pool3d")
+def _avg_pool(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    if a.get("divisor_override") is not None or a["ceil_mode"]:
+        raise LoweringError("there is no rule for an average pooling with divisor_override or ceil_mode")
+    n = low.rank(a["self"]) - 2
+    kernel = ints(a["kernel_size"], n)
+    low.returns(call, low.one(
+        "AveragePool", low.tensor(a["self"]), kernel_shape=kernel, strides=ints(a["stride"] or kernel, n),
+        pads=ints(a["padding"], n) * 2, count_include_pad=int(bool(a["count_include_pad"])),
+    ))  # fmt: skip
+
+
+@lowers("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d")
+def _adaptive_pool(low: Lowering, call: Call) -> None:
+    x = low.tensor(call.arguments["self"])
+    n = low.rank(call.arguments["self"]) - 2
+    before, after = low.shape(cast(Ref, call.arguments["self"]).name)[-n:], low.shape(call.outputs[0])[-n:]
+    kind = "Max" if "max" in call.name else "Average"
+    if math.prod(after) == 1:
+        low.returns(call, low.one(f"Global{kind}Pool", x))
+    elif before == after:
+        low.returns(call, low.one("Identity", x))
+    elif all(b % s == 0 for b, s in zip(before, after, strict=True)):
+        kernel = tuple(b // s for b, s in zip(before, after, strict=True))
+        low.returns(call, low.one(f"{kind}Pool", x, kernel_shape=kernel, strides=kernel))
+    elif kind == "Average" and n == 2:
+        low.returns(call, _by_matrices(low, x, before, after))
+    else:
+        raise LoweringError(f"there is no rule for an adaptive pooling of {before} to {after}")
+
+
+def _by_matrices(low: Lowering, x: Value, before: Sequence[int], after: Sequence[int]) -> Value:
+    """An adaptive average pooling of images as two products with constant matrices of window averages."""
+    rows, columns = (_windows(b, a) for b, a in zip(before, after, strict=True))
+    left = low.one("MatMul", low.graph.constant(rows), x)
+    return low.one("MatMul", left, low.graph.constant(np.ascontiguousarray(columns.T)))
+
+
+def _windows(before: int, after: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    matrix = np.zeros((after, before), dtype=np.float32)
+    for i in range(after):
+        start, end = i * before // after, -(-(i + 1) * before // after)
+        matrix[i, start:end] = 1 / (end - start)
+    return matrix
+
+
+@lowers("upsample_nearest2d", "upsample_bilinear2d")
+def _resize(low: Lowering, call: Call) -> None:
+    before, after = low.shape(cast(Ref, call.arguments["self"]).name), low.shape(call.outputs[0])
+    scales = np.array([1, 1, after[2] / before[2], after[3] / before[3]], dtype=np.float32)
+    bilinear = call.name == "upsample_bilinear2d"
+    if not bilinear:
+        settings: dict[str, Attribute] = {
+            "mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"
+        }  # fmt: skip
+    else:
+        mode = "align_corners" if call.arguments["align_corners"] else "half_pixel"
+        settings = {"mode": "linear", "coordinate_transformation_mode": mode}
+    low.returns(
+        call, low.one("Resize", low.tensor(call.arguments["self"]), None, low.graph.constant(scales), **settings)
+    )

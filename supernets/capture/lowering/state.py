@@ -1,0 +1,151 @@
+"""The table of lowering rules, and the state that they share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supernets.axes import Dim
+from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.errors import LoweringError
+from supernets.graph.ir import BATCH_SIZE, Attribute, Graph, Node, Value
+
+FLOAT, INT64, BOOL = 1, 7, 9
+"""ONNX's numbers of types."""
+TYPES = {"float32": FLOAT, "int64": INT64, "bool": BOOL}
+Rule = Callable[["Lowering", Call], None]
+LOWERED: dict[str, Rule] = {}
+"""By the operation's name without overload."""
+
+
+class Lowering:
+    """The values of a program so far, by their names in it."""
+
+    def __init__(self, graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value) -> None:
+        self.graph, self.program, self._tensors = graph, program, tensors
+        self._values: dict[str, Value] = {program.inputs[0]: x}
+        self._batch: Value | None = None
+        self._x = x
+
+    def value(self, name: str) -> Value:
+        """A value of the program; a tensor becomes a parameter of the graph when it is first read."""
+        if name not in self._values:
+            tensor = self._tensors[name].detach()
+            if tensor.dtype is torch.bool:
+                self.graph.parameters[name] = tensor.cpu().numpy()
+                self._values[name] = self.graph.input(name, tuple(tensor.shape))
+            else:
+                self._values[name] = self.graph.parameter(name, tensor)
+        return self._values[name]
+
+    def tensor(self, argument: Argument) -> Value:
+        """A tensor argument."""
+        if not isinstance(argument, Ref):
+            raise LoweringError(f"expected a tensor, got {argument!r}")
+        return self.value(argument.name)
+
+    def operand(self, argument: Argument, *, integer: bool = False) -> Value:
+        """A tensor argument, or a number as a constant."""
+        if isinstance(argument, Ref):
+            return self.value(argument.name)
+        if not isinstance(argument, int | float):
+            raise LoweringError(f"expected a tensor or a number, got {argument!r}")
+        return self.graph.constant(np.array(argument, dtype=np.int64 if integer else np.float32))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a value in the captured batch."""
+        return self.program.values[name].shape
+
+    def dtype(self, argument: Argument) -> str:
+        """The type of a tensor argument."""
+        return self.program.values[argument.name].dtype if isinstance(argument, Ref) else ""
+
+    def rank(self, argument: Argument) -> int:
+        """The number of dimensions of a tensor argument."""
+        return len(self.shape(cast(Ref, argument).name))
+
+    def emit(
+        self, op: str, inputs: Sequence[Value | None], attributes: Mapping[str, Attribute] | None = None, *, n: int = 1
+    ) -> list[Value]:
+        """Appends a node with n outputs."""
+        index = len(self.graph.nodes)
+        names = tuple("" if value is None else value.name for value in inputs)
+        outputs = [f"/{op.lower()}_{index}" + (f"_{i}" if i else "") for i in range(n)]
+        self.graph.nodes.append(Node(op, names, tuple(outputs), attributes or {}))
+        return [self.graph.input(name, ()) for name in outputs]
+
+    def one(self, op: str, *inputs: Value | None, **attributes: Attribute) -> Value:
+        """Appends a node with one output."""
+        return self.emit(op, inputs, attributes)[0]
+
+    def numbers(self, numbers: Sequence[int]) -> Value:
+        """A constant vector of integers."""
+        return self.graph.numbers(numbers)
+
+    def scalar(self, number: float) -> Value:
+        """A constant number."""
+        return self.graph.scalar(number)
+
+    def returns(self, call: Call, *values: Value) -> None:
+        """Sets the call's outputs, with their shapes."""
+        for name, value in zip(call.outputs, values, strict=False):
+            if name:
+                dynamic = self.program.dynamic.get(name, ())
+                shape = [BATCH_SIZE if i in dynamic else size for i, size in enumerate(self.shape(name))]
+                self.graph.shapes[value.name] = tuple(shape)
+                if self.program.values[name].dtype == "int64":
+                    self.graph.integers.add(value.name)
+                self._values[name] = Value(value.name, self.graph.shapes[value.name])
+
+    def batch(self) -> Value:
+        """The batch size as a vector of one integer."""
+        if self._batch is None:
+            self._batch = self.one("Shape", self._x, start=0, end=1)
+        return self._batch
+
+    def size(self, argument: Argument) -> Value:
+        """A size as a vector of one integer."""
+        if isinstance(argument, int):
+            return self.numbers([argument])
+        if not isinstance(argument, Size):
+            raise LoweringError(f"expected a size, got {argument!r}")
+        return self._size(argument.dim)
+
+    def _size(self, dim: Dim) -> Value:
+        if isinstance(dim, int):
+            return self.numbers([dim])
+        if dim == BATCH:
+            return self.batch()
+        if isinstance(dim, tuple):
+            factor = math.prod(part for part in dim if isinstance(part, int))
+            rest = [part for part in dim if not isinstance(part, int)]
+            if len(rest) == 1:
+                return self.one("Mul", self._size(rest[0]), self.numbers([factor]))
+        raise LoweringError(f"there is no rule for the size {dim}")
+
+    def reshaped(self, call: Call, source: Value) -> Value:
+        """A value in the shape of the call's output."""
+        dynamic = self.program.dynamic.get(call.outputs[0], ())
+        if len(dynamic) > 1:
+            raise LoweringError("a reshape has several sizes that depend on the batch")
+        sizes = [-1 if i in dynamic else size for i, size in enumerate(self.shape(call.outputs[0]))]
+        return self.one("Reshape", source, self.numbers(sizes))
+
+
+def lowers(*names: str) -> Callable[[Rule], Rule]:
+    def register(rule: Rule) -> Rule:
+        LOWERED.update(dict.fromkeys(names, rule))
+        return rule
+
+    return register
+
+
+def ints(argument: Argument, n: int) -> tuple[int, ...]:
+    """n numbers from an argument of one or n."""
+    given = cast(tuple[int, ...], argument if isinstance(argument, tuple) else (argument,))
+    return given * n if len(given) == 1 else given

@@ -1,0 +1,132 @@
+"""Networks that cannot be captured, and captured ones that were changed: one message that names the place."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernets.capture.program_json import program_from_json, program_to_json
+from supernets.capture.space import SpaceOptions
+from supernets.capture.tracing import capture
+from supernets.families.captured.family import CapturedFamily
+from tests.errors import raises
+from tests.supernets.capture.networks import example, network
+
+
+class Branching(nn.Module):
+    """Its forward depends on values of its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) if x.sum() > 0 else x
+
+
+class Random(nn.Module):
+    """Draws random numbers in evaluation mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.randn(4)
+
+
+class Filled(nn.Module):
+    """Writes into a part of a tensor that depends on its inputs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 2
+        y[:, 0] = x[:, 1]
+        return y
+
+
+class Rigid(nn.Module):
+    """Has no elastic axis: inputs and outputs are its only sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
+
+
+def test_a_forward_that_depends_on_its_data_is_refused_with_its_place() -> None:
+    with raises("capture.failed", "test_bad_captures.py:"):
+        capture(Branching(), [torch.randn(2, 4)])
+
+
+def test_random_numbers_are_refused() -> None:
+    with raises("capture.random", "test_bad_captures.py:"):
+        capture(Random(), [torch.randn(2, 4)])
+
+
+def test_a_part_that_is_written_in_place_is_refused() -> None:
+    with raises("capture.in-place", "test_bad_captures.py:"):
+        capture(Filled(), [torch.randn(2, 4)])
+
+
+def test_an_example_of_one_is_refused() -> None:
+    with raises("capture.example", "(1, 4)"):
+        capture(Rigid(), [torch.randn(1, 4)])
+
+
+def test_a_network_without_an_elastic_axis_is_refused() -> None:
+    found = capture(Rigid(), [torch.randn(2, 4)])
+    with raises("capture.nothing-elastic"):
+        CapturedFamily(found.program, SpaceOptions(), tensors=found.tensors)
+
+
+def test_capturing_keeps_the_mode_of_the_users_network() -> None:
+    module = network("resnet").train()
+    module.layer1.eval()
+    capture(module, [example("resnet", 2)])
+    assert module.training
+    assert not module.layer1.training
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    data = copy.deepcopy(program_to_json(capture(network("resnet"), [example("resnet", 2)]).program))
+    data.update(changes)
+    return data
+
+
+def test_a_program_is_read_back_equal() -> None:
+    program = capture(network("windowed"), [example("windowed", 2)]).program
+    assert program_from_json(program_to_json(program)) == program
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"calls": None}, {"inputs": []}, {"outputs": ["%nowhere"]}, {"batch": 1}, {"values": {}}, {"tensors": ["a", 1]},
+    ],
+)  # fmt: skip
+def test_a_malformed_program_is_refused(changes: dict[str, Any]) -> None:
+    with raises("capture.malformed"):
+        program_from_json(changed(**changes))
+
+
+def test_an_operation_without_a_rule_is_refused() -> None:
+    data = changed()
+    data["calls"][0]["op"] = "aten.from_file.default"
+    with raises("capture.unknown-operation", "aten.from_file.default"):
+        program_from_json(data)
+
+
+def test_sizes_beyond_any_memory_are_refused() -> None:
+    data = changed()
+    data["values"][data["tensors"][0]] = [[2**31 - 1, 2**31 - 1], "float32"]
+    with raises("capture.malformed"):
+        program_from_json(data)
+
+
+def test_a_call_that_reads_a_later_value_is_refused() -> None:
+    data = changed()
+    data["calls"][0], data["calls"][1] = data["calls"][1], data["calls"][0]
+    with raises("capture.malformed"):
+        program_from_json(data)
