@@ -95,6 +95,12 @@ class RunHeldError(StoreError):
     code = "run.held"
 
 
+class PartError(NasError):
+    """An optional part of the installation is missing; the message has the command that installs it."""
+
+    code = "part.missing"
+
+
 class SelectionError(NasError):
     """A `--select` expression is malformed or nothing satisfies it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -66,6 +67,12 @@ def onnx_model(module: nn.Module, example: Tensor) -> bytes:
     try:
         return lower(module, input_shape_of(example))
     except LoweringError as rejected:
+        if find_spec("onnxscript") is None:
+            raise ExportError(
+                f"torch's exporter needs onnxscript (supernets.graph cannot write the network: {rejected}); install it with: "
+                "pip install 'subnet-nas[onnx-dynamo]'",
+                code="part.missing",
+            ) from rejected
         try:
             return to_onnx(module, example)
         except ExportError as error:

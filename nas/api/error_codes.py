@@ -156,6 +156,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "optimize.nothing-found": "There is nothing to plot: the hypervolume of a search is 0 so far.",
     "option.invalid": "A command-line option has an invalid value.",
     "order.invalid": "An order or grouping of an axis is not a permutation, or the axis cannot be sorted.",
+    "part.missing": "An optional part of the installation is missing; the message has the command that installs it.",
     "plan.unknown": "There is no plan with this id; the message lists the known ones.",
     "plot.invalid": "A plot cannot be written to this file.",
     "plugin.ambiguous": "Several installed packages register a plug-in under one name.",

@@ -16,6 +16,7 @@ from nas.bench.errors import BenchmarkError
 from nas.bench.table import Table, TableEvaluator
 from nas.engine.search_loop import search
 from nas.errors import UnknownNameError
+from nas.parts import require
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Goal, Objective, minimised
 from nas.problem.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
@@ -170,11 +171,14 @@ def bench_search(
 
     Raises:
         UnknownNameError: there is no such algorithm.
+        PartError: the optional part of the installation that one needs is missing.
         BenchmarkError: no algorithm or a duplicate, or invalid numbers.
     """
     for name in algorithms:
         if name not in ALGORITHMS:
             raise UnknownNameError("algorithm", name, ALGORITHMS)
+        if part := ALGORITHMS[name].part:
+            require(part, f"the algorithm {name}")
     if not algorithms or len(set(algorithms)) != len(algorithms):
         raise BenchmarkError(f"the algorithms are {', '.join(algorithms) or 'none'}; expected different ones")
     if seeds < 1:

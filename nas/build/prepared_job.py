@@ -14,6 +14,7 @@ from nas.build.checkpoints import check_training_data, named_checkpoint, trainin
 from nas.build.family import find_family, find_sharing
 from nas.build.job_data import JobData, load_job_data
 from nas.build.pretrained import load_pretrained
+from nas.build.required_parts import check_parts
 from nas.build.resolved_job import ResolvedJob
 from nas.build.supernet_factory import SupernetFactory
 from nas.config import SearchJob
@@ -66,6 +67,7 @@ def prepare_job(
     Raises:
         JobError, DataError, CheckpointError, SpaceError: the job cannot be done, and why.
     """
+    check_parts(config, source=source)
     job = ResolvedJob(config, source, objects)
     _ = job.plugins  # names are found before data are read
     named = named_checkpoint(config.supernet, runs, source=source)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.build.required_parts import check_parts
 from nas.build.resolved_job import ResolvedJob
 from nas.config import SearchJob
 from nas.config.data import TEXT
@@ -24,10 +25,13 @@ _ACCELERATORS = ("nvidia*", "nvhost*", "nvmap", "dxg", "kfd")
 def check_references(config: SearchJob, runs: RunsFolder, *, source: str, replay: str | None = None) -> None:
     """Raises the error of the first name or path that stands for nothing: a profile, metric, lookup table, run or file.
 
+    Raises `PartError` if an optional part of the installation is missing that the job needs.
+
     Args:
         source: name of the job file in errors.
         replay: the run that ``--replay`` names.
     """
+    check_parts(config, source=source)
     job = ResolvedJob(config, source)
     _ = job.metrics, job.lookup_tables
     check_screening(job, config.data.most_validation)

@@ -25,6 +25,10 @@ def main() -> None:
                 from nas.cli.commands import app
 
                 app()
+            except ModuleNotFoundError as error:
+                from nas.parts import missing_part
+
+                raise missing_part(error) or error from None
             finally:
                 sys.stdout.flush()  # Python's own flush at the end cannot report an error
         except BaseException as error:

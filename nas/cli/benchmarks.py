@@ -12,6 +12,7 @@ import typer
 
 from nas.cli.app import Json, app, argument, option
 from nas.cli.output import print_json, print_table, stderr
+from nas.parts import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,8 @@ def predictor(
     """
     from rich.progress import Progress
 
+    if tune:
+        require("optuna", "nas bench predictor --tune")
     from nas.bench.predictor import bench_predictor
     from nas.bench.table import Table
 
@@ -100,6 +103,7 @@ def search(
     from nas.bench.table import Table
 
     if plot is not None:
+        require("plots", "nas bench search --plot")
         from nas.bench.search_plot import check_plot_file
 
         check_plot_file(plot)

@@ -13,6 +13,7 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_table
 from nas.cli.running import driving, folder, loaded_job
+from nas.parts import require
 
 if TYPE_CHECKING:
     from hardware_profiles.base import HardwareProfile
@@ -78,6 +79,8 @@ def profile(
 
     if (model is None) == (sweep is None):
         raise typer.BadParameter("expected either a model to measure, or --sweep with a job file")
+    if sweep is not None:
+        require("plots", "nas profile --sweep")
     if sweep is not None and (shape or precision != "fp32"):
         raise typer.BadParameter("--shape and --precision are for a model; a sweep measures the job's blocks in fp32")
     given = None if name is None else load_profile(name)

@@ -130,7 +130,7 @@ def plan(
         from nas.planning.plan import plan as make_plan
 
         with preparing_new(loaded, "search", options, source=str(job)) as (prepared, reuse):
-            made = make_plan(prepared, reuse, time=time, inline=inline)
+            made = make_plan(prepared, reuse, time=time, inline=options.scores_here)
     if as_json:
         return print_json(made.to_json())
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")

@@ -22,6 +22,7 @@ from nas.cli.output import (
     print_training,
 )
 from nas.cli.running import check_choice, check_one_choice, check_run, folder, no_collector
+from nas.parts import require
 
 if TYPE_CHECKING:
     from nas.engine.run import Run
@@ -178,6 +179,7 @@ def plot(
     Front, convergence, predictions and importance of genes, as PNG, SVG and one HTML page.
     """
     no_collector()
+    require("plots", "nas plot")
     check_run(runs, run)
     if output is not None:
         from nas.store.folder import check_folder
@@ -288,6 +290,7 @@ def export_study(
 
     For `optuna-dashboard` and Optuna's analyses.
     """
+    require("optuna", "nas export-study")
     check_run(runs, run)
     from nas.engine.run import Run
     from nas.export.optuna_study import export_study as write_study

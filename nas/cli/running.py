@@ -179,6 +179,7 @@ def finish(run: Run, as_json: bool) -> None:
     from nas.analysis.report_json import search_json
     from nas.engine.run_table import training_json
     from nas.finetuning.improvement import is_finetuning
+    from nas.parts import has, install
 
     if run.kind == "training":
         made = training_json(run)
@@ -186,11 +187,16 @@ def finish(run: Run, as_json: bool) -> None:
     if is_finetuning(run):
         return _print_finetuning(run, as_json)
     report = run.report
-    paths = run.plot()
+    plots = has("plots")
+    paths = run.plot() if plots else []
+    if not plots:
+        again = f"{install('plots')}, then {run.folder.command('plot')}"
+        print(f"no plots were made, since their part is not installed; for plots: {again}", file=sys.stderr)
     if as_json:
         return print_json({**search_json(report), "plots": [str(path) for path in paths]})
     print_report(run, report)
-    print("\n".join(str(path) for path in paths))
+    for path in paths:
+        print(path)
     if not report.front:
         show = run.folder.command("show")
         return print(f'next: {show} --select "LIMITS" (to relax the limits), or change the job')

@@ -11,6 +11,7 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_table
 from nas.cli.running import folder
+from nas.parts import require
 
 if TYPE_CHECKING:
     from nas.service.http.tokens import Tokens
@@ -72,6 +73,8 @@ def serve(
     """
     if stop_ray:
         return _stop_ray(runs)
+    require("service", "nas serve")
+    require("ray", "nas serve")
     from nas.service.http.logs import log_to_stderr
     from nas.service.http.server import serve as serve_runs
     from nas.service.settings import Limits, ServiceSettings

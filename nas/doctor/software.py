@@ -9,6 +9,7 @@ from importlib import metadata
 from packaging.requirements import Requirement
 
 from nas.doctor.finding import Finding, ok, warning, wrong
+from nas.parts import install
 
 DISTRIBUTION = "subnet-nas"
 OLDEST_PYTHON = (3, 11)
@@ -28,7 +29,7 @@ def python(
 
 
 def packages(requires: Iterable[str] | None = None, version: Callable[[str], str] = metadata.version) -> list[Finding]:
-    """The required packages, and those of each extra that is installed at least in part.
+    """The required packages, and those of each extra that is installed.
 
     `requires` has the form of a distribution's metadata; None reads this one's.
     """
@@ -40,8 +41,12 @@ def packages(requires: Iterable[str] | None = None, version: Callable[[str], str
     needed, extras = _by_extra([Requirement(text) for text in requires])
     findings = [_checked("packages", f"{DISTRIBUTION} {own_version()}", needed, version)]
     for extra, its in sorted(extras.items()):
-        if any(_version(r, version) is not None for r in its):
-            findings.append(_checked(f"extra {extra}", "installed", its, version))
+        own = [
+            r for r in its if r.name != DISTRIBUTION
+        ]  # without the extras that it takes in, which have their own findings
+        # Other packages bring some of an extra's: one that lacks any is not installed, and its features say so.
+        if own and all(_version(r, version) is not None for r in own):
+            findings.append(_checked(f"extra {extra}", "installed", own, version))
     return findings
 
 
@@ -79,7 +84,7 @@ def ray_parts(
     try:
         listed, own = requires("ray") or [], version("ray")
     except metadata.PackageNotFoundError:
-        return wrong("ray", "is not installed", f"{_INSTALL} 'ray[default]'")
+        return ok("ray", f"is not installed: searches score in one process; {install('ray')} brings it")
     _, extras = _by_extra([Requirement(text) for text in listed])
     missing = sorted({r.name for r in extras.get("default", ()) if _version(r, version) is None})
     if missing:

@@ -188,7 +188,7 @@ class _SearchExecution:
     def _scoring(self, part: Part) -> Scoring:
         """Scoring on the validation part: here, or by Ray actors."""
         options, data = self.run.options, self.run.prepared.data
-        if options.inline:
+        if options.scores_here:
             return InlineScoring(self.supernet, data.calibration, part, data.task)
         from nas.evaluation.ray_pool import RayPool
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nas.engine.progress import ProgressObserver
 from nas.errors import LoggerError
+from nas.parts import require
 
 if TYPE_CHECKING:
     from nas.engine.search_progress import SearchProgress
@@ -137,12 +138,11 @@ class TensorBoardWriter:
     """Event files for TensorBoard, in a folder of the run's name below `folder`, which is made where there is none."""
 
     def __init__(self, folder: Path) -> None:
-        try:
-            from tensorboardX import summary
-            from tensorboardX.proto.event_pb2 import Event
-            from tensorboardX.record_writer import RecordWriter
-        except ImportError as error:
-            raise LoggerError(_missing("tensorboard", error)) from None
+        require("tensorboard", "--log-to tensorboard")
+        from tensorboardX import summary
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.record_writer import RecordWriter
+
         # Not its SummaryWriter: the thread that writes for it ends at the first error, and then a full queue blocks the run.
         self._make, self._summary, self._event, self._folder = RecordWriter, summary, Event, folder
         self._records: Any = None
@@ -197,12 +197,11 @@ class MLflowWriter:
     def __init__(self, uri: str, experiment: str) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_TIMEOUT_S))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(_RETRIES))
-        try:
-            from mlflow.entities import Metric, Param
-            from mlflow.exceptions import MlflowException
-            from mlflow.tracking import MlflowClient
-        except ImportError as error:
-            raise LoggerError(_missing("mlflow", error)) from None
+        require("mlflow", "--log-to mlflow")
+        from mlflow.entities import Metric, Param
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
         self._uri, self._errors, self._metric, self._param = uri, (MlflowException, OSError), Metric, Param
         self._run: str | None = None
         with self._asking():
@@ -274,7 +273,3 @@ def _parameters(facts: RunFacts, budget: Budget | None) -> dict[str, str]:
     known = facts.to_json() | {"evaluations": budget and budget.evaluations, "epochs": facts.epochs or None}
     found = {name: known[name] for name in _PARAMETERS if known.get(name) is not None}
     return {name: ", ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in found.items()}
-
-
-def _missing(extra: str, error: ImportError) -> str:
-    return f"--log-to {extra}: {error}; install it with: pip install 'subnet-nas[{extra}]'"

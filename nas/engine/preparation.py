@@ -9,12 +9,14 @@ from nas.build.checks import check_measurable, check_searchable, check_trainable
 from nas.build.measurement_reuse import Reuse, find_reuse
 from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
 from nas.build.references import check_kind, check_training
+from nas.build.required_parts import check_ray
 from nas.build.search_objects import first_modelled
 from nas.build.supernet_factory import find_device
 from nas.config import SearchJob, load_job
 from nas.engine.passed_objects import check_passed
 from nas.engine.run_options import RunOptions
 from nas.evaluation.cluster import connected
+from nas.parts import install
 from nas.problem.budget import Budget, Plateau
 from nas.store.base import RunStore
 from nas.store.compatibility import check_compatibility, check_plugins
@@ -133,8 +135,20 @@ def _connected(prepared: PreparedJob, kind: Kind, options: RunOptions, *, traine
     """
     training, searches = prepared.config.training, kind == "search"
     workers = 1 if trained or prepared.supernets.checkpoint is not None else training.workers
-    spread = workers > 1 or (searches and (not options.inline or options.address is not None))
-    with connected(options.address, spread=spread, profiles=prepared.job.profiles if searches else ()):
+    profiles = prepared.job.profiles if searches else ()
+    check_ray(
+        prepared.config,
+        profiles,
+        inline=options.inline,
+        address=options.address,
+        workers=workers,
+        source=prepared.job.source,
+    )
+    if searches and options.scores_here and not options.inline:
+        here = f"Ray is not installed: networks are scored in this process, one after another ({install('ray')})"
+        options.observer.note(here)
+    spread = workers > 1 or (searches and (not options.scores_here or options.address is not None))
+    with connected(options.address, spread=spread, profiles=profiles):
         if workers > 1:
             check_workers(workers, training.threads, prepared.supernets.device())
         yield

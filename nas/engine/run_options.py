@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas.engine.progress import ProgressObserver
+from nas.parts import has
 from nas.store.folder import RunsFolder
 
 
@@ -32,3 +33,8 @@ class RunOptions:
     objects: Mapping[str, object] = field(default_factory=dict)
     accept_plugin_versions: bool = False
     observer: ProgressObserver = field(default_factory=ProgressObserver)
+
+    @property
+    def scores_here(self) -> bool:
+        """Whether networks are scored in this process: as asked for, or because Ray is not installed."""
+        return self.inline or not has("ray")

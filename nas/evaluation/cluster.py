@@ -15,6 +15,7 @@ from typing import Any
 
 from hardware_profiles.base import HardwareProfile
 from nas.errors import ClusterError, EvaluationError
+from nas.parts import require
 
 _ANSWER_S = 10.0
 """For a cluster's head to answer. Ray itself tries an address without Ray for minutes."""
@@ -62,6 +63,7 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
 
     Raises as `connected`.
     """
+    require("ray", "work on a Ray cluster")
     if (
         address is None
     ):  # before Ray is loaded: its processes listen on loopback then, not on all addresses of the machine

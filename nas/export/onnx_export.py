@@ -28,6 +28,7 @@ from nas.export.model_checks import agreement, as_measured, parity, parity_on_im
 from nas.export.predict_script import onnx_script
 from nas.export.preprocessing_graph import add_preprocessing, check_available
 from nas.export.provenance import Provenance, preprocessing_facts, score_network
+from nas.parts import has
 from nas.store.folder import RunsFolder, make_folder, write_atomically
 from nas.store.stored_run import StoredRun
 from supernets.data import TextFormat, head
@@ -39,7 +40,7 @@ _COMPARED = 1000
 """Examples on which the written model is compared with the one in fp32."""
 _RAW_IMAGES = 16
 """Images as their files have them, on which a model that resizes is compared with the training's preprocessing."""
-_PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy", "pillow", "tokenizers")
+_PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy", "pillow")
 
 
 def export_onnx(
@@ -149,7 +150,9 @@ def _write(files: Mapping[Path, bytes], manifest_path: Path, facts: Mapping[str,
         "version": 1,
         **facts,
         "files": {file.name: {"sha256": digests[file], "bytes": len(content)} for file, content in files.items()},
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "versions": {
+            name: importlib.metadata.version(name) for name in (*_PACKAGES, *(["tokenizers"] if has("text") else []))
+        },
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     # The old manifest is removed first and the new one written last: a manifest's files are always complete.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from nas.errors import NasError
+from nas.parts import require
 from supernets.space import Architecture
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class OptimizationResult:
         Raises:
             NasError: there is nothing to draw: no candidate has values, or there is no hypervolume above 0.
         """
+        require("plots", "OptimizationResult.plot()")
         import matplotlib as mpl
 
         from nas.visualization.front_panels import front_panels

@@ -20,6 +20,7 @@ class Entry:
         path: ``module:Class`` below `nas.search`.
         settings: arguments of the class.
         uses: attributes of a `SearchProblem` that the class takes, beyond those that all do.
+        part: the optional part of the installation that it needs; "" for none.
         initial: ``module:function`` of the number of evaluations before the first model, given the number of prior ones; ""
             for an algorithm without models.
     """
@@ -27,6 +28,7 @@ class Entry:
     path: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     uses: tuple[str, ...] = ()
+    part: str = ""
     initial: str = ""
 
     def __call__(self, problem: SearchProblem) -> SearchAlgorithm:
@@ -51,9 +53,9 @@ ALGORITHMS: Mapping[str, Entry] = {
     "regularized-evolution": Entry("regularized_evolution:RegularizedEvolution"),
     "local-search": Entry("local:LocalSearch"),
     "linas": Entry("linas:LINAS"),
-    "optuna-tpe": Entry(_OPTUNA, {"sampler": "tpe"}),
-    "optuna-gp": Entry(_OPTUNA, {"sampler": "gp"}),
-    "optuna-nsga3": Entry(_OPTUNA, {"sampler": "nsga3"}),
+    "optuna-tpe": Entry(_OPTUNA, {"sampler": "tpe"}, part="optuna"),
+    "optuna-gp": Entry(_OPTUNA, {"sampler": "gp"}, part="optuna"),
+    "optuna-nsga3": Entry(_OPTUNA, {"sampler": "nsga3"}, part="optuna"),
     "random": Entry("random:RandomSearch"),
 }
 

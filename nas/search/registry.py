@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
+from nas.parts import require
 from nas.plugins import Kind, check, find, load, of_object
 from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.algorithms import ALGORITHMS, load_part
@@ -80,10 +81,14 @@ def make_algorithm(
     Raises:
         UnknownNameError: there is none of this name.
         PluginError, JobError: the plug-in cannot be loaded, or not made with these settings.
+        PartError: the optional part of the installation that it needs is missing.
     """
     ref = of_object(Kind.SEARCH, given) if given is not None else find(Kind.SEARCH, name, ALGORITHMS)
     if ref is None:
-        made = ALGORITHMS[name](problem)
+        entry = ALGORITHMS[name]
+        if entry.part:
+            require(entry.part, f"the algorithm {name}")
+        made = entry(problem)
     else:
         found = load(ref, SearchAlgorithm) if given is None else given
         if given is not None and (isinstance(given, type) or hasattr(given, "ask")):

@@ -7,16 +7,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
 from supernets.data.labelled_examples import too_large
 from supernets.errors import DataError
 from supernets.files import check_regular
+
+if TYPE_CHECKING:  # an optional library, which is loaded where it is used
+    from tokenizers import Tokenizer
 
 _unusable = partial(DataError, code="data.tokenizer-unusable")
 FILE = "tokenizer.json"
@@ -81,6 +84,8 @@ class SentenceTokenizer:
             reason = error.strerror if isinstance(error, OSError) else error
             expected = f"the {FILE} of a pretrained model (the tokenizer's save_pretrained writes one)"
             raise _unusable(f"{file}: cannot be read ({reason}); expected {expected}; correct the path") from None
+        from tokenizers import Tokenizer
+
         try:
             tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # the library raises no narrower one
@@ -97,6 +102,8 @@ class SentenceTokenizer:
         Args:
             vocabulary: the most tokens, at least 100.
         """
+        from tokenizers import models, processors
+
         tokenizer = _untrained()
         words = _words(sentences, tokenizer)
         tokenizer.model = models.WordPiece(_vocabulary(words, vocabulary), unk_token="[UNK]")
@@ -128,6 +135,8 @@ class SentenceTokenizer:
         """Its whole description as a ``tokenizer.json``: the file that was read, or one that cuts and pads like this object."""
         if self._text is not None:
             return self._text
+        from tokenizers import Tokenizer
+
         described = Tokenizer.from_str(self._tokenizer.to_str())
         described.enable_padding(pad_id=self.padding, pad_token=self.padding_token)
         return str(described.to_str())
@@ -184,6 +193,8 @@ def _padding(tokenizer: Tokenizer, where: str) -> int:
 
 def _untrained() -> Tokenizer:
     """A tokenizer with BERT's division into words, without a vocabulary."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
     tokenizer = Tokenizer(models.WordPiece({}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -213,6 +224,8 @@ def _vocabulary(words: Counter[str], size: int) -> dict[str, int]:
     most = min(_MAX_CHARACTERS, (size - len(_SPECIAL)) // 4)  # in both forms, at most half of the vocabulary
     alphabet = sorted(sorted(counts, key=lambda character: (-counts[character], character))[:most])
     inside = sorted({character for word in words for character in word[1:]} & set(alphabet))
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=_MIN_FREQUENCY,

@@ -74,3 +74,9 @@ def test_an_operation_in_place_on_a_tensor_read_again_goes_to_torchs_exporter() 
 def test_a_module_that_both_reject_is_reported_with_both_reasons() -> None:
     with raises("export.unsupported", "torch's exporter", "supernets.graph", "Untraceable"):
         onnx_model(Untraceable().eval(), torch.zeros(2, 3))
+
+
+def test_torchs_exporter_without_the_package_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_to_onnx, "find_spec", lambda name: None)
+    with raises("part.missing", "onnxscript", "pip install 'subnet-nas[onnx-dynamo]'"):
+        onnx_model(Cumulated().eval(), torch.zeros(2, 6))

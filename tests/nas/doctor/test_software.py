@@ -45,9 +45,22 @@ def test_missing_and_outdated_packages_are_named_with_the_command() -> None:
     assert found.remedy == "pip install --upgrade 'numpy>=2.0' 'torch>=2.6'"
 
 
-def test_an_extra_that_is_installed_in_part_is_checked() -> None:
+def test_an_extra_that_is_installed_is_checked() -> None:
     _, found = software.packages(REQUIRES, installed(numpy="2.0", torch="2.6", psycopg="3.1"))
     assert (found.check, found.state, found.found) == ("extra postgres", State.WRONG, "psycopg 3.1 is not >=3.2")
+
+
+def test_an_extra_of_which_other_packages_bring_a_part_is_not_installed() -> None:
+    requires = [
+        *REQUIRES,
+        "jinja2>=3; extra == 'service'",
+        "fastapi; extra == 'service'",
+        "subnet-nas[ray]; extra == 'all'",
+    ]
+    (found,) = software.packages(
+        requires, installed(**{"numpy": "2.0", "torch": "2.6", "jinja2": "3.1", "subnet-nas": "1"})
+    )
+    assert found.state is State.OK
 
 
 def test_this_installation_is_complete() -> None:
@@ -91,7 +104,9 @@ class TestRay:
         def requires(name: str) -> list[str]:
             raise PackageNotFoundError(name)
 
-        assert software.ray_parts(requires, installed()).state is State.WRONG
+        found = software.ray_parts(requires, installed())
+        assert found.state is State.OK
+        assert "pip install 'subnet-nas[ray]'" in found.found
 
     def test_as_installed(self) -> None:
         assert software.ray_parts().found.startswith(f"ray {version('ray')} ")
