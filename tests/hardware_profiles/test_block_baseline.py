@@ -8,7 +8,7 @@ import pytest
 
 from hardware_profiles.block_baseline import baseline_model, needs_prefix, with_prefix
 from hardware_profiles.runtime import run_model
-from tests.hardware_profiles.networks import conv_net, declare, identity
+from nas.testing.onnx_networks import conv_net, declare, identity
 
 
 @pytest.mark.parametrize("shape", [(8, 5, 5), (3, 5, 5), (7,), (64,)])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hardware_profiles import LatencyComparison, LatencyMeasurement, compare_latency, measure_latency
+from nas.testing.onnx_networks import conv_net
 from tests.errors import raises
-from tests.hardware_profiles.networks import conv_net
 
 
 @pytest.fixture(scope="module")

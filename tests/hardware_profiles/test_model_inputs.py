@@ -13,8 +13,8 @@ from onnx import TensorProto, ValueInfoProto, helper
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.model_inputs import make_inputs
+from nas.testing.onnx_networks import declare, identity
 from tests.errors import raises
-from tests.hardware_profiles.networks import declare, identity
 
 BATCH_4 = HardwareProfile("test-batch-4", batch_size=4)
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from hardware_profiles.runtime import run_calls, run_model
+from nas.testing.onnx_networks import declare, identity
 from tests.errors import raises
-from tests.hardware_profiles.networks import declare, identity
 
 LENGTHS = (3, 7, 1)
 

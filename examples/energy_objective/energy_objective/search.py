@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.problem.constraints import feasible_values
+from nas.problem.constraints import feasible_values, violations
 from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.problem.pareto import non_dominated
 from nas.search.base import SearchAlgorithm
@@ -55,6 +55,9 @@ class NeighbourSearch(SearchAlgorithm):
         usable = [evaluation for evaluation in self.evaluations if not evaluation.failed]
         if len(usable) < self.first:
             return []
+        broken = violations(usable, self.constraints)
+        if (broken > 0).all():  # nothing is feasible: stay near the networks that miss the limits by least
+            return [usable[i].architecture for i in np.argsort(broken, kind="stable")[:5]]
         members = non_dominated(feasible_values(usable, self.objectives, self.constraints))
         return [usable[i].architecture for i in np.flatnonzero(members)]
 

@@ -21,9 +21,9 @@ from hardware_profiles.measuring.profiler import WorkerProfiler
 from hardware_profiles.measuring.session import Limits
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
-from tests.contracts.latency_profiler import LatencyProfilerContract
+from nas.testing.latency_profiler import LatencyProfilerContract
+from nas.testing.onnx_networks import conv_net, endless
 from tests.errors import raises
-from tests.hardware_profiles.networks import conv_net, endless
 
 PROFILE = HardwareProfile("test")
 IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)

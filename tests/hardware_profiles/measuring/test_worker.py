@@ -30,7 +30,7 @@ from onnx import TensorProto, helper
 
 from hardware_profiles.errors import WorkerDiedError
 from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, local_command, worker_environment
-from tests.hardware_profiles.networks import conv_net, declare, endless
+from nas.testing.onnx_networks import conv_net, declare, endless
 
 CPUS = len(os.sched_getaffinity(0))
 SESSION = onnxruntime.InferenceSession

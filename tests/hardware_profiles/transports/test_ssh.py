@@ -24,9 +24,9 @@ from hardware_profiles.profiler_factory import SSH_CONFIG, open_profiler
 from hardware_profiles.transports import bootstrap
 from hardware_profiles.transports.connection import Connection
 from hardware_profiles.transports.ssh import connect_by_ssh, ssh_arguments
-from tests.contracts.latency_profiler import LatencyProfilerContract
+from nas.testing.latency_profiler import LatencyProfilerContract
+from nas.testing.onnx_networks import conv_net
 from tests.errors import raises
-from tests.hardware_profiles.networks import conv_net
 from tests.hardware_profiles.sshd import Server, missing, serve
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())

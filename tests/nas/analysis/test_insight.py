@@ -19,9 +19,9 @@ from nas.problem.objectives import Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.store.base import Fit, RunStatus
 from nas.store.memory import MemoryStore
+from nas.testing.run_facts import search_facts
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run
-from tests.nas.store.descriptions import search_facts
 
 LATENCY = f"latency_ms@{PROFILE}"
 GENES = SearchSpace(

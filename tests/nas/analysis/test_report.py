@@ -16,6 +16,7 @@ from nas.errors import UnknownNameError
 from nas.problem.objectives import Fidelity, Objective
 from nas.store.base import RunStatus
 from nas.store.memory import MemoryStore
+from nas.testing.run_facts import training_facts
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.nas.export.runs import (
@@ -31,7 +32,6 @@ from tests.nas.export.runs import (
     measure,
     predict,
 )
-from tests.nas.store.descriptions import training_facts
 
 LATENCY = f"latency_ms@{PROFILE}"
 OBJECTIVES = [Objective.parse(o, [PROFILE]) for o in TWO]

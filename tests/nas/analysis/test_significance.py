@@ -11,9 +11,9 @@ from nas.analysis.significance import compare, paired_standard_error
 from nas.problem.objectives import Fidelity, Measurement, Objective, Status
 from nas.problem.precision import Precisions
 from nas.store.memory import MemoryStore
+from nas.testing.run_facts import search_facts
 from supernets.space import Architecture
 from tests.errors import raises
-from tests.nas.store.descriptions import search_facts
 
 A, B = Architecture((0,)), Architecture((1,))
 ACCURACY = Objective.parse("accuracy", [])

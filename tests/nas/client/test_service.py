@@ -22,8 +22,8 @@ from nas.service.state import ServiceState, TaskStatus
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
+from nas.testing.onnx_networks import conv_net
 from tests.errors import raises
-from tests.hardware_profiles.networks import conv_net
 from tests.nas.client.served import served
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import Jobs, searched

@@ -23,9 +23,9 @@ from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.memory import MemoryStore
 from nas.store.opening import open_store
+from nas.testing.search import space_of
 from supernets.distributed import check_capacity
 from supernets.trainer import Epoch
-from tests.contracts.search import space_of
 from tests.errors import raises
 from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB

@@ -22,10 +22,10 @@ from nas.engine.search_progress import SearchProgress
 from nas.errors import LoggerError
 from nas.problem.budget import Budget
 from nas.store.folder import RunFolder, RunsFolder
+from nas.testing.run_facts import search_facts
 from supernets.trainer import Epoch
 from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB, Shell
-from tests.nas.store.descriptions import search_facts
 
 FACTS = search_facts(objectives=["accuracy", "macs"], profiles=["cpu"], name="small", algorithm="random")
 

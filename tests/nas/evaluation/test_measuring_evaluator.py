@@ -19,12 +19,12 @@ from nas.evaluation.environments import Environments
 from nas.evaluation.measuring_evaluator import CALM_PAUSES_S, Measured, Timed
 from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
+from nas.testing.evaluator import EvaluatorContract
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from tests.contracts.evaluator import EvaluatorContract
 from tests.errors import raises
 
 PROFILE = load_profile("cpu-1-thread-batch-16")

@@ -7,7 +7,7 @@ import pytest
 
 from nas.problem.objectives import Fidelity, Objective
 from nas.problem.precision import Precisions
-from tests.contracts.search import space_of
+from nas.testing.search import space_of
 
 NETWORKS = space_of(3)
 LATENCY = Objective.parse("latency_ms", ["cpu"])

@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.problem.objectives import Evaluation, Status
 from nas.search.history import History
-from tests.contracts.search import NARROW, OBJECTIVES, PARAMETERS, evaluate, space_of
+from nas.testing.search import NARROW, OBJECTIVES, PARAMETERS, evaluate, space_of
 
 
 def test_values_are_minimised_and_violations_are_sums() -> None:

@@ -13,8 +13,8 @@ from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import linas_operators
 from nas.search.linas import GENERATIONS, LINAS, PER_LOOP
 from nas.search.random import RandomSearch
+from nas.testing.search import OBJECTIVES, ConstraintContract, SearchContract, anchors, asks_of, evaluate, space_of
 from supernets.space import SearchSpace
-from tests.contracts.search import OBJECTIVES, ConstraintContract, SearchContract, anchors, asks_of, evaluate, space_of
 
 
 class TestLINAS(SearchContract, ConstraintContract):

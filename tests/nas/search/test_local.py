@@ -8,8 +8,7 @@ from nas.problem.objectives import Constraint, minimised
 from nas.problem.pareto import non_dominated
 from nas.search.base import SearchAlgorithm
 from nas.search.local import LocalSearch
-from supernets.space import SearchSpace
-from tests.contracts.search import (
+from nas.testing.search import (
     OBJECTIVES,
     ConstraintContract,
     SearchContract,
@@ -18,6 +17,7 @@ from tests.contracts.search import (
     evaluate,
     space_of,
 )
+from supernets.space import SearchSpace
 from tests.nas.search.test_regularized_evolution import apart
 
 

@@ -14,8 +14,7 @@ from nas.problem.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
 from nas.search.optuna import OptunaSearch
 from nas.search.random import RandomSearch
-from supernets.space import Choice, SearchSpace
-from tests.contracts.search import (
+from nas.testing.search import (
     NARROW,
     OBJECTIVES,
     ConstraintContract,
@@ -25,6 +24,7 @@ from tests.contracts.search import (
     evaluate,
     space_of,
 )
+from supernets.space import Choice, SearchSpace
 
 
 class TestTPE(SearchContract, ConstraintContract):

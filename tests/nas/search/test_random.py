@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nas.search.base import SearchAlgorithm
 from nas.search.random import RandomSearch
+from nas.testing.search import SearchContract
 from supernets.space import SearchSpace
-from tests.contracts.search import SearchContract
 
 
 class TestRandomSearch(SearchContract):

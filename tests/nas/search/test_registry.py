@@ -6,7 +6,7 @@ import pytest
 
 from nas.search.algorithms import ALGORITHMS
 from nas.search.registry import SearchProblem, make_algorithm
-from tests.contracts.search import NARROW, OBJECTIVES, anchors, evaluate, space_of
+from nas.testing.search import NARROW, OBJECTIVES, anchors, evaluate, space_of
 from tests.errors import raises
 
 

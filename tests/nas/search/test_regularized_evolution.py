@@ -9,8 +9,8 @@ import pytest
 from nas.problem.objectives import Constraint
 from nas.search.base import SearchAlgorithm
 from nas.search.regularized_evolution import RegularizedEvolution
+from nas.testing.search import OBJECTIVES, ConstraintContract, SearchContract, asks_of, evaluate, space_of
 from supernets.space import INACTIVE, Architecture, SearchSpace
-from tests.contracts.search import OBJECTIVES, ConstraintContract, SearchContract, asks_of, evaluate, space_of
 
 
 class TestRegularizedEvolution(SearchContract, ConstraintContract):

@@ -14,8 +14,8 @@ from nas.problem.precision import Precisions
 from nas.search.base import SearchAlgorithm
 from nas.search.registry import SearchProblem, make_algorithm
 from nas.search.warm_start import FIRST, PriorObservations, promising
+from nas.testing.search import OBJECTIVES, anchors, evaluate, space_of
 from supernets.space import Architecture, SearchSpace
-from tests.contracts.search import OBJECTIVES, anchors, evaluate, space_of
 
 SPACE = space_of(6)
 ELSEWHERE = Objective("latency_ms@board", "ms", OBJECTIVES[1].goal)

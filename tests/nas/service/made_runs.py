@@ -10,9 +10,9 @@ from nas.service.jobs.job_runner import JobState
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
+from nas.testing.run_facts import training_facts
 from tests.nas.commands import SMALL_JOB
 from tests.nas.export.runs import TWO, example_run
-from tests.nas.store.descriptions import training_facts
 
 
 def searched(

@@ -11,9 +11,9 @@ from nas.store.base import RunStore
 from nas.store.block_costs import BLOCK_COSTS, BlockCosts, BlockLatencies, NetworkCosts, place_of
 from nas.store.memory import MemoryStore
 from nas.store.sql import SqlStore
+from nas.testing.run_facts import search_facts
 from tests.errors import raises
 from tests.nas.export.runs import PROFILE, SPACE, TWO
-from tests.nas.store.descriptions import search_facts
 
 PLACES = ("stem", "stage0.block0", "head")
 SMALL = NetworkCosts((10, 0, 5), (100, 0, 50), {"cpu": BlockLatencies((0.5, 0.0, -0.01), 0.2)})

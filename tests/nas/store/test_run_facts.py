@@ -14,8 +14,8 @@ from nas.problem.precision import Precisions
 from nas.store.run_facts import VERSION, RunFacts, SearchFacts
 from nas.store.run_state import RunState
 from nas.store.sql import SqlStore
+from nas.testing.run_facts import ONE_CHOICE, search_facts
 from tests.errors import raises
-from tests.nas.store.descriptions import ONE_CHOICE, search_facts
 from tests.nas.store.test_sql import by_hand
 
 OLDEST: Mapping[str, Any] = {

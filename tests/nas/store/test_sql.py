@@ -20,9 +20,9 @@ from nas.store.base import Event, Fit, RunStatus
 from nas.store.lease import Holder
 from nas.store.run_state import RunState
 from nas.store.sql import SqlStore
-from tests.contracts.store import NOW, StoreContract, architecture, measured, request
+from nas.testing.run_facts import search_facts
+from nas.testing.store import NOW, StoreContract, architecture, measured, request
 from tests.errors import raises
-from tests.nas.store.descriptions import search_facts
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import METHODS, ArrayMating, directions
 from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
-from supernets.space import SearchSpace
-from tests.contracts.search import (
+from nas.testing.search import (
     OBJECTIVES,
     PARAMETERS,
     ConstraintContract,
@@ -26,6 +25,7 @@ from tests.contracts.search import (
     evaluate,
     space_of,
 )
+from supernets.space import SearchSpace
 
 
 class TestNSGA2(SearchContract, ConstraintContract):

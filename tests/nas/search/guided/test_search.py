@@ -24,10 +24,7 @@ from nas.search.guided.search import GuidedSearch, n_evolved
 from nas.search.guided.surrogate import HammingProcess
 from nas.search.random import RandomSearch
 from nas.search.ranking import survivors
-from predictors.feature_columns import FeatureLayout
-from predictors.tuning import Tuner
-from supernets.space import Architecture, SearchSpace
-from tests.contracts.search import (
+from nas.testing.search import (
     OBJECTIVES,
     PARAMETERS,
     ConstraintContract,
@@ -37,6 +34,9 @@ from tests.contracts.search import (
     evaluate,
     space_of,
 )
+from predictors.feature_columns import FeatureLayout
+from predictors.tuning import Tuner
+from supernets.space import Architecture, SearchSpace
 from tests.errors import raises
 
 QUICK = Effort(population=20, generations=4, neighbours=60, random=30)

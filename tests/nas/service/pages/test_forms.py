@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 
 from nas.service.state import TaskStatus
 from nas.store.folder import RunsFolder
-from tests.hardware_profiles.networks import conv_net
+from nas.testing.onnx_networks import conv_net
 from tests.nas.service.pages.chromium import Chromium, running_chromium
 from tests.nas.service.pages.running import Server, running_server
 

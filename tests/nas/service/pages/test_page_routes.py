@@ -23,11 +23,11 @@ from nas.service.service import Service
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
+from nas.testing.run_facts import search_facts
 from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, fail
 from tests.nas.service.made_runs import searched, trained
 from tests.nas.service.pages.conftest import Browser
 from tests.nas.service.pages.outline import Outline
-from tests.nas.store.descriptions import search_facts
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 

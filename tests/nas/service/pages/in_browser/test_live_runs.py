@@ -15,12 +15,12 @@ from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from nas.store.sql import SqlStore
+from nas.testing.run_facts import training_facts
 from tests.nas.export.runs import SPACE, example_run, measure
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages.chromium import Chromium
 from tests.nas.service.pages.in_browser.windows import chosen, open_run, set_limit
 from tests.nas.service.pages.running import Server, running_server
-from tests.nas.store.descriptions import training_facts
 
 pytestmark = pytest.mark.slow
 

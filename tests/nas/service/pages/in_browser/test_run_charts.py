@@ -18,6 +18,7 @@ from nas.problem.budget import Budget
 from nas.problem.objectives import Objective
 from nas.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
 from nas.store.opening import open_store
+from nas.testing.run_facts import search_facts
 from supernets.space import Choice, SearchSpace
 from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, measure
 from tests.nas.service.made_runs import searched
@@ -25,7 +26,6 @@ from tests.nas.service.pages import axe
 from tests.nas.service.pages.chromium import Chromium, Theme
 from tests.nas.service.pages.in_browser.windows import LATENCY, chosen, open_run, open_settled, set_limit
 from tests.nas.service.pages.running import Server
-from tests.nas.store.descriptions import search_facts
 
 pytestmark = pytest.mark.slow
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from abc import abstractmethod
@@ -49,12 +50,12 @@ def _evaluation(space: SearchSpace, architecture: Architecture, *, failed: bool)
             kernel = int(values[f"{layer}.kernel"])
             cost += int(option) * kernel
             gain += int(option) * (1.5 if kernel == 5 and int(layer[5:]) % 2 else 1.0)
-    values = {"accuracy": 1.0 - 1.0 / (1.0 + gain / 20.0), "latency_ms@cpu": 0.1 + cost / 100.0}
-    values[PARAMETERS.name] = float(sum(architecture.genes))
+    figures = {"accuracy": 1.0 - 1.0 / (1.0 + gain / 20.0), "latency_ms@cpu": 0.1 + cost / 100.0}
+    figures[PARAMETERS.name] = float(sum(architecture.genes))
     found = {}
     for objective in (*OBJECTIVES, PARAMETERS):
         request = Precisions().request(architecture, objective)
-        value = None if failed else values[objective.name]
+        value = None if failed else figures[objective.name]
         status = Status.FAILED if failed else Status.OK
         found[objective.name] = Measurement(request, status, value, None if failed else 0.0)
     return Evaluation(architecture, found)
@@ -111,11 +112,14 @@ class SearchContract:
         space, here = space_of(6), f"{type(self).__module__}"
         code = (
             f"from {here} import {type(self).__name__} as T\n"
-            "from tests.contracts.search import *\n"
+            "from nas.testing.search import *\n"
             "space = space_of(6)\n"
             "print([[a.key for a in ask] for ask in asks_of(T.make(space, 3), space, T.batches)])"
         )
-        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+        run = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # the modules of a plug-in's tests, too
+        )  # fmt: skip
         expected = [[a.key for a in ask] for ask in asks_of(self.make(space, 3), space, self.batches)]
         assert run.stdout.strip() == str(expected)
 

@@ -1,0 +1,111 @@
+"""The example package, installed by pip into a folder: used from a job file, from Python and by a server; its own tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+import nas
+from nas.config import load_job
+from nas.engine.driver import drive
+from nas.engine.run_options import RunOptions
+from nas.service.http.app import create_app
+from nas.service.service import Service
+from nas.service.settings import ServiceSettings
+from nas.service.state import ServiceState
+from nas.store.folder import RunsFolder
+from tests.nas.commands import Shell
+from tests.nas.service.made_runs import Jobs
+from tests.plugin_packages import PluginPackages
+
+pytestmark = pytest.mark.slow
+EXAMPLE = Path(__file__).parents[2] / "examples" / "energy_objective"
+API = "http://127.0.0.1:8700"
+TARGETS = {
+    "estimated-energy": "energy_objective.energy:EstimatedEnergy",
+    "neighbours": "energy_objective.search:NeighbourSearch",
+    "mlp": "energy_objective.mlp:MLPFamily",
+}
+
+
+@pytest.fixture
+def installed(tmp_path: Path, plugin_packages: PluginPackages) -> Path:
+    """The folder that the package is installed in; this process imports from it."""
+    source = tmp_path / "source"  # a build leaves files beside its source
+    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*install, "--target", plugin_packages.folder, source], check=True, capture_output=True)
+    return plugin_packages.folder
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+def test_a_job_file_names_its_classes_by_short_names(installed: Path, shell: Shell, tmp_path: Path) -> None:
+    listed = {one["name"]: one for one in shell.nas("plugins", "--json").data}
+    assert {name: one["target"] for name, one in listed.items()} == TARGETS
+    assert {(one["package"], one["version"], one["error"]) for one in listed.values()} == {
+        ("energy-objective", "0.1.0", "")
+    }
+    answer = shell.nas("search", EXAMPLE / "job.yaml", "--inline", "--json")
+    assert answer.code == 0, answer.err
+    run = nas.open_run("energy-1", tmp_path / "runs")
+    assert [o.name for o in run.report.objectives] == ["accuracy", "energy_mj"]
+    assert all(point.values["energy_mj"] > 0 for point in run.front)
+    facts = run.facts
+    assert facts is not None
+    assert {ref.name: (ref.target, ref.package, ref.version) for ref in facts.plugins} == {
+        name: (target, "energy-objective", "0.1.0") for name, target in TARGETS.items()
+    }
+    assert "mJ" in shell.nas("show", "energy-1").out
+    exported = run.export(tmp_path / "energy.onnx")
+    assert exported["agreement"] == 1.0
+    assert (tmp_path / "energy.onnx").is_file()
+
+
+def test_python_passes_its_classes(installed: Path, tmp_path: Path) -> None:
+    from energy_objective.energy import EstimatedEnergy  # type: ignore[import-not-found]  # installed just now
+    from energy_objective.search import NeighbourSearch  # type: ignore[import-not-found]
+
+    job = load_job(EXAMPLE / "job.yaml")
+    options = RunOptions(RunsFolder(tmp_path / "runs"), inline=True)
+    run = nas.run(job, options, algorithm=NeighbourSearch, metrics={"energy_mj": EstimatedEnergy(dram_pj=0.0)})
+    assert run.job.search.algorithm == TARGETS["neighbours"]
+    assert all(point.values["energy_mj"] < 1e-3 for point in run.front)
+
+
+def test_a_server_refuses_its_class_and_then_runs_it_where_it_is_allowed(installed: Path, tmp_path: Path) -> None:
+    text = (EXAMPLE / "job.yaml").read_text().replace("algorithm: neighbours", f"algorithm: {TARGETS['neighbours']}")
+    runs = RunsFolder(tmp_path / "runs")
+    runs.check_writable()
+    for allowed in ((), (TARGETS["neighbours"],)):
+        settings = ServiceSettings(runs, allowed_plugins=allowed)
+        state = ServiceState.open(settings.database)
+        try:
+            with TestClient(create_app(Service(settings, state, Jobs()), settings), base_url=API) as client:
+                answer = client.post("/api/v1/runs", json={"job": text})
+        finally:
+            state.close()
+        if not allowed:
+            assert answer.status_code == 422
+            assert answer.json()["type"].endswith("#plugin.refused")
+    assert answer.status_code == 201, answer.text
+    run = drive(answer.json()["run"], RunOptions(runs, inline=True))
+    assert run.report.algorithm == TARGETS["neighbours"]
+    assert run.front
+
+
+def test_its_own_tests_pass(installed: Path) -> None:
+    path = os.pathsep.join([str(installed), *sys.path])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull, "tests"]
+    done = subprocess.run(command, cwd=EXAMPLE, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout

@@ -1,0 +1,81 @@
+"""The contracts for families, strategies and metrics, on shipped classes; those of other kinds are at their classes' tests."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from nas.evaluation.metric import MeasuredNetwork, Metric
+from nas.testing import FamilyContract, MetricContract, StrategyContract
+from nas.testing.family import randomised
+from supernets.base import Family, TrainingStrategy
+from supernets.checkpoint import make_supernet
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.families.vit.family import ViTFamily
+from supernets.families.vit.spec import VIT
+from supernets.space import Architecture
+from supernets.training_strategies.progressive import ProgressiveStrategy
+from supernets.training_strategies.single_phase import SandwichStrategy, SortedStrategy
+
+
+class TestMobileCNN(FamilyContract):
+    @staticmethod
+    def make() -> Family:
+        return MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)
+
+
+class TestViT(FamilyContract):
+    @staticmethod
+    def make() -> Family:
+        return ViTFamily(VIT["digits"], image_size=8, channels=1, n_classes=10)
+
+
+class TestSandwich(StrategyContract):
+    @staticmethod
+    def make(family: Family) -> TrainingStrategy:
+        return SandwichStrategy(family.space)
+
+
+class TestSorted(StrategyContract):
+    @staticmethod
+    def make(family: Family) -> TrainingStrategy:
+        return SortedStrategy(family.space)
+
+
+class TestProgressive(StrategyContract):
+    @staticmethod
+    def make(family: Family) -> TrainingStrategy:
+        return ProgressiveStrategy(family, "largest")
+
+
+class Largest(Metric):
+    """The largest absolute output."""
+
+    unit, goal = "", "minimize"
+
+    def measure(self, network: MeasuredNetwork) -> tuple[float, float]:
+        return float(abs(network.outputs()).max()), 0.0
+
+
+class TestLargest(MetricContract):
+    @staticmethod
+    def make() -> Metric:
+        return Largest()
+
+
+class _Wider(MobileCNNFamily):
+    """A family whose built networks have a layer that its live ones lack."""
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        network = super().build(architecture)
+        if architecture != self.space.largest:
+            network.mix = nn.Sequential(nn.Identity())
+        return network
+
+
+def test_a_broken_family_is_found() -> None:
+    family = _Wider(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)
+    supernet = randomised(make_supernet(family)).eval()
+    with pytest.raises(AssertionError, match="mix"):
+        TestMobileCNN().test_live_and_extracted_networks_have_the_same_modules(family, supernet)
