@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -118,6 +119,23 @@ def test_progress_counts_what_is_committed() -> None:
 def test_progress_is_shown_at_a_terminal_only(capsys: pytest.CaptureFixture[str]) -> None:
     nas.optimize(SPACE, OBJECTIVES, evaluate, algorithm="random", budget=5)
     assert capsys.readouterr() == ("", "")
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_at_a_terminal_a_bar_counts_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    nas.optimize(SPACE, OBJECTIVES, evaluate, algorithm="random", budget=5)
+    assert "5/5" in terminal.getvalue()
+    monkeypatch.setattr(sys, "stderr", silent := Terminal())
+    nas.optimize(SPACE, OBJECTIVES, evaluate, algorithm="random", budget=5, progress=False)
+    assert silent.getvalue() == ""
 
 
 class TestFailures:
