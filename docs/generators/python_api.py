@@ -11,7 +11,9 @@ _HEAD = """\
 # Python API
 
 These names are public: they change only with a line in the [changelog](../changelog.md). Import them from the package itself,
-e.g. `from nas import load_job`.
+e.g. `from nas import load_job`. Examples: the tutorials [Searching from Python](../tutorials/search-from-python.md) and
+[Your own algorithm](../tutorials/own-algorithm.md), and the pages of [supernets](../contributing/supernets/index.md),
+[predictors](../contributing/predictors/index.md) and [hardware_profiles](../contributing/hardware_profiles/index.md).
 
 """
 PACKAGES: Mapping[str, str] = {

@@ -160,7 +160,8 @@ class PageRunner:
         if self._python is None:
             with (self.folder / ".python").open("w") as output:
                 self._python = subprocess.Popen(
-                    [sys.executable, "-m", "tests.docs.python_session"], cwd=self.folder, env=self._environment,
+                    [sys.executable, "-m", "tests.docs.python_session"], cwd=self.folder,
+                    env={**self._environment, "PYTHONPATH": f"{ROOT}:{self._environment['PYTHONPATH']}"},
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=output, text=True, start_new_session=True,
                 )  # fmt: skip
             self._groups.append(self._python.pid)
