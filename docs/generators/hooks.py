@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from docs.generators.command_line import command_line_page
 from docs.generators.error_codes import error_codes_page
@@ -36,6 +39,10 @@ INCLUDED: Mapping[str, str] = {
 """Pages of the documentation that are files beside the code, included as they are."""
 PICTURES: Mapping[str, str] = {"benchmarks": "tests/benchmarks", "pictures": "tests/nas/service/pages/pictures"}
 """Folders of pictures that lie beside the code, by their folder in the documentation."""
+_SHIM = re.compile(r'<script src="https://unpkg\.com/iframe-worker/shim"></script>')
+_REMOTE = re.compile(
+    r'<(?:script|img|iframe)[^>]*\ssrc="https?://[^>]*>|<link[^>]*rel="stylesheet"[^>]*href="https?://[^>]*>'
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -50,3 +57,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             uri = f"{folder}/{picture.relative_to(ROOT / source).as_posix()}"
             files.append(File.generated(config, uri, abs_src_path=str(picture)))
     return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """The page without the remote script of the theme, by which search works from `file:` in browsers without workers there.
+
+    Raises:
+        PluginError: the page would load something else from another site.
+    """
+    local = _SHIM.sub("", output)
+    if remote := _REMOTE.search(local):
+        raise PluginError(
+            f"{page.file.src_uri} would load from another site: {remote[0]}; pages must work without network"
+        )
+    return local

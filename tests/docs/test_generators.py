@@ -7,10 +7,14 @@ import re
 
 import pytest
 import typer
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+from mkdocs.structure.pages import Page
 
 from docs.generators.command_line import command_line_page
 from docs.generators.error_codes import error_codes_page
-from docs.generators.hooks import INCLUDED, ROOT
+from docs.generators.hooks import INCLUDED, ROOT, on_post_page
 from docs.generators.job_file import job_file_page
 from docs.generators.markdown import sentence, table
 from docs.generators.python_api import PACKAGES, public, python_api_page
@@ -69,3 +73,14 @@ def test_sentences(text: str, made: str) -> None:
 
 def test_cells_of_tables_stay_in_their_row() -> None:
     assert table(["a"], [["x | y\nz"]]).splitlines() == ["| a |", "| --- |", "| x \\| y z |"]
+
+
+def test_a_page_that_would_load_from_another_site_is_an_error() -> None:
+    config = MkDocsConfig()
+    config.load_dict({"site_name": "x"})
+    page = Page("x", File("x.md", "docs", "site", False), config)
+    shim = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
+    assert on_post_page(f'{shim}<a href="https://arxiv.org">x</a>', page, config) == '<a href="https://arxiv.org">x</a>'
+    for remote in ('<script src="https://x.org/a.js">', '<link rel="stylesheet" href="https://x.org/a.css">'):
+        with pytest.raises(PluginError, match=r"x\.md would load"):
+            on_post_page(remote, page, config)
