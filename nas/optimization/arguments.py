@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import NoneType, UnionType
 from typing import Any, NoReturn
 
 from nas.errors import NasError, quoted
@@ -91,6 +92,16 @@ def check_number(name: str, given: object, *, least: int) -> None:
     """Raises `NasError` unless the argument is a whole number of at least `least`."""
     if not isinstance(given, int) or isinstance(given, bool) or given < least:
         _reject(name, given, f"a whole number of at least {least}")
+
+
+def check_kind(
+    name: str, given: object, methods: Sequence[str], expected: str, *, also: type | UnionType = NoneType
+) -> None:
+    """Raises `NasError` unless the argument is None, of the types in `also`, or an object (no class) with these methods."""
+    if given is None or isinstance(given, also):
+        return
+    if isinstance(given, type) or not all(callable(getattr(given, method, None)) for method in methods):
+        _reject(name, given, expected)
 
 
 def _goal(name: str, given: Any) -> Goal:

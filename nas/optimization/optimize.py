@@ -18,6 +18,7 @@ from nas.optimization.arguments import (
     ConstraintsLike,
     ObjectivesLike,
     SpaceLike,
+    check_kind,
     check_number,
     invalid,
     parse_budget,
@@ -99,6 +100,10 @@ def optimize(
     """
     check_number("seed", seed, least=0)
     check_number("batch", batch, least=1)
+    check_kind("store", store, ("record_ask", "add"), "a path, or an open RunStore", also=str | Path)
+    check_kind("parallel", parallel, ("calling",), "nas.RayWorkers(n) or nas.Processes(n)")
+    if not callable(algorithm):
+        check_kind("algorithm", algorithm, ("ask", "tell"), "a name, a class or an object of an algorithm", also=str)
     made_space, wanted, limited = parse_space(space), parse_objectives(objectives), parse_budget(budget)
     limits = parse_constraints(constraints, wanted)
     problem = SearchProblem(made_space, wanted, seed, constraints=limits)
