@@ -7,6 +7,7 @@ from nas.cli import (  # noqa: F401
     hardware,
     jobs,
     labels,
+    models,
     plugins,
     remote,
     results,

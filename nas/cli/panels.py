@@ -8,7 +8,7 @@ from typing import Any
 from typer.core import TyperGroup
 
 PANELS: Mapping[str, tuple[str, ...]] = {
-    "Start": ("init", "schema", "plan"),
+    "Start": ("init", "schema", "plan", "inspect", "capture"),
     "Run": ("search", "train", "resume", "finetune"),
     "Results": ("runs", "show", "plot", "label", "export", "export-transformers", "export-study"),
     "Hardware": ("profiles", "profile", "calibrate"),

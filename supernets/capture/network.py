@@ -122,7 +122,9 @@ class ProgramModule(nn.Module):
                 x = cast(Ref, call.arguments["input"]).name
                 result = self.get_submodule(step)(values[x])
             else:
-                result = step(**{name: _value(argument, values, sizes) for name, argument in call.arguments.items()})
+                result = step(
+                    **{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
+                )
             if isinstance(result, Tensor):
                 values[call.outputs[0]] = result
             else:
@@ -246,14 +248,15 @@ def operation(call: Call) -> Any:
         raise CaptureError(text, code="capture.unknown-operation") from None
 
 
-def _value(argument: Argument, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+def argument_value(argument: Argument, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+    """An argument as torch takes it."""
     match argument:
         case Ref(name):
             return values[name]
         case Size(dim):
             return int(size_of(dim, sizes))
         case tuple():
-            return [_value(part, values, sizes) for part in argument]
+            return [argument_value(part, values, sizes) for part in argument]
         case str() if argument.startswith("dtype:"):
             return getattr(torch, argument.removeprefix("dtype:"))
     return argument

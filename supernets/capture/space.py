@@ -61,6 +61,24 @@ class DepthGroup:
     order: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ChoiceMembers:
+    """A choice with what it changes.
+
+    Attributes:
+        kind: width, or depth.
+        options: fractions of the width, or numbers of layers that are kept.
+        members: the axes, or the layers in the order in which they are kept.
+        sizes: of the axes by option, for a width; all have the same original size unless the choice is one for the model.
+    """
+
+    name: str
+    kind: Literal["width", "depth"]
+    options: tuple[float, ...]
+    members: tuple[str, ...]
+    sizes: tuple[int, ...] = ()
+
+
 class CapturedSpace:
     """The choices of a captured network, and what they mean for its axes and branches."""
 
@@ -126,6 +144,18 @@ class CapturedSpace:
             previous = kind
             groups.setdefault(key, []).append(index)
         return [DepthGroup(name, tuple(units[i] for i in _spread(len(units)))) for name, units in groups.items()]
+
+    def members(self) -> tuple[ChoiceMembers, ...]:
+        """What each choice changes, in the order of the space."""
+        found = []
+        for group in self._depths:
+            layers = tuple(self._adopted.units[i].name for i in group.order)
+            found.append(ChoiceMembers(group.name, "depth", tuple(map(float, _depths(len(layers)))), layers))
+        for name, axes in self._widths.items():
+            options = self._width_options(axes)
+            sizes = tuple(self._size(axes[0], fraction) for fraction in options)
+            found.append(ChoiceMembers(name, "width", options, tuple(axes), sizes))
+        return tuple(found)
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         """The axis sizes of an architecture."""

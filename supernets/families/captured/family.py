@@ -16,7 +16,7 @@ from supernets.capture.costs import ProgramCosts
 from supernets.capture.network import LAYERS, SIZES, ElasticNetwork, PlainNetwork
 from supernets.capture.program import Program, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
-from supernets.capture.space import CapturedSpace, SpaceOptions
+from supernets.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
 from supernets.capture.specialisation import specialised
 from supernets.cost import lies_in
 from supernets.errors import CheckpointError, SpaceError
@@ -59,6 +59,10 @@ class CapturedFamily:
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         return self._elastic.sizes(architecture)
+
+    def members(self) -> tuple[ChoiceMembers, ...]:
+        """What each choice changes, in the order of the space."""
+        return self._elastic.members()
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         gone = self._elastic.dropped(architecture)

@@ -1,0 +1,121 @@
+"""A user's model by its name in a command or a job: opened with its weights, captured, inspected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from torch import Tensor
+
+from nas.errors import JobError
+from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, with_tensors
+from supernets.capture.sources import UserModel, is_function, is_library, open_model
+from supernets.capture.space import Granularity, SpaceOptions
+from supernets.capture.weights import matching, read_weights
+from supernets.families.captured.inspection import Inspection, inspect_model
+
+HUB: Literal["hub"] = "hub"
+"""As the name of weights: the library's own, which it downloads or has in its cache."""
+_SHAPE = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,6})*")
+
+
+def is_file(name: str) -> bool:
+    """Whether a model's name is the path of a captured file."""
+    return not is_library(name) and not is_function(name)
+
+
+def opened(
+    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, seed: int = 0
+) -> UserModel:
+    """The model of a name that is no file, with its weights.
+
+    Args:
+        weights: a file, or `HUB`.
+
+    Raises:
+        CaptureError: there is no such model, or the weights are of another one.
+    """
+    model = open_model(name, arguments, pretrained=weights == HUB, seed=seed)
+    if weights not in (None, HUB):
+        module = model.module
+        module.load_state_dict(matching(module.state_dict(), read_weights(Path(weights)), source=weights))
+    return model
+
+
+def loaded(path: Path, *, weights: str | None = None) -> CapturedModel:
+    """The model of a captured file, with other weights where some are named.
+
+    Raises:
+        CaptureError: it cannot be read, or the weights are of another model.
+    """
+    model = load_capture(path)
+    if weights is None:
+        return model
+    if weights == HUB:
+        raise JobError(
+            f"{path}: weights: {HUB} are those of a library's model, and this is a file; name a file of weights",
+            code="job.conflict",
+        )
+    own = {name: tensor for name, tensor in model.tensors.items() if not name.startswith("constants.")}
+    found: dict[str, Tensor] = {k: t for k, t in read_weights(Path(weights)).items() if k not in model.program.aliases}
+    return with_tensors(model, matching(own, found, source=weights))
+
+
+def input_of(text: str | None) -> tuple[int, ...] | None:
+    """The size of an input as users write it, ``3x224x224``.
+
+    Raises:
+        JobError: it is malformed.
+    """
+    if text is None:
+        return None
+    if _SHAPE.fullmatch(text) is None:
+        raise JobError(
+            f"--input {text}: expected sizes, e.g. 3x224x224, or the number of tokens", code="job.invalid-value"
+        )
+    return tuple(map(int, text.split("x")))
+
+
+def space_options(*, granularity: str, keep: Sequence[str], widths: Sequence[float] | None = None) -> SpaceOptions:
+    """The options of a command.
+
+    Raises:
+        JobError: there is no such granularity.
+    """
+    if granularity not in get_args(Granularity):
+        known = ", ".join(get_args(Granularity))
+        raise JobError(f"--granularity {granularity}: expected one of {known}", code="job.invalid-value")
+    options = SpaceOptions(granularity=cast(Granularity, granularity), keep=tuple(keep))
+    return options if widths is None else SpaceOptions(options.granularity, tuple(widths), options.keep)
+
+
+def captured(name: str, weights: str | None, input_shape: str | None) -> CapturedModel:
+    """The model of a command's arguments, captured; raises `CaptureError` or `JobError`."""
+    if is_file(name):
+        return _of_file(name, weights, input_shape)
+    model = opened(name, weights=weights)
+    return capture_model(model, model.example(input_of(input_shape)))
+
+
+def inspected(
+    name: str, weights: str | None, input_shape: str | None, options: SpaceOptions, *, proof: bool
+) -> Inspection:
+    """What is elastic in the model of a command's arguments; raises `CaptureError`, `SpaceError` or `JobError`."""
+    if is_file(name):
+        return inspect_model(_of_file(name, weights, input_shape), options, proof=proof)
+    model = opened(name, weights=weights)
+    found = capture_model(model, model.example(input_of(input_shape)))
+    return inspect_model(found, options, module=model.module, proof=proof)
+
+
+def _of_file(name: str, weights: str | None, input_shape: str | None) -> CapturedModel:
+    model = loaded(Path(name), weights=weights)
+    if input_of(input_shape) not in (None, model.input_shape):
+        own = "x".join(map(str, model.input_shape))
+        raise JobError(
+            f"--input {input_shape}: {name} was captured with {own}; capture the model again with the other size",
+            code="job.conflict",
+        )
+    return model

@@ -1,0 +1,149 @@
+"""Commands on users' models: inspect, capture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from nas.cli.app import Json, app, argument, option
+from nas.cli.output import print_json
+
+if TYPE_CHECKING:
+    from supernets.families.captured.inspection import Inspection, Proof
+
+Model = Annotated[
+    str,
+    argument(
+        help="torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function, or a file that `nas capture` wrote."
+    ),
+]
+Weights = Annotated[
+    str | None,
+    option(
+        "--weights", help="A .safetensors file or a state_dict that torch.save wrote; hub: the library's own weights."
+    ),
+]
+InputShape = Annotated[
+    str | None, option("--input", help="The size of an input, e.g. 3x224x224; for tokens their number.")
+]
+_COLUMNS = 80
+_MOST = 4
+
+
+@app.command(epilog="Example: nas inspect torchvision:mobilenet_v3_small")
+def inspect(
+    model: Model,
+    weights: Weights = None,
+    input_shape: InputShape = None,
+    granularity: Annotated[
+        str, typer.Option(help="One choice for each layer, stage, or for the whole model.")
+    ] = "stage",
+    keep: Annotated[
+        list[str] | None,
+        option("--keep", help='Axes and layers that stay as they are, e.g. "head.*"; may be repeated.'),
+    ] = None,
+    proof: Annotated[bool, typer.Option(help="Prove by permutations that the axes are right.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Show what of a model is elastic.
+
+    Prints the choices of the supernet that is made of it, what stays fixed and why, costs, and a proof.
+    """
+    from nas.build.user_model import inspected, space_options
+
+    found = inspected(model, weights, input_shape, space_options(granularity=granularity, keep=keep or []), proof=proof)
+    return print_json(found.to_json()) if as_json else print("\n".join(_lines(found)))
+
+
+@app.command(epilog="Example: nas capture timm:resnet18 -o resnet18.capture")
+def capture(
+    model: Model,
+    output: Annotated[Path, option("--output", "-o", help="The file to write.")],
+    weights: Weights = None,
+    input_shape: InputShape = None,
+    as_json: Json = False,
+) -> None:
+    """Write a model as data without code.
+
+    The file has the operations of the model's forward, its weights and its preprocessing. Jobs name it in
+    `supernet: {model: FILE}`, and need the model's package no more.
+    """
+    from nas.build.user_model import captured
+    from supernets.capture.captured_model import save_capture
+
+    found = captured(model, weights, input_shape)
+    save_capture(output, found)
+    if as_json:
+        return print_json(
+            {"path": str(output), "model": found.name, "input": list(found.input_shape), "notes": list(found.notes)}
+        )
+    for note in found.notes:
+        print(note)
+    return print(f"wrote {output}: {len(found.program.calls)} operations, {len(found.tensors)} tensors")
+
+
+def _lines(found: Inspection) -> list[str]:
+    """The inspection as lines of at most 80 columns."""
+    shape = " x ".join(map(str, found.model.input_shape))
+    lines = _wrapped(f"{found.model.name}, for inputs of {shape}", indent="  ")
+    lines += [f"  {'':12}{'smallest':>18}{'largest':>18}"]
+    for name, one, other in (
+        ("parameters", found.smallest.parameters, found.largest.parameters),
+        ("MACs", found.smallest.macs, found.largest.macs),
+    ):
+        lines.append(f"  {name:12}{one:>18,}{other:>18,}")
+    lines += ["", f"elastic: {found.share:.1%} of the MACs, {len(found.choices)} choices, {found.size:.3g} networks"]
+    lines += [f"  {'width of':44}{'units':24}axes"]
+    for choice in found.choices:
+        if choice.kind == "width":
+            sizes = ", ".join(map(str, choice.sizes))
+            lines.append(
+                f"  {_cut(choice.name.removesuffix('.width'), 43):44}{_cut(sizes, 23):24}{len(choice.members)}"
+            )
+    if depths := [choice for choice in found.choices if choice.kind == "depth"]:
+        lines.append(f"  {'layers that may be left out':44}{'kept':24}")
+        for choice in depths:
+            kept = ", ".join(f"{option:g}" for option in choice.options)
+            lines.append(f"  {_cut(choice.name.removesuffix('.depth'), 43):44}{_cut(kept, 23):24}")
+            lines += _wrapped(f"    {', '.join(choice.members)}", indent="    ")
+    if found.fixed:
+        lines += ["", "fixed, and why:"]
+        for reason, names in found.fixed.items():
+            lines += _wrapped(f"  {reason}: {_some(names)}", indent="    ")
+    for title, some in (
+        ("operations without a rule", [f"{name} ({n})" for name, n in found.unknown.items()]),
+        ("parameters that the forward does not read", list(found.model.unused)),
+        ("tied tensors", [f"{alias} = {name}" for alias, name in found.tied.items()]),
+        ("notes", list(found.model.notes)),
+    ):
+        if some:
+            lines += ["", *_wrapped(f"{title}: {_some(some)}", indent="  ")]
+    return lines + (["", *_proof_lines(found.proof)] if found.proof is not None else [])
+
+
+def _proof_lines(proof: Proof) -> list[str]:
+    rows = [
+        ("all units permuted (float64)", proof.permuted, "about 0"),
+        ("one tensor left out (control)", proof.control, "larger"),
+    ]
+    if proof.original is not None:
+        rows.insert(0, ("largest network against the original", proof.original, "about 0"))
+    lines = [f"proof: {'holds' if proof.holds else 'DOES NOT HOLD'}; change of the outputs, relative to their scale"]
+    return lines + [f"  {name:40}{value:10.1e}  expected {want}" for name, value, want in rows if value is not None]
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return ", ".join(names[:_MOST]) + more
+
+
+def _cut(text: str, n: int) -> str:
+    """A text of at most `n` characters; its end is kept, too."""
+    return text if len(text) <= n else f"{text[: n // 2 - 1]}…{text[len(text) - (n - n // 2) :]}"
+
+
+def _wrapped(text: str, *, indent: str) -> list[str]:
+    return wrap(text, _COLUMNS, subsequent_indent=indent, break_on_hyphens=False) or [""]

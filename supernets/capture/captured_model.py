@@ -1,0 +1,185 @@
+"""A captured model with what is known of it, and its file: a program, tensors and preprocessing, no code."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from supernets.capture.adoption import adopt
+from supernets.capture.program import Program, ValueSpec
+from supernets.capture.program_json import program_from_json, program_to_json
+from supernets.capture.shapes import check_shapes
+from supernets.capture.sources import NO_PREPROCESSING, Preprocessing, UserModel
+from supernets.capture.tracing import capture
+from supernets.errors import CaptureError
+from supernets.files import check_regular, write_atomically
+
+_FORMAT, _VERSION = "subnet-nas/capture", 1
+_INDEX, _TENSORS = "program.json", "tensors.safetensors"
+_MOST_BYTES = {_INDEX: 2**28, _TENSORS: 2**35}
+
+
+@dataclass(frozen=True)
+class CapturedModel:
+    """A model as data.
+
+    Attributes:
+        name: of the model that it was captured from.
+        tensors: of its program, by name.
+        unused: parameters of the model that its forward does not read.
+        notes: what was changed on the way, one sentence each.
+    """
+
+    name: str
+    program: Program
+    tensors: Mapping[str, Tensor] = field(repr=False)
+    preprocessing: Preprocessing = NO_PREPROCESSING
+    unused: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the first input, without the batch."""
+        return self.program.values[self.program.inputs[0]].shape[1:]
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether its first input is of whole numbers."""
+        return "int" in self.program.values[self.program.inputs[0]].dtype
+
+    @property
+    def outputs(self) -> tuple[ValueSpec, ...]:
+        """The shapes of its outputs."""
+        return tuple(self.program.values[name] for name in self.program.outputs)
+
+
+def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
+    """A user's model as data.
+
+    Args:
+        x: an example of its input, with a batch of at least 2.
+
+    Raises:
+        CaptureError: its forward cannot be captured.
+    """
+    try:
+        found = capture(model.module, [x])
+    except CaptureError as error:
+        raise CaptureError(
+            f"{model.name}, with an input of {' x '.join(map(str, x.shape[1:]))}: {error}", code=error.code
+        ) from error
+    used = {*found.program.tensors, *found.program.aliases}
+    unused = tuple(name for name, _ in model.module.named_parameters() if name not in used)
+    return CapturedModel(model.name, found.program, found.tensors, model.preprocessing, unused, model.notes)
+
+
+def own_model(module: nn.Module) -> UserModel:
+    """A module of the user's as a model without preprocessing."""
+    return UserModel(type(module).__name__, module)
+
+
+def save_capture(path: Path, model: CapturedModel) -> None:
+    """Writes a captured model as one file, atomically.
+
+    Raises:
+        CaptureError: it cannot be written.
+    """
+    index = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "model": model.name,
+        "program": program_to_json(model.program),
+        "preprocessing": model.preprocessing.to_json(),
+        "unused": list(model.unused),
+        "notes": list(model.notes),
+    }
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as file:
+        parts = {
+            _INDEX: json.dumps(index).encode(),
+            _TENSORS: save({name: tensor.detach().contiguous() for name, tensor in model.tensors.items()}),
+        }
+        for name, data in parts.items():
+            file.writestr(zipfile.ZipInfo(name), data)  # without the time: equal models make equal files
+    try:
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        text = f"{path} cannot be written: {error.strerror}; free space there, or choose another path"
+        raise CaptureError(text, code="capture.unwritable") from None
+
+
+def load_capture(path: Path) -> CapturedModel:
+    """The model that `save_capture` wrote; a stranger may have written the file, and nothing in it is trusted.
+
+    Raises:
+        CaptureError: it is missing, malformed or too large, its tensors are not those of its program, or a call of it does
+            not run.
+    """
+    parts = _parts(path)
+    try:
+        index = json.loads(parts[_INDEX])
+        if index["format"] != _FORMAT or index["version"] != _VERSION:
+            raise _unreadable(path, f"format {index['format']!r}, version {index['version']!r}")
+        tensors = load(parts[_TENSORS])
+        preprocessing = Preprocessing.from_json(index["preprocessing"])
+        unused, notes = ([str(text)[:1000] for text in index[key][:100_000]] for key in ("unused", "notes"))
+        name, data = str(index["model"])[:1000], index["program"]
+    except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
+        raise _unreadable(path, repr(error)[:200]) from None
+    program = program_from_json(data)
+    for tensor in program.tensors:
+        spec = program.values[tensor]
+        if tensor not in tensors or _spec(tensors[tensor]) != spec:
+            raise _unreadable(path, f"the tensor {tensor} is not {' x '.join(map(str, spec.shape))} of {spec.dtype}")
+    check_shapes(program)
+    try:
+        adopt(program)
+    except Exception as error:  # rules expect the arguments that torch's operations have
+        raise _unreadable(path, repr(error)[:200]) from error
+    own = {tensor: tensors[tensor] for tensor in program.tensors}
+    return CapturedModel(name, program, own, preprocessing, tuple(unused), tuple(notes))
+
+
+def with_tensors(model: CapturedModel, tensors: Mapping[str, Tensor]) -> CapturedModel:
+    """The model with other values of some of its tensors."""
+    return replace(model, tensors={**model.tensors, **tensors})
+
+
+def _parts(path: Path) -> dict[str, bytes]:
+    """The contents of the file's two members."""
+    try:
+        check_regular(path)
+        with zipfile.ZipFile(path) as file:
+            infos = file.infolist()
+            if sorted(info.filename for info in infos) != sorted(_MOST_BYTES):
+                raise _unreadable(path, f"expected the members {' and '.join(_MOST_BYTES)}")
+            for info in infos:  # members are stored as they are, so that none is larger than the file
+                if info.compress_type != zipfile.ZIP_STORED or info.file_size > _MOST_BYTES[info.filename]:
+                    raise _unreadable(path, f"the member {info.filename} is compressed or too large")
+            return {info.filename: file.read(info) for info in infos}
+    except FileNotFoundError:
+        raise CaptureError(
+            f"{path}: there is no such file; expected one that `nas capture` wrote", code="capture.unknown-model"
+        ) from None
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
+        raise _unreadable(path, str(error)[:200]) from None
+
+
+def _spec(tensor: Any) -> ValueSpec:
+    return ValueSpec(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
+
+
+def _unreadable(path: Path, fault: str) -> CaptureError:
+    return CaptureError(
+        f"{path}: cannot be read as a captured model ({fault}); write it again with `nas capture`",
+        code="capture.malformed",
+    )

@@ -1,0 +1,265 @@
+"""Finds a user's model by name: of torchvision, of timm, of a folder of transformers, or of a function of the user's."""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supernets.errors import CaptureError
+
+LIBRARIES = ("torchvision", "timm", "transformers")
+_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+_TOKENS = 19
+"""The length of example sentences: no usual size of a layer."""
+
+
+def is_library(name: str) -> bool:
+    """Whether a name is that of a model in a library."""
+    return name.partition(":")[0] in LIBRARIES and ":" in name
+
+
+def is_function(name: str) -> bool:
+    """Whether a name is ``package.module:function``; else it is a captured file's path or a library's."""
+    return not is_library(name) and _FUNCTION.fullmatch(name) is not None
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a model's images are made; None where its package has no record of it.
+
+    Attributes:
+        mean, std: of each channel, for pixels from 0 to 1.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` reads it."""
+        own = {"image_size": self.image_size, "channels": self.channels, "mean": self.mean, "std": self.std}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Preprocessing:
+        """Raises `KeyError`, `TypeError` or `ValueError` for data that `to_json` has not written."""
+        sizes = (data["image_size"], data["channels"])
+        if not all(size is None or (type(size) is int and 0 < size <= 2**16) for size in sizes):
+            raise ValueError(f"sizes {sizes}")
+        mean, std = (None if data[key] is None else tuple(map(float, data[key])) for key in ("mean", "std"))
+        return cls(sizes[0], sizes[1], mean, std)
+
+
+NO_PREPROCESSING = Preprocessing()
+
+
+@dataclass(frozen=True)
+class UserModel:
+    """A user's model, in float32.
+
+    Attributes:
+        name: as the user wrote it.
+        vocabulary: the number of tokens that it reads; None for a model of images.
+        notes: what was changed on the way, one sentence each.
+    """
+
+    name: str
+    module: nn.Module
+    preprocessing: Preprocessing = NO_PREPROCESSING
+    vocabulary: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def example(self, shape: tuple[int, ...] | None = None, *, batch_size: int = 2, seed: int = 0) -> Tensor:
+        """A random input.
+
+        Args:
+            shape: without the batch; None for the model's own.
+
+        Raises:
+            CaptureError: the model's own is not known.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        if self.vocabulary is not None:
+            return torch.randint(self.vocabulary, (batch_size, *(shape or (_TOKENS,))), generator=generator)
+        size = self.preprocessing.image_size
+        if shape is None and size is None:
+            text = f"{self.name}: the size of its input is not known; give it, e.g. --input 3x224x224"
+            raise CaptureError(text, code="capture.input-unknown")
+        return torch.randn(
+            batch_size, *(shape or (self.preprocessing.channels or 3, size or 0, size or 0)), generator=generator
+        )
+
+
+def open_model(
+    name: str, arguments: Mapping[str, Any] | None = None, *, pretrained: bool = False, seed: int = 0
+) -> UserModel:
+    """The model of a name, made by the library's or the user's function.
+
+    Args:
+        name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:FOLDER`` or ``package.module:function``.
+        arguments: of the function.
+        pretrained: load the library's own weights, from its cache or from the internet.
+        seed: of random weights; the state of torch's generator is kept.
+
+    Raises:
+        CaptureError: the library is not installed, or there is no such model.
+    """
+    library, _, own = name.partition(":")
+    given = dict(arguments or {})
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries, on initialisations
+        torch.manual_seed(seed)
+        match library:
+            case "torchvision":
+                model = _of_torchvision(own, given, pretrained=pretrained)
+            case "timm":
+                model = _of_timm(own, given, pretrained=pretrained)
+            case "transformers":
+                model = _of_transformers(Path(own), given)
+            case _ if is_function(name):
+                model = UserModel(name, _called(name, given))
+            case _:
+                raise CaptureError(
+                    f"{name} is neither a file nor a model's name; expected torchvision:NAME, timm:NAME, "
+                    "transformers:FOLDER, package.module:function, or a file that `nas capture` wrote",
+                    code="capture.unknown-model",
+                )
+    return _in_single_precision(model)
+
+
+def _in_single_precision(model: UserModel) -> UserModel:
+    kinds = {str(p.dtype).removeprefix("torch.") for p in model.module.parameters() if p.dtype != torch.float32}
+    if not kinds:
+        return model
+    note = f"weights in {' and '.join(sorted(kinds))} were converted to float32"
+    return UserModel(model.name, model.module.float(), model.preprocessing, model.vocabulary, (*model.notes, note))
+
+
+def _library(name: str) -> Any:
+    if find_spec(name) is None:
+        raise CaptureError(f"{name} is not installed; run: pip install {name}", code="capture.package-missing")
+    return import_module(name)
+
+
+def _failed(name: str, error: Exception) -> CaptureError:
+    reason = (str(error).strip().splitlines() or [""])[0]
+    return CaptureError(f"{name} cannot be made: {type(error).__name__}: {reason}", code="capture.model-unusable")
+
+
+def _unknown(name: str, own: str, known: list[str]) -> CaptureError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(own, known, n=3, cutoff=0.4)
+    remedy = f"did you mean {', '.join(near)}?" if near else f"it has {len(known)} models, e.g. {', '.join(known[:3])}"
+    return CaptureError(f"{name}: there is no model {own[:80]}; {remedy}", code="capture.unknown-model")
+
+
+def _of_torchvision(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
+    name = f"torchvision:{own}"
+    models = _library("torchvision").models
+    known = models.list_models()
+    if own not in known:
+        raise _unknown("torchvision", own, known)
+    try:
+        weights = models.get_model_weights(own)
+        module = models.get_model(own, weights="DEFAULT" if pretrained else None, **arguments)
+        transforms = weights.DEFAULT.transforms() if len(weights) else None
+    except Exception as error:  # of the library, and of downloads
+        raise _failed(name, error) from error
+    size = getattr(transforms, "crop_size", None)
+    size = size[0] if isinstance(size, list | tuple) else size
+    mean, std = (getattr(transforms, key, None) for key in ("mean", "std"))
+    normalised = (tuple(mean), tuple(std)) if mean and std else (None, None)
+    return UserModel(name, module, Preprocessing(size, 3, *normalised))
+
+
+def _of_timm(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
+    name = f"timm:{own}"
+    timm = _library("timm")
+    known = timm.list_models()
+    if own.partition(".")[0] not in known:
+        raise _unknown("timm", own, known)
+    try:
+        module = timm.create_model(own, pretrained=pretrained, **arguments)
+    except Exception as error:
+        raise _failed(name, error) from error
+    config = getattr(module, "pretrained_cfg", None) or {}
+    channels, size, _ = config.get("input_size") or (3, None, None)
+    mean, std = (None if config.get(key) is None else tuple(config[key]) for key in ("mean", "std"))
+    return UserModel(name, module, Preprocessing(size, channels, mean, std))
+
+
+def _of_transformers(folder: Path, arguments: dict[str, Any]) -> UserModel:
+    """The model of a folder, with its weights where the folder has them."""
+    name = f"transformers:{folder}"
+    transformers = _library("transformers")
+    if not (folder / "config.json").is_file():
+        raise CaptureError(
+            f"{name}: the folder has no config.json; expected one of `save_pretrained`", code="capture.unknown-model"
+        )
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, **arguments)
+        kind = getattr(transformers, (config.architectures or [""])[0], transformers.AutoModel)
+        stored = any(folder.glob("*.safetensors"))
+        if stored:
+            module = kind.from_pretrained(folder, config=config, use_safetensors=True)
+        else:
+            module = kind.from_config(config) if kind is transformers.AutoModel else kind(config)
+    except Exception as error:
+        raise _failed(name, error) from error
+    config.use_cache = False
+    notes = () if stored else ("the folder has no weights (*.safetensors); they are random",)
+    if module.main_input_name == "input_ids":
+        return UserModel(name, module, vocabulary=config.vocab_size, notes=notes)
+    size = getattr(config, "image_size", None)
+    channels, preprocessor = getattr(config, "num_channels", 3), folder / "preprocessor_config.json"
+    normalised: tuple[Any, Any] = (None, None)
+    if preprocessor.is_file():
+        found = json.loads(preprocessor.read_bytes())
+        if found.get("do_normalize", True) and found.get("image_mean") and found.get("image_std"):
+            normalised = (tuple(found["image_mean"]), tuple(found["image_std"]))
+    size = size[0] if isinstance(size, list | tuple) else size
+    return UserModel(name, module, Preprocessing(size, channels, *normalised), notes=notes)
+
+
+def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """What the user's function returns."""
+    path, _, own = name.partition(":")
+    try:
+        found: Any = import_module(path)
+    except Exception as error:  # a user's module may raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{path}.".startswith(f"{error.name}."):
+            remedy = "install its package into the environment of nas, or name its folder in PYTHONPATH"
+            raise CaptureError(
+                f"{name}: there is no module {path} here; {remedy}", code="capture.unknown-model"
+            ) from None
+        fault = f"{type(error).__name__}: {error}"
+        raise CaptureError(
+            f"{name}: the module {path} cannot be imported: {fault}", code="capture.model-unusable"
+        ) from error
+    for part in own.split("."):
+        if not hasattr(found, part):
+            has = ", ".join(key for key in vars(found) if not key.startswith("_"))[:200]
+            raise CaptureError(f"{name}: {path} has no {own}; it has {has or 'nothing'}", code="capture.unknown-model")
+        found = getattr(found, part)
+    if callable(found) and not isinstance(found, nn.Module):
+        try:
+            found = found(**arguments)
+        except Exception as error:
+            raise _failed(name, error) from error
+    if not isinstance(found, nn.Module):
+        raise CaptureError(
+            f"{name} returned {type(found).__name__}; expected a torch.nn.Module", code="capture.model-unusable"
+        )
+    return found

@@ -1,0 +1,89 @@
+"""Loads weights of the user's into a model, with the first differences where they are of another one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from supernets.errors import CaptureError
+
+_MOST = 10
+"""Differences that an error lists."""
+_WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
+_COUNT = "num_batches_tracked"
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file: safetensors, or what `torch.save` wrote of a state (no code in it is run).
+
+    Raises:
+        CaptureError: it is missing, or neither of these.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            found: object = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CaptureError(f"{path}: there is no such file of weights", code="capture.weights-unusable") from None
+    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, LookupError) as error:
+        raise _unreadable(path, error) from error
+    except Exception as error:  # pickle's UnpicklingError, which torch raises for code in the file
+        raise _unreadable(path, error) from error
+    for key in _WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise CaptureError(
+            f"{path}: expected the tensors of a model by name (its state_dict)", code="capture.weights-unusable"
+        )
+    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+def matching(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
+    """The tensors for each expected one, of its type.
+
+    Raises:
+        CaptureError: the names or shapes differ; the first ten differences are listed.
+    """
+    differences = [
+        f"{name}: missing, expected {_shape(tensor)}"
+        for name, tensor in expected.items()
+        if name not in found and not name.endswith(_COUNT)
+    ]
+    differences += [
+        f"{name}: {_shape(found[name])}, expected {_shape(tensor)}"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    differences += [
+        f"{name}: {_shape(tensor)}, the model has no such tensor"
+        for name, tensor in found.items()
+        if name not in expected and not name.endswith(_COUNT)
+    ]
+    if differences:
+        more = f"\n  and {len(differences) - _MOST} more" if len(differences) > _MOST else ""
+        listed = "".join(f"\n  {text}" for text in differences[:_MOST])
+        raise CaptureError(
+            f"{source}: the weights are of another model ({len(differences)} differences); name the model that they were "
+            f"saved from, with its arguments:{listed}{more}",
+            code="capture.other-weights",
+        )
+    return {name: found[name].to(tensor.dtype) if name in found else tensor for name, tensor in expected.items()}
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "one number"
+
+
+def _unreadable(path: Path, error: Exception) -> CaptureError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return CaptureError(
+        f"{path}: cannot be read as weights ({reason}); expected a .safetensors file, or a state_dict that torch.save wrote",
+        code="capture.weights-unusable",
+    )

@@ -1,0 +1,148 @@
+"""What was found in a captured model: its choices, what stays fixed and why, its costs, and the proof of its axes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from supernets.capture.captured_model import CapturedModel
+from supernets.capture.costs import elastic_share
+from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations, randomised
+from supernets.capture.space import ChoiceMembers, SpaceOptions
+from supernets.cost import Cost
+from supernets.families.captured.family import CapturedFamily
+
+EXACT = 1e-10
+"""The largest relative change of outputs under a permutation in double precision."""
+EQUAL = 1e-5
+"""The largest relative difference to the original's outputs in single precision."""
+_CONTROLS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Relative changes of the outputs.
+
+    Attributes:
+        original: of the largest network against the user's module, in float32; None where the module is not at hand.
+        permuted: with the units of all axes permuted, in float64.
+        control: the smallest with one tensor left out of a permutation, over some axes; None without axes.
+    """
+
+    original: float | None
+    permuted: float
+    control: float | None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the largest network is the original, permutations change nothing, and the control does."""
+        equal = self.original is None or self.original <= EQUAL
+        return equal and self.permuted <= EXACT and (self.control is None or self.control > self.permuted * 10)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a captured model.
+
+    Attributes:
+        choices: of its space, with what each changes.
+        fixed: tensors with dimensions that stay as they are, by reason.
+        unknown: operations without a rule, with the number of their calls.
+        tied: further names of tied tensors, by alias.
+        share: of multiply-accumulates that is elastic.
+    """
+
+    model: CapturedModel
+    choices: tuple[ChoiceMembers, ...]
+    size: int
+    fixed: dict[str, tuple[str, ...]]
+    unknown: dict[str, int]
+    tied: dict[str, str]
+    share: float
+    largest: Cost
+    smallest: Cost
+    proof: Proof | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The output of `nas inspect --json`."""
+        costs = {
+            name: {"parameters": cost.parameters, "macs": cost.macs, "activation_bytes": cost.activation_bytes}
+            for name, cost in (("largest", self.largest), ("smallest", self.smallest))
+        }
+        proof = None if self.proof is None else {**asdict(self.proof), "holds": self.proof.holds}
+        return {
+            "model": self.model.name,
+            "input": list(self.model.input_shape),
+            "outputs": [list(spec.shape[1:]) for spec in self.model.outputs],
+            "networks": self.size,
+            "choices": [asdict(choice) for choice in self.choices],
+            "fixed": {reason: list(names) for reason, names in self.fixed.items()},
+            "unknown_operations": self.unknown,
+            "unused_parameters": list(self.model.unused),
+            "tied_tensors": self.tied,
+            "notes": list(self.model.notes),
+            "elastic_share_of_macs": self.share,
+            **costs,
+            "proof": proof,
+        }
+
+
+def inspect_model(
+    model: CapturedModel, options: SpaceOptions, *, module: nn.Module | None = None, proof: bool = True, seed: int = 0
+) -> Inspection:
+    """The choices, costs and proof of a captured model.
+
+    Args:
+        module: what it was captured from, with the same weights, to compare outputs with.
+        proof: compute the proof, which runs the network a few times in double precision.
+
+    Raises:
+        SpaceError: nothing in it is elastic.
+    """
+    family = CapturedFamily(model.program, options, tensors=model.tensors)
+    costs = family.cost_model(nn.Module())
+    ends = [family.space.largest, family.space.smallest]
+    sizes = {name: torch.tensor([family.sizes(a)[name] for a in ends]).numpy() for name in family.axes}
+    table = costs.costs(ends, sizes, [family.dropped(a) for a in ends])
+    return Inspection(
+        model, family.members(), family.space.size, dict(family.adopted.fixed), dict(family.adopted.unknown),
+        dict(model.program.aliases), elastic_share(family.adopted), table.cost(0), table.cost(1),
+        _proved(model, family, module, seed) if proof else None,
+    )  # fmt: skip
+
+
+def _proved(model: CapturedModel, family: CapturedFamily, module: nn.Module | None, seed: int) -> Proof:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [_random(model, name, 3, generator) for name in model.program.inputs]
+    original = None
+    if module is not None:
+        original = _against(model, family, module, inputs)
+    tensors = in_double(randomised(dict(model.tensors), generator))
+    doubled = [x.double() if x.is_floating_point() else x for x in inputs]
+    found = prove_permutations(family.adopted, tensors, doubled, seed=seed, controls=_CONTROLS)
+    return Proof(original, found.permuted, min(found.control.values(), default=None))
+
+
+def _against(model: CapturedModel, family: CapturedFamily, module: nn.Module, inputs: list[Tensor]) -> float:
+    from supernets.capture.tracing import tensors_of
+
+    training = [own for own in module.modules() if own.training]
+    module.eval()
+    try:
+        with torch.no_grad():
+            expected = list(tensors_of(module(*inputs)))
+    finally:
+        for own in training:
+            own.training = True
+    return difference(expected, outputs_of(family.adopted, model.tensors, inputs))
+
+
+def _random(model: CapturedModel, name: str, n: int, generator: torch.Generator) -> Tensor:
+    spec = model.program.values[name]
+    kind = getattr(torch, spec.dtype)
+    if kind.is_floating_point:
+        return torch.randn(n, *spec.shape[1:], generator=generator, dtype=kind)
+    return torch.randint(2, (n, *spec.shape[1:]), generator=generator).to(kind)

@@ -1,0 +1,102 @@
+"""`nas inspect` and `nas capture` on a module of the user's."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.nas.commands import Shell
+
+SOURCE = """
+import torch
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+    def forward(self, x):
+        return x + self.conv(x).relu()
+
+class Network(nn.Module):
+    def __init__(self, width=16, classes=10):
+        super().__init__()
+        self.stem = nn.Conv2d(1, width, 3, padding=1)
+        self.blocks = nn.Sequential(Block(width), Block(width))
+        self.head = nn.Linear(width, classes)
+    def forward(self, x):
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+def build(**arguments):
+    return Network(**arguments)
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    (tmp_path / "users_networks.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "users_networks", raising=False)
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+NAME, INPUT = "users_networks:build", ("--input", "1x8x8")
+
+
+def test_a_model_is_inspected(shell: Shell) -> None:
+    found = shell.nas("inspect", NAME, *INPUT, "--json").data
+    assert found["input"] == [1, 8, 8]
+    assert {choice["kind"] for choice in found["choices"]} == {"width", "depth"}
+    assert found["elastic_share_of_macs"] == 1
+    assert found["proof"]["holds"]
+    assert found["smallest"]["macs"] < found["largest"]["macs"]
+    text = shell.nas("inspect", NAME, *INPUT).out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "blocks.0" in text
+    assert "head.weight" in text
+
+
+def test_kept_layers_are_no_choices(shell: Shell) -> None:
+    found = shell.nas("inspect", NAME, *INPUT, "--keep", "blocks.*", "--no-proof", "--json").data
+    assert {choice["kind"] for choice in found["choices"]} == {"width"}
+    assert found["proof"] is None
+
+
+def test_a_captured_file_stands_for_the_model(shell: Shell) -> None:
+    made = shell.nas("capture", NAME, *INPUT, "-o", "own.capture")
+    assert made.code == 0
+    (shell.folder / "users_networks.py").unlink()
+    of_file = shell.nas("inspect", "own.capture", "--json").data
+    assert of_file["proof"]["original"] is None
+    assert of_file["proof"]["holds"]
+    wrong = shell.nas("inspect", "own.capture", "--input", "1x9x9")
+    assert wrong.error == "job.conflict"
+
+
+def test_weights_are_loaded_and_others_refused(shell: Shell) -> None:
+    import users_networks  # type: ignore[import-not-found]
+
+    torch.save(users_networks.build().state_dict(), shell.folder / "w.pt")
+    torch.save(users_networks.build(width=24).state_dict(), shell.folder / "other.pt")
+    assert shell.nas("inspect", NAME, *INPUT, "--weights", "w.pt", "--no-proof").code == 0
+    refused = shell.nas("inspect", NAME, *INPUT, "--weights", "other.pt")
+    assert refused.error == "capture.other-weights"
+    assert "stem.weight" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ((NAME,), "capture.input-unknown"),
+        ((NAME, "--input", "3xa"), "job.invalid-value"),
+        ((NAME, "--input", "3x8x8"), "capture.failed"),
+        ((NAME, *INPUT, "--granularity", "block"), "job.invalid-value"),
+        (("missing.capture",), "capture.unknown-model"),
+        ((NAME, *INPUT, "--keep", "*"), "capture.nothing-elastic"),
+    ],
+)
+def test_bad_arguments_are_refused(shell: Shell, arguments: tuple[str, ...], code: str) -> None:
+    assert shell.nas("inspect", *arguments).error == code

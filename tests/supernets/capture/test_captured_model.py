@@ -1,0 +1,245 @@
+"""Captured models as files, opened by name, with weights, and with other numbers of classes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from supernets.capture.adoption import adopt
+from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, own_model, save_capture
+from supernets.capture.classifier import with_outputs
+from supernets.capture.proof import difference, outputs_of
+from supernets.capture.sources import is_function, is_library, open_model
+from supernets.capture.weights import matching, read_weights
+from tests.errors import raises
+from tests.supernets.capture.networks import example, network
+
+SOURCE = """
+import torch
+from torch import nn
+def build(width=8, half=False):
+    layers = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 3))
+    return layers.half() if half else layers
+def broken(): raise RuntimeError("no such file here")
+def number(): return 3
+"""
+
+
+class Spare(nn.Module):
+    """Has a parameter that its forward does not read, and two names for another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.spare, self.last = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.again = self.first
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.again(x).relu())
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_networks.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_networks", raising=False)
+    return "own_networks"
+
+
+def captured(name: str = "resnet") -> CapturedModel:
+    return capture_model(own_model(network(name)), example(name, 2))
+
+
+def saved(tmp_path: Path) -> Path:
+    save_capture(tmp_path / "model", captured())
+    return tmp_path / "model"
+
+
+def outputs(model: CapturedModel, x: Tensor) -> tuple[Tensor, ...]:
+    return outputs_of(adopt(model.program), model.tensors, [x])
+
+
+def test_a_model_is_read_back_equal(tmp_path: Path) -> None:
+    model, again = captured("windowed"), None
+    save_capture(tmp_path / "model", model)
+    again = load_capture(tmp_path / "model")
+    assert again.program == model.program
+    assert all(torch.equal(again.tensors[name], tensor) for name, tensor in model.tensors.items())
+    assert (again.name, again.preprocessing, again.unused) == (model.name, model.preprocessing, model.unused)
+
+
+def test_equal_models_make_equal_files(tmp_path: Path) -> None:
+    save_capture(tmp_path / "a", captured())
+    save_capture(tmp_path / "b", captured())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def rewritten(path: Path, change: Any, *, compression: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path) as file:
+        parts = {info.filename: file.read(info) for info in file.infolist()}
+    change(parts)
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as file:
+        for name, data in parts.items():
+            file.writestr(name, data)
+    path.write_bytes(content.getvalue())
+
+
+def changed_index(change: Any) -> Any:
+    def apply(parts: dict[str, bytes]) -> None:
+        index = json.loads(parts["program.json"])
+        change(index)
+        parts["program.json"] = json.dumps(index).encode()
+
+    return apply
+
+
+def _other_shape(index: dict[str, Any]) -> None:
+    call = index["program"]["calls"][0]["outputs"][0]
+    index["program"]["values"][call][0][1] += 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed_index(lambda index: index.update(version=2)),
+        changed_index(lambda index: index.pop("program")),
+        changed_index(lambda index: index["program"]["calls"][0]["arguments"].update(stride="x")),
+        changed_index(lambda index: index["program"]["calls"][0]["arguments"].clear()),
+        changed_index(lambda index: index["preprocessing"].update(image_size=-1)),
+        changed_index(_other_shape),
+        lambda parts: parts.update({"tensors.safetensors": parts["tensors.safetensors"][:-9]}),
+        lambda parts: parts.update({"code.py": b"print()"}),
+        lambda parts: parts.update({"program.json": b"[]"}),
+    ],
+)
+def test_a_changed_file_is_refused(tmp_path: Path, change: Any) -> None:
+    path = saved(tmp_path)
+    rewritten(path, change)
+    with raises("capture.malformed"):
+        load_capture(path)
+
+
+def test_a_compressed_file_is_refused_as_it_may_grow_beyond_memory(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    rewritten(path, lambda parts: None, compression=zipfile.ZIP_DEFLATED)
+    with raises("capture.malformed", "compressed"):
+        load_capture(path)
+
+
+def test_a_file_that_is_missing_or_no_archive_is_refused(tmp_path: Path) -> None:
+    with raises("capture.unknown-model", "missing"):
+        load_capture(tmp_path / "missing")
+    (tmp_path / "text").write_text("hello")
+    with raises("capture.malformed", "text"):
+        load_capture(tmp_path / "text")
+
+
+def test_unused_parameters_and_tied_tensors_are_listed() -> None:
+    model = capture_model(own_model(Spare()), torch.randn(2, 4))
+    assert model.unused == ("spare.weight", "spare.bias")
+    assert model.program.aliases == {"again.weight": "first.weight", "again.bias": "first.bias"}
+
+
+def test_names_of_models_are_told_apart() -> None:
+    assert is_library("timm:resnet18")
+    assert is_function("package.module:function")
+    assert not is_function("timm:resnet18")
+    assert not is_function("folder/model:1.capture")
+
+
+def test_a_function_of_the_users_is_called_with_its_arguments(own_module: str) -> None:
+    model = open_model(f"{own_module}:build", {"width": 6})
+    assert model.module[0].out_features == 6  # type: ignore[index]
+    again = open_model(f"{own_module}:build", {"width": 6})
+    assert torch.equal(model.module[0].weight, again.module[0].weight)  # type: ignore[index]
+
+
+def test_half_precision_becomes_single_and_is_noted(own_module: str) -> None:
+    model = open_model(f"{own_module}:build", {"half": True})
+    assert {p.dtype for p in model.module.parameters()} == {torch.float32}
+    assert "float16" in model.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "mention"),
+    [
+        ("own_networks:missing", "capture.unknown-model", "build"),
+        ("not_there.networks:build", "capture.unknown-model", "PYTHONPATH"),
+        ("own_networks:broken", "capture.model-unusable", "no such file here"),
+        ("own_networks:number", "capture.model-unusable", "int"),
+        ("nothing of this", "capture.unknown-model", "torchvision:NAME"),
+    ],
+)
+def test_a_name_that_is_no_model_is_refused(own_module: str, name: str, code: str, mention: str) -> None:
+    with raises(code, mention):
+        open_model(name)
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm", "transformers"])
+def test_a_library_that_is_not_installed_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("supernets.capture.sources.find_spec", lambda name: None)
+    with raises("capture.package-missing", f"pip install {library}"):
+        open_model(f"{library}:model")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])
+def test_weights_are_read_from_both_kinds_of_files(tmp_path: Path, name: str) -> None:
+    state = dict(network("resnet").state_dict())
+    if name.endswith("pt"):
+        torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / name)
+    else:
+        save_file(state, tmp_path / name)
+    found = matching(state, read_weights(tmp_path / name), source=name)
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+
+
+def test_weights_of_another_model_are_refused_with_the_first_ten_differences(tmp_path: Path) -> None:
+    torch.save(network("mobile").state_dict(), tmp_path / "other.pt")
+    with raises("capture.other-weights", "other.pt", "missing, expected", "more") as caught:
+        matching(network("resnet").state_dict(), read_weights(tmp_path / "other.pt"), source="other.pt")
+    assert str(caught.value).count("\n") == 11
+
+
+def test_weights_with_code_are_refused(tmp_path: Path) -> None:
+    torch.save(network("mobile"), tmp_path / "module.pt")
+    with raises("capture.weights-unusable", "module.pt"):
+        read_weights(tmp_path / "module.pt")
+
+
+def test_a_model_with_the_datas_classes_keeps_its_last_layer() -> None:
+    model = captured()
+    assert with_outputs(model, model.outputs[0].shape[1], seed=1) is model
+
+
+def test_the_last_layer_is_replaced_for_other_numbers_of_classes() -> None:
+    model, x = captured(), example("resnet", 3)
+    found = with_outputs(model, 7, seed=1)
+    (before,), (after,) = outputs(model, x), outputs(found, x)
+    assert after.shape == (3, 7)
+    assert str(before.shape[1]) in found.notes[0]
+    changed = [name for name, tensor in found.tensors.items() if tensor is not model.tensors[name]]
+    assert len(changed) == 2
+    again = with_outputs(model, 7, seed=1)
+    assert difference([after], outputs(again, x)) == 0
+
+
+def test_a_model_whose_last_layer_is_not_found_is_refused() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.a(x) + self.b(x)
+
+    with raises("capture.outputs", "num_classes"):
+        with_outputs(capture_model(own_model(Sum()), torch.randn(2, 4)), 5, seed=1)
