@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas.config.training import STRATEGIES
 from nas.errors import PluginError
 from nas.evaluation.metric import Metric
 from nas.plugins import Kind, PluginRef, load, registered
@@ -14,7 +15,12 @@ from nas.problem.tasks import SHIPPED as TASKS
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
-SHIPPED: Mapping[Kind, Collection[str]] = {Kind.SEARCH: ALGORITHMS, Kind.FAMILIES: FAMILIES, Kind.TASKS: TASKS}
+SHIPPED: Mapping[Kind, Collection[str]] = {
+    Kind.SEARCH: ALGORITHMS,
+    Kind.FAMILIES: FAMILIES,
+    Kind.STRATEGIES: STRATEGIES,
+    Kind.TASKS: TASKS,
+}
 """Names that no plug-in can take, by kind."""
 
 
@@ -80,6 +86,10 @@ def _contract(kind: Kind) -> type | None:
             from supernets.base import Family
 
             return Family
+        case Kind.STRATEGIES:
+            from supernets.base import TrainingStrategy
+
+            return TrainingStrategy
         case Kind.METRICS:
             return Metric
         case Kind.TASKS:

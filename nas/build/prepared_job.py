@@ -88,6 +88,7 @@ def prepare_job(
         config, data, runs, family,
         sharing=find_sharing(config.supernet, family, checkpoint=checkpoint, source=source),
         checkpoint=checkpoint, parent=parent, pretrained=pretrained, source=source,
+        objects=objects,
     )  # fmt: skip
     return PreparedJob(job, data, supernets)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Literal, assert_never
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from torch import nn
 from nas.build.checkpoints import check_outputs, check_training_data, find_checkpoint
 from nas.build.family import pretrained_weights
 from nas.build.job_data import JobData
+from nas.build.plugin_strategy import plugin_strategy
 from nas.build.pretrained import Pretrained
 from nas.config import SearchJob
-from nas.config.training import TrainingConfig
+from nas.config.training import STRATEGIES, TrainingConfig
 from nas.errors import JobError
 from nas.evaluation.scoring import CALIBRATION_BATCH
+from nas.plugins import Kind, find, of_object
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.checkpoint import Checkpoint, make_supernet
@@ -74,6 +76,7 @@ class SupernetFactory:
         parent: checkpoint of the supernet of the network that is fine-tuned.
         pretrained: the network that the supernet starts from.
         source: name of the job file in errors.
+        objects: see `ResolvedJob`.
     """
 
     config: SearchJob
@@ -85,6 +88,7 @@ class SupernetFactory:
     parent: Checkpoint | None
     pretrained: Pretrained | None
     source: str
+    objects: Mapping[str, object] = field(default_factory=dict)
 
     def current(self) -> Supernet:
         """The trained supernet that the job names, else a new one."""
@@ -131,8 +135,13 @@ class SupernetFactory:
                     teacher_epochs=(training.teacher_epochs or training.epochs) if distill == "frozen" else 0,
                     sort=training.sort,
                 )  # fmt: skip
-            case other:
-                assert_never(other)
+            case name:
+                ref = find(Kind.STRATEGIES, name, STRATEGIES)
+                given = self.objects.get("training.strategy")
+                ref = of_object(Kind.STRATEGIES, given) if given is not None else ref
+                if ref is None:
+                    raise ValueError(f"the shipped strategy {name} is not made here")
+                return plugin_strategy(ref, self.family, distill=distill, settings=training.settings, given=given)
 
     def settings(self) -> TrainingSettings:
         """The job's training settings."""

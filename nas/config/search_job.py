@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from nas.config.data import VOCABULARY, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
+from nas.config.metrics import BoundsConfig, MetricConfig
 from nas.config.plugin_names import Settings, names_of_stored_jobs, plugin_name, settings
 from nas.config.section import Section, number, positive, whole
 from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.config.supernet import SupernetConfig
-from nas.config.training import TrainingConfig
+from nas.config.training import STRATEGIES, TrainingConfig
 from nas.errors import JobError, UnknownNameError
 from nas.plugins import Kind
 from nas.problem.objectives import (
@@ -28,7 +28,7 @@ from nas.problem.objectives import (
     Objective,
     is_shipped_metric,
 )
-from nas.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics, may_be_negative, task_of
+from nas.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics, task_of
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
@@ -45,54 +45,6 @@ _SectionT = TypeVar("_SectionT", bound=Section)
 _Text = Annotated[
     str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
 ]
-
-
-def _check_bound(value: object) -> object:
-    """The value, if it is a finite number or None."""
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)):
-        return value
-    raise problem("", f"expected a finite number, got {show(value)}")
-
-
-_Bound = Annotated[float | None, BeforeValidator(_check_bound)]
-
-
-class BoundsConfig(Section):
-    """Bounds on a metric, in its own unit: at least `min`, at most `max`, or both."""
-
-    min: _Bound = None
-    """The least value that is allowed."""
-    max: _Bound = None
-    """The largest value that is allowed."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_mapping(cls, value: object) -> object:
-        if not isinstance(value, dict | BoundsConfig):
-            raise problem("", f"expected min, max or both, e.g. {{max: 2.0}}, got {show(value)}")
-        return value
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.min is None and self.max is None:
-            raise missing_key("", "has no bound; expected min, max or both, e.g. {max: 2.0}")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise conflict("", f"nothing is at least {self.min:g} and at most {self.max:g}; lower min or raise max")
-        return self
-
-    def constraint(self, metric: Objective, key: str) -> Constraint:
-        """The constraint on a metric; raises a `problem` of `key`, the path of the bounds, if it cannot have such a value."""
-        for name, bound in (("min", self.min), ("max", self.max)):
-            if bound is None:
-                continue
-            if metric.unit == "share" and bound > 1:
-                share = f"; write {bound / 100:g}" if bound <= 100 else ""
-                raise problem(f"{key}.{name}", f"{metric.name} is a share between 0 and 1, got {bound:g}{share}")
-            if may_be_negative(metric) or not is_shipped_metric(metric.metric):
-                continue
-            if bound < 0 or (name == "max" and bound == 0):
-                raise problem(f"{key}.{name}", f"{metric.metric} is always above 0; got the bound {bound:g}")
-        return Constraint(metric, self.min, self.max)
 
 
 class PlateauConfig(Section):
@@ -138,18 +90,6 @@ class SearchConfig(Section):
             expected = f"expected fewer than the {self.evaluations} evaluations of the search"
             raise problem("plateau.evaluations", f"{expected}, or it ends nothing; got {self.plateau.evaluations}")
         return self
-
-
-class MetricConfig(Section):
-    """An additional metric, measured by a plug-in; a job writes its name alone where it has no settings."""
-
-    name: plugin_name(Kind.METRICS, ())  # type: ignore[valid-type]  # as that of an algorithm
-    settings: Settings = settings()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named(cls, value: object) -> object:
-        return {"name": value} if isinstance(value, str) else value
 
 
 class SearchJob(Section):
@@ -246,6 +186,7 @@ class SearchJob(Section):
         return {
             "task": (Kind.TASKS, self.task, SHIPPED),
             "search.algorithm": (Kind.SEARCH, self.search.algorithm, ALGORITHMS),
+            "training.strategy": (Kind.STRATEGIES, self.training.strategy, STRATEGIES),
             "supernet.family": (Kind.FAMILIES, self.supernet.family, FAMILIES),
             **metrics,
         }

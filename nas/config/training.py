@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from nas.config.errors import conflict, missing_key, problem
+from nas.config.plugin_names import Settings, plugin_name, settings
 from nas.config.section import Flag, OptionalPath, Section, number, positive, whole
+from nas.plugins import Kind
 
 
 class AugmentConfig(Section):
@@ -21,6 +23,8 @@ class AugmentConfig(Section):
     """Whether half of the images are mirrored."""
 
 
+STRATEGIES = ("sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "largest")
+"""The names of the shipped strategies."""
 _BELONGS: Mapping[str, tuple[str, ...]] = {
     "random_subnets": ("sandwich", "attentive", "instatune"),
     "micro_batches": ("sorted",),
@@ -40,10 +44,10 @@ def _distill(value: object) -> object:
 class TrainingConfig(Section):
     """How the supernet is trained; not read if `supernet.from` names a trained supernet to search."""
 
-    strategy: Literal["sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "largest"] = (
-        "sandwich"
-    )
+    strategy: plugin_name(Kind.STRATEGIES, STRATEGIES) = "sandwich"  # type: ignore[valid-type]  # made from the names
     """Which networks each step trains: sandwich takes the largest, the smallest and random ones."""
+    settings: Settings = settings()
+    """Of a plug-in's strategy."""
     random_subnets: int = whole(0, 64, default=2)
     """Random networks in each step, of the strategies sandwich, attentive and instatune."""
     micro_batches: int = whole(1, 64, default=4)
@@ -98,6 +102,10 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.settings and self.strategy in STRATEGIES:
+            raise conflict(
+                "settings", f"are those of a plug-in, and {self.strategy} is a shipped strategy; remove them"
+            )
         for key in sorted(self.model_fields_set & _BELONGS.keys()):
             if self.strategy not in _BELONGS[key]:
                 of = " and ".join(_BELONGS[key])
@@ -130,7 +138,8 @@ class TrainingConfig(Section):
     @property
     def recipe(self) -> dict[str, Any]:
         """What changes the trained weights beside `TrainingSettings`, JSON-able: the strategy, its keys and the teacher."""
-        return self.model_dump(mode="json", include={"strategy", "distill", "teacher", *_BELONGS} - set(self.unread))
+        read = {"strategy", "distill", "teacher", *_BELONGS} - set(self.unread)
+        return self.model_dump(mode="json", include=read | ({"settings"} if self.settings else set()))
 
     @property
     def teacher_path(self) -> Path | None:

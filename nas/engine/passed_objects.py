@@ -19,11 +19,13 @@ class Passed(TypedDict, total=False):
         algorithm: a search algorithm: a class, an object, or a function that makes one as a class would.
         family: a class of networks.
         task: a class of what networks are trained and scored for.
+        strategy: a class, or a function that makes one as a class would, which chooses what each training step trains.
         metrics: additional metrics by name, each a class or an object; those that the job names nowhere are objectives.
     """
 
     algorithm: object
     family: type
+    strategy: object
     task: type
     metrics: Mapping[str, object]
 
@@ -31,6 +33,7 @@ class Passed(TypedDict, total=False):
 _PLACES = {
     Kind.SEARCH: ("algorithm", "search.algorithm"),
     Kind.FAMILIES: ("family", "supernet.family"),
+    Kind.STRATEGIES: ("strategy", "training.strategy"),
     Kind.METRICS: ("metrics", "metrics"),
     Kind.TASKS: ("task", "task"),
 }

@@ -367,3 +367,54 @@ def test_a_metric_that_cannot_be_used_is_told_before_a_run_is_made(
 def test_metrics_of_job_files_are_checked(metrics: str, objectives: str, code: str, mentions: Sequence[str]) -> None:
     with raises(f"job.{code}", *mentions):
         with_metrics(metrics, objectives)
+
+
+STRATEGY = """
+from supernets.base import LabelLoss, Pass, Phase
+
+class Pairs:
+    def __init__(self, family, *, distill, pairs=1):
+        self.space, self.pairs = family.space, pairs
+
+    def phases(self, epochs):
+        return [Phase("pairs", epochs)]
+
+    def plan(self, phase, rng, batch_loss):
+        sampled = [self.space.largest, *(self.space.sample(rng) for _ in range(self.pairs))]
+        return [Pass(a, (LabelLoss(),)) for a in sampled]
+"""
+
+
+def training_of(strategy: str) -> SearchJob:
+    """A training of one epoch by a strategy."""
+    return parse_job(
+        re.sub(r"training: .*", f"training: {{epochs: 1, strategy: {strategy}}}", SMALL_JOB), source="job.yaml"
+    )
+
+
+def test_a_strategy_of_a_plugin_trains(tmp_path: Path, plugin_packages: PluginPackages) -> None:
+    plugin_packages.install("kit", {"kit": STRATEGY}, entries={"strategies": {"pairs": "kit:Pairs"}})
+    run = nas.train(training_of("pairs, settings: {pairs: 2}"), options_of(tmp_path))
+    facts = run.facts
+    assert facts is not None
+    assert facts.plugins == (PluginRef(Kind.STRATEGIES, "pairs", "kit:Pairs", "kit", "0.1"),)
+    assert facts.compatibility["supernet"]["settings"] == {"pairs": 2}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "mentions"),
+    [
+        ("return [Phase", "return [] and [Phase", "plugin.failed", "phases returned []"),
+        ('"pairs", epochs', '"pairs", epochs + 1', "plugin.failed", "add up to 2; expected 1"),
+        ("def plan(self, phase, rng, batch_loss)", "def plan(self, phase)", "plugin.contract", "plan"),
+        ("return [Pass", "return [] and [Pass", "plugin.failed", "plan returned []"),
+        ("return [Pass", "1 / 0; return [Pass", "plugin.failed", "plan raised ZeroDivisionError"),
+        ("Pass(a, (", "Pass(type(a)((99,)), (", "plugin.failed", "not in the space"),
+    ],
+)  # fmt: skip
+def test_a_strategy_that_misbehaves_is_named(
+    tmp_path: Path, plugin_packages: PluginPackages, old: str, new: str, code: str, mentions: str
+) -> None:
+    plugin_packages.install("kit", {"kit": STRATEGY.replace(old, new)})
+    with raises(code, "strategy kit:Pairs (kit 0.1)", mentions):
+        nas.train(training_of("kit:Pairs"), options_of(tmp_path))
