@@ -34,6 +34,7 @@ INCLUDED: Mapping[str, str] = {
     "contributing/predictors/index.md": "predictors/README.md",
     "contributing/hardware_profiles/index.md": "hardware_profiles/README.md",
     "changelog.md": "CHANGELOG.md",
+    "how-to/extending/example.md": "examples/energy_objective/README.md",
     "how-to/service/deployment.md": "nas/service/deploy/README.md",
 }
 """Pages of the documentation that are files beside the code, included as they are."""
