@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from nas.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
+from nas.analysis.formatting import change_text
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.report_json import point_json
 from nas.errors import JobError, StoreError
-from nas.problem.objectives import Objective
+from nas.problem.objectives import ACCURACY, Objective
 from nas.store.base import INTERRUPTED, RunStatus, RunStore, shown_status
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import is_held, open_store
@@ -49,12 +50,19 @@ class Finetuning:
     improvement: Improvement | None = None
 
     @property
+    def scored(self) -> Objective:
+        """The metric of the task."""
+        return ACCURACY if self.improvement is None else self.improvement.scored
+
+    @property
     def summary(self) -> list[str]:
-        """Texts: the accuracies before and after, and the verdict; the status while there are none."""
+        """Texts: the scores before and after, and the verdict; the status while there are none."""
         if self.improvement is None:
             return [self._status_text]
         changes = self.improvement.parts.items()
-        return [*(f"{part} accuracy {c.before:.2%} → {c.after:.2%}" for part, c in changes), self.improvement.verdict]
+        scored = self.scored
+        texts = [f"{part} {scored.name} {change_text(scored, c.before, c.after)}" for part, c in changes]
+        return [*texts, self.improvement.verdict]
 
     @property
     def _status_text(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.analysis.significance import Comparison, compare_scores
-from nas.problem.objectives import Fidelity, Request
+from nas.problem.objectives import ACCURACY, Fidelity, Objective, Request
 from nas.store.base import RunStore
 from supernets.space import Architecture
 
@@ -32,7 +32,7 @@ class FinetunedNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An accuracy before and after, with their comparison."""
+    """A metric of the task before and after, with their comparison."""
 
     before: float
     after: float
@@ -58,6 +58,7 @@ class Improvement:
     Attributes:
         best_epoch: the epoch whose weights were kept: the best on the validation part in fp32; 0 where no epoch was better
             than the weights before; None where the last epoch's were kept regardless.
+        scored: the metric of the task.
         parts: the changes by part of the data; without a part on which the network was not scored before.
     """
 
@@ -65,12 +66,15 @@ class Improvement:
     best_epoch: int | None
     epochs: int
     parts: dict[str, Change]
+    scored: Objective = ACCURACY
 
     @property
     def improved(self) -> bool:
         """Whether it is better on the validation part, as measured in the precision in which it is deployed."""
         change = self.parts.get("validation")
-        return change is not None and self.best_epoch != 0 and change.after > change.before
+        if change is None or self.best_epoch == 0:
+            return False
+        return self.scored.sign * change.after < self.scored.sign * change.before
 
     @property
     def better_in_fp32(self) -> bool | None:
@@ -87,7 +91,7 @@ class Improvement:
         if self.best_epoch == 0:
             return "no epoch made it better"
         if change is None:
-            return f"not compared: its accuracy before was not measured in {precision}"
+            return f"not compared: its {self.scored.name} before was not measured in {precision}"
         if self.improved:
             return "better" if change.comparison.distinguishable else "better, within the error: a tie"
         return f"no better in {precision}" + (", though in fp32" if self.better_in_fp32 else "")
@@ -112,7 +116,7 @@ def network_of(run: str, store: RunStore, network: Architecture, precision: str)
     """A network of a search, described by the search's store."""
     precisions = store.search_facts().precisions
     known = precision in precisions.names
-    candidate = precisions.candidate(Request(network, "accuracy", precision=precision)) if known else None
+    candidate = precisions.candidate(Request(network, "macs", precision=precision)) if known else None
     return FinetunedNetwork(run, network, precision, None if candidate is None else candidate.key)
 
 
@@ -127,11 +131,12 @@ def improvement_between(of: FinetunedNetwork, after: RunStore, before: RunStore)
         StoreError: stored answers are damaged.
     """
     facts, search = after.facts(), after.search_facts()
+    scored = search.scored
     single, _ = search.precisions.split(search.space.largest)
     parts = {}
     for part, fidelity in _FIDELITIES.items():
-        now, then = (Request(a, "accuracy", None, fidelity, of.precision) for a in (single, of.network))
+        now, then = (Request(a, scored.name, None, fidelity, of.precision) for a in (single, of.network))
         new, old = after.find([now]).get(now), before.find([then]).get(then)
         if new is not None and old is not None and new.value is not None and old.value is not None:
             parts[part] = Change(old.value, new.value, compare_scores((after, new), (before, old)))
-    return Improvement(of, after.state().best_epoch, facts.epochs if facts else 0, parts)
+    return Improvement(of, after.state().best_epoch, facts.epochs if facts else 0, parts, scored)

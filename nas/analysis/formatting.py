@@ -17,6 +17,9 @@ _BLOCK = re.compile(r"(?:block|layer)s?\d+$")
 
 _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
     "accuracy": ("Accuracy", "%", 100.0),
+    "average_precision": ("Average precision", "%", 100.0),
+    "mae": ("Mean absolute error", "", 1.0),
+    "r2": ("R²", "", 1.0),
     "latency_ms": ("Latency", "ms", 1.0),
     "throughput": ("Throughput", "images/s", 1.0),
     "peak_mib": ("Peak memory", "MiB", 1.0),
@@ -32,8 +35,12 @@ _MOST_PERCENT = 10.0
 
 
 def _shown(objective: Objective) -> tuple[str, str, float]:
-    """Title, unit shown and factor of a metric; one that is not shipped is shown as it is stored."""
-    return _SHOWN[objective.metric] if objective.is_shipped else (objective.metric, objective.unit, 1.0)
+    """Title, unit shown and factor of a metric; one that is not shipped is shown as it is stored, but for shares of a task."""
+    if objective.is_shipped:
+        return _SHOWN[objective.metric]
+    if objective.of_task and objective.unit == "share":
+        return objective.metric, "%", 100.0
+    return objective.metric, objective.unit, 1.0
 
 
 def shown_scale(objective: Objective) -> float:
@@ -57,7 +64,7 @@ def format_value(objective: Objective, value: float, error: float | None = None)
     """A value in the unit shown, with its error where that is above 0: ``88.95 ± 0.31 %``."""
     _, unit, factor = _shown(objective)
     shown, spread = value * factor, (error or 0.0) * factor
-    if not spread and not objective.is_shipped:  # of any magnitude
+    if not spread and (not objective.is_shipped or not unit):  # of any magnitude
         return f"{shown:.4g} {unit}".rstrip()
     if not spread:  # four significant digits, never in exponents
         return f"{shown:.{max(0, 4 - len(str(int(abs(shown)))))}f} {unit}"
@@ -107,14 +114,15 @@ def share_text(share: float) -> str:
 
 
 def prediction_error_text(objective: Objective, errors: Mapping[str, float | None]) -> str:
-    """The error of predictions: ``RMSE 1.2 points`` of an accuracy, ``MAPE 4.96 %`` of others; "" if unknown.
+    """The error of predictions: ``RMSE 1.2 points`` of an accuracy, ``RMSE 0.3`` of others of a task, ``MAPE 4.96 %`` of
+    costs; "" if unknown.
 
     Args:
         errors: ``rmse``, in the objective's unit, and ``mape``, a share.
     """
-    if objective.metric == "accuracy":
-        rmse = errors.get("rmse")
-        return "" if rmse is None else f"RMSE {100 * rmse:.3g} points"
+    if objective.of_task:
+        rmse, points = errors.get("rmse"), " points" if shown_unit(objective) == "%" else ""
+        return "" if rmse is None else f"RMSE {shown_scale(objective) * rmse:.3g}{points}"
     mape = errors.get("mape")
     return "" if mape is None else f"MAPE {share_text(mape)}"
 
@@ -182,8 +190,24 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.2g} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
 
 
-def score_text(test: Mapping[str, float] | None, *, missing: str = "–") -> str:
-    """Accuracy on the test part with its error, see `Point.test`."""
+def score_text(scored: Objective, test: Mapping[str, float] | None, *, missing: str = "–") -> str:
+    """A metric of the task on the test part with its error, see `Point.test`."""
     if test is None:
         return missing
-    return format_value(Objective.parse("accuracy", ()), test["accuracy"], test["error"])
+    return format_value(scored, test[scored.name], test["error"])
+
+
+def title_on_test(scored: Objective) -> str:
+    """The title of a metric of the task on the test part: ``Test accuracy (%)``."""
+    title = title_of(scored)
+    return f"Test {title[0].lower()}{title[1:]}" if title[1:2].islower() else f"Test {title}"
+
+
+def change_text(scored: Objective, before: float, after: float) -> str:
+    """A metric of the task before and after: ``88.95% → 90.10%``."""
+    return f"{plain_text(scored, before)} → {plain_text(scored, after)}"
+
+
+def plain_text(scored: Objective, value: float) -> str:
+    """A value of a metric of the task without its error: ``88.95%`` for a share."""
+    return f"{value:.2%}" if shown_unit(scored) == "%" else f"{value:.4g} {shown_unit(scored)}".rstrip()

@@ -23,14 +23,14 @@ class Nearest:
 
 
 def primary_objective(objectives: Sequence[Objective]) -> Objective:
-    """The objective that stands for quality: accuracy, else the first."""
-    return next((o for o in objectives if o.metric == "accuracy"), objectives[0])
+    """The objective that stands for quality: the task's metric, such as the accuracy, else the first."""
+    return next((o for o in objectives if o.of_task), objectives[0])
 
 
 def cost_objective(objectives: Sequence[Objective]) -> Objective:
-    """The objective that stands for cost: the first latency, else the first to minimise, else the first."""
+    """The objective that stands for cost: the first latency, else the first to minimise but the task's, else the first."""
     latencies = [o for o in objectives if o.metric == "latency_ms"]
-    costs = [o for o in objectives if o.goal is Goal.MINIMIZE]
+    costs = [o for o in objectives if o.goal is Goal.MINIMIZE and not o.of_task]
     return [*latencies, *costs, *objectives][0]
 
 

@@ -16,6 +16,7 @@ from nas.analysis.report import RunReport
 from nas.errors import SelectionError, quoted
 from nas.problem import pareto
 from nas.problem.objectives import EXACT_METRICS, Constraint, Objective
+from nas.problem.tasks import may_be_negative
 
 _EXAMPLE = '--select "latency_ms<=1.0" or --select "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
@@ -116,9 +117,10 @@ def choose(report: RunReport, expression: str | None = None, index: int | None =
 
 
 def select(report: RunReport, expression: str) -> Point:
-    """The most accurate evaluated network that satisfies every limit; without accuracy, the first objective's best.
+    """The evaluated network that is best by the task's metric (the most accurate one) and satisfies every limit; without such
+    a metric, the first objective's best.
 
-    Of equally accurate ones, the cheapest. The expression ``key=0-2-1`` selects the network of this key.
+    Of equally good ones, the cheapest. The expression ``key=0-2-1`` selects the network of this key.
 
     Raises:
         SelectionError: the expression is malformed, no network satisfies it, or nothing is measured.
@@ -227,14 +229,16 @@ def _limit(term: str, expression: str, profiles: Sequence[str], metrics: Sequenc
         bound = float(text)
     except ValueError:
         bound = float("nan")
-    if objective.metric == "accuracy" and re.fullmatch(r"[0-9.]+ *%", text):
+    if objective.unit == "share" and re.fullmatch(r"[0-9.]+ *%", text):
         raise malformed(
-            f"accuracy is a share between 0 and 1; write accuracy{matched['sign']}{float(text[:-1]) / 100:g}"
+            f"{objective.name} is a share between 0 and 1; write {objective.name}{matched['sign']}{float(text[:-1]) / 100:g}"
         )
-    if bound < 0:
+    if bound < 0 and not may_be_negative(objective):
         raise malformed(f"{objective.name} is never below 0; expected a bound of at least 0, as in {_EXAMPLE}")
     if not np.isfinite(bound):
         raise malformed(f"{quoted(matched['bound'])} is not a finite number; expected one as in {_EXAMPLE}")
-    if objective.metric == "accuracy" and bound > 1:
-        raise malformed(f"accuracy is a share between 0 and 1; write accuracy{matched['sign']}{bound / 100:g}")
+    if objective.unit == "share" and bound > 1:
+        raise malformed(
+            f"{objective.name} is a share between 0 and 1; write {objective.name}{matched['sign']}{bound / 100:g}"
+        )
     return Limit(objective, matched["sign"], bound)

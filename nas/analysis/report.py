@@ -18,6 +18,7 @@ from nas.analysis.significance import compare
 from nas.errors import StoreError, UnknownNameError
 from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Objective, metrics_of
+from nas.problem.tasks import TaskMetrics
 from nas.store.base import Fit, RunStatus, RunStore
 from nas.store.block_costs import BlockCosts
 from nas.store.run_facts import SearchFacts
@@ -43,6 +44,7 @@ class RunReport:
         name: the job's name; the id where it has none.
         space: the search space; with the precisions as its last choice where there are several.
         metrics: what every measured network has a value of: the objectives, and what only constraints are on.
+        task: what networks were trained and scored for.
         constraints: what a network must satisfy to be on a front.
         numbers: the number of each evaluated architecture in the order evaluated, from 1, by key; failed ones included.
         n_known: networks that a warm start knew, which are evaluated beside the budget.
@@ -82,6 +84,7 @@ class RunReport:
     space: SearchSpace
     objectives: tuple[Objective, ...]
     metrics: tuple[Objective, ...]
+    task: TaskMetrics
     constraints: tuple[Constraint, ...]
     profiles: tuple[str, ...]
     numbers: Mapping[str, int]
@@ -117,6 +120,11 @@ class RunReport:
     def primary(self) -> Objective:
         """The objective that stands for quality."""
         return fronts.primary_objective(self.objectives)
+
+    @property
+    def scored(self) -> Objective:
+        """The metric of the task that networks are scored by on the test part."""
+        return self.task.scored(self.metrics)
 
     @property
     def columns(self) -> tuple[Objective, ...]:
@@ -220,6 +228,7 @@ def _report(
         space=space,
         objectives=objectives,
         metrics=measured.metrics,
+        task=search.task,
         constraints=constraints,
         profiles=search.profiles if profile is None else (profile,),
         numbers={architecture.key: n for n, architecture in enumerate(measured.evaluated, start=1)},

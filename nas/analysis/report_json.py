@@ -39,6 +39,8 @@ def show_json(report: RunReport) -> dict[str, Any]:
     return {
         **search_json(report),
         "name": report.name,
+        "task": report.task.name,
+        "scored": report.scored.name,
         "objectives": [{"name": o.name, "unit": o.unit, "goal": str(o.goal)} for o in report.objectives],
         "constraints": [constraint.to_json() for constraint in report.constraints],
         "fronts": {profile: list(map(point_json, front)) for profile, front in report.fronts.items()},

@@ -16,9 +16,6 @@ from nas.store.base import Fit, Outcome, RunStore
 from nas.store.run_facts import SearchFacts
 from supernets.space import Architecture, SearchSpace
 
-_TEST = ("accuracy", None, Fidelity.TEST)
-"""Metric, profile and fidelity of test scores."""
-
 
 @dataclass(frozen=True, slots=True)
 class RecordedSteps:
@@ -50,7 +47,7 @@ class MeasuredRun:
         finalists: Sequence[Architecture],
         asks: Sequence[Sequence[Architecture]],
     ) -> None:
-        self.metrics = tuple(search.metrics)
+        self.metrics, self._scored = tuple(search.metrics), search.scored.name
         self._n_metrics = len(self.metrics)
         self.again: set[Architecture] = set()
         self._rows = self._read(store, search.precisions)
@@ -69,7 +66,7 @@ class MeasuredRun:
     def _read(self, store: RunStore, precisions: Precisions) -> dict[Architecture, list[Outcome | None]]:
         """By candidate, a row of outcomes: of each metric by the search, of each by the longer protocol, and the test score."""
         searched, final = ([(o.metric, o.profile, f) for o in self.metrics] for f in (Fidelity.SEARCH, Fidelity.FINAL))
-        places = {slot: place for place, slot in enumerate([*searched, *final, _TEST])}
+        places = {slot: place for place, slot in enumerate([*searched, *final, (self._scored, None, Fidelity.TEST)])}
         n_places, again = len(places), Fidelity.FINAL
         candidates: dict[tuple[Architecture, str], Architecture] = {}
         rows: dict[Architecture, list[Outcome | None]] = {}
@@ -161,11 +158,11 @@ class MeasuredRun:
         return None if found is None else found.value
 
     def test_score(self, architecture: Architecture) -> dict[str, float] | None:
-        """Accuracy on the test part with its standard error; None where it was not scored, or that failed."""
+        """The task's metric on the test part with its standard error; None where it was not scored, or that failed."""
         found = self._rows[architecture][-1]
         if found is None or found.value is None:
             return None
-        return {"accuracy": found.value, "error": found.error or 0.0}
+        return {self._scored: found.value, "error": found.error or 0.0}
 
 
 def predictor_history(fits: Sequence[Fit], objective: Objective) -> dict[int, Mapping[str, Any]]:

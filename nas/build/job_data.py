@@ -14,6 +14,7 @@ from PIL import Image
 from hardware_profiles.base import HardwareProfile
 from nas.build.pretrained import Pretrained, find_preprocessing
 from nas.build.task import task_for
+from nas.build.task_metrics import task_class
 from nas.config import SearchJob, load_job
 from nas.config.data import VOCABULARY, DataConfig
 from nas.config.supernet import SupernetConfig
@@ -56,7 +57,8 @@ class JobData:
     def some_images(self, n: int) -> list[Image.Image]:
         """At most `n` images as the data set's files have them, decoded, spread over it."""
         data = self.config.data
-        return some_images(data.name, data.path, channels=self.dataset.images.channels, n=n)
+        channels = self.dataset.images.channels
+        return some_images(data.name, data.path, channels=channels, n=n, image_column=data.image_column)
 
     def digests(self) -> dict[str, str]:
         """The digest of each part, by its name."""
@@ -94,12 +96,13 @@ def load_job_data(
     load = partial(
         load_data, data.name,
         path=data.path, seed=SPLIT_SEED, validation=data.validation, test=data.test, on_progress=on_progress,
+        targets=task_class(config.task).targets,
     )  # fmt: skip
-    found = load(options=options)
+    task, found = task_for(config, load(options=options), source=source)
     if isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
-        earlier = load(options=replace(options, as_in_0_1=True))
-        found = earlier if earlier.train.digest == trained_on else found
-    return JobData(found, config, task_for(config, found, source=source))
+        of_earlier, earlier = task_for(config, load(options=replace(options, as_in_0_1=True)), source=source)
+        task, found = (of_earlier, earlier) if earlier.train.digest == trained_on else (task, found)
+    return JobData(found, config, task)
 
 
 def _data_options(
@@ -120,7 +123,8 @@ def _data_options(
     if not data.of_text:
         _check_images(own, fixed, where=source, key="supernet.from" if pretrained is None else "supernet.pretrained")
         images: dict[str, Any] = {key: options.get(key) for key in _OF_IMAGES}
-        return ImageOptions(**images, skip_unreadable=bool(data.skip_unreadable))
+        columns: dict[str, Any] = {"image_column": data.image_column, "label_column": data.label_column}
+        return ImageOptions(**images, **columns, skip_unreadable=bool(data.skip_unreadable))
     given = _given(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
     return TextOptions(tokenizer=options.get("tokenizer"), **given)
 

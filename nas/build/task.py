@@ -10,14 +10,15 @@ from supernets.errors import DataError
 from supernets.tasks import Task
 
 
-def task_for(config: SearchJob, data: DataSet, *, source: str) -> Task:
-    """A job's task, fitted to its data.
+def task_for(config: SearchJob, data: DataSet, *, source: str) -> tuple[Task, DataSet]:
+    """A job's task, fitted to its data, and the data as the task prepares them.
 
     Raises:
         JobError: the data have labels of another kind.
         UnknownNameError, PluginError: there is no such task.
     """
     task: Task = task_class(config.task)()
+    data = task.prepared(data)
     if data.targets != task.targets:
         raise JobError(
             f"{source}: task: {config.task} needs data whose labels are {task.targets}, and those of data.name: "
@@ -32,6 +33,6 @@ def task_for(config: SearchJob, data: DataSet, *, source: str) -> Task:
             code="job.conflict",
         )
     try:
-        return task.for_data(data)
+        return task.for_data(data), data
     except DataError as error:
         raise DataError(f"{source}: task: {error}", code=error.code) from None

@@ -17,15 +17,26 @@ if TYPE_CHECKING:
 
 
 def print_training(made: dict[str, Any], *, following: str = "") -> None:
+    from nas.analysis.formatting import plain_text
+    from nas.problem.tasks import TaskMetrics
+
+    metric = TaskMetrics.from_json(made["task"]).metrics[0]
+    of = "" if metric.name == "accuracy" else f"{metric.name}, "
     reason = f"; {made['reason']}" if made["reason"] else ""
     print(f"{made['run']}: training, {made['status']}, epoch {made['epoch']} of {made['epochs']}{reason}")
     if following:
         print(f"next: {following}")
     rows = [
-        [str(e["epoch"]), f"{e['loss']:.4f}", f"{e['largest']:.2%}", f"{e['smallest']:.2%}", f"{e['seconds']:.0f}"]
+        [
+            str(e["epoch"]),
+            f"{e['loss']:.4f}",
+            plain_text(metric, e["largest"]),
+            plain_text(metric, e["smallest"]),
+            f"{e['seconds']:.0f}",
+        ]
         for e in made["history"]
     ]
-    print_table(["epoch", "loss", "largest (validation)", "smallest (validation)", "seconds"], rows)
+    print_table(["epoch", "loss", f"largest ({of}validation)", f"smallest ({of}validation)", "seconds"], rows)
     if made["status"] == "finished":
         print(f"search it with   supernet: {{from: {made['run']}}}")
 
@@ -121,19 +132,19 @@ def number(report: Any, point: Any) -> str:
 
 
 def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
-    """Prints points as a table: measured values with their errors, and the accuracy on the test part.
+    """Prints points as a table: measured values with their errors, and the task's metric on the test part.
 
     A star marks latencies measured only by the shorter protocol of the search.
     """
     from nas.analysis.formatting import score_text
 
     precision = ["precision"] if any(point.precision for _, point in points) else []
-    header = ["#", *precision, *(o.name for o in report.columns), "test accuracy", "architecture"]
+    header = ["#", *precision, *(o.name for o in report.columns), f"test {report.scored.name}", "architecture"]
     rows = []
     for label, point in points:
         values = [report.value_text(point, o) for o in report.columns]
         own = [point.precision for _ in precision]
-        rows.append([label, *own, *values, score_text(point.test, missing=""), point.key])
+        rows.append([label, *own, *values, score_text(report.scored, point.test, missing=""), point.key])
     print_table(header, rows)
     if note := report.note_on(point for _, point in points):
         print(note)
@@ -165,15 +176,21 @@ def stderr() -> Console:
 
 
 def print_improvement(run: str, improvement: Improvement) -> None:
-    """Prints a network's accuracies before and after fine-tuning, and whether they are distinguishable."""
-    of = improvement.of
+    """Prints a network's scores before and after fine-tuning, and whether they are distinguishable."""
+    from nas.analysis.formatting import plain_text, shown_scale, shown_unit
+
+    of, scored = improvement.of, improvement.scored
+    scale, points = shown_scale(scored), " points" if shown_unit(scored) == "%" else ""
+    digits = ".2f" if points else ".3g"
     print(f"{run}: network {of.network.key} of {of.run}, fine-tuned")
     rows = []
     for part, change in improvement.parts.items():
         compared = change.comparison
-        difference = f"{100 * compared.difference:+.2f} ± {100 * compared.threshold:.2f} points ({compared.method})"
+        away, error = scale * compared.difference, scale * compared.threshold
+        difference = f"{away:+{digits}} ± {error:{digits}}{points} ({compared.method})"
         verdict = difference if compared.distinguishable else f"a tie: {difference}"
-        rows.append([f"{part} accuracy", f"{change.before:.2%}", f"{change.after:.2%}", verdict])
+        texts = [plain_text(scored, value) for value in (change.before, change.after)]
+        rows.append([f"{part} {scored.name}", *texts, verdict])
     print_table(["", "before", "after", "improvement ± two standard errors"], rows)
     epoch, epochs = improvement.best_epoch, improvement.epochs
     if epoch is None:
@@ -192,14 +209,15 @@ def print_finetunings(found: Sequence[Finetuning]) -> None:
     """Prints the fine-tuned networks of a run beside the originals; nothing if there are none."""
     if not found:
         return
-    from nas.analysis.formatting import format_value
+    from nas.analysis.formatting import change_text, format_value
 
+    scored = found[0].scored
     timed = list(dict.fromkeys(o for one in found for o in one.metrics if o.profile is not None))
     rows = []
     for one in found:
         changes = {} if one.improvement is None else one.improvement.parts
         accuracies = [
-            f"{changes[part].before:.2%} → {changes[part].after:.2%}" if part in changes else "–"
+            change_text(scored, changes[part].before, changes[part].after) if part in changes else "–"
             for part in ("validation", "test")
         ]
         points = [point for point in (one.before, one.after) if point is not None and one.after is not None]
@@ -208,5 +226,5 @@ def print_finetunings(found: Sequence[Finetuning]) -> None:
             for o in timed
         ]
         rows.append([one.run, one.of.key or one.of.network.key, *accuracies, *values, one.summary[-1]])
-    header = ["validation accuracy", "test accuracy", *(o.name for o in timed)]
+    header = [f"validation {scored.name}", f"test {scored.name}", *(o.name for o in timed)]
     print_table(["fine-tuned by", "network", *header, "result"], rows)

@@ -151,15 +151,32 @@ def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> No
     path, names = data.config.data.path, data.dataset.class_names
     found = {part: getattr(data.dataset, part) for part in parts}
     rows = {
-        part: [{"name": name, "class": names[label]} for name, label in zip(p.names, p.labels.tolist(), strict=True)]
+        part: [{"name": name, **_label(label, names)} for name, label in zip(p.names, p.labels.tolist(), strict=True)]
         for part, p in found.items()
     }
     if as_json:
         return print_json({"run": run, "path": None if path is None else str(path), "parts": rows})
     if path is not None:
         print(f"of {path}:", file=sys.stderr)
-    lines = [[part, row["name"], row["class"]] for part, own in rows.items() for row in own]
+    lines = [[part, row["name"], _label_text(row)] for part, own in rows.items() for row in own]
     return print("\n".join("\t".join(line if len(parts) > 1 else line[1:]) for line in lines))
+
+
+def _label(label: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The label of an example: a class, a number or a set of labels; nothing for the labels of a plug-in's data."""
+    if isinstance(label, int):
+        return {"class": names[label]}
+    if isinstance(label, float):
+        return {"number": label}
+    if isinstance(label, list) and len(label) == len(names) and all(isinstance(held, float) for held in label):
+        return {"labels": [name for name, held in zip(names, label, strict=True) if held]}
+    return {}
+
+
+def _label_text(row: dict[str, Any]) -> str:
+    if "number" in row:
+        return f"{row['number']:g}"
+    return str(row.get("class", " ".join(row.get("labels", ()))))
 
 
 @app.command(epilog="Example: nas plot digits-cnn-1 -o plots")
@@ -228,7 +245,7 @@ def export(
     if as_json:
         return print_json(made)
     same, noun = made["as_measured"], "sentences" if "tokenizer" in made else "images"
-    answers = "" if same is None else f", {same:.2%} of validation {noun} classified as when it was measured"
+    answers = "" if same is None else f", {same:.2%} of validation {noun} {made['answered']} as when it was measured"
     if made["fidelity"] != "final" and any("@" in name for name in made["values"]):
         print("latency measured only by the search's shorter protocol")
     if select is None and index is None and not knee and Run.open(folder(runs), run).kind != "training":

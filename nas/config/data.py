@@ -12,11 +12,17 @@ from pydantic import BeforeValidator, Field, model_validator
 from nas.config.errors import conflict, missing_key, problem, show
 from nas.config.section import Section, whole
 
-TEXT = "text-classification"
+TEXT, TABLE = "text-classification", "image-table"
 _OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable")
-_OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "label_column", "encoding")
+_OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "encoding")
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 """Of sentences alone; written into stored jobs, so that later defaults do not change them."""
+_OF_NAMES = {
+    "skip_unreadable": ("image-folder", TABLE),
+    "image_column": (TABLE,),
+    "label_column": (TABLE, TEXT),
+}
+"""Keys of some data sets, by their names."""
 VOCABULARY = 8000
 """The default for a tokenizer that is trained; a given tokenizer has its own vocabulary."""
 
@@ -54,7 +60,7 @@ _Part = Annotated[int | float | None, BeforeValidator(_check_part)]
 class DataConfig(Section):
     """The data set of images or sentences, and how much of it is for validation and test (None: its default)."""
 
-    name: Literal["digits", "fashion-mnist", "image-folder", "text-classification"]
+    name: Literal["digits", "fashion-mnist", "image-folder", "image-table", "text-classification"]
     """The data set."""
     path: Annotated[Path | None, Field(description="the path of a folder or file")] = None
     """Where the files are."""
@@ -82,8 +88,10 @@ class DataConfig(Section):
     """Of a tokenizer that is trained on the training part."""
     text_column: _Column = None
     """The column of the sentences."""
+    image_column: _Column = None
+    """The column of the paths of images in a table; None takes the one with a usual name."""
     label_column: _Column = None
-    """The column of the classes."""
+    """The column of the labels."""
     encoding: (
         Literal[
             "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
@@ -93,7 +101,7 @@ class DataConfig(Section):
     ) = None  # fmt: skip
     """Of the files of sentences."""
     skip_unreadable: Annotated[bool | None, Field(strict=True, description="true or false")] = None
-    """Of an image folder: whether files that cannot be used are left out, instead of an error that lists them."""
+    """Of an image folder or table: whether files that cannot be used are left out, instead of an error that lists them."""
     validation: _Part = None
     """The part that the search sees: a number of examples, or a share of them."""
     test: _Part = None
@@ -112,6 +120,8 @@ class DataConfig(Section):
     def _check(self) -> Self:
         if self.name == "image-folder" and self.path is None:
             raise missing_key("path", "is missing; expected image-folder's folder, with one folder of images a class")
+        if self.name == TABLE and self.path is None:
+            raise missing_key("path", "is missing; expected a .csv, .tsv or .jsonl table of images and their labels")
         if self.name == "digits" and self.path is not None:
             raise conflict("path", f"digits has no files of its own; got {show(str(self.path))}, remove it")
         kind, other, keys = ("sentences", "images", _OF_IMAGES) if self.of_text else ("images", "sentences", _OF_TEXT)
@@ -120,8 +130,9 @@ class DataConfig(Section):
                 raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
         if self.of_text:
             self._check_text()
-        if self.skip_unreadable is not None and self.name != "image-folder":
-            raise conflict("skip_unreadable", f"is for an image-folder, and got {self.name}; remove it")
+        for key, names in _OF_NAMES.items():
+            if getattr(self, key) is not None and self.name not in names:
+                raise conflict(key, f"is for an {' or '.join(names)}, and got {self.name}; remove it")
         self._check_normalisation()
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:

@@ -12,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
-from nas.analysis.formatting import duration, guidance_text, miss_text
+from nas.analysis.formatting import duration, guidance_text, miss_text, plain_text
 from nas.engine.pace import Pace
 from nas.engine.progress import ProgressObserver
+from nas.problem.objectives import ACCURACY
 
 if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
@@ -53,7 +54,7 @@ class ConsoleProgress(ProgressObserver):
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
         self._shares: dict[str, int] = {}
-        self._accuracies = ""
+        self._accuracies, self._scored = "", ACCURACY
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -79,7 +80,7 @@ class ConsoleProgress(ProgressObserver):
 
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         self.note(f"run {run.id} in {run.path}")
-        search = facts.search
+        self._scored, search = facts.task.metrics[0], facts.search
         if search is not None and (guidance := guidance_text(
             search.algorithm, search.models_from, None if budget is None else budget.evaluations
         )):  # fmt: skip
@@ -90,7 +91,9 @@ class ConsoleProgress(ProgressObserver):
             self._update("training", step, steps, f"loss {loss:.3f}{self._accuracies}")
 
     def epoch(self, epoch: Epoch, epochs: int) -> None:
-        self._accuracies = f"  validation: largest {epoch.largest:.2%}, smallest {epoch.smallest:.2%}"
+        of = "" if self._scored == ACCURACY else f" {self._scored.name}"
+        largest, smallest = (plain_text(self._scored, value) for value in (epoch.largest, epoch.smallest))
+        self._accuracies = f"  validation{of}: largest {largest}, smallest {smallest}"
         if not self._console.is_terminal:
             self._update("training, epoch", epoch.epoch, epochs, f"loss {epoch.loss:.3f}{self._accuracies}")
 

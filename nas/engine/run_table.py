@@ -9,6 +9,7 @@ from typing import Any
 from nas.analysis.training_history import training_history
 from nas.errors import NasError
 from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
+from nas.problem.tasks import CLASSIFICATION
 from nas.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStore, shown_status
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.labels import read_labels
@@ -191,4 +192,5 @@ def training_json(run: StoredRun) -> dict[str, Any]:
     return {
         "run": run.id, "kind": "training", "status": str(status), "reason": reason, "epoch": state.epoch, "epochs": epochs,
         "checkpoint": str(run.folder.checkpoint), "weights": state.weights, "history": history,
+        "task": (CLASSIFICATION if facts is None else facts.task).to_json(),
     }  # fmt: skip

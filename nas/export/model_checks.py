@@ -49,7 +49,9 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     if len(inputs) > 1 and not np.any(expected.std(axis=0) > 1e-3 * expected.std()):
         message = "the network gives the same outputs for every input, so that a comparison proves nothing"
         raise ExportFailedError(message, code="export.constant-outputs")
-    difference = float(np.abs(outputs - expected).max() / expected.std())
+    # One number has no deviation.
+    deviation = float(expected.std()) if expected.size > 1 else max(1.0, float(np.abs(expected).max()))
+    difference = float(np.abs(outputs - expected).max()) / deviation
     if not difference <= MAX_PARITY:
         message = f"outputs differ from torch's by {difference:.2g} of their deviation (at most {MAX_PARITY:g})"
         raise ExportFailedError(f"the exported model's {message}", code="export.outputs-differ")

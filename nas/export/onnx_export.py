@@ -129,13 +129,16 @@ def _write_bundle(
     onnx.checker.check_model(model, full_check=True)
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
     weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
-    script = onnx_script(data.format, model=path.name, tokenizer=tokenizer_path.name, in_graph=in_graph)
+    script = onnx_script(
+        data.format, model=path.name, tokenizer=tokenizer_path.name, targets=data.targets, in_graph=in_graph
+    )
     files = {path: model, weights_path: weights, script_path: script.encode()}
     if isinstance(data.format, TextFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
     sha256 = _write(files, manifest_path, {**facts, **checks})[path]
     return {
         "path": str(path), "sha256": sha256, "precision": precision, **checks, "values": dict(point.values),
+        "task": trained.data.config.task, "answered": trained.data.task.verbs[1],
         "fidelity": str(point.fidelity), "architecture": dict(point.described), "key": point.key,
         "weights": str(weights_path), "manifest": str(manifest_path), "script": str(script_path),
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),

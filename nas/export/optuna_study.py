@@ -75,7 +75,7 @@ def study_trials(report: RunReport, store: RunStore) -> list[FrozenTrial]:
         found = {metric.name: outcome for metric, outcome in zip(measured.metrics, outcomes, strict=True)}
         attributes = {"key": architecture.key} | _attributes(report, found, numbers.get(architecture))
         if (test := measured.test_score(architecture)) is not None:
-            attributes["test_accuracy"] = test["accuracy"]
+            attributes[f"test_{report.scored.name}"] = test[report.scored.name]
         params = dict(search.space.values(architecture))
         trials.append(_trial(report, params, {gene: distributions[gene] for gene in params}, found, attributes))
     return trials

@@ -1,4 +1,4 @@
-"""The script written beside an export: it preprocesses as in training, and prints class names with probabilities.
+"""The script written beside an export: it preprocesses as in training, and prints what the task predicts.
 
 Its preprocessing is the source of the functions that the training calls, so that the two cannot differ.
 """
@@ -20,7 +20,7 @@ from supernets.data.preprocessing import (
 )
 from supernets.data.tokenizing import configure
 
-_SCRIPT = '''"""Classifies the {arguments} on its command line by {network}.
+_SCRIPT = '''"""{does} the {arguments} on its command line by {network}.
 
 Needs {needs}. {exactness}
 """
@@ -54,12 +54,34 @@ if __name__ == "__main__":
             print(f"{{given}}: {{error}}", file=sys.stderr)
             failed = True
             continue
-        shares = np.exp(logits - logits.max())
-        shares /= shares.sum()
-        best = shares.argsort()[::-1][:5]
-        print(f"{{given}}: " + ", ".join(f"{{CLASSES[i]}} {{shares[i]:.1%}}" for i in best))
+{prints}
     sys.exit(failed)
 '''
+_PRINTS = {
+    "classes": (
+        "Classifies",
+        """        shares = np.exp(logits - logits.max())
+        shares /= shares.sum()
+        best = shares.argsort()[::-1][:5]
+        print(f"{given}: " + ", ".join(f"{CLASSES[i]} {shares[i]:.1%}" for i in best))""",
+    ),
+    "numbers": (
+        "Predicts a number for each of",
+        """        print(f"{given}: {float(logits[0]) * OUTPUTS['std'] + OUTPUTS['mean']:.6g}")""",
+    ),
+    "sets": (
+        "Labels",
+        """        shares = 1 / (1 + np.exp(-logits))
+        held = [i for i in shares.argsort()[::-1] if shares[i] >= OUTPUTS["threshold"]]
+        print(f"{given}: " + (", ".join(f"{CLASSES[i]} {shares[i]:.1%}" for i in held) or "no label"))""",
+    ),
+}
+"""By the kind of the labels: what the script does, and the lines that print it."""
+_OTHER = (
+    "Prints the outputs for each of",
+    """        print(f"{given}: {json.dumps(logits.tolist())}")""",
+)
+"""Of plug-in tasks, whose outputs have a meaning of their own."""
 _IMAGES = '''def preprocess(file: str) -> NDArray[np.float32]:
     """The network's input for an image file, as a batch of 1."""
     with Image.open(file) as image:
@@ -78,19 +100,26 @@ _SENTENCES = '''def preprocess(sentence: str) -> NDArray[np.int64]:
 '''
 
 
-def onnx_script(format: ImageFormat | TextFormat, *, model: str, tokenizer: str, in_graph: bool = False) -> str:
+def onnx_script(
+    format: ImageFormat | TextFormat, *, model: str, tokenizer: str, targets: str = "classes", in_graph: bool = False
+) -> str:
     """The script for an ONNX model.
 
     Args:
         model, tokenizer: names of the files beside it.
+        targets: the kind of the labels, see `supernets.tasks.Task`.
         in_graph: whether the model itself resizes and normalises.
     """
     network = [
         f'SESSION = onnxruntime.InferenceSession(str(HERE / {json.dumps(model)}), providers=["CPUExecutionProvider"])',
         "FACTS = SESSION.get_modelmeta().custom_metadata_map",
         'HOW, CLASSES = json.loads(FACTS["preprocessing"]), json.loads(FACTS["classes"])',
+        *([] if targets == "classes" else ['OUTPUTS = json.loads(FACTS["outputs"])']),
     ]
+    does, prints = _PRINTS.get(targets, _OTHER)
     return _SCRIPT.format(
+        does=does,
+        prints=prints,
         network="the ONNX model beside it",
         needs=f"onnxruntime, numpy and {_library(format)}",
         logits="logits = SESSION.run(None, {SESSION.get_inputs()[0].name: preprocess(given)})[0][0]",
@@ -110,7 +139,10 @@ def transformers_script(format: ImageFormat | TextFormat, *, loader: str, facts:
         f'HOW = json.loads((HERE / {json.dumps(facts)}).read_text(encoding="utf-8"))',
         "CLASSES = NETWORK.config.id2label",
     ]
+    does, prints = _PRINTS["classes"]
     return _SCRIPT.format(
+        does=does,
+        prints=prints,
         network="the network of its folder",
         needs=f"torch, transformers, numpy and {_library(format)}",
         logits="logits = NETWORK(torch.from_numpy(preprocess(given))).logits[0].detach().numpy()",

@@ -50,6 +50,8 @@ class Provenance:
             "measured_with": {metric.name: self.measured_with(metric, point) for metric in self.metrics},
             "profiles": list(self.profiles),
             "classes": list(trained.data.dataset.class_names),
+            "task": trained.data.config.task,
+            "outputs": dict(trained.data.task.described(trained.data.dataset)),
         }
 
     def measured_with(self, metric: Objective, point: Point) -> Mapping[str, Any]:

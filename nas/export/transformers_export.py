@@ -17,6 +17,7 @@ from nas.errors import ExportFailedError
 from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
 from nas.export.export_paths import check_empty
 from nas.export.predict_script import transformers_script
+from nas.problem.tasks import CLASSIFICATION
 from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
@@ -59,6 +60,9 @@ def export_transformers(
     opened = StoredRun.open(runs, run)
     network, measured = _select(opened, select, index)
     trained = load_trained_run(opened)
+    if trained.data.config.task != CLASSIFICATION.name:
+        problem = f"run {run!r} is of the task {trained.data.config.task}, and this export writes classifiers alone"
+        raise ExportFailedError(f"{problem}; write ONNX with `nas export`", code="export.task-unavailable")
     supernet, data = trained.checkpoint.supernet, trained.data.dataset
     values = costs_of(supernet, [network])[0][1] if measured is None else measured
     family, plain = innermost(supernet.family, network)

@@ -302,4 +302,4 @@ def _axis(report: RunReport, metric: Objective, limits: Sequence[Limit]) -> Axis
     own = [limit for limit in limits if limit.objective == metric]
     lines = [(limit.bound * scale, f"{_SIGNS[limit.sign]} {bound_text(metric, limit.bound)}") for limit in own]
     values = np.concatenate([values_of(points, metric.name) for points in (report.evaluated, report.front)]) * scale
-    return Axis(title_of(metric), [] if metric.metric == "accuracy" else chart_data.log_ticks(values), lines)
+    return Axis(title_of(metric), [] if metric.of_task else chart_data.log_ticks(values), lines)

@@ -10,7 +10,15 @@ from types import MappingProxyType
 
 from nas.analysis.block_table import WHOLE, BlockRow, block_table
 from nas.analysis.finetuned_runs import Finetuning
-from nas.analysis.formatting import constraint_text, format_value, miss_text, outline, score_text, title_of
+from nas.analysis.formatting import (
+    constraint_text,
+    format_value,
+    miss_text,
+    outline,
+    score_text,
+    title_of,
+    title_on_test,
+)
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from nas.visualization.chart_data import heading
@@ -185,7 +193,13 @@ def _notes(report: RunReport, finetunings: Sequence[Finetuning]) -> str:
 
 def _table(report: RunReport) -> str:
     profiles = ["On the front of"] if report.fronts else []
-    titles = ["Number", *(title_of(o) for o in report.columns), "Test accuracy", *profiles, "Architecture"]
+    titles = [
+        "Number",
+        *(title_of(o) for o in report.columns),
+        title_on_test(report.scored).removesuffix(" (%)"),
+        *profiles,
+        "Architecture",
+    ]
     head = "".join(f"<th>{escape(title)}</th>" for title in titles)
     points = [(str(number), point) for number, point in enumerate(report.front)]
     if report.nearest is not None:
@@ -199,7 +213,9 @@ def _table(report: RunReport) -> str:
 def _row(report: RunReport, label: str, point: Point) -> str:
     values = [report.value_text(point, metric) for metric in report.columns]
     profiles = [", ".join(report.profiles_of(point)) or "–"] if report.fronts else []
-    cells = "".join(f"<td>{escape(text)}</td>" for text in [label, *values, score_text(point.test), *profiles])
+    cells = "".join(
+        f"<td>{escape(text)}</td>" for text in [label, *values, score_text(report.scored, point.test), *profiles]
+    )
     described = ", ".join(f"{name} {value}" for name, value in point.described.items())
     return (
         f'<tr data-key="{point.key}">{cells}<td><details><summary>{escape(outline(point.described))}</summary>'

@@ -118,7 +118,7 @@ class _Labels:
     """The hover texts of a report's points, each made once for all panels."""
 
     def __init__(self, report: RunReport, finetunings: Sequence[Finetuning]) -> None:
-        self._columns = report.columns
+        self._columns, self._scored = report.columns, report.scored
         self._numbers = {member.architecture: number for number, member in enumerate(report.front)}
         self._finetuned = {id(one.after): one for one in finetunings}  # points hold mappings, so they have no hash
         self._made: dict[int, tuple[Point, str]] = {}
@@ -142,7 +142,8 @@ class _Labels:
                 text = format_value(metric, point.values[metric.name], point.errors[metric.name])
                 lines.append(f"{escape(metric.name)}  <b>{escape(text)}</b>")
         if point.test is not None:
-            lines.append(f"accuracy on the test part  <b>{score_text(point.test)}</b>")
+            text = score_text(self._scored, point.test)
+            lines.append(f"{escape(self._scored.name)} on the test part  <b>{escape(text)}</b>")
         return "<br>".join([*lines, "", *map(escape, _described_lines(point))])
 
 

@@ -12,6 +12,7 @@ from sklearn.datasets import load_digits
 
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import image_folder, images_of_folder, spread
+from supernets.data.image_table import image_table, images_of_table
 from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import (
     Examples,
@@ -26,16 +27,17 @@ from supernets.data.options import ImageOptions, TextOptions
 from supernets.data.pixels import check_memory, fit, normalise, statistics
 from supernets.data.preprocessing import ImageFormat, Resizing, TextFormat, decode
 from supernets.data.splitting import Split, split
+from supernets.data.targets import CLASSES
 from supernets.data.text_classification import text_classification
 from supernets.data.tokenizing import SentenceTokenizer
 
-NAMES = ("digits", "fashion-mnist", "image-folder", "text-classification")
+NAMES = ("digits", "fashion-mnist", "image-folder", "image-table", "text-classification")
 
 
 def load_data(
     name: str, *, path: Path | None = None, options: ImageOptions | TextOptions | None = None,
     validation: int | float | None = None, test: int | float | None = None, seed: int = 0,
-    on_progress: OnProgress = no_progress,
+    targets: str = CLASSES, on_progress: OnProgress = no_progress,
 ) -> DataSet:  # fmt: skip
     """A data set in memory, as three parts that never mix.
 
@@ -44,12 +46,14 @@ def load_data(
 
     Args:
         name: ``digits`` (scikit-learn's 1,797 images of 8 x 8), ``fashion-mnist`` (70,000 of 28 x 28: the files in
-            `path`, else Debian's package, else a download), ``image-folder`` (the user's own in `path`) or
-            ``text-classification`` (the user's own sentences in `path`).
+            `path`, else Debian's package, else a download), ``image-folder`` (the user's own in `path`),
+            ``image-table`` (the user's own, named in the table `path` with their labels) or ``text-classification`` (the
+            user's own sentences in `path`).
         options: of the data set's kind; None for the defaults.
         validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
             data set's default. It is an error to ask for a part that the data set has itself.
         seed: of the split, at least 0; the parts depend on it and on the data alone.
+        targets: the kind of labels that a table has, see `supernets.data.targets`; other data sets have their own.
         on_progress: called about once a second while files are read.
 
     Raises:
@@ -67,7 +71,7 @@ def load_data(
     if isinstance(options, TextOptions):
         raise wrong_kind(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
     wanted = options or ImageOptions()
-    source = _images(name, path, wanted, on_progress)
+    source = _images(name, path, wanted, on_progress, targets)
     n_channels, native_size = source.train.inputs.shape[1:3]
     size, n_channels = wanted.image_size or native_size, wanted.channels or n_channels
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
@@ -80,10 +84,12 @@ def load_data(
     mean, std = _normalisation(wanted, n_channels) or statistics(fitted.train.inputs, levels)
     format = ImageFormat(mean, std, **shape, levels=levels, resizing=resizing)
     train, val, unseen = (normalise(part, format) for part in fitted)
-    return DataSet(name, train, val, unseen, source.class_names, format, source.skipped)
+    return DataSet(name, train, val, unseen, source.class_names, format, source.skipped, source.targets)
 
 
-def some_images(name: str, path: Path | None, *, channels: int, n: int) -> list[Image.Image]:
+def some_images(
+    name: str, path: Path | None, *, channels: int, n: int, image_column: str | None = None
+) -> list[Image.Image]:
     """At most `n` images of a data set as its files have them, decoded but not resized, spread over the training part.
 
     Raises:
@@ -91,7 +97,9 @@ def some_images(name: str, path: Path | None, *, channels: int, n: int) -> list[
     """
     if name == "image-folder" and path is not None:
         return images_of_folder(path, channels=channels, n=n)
-    pixels = _images(name, path, ImageOptions(), no_progress).train.inputs
+    if name == "image-table" and path is not None:
+        return images_of_table(path, channels=channels, n=n, column=image_column)
+    pixels = _images(name, path, ImageOptions(), no_progress, CLASSES).train.inputs
     return [decode(Image.fromarray(pixels[i, 0]), channels) for i in spread(len(pixels), n)]
 
 
@@ -99,7 +107,7 @@ def _resizing(name: str, options: ImageOptions, *, resized: bool) -> Resizing:
     """How images are resized; `resized` says whether those of arrays are."""
     if not options.as_in_0_1:
         return "pillow"
-    if name == "image-folder":
+    if name in ("image-folder", "image-table"):
         return "pillow-in-one-call"
     return "torch" if resized else "pillow"
 
@@ -116,7 +124,7 @@ def _normalisation(options: ImageOptions, channels: int) -> tuple[tuple[float, .
     return options.mean, options.std
 
 
-def _images(name: str, path: Path | None, options: ImageOptions, on_progress: OnProgress) -> Source:
+def _images(name: str, path: Path | None, options: ImageOptions, on_progress: OnProgress, targets: str) -> Source:
     match name:
         case "digits":
             if path is not None:
@@ -128,6 +136,10 @@ def _images(name: str, path: Path | None, options: ImageOptions, on_progress: On
             if path is None:
                 raise missing("image-folder needs a path: the folder that holds one folder of images for each class")
             return image_folder(path, options, on_progress=on_progress)
+        case "image-table":
+            if path is None:
+                raise missing("image-table needs a path: the table that names images and their labels")
+            return image_table(path, options, targets, on_progress=on_progress)
         case _:
             raise invalid_option(f"unknown data set {name!r}; expected one of {', '.join(NAMES)}")
 

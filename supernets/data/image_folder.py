@@ -67,7 +67,7 @@ class _Entry(NamedTuple):
 
 
 _Resize = Callable[[Image.Image, int], NDArray[np.uint8]]
-_Problems = dict[Path, DataError]
+Problems = dict[Path, DataError]
 """Files that are no images that can be used, and why."""
 
 
@@ -83,14 +83,14 @@ def image_folder(path: Path, options: ImageOptions, *, on_progress: OnProgress =
         DataError: the folder is missing, empty or laid out in another way; files cannot be used (all are listed), unless
             they are to be skipped; the sizes differ and there is no `image_size`; or the images would take too much memory.
     """
-    problems: _Problems = {}
+    problems: Problems = {}
     found, class_names = _find(path, problems)
     files = [entry.file for entry in found if entry.file not in problems]
-    pixels = _read(files, path, options, problems, on_progress)
+    pixels = read_images(files, path, options, problems, on_progress)
     entries = [entry for entry in found if entry.file in pixels]
     is_part_lost = {entry.part for entry in entries} != {entry.part for entry in found}
     if problems and (is_part_lost or not options.skip_unreadable):
-        raise _unusable(path, problems)
+        raise unusable(path, problems)
     examples = {}
     for part in ("train", "validation", "test"):
         if own := [entry for entry in entries if entry.part == part]:
@@ -108,10 +108,14 @@ def image_folder(path: Path, options: ImageOptions, *, on_progress: OnProgress =
 def images_of_folder(path: Path, *, channels: int, n: int) -> list[Image.Image]:
     """At most `n` images of a folder, decoded but not resized, spread over its training part, without those that cannot be
     read; raises as `image_folder`."""
-    problems: _Problems = {}
+    problems: Problems = {}
     files = [entry.file for entry in _find(path, problems)[0] if entry.part == "train" and entry.file not in problems]
-    chosen = [files[i] for i in spread(len(files), n)]
-    return list(_each(partial(_read_image, channels=channels), chosen, problems).values())
+    return some_of([files[i] for i in spread(len(files), n)], channels=channels)
+
+
+def some_of(files: Sequence[Path], *, channels: int) -> list[Image.Image]:
+    """Images, decoded but not resized, without those that cannot be read."""
+    return list(_each(partial(_read_image, channels=channels), files, {}).values())
 
 
 def spread(length: int, n: int) -> range:
@@ -119,7 +123,7 @@ def spread(length: int, n: int) -> range:
     return range(0, length, -(-length // n))
 
 
-def _unusable(path: Path, problems: _Problems) -> DataError:
+def unusable(path: Path, problems: Problems) -> DataError:
     """The error of one file, or of several files in a line each."""
     remedy = "or set skip_unreadable: true to leave out such files"
     errors = list(problems.values())
@@ -136,7 +140,7 @@ def _unusable(path: Path, problems: _Problems) -> DataError:
     return DataError("\n".join([message, *lines]), code=codes.pop() if len(codes) == 1 else unreadable("").code)
 
 
-def _find(path: Path, problems: _Problems) -> tuple[list[_Entry], tuple[str, ...]]:
+def _find(path: Path, problems: Problems) -> tuple[list[_Entry], tuple[str, ...]]:
     """The files of all parts, and the names of the classes; adds files of other kinds to the problems."""
     folders = _folders(path)
     # A folder named `train` that holds images itself is a class of trains.
@@ -184,7 +188,7 @@ def _folders(folder: Path) -> list[Path]:
     return folders
 
 
-def _collect(part: str, folders: list[Path], class_names: tuple[str, ...], problems: _Problems) -> list[_Entry]:
+def _collect(part: str, folders: list[Path], class_names: tuple[str, ...], problems: Problems) -> list[_Entry]:
     """The files in these class folders; adds those of other kinds to the problems."""
     found: list[_Entry] = []
     for folder in folders:
@@ -201,10 +205,17 @@ def _collect(part: str, folders: list[Path], class_names: tuple[str, ...], probl
     return found
 
 
-def _read(
-    files: Sequence[Path], path: Path, options: ImageOptions, problems: _Problems, on_progress: OnProgress
+def read_images(
+    files: Sequence[Path], path: Path, options: ImageOptions, problems: Problems, on_progress: OnProgress
 ) -> dict[Path, NDArray[np.uint8]]:
-    """The pixels of each file; adds those that cannot be read to the problems."""
+    """The bytes of each file, (channels, size, size); adds those that cannot be read to the problems.
+
+    Without an `image_size` they keep the short side that all of them have; without `channels` they have 1 if all are grey,
+    else 3.
+
+    Args:
+        path: the folder that they are in, for errors.
+    """
     shapes = _each(_read_shape, files, problems, partial(on_progress, "reading the sizes of images"))
     if not shapes:
         return {}
@@ -217,7 +228,7 @@ def _read(
 
 
 def _each(
-    read: Callable[[Path], _T], files: Sequence[Path], problems: _Problems,
+    read: Callable[[Path], _T], files: Sequence[Path], problems: Problems,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Path, _T]:  # fmt: skip
     """What is read of each file; adds files that cannot be used to the problems. Reports once a second, and then the last."""

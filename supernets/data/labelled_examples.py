@@ -41,13 +41,20 @@ class Examples:
 
     Attributes:
         inputs: images (n, c, h, w), uint8; or sentences (n,), texts as objects.
-        labels: (n,), int64.
+        labels: (n,), int64, of classes; else as `supernets.data.targets` has them.
         names: of each example, for errors; empty if the position is their only name.
+        strata: (n,), int64: groups that parts hold in equal shares; None for the classes.
     """
 
     inputs: NDArray[Any]
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     names: tuple[str, ...] = ()
+    strata: NDArray[np.int64] | None = None
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The group of each example that parts hold in equal shares, (n,)."""
+        return self.labels if self.strata is None else self.strata
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -67,7 +74,8 @@ class Examples:
     def take(self, indices: NDArray[np.int64]) -> Examples:
         """These examples, in this order."""
         names = tuple(self.names[i] for i in indices.tolist()) if self.names else ()
-        return Examples(self.inputs[indices], self.labels[indices], names)
+        strata = None if self.strata is None else self.strata[indices]
+        return Examples(self.inputs[indices], self.labels[indices], names, strata)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -82,6 +90,7 @@ class Source:
         levels: of images, the number of steps from black to white, see `ImageFormat`.
         noun: the word for an example in errors.
         skipped: names of files that cannot be used and were left out.
+        targets: the kind of the labels, see `supernets.data.targets`.
     """
 
     where: str
@@ -94,6 +103,12 @@ class Source:
     levels: int = 255
     noun: str = "image"
     skipped: tuple[str, ...] = ()
+    targets: str = "classes"
+
+    @property
+    def n_groups(self) -> int:
+        """The number of groups of which each part has a share: the classes, where there are any."""
+        return len(self.class_names) if self.train.strata is None else int(self.train.strata.max()) + 1
 
 
 def listed(names: Sequence[str]) -> str:

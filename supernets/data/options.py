@@ -25,7 +25,9 @@ class ImageOptions:
         image_size: pixels to resize to; None keeps the size that all images have.
         channels: 1 (grey) or 3 (colour); None keeps theirs.
         mean, std: of each channel on the scale from 0 to 1, used to normalise images; None takes the training part's.
-        skip_unreadable: leave out the files of an image folder that cannot be used, instead of an error that lists them.
+        skip_unreadable: leave out the files of an image folder or table that cannot be used, instead of an error that lists
+            them.
+        image_column, label_column: of a table; None takes the column with a usual name.
         as_in_0_1: whether to resize as version 0.1 did, see `Resizing`.
 
     Raises:
@@ -38,6 +40,8 @@ class ImageOptions:
     std: tuple[float, ...] | None = None
     skip_unreadable: bool = False
     as_in_0_1: bool = False
+    image_column: str | None = None
+    label_column: str | None = None
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:

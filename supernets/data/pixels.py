@@ -40,7 +40,7 @@ def fit(examples: Examples, *, levels: int, image_size: int, channels: int, resi
     else:
         grey = (Image.fromarray(pixels) for pixels in inputs[:, 0])  # image folders give what is asked for
         inputs = np.stack([square(decode(image, channels), image_size) for image in grey])
-    return Examples(inputs, examples.labels, examples.names)
+    return Examples(inputs, examples.labels, examples.names, examples.strata)
 
 
 def statistics(pixels: NDArray[np.uint8], levels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

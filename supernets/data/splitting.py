@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernets.data.labelled_examples import Examples, Source
+from supernets.data.targets import CLASSES
 from supernets.errors import DataError
 
 _unsplittable = partial(DataError, code="data.unsplittable")
@@ -36,7 +37,7 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
         DataError: a part is requested that the source has itself, or is too small or too large; there are fewer than
             two classes or too few examples of one; the source's parts share an example; copies have different classes.
     """
-    if len(source.class_names) < 2:
+    if source.targets == CLASSES and len(source.class_names) < 2:
         held = f"{', '.join(source.class_names)}: {len(source.train)} {source.noun}(s)"
         raise _unsplittable(f"{source.where}: holds {len(source.class_names)} class ({held}); expected at least 2")
     firsts = _first_copies(source)
@@ -69,7 +70,7 @@ def _counts(source: Source, validation: int | float | None, test: int | float | 
     ):
         if own is None and amount is None:
             # The default share of a small folder may be less than one example of each class.
-            counts[part] = max(_count(part, default, n, source.noun), len(source.class_names))
+            counts[part] = max(_count(part, default, n, source.noun), source.n_groups)
         elif own is None and amount is not None:
             counts[part] = _count(part, amount, n, source.noun)
         elif amount is not None:
@@ -90,7 +91,7 @@ def _first_copies(source: Source) -> NDArray[np.int64]:
     out = np.empty(len(examples), dtype=np.int64)
     for i, digest in enumerate(examples.digests()):
         first = seen.setdefault(digest, i)
-        if examples.labels[first] != examples.labels[i]:
+        if source.targets == CLASSES and examples.labels[first] != examples.labels[i]:
             classes = [source.class_names[examples.labels[j]] for j in (first, i)]
             same = f"{examples.name(first)} and {examples.name(i)} are the same {source.noun}"
             raise _duplicate(f"{source.where}: {same} in two classes ({', '.join(classes)}); remove the wrong one")
@@ -103,7 +104,7 @@ def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
     own = {"train": source.train, "validation": source.validation, "test": source.test}
     missing = [part for part, examples in own.items() if examples is None]
     for part, examples in own.items():
-        if examples is None:
+        if examples is None or source.targets != CLASSES:
             continue
         labels = examples.labels[np.unique(firsts)] if part == "train" else examples.labels
         needed = 1 + len(missing) if part == "train" else 1
@@ -135,12 +136,12 @@ def _take(
     source: Source, part: str, pool: NDArray[np.int64], count: int, *, n_parts: int, keys: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
     """Indices of a part: `count` of the pool, with every class in it and left for the `n_parts - 1` others."""
-    n_classes = len(source.class_names)
-    labels = source.train.labels[pool]
+    n_classes, kind = source.n_groups, "classes" if source.targets == CLASSES else "groups of labels"
+    labels = source.train.groups[pool]
     most = len(pool) - (n_parts - 1) * n_classes
     if not n_classes <= count <= most:
         got = f"the {part} part would have {count} of {len(pool)} different {source.noun}s"
-        expected = f"{n_classes} to {most}, so that each of the {n_classes} classes is in every part"
+        expected = f"{n_classes} to {most}, so that each of the {n_classes} {kind} is in every part"
         raise _unsplittable(f"{source.where}: {got}; expected {expected}; change {part}")
     counts = np.bincount(labels, minlength=n_classes)
     # One of each class is reserved for each part; the rest is distributed by largest remainder.
@@ -158,9 +159,10 @@ def _take(
 
 def _mixed(examples: Examples, keys: NDArray[np.uint64]) -> Examples:
     """The examples, shuffled with each class spread evenly: any prefix holds every class in its share."""
-    order = np.lexsort((keys, examples.labels))
-    counts = np.bincount(examples.labels)
-    starts = np.cumsum(counts) - counts
-    sorted_labels = examples.labels[order]
+    groups = examples.groups
+    order = np.lexsort((keys, groups))
+    counts = np.maximum(1, np.bincount(groups))
+    starts = np.cumsum(np.bincount(groups)) - np.bincount(groups)
+    sorted_labels = groups[order]
     place = (np.arange(len(order)) - starts[sorted_labels] + 0.5) / counts[sorted_labels]
     return examples.take(order[np.lexsort((keys[order], place))])

@@ -37,22 +37,30 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
             line.
         text_column, label_column: None takes the one column with a usual name, in upper or lower case.
     """
-    rows = _json_lines(file) if suffix == ".jsonl" else _delimited(file, tabs=suffix == ".tsv")
-    first = next(rows, None)
-    if first is None:
+    rows = rows_of(file, suffix=suffix)
+    if not rows:
         raise malformed(f"{file.where}: holds no rows; expected a text and a label in each; add some")
-    columns = list(first[1])
-    text = _column("text", text_column, columns, _TEXTS, file)
-    label = _column("label", label_column, columns, _LABELS, file)
+    columns = list(rows[0][1])
+    text = chosen_column("text", text_column, columns, _TEXTS, file)
+    label = chosen_column("label", label_column, columns, _LABELS, file)
     if text == label:
         raise malformed(f"{file.where}: text and label are both the column {text!r}; expected two columns")
-    found = {line: _row(file, line, row, text, label) for line, row in (first, *rows)}
+    found = {line: _row(file, line, row, text, label) for line, row in rows}
     for i, column in enumerate((text, label)):
         empty = [line for line, row in found.items() if not row[i]]
         if empty:
             lines = ", ".join(map(str, empty[:_SHOWN])) + (", ..." if len(empty) > _SHOWN else "")
             raise malformed(f"{file.where}: {len(empty)} row(s) lack {column!r} (line {lines}); fill or remove them")
     return list(found.values())
+
+
+def rows_of(file: TextFile, *, suffix: str) -> list[tuple[int, dict[str, object]]]:
+    """The line of each row of a table, and its cells by column.
+
+    Args:
+        suffix: one of `SUFFIXES`.
+    """
+    return list(_json_lines(file) if suffix == ".jsonl" else _delimited(file, tabs=suffix == ".tsv"))
 
 
 def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, object]]]:
@@ -105,7 +113,7 @@ def _json_lines(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
         yield line, row
 
 
-def _column(what: str, asked: str | None, columns: Sequence[str], usual: Sequence[str], file: TextFile) -> str:
+def chosen_column(what: str, asked: str | None, columns: Sequence[str], usual: Sequence[str], file: TextFile) -> str:
     """The column that is given, or the one with a usual name."""
     listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
     if asked is not None:

@@ -72,6 +72,13 @@ class Task(ABC):
     spatial: ClassVar[bool] = False
     verbs: ClassVar[tuple[str, str]] = ("answers", "answered")
 
+    def prepared(self, data: DataSet) -> DataSet:
+        """The data as the task trains and scores on them; by default as they are.
+
+        A task whose labels no data set has makes them here of the examples (`Part.of`, with its `targets` for the data set's).
+        """
+        return data
+
     def for_data(self, data: DataSet) -> Self:
         """The task with what it takes from the training part (a scale, for instance); raises `DataError` for unfit labels."""
         return self

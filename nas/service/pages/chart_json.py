@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.analysis.formatting import shown_scale, shown_unit, title_of
+from nas.analysis.formatting import shown_scale, shown_unit, title_of, title_on_test
 from nas.analysis.network_values import Point, errors_of, keys_of, values_of
 from nas.analysis.report import RunReport
 from nas.problem.objectives import Objective
@@ -26,6 +26,7 @@ def metric_info(metric: Objective) -> dict[str, Any]:
         "title": title_of(metric),
         "unit": shown_unit(metric),
         "scale": shown_scale(metric),
+        "of_task": metric.of_task,
     }
 
 
@@ -53,7 +54,8 @@ def chart_data(report: RunReport) -> dict[str, Any]:
             "searched": {o.name: values_of(searched, o.name).tolist() for o in report.objectives},
             "test": {
                 "places": list(candidates.tests),
-                "values": [test["accuracy"] for test in candidates.tests.values()],
+                "metric": metric_info(report.scored) | {"title": title_on_test(report.scored)},
+                "values": [test[report.scored.name] for test in candidates.tests.values()],
                 "errors": [test["error"] for test in candidates.tests.values()],
             },
         },

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from nas.analysis.formatting import title_of
+from nas.analysis.formatting import title_of, title_on_test
 from nas.api import schemas
 from nas.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.errors import JobError, NasError
@@ -161,7 +161,7 @@ def _add_evaluations(pages: APIRouter, page: _Page, service: Service) -> None:
             sorts={
                 "": "Order of evaluation",
                 **{m.name: title_of(m) for m in report.columns},
-                TEST: "Test accuracy (%)",
+                TEST: title_on_test(report.scored),
             },
             csv=f"/api/v1/runs/{quote(run)}/evaluations.csv{rendering.query(csv)}",
         )

@@ -22,6 +22,7 @@ from nas.analysis.formatting import (
     prediction_error_text,
     share_text,
     title_of,
+    title_on_test,
 )
 from nas.analysis.report import RunReport
 from nas.api import schemas
@@ -64,12 +65,13 @@ def environment() -> Environment:
         "percent": percent_text,
         "progress": progress_text,
         "title": title_of,
+        "title_on_test": title_on_test,
         "number": number_text,
         "shown": shown_value,
         "status_title": _STATUS_TITLES.__getitem__,
         "words": words,
     }
-    made.globals |= {"asset": assets.address, "accuracy": Objective.parse("accuracy", ())}
+    made.globals |= {"asset": assets.address}
     own = (
         shown_status, may, share, best_of, where, elapsed, objective, baseline, reasons,
         query, is_short, miss_text, prediction_error_text, counts, thumbnail,

@@ -53,8 +53,8 @@ def obstacles(bases: Mapping[str, MeasurementBasis], objectives: Iterable[Object
 
 
 def _obstacles(objective: Objective, a: MeasurementBasis, b: MeasurementBasis) -> list[str]:
-    if objective.metric == "accuracy" and None not in (a.validation, b.validation) and a.validation != b.validation:
-        return ["accuracy was measured on different validation examples"]
+    if objective.of_task and None not in (a.validation, b.validation) and a.validation != b.validation:
+        return [f"{objective.name} was measured on different validation examples"]
     if objective.profile is None:
         return []
     name = objective.profile

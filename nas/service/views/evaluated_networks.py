@@ -19,7 +19,7 @@ from nas.service.views.networks import networks
 from supernets.space import Architecture
 
 TEST = "test"
-"""Sorts by the accuracy on the test part."""
+"""Sorts by the task's metric on the test part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ def _of_status(report: RunReport, points: Points, status: schemas.NetworkStatus 
 def _column(report: RunReport, points: Points, sort: str) -> NDArray[np.float64]:
     """The values to sort by, (n,); NaN for a network without one."""
     if sort == TEST:
-        return np.array([points.tests[i]["accuracy"] if i in points.tests else np.nan for i in range(len(points))])
+        scored = report.scored.name
+        return np.array([points.tests[i][scored] if i in points.tests else np.nan for i in range(len(points))])
     objective = Objective.parse(sort, report.profiles, where="sort", measured=report.metrics)
     if objective not in report.metrics:
         known = ", ".join(o.name for o in report.metrics)

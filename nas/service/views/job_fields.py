@@ -10,6 +10,7 @@ from nas.config import SearchJob, is_profile_path, parse_job
 from nas.config.job_edit import Path, edited
 from nas.errors import JobError
 from nas.problem.objectives import TIMED_METRICS, Goal, Objective, known_objectives
+from nas.problem.tasks import SHIPPED
 
 _SOURCE = "job"
 
@@ -45,12 +46,14 @@ def changed(edit: schemas.JobEdit) -> schemas.EditedJob:
 
 def _metrics(job: SearchJob) -> list[schemas.JobMetric]:
     """All metrics that can be objectives or have limits, each by the name that the job has for it."""
-    profiles = job.hardware
+    profiles, task = job.hardware, SHIPPED.get(job.task)
+    if task is None:  # its metrics are known once its class is loaded
+        return []
     objectives = {_metric(text, job).name: text for text in job.objectives}
     limits = {_metric(text, job).name: (text, bounds) for text, bounds in job.constraints.items()}
     own = [name for name in {**objectives, **limits} if name.partition("@")[0] in job.metrics]
     found = []
-    for name in (*known_objectives(profiles), *own):
+    for name in (*known_objectives(profiles, task=task.names), *own):
         metric = _metric(name, job)
         short = metric.metric if len(profiles) == 1 else name
         text, bounds = limits.get(name, (objectives.get(name, short), None))
@@ -65,7 +68,7 @@ def _metrics(job: SearchJob) -> list[schemas.JobMetric]:
                 maximum=None if bounds is None else bounds.max,
             )
         )
-    order = {metric: place for place, metric in enumerate(("accuracy", "latency_ms"))}
+    order = {metric: place for place, metric in enumerate((*task.names, "latency_ms"))}
     return sorted(found, key=lambda one: order.get(one.name.partition("@")[0], len(order)))
 
 
@@ -73,7 +76,7 @@ def _metric(text: str, job: SearchJob) -> Objective:
     """The metric of a name; what one of a plug-in is, is not known before the plug-in is loaded."""
     if text.partition("@")[0] in job.metrics:
         return Objective(text, "", Goal.MINIMIZE)
-    return Objective.parse(text, job.hardware)
+    return Objective.parse(text, job.hardware, task=SHIPPED[job.task].names)
 
 
 def _renamed(text: str, hardware: Sequence[str]) -> dict[Path, Any]:

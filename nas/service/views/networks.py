@@ -48,11 +48,16 @@ def networks(
             fidelity="final" if point.fidelity == "final" else "search",
             test=None
             if point.test is None
-            else schemas.Figure(value=point.test["accuracy"], error=point.test["error"]),
+            else schemas.Figure(value=_test_value(point.test), error=point.test["error"]),
             within_limits=within_limits,
         )
         for point, within_limits in zip(points, kept, strict=True)
     ]
+
+
+def _test_value(test: Mapping[str, float]) -> float:
+    """The value of a test score, whose other key is ``error``."""
+    return next(value for name, value in test.items() if name != "error")
 
 
 def networks_csv(networks: Sequence[schemas.Network]) -> str:

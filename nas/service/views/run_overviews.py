@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nas.analysis.formatting import format_value
 from nas.analysis.fronts import best, front_of
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
@@ -36,6 +37,15 @@ class RunOverview:
     def best(self, metric: str) -> BestValue | None:
         """The best value of a metric, named without its profile; None where it is neither quality nor cost."""
         return next((b for b in (self.quality, self.cost) if b is not None and b.metric.metric == metric), None)
+
+    def best_text(self, metric: str) -> str:
+        """The best value of a metric, or, in place of the accuracy, that of another task with its name; else a dash."""
+        found, other = self.best(metric), self.quality
+        if found is not None:
+            return format_value(found.metric, found.value)
+        if metric == "accuracy" and other is not None and other.metric.of_task:
+            return f"{other.metric.name} {format_value(other.metric, other.value)}"
+        return "–"
 
 
 def overview_of(report: RunReport) -> RunOverview:

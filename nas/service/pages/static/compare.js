@@ -7,7 +7,7 @@ import { sortable } from "./table.js";
 
 const at = (id) => document.getElementById(id);
 const data = JSON.parse(at("data").textContent);
-const quality = data.metrics.find((f) => f.name === "accuracy") ?? data.metrics[0];
+const quality = data.metrics.find((f) => f.of_task) ?? data.metrics[0];
 const costs = data.metrics.filter((f) => f !== quality);
 const axis = at("axis");
 

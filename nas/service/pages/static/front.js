@@ -117,7 +117,7 @@ export class FrontChart {
       if (values[place] !== null) lines.push(`${metric.title}: ${valueText(metric, values[place], errors[place])}`);
     }
     const test = one.part === data.measured ? data.measured.test.places.indexOf(place) : -1;
-    if (test >= 0) lines.push(`Test accuracy: ${testText(data, test)}`);
+    if (test >= 0) lines.push(`${testTitle(data)}: ${testText(data, test)}`);
     const line = (textContent, className) => Object.assign(document.createElement("p"), { textContent, className });
     tip.replaceChildren(
       ...lines.map((text) => line(text, "")), ...architectureLines(one.part.keys[place], data.choices).map((text) => line(text, "of")),
@@ -190,7 +190,7 @@ export function factsOf(data, place) {
     return [metric.title, valueText(metric, values[place], errors[place]) + (isShort && metric.profile ? " *" : "")];
   });
   const test = data.measured.test.places.indexOf(place);
-  if (test >= 0) facts.push(["Test accuracy", testText(data, test)]);
+  if (test >= 0) facts.push([testTitle(data), testText(data, test)]);
   const number = data.front.indexOf(place);
   facts.push(["On the front", number < 0 ? "no" : `number ${number}`]);
   if (isShort) facts.push(["*", "by the search's shorter protocol alone"]);
@@ -198,7 +198,12 @@ export function factsOf(data, place) {
 }
 
 function testText(data, at) {
-  return valueText({ scale: 100, unit: "%" }, data.measured.test.values[at], data.measured.test.errors[at]);
+  return valueText(data.measured.test.metric, data.measured.test.values[at], data.measured.test.errors[at]);
+}
+
+/** "Test accuracy", without the unit. */
+function testTitle(data) {
+  return data.measured.test.metric.title.replace(/ \([^)]*\)$/, "");
 }
 
 function isMany(one) {

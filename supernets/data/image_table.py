@@ -1,0 +1,108 @@
+"""The user's own images, named in a table with their labels: a class, a number or a set of labels each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from supernets.data import targets
+from supernets.data.image_folder import Problems, read_images, some_of, spread, unusable
+from supernets.data.labelled_examples import Examples, OnProgress, Source, malformed, misplaced, no_progress
+from supernets.data.options import ImageOptions
+from supernets.data.targets import Targets
+from supernets.data.text_files import TextFile, read_texts
+from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
+
+_IMAGES = ("image", "file", "filename", "path", "image_path")
+_LABELS = ("label", "labels", "target", "value", "class", "age", "score", "number")
+"""Names of columns that are taken if none is given."""
+
+
+def image_table(path: Path, options: ImageOptions, kind: str, *, on_progress: OnProgress = no_progress) -> Source:
+    """The images that a table names, with their labels.
+
+    A row has the path of an image, relative to the table's folder, and its label. A set of labels is one cell, with spaces,
+    commas, semicolons or bars between them; or, if no column of labels is named and none has a usual name, a cell of 0 or 1
+    in each of the other columns. Images are read as those of an image folder.
+
+    Args:
+        kind: of the labels, one of `supernets.data.targets`.
+
+    Raises:
+        DataError: the table or an image is missing or damaged; a path leaves the table's folder; a label is of another kind.
+    """
+    file, rows = _rows(path)
+    columns, where = list(rows[0][1]), str(path)
+    image = chosen_column("image", options.image_column, columns, _IMAGES, file)
+    lines = [f"line {line}" for line, _ in rows]
+    cells = [{name: _text(row.get(name)) for name in columns} for _, row in rows]
+    files = [_path(path, own[image], line) for own, line in zip(cells, lines, strict=True)]
+    others = [column for column in columns if column != image]
+    usual = [column for column in others if column.lower() in _LABELS]
+    labels: Targets
+    if kind == targets.SETS and options.label_column is None and not usual:
+        labels = targets.sets_in_columns([[own[column] for column in others] for own in cells], others, lines, where)
+    else:
+        label = chosen_column("label", options.label_column, others, _LABELS, file)
+        made = {targets.CLASSES: targets.classes, targets.NUMBERS: targets.numbers, targets.SETS: targets.sets_in_cells}
+        labels = made[kind]([own[label] for own in cells], lines, where)
+    return _source(path, files, labels, kind, options, on_progress)
+
+
+def images_of_table(path: Path, *, channels: int, n: int, column: str | None = None) -> list[Image.Image]:
+    """At most `n` images of a table, decoded but not resized, spread over it; raises as `image_table`.
+
+    Args:
+        column: of the images' paths; None takes the one with a usual name.
+    """
+    file, rows = _rows(path)
+    image = chosen_column("image", column, list(rows[0][1]), _IMAGES, file)
+    files = list(dict.fromkeys(_path(path, _text(row.get(image)), f"line {line}") for line, row in rows))
+    return some_of([files[i] for i in spread(len(files), n)], channels=channels)
+
+
+def _rows(path: Path) -> tuple[TextFile, list[tuple[int, dict[str, object]]]]:
+    """The text of a table, and its rows, at least one."""
+    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+        raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} table; expected one that names images and their labels")
+    file = read_texts(path, encoding="utf-8")[0]
+    if rows := rows_of(file, suffix=path.suffix.lower()):
+        return file, rows
+    raise malformed(f"{path}: holds no rows; expected an image and a label in each; add some")
+
+
+def _source(
+    path: Path, files: Sequence[Path], labels: Targets, kind: str, options: ImageOptions, on_progress: OnProgress
+) -> Source:
+    problems: Problems = {}
+    pixels = read_images(list(dict.fromkeys(files)), path.parent, options, problems, on_progress)
+    if problems and (not options.skip_unreadable or not pixels):
+        raise unusable(path.parent, problems)
+    kept = np.array([i for i, file in enumerate(files) if file in pixels], dtype=np.int64)
+    examples = Examples(
+        np.stack([pixels[files[i]] for i in kept.tolist()]),
+        labels.values[kept],
+        tuple(str(files[i].relative_to(path.parent)) for i in kept.tolist()),
+        labels.groups[kept],
+    )
+    skipped = tuple(str(file.relative_to(path.parent)) for file in problems)
+    return Source(str(path), labels.names, examples, skipped=skipped, targets=kind)
+
+
+def _path(table: Path, cell: str, line: str) -> Path:
+    name = PurePosixPath(cell)
+    if not cell or name.is_absolute() or ".." in name.parts:
+        raise malformed(f"{table}: {line} names the image {cell!r}; expected a path below the table's folder")
+    return table.parent / name
+
+
+def _text(value: object) -> str:
+    """A cell as text; JSON's numbers and lists of labels too."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value).strip()
