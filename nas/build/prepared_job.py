@@ -18,7 +18,8 @@ from nas.build.required_parts import check_parts
 from nas.build.resolved_job import ResolvedJob
 from nas.build.supernet_factory import SupernetFactory
 from nas.config import SearchJob
-from nas.store.compatibility import check_compatibility, check_weights
+from nas.plugins import Kind, find
+from nas.store.compatibility import check_compatibility, check_plugins, check_weights
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
@@ -101,7 +102,11 @@ class TrainedRun:
     data: JobData
 
 
-def load_trained_run(run: StoredRun) -> TrainedRun:
+_OF_NETWORKS = (Kind.FAMILIES, Kind.DATA, Kind.TASKS)
+"""Plug-ins that make a run's networks and what they are checked against; the others are done once it has ended."""
+
+
+def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False) -> TrainedRun:
     """The supernet and the data of a run, found to be those that its measurements were made with.
 
     The teacher, hardware profiles, lookup tables and training settings are not needed; of a pretrained network, only the copy
@@ -110,8 +115,12 @@ def load_trained_run(run: StoredRun) -> TrainedRun:
     Raises:
         JobError, DataError, CheckpointError: the checkpoint or the data are missing or damaged.
         NasError: they are others than the run recorded.
+        PluginError: a plug-in of its networks is missing, or of another version, which `accept_plugin_versions` accepts.
     """
     config, source = run.job, str(run.folder.job_file)
+    used = [ref for ref in (run.facts.plugins if run.facts else ()) if ref.kind in _OF_NETWORKS]
+    now = [here for ref in used if (here := find(ref.kind, ref.name)) is not None]
+    check_plugins(f"run {run.id}", used, now, accept=accept_plugin_versions, note=lambda text: None)
     named = None if config.supernet.trains else named_checkpoint(config.supernet, run.runs, source=source)
     pretrained = load_pretrained(config.supernet, run.folder, source=source)
     checkpoint = named or load_checkpoint(run.folder.checkpoint)

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Index, Json, Knee, RunId, Runs, Select, WithPreprocessing, app, option
+from nas.cli.app import (
+    DEFAULT_RUNS,
+    AcceptPluginVersions,
+    Index,
+    Json,
+    Knee,
+    RunId,
+    Runs,
+    Select,
+    WithPreprocessing,
+    app,
+    option,
+)
 from nas.cli.output import (
     print_failures,
     print_finetunings,
@@ -225,6 +237,7 @@ def export(
     index: Index = None,
     knee: Knee = False,
     with_preprocessing: WithPreprocessing = False,
+    accept_plugin_versions: AcceptPluginVersions = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
@@ -241,7 +254,15 @@ def export(
     from nas.engine.run import Run
     from nas.export.onnx_export import export_onnx
 
-    made = export_onnx(folder(runs), run, output, select=select, index=index, with_preprocessing=with_preprocessing)
+    made = export_onnx(
+        folder(runs),
+        run,
+        output,
+        select=select,
+        index=index,
+        with_preprocessing=with_preprocessing,
+        accept_plugin_versions=accept_plugin_versions,
+    )
     if as_json:
         return print_json(made)
     same, noun = made["as_measured"], "sentences" if "tokenizer" in made else "images"

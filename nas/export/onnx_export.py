@@ -51,6 +51,7 @@ def export_onnx(
     select: str | None = None,
     index: int | None = None,
     with_preprocessing: bool = False,
+    accept_plugin_versions: bool = False,
 ) -> dict[str, Any]:
     """Writes one network of a run as checked ONNX with its manifest, its weights and a script that runs it.
 
@@ -60,6 +61,7 @@ def export_onnx(
             job's constraints; or ``key=0-2-1``, the network with this key. Of a training of nested networks, the largest
             that satisfies limits on computed costs, which is then scored.
         index: position on the front; without either, the knee.
+        accept_plugin_versions: export though the plug-ins of its networks are installed in other versions than the run's.
         with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
 
     Returns:
@@ -75,14 +77,15 @@ def export_onnx(
             )
             remedy = f"search it with   supernet: {{from: {run}}}"
             raise SelectionError(f"run {run!r}: {message}; {remedy}", code="export.precision-unavailable")
-        trained = load_trained_run(opened)
+        trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions)
         return _write_bundle(*score_network(run, network, trained), path, trained, in_graph=with_preprocessing)
     with opened.store() as store:
         report = build_report(store, run=run)
         point = choose(report, select, index)
         provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().precisions, store)
         path = export_path(path, run, point.key)
-        return _write_bundle(point, provenance, path, load_trained_run(opened), in_graph=with_preprocessing)
+        trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions)
+        return _write_bundle(point, provenance, path, trained, in_graph=with_preprocessing)
 
 
 def _write_bundle(

@@ -20,6 +20,7 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.store.folder import RunsFolder
+from tests.errors import raises
 from tests.nas.commands import Shell
 from tests.nas.service.made_runs import Jobs
 from tests.plugin_packages import PluginPackages
@@ -109,3 +110,14 @@ def test_its_own_tests_pass(installed: Path) -> None:
     done = subprocess.run(command, cwd=EXAMPLE, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout
+
+
+def test_an_export_compares_the_version_of_its_family(installed: Path, tmp_path: Path) -> None:
+    run = nas.run(load_job(EXAMPLE / "job.yaml"), RunOptions(RunsFolder(tmp_path / "runs"), inline=True))
+    info = installed / "energy_objective-0.1.0.dist-info"
+    (info / "METADATA").write_text((info / "METADATA").read_text().replace("Version: 0.1.0", "Version: 0.2.0"))
+    info.rename(installed / "energy_objective-0.2.0.dist-info")
+    with raises("plugin.version", "energy-objective 0.1.0", "energy-objective 0.2.0"):
+        run.export(tmp_path / "refused.onnx")
+    assert not (tmp_path / "refused.onnx").exists()
+    assert run.export(tmp_path / "accepted.onnx", accept_plugin_versions=True)["agreement"] == 1.0
