@@ -195,3 +195,19 @@ def test_the_module_runs_as_a_program() -> None:
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [["resume", "made-1"], ["export", "made-1"]], ids=lambda one: one[0])
+@pytest.mark.parametrize(("content", "words"), [(None, "no such file"), ("name: [", "not valid YAML")])
+def test_the_job_file_of_a_run_is_read_before_anything_heavy(
+    tmp_path: Path, arguments: list[str], content: str | None, words: str
+) -> None:
+    folder = searched(RunsFolder(tmp_path), final=arguments[0] == "export")
+    folder.job_file.unlink()
+    if content is not None:
+        folder.job_file.write_text(content)
+    heavy, output = loaded([*arguments, "--runs", str(tmp_path)], code=1)
+    assert not heavy
+    assert str(folder.job_file) in output
+    assert words in output
+    assert "restore it from a copy" in output

@@ -102,7 +102,16 @@ def load_job_data(
     if isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
         of_earlier, earlier = task_for(config, load(options=replace(options, as_in_0_1=True)), source=source)
         task, found = (of_earlier, earlier) if earlier.train.digest == trained_on else (task, found)
+    _check_shift(config, found, source=source)
     return JobData(found, config, task)
+
+
+def _check_shift(config: SearchJob, found: DataSet, *, source: str) -> None:
+    """Raises `JobError` where images to train on may be shifted out of sight."""
+    shift = config.training.augment.shift
+    if not config.data.of_text and config.supernet.trains and shift >= (size := found.images.image_size):
+        what = f"the images have {size} pixels a side; expected fewer pixels than that, e.g. {max(1, size // 8)}"
+        raise JobError(f"{source}: training.augment.shift: {shift}, and {what}", code="job.unfit-data")
 
 
 def _data_options(

@@ -83,6 +83,7 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
     from nas.engine.run import Run
 
     opened = Run.open(folder(runs), run)
+    _ = opened.job  # raises where the run's job file is missing or damaged
     if opened.kind == "training" and select is not None:
         parse_cost_limits(select)
     elif opened.kind != "training" or index is not None or not largest:
@@ -100,6 +101,7 @@ def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: s
     opened, more = StoredRun.open(folder(runs), run), Resumption(evaluations, minutes, retry_failed=retry_failed)
     if is_held(opened.folder):
         return  # the driver says so
+    _ = opened.job  # raises where the run's job file is missing or damaged
     with suppress(OutdatedStoreError), opened.store() as store:  # a driver brings the tables up to date
         check_ended(opened.folder, store, more)
         if more:

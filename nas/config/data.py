@@ -47,6 +47,13 @@ def _check_part(value: object) -> object:
     raise problem("", f"expected a number of examples (at least 2) or a share between 0 and 1, got {show(value)}")
 
 
+def _check_path(value: object) -> object:
+    """The value, unless it is an empty text, which would be the current folder."""
+    if isinstance(value, str) and not value.strip():
+        raise problem("", f"expected a path, got {show(value)}; write . for the folder of the job file")
+    return value
+
+
 def _check_channels(value: object) -> object:
     """The value, if it is no truth value, which equals a number."""
     if isinstance(value, bool):
@@ -62,7 +69,7 @@ class DataConfig(Section):
 
     name: Literal["digits", "fashion-mnist", "image-folder", "image-table", "text-classification"]
     """The data set."""
-    path: Annotated[Path | None, Field(description="the path of a folder or file")] = None
+    path: Annotated[Path | None, BeforeValidator(_check_path), Field(description="the path of a folder or file")] = None
     """Where the files are."""
     image_size: int | None = whole(4, 1024, default=None, of="pixels")
     """Images are resized to this height and width; None keeps the data set's."""
@@ -76,7 +83,9 @@ class DataConfig(Section):
     """What images are normalised by; None takes those of `supernet.pretrained`, or of the network that `supernet.from` was made
     of, or the training part's."""
     tokenizer: Annotated[
-        Path | None, Field(description="the path of a tokenizer.json, or of a pretrained model's folder with one")
+        Path | None,
+        BeforeValidator(_check_path),
+        Field(description="the path of a tokenizer.json, or of a pretrained model's folder with one"),
     ] = None
     """None takes that of `supernet.pretrained`, or of the network that `supernet.from` was made of, or trains one on the
     training part."""

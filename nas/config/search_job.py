@@ -347,8 +347,14 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     """
     path = Path(path)
     if stored:
-        with names_of_stored_jobs():
-            return load_job(path)
+        try:
+            with names_of_stored_jobs():
+                return load_job(path)
+        except JobError as error:
+            hint = (
+                "It is the job file of a run, which cannot be resumed or exported without it; restore it from a copy."
+            )
+            raise JobError(f"{error}\n{hint}", code=error.code, fields=error.fields) from None
     return parse_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
 
 

@@ -54,10 +54,8 @@ def export_study(
             opened = _open(storage)
             _write(opened, report, trials, storage=storage, name=name, replace=replace)
     except (OSError, ImportError, SQLAlchemyError, optuna.exceptions.OptunaError) as error:
-        why, expected = (
-            str(error).splitlines()[0],
-            "a database's URL such as sqlite:///study.db, or a journal file's path",
-        )
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
+        expected = "a database's URL such as sqlite:///study.db, or a journal file's path"
         raise _unusable(f"the study cannot be written to {storage}: {why}; expected {expected}") from error
     n_failed = sum(trial.state is TrialState.FAIL for trial in trials)
     return {"study": name, "storage": storage, "trials": len(trials), "failed": n_failed}

@@ -15,7 +15,7 @@ from nas.export.manifest import NO_TOKENIZERS
 from nas.service.jobs.task_queue import TASK_LOG
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind, TaskStatus
-from nas.service.tasks import TaskRequests, status_fields
+from nas.service.tasks import TaskRequests
 from nas.service.uploads.storage_checks import check_disk_space, check_quota
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
@@ -114,7 +114,7 @@ class Exports:
             request=schemas.ExportRequest.model_validate(task.request["asked"]),
             files=self._files(task) if task.status is TaskStatus.FINISHED else (),
             result=result,
-            **status_fields(task),
+            **self._tasks.status_fields(task),
         )
 
     def _files(self, task: Task) -> tuple[schemas.FileInfo, ...]:

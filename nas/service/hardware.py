@@ -15,7 +15,7 @@ from nas.config.strict_yaml import parse_mapping
 from nas.errors import JobError, RunStateError, UnknownNameError
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
-from nas.service.tasks import TaskRequests, status_fields
+from nas.service.tasks import TaskRequests
 from nas.service.uploads.onnx_models import keep_model
 from nas.service.uploads.storage_checks import check_quota, checked_name
 from nas.service.views.open_runs import OpenRuns
@@ -138,12 +138,12 @@ class Hardware:
         folder = self._models / task
         path = keep_model(model, folder, self._limits)
         argv = ["profile", str(path), "--profile", entry, "--json"]
-        return _measurement(self._tasks.add(task, TaskKind.MEASUREMENT, name, folder, argv, uses=[path]))
+        return self._measurement(self._tasks.add(task, TaskKind.MEASUREMENT, name, folder, argv, uses=[path]))
 
     def measurement(self, name: str, measurement: str) -> schemas.ModelMeasurement:
         """One measurement."""
         self.entry(name)
-        return _measurement(self._tasks.get(measurement, TaskKind.MEASUREMENT, name))
+        return self._measurement(self._tasks.get(measurement, TaskKind.MEASUREMENT, name))
 
     def delete_measurement(self, name: str, measurement: str) -> None:
         """Removes a measurement that has ended.
@@ -189,7 +189,7 @@ class Hardware:
             drift=tuple(drift),
         )
 
-
-def _measurement(task: Task) -> schemas.ModelMeasurement:
-    result = None if task.result is None else dict(task.result)
-    return schemas.ModelMeasurement(measurement=task.task, profile=task.of, result=result, **status_fields(task))
+    def _measurement(self, task: Task) -> schemas.ModelMeasurement:
+        result = None if task.result is None else dict(task.result)
+        fields = self._tasks.status_fields(task)
+        return schemas.ModelMeasurement(measurement=task.task, profile=task.of, result=result, **fields)

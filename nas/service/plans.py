@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from nas.api import schemas
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
-from nas.service.tasks import TaskRequests, status_fields
+from nas.service.tasks import TaskRequests
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space
 from nas.store.folder import write_atomically
@@ -47,8 +49,7 @@ class Plans:
         return self._plan(self._tasks.get(plan, TaskKind.PLAN, _OF))
 
     def _plan(self, task: Task) -> schemas.JobPlan:
-        fields = status_fields(task)
         path = (self._folder / task.task / "job.yaml").absolute()
-        fields["reason"] = fields["reason"].replace(str(path), "job")
+        fields = self._tasks.status_fields(replace(task, reason=task.reason.replace(str(path), "job")))
         result = None if task.result is None else dict(task.result)
         return schemas.JobPlan(plan=task.task, result=result, **fields)

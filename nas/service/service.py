@@ -20,6 +20,7 @@ from nas.service.views.profile_drift import ProfileDrift
 from nas.service.views.results import Results
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import RunSummaries
+from nas.service.wording import Wording
 
 
 class Service:
@@ -45,9 +46,10 @@ class Service:
         problem: Callable[[], str] = lambda: "",
     ) -> None:
         self.settings, self.state, self.jobs = settings, state, jobs
-        index = index or RunIndex(settings.runs, state.submitted_kind)
+        index = index or RunIndex(settings.runs, state.submitted_kind, wording=Wording(settings))
         tasks = self.tasks = TaskRequests(settings, state, wake)
-        self.runs, self.results = RunSummaries(settings.runs, state, index, problem), Results(index)
+        self.runs = RunSummaries(settings.runs, state, index, problem=problem, wording=Wording(settings))
+        self.results = Results(index)
         users = OpenRuns(state, index)
         self.data_sets = DataSets(settings, users)
         self.hardware = Hardware(

@@ -15,6 +15,7 @@ from nas.service.jobs.task_queue import time_limit_of
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Task, TaskKind
 from nas.service.uploads.deletion import delete_folder
+from nas.service.wording import Wording
 
 _MOST_OPEN = 50
 """Tasks that wait or run at once."""
@@ -29,7 +30,7 @@ class TaskRequests:
 
     def __init__(self, settings: ServiceSettings, state: ServiceState, wake: Callable[[], None]) -> None:
         self._trash, self._time_limit_s = settings.trash, settings.limits.task_s
-        self._state, self._wake = state, wake
+        self._state, self._wake, self._wording = state, wake, Wording(settings)
 
     def new_id(self, kind: TaskKind) -> str:
         """A new random id.
@@ -78,7 +79,7 @@ class TaskRequests:
     def all(self, kind: str | None = None, status: str | None = None) -> tuple[schemas.Task, ...]:
         """The tasks of this kind and status, the newest first."""
         found = [t for t in self._state.tasks() if kind in (None, t.kind) and status in (None, t.status)]
-        return tuple(_task(task) for task in reversed(found))
+        return tuple(self._task(task) for task in reversed(found))
 
     def cancel(self, task: str) -> schemas.Task:
         """Records that a task shall end; one that runs ends some seconds later.
@@ -95,7 +96,7 @@ class TaskRequests:
             raise RunStateError(text, code="task.ended")
         self._state.cancel_task(task)
         self._wake()
-        return _task(next(one for one in self._state.tasks() if one.task == task))
+        return self._task(next(one for one in self._state.tasks() if one.task == task))
 
     def list(self, kind: TaskKind, of: str) -> list[Task]:
         """The tasks of a run or profile, oldest first."""
@@ -120,13 +121,14 @@ class TaskRequests:
         self._state.forget_task(task)
         delete_folder(Path(found.request["result"]).parent, self._trash)
 
+    def status_fields(self, task: Task) -> dict[str, Any]:
+        """The fields of a task that its schema shares with those of other kinds."""
+        submitted = datetime.fromtimestamp(task.submitted, UTC)
+        reason = "is being cancelled" if task.open and task.cancelled else self._wording(task.reason)
+        return {
+            "status": str(task.status), "reason": reason, "submitted": submitted, "time_limit_s": time_limit_of(task),
+        }  # fmt: skip
 
-def status_fields(task: Task) -> dict[str, Any]:
-    """The fields of a task that its schema shares with those of other kinds."""
-    submitted = datetime.fromtimestamp(task.submitted, UTC)
-    reason = "is being cancelled" if task.open and task.cancelled else task.reason
-    return {"status": str(task.status), "reason": reason, "submitted": submitted, "time_limit_s": time_limit_of(task)}
-
-
-def _task(task: Task) -> schemas.Task:
-    return schemas.Task.model_validate({"task": task.task, "kind": task.kind, "of": task.of, **status_fields(task)})
+    def _task(self, task: Task) -> schemas.Task:
+        fields = {"task": task.task, "kind": task.kind, "of": task.of, **self.status_fields(task)}
+        return schemas.Task.model_validate(fields)

@@ -79,6 +79,18 @@ class Outcome(NamedTuple):
         return Request(*self[:5])
 
 
+class MeasuringSession(NamedTuple):
+    """Measurements on one profile in one session of its profiler, which all have the same sentinel and noise."""
+
+    profile: str
+    level_ms: float
+    """The sentinel's latency."""
+    noise: float | None
+    """The noise floor, as a share; None where it was not recorded."""
+    time: float
+    """When the first one was committed, in seconds since the epoch."""
+
+
 class RunStore(Protocol):
     """All rows of one run. Every write is committed when the call returns, and refused once the lease is lost.
 
@@ -179,6 +191,10 @@ class RunStore(Protocol):
 
     def outcomes(self) -> list[Outcome]:
         """The outcome of every measured request, in the order committed; quicker to read than measurements."""
+
+    def sessions(self) -> list[MeasuringSession]:
+        """The sessions that recorded their sentinel's level, by profile and then the oldest first; cheap, unlike
+        reading their measurements."""
 
     def n_measurements(self) -> int:
         """How many there are, all attempts counted; cheap, unlike reading them."""

@@ -12,7 +12,7 @@ from typing import Any
 from nas.errors import StoreError
 from nas.problem.evaluation_counts import EvaluationCounts, Result, worst
 from nas.problem.objectives import Fidelity, Measurement, Request, Status
-from nas.store.base import Event, Fit, Outcome, RunStatus, RunStore
+from nas.store.base import Event, Fit, MeasuringSession, Outcome, RunStatus, RunStore
 from nas.store.json_values import plain
 from nas.store.measurement_rows import check_step, latest, storable
 from supernets.space import Architecture
@@ -93,6 +93,17 @@ class MemoryStore(RunStore):
     def outcomes(self) -> list[Outcome]:
         self._check_open()
         return [_outcome(measurement) for measurement in latest(self._measurements.values(), attrgetter("request"))]
+
+    def sessions(self) -> list[MeasuringSession]:
+        self._check_open()
+        first: dict[tuple[str, float, float | None], float] = {}
+        for m in self._measurements.values():
+            level = m.environment.get("level_ms")
+            if m.request.profile is not None and level is not None:
+                key = (m.request.profile, level, m.environment.get("noise"))
+                first[key] = min(m.committed, first.get(key, m.committed))
+        found = [MeasuringSession(*key, begun) for key, begun in first.items()]
+        return sorted(found, key=lambda session: (session.profile, session.time))
 
     def n_measurements(self) -> int:
         self._check_open()

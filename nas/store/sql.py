@@ -13,7 +13,7 @@ from sqlalchemy import Table, bindparam, case, delete, exists, func, insert, sel
 from nas.problem.evaluation_counts import EvaluationCounts, Result, worst
 from nas.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.store import tables
-from nas.store.base import Event, Fit, Outcome, RunStatus, RunStore
+from nas.store.base import Event, Fit, MeasuringSession, Outcome, RunStatus, RunStore
 from nas.store.database import Database
 from nas.store.json_values import plain
 from nas.store.measurement_rows import (
@@ -67,6 +67,14 @@ _LATER = tables.measurements.alias()
 _IS_LATEST = ~exists().where(
     *(_LATER.c[name] == tables.measurements.c[name] for name in tables.REQUEST_COLUMNS),
     _LATER.c.attempt > tables.measurements.c.attempt,
+)
+_LEVEL, _NOISE = (tables.measurements.c.environment[name].as_float() for name in ("level_ms", "noise"))
+_BEGUN = func.min(tables.measurements.c.time)
+_SESSIONS = (
+    select(tables.measurements.c.profile, _LEVEL, _NOISE, _BEGUN)
+    .where(tables.measurements.c.profile != "", _LEVEL.is_not(None))
+    .group_by(tables.measurements.c.profile, _LEVEL, _NOISE)
+    .order_by(tables.measurements.c.profile, _BEGUN)
 )
 _FAILURES = _MEASUREMENTS.where(_FAILED, _IS_LATEST).order_by(tables.measurements.c.id)
 
@@ -176,6 +184,10 @@ class SqlStore(RunStore):
     def outcomes(self) -> list[Outcome]:
         with self._session.reading() as connection:
             return latest([outcome_of(row) for row in connection.execute(_OUTCOMES).all()], itemgetter(slice(5)))
+
+    def sessions(self) -> list[MeasuringSession]:
+        with self._session.reading() as connection:
+            return [MeasuringSession(*row) for row in connection.execute(_SESSIONS)]
 
     def n_measurements(self) -> int:
         with self._session.reading() as connection:

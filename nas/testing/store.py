@@ -265,6 +265,19 @@ class StoreContract:
         for name in ("attempt", "status", "value", "error", "seconds", "message", "committed"):
             assert [getattr(o, name) for o in store.outcomes()] == [getattr(m, name) for m in expected], name
 
+    def test_sessions_are_by_profile_with_their_beginning(self, store: RunStore) -> None:
+        environments: list[dict[str, float]] = [
+            {"level_ms": 1.5, "noise": 0.01}, {"level_ms": 1.5, "noise": 0.01}, {"level_ms": 1.25}, {"cores": 2},
+        ]  # fmt: skip
+        for number, environment in enumerate(environments):
+            store.add(replace(measured(number), environment=environment))
+        other = Request(architecture(9), "latency_ms", "board")
+        store.add(Measurement(other, Status.OK, 1.0, 0.0, environment={"level_ms": 2.0, "noise": 0.5}))
+        store.add(Measurement(Request(architecture(9), "macs"), Status.OK, 1.0, 0.0, environment={"level_ms": 3.0}))
+        assert sorted(store.sessions(), key=str) == [
+            ("board", 2.0, 0.5, NOW), ("cpu-1-thread", 1.25, None, NOW), ("cpu-1-thread", 1.5, 0.01, NOW),
+        ]  # fmt: skip
+
     def test_a_network_is_whole_once_it_has_so_many_figures(self, store: RunStore) -> None:
         assert (store.n_measurements(), store.counts(1)) == (0, EvaluationCounts())
         for number, metric, precision, attempt in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -46,6 +47,7 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
     keys = _random_keys(seed, 2 * len(source.train)).reshape(2, -1)
     taken: dict[str, Examples] = {}
     counts = _counts(source, validation, test, len(pool))
+    _check_total(source, counts, {"test": test, "validation": validation}, len(pool))
     for part, count in counts.items():
         chosen = _take(source, part, pool, count, n_parts=len(counts) + 1 - len(taken), keys=keys[0])
         taken[part] = source.train.take(np.flatnonzero(np.isin(firsts, chosen)))
@@ -77,6 +79,21 @@ def _counts(source: Source, validation: int | float | None, test: int | float | 
             own_part = f"it has a {part} part of its own"
             raise _unsplittable(f"{source.where}: {part}={amount} asks for a split, but {own_part}; leave {part} out")
     return counts
+
+
+def _check_total(source: Source, counts: Mapping[str, int], given: Mapping[str, int | float | None], n: int) -> None:
+    """Raises where the parts together leave too few of `n` different examples to train on; names the amounts to change."""
+    most = n - len(source.class_names)
+    if len(counts) < 2 or sum(counts.values()) <= most:
+        return
+    sizes = " and ".join(
+        f"{part} ({count}{' by default' if given[part] is None else ''})" for part, count in counts.items()
+    )
+    change = " or ".join(part for part in counts if given[part] is not None)
+    remedy = f"make {change} smaller" if change else f"add {source.noun}s"
+    expected = f"expected at most {most}, so that each class is in the training part"
+    took = f"{sizes} together take {sum(counts.values())} of {n} different {source.noun}s"
+    raise _unsplittable(f"{source.where}: {took}; {expected}; {remedy}")
 
 
 def _random_keys(seed: int, n: int) -> NDArray[np.uint64]:

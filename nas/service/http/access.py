@@ -18,8 +18,8 @@ from nas.api.error_codes import PROBLEMS
 from nas.errors import ServiceError
 from nas.service.http.problems import make_problem, problem_of, response_of
 from nas.service.http.tokens import Tokens
-from nas.service.http.wording import Wording
 from nas.service.settings import ServiceSettings
+from nas.service.wording import Wording
 
 COOKIE = "nas_token"
 API = "/api/"

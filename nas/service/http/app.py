@@ -21,11 +21,11 @@ from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
 from nas.service.http.turns import Turns
-from nas.service.http.wording import Wording
 from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
+from nas.service.wording import Wording
 
 _DESCRIPTION = """\
 Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, and the one you

@@ -67,7 +67,7 @@ def problem_of(error: Exception, wording: Callable[[str], str], *, instance: str
     """An error of the engine as problem details.
 
     Args:
-        wording: the API's words for a message, see `nas.service.http.wording`.
+        wording: the API's words for a message, see `nas.service.wording`.
         instance: the path of the request.
     """
     fields = error.fields if isinstance(error, JobError) else ()

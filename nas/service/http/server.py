@@ -36,6 +36,7 @@ from nas.service.state import ServiceState
 from nas.service.uploads.cleanup import remove, stale_files
 from nas.service.views.event_stream import EventStreams
 from nas.service.views.run_index import RunIndex
+from nas.service.wording import Wording
 
 _ACCEPTED = 64
 """Connections that are accepted before they are counted."""
@@ -77,7 +78,8 @@ def serve(settings: ServiceSettings, announce: Callable[[str], None]) -> None:
         state = ServiceState.open(settings.database)
         stack.callback(state.close)
         remove(stale_files(settings, state))
-        cluster, index = cluster_of(settings), RunIndex(settings.runs, state.submitted_kind)
+        cluster = cluster_of(settings)
+        index = RunIndex(settings.runs, state.submitted_kind, wording=Wording(settings))
         jobs = RayJobs(cluster)
         dispatcher = Dispatcher(settings, state, jobs, address=lambda: cluster.address, index=index)
         service = Service(settings, state, jobs, index=index, wake=dispatcher.wake, problem=lambda: dispatcher.problem)

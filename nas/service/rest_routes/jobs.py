@@ -17,9 +17,9 @@ from nas.config.job_schema import TITLE, job_schema
 from nas.config.strict_yaml import parse_mapping
 from nas.service.http.problems import answers
 from nas.service.http.turns import Turns
-from nas.service.http.wording import Wording
 from nas.service.service import Service
 from nas.service.views import job_fields
+from nas.service.wording import Wording
 
 PlanId = Annotated[str, Path(alias="plan", description="A plan's id.", examples=["plan-0f3a5c7e"], max_length=200)]
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")

@@ -13,11 +13,11 @@ from nas.api import schemas
 from nas.errors import NasError, StoreError
 from nas.service.http.metrics import Metrics
 from nas.service.http.problems import Answers, answers
-from nas.service.http.wording import Wording
 from nas.service.jobs.job_runner import JobRunner
 from nas.service.service import Service
 from nas.service.state import ServiceState
 from nas.service.uploads.storage_checks import check_disk_space
+from nas.service.wording import Wording
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 _EXAMPLE = {"schema": {"type": "string"}, "example": 'nas_runs{status="running"} 1.0\n'}

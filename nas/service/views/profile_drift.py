@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
+from itertools import groupby
 
 from nas.api import schemas
 from nas.errors import NasError
-from nas.problem.objectives import Measurement
 from nas.service.stamped_cache import StampedCache
+from nas.store.base import MeasuringSession
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 
@@ -37,27 +38,16 @@ class ProfileDrift:
 
 def _of_run(folder: RunFolder) -> Mapping[str, schemas.Drift]:
     """By profile: medians over the measuring sessions of a run."""
-    sessions: dict[str, dict[tuple[float, float | None], float]] = {}
     with closing(open_store(folder)) as store:
-        for measurement in store.measurements():
-            level = measurement.environment.get("level_ms")
-            if measurement.request.profile is not None and level is not None:
-                # All rows of a session have the same values.
-                key = (float(level), _noise(measurement))
-                sessions.setdefault(measurement.request.profile, {}).setdefault(key, measurement.committed)
-    return {profile: _drift(folder.id, found) for profile, found in sessions.items()}
+        by_profile = groupby(store.sessions(), key=lambda session: session.profile)
+        return {profile: _drift(folder.id, list(sessions)) for profile, sessions in by_profile}
 
 
-def _noise(measurement: Measurement) -> float | None:
-    noise = measurement.environment.get("noise")
-    return None if noise is None else float(noise)
-
-
-def _drift(run: str, sessions: Mapping[tuple[float, float | None], float]) -> schemas.Drift:
-    noises = [noise for _, noise in sessions if noise is not None]
+def _drift(run: str, sessions: Sequence[MeasuringSession]) -> schemas.Drift:
+    noises = [session.noise for session in sessions if session.noise is not None]
     return schemas.Drift(
         run=run,
-        time=datetime.fromtimestamp(min(sessions.values()), UTC),
-        level_ms=statistics.median(level for level, _ in sessions),
+        time=datetime.fromtimestamp(min(session.time for session in sessions), UTC),
+        level_ms=statistics.median(session.level_ms for session in sessions),
         noise=statistics.median(noises) if noises else None,
     )

@@ -32,6 +32,8 @@ _MOST_EPOCHS = 100_000
 """Of all cached trainings."""
 _MOST_GENES = 500
 """Runs whose importance of genes is cached."""
+_MOST_REASONS = 10_000
+"""Cached reasons; those of many networks are equal."""
 _REMOTE_S = 1.0
 """Lifetime of a snapshot whose database is on a server."""
 _OVERVIEW_S = 10.0
@@ -64,6 +66,7 @@ class RunIndex:
 
     Args:
         submitted_kind: the kind that a run was submitted as; None for one that was not submitted.
+        wording: the words for clients of a reason that a driver recorded, see `nas.service.wording`.
         clock: seconds since the epoch.
     """
 
@@ -72,9 +75,11 @@ class RunIndex:
         runs: RunsFolder,
         submitted_kind: Callable[[str], str | None] = lambda run: None,
         *,
+        wording: Callable[[str], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._runs, self._submitted_kind, self._clock = runs, submitted_kind, clock
+        self._wording = lru_cache(_MOST_REASONS)(wording)
         self._snapshots = StampedCache(self._read_snapshot, most=_MOST_RUNS, remote_s=_REMOTE_S, clock=clock)
         self._reports = StampedCache(self._build_report, most=_MOST_NETWORKS, weigh=_networks_in, clock=clock)
         self._overviews = StampedCache(self._build_overview, most=_MOST_RUNS, rest_s=_OVERVIEW_S, clock=clock)
@@ -168,7 +173,12 @@ class RunIndex:
             return training_history(folder, store)
 
     def _build_report(self, folder: RunFolder, profile: str | None) -> RunReport:
-        return Run(folder, self._runs).report_of(profile)
+        found = Run(folder, self._runs).report_of(profile)
+        failed, skipped = map(self._worded, (found.failed, found.screened_out))
+        return replace(found, failed=failed, screened_out=skipped)
+
+    def _worded(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        return {key: self._wording(reason) for key, reason in reasons.items()}
 
     def _build_overview(self, folder: RunFolder, _key: str | None) -> RunOverview:
         return overview_of(self._reports.get(folder, None))
@@ -188,7 +198,7 @@ class RunIndex:
             self._away.pop(database.server, None)
         if not found.open:
             self.forget(folder.id)
-        return found
+        return replace(found, reason=self._wording(found.reason))
 
     def _opened(self, run: str, database: Database) -> SqlStore:
         store = self._stores.get(run)

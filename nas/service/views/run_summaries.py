@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -38,10 +37,20 @@ class RunSummaries:
 
     Args:
         problem: why no job can be started now; "" where jobs can be started.
+        wording: the words for clients of a message of the engine.
     """
 
-    def __init__(self, runs: RunsFolder, state: ServiceState, index: RunIndex, problem: Callable[[], str]) -> None:
-        self._runs, self._state, self._index, self._problem = runs, state, index, problem
+    def __init__(
+        self,
+        runs: RunsFolder,
+        state: ServiceState,
+        index: RunIndex,
+        *,
+        problem: Callable[[], str],
+        wording: Callable[[str], str],
+    ) -> None:
+        self._runs, self._state, self._index = runs, state, index
+        self._problem, self._wording = problem, wording
 
     def summary(self, run: str) -> schemas.RunSummary:
         """The status and progress of a run; cheap enough for many clients that poll."""
@@ -62,7 +71,7 @@ class RunSummaries:
         try:
             job = _job_text(self._runs.get(run))
         except StoreError as error:
-            job = str(error)
+            job = self._wording(str(error))
         return schemas.RunDetail(**summary.model_dump(), job=job, **_NO_SEARCH, events=())
 
     def page(
@@ -160,7 +169,7 @@ class RunSummaries:
         try:
             return self._index.labels(run)
         except NasError as error:
-            return Labels(note=str(error)[:MAX_NOTE])
+            return Labels(note=self._wording(str(error))[:MAX_NOTE])
 
     def _queue(self) -> dict[str, int]:
         """The positions of the runs that wait, from 1."""
@@ -176,7 +185,7 @@ class RunSummaries:
             if is_held(folder):  # its driver is creating it at this moment
                 snapshot = RunSnapshot(RunStatus.QUEUED, held=True, progress=0, kind=kind)
             else:
-                reason = f"cannot be read: {error}".replace(f"{folder.path}{os.sep}", "")  # no path of the server
+                reason = f"cannot be read: {self._wording(str(error))}"
                 snapshot = RunSnapshot(RunStatus.FAILED, held=False, progress=0, kind=kind, reason=reason)
                 damaged = not isinstance(error, StoreAwayError)
         return self._summary(folder.id, snapshot, submission, queue).model_copy(update={"damaged": damaged})
@@ -197,7 +206,7 @@ class RunSummaries:
             name=name or run,
             kind=cast(schemas.RunKind, snapshot.kind),
             status=cast(schemas.RunStatusName, str(RunStatus.QUEUED if waits else snapshot.status)),
-            reason=_reason(snapshot, submission, queue.get(run), self._problem()),
+            reason=_reason(snapshot, submission, queue.get(run), self._wording(self._problem())),
             live=snapshot.held,
             submitted=None if submission is None else _time(submission.submitted),
             submitter="" if submission is None else submission.submitter,

@@ -22,6 +22,13 @@ def test_an_unknown_run_is_reported_with_the_key_that_names_it(tmp_path: Path) -
         prepare_job(job, RunsFolder(tmp_path), source="job.yaml")
 
 
+def test_images_cannot_be_shifted_out_of_sight(tmp_path: Path) -> None:
+    shifted = SMALL_JOB.replace("epochs: 4,", "epochs: 4, augment: {shift: %d},")
+    prepare_job(parse_job(shifted % 7, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+    with raises("job.unfit-data", "job.yaml: training.augment.shift: 8", "8 pixels"):
+        prepare_job(parse_job(shifted % 8, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
+
+
 @pytest.mark.parametrize(
     ("space", "mentions"),
     [

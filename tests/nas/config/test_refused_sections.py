@@ -23,6 +23,8 @@ SECTIONS = [
     ("data: {name: digits, path: here}", "data.path", "conflict", "digits | 'here'"),
     ("data: {name: image-folder}", "data.path", "missing-key", "image-folder"),
     ("data: {name: fashion-mnist, path: 3}", "data.path", "invalid-value", "3"),
+    ("data: {name: image-folder, path: ''}", "data.path", "invalid-value", "''"),
+    ("data: {name: text-classification, path: a.csv, tokenizer: ' '}", "data.tokenizer", "invalid-value", "' '"),
     ("data: {name: digits, image_size: 2}", "data.image_size", "invalid-value", "4 to 1024 | 2"),
     ("data: {name: digits, channels: 2}", "data.channels", "invalid-value", "1 | 3 | 2"),
     ("data: {name: digits, mean: [0.5]}", "data.std", "missing-key", "mean"),

@@ -279,7 +279,7 @@ def test_a_run_that_is_damaged_can_be_deleted_and_not_resumed(client: TestClient
     folder.database.write_bytes(b"no database")
     listed = client.get(f"{API}/runs").json()["runs"][0]
     assert (listed["status"], listed["damaged"]) == ("failed", True)
-    assert listed["reason"].startswith("cannot be read: run.db: ")
+    assert listed["reason"].startswith(f"cannot be read: {folder.id}/run.db: ")
     assert str(runs.root) not in listed["reason"]
     page = client.get(f"/runs/{folder.id}", headers={"accept": "text/html"})
     assert page.status_code == 200

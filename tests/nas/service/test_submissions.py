@@ -24,7 +24,7 @@ from nas.errors import (
     UnknownNameError,
 )
 from nas.export.transformers_export import export_transformers
-from nas.problem.objectives import Fidelity, Status
+from nas.problem.objectives import Fidelity, Measurement, Status
 from nas.service.jobs.dispatcher import driver_command
 from nas.service.jobs.driver_logs import log_of, new_log
 from nas.service.jobs.job_runner import JobState
@@ -159,6 +159,26 @@ def test_failures_are_retried_by_a_resume(service: Service, runs: RunsFolder) ->
     command = driver_command(service.settings, submission, None)
     assert "--retry-failed" in command
     assert submission.options["extension"] in command
+
+
+def test_reasons_that_drivers_and_tasks_stored_have_no_path_of_the_server(service: Service, runs: RunsFolder) -> None:
+    folder = searched(runs, final=False)
+    store = open_store(folder, driver=True)
+    (request, *_) = [m.request for m in store.measurements()]
+    message = f"{folder.checkpoint}/weights.safetensors cannot be read"
+    store.add(Measurement(request, Status.FAILED, None, None, message=message, attempt=7))
+    store.set_status(RunStatus.FAILED, reason=f"{message}; restore it, or train again with --runs")
+    store.close()
+    shown = service.runs.summary(folder.id).reason
+    assert shown == f"{folder.id}/checkpoint/weights.safetensors cannot be read"
+    page = service.results.evaluations(folder.id, NetworkQuery(status="failed"))
+    (network,) = page.networks
+    assert str(runs.root) not in network.reason
+    assert f"{folder.id}/checkpoint" in network.reason
+    service.state.add_task("export-1", TaskKind.EXPORT, folder.id, {"result": str(folder.path / "x"), "asked": {}})
+    service.state.change_task("export-1", TaskStatus.FAILED, reason=f"{message}; choose another with --runs")
+    (task,) = service.tasks.all()
+    assert task.reason == f"{folder.id}/checkpoint/weights.safetensors cannot be read"
 
 
 def test_a_damaged_run_is_listed_with_its_error(service: Service, runs: RunsFolder) -> None:

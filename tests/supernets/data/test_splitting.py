@@ -49,8 +49,14 @@ class TestSplit:
     @pytest.mark.parametrize(
         ("validation", "test", "error"),
         [
-            (39, 1, "data.unsplittable | test | 1 | 40 | 2 | 36"),
-            (35, 4, "data.unsplittable | validation | 35 | 36 | 2 | 34"),
+            (37, 1, "data.unsplittable | test | 1 | 40 | 2 | 36"),
+            (35, 4, "data.unsplittable | test (4) | validation (35) | 39 of 40 | 38 | make test or validation smaller"),
+            (None, 36, "data.unsplittable | test (36) | validation (8 by default) | 44 of 40 | make test smaller"),
+            (
+                36,
+                None,
+                "data.unsplittable | test (8 by default) | validation (36) | 44 of 40 | make validation smaller",
+            ),
             (0.001, None, "data.unsplittable | validation | 0 | 32"),
             (0, None, "data.unsplittable | validation=0 | 0 | 1"),
             (None, 1.0, "data.unsplittable | test=1.0"),

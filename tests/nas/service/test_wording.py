@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.service.http.wording import Wording
 from nas.service.settings import ServiceSettings
+from nas.service.wording import Wording
 from nas.store.folder import RunsFolder
 
 TEMPORARY = tempfile.gettempdir()
