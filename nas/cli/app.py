@@ -96,11 +96,13 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
     """A client with the token from the option, the file or the environment."""
     from nas.client import NasClient
     from nas.errors import ServiceError
+    from supernets.files import check_regular
 
     if token is not None and token_file is not None:
         raise ServiceError("--token and --token-file exclude each other; give one", code="service.invalid-token")
     if token_file is not None:
         try:
+            check_regular(token_file)
             token = token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError):
             problem = f"--token-file {token_file}: cannot be read; expected a file with a token"

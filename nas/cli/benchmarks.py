@@ -50,15 +50,16 @@ def predictor(
 
     if tune:
         require("optuna", "nas bench predictor --tune")
-    from nas.bench.predictor import bench_predictor
     from nas.bench.table import Table
 
-    loaded, console = Table.load(table), stderr()
+    loaded, counts, console = Table.load(table), _counts(train), stderr()
+    from nas.bench.predictor import bench_predictor  # takes seconds
+
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
         rows = list(
             bench_predictor(
-                loaded, target, train=_counts(train), test=test, seeds=seeds, tune_seconds=tune,
+                loaded, target, train=counts, test=test, seeds=seeds, tune_seconds=tune,
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         )  # fmt: skip

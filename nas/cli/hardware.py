@@ -158,13 +158,15 @@ def calibrate(
     The lookup table predicts the latency of all subnets of the job's search space.
     """
     from hardware_profiles.catalog import load_profile
+    from nas.store.folder import make_folder
 
     chosen, loaded = load_profile(name), loaded_job(job, runs, trains=False)
+    path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
+    make_folder(path.parent)  # before anything is measured
     from nas.build.prepared_job import prepare_job
     from nas.evaluation.cluster import connected
     from nas.planning.calibrate import calibrate as calibrate_job
 
-    path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     prepared = prepare_job(loaded, folder(runs), source=str(job))
     with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
         table = calibrate_job(

@@ -63,8 +63,10 @@ def read_text(path: Path, *, hint: str = "") -> str:
         hint: ends the message where it cannot be read.
     """
     from nas.errors import JobError
+    from supernets.files import check_regular
 
     try:
+        check_regular(path)
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

@@ -16,6 +16,7 @@ from nas.client.following import PATIENCE_S, OnGone, Patience, Watch, finished, 
 from nas.client.job_calls import JobCalls, ended, submission
 from nas.client.transport import T, Transport, checked, quoted
 from nas.errors import ServiceError
+from supernets.files import check_regular
 
 
 class _RunCalls:
@@ -302,6 +303,7 @@ class _ServerCalls:
     def _upload(self, path: str, kind: type[T], field: str, file: Path, form: Mapping[str, str] | None = None) -> T:
         """Sends a file as form data."""
         try:
+            check_regular(file)
             with file.open("rb") as opened:
                 return self._transport.post(path, kind, form=form, files={field: (file.name, opened)})
         except OSError as error:

@@ -56,6 +56,13 @@ def test_a_name_of_5000_characters_is_not_echoed(shell: Shell, command: list[str
     assert len(answer.err) < 600, answer.err
 
 
+def test_a_lookup_table_that_cannot_be_written_is_reported_before_blocks_are_measured(shell: Shell) -> None:
+    job = shell.job(SMALL_JOB)
+    answer = shell.nas("calibrate", "cpu-1-thread", "--job", job, "-o", f"{job}/table.json")
+    assert_error(answer, "job.yaml", "is a file", code="file.not-a-folder")
+    assert "measuring blocks" not in answer.err
+
+
 @pytest.mark.parametrize("command", ["plan", "search"])
 def test_a_warm_start_from_a_run_of_another_supernet(after: Shell, command: str) -> None:
     job = SMALL_JOB.replace("seed: 3", "seed: 4\nwarm_start: [small-1]")

@@ -45,5 +45,10 @@ def test_a_job_that_names_a_pipe(shell: Shell, pipe: Path, job: str) -> None:
 def test_a_command_that_gets_a_pipe(shell: Shell, pipe: Path) -> None:
     assert_error(shell.nas("plan", pipe), "pipe")
     assert_error(shell.nas("profile", pipe), "pipe")
+    server = ("--server", "http://127.0.0.1:1")
+    assert_error(shell.nas("submit", pipe, *server), "pipe")
+    assert_error(shell.nas("profiles", "add", pipe, *server), "pipe")
+    assert_error(shell.nas("data", "add", "flowers", pipe, *server), "pipe")
+    assert_error(shell.nas("status", "--token-file", pipe, *server), "pipe")
     (shell.folder / "table.yaml").write_text("table: pipe\ngenes: [a]\n")
     assert_error(shell.nas("bench", "predictor", "table.yaml", "--target", "b"), "pipe", code="table.unreadable")
