@@ -12,21 +12,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hardware_profiles.base import HardwareProfile
+from nas.build.plugin_data import plugin_source
 from nas.build.pretrained import Pretrained, find_preprocessing
 from nas.build.task import task_for
 from nas.build.task_metrics import task_class
 from nas.config import SearchJob, load_job
-from nas.config.data import VOCABULARY, DataConfig
+from nas.config.data import OF_IMAGES, OF_TEXT, VOCABULARY, DataConfig
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
+from nas.parts import require
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.data import (
     DataSet,
+    ImageFormat,
     ImageOptions,
     OnProgress,
     Part,
+    Source,
+    TextFormat,
     TextOptions,
+    data_set_of,
     head,
+    images_of,
     load_data,
     no_progress,
     some_images,
@@ -48,6 +55,13 @@ class JobData:
     dataset: DataSet
     config: SearchJob
     task: Task = CLASSIFICATION
+    given: object = None
+    """The plug-in that was passed from Python for it."""
+
+    @property
+    def of_text(self) -> bool:
+        """Whether the data are sentences, not images."""
+        return isinstance(self.dataset.format, TextFormat)
 
     @cached_property
     def calibration(self) -> Part:
@@ -58,6 +72,8 @@ class JobData:
         """At most `n` images as the data set's files have them, decoded, spread over it."""
         data = self.config.data
         channels = self.dataset.images.channels
+        if (source := plugin_source(self.config, self.given)) is not None:
+            return images_of(source, channels=channels, n=n)
         return some_images(data.name, data.path, channels=channels, n=n, image_column=data.image_column)
 
     def digests(self) -> dict[str, str]:
@@ -79,6 +95,7 @@ def load_job_data(
     trained_on: str | None,
     source: str,
     on_progress: OnProgress = no_progress,
+    given: object = None,
 ) -> JobData:
     """The data that a job names, preprocessed for the pretrained network that its supernet starts from.
 
@@ -86,18 +103,23 @@ def load_job_data(
         trained_on: the digest of the training part of the job's trained supernet, if it has one: by it, images that
             version 0.1 resized in another way are recognised.
         on_progress: called about once a second while files are read.
+        given: a data set in place of what the job's name refers to.
 
     Raises:
+        PluginError: the data set is a plug-in's, and cannot be loaded.
         JobError, CheckpointError: the preprocessing cannot be found, or does not fit what the job says.
         DataError: the data set is missing or malformed.
     """
     data, folder = config.data, None if pretrained is None else pretrained.config.folder
-    options = _data_options(config, runs, pretrained=folder, source=source)
-    load = partial(
-        load_data, data.name,
-        path=data.path, seed=SPLIT_SEED, validation=data.validation, test=data.test, on_progress=on_progress,
-        targets=task_class(config.task).targets,
-    )  # fmt: skip
+    parts: dict[str, Any] = {"seed": SPLIT_SEED, "validation": data.validation, "test": data.test}
+    if (own := plugin_source(config, given)) is not None:
+        options = _options_for(own, config, runs, pretrained=folder, source=source)
+        task, found = task_for(config, data_set_of(data.name, own, options=options, **parts), source=source)
+        _check_shift(config, found, source=source)
+        return JobData(found, config, task, given)
+    options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, source=source)
+    targets = task_class(config.task).targets
+    load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
     task, found = task_for(config, load(options=options), source=source)
     if isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
         of_earlier, earlier = task_for(config, load(options=replace(options, as_in_0_1=True)), source=source)
@@ -109,27 +131,42 @@ def load_job_data(
 def _check_shift(config: SearchJob, found: DataSet, *, source: str) -> None:
     """Raises `JobError` where images to train on may be shifted out of sight."""
     shift = config.training.augment.shift
-    if not config.data.of_text and config.supernet.trains and shift >= (size := found.images.image_size):
+    if isinstance(found.format, ImageFormat) and config.supernet.trains and shift >= (size := found.format.image_size):
         what = f"the images have {size} pixels a side; expected fewer pixels than that, e.g. {max(1, size // 8)}"
         raise JobError(f"{source}: training.augment.shift: {shift}, and {what}", code="job.unfit-data")
 
 
+def _options_for(
+    own: Source, job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str
+) -> ImageOptions | TextOptions:
+    """The options of a plug-in's data, found to be for what it loaded."""
+    of_others = OF_IMAGES if own.of_text else OF_TEXT
+    kind, other = ("sentences", "images") if own.of_text else ("images", "sentences")
+    if own.of_text:
+        require("text", f"{source}: data.name: {job.data.name}")
+    for key in of_others:
+        if getattr(job.data, key) is not None:
+            message = f"is for data of {other}, and {job.data.name} is of {kind}; remove it"
+            raise JobError(f"{source}: data.{key}: {message}", code="job.conflict")
+    return _data_options(job, runs, of_text=own.of_text, pretrained=pretrained, source=source)
+
+
 def _data_options(
-    job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str
+    job: SearchJob, runs: RunsFolder, *, of_text: bool, pretrained: Path | None, source: str
 ) -> ImageOptions | TextOptions:
     """The options of a job's data, each from the first that has it: the job, its pretrained network, its trained supernet's.
 
     Args:
         pretrained: the folder with the preprocessing of the network that its supernet is made of.
     """
-    data, own = job.data, _given(job.data)
+    data, own = job.data, _given(job.data, _keys(of_text))
     fixed: Mapping[str, Any] = {}
     if pretrained is not None:
         fixed = _fixed_by(pretrained, job.supernet)
-    elif len(own) < len(_keys(data)):
-        fixed = _of_trained(job, runs, source=source)
+    elif len(own) < len(_keys(of_text)):
+        fixed = _of_trained(job, runs, of_text=of_text, source=source)
     options = {**fixed, **own}
-    if not data.of_text:
+    if not of_text:
         _check_images(own, fixed, where=source, key="supernet.from" if pretrained is None else "supernet.pretrained")
         images: dict[str, Any] = {key: options.get(key) for key in _OF_IMAGES}
         columns: dict[str, Any] = {"image_column": data.image_column, "label_column": data.label_column}
@@ -138,13 +175,14 @@ def _data_options(
     return TextOptions(tokenizer=options.get("tokenizer"), **given)
 
 
-def _keys(data: DataConfig) -> tuple[str, ...]:
-    return _OF_TEXT if data.of_text else _OF_IMAGES
+def _keys(of_text: bool) -> tuple[str, ...]:
+    """Those that a pretrained network would fix."""
+    return _OF_TEXT if of_text else _OF_IMAGES
 
 
-def _given(data: DataConfig, keys: Sequence[str] | None = None) -> dict[str, Any]:
-    """The options that a data section gives itself; without keys, those that a pretrained network would fix."""
-    return {key: value for key in keys or _keys(data) if (value := getattr(data, key)) is not None}
+def _given(data: DataConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """The options that a data section gives itself."""
+    return {key: value for key in keys if (value := getattr(data, key)) is not None}
 
 
 def _fixed_by(folder: Path, supernet: SupernetConfig) -> dict[str, Any]:
@@ -164,35 +202,42 @@ def _check_images(own: Mapping[str, Any], fixed: Mapping[str, Any], *, where: st
             raise JobError(f"{where}: data.{name}: {own[name]}, and {message}", code="job.unfit-data")
 
 
-def _of_trained(job: SearchJob, runs: RunsFolder, *, source: str) -> dict[str, Any]:
+def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str) -> dict[str, Any]:
     """The options that the data of a job's trained supernet were read with; empty if it names no supernet, its data have the
     default options, or the supernet is a checkpoint outside of a run's folder."""
     named = job.supernet.from_
     if named is None:
         return {}
     where = f"{source}: supernet.from"
-    needed = "data.tokenizer" if job.data.of_text else "data.mean, data.std, data.image_size and data.channels"
-    if (run := _run_that_made(runs, named, job.supernet.from_path, where=where, needed=needed)) is None:
+    needed = "data.tokenizer" if of_text else "data.mean, data.std, data.image_size and data.channels"
+    keys = _keys(of_text)
+    if (run := _run_that_made(runs, named, job.supernet.from_path, first=keys[0], where=where, needed=needed)) is None:
         return {}
     made = load_job(run.job_file, stored=True)
-    own = _given(made.data)
-    if _keys(made.data)[0] not in own and made.supernet.pretrained is None:
+    own = _given(made.data, keys)
+    if keys[0] not in own and made.supernet.pretrained is None:
         return {}
     if job.data.vocabulary not in (None, VOCABULARY):
         message = f"{named} was made of a network with a tokenizer, and none is trained; remove it"
         raise JobError(f"{source}: data.vocabulary: {message}", code="job.conflict")
-    if len(own) == len(_keys(made.data)) or made.supernet.pretrained is None:
+    if len(own) == len(keys) or made.supernet.pretrained is None:
         return own
     try:
         return _fixed_by(find_preprocessing(made.supernet.pretrained, run), made.supernet) | own
     except CheckpointError as error:
-        what = "tokenizer" if made.data.of_text else "preprocessing"
+        what = "tokenizer" if of_text else "preprocessing"
         message = f"{named} was made of {made.supernet.pretrained}, whose {what} is needed: {error}; or give {needed}"
         raise JobError(f"{where}: {message}", code="job.pretrained-unusable") from None
 
 
-def _run_that_made(runs: RunsFolder, named: str, path: Path | None, *, where: str, needed: str) -> RunFolder | None:
-    """The run that first trained the supernet of a run; None if the path is of no run."""
+def _run_that_made(
+    runs: RunsFolder, named: str, path: Path | None, *, first: str, where: str, needed: str
+) -> RunFolder | None:
+    """The run that first trained the supernet of a run; None if the path is of no run.
+
+    Args:
+        first: the key of the data that a run with it needs no other source for.
+    """
     try:
         folder = runs.get(named) if path is None else _run_of(path)
     except UnknownNameError as error:
@@ -201,9 +246,10 @@ def _run_that_made(runs: RunsFolder, named: str, path: Path | None, *, where: st
         return None
     job = load_job(folder.job_file, stored=True)
     origin = job.supernet
-    if _given(job.data, _keys(job.data)[:1]) or origin.from_ is None:
+    if _given(job.data, [first]) or origin.from_ is None:
         return folder
-    return _run_that_made(RunsFolder(folder.path.parent), origin.from_, origin.from_path, where=where, needed=needed)
+    parent = RunsFolder(folder.path.parent)
+    return _run_that_made(parent, origin.from_, origin.from_path, first=first, where=where, needed=needed)
 
 
 def _run_of(path: Path) -> RunFolder | None:

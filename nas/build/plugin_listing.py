@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from nas.config.data import DATA_SETS
 from nas.config.training import STRATEGIES
 from nas.errors import PluginError
 from nas.evaluation.metric import Metric
@@ -20,6 +21,7 @@ SHIPPED: Mapping[Kind, Collection[str]] = {
     Kind.FAMILIES: FAMILIES,
     Kind.STRATEGIES: STRATEGIES,
     Kind.TASKS: TASKS,
+    Kind.DATA: DATA_SETS,
 }
 """Names that no plug-in can take, by kind."""
 
@@ -76,7 +78,7 @@ def _load_fault(ref: PluginRef) -> str:
     return ""
 
 
-def _contract(kind: Kind) -> type | None:
+def _contract(kind: Kind) -> type:
     match kind:
         case Kind.SEARCH:
             from nas.search.base import SearchAlgorithm
@@ -96,5 +98,7 @@ def _contract(kind: Kind) -> type | None:
             from supernets.tasks import Task
 
             return Task
-        case _:
-            return None
+        case Kind.DATA:
+            from supernets.data import LabelledData
+
+            return LabelledData

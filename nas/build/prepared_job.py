@@ -18,6 +18,7 @@ from nas.build.required_parts import check_parts
 from nas.build.resolved_job import ResolvedJob
 from nas.build.supernet_factory import SupernetFactory
 from nas.config import SearchJob
+from nas.errors import PluginError
 from nas.plugins import Kind, find
 from nas.store.compatibility import check_compatibility, check_plugins, check_weights
 from nas.store.folder import RunFolder, RunsFolder
@@ -75,8 +76,9 @@ def prepare_job(
     pretrained = load_pretrained(config.supernet, run, source=source)
     trained_on = training_digest(named, run)
     data = load_job_data(
-        config, runs, pretrained=pretrained, trained_on=trained_on, source=source, on_progress=on_progress
-    )
+        config, runs, pretrained=pretrained, trained_on=trained_on, source=source, on_progress=on_progress,
+        given=objects.get("data.name"),
+    )  # fmt: skip
     if named is not None:
         check_training_data(named, data.dataset, key="supernet.from")
     sizes = None if pretrained is None else pretrained.config
@@ -106,11 +108,15 @@ _OF_NETWORKS = (Kind.FAMILIES, Kind.DATA, Kind.TASKS)
 """Plug-ins that make a run's networks and what they are checked against; the others are done once it has ended."""
 
 
-def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False) -> TrainedRun:
+def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False, data: object = None) -> TrainedRun:
     """The supernet and the data of a run, found to be those that its measurements were made with.
 
     The teacher, hardware profiles, lookup tables and training settings are not needed; of a pretrained network, only the copy
     of its files that the run keeps.
+
+    Args:
+        accept_plugin_versions: see below.
+        data: the data set that the run was started with from Python.
 
     Raises:
         JobError, DataError, CheckpointError: the checkpoint or the data are missing or damaged.
@@ -121,19 +127,20 @@ def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False) ->
     used = [ref for ref in (run.facts.plugins if run.facts else ()) if ref.kind in _OF_NETWORKS]
     now = [here for ref in used if (here := find(ref.kind, ref.name)) is not None]
     check_plugins(f"run {run.id}", used, now, accept=accept_plugin_versions, note=lambda text: None)
+    _check_given(run, data)
     named = None if config.supernet.trains else named_checkpoint(config.supernet, run.runs, source=source)
     pretrained = load_pretrained(config.supernet, run.folder, source=source)
     checkpoint = named or load_checkpoint(run.folder.checkpoint)
     trained_on = checkpoint.progress["data"]["digest"]
-    data = load_job_data(config, run.runs, pretrained=pretrained, trained_on=trained_on, source=source)
+    loaded = load_job_data(config, run.runs, pretrained=pretrained, trained_on=trained_on, source=source, given=data)
     if named is not None:
-        check_training_data(named, data.dataset, key="supernet.from")
+        check_training_data(named, loaded.dataset, key="supernet.from")
     with run.store() as store:
         facts, weights = store.facts(), store.state().weights
-    recorded, found = facts.compatibility if facts else {}, _network_facts(checkpoint.supernet.family, data)
+    recorded, found = facts.compatibility if facts else {}, _network_facts(checkpoint.supernet.family, loaded)
     check_compatibility(f"run {run.id}", recorded, _plain(found))
     check_weights(run.id, weights, checkpoint.weights_digest)
-    return TrainedRun(checkpoint, data)
+    return TrainedRun(checkpoint, loaded)
 
 
 def load_run_data(run: StoredRun) -> JobData:
@@ -144,12 +151,24 @@ def load_run_data(run: StoredRun) -> JobData:
         NasError: the data are others than the run recorded.
     """
     source, facts = str(run.folder.job_file), run.facts
+    _check_given(run, None)
     pretrained = load_pretrained(run.job.supernet, run.folder, source=source)
     recorded = facts.compatibility if facts else {}
     trained_on = recorded["data"]["train"] if recorded else None
     data = load_job_data(run.job, run.runs, pretrained=pretrained, trained_on=trained_on, source=source)
     check_compatibility(f"run {run.id}", recorded, {"data": data.digests()} if recorded else {})
     return data
+
+
+def _check_given(run: StoredRun, data: object) -> None:
+    """Raises `PluginError` where a run was started with a data set that nothing here can make again."""
+    for ref in run.facts.plugins if run.facts and data is None else ():
+        if ref.given and ref.kind is Kind.DATA:
+            raise PluginError(
+                f"run {run.id}: its {ref} was passed from Python as an object; export there, "
+                f"nas.open_run({run.id!r}).export(PATH, data=...), or name the class in the job (data.name, data.settings)",
+                code="plugin.object-needed",
+            )
 
 
 def compatibility_facts(prepared: PreparedJob, *, measured: bool) -> dict[str, Any]:
@@ -165,7 +184,7 @@ def compatibility_facts(prepared: PreparedJob, *, measured: bool) -> dict[str, A
                 name: {"class": ref.target, "settings": settings[name]} for name, (ref, _) in own.items()
             }
         found["profiles"] = {profile.name: asdict(profile) for profile in prepared.job.profiles}
-        if prepared.config.data.of_text:
+        if prepared.data.of_text:
             found["timed_tokens"] = prepared.config.data.timed_tokens
     return _plain(found)
 

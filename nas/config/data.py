@@ -10,11 +10,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from nas.config.errors import conflict, missing_key, problem, show
+from nas.config.plugin_names import Settings, plugin_name, settings
 from nas.config.section import Section, whole
+from nas.plugins import Kind
 
 TEXT, TABLE = "text-classification", "image-table"
-_OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable")
-_OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "encoding")
+DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT)
+"""The shipped data sets."""
+OF_FILES = ("path", "skip_unreadable", "text_column", "image_column", "label_column", "encoding")
+"""Keys on the files of shipped data sets; data sets of plug-ins have settings."""
+OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable")
+OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "encoding")
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 """Of sentences alone; written into stored jobs, so that later defaults do not change them."""
 _OF_NAMES = {
@@ -67,8 +73,10 @@ _Part = Annotated[int | float | None, BeforeValidator(_check_part)]
 class DataConfig(Section):
     """The data set of images or sentences, and how much of it is for validation and test (None: its default)."""
 
-    name: Literal["digits", "fashion-mnist", "image-folder", "image-table", "text-classification"]
+    name: plugin_name(Kind.DATA, DATA_SETS)  # type: ignore[valid-type]  # made from the names
     """The data set."""
+    settings: Settings = settings()
+    """Of a plug-in's data set."""
     path: Annotated[Path | None, BeforeValidator(_check_path), Field(description="the path of a folder or file")] = None
     """Where the files are."""
     image_size: int | None = whole(4, 1024, default=None, of="pixels")
@@ -133,7 +141,12 @@ class DataConfig(Section):
             raise missing_key("path", "is missing; expected a .csv, .tsv or .jsonl table of images and their labels")
         if self.name == "digits" and self.path is not None:
             raise conflict("path", f"digits has no files of its own; got {show(str(self.path))}, remove it")
-        kind, other, keys = ("sentences", "images", _OF_IMAGES) if self.of_text else ("images", "sentences", _OF_TEXT)
+        if self.of_plugin:
+            self._check_plugin()
+            return self
+        if self.settings:
+            raise conflict("settings", f"are those of a plug-in, and {self.name} is a shipped data set; remove them")
+        kind, other, keys = ("sentences", "images", OF_IMAGES) if self.of_text else ("images", "sentences", OF_TEXT)
         for key in keys:
             if getattr(self, key) is not None:
                 raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
@@ -143,12 +156,26 @@ class DataConfig(Section):
             if getattr(self, key) is not None and self.name not in names:
                 raise conflict(key, f"is for an {' or '.join(names)}, and got {self.name}; remove it")
         self._check_normalisation()
+        self._check_shares(kind)
+        return self
+
+    def _check_plugin(self) -> None:
+        """Of a plug-in, whether the data are images or sentences is known when they are loaded."""
+        for key in OF_FILES:
+            if getattr(self, key) is not None:
+                raise conflict(
+                    key, f"is for shipped data sets, and {self.name} is a plug-in; remove it, or give it in settings"
+                )
+        self._check_normalisation()
+        self._check_tokens()
+        self._check_shares("examples")
+
+    def _check_shares(self, kind: str) -> None:
         shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
         if sum(shares) >= 1:
             raise conflict(
                 "validation", f"validation and test together take {sum(shares):g} of the {kind}; leave some to train on"
             )
-        return self
 
     def _check_normalisation(self) -> None:
         if (self.mean is None) != (self.std is None):
@@ -167,13 +194,16 @@ class DataConfig(Section):
         if self.path is None:
             tables = "a .csv, .tsv or .jsonl table"
             raise missing_key("path", f"is missing; expected {tables}, or a folder or .zip of one text file a class")
+        self._check_tokens()
+        if self.text_column is not None and self.text_column == self.label_column:
+            raise conflict("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
+
+    def _check_tokens(self) -> None:
         if self.tokenizer is not None and self.vocabulary is not None:
             raise conflict("vocabulary", "the tokenizer has its own vocabulary; remove one of the two")
         if self.timed_tokens is not None and self.timed_tokens > (self.max_tokens or self.timed_tokens):
             expected = f"expected at most the {self.max_tokens} of max_tokens, at which sentences are cut"
             raise problem("timed_tokens", f"{expected}, got {self.timed_tokens}")
-        if self.text_column is not None and self.text_column == self.label_column:
-            raise conflict("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
 
     @property
     def most_validation(self) -> int | None:
@@ -184,9 +214,14 @@ class DataConfig(Section):
         return size if size is None or self.validation is None else math.ceil(size * self.validation)
 
     @property
+    def of_plugin(self) -> bool:
+        """Whether the data set is a plug-in's."""
+        return self.name not in DATA_SETS
+
+    @property
     def of_text(self) -> bool:
-        """Whether the data are sentences, not images."""
-        return self.name == TEXT
+        """Whether the data are sentences, not images; false for data of plug-ins, of which it is not known here."""
+        return bool(self.name == TEXT)
 
     @property
     def paths(self) -> Mapping[str, Path]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from nas.config.data import VOCABULARY, DataConfig
+from nas.config.data import DATA_SETS, VOCABULARY, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
 from nas.config.metrics import BoundsConfig, MetricConfig
 from nas.config.plugin_names import Settings, names_of_stored_jobs, plugin_name, settings
@@ -184,6 +184,7 @@ class SearchJob(Section):
         """What it names that may be a plug-in, by key: the kind, the name, and the names of the shipped classes."""
         metrics = {f"metrics.{key}": (Kind.METRICS, metric.name, ()) for key, metric in self.metrics.items()}
         return {
+            "data.name": (Kind.DATA, self.data.name, DATA_SETS),
             "task": (Kind.TASKS, self.task, SHIPPED),
             "search.algorithm": (Kind.SEARCH, self.search.algorithm, ALGORITHMS),
             "training.strategy": (Kind.STRATEGIES, self.training.strategy, STRATEGIES),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypedDict
 
 from nas.config import MetricConfig, SearchJob
+from nas.config.data import OF_FILES
 from nas.engine.run_options import RunOptions
 from nas.errors import PluginError
 from nas.plugins import Kind, PluginRef, of_object
@@ -16,6 +17,7 @@ class Passed(TypedDict, total=False):
     """The plug-ins of a call, in place of those that its job names.
 
     Attributes:
+        data: a data set: a class or an object.
         algorithm: a search algorithm: a class, an object, or a function that makes one as a class would.
         family: a class of networks.
         task: a class of what networks are trained and scored for.
@@ -23,6 +25,7 @@ class Passed(TypedDict, total=False):
         metrics: additional metrics by name, each a class or an object; those that the job names nowhere are objectives.
     """
 
+    data: object
     algorithm: object
     family: type
     strategy: object
@@ -31,6 +34,7 @@ class Passed(TypedDict, total=False):
 
 
 _PLACES = {
+    Kind.DATA: ("data", "data.name"),
     Kind.SEARCH: ("algorithm", "search.algorithm"),
     Kind.FAMILIES: ("family", "supernet.family"),
     Kind.STRATEGIES: ("strategy", "training.strategy"),
@@ -44,6 +48,8 @@ def with_passed(job: SearchJob, options: RunOptions, passed: Passed) -> tuple[Se
     """A job that names the classes of the plug-ins that were passed, and options that hold them."""
     objects = _by_key(passed)
     kinds = {key: kind for kind, (_, key) in _PLACES.items()}
+    if "data.name" in objects:
+        job = job.model_copy(update={"data": job.data.model_copy(update=dict.fromkeys(OF_FILES))})
     for key, found in objects.items():
         section, _, name = key.partition(".")
         if section == "metrics":

@@ -102,13 +102,14 @@ class Run(StoredRun):
         index: int | None = None,
         with_preprocessing: bool = False,
         accept_plugin_versions: bool = False,
+        data: object = None,
     ) -> dict[str, Any]:
         """Writes one network as checked ONNX; see `nas.export.onnx_export.export_onnx`."""
         from nas.export.onnx_export import export_onnx  # torch, which reading does without
 
         return export_onnx(
             self.runs, self.id, Path(path), select=select, index=index, with_preprocessing=with_preprocessing,
-            accept_plugin_versions=accept_plugin_versions,
+            accept_plugin_versions=accept_plugin_versions, data=data,
         )  # fmt: skip
 
 

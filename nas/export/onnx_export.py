@@ -52,6 +52,7 @@ def export_onnx(
     index: int | None = None,
     with_preprocessing: bool = False,
     accept_plugin_versions: bool = False,
+    data: object = None,
 ) -> dict[str, Any]:
     """Writes one network of a run as checked ONNX with its manifest, its weights and a script that runs it.
 
@@ -62,6 +63,7 @@ def export_onnx(
             that satisfies limits on computed costs, which is then scored.
         index: position on the front; without either, the knee.
         accept_plugin_versions: export though the plug-ins of its networks are installed in other versions than the run's.
+        data: the data set that the run was started with, where that was an object passed from Python.
         with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
 
     Returns:
@@ -77,14 +79,14 @@ def export_onnx(
             )
             remedy = f"search it with   supernet: {{from: {run}}}"
             raise SelectionError(f"run {run!r}: {message}; {remedy}", code="export.precision-unavailable")
-        trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions)
+        trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
         return _write_bundle(*score_network(run, network, trained), path, trained, in_graph=with_preprocessing)
     with opened.store() as store:
         report = build_report(store, run=run)
         point = choose(report, select, index)
         provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().precisions, store)
         path = export_path(path, run, point.key)
-        trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions)
+        trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
         return _write_bundle(point, provenance, path, trained, in_graph=with_preprocessing)
 
 

@@ -17,6 +17,7 @@ import pytest
 
 _HOMES = {
     "ConstraintContract": "search",
+    "DataContract": "data",
     "EvaluatorContract": "evaluator",
     "FamilyContract": "family",
     "LatencyProfilerContract": "latency_profiler",
@@ -31,6 +32,7 @@ for _module in set(_HOMES.values()):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")  # so that failures show values
 
 if TYPE_CHECKING:
+    from nas.testing.data import DataContract as DataContract
     from nas.testing.evaluator import EvaluatorContract as EvaluatorContract
     from nas.testing.family import FamilyContract as FamilyContract
     from nas.testing.latency_profiler import LatencyProfilerContract as LatencyProfilerContract

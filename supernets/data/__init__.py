@@ -1,13 +1,15 @@
 """Data sets in memory, as three parts that never mix; `load_data` makes them."""
 
 from supernets.data.batching import augment, batches, by_length, typical_batches
-from supernets.data.data_sets import NAMES, load_data, some_images
+from supernets.data.data_set_protocol import LabelledData, checked_source
+from supernets.data.data_sets import NAMES, data_set_of, images_of, load_data, some_images
 from supernets.data.in_memory import DataSet, Part, head
-from supernets.data.labelled_examples import OnProgress, no_progress
+from supernets.data.labelled_examples import Examples, OnProgress, Source, no_progress
 from supernets.data.options import ImageOptions, TextOptions
 from supernets.data.preprocessing import ImageFormat, TextFormat
 
 __all__ = [
-    "NAMES", "DataSet", "ImageFormat", "ImageOptions", "OnProgress", "Part", "TextFormat", "TextOptions", "augment", "batches",
-    "by_length", "head", "load_data", "no_progress", "some_images", "typical_batches",
+    "NAMES", "DataSet", "Examples", "ImageFormat", "ImageOptions", "LabelledData", "OnProgress", "Part", "Source", "TextFormat",
+    "TextOptions", "augment", "batches", "by_length", "checked_source", "data_set_of", "head", "images_of", "load_data",
+    "no_progress", "some_images", "typical_batches",
 ]  # fmt: skip

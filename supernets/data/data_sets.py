@@ -24,7 +24,7 @@ from supernets.data.labelled_examples import (
     wrong_kind,
 )
 from supernets.data.options import ImageOptions, TextOptions
-from supernets.data.pixels import check_memory, fit, normalise, statistics
+from supernets.data.pixels import check_memory, fit, image_of, normalise, statistics
 from supernets.data.preprocessing import ImageFormat, Resizing, TextFormat, decode
 from supernets.data.splitting import Split, split
 from supernets.data.targets import CLASSES
@@ -61,17 +61,24 @@ def load_data(
             made.
     """
     if name == "text-classification":
-        if isinstance(options, ImageOptions):
-            raise wrong_kind(f"{name} is a data set of sentences, and got the options of images; expected TextOptions")
+        asked = _text_options(name, options)
         if path is None:
             raise missing(f"{name} needs a path: a table of sentences, or a folder or zip of one text file a class")
-        asked = options or TextOptions()
         source = text_classification(path, asked)
+    else:
+        source = _images(name, path, _image_options(name, options), on_progress, targets)
+    return data_set_of(name, source, options=options, validation=validation, test=test, seed=seed)
+
+
+def data_set_of(
+    name: str, source: Source, *, options: ImageOptions | TextOptions | None = None,
+    validation: int | float | None = None, test: int | float | None = None, seed: int = 0,
+) -> DataSet:  # fmt: skip
+    """The data set of labelled examples, split and preprocessed as `load_data` does it; arguments and errors as there."""
+    if source.of_text:
+        asked = _text_options(name, options)
         return _tokenized(name, source, split(source, validation=validation, test=test, seed=seed), asked)
-    if isinstance(options, TextOptions):
-        raise wrong_kind(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
-    wanted = options or ImageOptions()
-    source = _images(name, path, wanted, on_progress, targets)
+    wanted = _image_options(name, options)
     n_channels, native_size = source.train.inputs.shape[1:3]
     size, n_channels = wanted.image_size or native_size, wanted.channels or n_channels
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
@@ -99,8 +106,25 @@ def some_images(
         return images_of_folder(path, channels=channels, n=n)
     if name == "image-table" and path is not None:
         return images_of_table(path, channels=channels, n=n, column=image_column)
-    pixels = _images(name, path, ImageOptions(), no_progress, CLASSES).train.inputs
-    return [decode(Image.fromarray(pixels[i, 0]), channels) for i in spread(len(pixels), n)]
+    return images_of(_images(name, path, ImageOptions(), no_progress, CLASSES), channels=channels, n=n)
+
+
+def images_of(source: Source, *, channels: int, n: int) -> list[Image.Image]:
+    """At most `n` images of labelled examples, grey or in colour, spread over the training part."""
+    pixels = source.train.inputs
+    return [decode(image_of(pixels[i]), channels) for i in spread(len(pixels), n)]
+
+
+def _text_options(name: str, options: ImageOptions | TextOptions | None) -> TextOptions:
+    if isinstance(options, ImageOptions):
+        raise wrong_kind(f"{name} is a data set of sentences, and got the options of images; expected TextOptions")
+    return options or TextOptions()
+
+
+def _image_options(name: str, options: ImageOptions | TextOptions | None) -> ImageOptions:
+    if isinstance(options, TextOptions):
+        raise wrong_kind(f"{name} is a data set of images, and got the options of sentences; expected ImageOptions")
+    return options or ImageOptions()
 
 
 def _resizing(name: str, options: ImageOptions, *, resized: bool) -> Resizing:

@@ -106,6 +106,11 @@ class Source:
     targets: str = "classes"
 
     @property
+    def of_text(self) -> bool:
+        """Whether its inputs are sentences, not images."""
+        return self.train.inputs.dtype == np.object_
+
+    @property
     def n_groups(self) -> int:
         """The number of groups of which each part has a share: the classes, where there are any."""
         return len(self.class_names) if self.train.strata is None else int(self.train.strata.max()) + 1

@@ -38,9 +38,13 @@ def fit(examples: Examples, *, levels: int, image_size: int, channels: int, resi
     if resizing == "torch":
         inputs = np.repeat(_resized_by_torch(inputs, image_size, levels), channels // inputs.shape[1], axis=1)
     else:
-        grey = (Image.fromarray(pixels) for pixels in inputs[:, 0])  # image folders give what is asked for
-        inputs = np.stack([square(decode(image, channels), image_size) for image in grey])
+        inputs = np.stack([square(decode(image_of(pixels), channels), image_size) for pixels in inputs])
     return Examples(inputs, examples.labels, examples.names, examples.strata)
+
+
+def image_of(pixels: NDArray[np.uint8]) -> Image.Image:
+    """The image of bytes (c, h, w) with one channel or three."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
 
 def statistics(pixels: NDArray[np.uint8], levels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -1,0 +1,183 @@
+"""The protocol of data sets of plug-ins, and the checks of what they return."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.data.labelled_examples import Examples, Source, malformed
+from supernets.data.targets import CLASSES, NUMBERS, SETS, number_groups, set_groups
+
+_MAX_CHARACTERS = 100_000
+"""Of a sentence, as in the shipped data sets."""
+
+
+class LabelledData(Protocol):
+    """A data set of a plug-in, made of the settings of the job.
+
+    What it loads is split, preprocessed and identified as the shipped data sets are; the splits and the digests depend on the
+    order of the examples, so that each call must return the same.
+    """
+
+    @abstractmethod
+    def load(self) -> Source:
+        """The labelled examples: `Source` of a name, the names of the classes, and `Examples` to train on.
+
+        Images are (n, c, h, w), uint8, with one channel or three and equal sides; sentences are a list of n texts. Labels are
+        (n,): positions in the names of the classes; or finite numbers with ``targets="numbers"``; or (n, labels) of 0 and 1
+        with ``targets="sets"``; or numbers (n, ...) of an own kind for which there is a task. Parts of its own for validation
+        and test are used as they are; missing parts are taken from the examples to train on.
+        """
+        ...
+
+
+def checked_source(found: object, name: str) -> Source:
+    """What a plug-in loaded, as the data sets here have it: labels by their type, names of all examples, groups to split by.
+
+    Args:
+        name: of the plug-in, for errors.
+
+    Raises:
+        DataError: it is no `Source`, or its inputs, labels or names are malformed.
+    """
+    if not isinstance(found, Source):
+        raise malformed(f"returned {type(found).__name__}; expected supernets.data.Source")
+    classes = tuple(found.class_names)
+    if not all(isinstance(one, str) and one and one.isprintable() for one in classes) or len(set(classes)) != len(
+        classes
+    ):
+        raise malformed(f"class_names is {found.class_names!r:.200}; expected different printable texts")
+    _check_numbers(found)
+    parts = {
+        part: _checked(examples, found.targets, classes, part)
+        for part in ("train", "validation", "test")
+        if (examples := getattr(found, part)) is not None or part == "train"
+    }
+    shapes = {part: _kind(examples) for part, examples in parts.items()}
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{part}: {shape}" for part, shape in shapes.items())
+        raise malformed(f"its parts have inputs of different kinds ({listed}); expected the same in all")
+    noun = "sentence" if found.noun == "image" and parts["train"].inputs.dtype == np.object_ else found.noun
+    where = f"{name}: {found.where}" if found.where else name
+    return replace(
+        found, where=where, class_names=classes, noun=noun,
+        train=parts["train"], validation=parts.get("validation"), test=parts.get("test"),
+    )  # fmt: skip
+
+
+def _check_numbers(found: Source) -> None:
+    for key in ("default_validation", "default_test"):
+        value = getattr(found, key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise malformed(f"{key} is {value!r}; expected a number of examples or a share between 0 and 1")
+    if isinstance(found.levels, bool) or not isinstance(found.levels, int) or not 1 <= found.levels <= 255:
+        raise malformed(f"levels is {found.levels!r}; expected a whole number from 1 to 255")
+
+
+def _kind(examples: Examples) -> str:
+    inputs = examples.inputs
+    return "sentences" if inputs.dtype == np.object_ else f"images {'x'.join(map(str, inputs.shape[1:]))}"
+
+
+def _checked(examples: object, targets: str, classes: Sequence[str], part: str) -> Examples:
+    if not isinstance(examples, Examples):
+        raise malformed(f"the {part} part is {type(examples).__name__}; expected supernets.data.Examples")
+    inputs = _inputs(examples.inputs, part)
+    try:
+        labels = np.asarray(examples.labels)
+    except ValueError:
+        raise malformed(f"the labels of the {part} part are ragged; expected an array") from None
+    if labels.ndim < 1 or len(labels) != len(inputs):
+        n = len(labels) if labels.ndim else "one value in place of"
+        raise malformed(f"the {part} part has {len(inputs)} inputs and {n} labels; expected one label for each")
+    names = tuple(map(str, examples.names)) or tuple(f"{part}[{i}]" for i in range(len(inputs)))
+    if len(names) != len(inputs):
+        raise malformed(
+            f"the {part} part has {len(inputs)} inputs and {len(names)} names; expected one for each, or none"
+        )
+    labels = _labels(labels, targets, classes, part)
+    return Examples(inputs, labels, names, _groups(examples.strata, labels, targets, part))
+
+
+def _inputs(given: object, part: str) -> NDArray[Any]:
+    if isinstance(given, np.ndarray) and given.dtype != np.object_ and given.dtype.kind != "U":
+        return _images(given, part)
+    if not isinstance(given, list | tuple | np.ndarray):
+        expected = "an array of images (n, c, h, w), uint8, or a list of texts"
+        raise malformed(f"the inputs of the {part} part are {type(given).__name__}; expected {expected}")
+    sentences = np.empty(len(given), dtype=np.object_)
+    for i, text in enumerate(given):
+        if not isinstance(text, str):
+            raise malformed(f"input {i} of the {part} part is {type(text).__name__}; expected a text")
+        sentences[i] = text.strip()
+        if not 1 <= len(sentences[i]) <= _MAX_CHARACTERS:
+            state = "is empty" if not sentences[i] else f"has {len(sentences[i])} characters"
+            raise malformed(f"text {i} of the {part} part {state}; expected 1 to {_MAX_CHARACTERS} characters")
+        try:
+            sentences[i].encode()
+        except UnicodeEncodeError:
+            raise malformed(f"text {i} of the {part} part holds half of a character (a lone surrogate)") from None
+    if not len(sentences):
+        raise malformed(f"the {part} part is empty; expected at least one example")
+    return sentences
+
+
+def _images(given: NDArray[Any], part: str) -> NDArray[np.uint8]:
+    shape = "x".join(map(str, given.shape))
+    if given.dtype != np.uint8:
+        nan = " with NaN" if given.dtype.kind == "f" and np.isnan(given).any() else ""
+        remedy = "expected uint8, from 0 to 255; normalising is done later"
+        raise malformed(f"the images of the {part} part are {given.dtype}{nan}; {remedy}")
+    if given.ndim != 4 or given.shape[1] not in (1, 3) or given.shape[2] != given.shape[3] or not given.shape[2]:
+        expected = "(n, 1 or 3 channels, side, side); of grey images (n, h, w), take images[:, None]"
+        raise malformed(f"the images of the {part} part have the shape {shape}; expected {expected}")
+    if not len(given):
+        raise malformed(f"the {part} part is empty; expected at least one example")
+    return np.ascontiguousarray(given)
+
+
+def _labels(labels: NDArray[Any], targets: str, classes: Sequence[str], part: str) -> NDArray[Any]:
+    where = f"the labels of the {part} part"
+    shape = "x".join(map(str, labels.shape))
+    if targets == CLASSES:
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            expected = "whole numbers (n,), the positions of their classes in class_names"
+            raise malformed(f"{where} are {labels.dtype} of the shape {shape}; expected {expected}")
+        if labels.min() < 0 or labels.max() >= len(classes):
+            expected = f"0 to {len(classes) - 1}, the positions of the {len(classes)} class_names"
+            raise malformed(f"{where} run from {labels.min()} to {labels.max()}; expected {expected}")
+        return np.ascontiguousarray(labels, dtype=np.int64)
+    if labels.dtype.kind not in "iufb":
+        raise malformed(f"{where} are {labels.dtype}; expected numbers")
+    values = np.ascontiguousarray(labels, dtype=np.float32)
+    if not np.isfinite(values).all():
+        first = int(np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))[0])
+        raise malformed(f"{where} are not all finite numbers, the first at {first}; remove these examples")
+    if targets == NUMBERS and values.ndim != 1:
+        raise malformed(f"{where} have the shape {shape}; expected one number for each example, (n,)")
+    if targets == SETS and (values.shape[1:] != (len(classes),) or not np.isin(values, (0, 1)).all()):
+        expected = f"0 or 1 for each of the {len(classes)} labels in class_names, (n, {len(classes)})"
+        raise malformed(f"{where} have the shape {shape}; expected {expected}")
+    return values
+
+
+def _groups(given: object, labels: NDArray[Any], targets: str, part: str) -> NDArray[np.int64] | None:
+    """The groups that parts hold in equal shares; None for classes."""
+    if targets == CLASSES:
+        return None
+    if given is not None:
+        groups = np.asarray(given)
+        if groups.shape != (len(labels),) or groups.dtype.kind not in "iu":
+            raise malformed(
+                f"the strata of the {part} part are {groups.dtype}; expected a whole number for each example"
+            )
+        _, dense = np.unique(groups, return_inverse=True)
+        return np.asarray(dense.reshape(-1), dtype=np.int64)
+    if targets == NUMBERS:
+        return number_groups(labels)
+    return set_groups(labels) if targets == SETS else np.zeros(len(labels), dtype=np.int64)
