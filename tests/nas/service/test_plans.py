@@ -53,6 +53,13 @@ def test_values_are_changed_and_comments_stay(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["type"]) == (422, "/problems#job.invalid-yaml")
 
 
+def test_a_job_that_may_be_submitted_may_be_edited(client: TestClient) -> None:
+    long = RECIPE + "# a comment\n" * 10_000  # more than other requests may have
+    answer = client.post(f"{API}/jobs/edit", json={"job": long, "changes": {"search.evaluations": 80}})
+    assert answer.status_code == 200
+    assert answer.json()["job"].endswith("# a comment\n")
+
+
 def test_other_profiles_rename_what_is_timed_on_them() -> None:
     text = RECIPE + "constraints: {latency_ms: {max: 0.5}, macs: {max: 30000.0}}\n"
     two = changed(JobEdit(job=text, changes={"hardware": ("cpu-1-thread", "cpu-2-threads")})).job
