@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from supernets.axes import axes_in, permute_tensor
 from supernets.capture.adoption import Adopted
 from supernets.capture.network import ElasticNetwork
+from supernets.capture.program import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,31 @@ def in_double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def outputs_of(adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """The outputs of the largest network with these tensors, without gradients."""
-    network = ElasticNetwork(adopted.program, dict(tensors), {name: axis.size for name, axis in adopted.axes.items()})
+    """The outputs of the largest network with these tensors, without gradients.
+
+    Conversions to single precision are to double precision where the tensors have it.
+    """
+    program = adopted.program
+    if any(tensor.dtype is torch.float64 for tensor in tensors.values()):
+        program = replace(program, calls=tuple(map(_in_double, program.calls)))
+    network = ElasticNetwork(program, dict(tensors), {name: axis.size for name, axis in adopted.axes.items()})
     with torch.no_grad():
         found = network.eval()(*inputs)
     return found if isinstance(found, tuple) else (found,)
 
 
+def _in_double(call: Call) -> Call:
+    arguments = {
+        name: "dtype:float64" if argument == "dtype:float32" else argument for name, argument in call.arguments.items()
+    }
+    return replace(call, op=call.op.replace("aten.float.", "aten.double."), arguments=arguments)
+
+
 def difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """The largest difference of two networks' outputs, relative to the largest output."""
+    """The largest difference of two networks' outputs, relative to the largest output; infinite if one is not finite."""
     worst = 0.0
     for one, other in zip(a, b, strict=True):
-        if one.shape != other.shape:
+        if one.shape != other.shape or not (one.isfinite().all() and other.isfinite().all()):
             return float("inf")
         scale = max(one.abs().max().item(), 1e-30)
         worst = max(worst, (one - other).abs().max().item() / scale)

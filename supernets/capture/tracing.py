@@ -16,6 +16,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx.node import map_arg
 
 from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec
+from supernets.capture.repetition import repeated_for_batches
 from supernets.errors import CaptureError
 
 _MODULE = "model"
@@ -179,7 +180,9 @@ class _Reader:
             aliases={name: own for name, own in self._canonical.items() if name != own},
         )
         program = _without_unread(program)
-        return Captured(program, {name: self._tensors[name].detach() for name in program.tensors})
+        return Captured(
+            *repeated_for_batches(program, {name: self._tensors[name].detach() for name in program.tensors})
+        )
 
     def _placeholder(self, node: fx.Node) -> None:
         kind, what = self._names[node.name]
@@ -231,7 +234,10 @@ class _Reader:
             if isinstance(result, Tensor):
                 self._values[own] = _spec(result)
         self._named[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
-        self._calls.append(Call(str(out_of_place), arguments, tuple(names), _module(node), _place(node)))
+        op = str(out_of_place)
+        if op == "aten.to.device":  # a program runs on the device of its tensors
+            op, arguments = "aten.to.dtype", {key: own for key, own in arguments.items() if key != "device"}
+        self._calls.append(Call(op, arguments, tuple(names), _module(node), _place(node)))
         if out_of_place is not target:
             if node.args[0] in self._constants or _is_view(cast(fx.Node, node.args[0])):
                 raise CaptureError(f"{name} changes a part of a tensor in place{_at(node)}", code="capture.in-place")
@@ -285,10 +291,7 @@ class _Reader:
             return cast(Argument, value)
         name = f"constants.{node.name}"
         if name not in self._tensors:
-            value = value.detach().clone().contiguous()
-            if value.ndim > 1 and len(value) == self._batch and all(torch.equal(row, value[0]) for row in value[1:]):
-                value = value[:1]  # the same for each example
-            self._add_tensor(name, value)
+            self._add_tensor(name, value.detach().clone().contiguous())
         return Ref(name)
 
     def _real(self, value: Any) -> Any:

@@ -29,7 +29,7 @@ def _same(low: Lowering, call: Call) -> None:
 
 @lowers("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double")
 def _cast(low: Lowering, call: Call) -> None:
-    source, target = low.dtype(call.arguments["self"]), low.program.values[call.outputs[0]].dtype
+    source, target = low.dtype(call.arguments["self"]), low.typed(call.outputs[0])
     x = low.tensor(call.arguments["self"])
     if source == target:
         low.returns(call, low.one("Identity", x))

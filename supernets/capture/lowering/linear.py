@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
@@ -28,15 +29,23 @@ def _linear(low: Lowering, call: Call) -> None:
 def _convolution(low: Lowering, call: Call) -> None:
     a = call.arguments
     n = low.rank(a["input"]) - 2
-    if isinstance(a["padding"], str):
-        raise LoweringError(f"there is no rule for a convolution with padding={a['padding']!r}")
     inputs = [low.tensor(a["input"]), low.tensor(a["weight"])]
     inputs += [] if a["bias"] is None else [low.tensor(a["bias"])]
     kernel = low.shape(cast(Ref, a["weight"]).name)[2:]
     low.returns(call, low.one(
         "Conv", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
-        pads=ints(a["padding"], n) * 2, group=cast(int, a["groups"]),
+        pads=_pads(a["padding"], kernel, ints(a["dilation"], n)), group=cast(int, a["groups"]),
     ))  # fmt: skip
+
+
+def _pads(padding: Argument, kernel: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
+    """The padding before and after each dimension; of "same", the odd element comes after."""
+    if padding == "valid":
+        return (0,) * (2 * len(kernel))
+    if padding == "same":
+        total = [dilation * (size - 1) for size, dilation in zip(kernel, dilations, strict=True)]
+        return (*(n // 2 for n in total), *(n - n // 2 for n in total))
+    return ints(padding, len(kernel)) * 2
 
 
 @lowers("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -125,6 +134,15 @@ def _layer_norm(low: Lowering, call: Call) -> None:
     scale = low.graph.constant(np.ones(sizes, dtype=np.float32)) if a["weight"] is None else low.tensor(a["weight"])
     inputs = [low.tensor(a["input"]), scale] + ([] if a["bias"] is None else [low.tensor(a["bias"])])
     low.returns(call, low.one("LayerNormalization", *inputs, axis=-len(sizes), epsilon=cast(float, a["eps"])))
+
+
+@lowers("_weight_norm")
+def _weight_norm(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    direction, rank = low.tensor(a["v"]), low.rank(a["v"])
+    axes = low.numbers([i for i in range(rank) if i != cast(int, a["dim"]) % rank])
+    norm = low.one("ReduceL2", direction, axes, keepdims=1)
+    low.returns(call, low.one("Div", low.one("Mul", direction, low.tensor(a["g"])), norm))
 
 
 @lowers("rms_norm")

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from supernets.capture.lowering.state import Lowering, ints, lowers
+from supernets.capture.lowering.state import TYPES, Lowering, ints, lowers
 from supernets.capture.program import Call, Ref
 from supernets.errors import LoweringError
 from supernets.graph.ir import Attribute, Value
@@ -32,6 +32,15 @@ def _reduce(low: Lowering, call: Call) -> None:
     if call.name in ("linalg_vector_norm", "norm") and a.get("ord", a.get("p")) not in (2, None):
         raise LoweringError("there is no rule for a norm of another order than 2")
     low.returns(call, low.one(name, low.tensor(a["self"]), axes, keepdims=int(bool(a.get("keepdim")))))
+
+
+@lowers("cumsum")
+def _cumulated(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    x, axis = low.tensor(a["self"]), low.graph.constant(np.array(a["dim"], dtype=np.int64))
+    if low.dtype(a["self"]) != (target := low.typed(call.outputs[0])):
+        x = low.one("Cast", x, to=TYPES[target])
+    low.returns(call, low.one("CumSum", x, axis))
 
 
 @lowers("max_pool1d", "max_pool2d", "max_pool3d")
@@ -94,7 +103,8 @@ def _windows(before: int, after: int) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 @lowers("upsample_nearest2d", "upsample_bilinear2d")
 def _resize(low: Lowering, call: Call) -> None:
-    before, after = low.shape(cast(Ref, call.arguments["self"]).name), low.shape(call.outputs[0])
+    x = call.arguments["self" if "self" in call.arguments else "input"]
+    before, after = low.shape(cast(Ref, x).name), low.shape(call.outputs[0])
     scales = np.array([1, 1, after[2] / before[2], after[3] / before[3]], dtype=np.float32)
     bilinear = call.name == "upsample_bilinear2d"
     if not bilinear:
@@ -104,6 +114,4 @@ def _resize(low: Lowering, call: Call) -> None:
     else:
         mode = "align_corners" if call.arguments["align_corners"] else "half_pixel"
         settings = {"mode": "linear", "coordinate_transformation_mode": mode}
-    low.returns(
-        call, low.one("Resize", low.tensor(call.arguments["self"]), None, low.graph.constant(scales), **settings)
-    )
+    low.returns(call, low.one("Resize", low.tensor(x), None, low.graph.constant(scales), **settings))

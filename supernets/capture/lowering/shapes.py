@@ -159,6 +159,14 @@ def _index(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Gather", low.tensor(call.arguments["self"]), low.tensor(index), axis=axis))
 
 
+@lowers("gather")
+def _gather(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    low.returns(
+        call, low.one("GatherElements", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]))
+    )
+
+
 @lowers("pad", "constant_pad_nd")
 def _pad(low: Lowering, call: Call) -> None:
     a = call.arguments

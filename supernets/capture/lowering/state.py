@@ -17,7 +17,8 @@ from supernets.graph.ir import BATCH_SIZE, Attribute, Graph, Node, Value
 
 FLOAT, INT64, BOOL = 1, 7, 9
 """ONNX's numbers of types."""
-TYPES = {"float32": FLOAT, "int64": INT64, "bool": BOOL}
+TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "bool": BOOL}
+"""Integers are of 64 bits in the graph."""
 Rule = Callable[["Lowering", Call], None]
 LOWERED: dict[str, Rule] = {}
 """By the operation's name without overload."""
@@ -36,6 +37,8 @@ class Lowering:
         """A value of the program; a tensor becomes a parameter of the graph when it is first read."""
         if name not in self._values:
             tensor = self._tensors[name].detach()
+            if tensor.dtype is torch.int32:
+                tensor = tensor.long()
             if tensor.dtype is torch.bool:
                 self.graph.parameters[name] = tensor.cpu().numpy()
                 self._values[name] = self.graph.input(name, tuple(tensor.shape))
@@ -62,8 +65,13 @@ class Lowering:
         return self.program.values[name].shape
 
     def dtype(self, argument: Argument) -> str:
-        """The type of a tensor argument."""
-        return self.program.values[argument.name].dtype if isinstance(argument, Ref) else ""
+        """The type that a tensor argument has in the graph."""
+        return self.typed(argument.name) if isinstance(argument, Ref) else ""
+
+    def typed(self, name: str) -> str:
+        """The type that a value has in the graph."""
+        dtype = self.program.values[name].dtype
+        return "int64" if dtype == "int32" else dtype
 
     def rank(self, argument: Argument) -> int:
         """The number of dimensions of a tensor argument."""
@@ -98,7 +106,7 @@ class Lowering:
                 dynamic = self.program.dynamic.get(name, ())
                 shape = [BATCH_SIZE if i in dynamic else size for i, size in enumerate(self.shape(name))]
                 self.graph.shapes[value.name] = tuple(shape)
-                if self.program.values[name].dtype == "int64":
+                if self.typed(name) == "int64":
                     self.graph.integers.add(value.name)
                 self._values[name] = Value(value.name, self.graph.shapes[value.name])
 

@@ -124,7 +124,20 @@ def _with_empty(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension
     return [next(left) if size else fixed(0, "empty") for size in sizes]
 
 
-@rule_of("index_select", "gather", "take_along_dim", "scatter", "index_add")
+@rule_of("gather")
+def _gather(ctx: Inference, call: Call) -> None:
+    x, index = ctx.of(call.arguments["self"]), ctx.of(call.arguments["index"])
+    position = axis(call, len(x))
+    fix(x[position], "units of it are chosen by index")
+    for i, (own, chosen) in enumerate(zip(x, index, strict=True)):
+        if i != position and find(own).size == find(chosen).size:
+            unify(own, chosen)
+        elif i != position:
+            fix(own, "a part of it is taken")
+    ctx.returns(call, index)
+
+
+@rule_of("index_select", "take_along_dim", "scatter", "index_add")
 def _index_select(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     position = axis(call, len(x))

@@ -15,7 +15,7 @@ from supernets.capture.dimensions import (
 )
 from supernets.capture.inference import Dims, Inference
 from supernets.capture.program import Argument, Call
-from supernets.capture.rules.registry import extents, rule_of
+from supernets.capture.rules.registry import axis, extents, rule_of
 
 
 @rule_of("linear")
@@ -40,8 +40,8 @@ def _convolution(ctx: Inference, call: Call) -> None:
         ctx.depends(groups=unify(groups, same))
     if (bias := ctx.optional(call.arguments["bias"])) is not None:
         unify(bias[0], weight[0])
-    for kernel in weight[2:]:
-        fix(kernel, "a kernel")
+    for extent in [*x[2:], *weight[2:]]:
+        fix(extent, "a kernel or an extent of the image")
     ctx.returns(call, [x[0], weight[0], *extents(ctx, call, 2)])
 
 
@@ -57,8 +57,8 @@ def _transposed_convolution(ctx: Inference, call: Call) -> None:
         ctx.depends(groups=groups)
     if (bias := ctx.optional(call.arguments["bias"])) is not None:
         unify(bias[0], out)
-    for kernel in weight[2:]:
-        fix(kernel, "a kernel")
+    for extent in [*x[2:], *weight[2:]]:
+        fix(extent, "a kernel or an extent of the image")
     ctx.returns(call, [x[0], out, *extents(ctx, call, 2)])
 
 
@@ -149,6 +149,13 @@ def _batch_norm(ctx: Inference, call: Call) -> None:
         if (own := ctx.optional(call.arguments.get(name))) is not None:
             unify(own[0], x[1])
     ctx.returns(call, x)
+
+
+@rule_of("_weight_norm")
+def _weight_norm(ctx: Inference, call: Call) -> None:
+    direction, length = ctx.of(call.arguments["v"]), ctx.of(call.arguments["g"])
+    unify(length[axis(call, len(direction))], direction[axis(call, len(direction))])
+    ctx.returns(call, direction)
 
 
 @rule_of("layer_norm", "rms_norm")

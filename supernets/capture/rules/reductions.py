@@ -42,4 +42,6 @@ def _reduce(ctx: Inference, call: Call) -> None:
 def _pool(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self" if "self" in call.arguments else "input"])
     n = {"1": 1, "2": 2, "3": 3}.get(next((c for c in call.name if c in "123"), "2"), 2)
+    for extent in x[-n:]:
+        fix(extent, "an extent of the image")
     ctx.returns(call, *([*x[:-n], *extents(ctx, call, -n, i)] for i, name in enumerate(call.outputs) if name))

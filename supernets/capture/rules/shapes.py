@@ -11,6 +11,7 @@ from supernets.capture.dimensions import (
     find,
     fixed,
     product,
+    singles,
     unify,
 )
 from supernets.capture.inference import Inference, reshaped
@@ -110,7 +111,7 @@ def _repeat(ctx: Inference, call: Call) -> None:
     times = [1] * (len(x) - len(times)) + times
     x = [fixed(1, "a size of 1") for _ in range(len(times) - len(x))] + x
     counts: list[Dimension | int] = [
-        ctx.batch if not i and n == ctx.program.batch and find(own).size == 1 else n
+        ctx.batch if not i and n == ctx.program.batch and all(one is not ctx.batch for one in singles(own)) else n
         for i, (own, n) in enumerate(zip(x, times, strict=True))
     ]
     if call.name == "repeat":

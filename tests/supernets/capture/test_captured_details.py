@@ -1,0 +1,137 @@
+"""Operations of models of torchvision, timm and transformers that captures once got wrong or could not lower."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from hardware_profiles.runtime import run_model
+from supernets.capture.adoption import adopt
+from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations
+from supernets.capture.space import SpaceOptions
+from supernets.capture.tracing import capture
+from supernets.checkpoint import make_supernet
+from supernets.families.captured.family import CapturedFamily
+from supernets.graph import INPUT, input_shape_of, lower
+from tests import errors
+
+
+class Masked(nn.Module):
+    """A mask for each window of each image, which the forward makes (as Swin of transformers)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch, self.qkv, self.head = nn.Conv2d(3, 16, 1), nn.Linear(16, 48), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        n, t, c = x.shape
+        q, k, v = self.qkv(x).view(n * 4, t // 4, 3, 2, c // 2).permute(2, 0, 3, 1, 4).unbind(0)
+        mask = torch.arange(4)[:, None] * torch.arange(t // 4)[None, :] * 0.1
+        mask = mask[None, :, None, None].expand(n, -1, -1, t // 4, -1).reshape(n * 4, 1, t // 4, -1)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.head(y.transpose(1, 2).reshape(n, t, c).mean(1))
+
+
+class Positions(nn.Module):
+    """Positions that count the tokens which are no padding (RoBERTa), chosen from a table (BERT), and heads in the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.positions = nn.Embedding(50, 16), nn.Embedding(12, 16)
+        self.kinds, self.table = nn.Embedding(3, 16), nn.Parameter(torch.randn(4, 3, 4))
+        self.query, self.head = nn.Linear(16, 16), nn.Linear(16, 5)
+        self.register_buffer("kind", torch.arange(12)[None] % 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        n, t = ids.shape
+        mask = ids.ne(1).int()
+        places = (torch.cumsum(mask, dim=1).type_as(mask) * mask).long() + 1
+        kinds = torch.gather(self.kind.expand(n, -1), 1, torch.arange(t).expand(n, t))
+        x = self.words(ids) + self.positions(places) + self.kinds(kinds) + self.positions(torch.arange(t).expand(n, t))
+        heads = self.query(x).view(n, t, 4, 4).transpose(1, 2).reshape(n * 4, t, 4)
+        scores = heads @ self.table.transpose(1, 2).repeat(n, 1, 1)
+        return self.head(
+            (x * scores.view(n, 4, t, 3)[..., 0].sigmoid().sum(1)[:, :, None].to(x.device, x.dtype)).mean(1)
+        )
+
+
+class Waves(nn.Module):
+    """One-dimensional convolutions with weight norm and padding by name, and an enlargement to a size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(3, 16, 3, padding="same", dilation=2)
+        self.normed = weight_norm(nn.Conv1d(16, 16, 3, groups=4, padding="valid"), dim=2)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.normed(F.gelu(self.first(x.flatten(2))))
+        small = F.interpolate(y[:, :, None, ::2], scale_factor=2, mode="bilinear")
+        large = F.interpolate(small, size=(2, y.shape[-1]), mode="nearest")
+        return self.head(large.to(self.head.weight.dtype).mean((2, 3)))
+
+
+NETWORKS = {"masked": Masked, "positions": Positions, "waves": Waves}
+
+
+def network(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return NETWORKS[name]().eval()
+
+
+def example(name: str, n: int) -> Tensor:
+    generator = torch.Generator().manual_seed(n)
+    if name == "positions":
+        return torch.randint(0, 50, (n, 7), generator=generator)
+    return torch.randn(n, 3, 4, 4, generator=generator)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_capture_is_the_network_for_any_batch_and_its_axes_are_right(name: str) -> None:
+    module, x = network(name), example(name, 3)
+    found = capture(module, [example(name, 2)])
+    adopted = adopt(found.program)
+    with torch.no_grad():
+        assert difference([module(x)], outputs_of(adopted, found.tensors, [x])) <= 1e-5
+    assert not adopted.unknown
+    proof = prove_permutations(adopted, in_double(found.tensors), [x.double() if x.is_floating_point() else x])
+    assert proof.permuted <= 1e-10
+    assert min(proof.control.values()) > 1e-7
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_its_subnets_agree_in_onnx_runtime(name: str) -> None:
+    found = capture(network(name), [example(name, 2)])
+    supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=4), tensors=found.tensors)).eval()
+    for architecture in (supernet.space.smallest, supernet.space.largest):
+        module = supernet.extract(architecture).eval()
+        model = lower(module, input_shape_of(example(name, 2)))
+        for n in (1, 3):
+            x = example(name, n)
+            with torch.no_grad():
+                expected = module(x)
+                assert difference([supernet(x, architecture)], [expected]) <= 1e-5
+            (out,) = run_model(model, {INPUT: x.numpy()})
+            assert difference([expected], [torch.from_numpy(out)]) <= 1e-4
+
+
+def test_a_constant_that_differs_between_examples_is_rejected() -> None:
+    class Numbered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x) + torch.arange(len(x))[:, None]
+
+    with errors.raises("capture.example", "constants"):
+        capture(Numbered(), [torch.randn(2, 4)])
+
+
+def test_outputs_that_are_not_finite_never_agree() -> None:
+    broken = torch.tensor([1.0, float("nan")])
+    assert difference([broken], [broken]) == float("inf")
