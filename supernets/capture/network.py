@@ -214,7 +214,7 @@ def skipped_calls(program: Program, dropped: Sequence[Branch]) -> dict[int, str]
     needed = set(program.outputs)
     for index in reversed(range(len(program.calls))):
         call = program.calls[index]
-        if source := found.get(index):
+        if (source := found.get(index)) and needed.intersection(call.outputs):
             needed.add(source)
         elif index not in found and needed.intersection(call.outputs):
             needed.update(call.reads())

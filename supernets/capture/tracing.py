@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 from torch.fx.node import map_arg
 
+from supernets.capture.inlining import inlined
 from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec
 from supernets.capture.repetition import repeated_for_batches
 from supernets.errors import CaptureError
@@ -123,7 +124,7 @@ def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> tuple[fx.Graph, dict[st
                 names[name] = ("input", name)
             case _:
                 raise CaptureError(f"an input of the kind {spec.kind} cannot be captured", code="capture.failed")
-    return exported.graph, names
+    return inlined(exported.graph_module), names
 
 
 def _reason(error: Exception) -> str:

@@ -57,10 +57,13 @@ def _max_pool(low: Lowering, call: Call) -> None:
 @lowers("avg_pool1d", "avg_pool2d", "avg_pool3d")
 def _avg_pool(low: Lowering, call: Call) -> None:
     a = call.arguments
-    if a.get("divisor_override") is not None or a["ceil_mode"]:
-        raise LoweringError("there is no rule for an average pooling with divisor_override or ceil_mode")
     n = low.rank(a["self"]) - 2
     kernel = ints(a["kernel_size"], n)
+    before, strides, pads = low.shape(cast(Ref, a["self"]).name)[-n:], a["stride"] or kernel, ints(a["padding"], n)
+    sizes = zip(before, kernel, ints(strides, n), pads, strict=True)
+    whole = tuple((size + 2 * pad - own) // stride + 1 for size, own, stride, pad in sizes)
+    if a.get("divisor_override") is not None or whole != low.shape(call.outputs[0])[-n:]:
+        raise LoweringError("there is no rule for an average pooling with divisor_override or of parts of windows")
     low.returns(call, low.one(
         "AveragePool", low.tensor(a["self"]), kernel_shape=kernel, strides=ints(a["stride"] or kernel, n),
         pads=ints(a["padding"], n) * 2, count_include_pad=int(bool(a["count_include_pad"])),

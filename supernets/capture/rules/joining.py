@@ -171,6 +171,8 @@ def _pad(ctx: Inference, call: Call) -> None:
         if before < 0 or after < 0:
             fix(x[position], "cut")
             x[position] = fixed(ctx.shape(call.outputs[0])[position], "cut")
+        elif all(own.fixed for own in singles(x[position])):
+            x[position] = fixed(ctx.shape(call.outputs[0])[position], "padded")
         elif before or after:
             x[position] = concatenation([fixed(before, "padding"), x[position], fixed(after, "padding")])
     ctx.returns(call, x)
