@@ -152,7 +152,8 @@ def knee(values: Array) -> int:
 
     Objectives are scaled so that the front spans 0 to 1 in each; the line joins their ends (Das 1999, "On
     characterizing the 'knee' of the Pareto curve", with normalised individual minima). Dominated and non-finite rows
-    are never the knee. Of equals, and of one or two rows, it is the first.
+    are never the knee. Of equals, it is the best in the first objective: so it is for two rows, and for a front that bends
+    nowhere below the line.
 
     Raises:
         ValueError: no row is finite.
@@ -164,7 +165,8 @@ def knee(values: Array) -> int:
     front = finite[non_dominated(values[finite])]
     low, high = values[front].min(axis=0), values[front].max(axis=0)
     scaled = (values[front] - low) / np.where(high > low, high - low, 1.0)
-    return int(front[np.argmin(np.round(scaled.sum(axis=1), 12))])  # rounded: ties are exact
+    below = np.round(scaled.sum(axis=1), 12)  # rounded: ties are exact
+    return int(front[np.lexsort((scaled[:, 0], below))[0]])
 
 
 def _two_axes(values: Array) -> Array:

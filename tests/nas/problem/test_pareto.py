@@ -177,9 +177,17 @@ def test_knee_is_the_row_farthest_below_the_line() -> None:
     assert knee(values[:, ::-1]) == 1
 
 
-def test_knee_of_few_rows_is_the_first() -> None:
+def test_a_front_without_a_bend_has_its_knee_at_the_best_of_the_first_objective() -> None:
+    values = np.array([[0.0, 10.0], [9.0, 9.0], [9.5, 8.0], [10.0, 0.0]])
+    assert knee(values) == 0
+    assert knee(values[::-1]) == 3
+    assert knee(values[:, ::-1]) == 3
+
+
+def test_knee_of_few_rows() -> None:
     assert knee(np.array([[3.0, 4.0]])) == 0
     assert knee(np.array([[3.0, 4.0], [4.0, 3.0]])) == 0
+    assert knee(np.array([[4.0, 3.0], [3.0, 4.0]])) == 1
     assert knee(np.array([[3.0, 4.0], [3.0, 4.0]])) == 0
     assert knee(np.array([[np.inf, 4.0], [3.0, 3.0]])) == 1
     with pytest.raises(ValueError, match="knee"):
