@@ -19,13 +19,15 @@ _LOOKED_AT = 200
 _SIZES = (8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224)
 _PRESETS = ((16, "digits"), (96, "tiny"))
 """Presets of small CNNs with the largest image size for each; `mobile` for larger images."""
+_SHIFT = (16, 2)
+"""Pixels of a side for each pixel of random shifts, and the most pixels: one pixel is an eighth of the smallest images."""
 _SEEN = 200_000
 """Images in all epochs together, from the recipes of digits and Fashion-MNIST."""
 _EPOCHS = (5, 60)
 
 
 def filled(text: str, data: Path) -> str:
-    """A recipe's text with `data` as its path; of images, also with image size, preset and epochs for these files.
+    """A recipe's text with `data` as its path; of images, also with what fits these files: image size, preset, epochs, shifts.
 
     Raises:
         JobError: the recipe takes no path, there is no such file or folder, or a folder of images holds none.
@@ -60,9 +62,11 @@ def _for_images(folder: Path, *, where: str) -> dict[KeyPath, Any]:
     size = max((s for s in _SIZES if s <= median(sides)), default=_SIZES[0])
     preset = next((name for largest, name in _PRESETS if size <= largest), "mobile")
     least, most = _EPOCHS
+    pixels, furthest = _SHIFT
     return {
         ("data", "image_size"): size,
         ("supernet", "preset"): preset,
+        ("training", "augment", "shift"): min(furthest, size // pixels),
         ("training", "epochs"): min(most, max(least, round(_SEEN / len(files)))),
     }
 

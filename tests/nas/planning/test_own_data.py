@@ -29,23 +29,24 @@ def images(folder: Path, *, side: int, n: int, classes: tuple[str, ...] = ("cat"
 
 
 @pytest.mark.parametrize(
-    ("side", "size", "preset"),
+    ("side", "size", "preset", "shift"),
     [
-        (5, 8, "digits"),
-        (8, 8, "digits"),
-        (31, 24, "tiny"),
-        (64, 64, "tiny"),
-        (130, 128, "mobile"),
-        (500, 224, "mobile"),
+        (5, 8, "digits", 0),
+        (8, 8, "digits", 0),
+        (16, 16, "digits", 1),
+        (31, 24, "tiny", 1),
+        (64, 64, "tiny", 2),
+        (130, 128, "mobile", 2),
+        (500, 224, "mobile", 2),
     ],
 )
-def test_image_size_and_preset_follow_from_the_sizes_of_the_images(
-    tmp_path: Path, side: int, size: int, preset: str
+def test_image_size_preset_and_shifts_follow_from_the_sizes_of_the_images(
+    tmp_path: Path, side: int, size: int, preset: str, shift: int
 ) -> None:
     folder = images(tmp_path / "my photos: all", side=side, n=2)
     job = parse_job(filled(IMAGES, folder), source="filled")
     assert (job.data.path, job.data.image_size, job.supernet.preset) == (folder, size, preset)
-    assert job.training.epochs == 60
+    assert (job.training.epochs, job.training.augment.shift) == (60, shift)
 
 
 def test_the_comments_stay_and_epochs_fall_with_the_number_of_images(
