@@ -1,11 +1,12 @@
-"""The groups of commands in `nas --help`, and their order: that of use."""
+"""The help of the commands: their groups in `nas --help`, in the order of use, and flags without a type."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from typer.core import TyperGroup
+import typer
+from typer.core import TyperGroup, TyperOption
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Start": ("init", "schema", "plan", "inspect", "capture"),
@@ -28,3 +29,13 @@ class CommandGroup(TyperGroup):
                 if (command := self.commands.pop(name, None)) is not None:
                     command.rich_help_panel = panel  # type: ignore[attr-defined]  # Typer's, of commands and groups
                     self.commands[name] = command  # to the end
+        _without_types_of_flags(self)
+
+
+def _without_types_of_flags(command: Any) -> None:
+    """Drops Typer's ``<bool>`` after flags in a command's help and in those below it: it reads like a value to give."""
+    for parameter in command.get_params(typer.Context(command)):
+        if isinstance(parameter, TyperOption) and parameter.is_flag:
+            parameter.metavar = ""
+    for below in getattr(command, "commands", {}).values():
+        _without_types_of_flags(below)

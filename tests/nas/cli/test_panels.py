@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from nas.cli.commands import app
 from nas.cli.panels import PANELS
@@ -48,6 +49,13 @@ def test_every_command_is_in_a_group() -> None:
     assert sorted(name for names in PANELS.values() for name in names) == sorted(
         path[0] for path in COMMANDS if len(path) == 1
     )
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_flags_are_shown_without_a_type(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*path, "--help"]).output
+    assert "--help" in shown
+    assert "bool" not in shown
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
