@@ -31,14 +31,23 @@ def importance(supernet: Supernet) -> dict[str, Tensor]:
     weights, dims = supernet.weights(family.space.largest), family.dims()
     written: dict[str, Tensor] = {}
     read: dict[str, Tensor] = {}
-    for name, module in supernet.sharing.template.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            weight, (outputs, inputs, *_) = weights[f"{name}.weight"].cpu().abs(), dims[f"{name}.weight"]
-            weight = weight.flatten(2).sum(dim=2) if weight.ndim > 2 else weight
-            _add(written, family.axes, outputs, weight.sum(dim=1))
-            _add(read, family.axes, inputs, weight.sum(dim=0))
+    for name, (output, inputs) in _matrices(supernet).items():
+        weight = weights[name].cpu().abs()
+        own = weight.transpose(0, 1) if output else weight
+        own = own.flatten(2).sum(dim=2) if own.ndim > 2 else own
+        _add(written, family.axes, dims[name][output], own.sum(dim=1))
+        _add(read, family.axes, dims[name][inputs], own.sum(dim=0))
     found = written | read
     return {axis: found[axis] for axis in family.axes if axis in found}
+
+
+def _matrices(supernet: Supernet) -> Mapping[str, tuple[int, int]]:
+    """Positions of the outputs and the inputs of the weights of convolutions and linear layers, by name."""
+    own: Mapping[str, tuple[int, int]] | None = getattr(supernet.family, "matrices", None)
+    if own is not None:
+        return own
+    modules = supernet.sharing.template.named_modules()
+    return {f"{name}.weight": (0, 1) for name, module in modules if isinstance(module, nn.Conv2d | nn.Linear)}
 
 
 def sort_by_importance(supernet: Supernet) -> None:

@@ -12,6 +12,7 @@ from supernets.base import Family
 from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, read_progress
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
+from supernets.families.captured.family import CapturedFamily
 from supernets.families.single_network import innermost
 
 
@@ -96,7 +97,11 @@ def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: s
 
 def _inputs_of(family: Family) -> str:
     """The inputs of a family as words of a message."""
-    plain = innermost(family, family.space.largest)[0].to_json()
+    inner = innermost(family, family.space.largest)[0]
+    if isinstance(inner, CapturedFamily):
+        sizes, n = inner.example().shape[1:], inner.n_outputs
+        return f"{' x '.join(map(str, sizes))} images of {n} classes"
+    plain = inner.to_json()
     if "vocabulary" in plain:
         return "sentences of {vocabulary} different tokens and {n_classes} classes".format_map(plain)
     return "{channels} x {image_size} x {image_size} images of {n_classes} classes".format_map(plain)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hardware_profiles.base import HardwareProfile
+from nas.build.job_model import JobModel, kept_preprocessing
 from nas.build.plugin_data import plugin_source
 from nas.build.pretrained import Pretrained, find_preprocessing
 from nas.build.task import task_for
@@ -92,6 +93,7 @@ def load_job_data(
     runs: RunsFolder,
     *,
     pretrained: Pretrained | None,
+    model: JobModel | None = None,
     trained_on: str | None,
     source: str,
     on_progress: OnProgress = no_progress,
@@ -100,6 +102,7 @@ def load_job_data(
     """The data that a job names, preprocessed for the pretrained network that its supernet starts from.
 
     Args:
+        model: the user's, whose preprocessing is used, too.
         trained_on: the digest of the training part of the job's trained supernet, if it has one: by it, images that
             version 0.1 resized in another way are recognised.
         on_progress: called about once a second while files are read.
@@ -113,11 +116,11 @@ def load_job_data(
     data, folder = config.data, None if pretrained is None else pretrained.config.folder
     parts: dict[str, Any] = {"seed": SPLIT_SEED, "validation": data.validation, "test": data.test}
     if (own := plugin_source(config, given)) is not None:
-        options = _options_for(own, config, runs, pretrained=folder, source=source)
+        options = _options_for(own, config, runs, pretrained=folder, model=model, source=source)
         task, found = task_for(config, data_set_of(data.name, own, options=options, **parts), source=source)
         _check_shift(config, found, source=source)
         return JobData(found, config, task, given)
-    options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, source=source)
+    options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, model=model, source=source)
     targets = task_class(config.task).targets
     load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
     task, found = task_for(config, load(options=options), source=source)
@@ -137,7 +140,7 @@ def _check_shift(config: SearchJob, found: DataSet, *, source: str) -> None:
 
 
 def _options_for(
-    own: Source, job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str
+    own: Source, job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, model: JobModel | None, source: str
 ) -> ImageOptions | TextOptions:
     """The options of a plug-in's data, found to be for what it loaded."""
     of_others = OF_IMAGES if own.of_text else OF_TEXT
@@ -148,11 +151,11 @@ def _options_for(
         if getattr(job.data, key) is not None:
             message = f"is for data of {other}, and {job.data.name} is of {kind}; remove it"
             raise JobError(f"{source}: data.{key}: {message}", code="job.conflict")
-    return _data_options(job, runs, of_text=own.of_text, pretrained=pretrained, source=source)
+    return _data_options(job, runs, of_text=own.of_text, pretrained=pretrained, model=model, source=source)
 
 
 def _data_options(
-    job: SearchJob, runs: RunsFolder, *, of_text: bool, pretrained: Path | None, source: str
+    job: SearchJob, runs: RunsFolder, *, of_text: bool, pretrained: Path | None, model: JobModel | None, source: str
 ) -> ImageOptions | TextOptions:
     """The options of a job's data, each from the first that has it: the job, its pretrained network, its trained supernet's.
 
@@ -161,13 +164,20 @@ def _data_options(
     """
     data, own = job.data, _given(job.data, _keys(of_text))
     fixed: Mapping[str, Any] = {}
-    if pretrained is not None:
+    key = "supernet.from"
+    if model is not None and of_text:
+        message = f"takes images, and data.name: {data.name} is of sentences; take the family encoder"
+        raise JobError(f"{source}: supernet.model: {message}", code="job.unfit-data")
+    if model is not None:
+        fixed, key = model.fixed(), "supernet.model"
+    elif pretrained is not None:
+        key = "supernet.pretrained"
         fixed = _fixed_by(pretrained, job.supernet)
     elif len(own) < len(_keys(of_text)):
         fixed = _of_trained(job, runs, of_text=of_text, source=source)
     options = {**fixed, **own}
     if not of_text:
-        _check_images(own, fixed, where=source, key="supernet.from" if pretrained is None else "supernet.pretrained")
+        _check_images(own, fixed, where=source, key=key)
         images: dict[str, Any] = {key: options.get(key) for key in _OF_IMAGES}
         columns: dict[str, Any] = {"image_column": data.image_column, "label_column": data.label_column}
         return ImageOptions(**images, **columns, skip_unreadable=bool(data.skip_unreadable))
@@ -215,6 +225,8 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str)
         return {}
     made = load_job(run.job_file, stored=True)
     own = _given(made.data, keys)
+    if made.supernet.model is not None:
+        return {**kept_preprocessing(run), **own}
     if keys[0] not in own and made.supernet.pretrained is None:
         return {}
     if job.data.vocabulary not in (None, VOCABULARY):
@@ -246,7 +258,7 @@ def _run_that_made(
         return None
     job = load_job(folder.job_file, stored=True)
     origin = job.supernet
-    if _given(job.data, [first]) or origin.from_ is None:
+    if (_given(job.data, [first]) and origin.model is None) or origin.from_ is None:
         return folder
     parent = RunsFolder(folder.path.parent)
     return _run_that_made(parent, origin.from_, origin.from_path, first=first, where=where, needed=needed)

@@ -13,6 +13,7 @@ from typing import Any, cast
 from nas.build.checkpoints import check_training_data, named_checkpoint, training_digest
 from nas.build.family import find_family, find_sharing
 from nas.build.job_data import JobData, load_job_data
+from nas.build.job_model import family_of, load_model
 from nas.build.pretrained import load_pretrained
 from nas.build.required_parts import check_parts
 from nas.build.resolved_job import ResolvedJob
@@ -24,7 +25,7 @@ from nas.store.compatibility import check_compatibility, check_plugins, check_we
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
-from supernets.checkpoint import Checkpoint, load_checkpoint
+from supernets.checkpoint import Checkpoint, load_checkpoint, weights_digest
 from supernets.data import OnProgress, no_progress
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.single_network import SingleFamily, innermost
@@ -74,24 +75,29 @@ def prepare_job(
     _ = job.plugins  # names are found before data are read
     named = named_checkpoint(config.supernet, runs, source=source)
     pretrained = load_pretrained(config.supernet, run, source=source)
+    of_user = load_model(config, run, source=source)
     trained_on = training_digest(named, run)
     data = load_job_data(
-        config, runs, pretrained=pretrained, trained_on=trained_on, source=source, on_progress=on_progress,
+        config, runs, pretrained=pretrained, model=of_user, trained_on=trained_on, source=source, on_progress=on_progress,
         given=objects.get("data.name"),
     )  # fmt: skip
     if named is not None:
         check_training_data(named, data.dataset, key="supernet.from")
-    sizes = None if pretrained is None else pretrained.config
-    family = find_family(
-        config.supernet, data.dataset, n_outputs=data.task.n_outputs(data.dataset),
-        checkpoint=named, pretrained=sizes, source=source,
-    )  # fmt: skip
+    sizes, n_outputs = None if pretrained is None else pretrained.config, data.task.n_outputs(data.dataset)
+    model = None if of_user is None else of_user.captured(data.dataset, n_outputs)
+    family: Family
+    if model is not None:
+        family = family_of(model, config, source=source)
+    else:
+        family = find_family(
+            config.supernet, data.dataset, n_outputs=n_outputs, checkpoint=named, pretrained=sizes, source=source
+        )
     checkpoint, parent = (None, named) if config.supernet.trains else (named, None)
     supernets = SupernetFactory(
         config, data, runs, family,
         sharing=find_sharing(config.supernet, family, checkpoint=checkpoint, source=source),
         checkpoint=checkpoint, parent=parent, pretrained=pretrained, source=source,
-        objects=objects,
+        objects=objects, model=model,
     )  # fmt: skip
     return PreparedJob(job, data, supernets)
 
@@ -132,7 +138,10 @@ def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False, da
     pretrained = load_pretrained(config.supernet, run.folder, source=source)
     checkpoint = named or load_checkpoint(run.folder.checkpoint)
     trained_on = checkpoint.progress["data"]["digest"]
-    loaded = load_job_data(config, run.runs, pretrained=pretrained, trained_on=trained_on, source=source, given=data)
+    model = load_model(config, run.folder, source=source)
+    loaded = load_job_data(
+        config, run.runs, pretrained=pretrained, model=model, trained_on=trained_on, source=source, given=data
+    )
     if named is not None:
         check_training_data(named, loaded.dataset, key="supernet.from")
     with run.store() as store:
@@ -155,7 +164,8 @@ def load_run_data(run: StoredRun) -> JobData:
     pretrained = load_pretrained(run.job.supernet, run.folder, source=source)
     recorded = facts.compatibility if facts else {}
     trained_on = recorded["data"]["train"] if recorded else None
-    data = load_job_data(run.job, run.runs, pretrained=pretrained, trained_on=trained_on, source=source)
+    model = load_model(run.job, run.folder, source=source)
+    data = load_job_data(run.job, run.runs, pretrained=pretrained, model=model, trained_on=trained_on, source=source)
     check_compatibility(f"run {run.id}", recorded, {"data": data.digests()} if recorded else {})
     return data
 
@@ -201,10 +211,24 @@ def _network_facts(family: Family, data: JobData) -> dict[str, Any]:
     network = {"network": family.network.key} if isinstance(family, SingleFamily) else {}
     return {
         "space": family.space.to_json(),
-        "family": {"family": plain["family"], "nested": isinstance(family, NestedFamily), **network, **plain["spec"]},
+        "family": {
+            "family": plain["family"],
+            "nested": isinstance(family, NestedFamily),
+            **network,
+            **_spec_facts(plain),
+        },
         "data": data.digests(),
         "calibration_images": data.config.calibration_images,
     }
+
+
+def _spec_facts(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides on the networks of a family; of a captured model, a digest of its program."""
+    if "program" not in plain:
+        return dict(plain["spec"])
+    text = json.dumps(plain["program"], sort_keys=True)
+    own = {key: plain[key] for key in ("granularity", "widths", "keep", "multiple")}
+    return {"program": hashlib.sha256(text.encode()).hexdigest()[:16], **own}
 
 
 def _supernet(supernets: SupernetFactory) -> dict[str, Any]:
@@ -215,6 +239,8 @@ def _supernet(supernets: SupernetFactory) -> dict[str, Any]:
     facts |= asdict(supernets.settings()) | supernets.config.training.recipe
     if supernets.pretrained is not None:
         facts["pretrained"] = supernets.pretrained.digest
+    if supernets.model is not None:
+        facts["model"] = {"weights": weights_digest(supernets.model.tensors), "sort": supernets.config.supernet.sort}
     if supernets.parent is not None:
         facts["origin"] = supernets.parent.weights_digest
     return facts

@@ -24,10 +24,12 @@ from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.plugins import Kind, find, of_object
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
+from supernets.capture.captured_model import CapturedModel
 from supernets.checkpoint import Checkpoint, make_supernet
 from supernets.families.single_network import SingleFamily
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import SharingSpec
+from supernets.sorting import sort_by_importance
 from supernets.space import Architecture
 from supernets.training_loop import TrainingSettings
 from supernets.training_strategies.attentive import AttentiveStrategy
@@ -75,6 +77,7 @@ class SupernetFactory:
         checkpoint: of the trained supernet that is searched; None where the job trains one.
         parent: checkpoint of the supernet of the network that is fine-tuned.
         pretrained: the network that the supernet starts from.
+        model: the user's, captured, that the supernet is made of.
         source: name of the job file in errors.
         objects: see `ResolvedJob`.
     """
@@ -89,6 +92,7 @@ class SupernetFactory:
     pretrained: Pretrained | None
     source: str
     objects: Mapping[str, object] = field(default_factory=dict)
+    model: CapturedModel | None = None
 
     def current(self) -> Supernet:
         """The trained supernet that the job names, else a new one."""
@@ -106,7 +110,10 @@ class SupernetFactory:
             weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
         elif self.pretrained is not None and self.pretrained.network is not None:
             weights = pretrained_weights(self.pretrained.network, self.family)
-        return make_supernet(self.family, self.sharing, pretrained=weights)
+        supernet = make_supernet(self.family, self.sharing, pretrained=weights)
+        if self.model is not None and self.config.supernet.sort != "none":
+            sort_by_importance(supernet)
+        return supernet
 
     def strategy(self) -> TrainingStrategy:
         """The strategy that the job's training section names."""

@@ -5,25 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 from torch import Tensor
 
 from nas.errors import JobError
 from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, with_tensors
-from supernets.capture.sources import UserModel, is_function, is_library, open_model
+from supernets.capture.model_names import HUB, is_file
+from supernets.capture.sources import UserModel, open_model
 from supernets.capture.space import Granularity, SpaceOptions
 from supernets.capture.weights import matching, read_weights
 from supernets.families.captured.inspection import Inspection, inspect_model
 
-HUB: Literal["hub"] = "hub"
-"""As the name of weights: the library's own, which it downloads or has in its cache."""
 _SHAPE = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,6})*")
-
-
-def is_file(name: str) -> bool:
-    """Whether a model's name is the path of a captured file."""
-    return not is_library(name) and not is_function(name)
 
 
 def opened(

@@ -32,7 +32,7 @@ _OF_NAMES = {
 VOCABULARY = 8000
 """The default for a tokenizer that is trained; a given tokenizer has its own vocabulary."""
 
-_SIZES = {"digits": 1797, "fashion-mnist": 60_000}
+SIZES = {"digits": 1797, "fashion-mnist": 60_000}
 """Images that the validation part is taken from."""
 
 _Numbers = Annotated[
@@ -210,7 +210,7 @@ class DataConfig(Section):
         """The most examples that the validation part can have; None where that is known only from the files."""
         if isinstance(self.validation, int):
             return self.validation
-        size = _SIZES.get(self.name)
+        size = SIZES.get(self.name)
         return size if size is None or self.validation is None else math.ceil(size * self.validation)
 
     @property

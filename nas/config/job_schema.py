@@ -187,7 +187,7 @@ def _depend_on_family(supernet: dict[str, Any], spaces: Mapping[str, Mapping[str
         }
         for name, family in FAMILIES.items()
     ]
-    supernet["anyOf"] = [{"required": [key]} for key in ("preset", "space", "from", "pretrained")]
+    supernet["anyOf"] = [{"required": [key]} for key in ("preset", "space", "from", "pretrained", "model")]
 
 
 def _portable(schema: Any) -> Any:

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from nas.config.data import DATA_SETS, VOCABULARY, DataConfig
+from nas.config.data import DATA_SETS, SIZES, VOCABULARY, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
 from nas.config.metrics import BoundsConfig, MetricConfig
 from nas.config.plugin_names import Settings, names_of_stored_jobs, plugin_name, settings
 from nas.config.section import Section, number, positive, whole
 from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
-from nas.config.supernet import SupernetConfig
+from nas.config.supernet import SupernetConfig, training_of_model
 from nas.config.training import STRATEGIES, TrainingConfig
 from nas.errors import JobError, UnknownNameError
 from nas.plugins import Kind
@@ -153,6 +153,10 @@ class SearchJob(Section):
         supernet, training = data.get("supernet"), data.get("training", {})
         if not (isinstance(supernet, dict) and isinstance(training, dict)) or training.get("learning_rate") is not None:
             return data
+        if supernet.get("model") is not None:
+            of = data.get("data")
+            size = SIZES.get(str(of.get("name"))) if isinstance(of, Mapping) else None
+            return {**data, "training": {**training_of_model(supernet, size), **training}}
         family = FAMILIES.get(str(supernet.get("family")))
         rate = _PRETRAINED_RATE if supernet.get("pretrained") is not None else family and family.learning_rate
         return data if rate is None else {**data, "training": {**training, "learning_rate": rate}}
@@ -173,6 +177,8 @@ class SearchJob(Section):
             raise conflict(
                 "data.vocabulary", "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a "
                 "data.tokenizer")  # fmt: skip
+        if self.supernet.model is not None:
+            self._check_model()
         self._check_metrics()
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
             self._parse_objectives(self.hardware)
@@ -210,6 +216,17 @@ class SearchJob(Section):
                 raise conflict(
                     f"metrics.{name}", "is neither an objective nor a constraint; name it in one, or remove it"
                 )
+
+    def _check_model(self) -> None:
+        if self.data.of_text:
+            raise conflict(
+                "supernet.model",
+                f"takes images, and data.name: {self.data.name} is of sentences; take the family encoder",
+            )
+        if self.lookup_tables:
+            raise conflict(
+                "lookup_tables", "are of the blocks of a family, and a supernet of a model has none; remove them"
+            )
 
     def _check_task(self) -> None:
         if self.task not in SHIPPED and "objectives" not in self.model_fields_set:
@@ -304,7 +321,9 @@ class SearchJob(Section):
 
         changed = {
             "data": self.data.model_copy(update={key: absolute(path) for key, path in self.data.paths.items()}),
-            "supernet": moved(self.supernet, from_=self.supernet.from_path, pretrained=self.supernet.pretrained_path),
+            "supernet": moved(
+                self.supernet, from_=self.supernet.from_path, pretrained=self.supernet.pretrained_path
+            ).model_copy(update=self.supernet.of_user(absolute)),
             "training": moved(self.training, teacher=self.training.teacher_path),
             "hardware": tuple(str(absolute(Path(t))) if is_profile_path(t) else t for t in self.hardware),
             "lookup_tables": tuple(map(absolute, self.lookup_tables)),
@@ -319,6 +338,8 @@ class SearchJob(Section):
         for section in (*data.values(), *data["metrics"].values()):
             if isinstance(section, dict) and section.get("settings") == {}:
                 del section["settings"]
+        if self.supernet.model is not None:
+            del data["supernet"]["family"]
         if not data["metrics"]:
             del data["metrics"]
         return dump_mapping(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,11 +18,12 @@ from pydantic import (
 )
 
 from nas.config.errors import conflict, missing_key, problem, restated, translate
-from nas.config.plugin_names import plugin_name
+from nas.config.plugin_names import Settings, plugin_name
 from nas.config.section import Flag, OptionalPath, Section, whole
 from nas.config.space import PluginSpaceConfig, SpaceConfig, space_config
 from nas.errors import PluginError, UnknownNameError
 from nas.plugins import Kind, find, load
+from supernets.capture.model_names import FRACTIONS, HUB, is_file, is_function
 from supernets.errors import DimensionError
 from supernets.families.registry import FAMILIES, FamilyDescription
 from supernets.families.shared.spec import Spec
@@ -60,14 +62,20 @@ class SharingConfig(Section):
         return SharingSpec(mixture, self.kernels)
 
 
+_OF_MODEL = ("arguments", "weights", "granularity", "widths", "keep", "sort")
+"""Keys that belong to `model`."""
+_NOT_OF_MODEL = ("family", "preset", "space", "nested", "from_", "network", "pretrained")
+_FOLDER = "transformers:"
+_TUNED_RATE, _TUNED_EXAMPLES = 0.001, 200_000
+"""Of a trained model's supernet: the peak learning rate, and the examples that the default number of epochs shows it."""
 _PLAIN = "slice"
 _SCHEMES = ("package:", "hub:")
 """Beginnings of the names of pretrained networks that are not paths, as in `supernets.pretrained`."""
 
 
 class SupernetConfig(Section):
-    """The supernet: a family with a preset, a space or both; a trained supernet to start from (`from`); or one that is made
-    of a pretrained network (`pretrained`), whose space is then within that network."""
+    """The supernet: a family with a preset, a space or both; a trained supernet to start from (`from`); one that is made of a
+    pretrained network (`pretrained`), whose space is then within that network; or one of any model (`model`)."""
 
     family: plugin_name(Kind.FAMILIES, FAMILIES) = "mobile-cnn"  # type: ignore[valid-type]  # made from the registry
     """The kind of networks."""
@@ -97,13 +105,49 @@ class SupernetConfig(Section):
         Field(max_length=1000, description="the folder of a pretrained BERT or ViT, package:NAME or hub:OWNER/NAME"),
     ] = None
     """The pretrained network that the supernet is made of."""
+    model: Annotated[
+        OptionalPath,
+        Field(
+            max_length=1000,
+            description="torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function or the path of a file "
+            "that nas capture wrote",
+        ),
+    ] = None
+    """The model that the supernet is made of; its layers become narrower and fewer."""
+    arguments: Annotated[
+        Settings | None, Field(description="a mapping from arguments to values, e.g. {num_classes: 10}")
+    ] = None
+    """Of the function that makes the model."""
+    weights: Annotated[
+        OptionalPath, Field(max_length=1000, description="the path of a .safetensors file or of a state_dict, or hub")
+    ] = None
+    """The model's weights; hub loads those of its library."""
+    granularity: Annotated[Literal["layer", "stage", "model"] | None, Field(description="layer, stage or model")] = None
+    """Whether each layer, similar layers of a stage (the default), or all layers of the model have one choice."""
+    widths: Annotated[
+        tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,
+        Field(min_length=1, max_length=16, description="a list of ascending fractions that ends with 1, e.g. [0.5, 1]"),
+    ] = None
+    """Widths that layers may have, as fractions of the model's."""
+    keep: Annotated[
+        tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...] | None,
+        Field(description="a list of patterns of axes and layers, e.g. [head.*]"),
+    ] = None
+    """What stays as it is in the model; nas inspect prints the names."""
+    sort: Annotated[Literal["weights", "none"] | None, Field(description="weights or none")] = None
+    """Whether units are sorted by the norm of the weights that read them (the default), so that narrower layers have the most
+    important ones."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
-        """Makes sharing plain, which has a word for it, unless the job or a trained supernet has another."""
+        """Makes sharing plain, unless the job or a trained supernet has another, and sets the defaults of a
+        model's supernet."""
         if not isinstance(data, dict) or (data.get("sharing") is None and data.get("from") is not None):
             return data
+        if data.get("model") is not None:
+            given = {key: value for key, value in data.items() if value is not None}
+            data = {"granularity": "stage", "widths": FRACTIONS, "keep": (), "sort": "weights", **given}
         return {**data, "sharing": {} if data.get("sharing") in (None, _PLAIN) else data["sharing"]}
 
     @field_serializer("sharing", mode="wrap")
@@ -131,9 +175,26 @@ class SupernetConfig(Section):
             raise conflict("network", "is a space of its own; remove preset, space and nested")
         if self.pretrained is not None and self.from_ is not None:
             raise conflict("pretrained", "a trained supernet cannot start from it; remove pretrained or from")
-        if self.family in FAMILIES:
+        if self.model is not None:
+            self._check_model()
+        elif given := sorted(key for key in _OF_MODEL if getattr(self, key) is not None):
+            raise conflict(given[0], "belongs to a supernet of a model; name the model, or remove it")
+        elif self.family in FAMILIES:
             self.check_space()
         return self
+
+    def _check_model(self) -> None:
+        for key in _NOT_OF_MODEL:
+            if key in self.model_fields_set and getattr(self, key) not in (None, False):
+                raise conflict(key.removesuffix("_"), "a supernet of a model has none; remove it, or remove model")
+        if self.sharing not in (None, SharingConfig()):
+            raise conflict("sharing", "a supernet of a model shares slices; remove it")
+        if is_file(str(self.model)):
+            for key in ("arguments", "weights"):
+                if getattr(self, key) is not None and (key == "arguments" or self.weights == HUB):
+                    raise conflict(key, "is for a model that is made by a function, and model is a file; remove it")
+        if self.widths is not None and (list(self.widths) != sorted(set(self.widths)) or self.widths[-1] != 1):
+            raise problem("widths", f"expected ascending fractions that end with 1, got {list(self.widths)}")
 
     def check_space(self) -> None:
         """Checks preset, space and pretrained by the family's description, which loads the plug-in of a family.
@@ -196,6 +257,17 @@ class SupernetConfig(Section):
         """Whether a job with it trains: it names no trained supernet, or fine-tunes a network of one."""
         return self.from_ is None or self.network is not None
 
+    def of_user(self, absolute: Callable[[Path], Path]) -> Mapping[str, str]:
+        """The keys of the user's model that name files, with absolute paths."""
+        found = {}
+        if self.model is not None and is_file(self.model):
+            found["model"] = str(absolute(Path(self.model)))
+        elif self.model is not None and self.model.startswith(_FOLDER):
+            found["model"] = f"{_FOLDER}{absolute(Path(self.model.removeprefix(_FOLDER)))}"
+        if self.weights is not None and self.weights != HUB:
+            found["weights"] = str(absolute(Path(self.weights)))
+        return found
+
     @property
     def pretrained_path(self) -> Path | None:
         """`pretrained` if it is the path of a folder, else None."""
@@ -205,3 +277,17 @@ class SupernetConfig(Section):
     def from_path(self) -> Path | None:
         """`from` if it is a path (it has a slash), else None: then it is a run's id."""
         return Path(self.from_) if self.from_ is not None and "/" in self.from_ else None
+
+
+def training_of_model(supernet: Mapping[str, Any], n_examples: int | None) -> dict[str, Any]:
+    """The defaults of the training of a model's supernet: those of a trained one, unless it is made without weights.
+
+    Args:
+        supernet: the section as the job has it.
+        n_examples: of the training part; None where that is not known yet.
+    """
+    model = str(supernet["model"])
+    if supernet.get("weights") is None and (is_function(model) or model.startswith(("torchvision:", "timm:"))):
+        return {}
+    epochs = {} if n_examples is None else {"epochs": min(max(round(_TUNED_EXAMPLES / n_examples), 3), 20)}
+    return {"learning_rate": _TUNED_RATE, **epochs}

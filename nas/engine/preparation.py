@@ -22,6 +22,7 @@ from nas.store.base import RunStore
 from nas.store.compatibility import check_compatibility, check_plugins
 from nas.store.folder import RunFolder
 from nas.store.run_facts import Kind, RunFacts, SearchFacts
+from supernets.capture.captured_model import save_capture
 from supernets.checkpoint import has_checkpoint
 from supernets.distributed import check_workers
 
@@ -88,6 +89,8 @@ def describe(
     """Records what a new run is, and keeps what it needs of its pretrained network."""
     if prepared.supernets.pretrained is not None:
         prepared.supernets.pretrained.keep(folder)
+    if (model := prepared.supernets.model) is not None:
+        save_capture(folder.model_file, model)
     config, job, search = prepared.config, prepared.job, None
     if kind == "search":
         search = SearchFacts(
@@ -116,7 +119,7 @@ def describe(
         store.describe(facts)
     else:
         store.describe(facts, budget=_budget(config), environments=reuse.environments)
-    for note in (str(reuse), prepared.data.dataset.warning):
+    for note in (str(reuse), prepared.data.dataset.warning, *(() if model is None else model.notes)):
         if note:
             options.observer.note(note)
 

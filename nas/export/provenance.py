@@ -43,7 +43,7 @@ class Provenance:
             "run": self.run,
             "key": point.key,
             "architecture": dict(point.described),
-            "family": trained.checkpoint.supernet.family.to_json(),
+            "family": _family_facts(trained.checkpoint.supernet.family.to_json()),
             "supernet_weights": trained.checkpoint.weights_digest,
             "source": point.source,
             "figures": {"values": dict(point.values), "errors": dict(point.errors), "test": dict(point.test or {})},
@@ -74,6 +74,12 @@ class Provenance:
         request = self.precisions.request(point.architecture, metric)
         measured, samples = self.store.find([request]).get(request), self.store.samples(request)
         return None if measured is None or samples is None else replace(measured, samples=samples)
+
+
+def _family_facts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A family without the program of a captured model, which the exported network has itself."""
+    inner = {"of": _family_facts(data["of"])} if "of" in data else {}
+    return {key: value for key, value in data.items() if key != "program"} | inner
 
 
 def preprocessing_facts(format: ImageFormat | TextFormat, in_graph: bool) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from nas.errors import EvaluationError
 from nas.planning.block_latency import BlockLatency, in_batches
 from supernets.blocks import BlockKeys
 from supernets.errors import SpaceError
+from supernets.families.captured.family import CapturedFamily
+from supernets.families.single_network import innermost
 from supernets.space import Architecture
 
 SUBNETS = 30
@@ -63,6 +65,11 @@ def calibrate(
     if subnets < 3:
         message = f"a lookup table is fitted to at least 3 networks, got {subnets}"
         raise EvaluationError(message, code="lookup-table.too-few-subnets")
+    if isinstance(innermost(family := prepared.supernets.family, family.space.largest)[0], CapturedFamily):
+        message = f"{prepared.job.source}: networks of a user's model have no blocks that can be measured one by one"
+        raise EvaluationError(
+            f"{message}; measure latency in the search, without lookup_tables", code="lookup-table.no-blocks"
+        )
     torch.set_num_threads(1)
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         return _Calibration(prepared, profile, path, profiler, subnets, on_progress).run()

@@ -85,6 +85,11 @@ class RunFolder:
         return self.path / "pretrained"
 
     @property
+    def model_file(self) -> Path:
+        """The user's model that the run's supernet is made of, captured; not there where it is made of none."""
+        return self.path / "model.capture"
+
+    @property
     def logs(self) -> Path:
         """The output of the drivers that a server started, a file each."""
         return self.path / "logs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,22 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supernets.capture.model_names import is_function
 from supernets.errors import CaptureError
 
-LIBRARIES = ("torchvision", "timm", "transformers")
-_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _TOKENS = 19
 """The length of example sentences: no usual size of a layer."""
-
-
-def is_library(name: str) -> bool:
-    """Whether a name is that of a model in a library."""
-    return name.partition(":")[0] in LIBRARIES and ":" in name
-
-
-def is_function(name: str) -> bool:
-    """Whether a name is ``package.module:function``; else it is a captured file's path or a library's."""
-    return not is_library(name) and _FUNCTION.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

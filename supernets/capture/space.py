@@ -9,11 +9,11 @@ from typing import Literal, cast
 
 from supernets.capture.adoption import Adopted
 from supernets.capture.branches import starred
+from supernets.capture.model_names import FRACTIONS
 from supernets.errors import SpaceError
 from supernets.space import Architecture, Choice, SearchSpace
 
 Granularity = Literal["layer", "stage", "model"]
-FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 _MULTIPLE = 8
 """Channels that runtimes compute together; also safe for torch's gradients of narrow strided 1x1 convolutions."""
 

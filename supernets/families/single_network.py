@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
 from supernets.base import Family
+from supernets.cost import Costs, CostTable, Counts
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.shared.module_costs import ModuleCosts
 from supernets.space import Architecture, Choice, SearchSpace
@@ -23,6 +25,26 @@ def innermost(family: Family, network: Architecture) -> tuple[Family, Architectu
             return innermost(family.inner, family.of(network))
         case _:
             return family, network
+
+
+class _OneNetwork:
+    """The costs of one network of a family, as those of a space with this network alone."""
+
+    def __init__(self, family: Family, network: Architecture) -> None:
+        self._costs, self._network = family.cost_model(nn.Module()), network
+        self._sizes, self._dropped = family.sizes(network), family.dropped(network)
+
+    def costs(
+        self,
+        architectures: Sequence[Architecture],
+        sizes: Mapping[str, Counts],
+        dropped: Sequence[frozenset[str]],
+        geometries: Counts | None = None,
+    ) -> CostTable:
+        """Costs of n times the network, as of `supernets.cost.CostModel`."""
+        n = len(architectures)
+        own = {name: np.full(n, size, dtype=np.int64) for name, size in self._sizes.items()}
+        return self._costs.costs([self._network] * n, own, [self._dropped] * n)
 
 
 class SingleFamily(ModuleCosts):
@@ -71,6 +93,13 @@ class SingleFamily(ModuleCosts):
 
     def example(self, batch_size: int = 1) -> Tensor:
         return self.inner.example(batch_size)
+
+    def cost_model(self, template: nn.Module) -> Costs:
+        """Costs by the modules of the template, or by the program of a captured network."""
+        plain, network = innermost(self.inner, self.network)
+        if isinstance(plain, ModuleCosts):
+            return super().cost_model(template)
+        return _OneNetwork(plain, network)
 
     def to_json(self) -> dict[str, Any]:
         return {"family": "single", "of": self.inner.to_json(), "network": self.network.key}

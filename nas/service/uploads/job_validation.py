@@ -13,11 +13,13 @@ from nas.api import schemas
 from nas.config import WHAT, SearchJob, is_profile_path, job_of
 from nas.config.errors import MOST_REPORTED
 from nas.config.strict_yaml import dump_mapping, parse_mapping
+from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
 from nas.plugins import is_dotted
 from nas.service.hardware import Hardware
 from nas.service.uploads.data_sets import DataSets
 from nas.store.folder import RunsFolder
+from supernets.capture.model_names import is_file
 
 _SOURCE = "job"
 _T = TypeVar("_T")
@@ -95,12 +97,25 @@ class JobValidator:
         elif supernet.pretrained is not None:
             text = f"got {supernet.pretrained!r}; expected a path below one of the server's data folders: "
             problems.append(("supernet.pretrained", text + "submitted jobs download nothing"))
+        supernet = self._with_own_model(supernet, resolved, problems)
         tables = tuple(resolved(f"lookup_tables[{i}]", table) for i, table in enumerate(job.lookup_tables))
         hardware = tuple(
             _tried(f"hardware[{i}]", problems, self._hardware.chosen, name) for i, name in enumerate(job.hardware)
         )
         changed = {"data": data, "supernet": supernet, "lookup_tables": tables, "hardware": hardware}
         return job.model_copy(update=changed)
+
+    def _with_own_model(
+        self, supernet: SupernetConfig, resolved: Callable[[str, Path], Any], problems: list[tuple[str, str]]
+    ) -> SupernetConfig:
+        """The supernet with this machine's path of its captured model; a module path would run its code here."""
+        if supernet.model is not None and not is_file(supernet.model):
+            text = f"got {supernet.model!r}; expected a file of `nas capture` below one of the server's data folders: "
+            problems.append(("supernet.model", text + "submitted jobs run no model's own code"))
+            return supernet
+        named = {"model": supernet.model, "weights": supernet.weights}
+        found = {key: resolved(f"supernet.{key}", Path(path)) for key, path in named.items() if path is not None}
+        return supernet.model_copy(update={key: str(path) for key, path in found.items()})
 
     def _check_runs(self, job: SearchJob, kind: schemas.RunKind, problems: list[tuple[str, str]]) -> None:
         """Adds a problem for each reference to a run that is no id of this folder's runs."""

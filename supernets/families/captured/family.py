@@ -14,7 +14,7 @@ from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.branches import layer_of
 from supernets.capture.costs import ProgramCosts
 from supernets.capture.network import LAYERS, SIZES, ElasticNetwork, PlainNetwork
-from supernets.capture.program import Program, ValueSpec
+from supernets.capture.program import Program, Ref, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
 from supernets.capture.specialisation import specialised
@@ -47,6 +47,24 @@ class CapturedFamily:
         self._stated = {f"{SIZES}.{i}": (name, 0) for i, name in enumerate(self.axes)}
         self.blocks = _blocks(program)
         self._unused: dict[frozenset[int], frozenset[str]] = {}
+
+    @property
+    def n_outputs(self) -> int:
+        """The last size of the first output."""
+        return self.source.values[self.source.outputs[0]].shape[-1]
+
+    @property
+    def matrices(self) -> Mapping[str, tuple[int, int]]:
+        """Positions of the outputs and the inputs of each weight of a linear layer or a convolution."""
+        found: dict[str, tuple[int, int]] = {}
+        for call in self.source.calls:
+            weight = call.arguments.get("weight")
+            if isinstance(weight, Ref) and weight.name in self.source.trainable:
+                if call.name == "linear" or call.name.startswith("conv_transpose"):
+                    found[weight.name] = (0, 1) if call.name == "linear" else (1, 0)
+                elif call.name.startswith("conv"):
+                    found[weight.name] = (0, 1)
+        return found
 
     def template(self, like: Architecture | None = None) -> nn.Module:
         return ElasticNetwork(self.adopted.program, self._tensors, self.adopted.full_sizes, self.adopted.branches)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from supernets.capture.adoption import adopt
 from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, own_model, save_capture
 from supernets.capture.classifier import with_outputs
+from supernets.capture.model_names import is_file, is_function, is_library
 from supernets.capture.proof import difference, outputs_of
-from supernets.capture.sources import is_function, is_library, open_model
+from supernets.capture.sources import open_model
 from supernets.capture.weights import matching, read_weights
 from tests.errors import raises
 from tests.supernets.capture.networks import example, network
@@ -153,7 +154,7 @@ def test_names_of_models_are_told_apart() -> None:
     assert is_library("timm:resnet18")
     assert is_function("package.module:function")
     assert not is_function("timm:resnet18")
-    assert not is_function("folder/model:1.capture")
+    assert is_file("folder/model:1.capture")
 
 
 def test_a_function_of_the_users_is_called_with_its_arguments(own_module: str) -> None:
