@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas.build.user_model import supernet_of as supernet_of
     from nas.config import load_job as load_job
     from nas.engine.driver import resume as resume
     from nas.engine.driver import search as run
@@ -73,6 +74,7 @@ _HOMES = {
     "optimize": "nas.optimization.optimize",
     "resume": "nas.engine.driver",
     "run": "nas.engine.driver:search",
+    "supernet_of": "nas.build.user_model",
     "train": "nas.engine.driver",
 }
 """The module of each public name, and its name there where that is another."""
@@ -80,7 +82,8 @@ _HOMES = {
 __all__ = [
     "Architecture", "Budget", "Choice", "Constraint", "Evaluation", "Evaluator", "Goal", "Measurement", "NasError", "Objective",
     "OptimizationResult", "Plateau", "Processes", "ProgressObserver", "RayWorkers", "Request", "Run", "RunOptions",
-    "SearchAlgorithm", "SearchSpace", "Status", "load_job", "open_run", "optimize", "resume", "run", "train",
+    "SearchAlgorithm", "SearchSpace", "Status", "load_job", "open_run", "optimize", "resume", "run",
+    "supernet_of", "train",
 ]  # fmt: skip
 
 

@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.errors import JobError
-from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, with_tensors
-from supernets.capture.model_names import HUB, is_file
+from supernets.base import Supernet
+from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, own_model, with_tensors
+from supernets.capture.model_names import FRACTIONS, HUB, is_file
 from supernets.capture.sources import UserModel, open_model
 from supernets.capture.space import Granularity, SpaceOptions
 from supernets.capture.weights import matching, read_weights
+from supernets.checkpoint import make_supernet
+from supernets.families.captured.family import CapturedFamily
 from supernets.families.captured.inspection import Inspection, inspect_model
+from supernets.sorting import sort_by_importance
 
 _SHAPE = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,6})*")
 
@@ -102,6 +106,31 @@ def inspected(
     model = opened(name, weights=weights)
     found = capture_model(model, model.example(input_of(input_shape)))
     return inspect_model(found, options, module=model.module, proof=proof)
+
+
+def supernet_of(
+    module: nn.Module, example: Tensor, *, granularity: Granularity = "stage", widths: Sequence[float] = FRACTIONS,
+    keep: Sequence[str] = (), sort: bool = True,
+) -> Supernet:  # fmt: skip
+    """The supernet of a module: its largest subnet is the module, with its weights and units sorted by importance.
+
+    Args:
+        example: an input, with a batch of at least 2.
+        granularity: one choice for each layer, for similar layers of a stage, or for all layers.
+        widths: of layers, as ascending fractions of the module's; the last one is 1.
+        keep: patterns of axes and layers that stay as they are.
+        sort: whether narrower layers have the units with the largest weights; else the first ones.
+
+    Raises:
+        CaptureError: the module's forward cannot be captured.
+        SpaceError: nothing in it is elastic.
+    """
+    found = capture_model(own_model(module), example)
+    options = SpaceOptions(granularity, tuple(widths), tuple(keep))
+    supernet = make_supernet(CapturedFamily(found.program, options, tensors=found.tensors))
+    if sort:
+        sort_by_importance(supernet)
+    return supernet
 
 
 def _of_file(name: str, weights: str | None, input_shape: str | None) -> CapturedModel:

@@ -28,6 +28,7 @@ from nas.cli.app import (
     server_client,
     status_text,
 )
+from nas.cli.models import inspection_lines
 from nas.cli.output import print_json, print_table
 from nas.cli.running import check_resumable, check_run, driving, finish, loaded_job
 
@@ -134,6 +135,8 @@ def plan(
     if as_json:
         return print_json(made.to_json())
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")
+    if made.model is not None:
+        print("\n".join(inspection_lines(made.model)))
     costs = (made.smallest.cost, made.largest.cost)
     rows = [
         ["parameters", *(f"{cost.parameters:,}" for cost in costs)],

@@ -55,7 +55,7 @@ def inspect(
     from nas.build.user_model import inspected, space_options
 
     found = inspected(model, weights, input_shape, space_options(granularity=granularity, keep=keep or []), proof=proof)
-    return print_json(found.to_json()) if as_json else print("\n".join(_lines(found)))
+    return print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
 
 
 @app.command(epilog="Example: nas capture timm:resnet18 -o resnet18.capture")
@@ -85,7 +85,7 @@ def capture(
     return print(f"wrote {output}: {len(found.program.calls)} operations, {len(found.tensors)} tensors")
 
 
-def _lines(found: Inspection) -> list[str]:
+def inspection_lines(found: Inspection) -> list[str]:
     """The inspection as lines of at most 80 columns."""
     shape = " x ".join(map(str, found.model.input_shape))
     lines = _wrapped(f"{found.model.name}, for inputs of {shape}", indent="  ")

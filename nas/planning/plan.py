@@ -16,6 +16,8 @@ from nas.planning.estimate import Times, estimate
 from nas.planning.latencies import measure_all
 from supernets.cost import Cost
 from supernets.data import TextFormat
+from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.inspection import Inspection, inspect_model
 from supernets.module_to_onnx import INPUT, onnx_model
 from supernets.space import Architecture
 
@@ -61,6 +63,8 @@ class Plan:
     warm_start: str
     epochs: int | None
     times: Times | None = None
+    model: Inspection | None = None
+    """Of a supernet of a user's model: what is elastic in it."""
 
     @property
     def guidance(self) -> str:
@@ -90,6 +94,7 @@ class Plan:
             "epochs": self.epochs,
             "warnings": [text for text in (self.warning, self.guidance if self.ends_before_models else "") if text],
             "time": None if self.times is None else self.times.to_json(),
+            **({} if self.model is None else {"model": self.model.to_json()}),
         }
 
 
@@ -128,8 +133,16 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         n_skipped=len(data.skipped), warning=data.warning, evaluations=job.search.evaluations, algorithm=job.search.algorithm,
         models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)), warm_start=str(reuse),
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
-        times=estimate(prepared, inline=inline) if time else None,
+        times=estimate(prepared, inline=inline) if time else None, model=_inspected(prepared),
     )  # fmt: skip
+
+
+def _inspected(prepared: PreparedJob) -> Inspection | None:
+    """What is elastic in the user's model; its axes were proved when it was captured."""
+    model, family = prepared.supernets.model, prepared.supernets.family
+    if model is None or not isinstance(family, CapturedFamily):
+        return None
+    return inspect_model(model, family.options, proof=False)
 
 
 def _extreme_json(extreme: Extreme) -> dict[str, Any]:

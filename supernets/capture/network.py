@@ -86,7 +86,9 @@ class ProgramModule(nn.Module):
         norm.num_batches_tracked = None  # no program reads it
         for leaf in ("weight", "bias", "running_mean", "running_var"):
             if (own := getattr(norm, leaf)) is not None:
-                own.data = tensors[f"{name}.{leaf}"].detach().clone()
+                tensor = tensors[f"{name}.{leaf}"].detach().clone()
+                # Assigned, not copied: the norm may be on another device, where a default device is set.
+                setattr(norm, leaf, nn.Parameter(tensor) if isinstance(own, nn.Parameter) else tensor)
         path, _, leaf = name.rpartition(".")
         self._owner(path).add_module(leaf, norm)
 

@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.nas.commands import Shell
-
-SOURCE = """
-import torch
-from torch import nn
-
-class Block(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.conv = nn.Conv2d(width, width, 3, padding=1)
-    def forward(self, x):
-        return x + self.conv(x).relu()
-
-class Network(nn.Module):
-    def __init__(self, width=16, classes=10):
-        super().__init__()
-        self.stem = nn.Conv2d(1, width, 3, padding=1)
-        self.blocks = nn.Sequential(Block(width), Block(width))
-        self.head = nn.Linear(width, classes)
-    def forward(self, x):
-        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
-
-def build(**arguments):
-    return Network(**arguments)
-"""
+from tests.nas.users_networks import MODEL, installed
 
 
 @pytest.fixture
 def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    (tmp_path / "users_networks.py").write_text(SOURCE)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "users_networks", raising=False)
+    installed(tmp_path, monkeypatch)
     return Shell(tmp_path, capsys, monkeypatch)
 
 
-NAME, INPUT = "users_networks:build", ("--input", "1x8x8")
+NAME, INPUT = MODEL, ("--input", "1x8x8")
 
 
 def test_a_model_is_inspected(shell: Shell) -> None:

@@ -498,6 +498,26 @@ def test_a_pretrained_network_is_looked_for_where_jobs_may_look(
         assert [error.field for error in service.submissions.check(job(outside)).errors] == ["supernet.pretrained"]
 
 
+def test_a_model_is_a_captured_file_where_jobs_may_look_and_never_code(service: Service, runs: RunsFolder) -> None:
+    uploads = runs.root / ".service" / "uploads" / "data" / "model"
+    uploads.mkdir(parents=True)
+    (uploads / "own.capture").write_bytes(b"")
+
+    def job(model: str) -> JobSubmission:
+        return JobSubmission(job=f"name: a\ndata: {{name: digits}}\nsupernet: {{model: '{model}'}}\n")
+
+    run = service.submissions.submit(job("uploads/model/own.capture")).run
+    assert load_job(runs.get(run).job_file).supernet.model == str((uploads / "own.capture").resolve())
+    for refused in (
+        "os:getcwd",
+        "torchvision:resnet18",
+        "timm:resnet18",
+        "transformers:uploads/model",
+        "../own.capture",
+    ):
+        assert [error.field for error in service.submissions.check(job(refused)).errors] == ["supernet.model"]
+
+
 def test_a_run_does_without_the_uploaded_network_once_it_is_trained(
     service: Service, runs: RunsFolder, tmp_path: Path
 ) -> None:

@@ -1,0 +1,58 @@
+"""A user's model from its module to an exported network, and a run that continues without the module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.nas.commands import Shell
+from tests.nas.users_networks import MODEL, forgotten, installed
+
+JOB = f"""
+name: own
+seed: 3
+data: {{name: digits, validation: 0.25, test: 0.25}}
+supernet: {{model: "{MODEL}", arguments: {{classes: 7}}}}
+training: {{epochs: 3, random_subnets: 1}}
+precisions: [fp32, int8]
+search: {{algorithm: random, evaluations: 6, batch: 3}}
+calibration_images: 300
+"""
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_users_model_is_searched_resumed_without_its_module_finetuned_and_exported(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, job = installed(tmp_path, monkeypatch), shell.job(JOB)
+    planned = shell.nas("plan", job, "--inline", "--no-time", "--json").data
+    assert planned["model"]["elastic_share_of_macs"] == 1
+    assert "fixed, and why" in shell.nas("plan", job, "--inline", "--no-time").out
+    made = shell.nas("search", job, "--inline", "--json")
+    assert made.code == 0, made.err
+    assert "head has 7 outputs" in made.err
+    forgotten(module, monkeypatch)
+    more = shell.nas("resume", "own-1", "--evaluations", "+4", "--inline", "--json")
+    assert more.code == 0, more.err
+    assert more.data["evaluations"] == 10
+    exported = shell.nas("export", "own-1", "-o", "own.onnx", "--json")
+    assert exported.code == 0, exported.err
+    assert exported.data["parity"] < 1e-4
+    tuned = shell.nas("finetune", "own-1", "--index", "0", "--epochs", "1", "--inline", "--json")
+    assert tuned.code == 0, tuned.err
+    fresh = shell.nas("plan", job, "--inline")
+    assert fresh.error == "capture.unknown-model"
+
+
+def test_blocks_of_a_users_model_cannot_be_calibrated(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, monkeypatch)
+    refused = shell.nas("calibrate", "cpu-1-thread", "--job", shell.job(JOB))
+    assert refused.error == "lookup-table.no-blocks"
