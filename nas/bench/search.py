@@ -21,7 +21,8 @@ from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Goal, Objective, minimised
 from nas.problem.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
 from nas.search.algorithms import ALGORITHMS
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.base import SearchProblem
+from nas.search.registry import make_algorithm
 from nas.store.memory import MemoryStore
 from predictors.threads import one_thread
 from supernets.space import Architecture

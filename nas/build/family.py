@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas.config import SearchJob
 from nas.config.errors import reported
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, PluginError
@@ -27,6 +28,27 @@ from supernets.pretrained import TOKENIZER
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
+
+_HIGHEST_RATE = 100
+"""As in job files."""
+
+
+def with_rate_of_family(config: SearchJob) -> SearchJob:
+    """The job with the peak learning rate of its plug-in's family, where it gives none itself.
+
+    Raises:
+        PluginError: the plug-in cannot be loaded, or its rate is no number above 0.
+    """
+    if not config.rate_of_family or not config.supernet.trains:
+        return config
+    rate = config.supernet.description.learning_rate
+    if rate is None:
+        return config
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= _HIGHEST_RATE:
+        ref = find(Kind.FAMILIES, config.supernet.family, FAMILIES)
+        fault = f"its description's learning_rate is {rate!r}; expected a number above 0, at most {_HIGHEST_RATE}"
+        raise PluginError(f"{ref}: {fault}", code="plugin.contract")
+    return config.model_copy(update={"training": config.training.model_copy(update={"learning_rate": float(rate)})})
 
 
 def find_family(

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from nas.build.checkpoints import check_training_data, named_checkpoint, training_digest
-from nas.build.family import find_family, find_sharing
+from nas.build.family import find_family, find_sharing, with_rate_of_family
 from nas.build.job_data import JobData, load_job_data
 from nas.build.job_model import family_of, load_model
 from nas.build.pretrained import load_pretrained
@@ -71,6 +71,7 @@ def prepare_job(
         JobError, DataError, CheckpointError, SpaceError: the job cannot be done, and why.
     """
     check_parts(config, source=source)
+    config = with_rate_of_family(config)
     job = ResolvedJob(config, source, objects)
     _ = job.plugins  # names are found before data are read
     named = named_checkpoint(config.supernet, runs, source=source)

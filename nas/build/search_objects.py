@@ -18,8 +18,8 @@ from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scoring
 from nas.problem.objectives import EXACT_METRICS, Evaluation
 from nas.problem.precision import Precisions, exact_value
-from nas.search.base import FeatureSource, SearchAlgorithm
-from nas.search.registry import SearchProblem, make_algorithm, models_from
+from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
+from nas.search.registry import make_algorithm, models_from
 from supernets.base import Supernet
 from supernets.data import Part
 from supernets.space import Architecture

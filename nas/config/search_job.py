@@ -199,6 +199,12 @@ class SearchJob(Section):
         }
 
     @property
+    def rate_of_family(self) -> bool:
+        """Whether the peak learning rate is that of a plug-in's family, which is known once it is loaded."""
+        given = "learning_rate" in self.training.model_fields_set or self.supernet.pretrained is not None
+        return not given and self.supernet.family not in FAMILIES
+
+    @property
     def plugins(self) -> dict[str, tuple[Kind, str]]:
         """The plug-ins that it names, by key; shipped classes are none."""
         return {key: (kind, name) for key, (kind, name, shipped) in self.names.items() if name not in shipped}
@@ -335,6 +341,8 @@ class SearchJob(Section):
         data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         for key in self.training.unread:
             data["training"].pop(key, None)  # what is None was left out
+        if self.rate_of_family:
+            del data["training"]["learning_rate"]
         for section in (*data.values(), *data["metrics"].values()):
             if isinstance(section, dict) and section.get("settings") == {}:
                 del section["settings"]

@@ -33,8 +33,8 @@ from nas.plugins import Kind, find, of_object
 from nas.problem.budget import Budget
 from nas.problem.objectives import Objective, metrics_of
 from nas.search.algorithms import ALGORITHMS
-from nas.search.base import SearchAlgorithm
-from nas.search.registry import SearchProblem, make_algorithm, models_from
+from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.registry import make_algorithm, models_from
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from nas.store.run_facts import RunFacts, SearchFacts

@@ -8,8 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.search.base import SearchAlgorithm
-    from nas.search.registry import SearchProblem
+    from nas.search.base import SearchAlgorithm, SearchProblem
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,19 @@
-"""The protocol of a search algorithm, and the functions of architectures that it is given."""
+"""The protocol of a search algorithm, and the problem that it is given."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.objectives import Evaluation
+from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.problem.pareto import Array
 from predictors.feature_columns import FeatureLayout
-from supernets.space import Architecture
+from supernets.space import Architecture, SearchSpace
 
 Features = Callable[[Sequence[Architecture]], Array]
 """Architectures to feature rows, (n, d)."""
@@ -27,6 +27,32 @@ class FeatureSource:
 
     rows: Features
     layout: FeatureLayout
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProblem:
+    """The input of every search algorithm, which uses what it can of it.
+
+    Attributes:
+        seed: at least 0; all of an algorithm's randomness comes from it.
+        constraints: on objectives or on further metrics, which every evaluation then has too.
+        features: analytic features by the name of each metric that has some.
+        exact: functions that compute a metric, (n,) in natural sign, by the name of each that needs no measuring.
+        tune_seconds: for tuning models on analytic features at each fit.
+        warm_start: evaluations of other runs, possibly without some of the objectives (or with the same metric of other
+            profiles). These architectures can be asked for like any other: evaluating one measures what is missing.
+        known: those of the warm start that lack nothing: the loop evaluates them first, with the smallest and the largest.
+    """
+
+    space: SearchSpace
+    objectives: Sequence[Objective]
+    seed: int
+    constraints: Sequence[Constraint] = ()
+    features: Mapping[str, FeatureSource] = field(default_factory=dict)
+    exact: Mapping[str, Values] = field(default_factory=dict)
+    tune_seconds: float = 0.0
+    warm_start: Sequence[Evaluation] = ()
+    known: Sequence[Architecture] = ()
 
 
 class SearchAlgorithm(Protocol):

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
 from nas.parts import require
 from nas.plugins import Kind, check, find, load, of_object
-from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.algorithms import ALGORITHMS, load_part
-from nas.search.base import FeatureSource, SearchAlgorithm, Values
+from nas.search.base import SearchAlgorithm, SearchProblem
 from nas.search.plugin import make_plugin
 from nas.search.warm_start import WarmStarted, promising
 from supernets.space import Architecture, SearchSpace
-
-
-@dataclass(frozen=True, slots=True)
-class SearchProblem:
-    """The input of every search algorithm, which uses what it can of it.
-
-    Attributes:
-        seed: at least 0; all of an algorithm's randomness comes from it.
-        constraints: on objectives or on further metrics, which every evaluation then has too.
-        features: analytic features by the name of each metric that has some.
-        exact: functions that compute a metric, (n,) in natural sign, by the name of each that needs no measuring.
-        tune_seconds: for tuning models on analytic features at each fit.
-        warm_start: evaluations of other runs, possibly without some of the objectives (or with the same metric of other
-            profiles). These architectures can be asked for like any other: evaluating one measures what is missing.
-        known: those of the warm start that lack nothing: the loop evaluates them first, with the smallest and the largest.
-    """
-
-    space: SearchSpace
-    objectives: Sequence[Objective]
-    seed: int
-    constraints: Sequence[Constraint] = ()
-    features: Mapping[str, FeatureSource] = field(default_factory=dict)
-    exact: Mapping[str, Values] = field(default_factory=dict)
-    tune_seconds: float = 0.0
-    warm_start: Sequence[Evaluation] = ()
-    known: Sequence[Architecture] = ()
 
 
 def models_from(

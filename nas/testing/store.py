@@ -98,8 +98,8 @@ STATE: StateUpdate = {
 """A value that is not the default for every field."""
 
 
-class StoreContract:
-    """One test class for every `RunStore`."""
+class RecordsContract:
+    """What a store keeps of a run beside its measurements."""
 
     def test_a_new_run_is_queued_and_empty(self, store: RunStore) -> None:
         assert store.status() is RunStatus.QUEUED
@@ -193,6 +193,36 @@ class StoreContract:
         with pytest.raises(ValueError, match=f"step 1, got step {step}"):
             store.record_ask(step, [architecture(2)])
         assert store.asks() == [[architecture(1)]]
+
+    def test_fits_come_in_order_and_a_repeated_one_replaces(self, store: RunStore) -> None:
+        store.record_fit(Fit(1, "accuracy", {"kendall_tau": 0.5, "mape": math.nan}))
+        store.record_fit(Fit(1, "macs", {}))
+        store.record_fit(Fit(2, "accuracy", {"kendall_tau": 0.6}))
+        store.record_fit(Fit(2, "accuracy", {"kendall_tau": 0.7}))
+        assert store.fits() == [
+            Fit(1, "accuracy", {"kendall_tau": 0.5, "mape": None}),
+            Fit(1, "macs", {}),
+            Fit(2, "accuracy", {"kendall_tau": 0.7}),
+        ]
+
+    def test_events_come_in_order_with_their_time(self, store: RunStore) -> None:
+        store.record_event("retry", {"key": "1-x-1"})
+        store.record_event("retry", {"key": "2-x-1"})
+        assert store.events() == [Event("retry", {"key": k}, NOW) for k in ("1-x-1", "2-x-1")]
+
+    def test_a_closed_store_refuses_and_closes_again(self, store: RunStore) -> None:
+        store.close()
+        store.close()
+        with pytest.raises(StoreError, match="closed"):
+            store.add(measured(1))
+        with pytest.raises(StoreError, match="closed"):
+            store.measurements()
+        with pytest.raises(StoreError, match="closed"):
+            store.outcomes()
+
+
+class StoreContract(RecordsContract):
+    """One test class for every `RunStore`."""
 
     @pytest.mark.parametrize("make", [measured, failed])
     def test_a_measurement_comes_back_as_it_was(self, store: RunStore, make: Callable[[int], Measurement]) -> None:
@@ -336,29 +366,3 @@ class StoreContract:
     def test_a_message_that_is_no_utf8_does_not_end_the_run(self, store: RunStore) -> None:
         store.add(Measurement(request(1), Status.FAILED, None, None, message="no file \udcff.png"))
         assert store.measurements()[0].message == r"no file \udcff.png"
-
-    def test_fits_come_in_order_and_a_repeated_one_replaces(self, store: RunStore) -> None:
-        store.record_fit(Fit(1, "accuracy", {"kendall_tau": 0.5, "mape": math.nan}))
-        store.record_fit(Fit(1, "macs", {}))
-        store.record_fit(Fit(2, "accuracy", {"kendall_tau": 0.6}))
-        store.record_fit(Fit(2, "accuracy", {"kendall_tau": 0.7}))
-        assert store.fits() == [
-            Fit(1, "accuracy", {"kendall_tau": 0.5, "mape": None}),
-            Fit(1, "macs", {}),
-            Fit(2, "accuracy", {"kendall_tau": 0.7}),
-        ]
-
-    def test_events_come_in_order_with_their_time(self, store: RunStore) -> None:
-        store.record_event("retry", {"key": "1-x-1"})
-        store.record_event("retry", {"key": "2-x-1"})
-        assert store.events() == [Event("retry", {"key": k}, NOW) for k in ("1-x-1", "2-x-1")]
-
-    def test_a_closed_store_refuses_and_closes_again(self, store: RunStore) -> None:
-        store.close()
-        store.close()
-        with pytest.raises(StoreError, match="closed"):
-            store.add(measured(1))
-        with pytest.raises(StoreError, match="closed"):
-            store.measurements()
-        with pytest.raises(StoreError, match="closed"):
-            store.outcomes()

@@ -21,8 +21,8 @@ from nas.engine.search_loop import search
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget
 from nas.problem.objectives import EXACT_METRICS, Evaluation, Measurement, Objective, Request, Status
-from nas.search.base import SearchAlgorithm
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.registry import make_algorithm
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.run_facts import RunFacts, SearchFacts

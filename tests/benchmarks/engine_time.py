@@ -17,7 +17,8 @@ from nas.engine.search_loop import search
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Measurement, Objective, Request, Status
 from nas.search.algorithms import ALGORITHMS
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.base import SearchProblem
+from nas.search.registry import make_algorithm
 from nas.store.sql import SqlStore
 from supernets.space import INACTIVE, Choice, SearchSpace
 

@@ -23,7 +23,8 @@ from nas.evaluation.base import Evaluator
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.problem.budget import Budget
 from nas.problem.objectives import Measurement, Objective, Request
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.base import SearchProblem
+from nas.search.registry import make_algorithm
 from nas.store.sql import SqlStore
 from tests.nas.pooled_table import PooledTable
 from tests.nas.table_search import COLUMNS, OBJECTIVES, TABLE

@@ -13,7 +13,8 @@ from nas.engine.search_progress import SearchProgress
 from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget, Plateau
 from nas.problem.objectives import Evaluation, Measurement, Objective, Request
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.base import SearchProblem
+from nas.search.registry import make_algorithm
 from nas.store.base import RunStatus, RunStore
 from nas.store.database import Database
 from nas.store.sql import SqlStore

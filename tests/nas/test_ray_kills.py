@@ -19,7 +19,8 @@ from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.problem.budget import Budget
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.base import SearchProblem
+from nas.search.registry import make_algorithm
 from nas.store.base import RunStatus
 from nas.store.sql import SqlStore
 from tests.nas.pooled_table import PooledTable

@@ -21,8 +21,9 @@ from nas.problem.budget import Budget
 from nas.problem.objectives import Constraint, Evaluation, Fidelity, Measurement, Objective, Request, Status, minimised
 from nas.problem.pareto import non_dominated
 from nas.problem.precision import Precisions
+from nas.search.base import SearchProblem
 from nas.search.random import RandomSearch
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.registry import make_algorithm
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from nas.testing.run_facts import search_facts

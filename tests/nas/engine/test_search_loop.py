@@ -17,9 +17,10 @@ from nas.problem.budget import Budget, Plateau, Stop, StopReason
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
 from nas.problem.pareto import hypervolume_history
 from nas.problem.precision import Precisions
+from nas.search.base import SearchProblem
 from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
-from nas.search.registry import SearchProblem, make_algorithm, models_from
+from nas.search.registry import make_algorithm, models_from
 from nas.store.memory import MemoryStore
 from supernets.space import Architecture
 from tests.errors import raises

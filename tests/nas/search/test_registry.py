@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nas.search.algorithms import ALGORITHMS
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.base import SearchProblem
+from nas.search.registry import make_algorithm
 from nas.testing.search import NARROW, OBJECTIVES, anchors, evaluate, space_of
 from tests.errors import raises
 

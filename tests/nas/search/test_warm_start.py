@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from nas.problem.objectives import Constraint, Evaluation, Measurement, Objective, Status, minimised
 from nas.problem.pareto import non_dominated
 from nas.problem.precision import Precisions
-from nas.search.base import SearchAlgorithm
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.registry import make_algorithm
 from nas.search.warm_start import FIRST, PriorObservations, promising
 from nas.testing.search import OBJECTIVES, anchors, evaluate, space_of
 from supernets.space import Architecture, SearchSpace
