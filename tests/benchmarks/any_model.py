@@ -1,0 +1,277 @@
+"""How many models of torchvision, timm and transformers become supernets, with the checks that make a model count.
+
+    python -m tests.benchmarks.any_model RESULTS.jsonl [--only 'timm:*'] [--subnets 20] [--cpu-seconds 120] [--memory 6]
+    python -m tests.benchmarks.any_model RESULTS.jsonl --table
+
+Needs torchvision, timm and transformers; Torch-Pruning for the comparison (`--torch-pruning`). Each model is checked in its own
+process with limits of CPU time and memory; one that exceeds them is a row like every other. A second run continues the first.
+
+Method. Weights are random; tensors that hold one number are randomised and batch norms get the statistics of random inputs, so
+that outputs depend on everything. A model counts if
+
+- the largest subnet equals the original (1e-5 of the output's scale in single, 1e-10 in double precision, 1e-6 if the forward
+  itself converts to single), batches of 2 and 3;
+- permuting the units of all axes changes nothing in double precision (1e-10, or ten times the response to inputs that differ by
+  one unit in the last place), while one tensor left out changes the output at least a hundred times as much, on sampled axes;
+- random subnets agree live, extracted and in ONNX Runtime (1e-4), for batches of 1 and 3;
+- at least 70 % of the multiply-accumulates are elastic.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import random
+import resource
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor, nn
+
+from hardware_profiles.runtime import run_model
+from supernets.base import Supernet
+from supernets.capture.adoption import Adopted
+from supernets.capture.costs import elastic_share
+from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations, randomised
+from supernets.capture.space import SpaceOptions
+from supernets.capture.tracing import capture
+from supernets.checkpoint import make_supernet
+from supernets.errors import LoweringError
+from supernets.families.captured.family import CapturedFamily
+from supernets.graph import INPUT, input_shape_of, lower
+from supernets.module_to_onnx import to_onnx
+from tests.benchmarks.any_model_zoo import Entry, Inputs, build, entries
+
+CONTROLS = 3
+Row = dict[str, Any]
+
+
+def tame(model: nn.Module, inputs: Inputs) -> None:
+    """Randomises tensors that hold one number, and gives batch norms the statistics of random inputs."""
+    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    varied = randomised(state, torch.Generator().manual_seed(1))
+    norms = [own for own in model.modules() if isinstance(own, nn.modules.batchnorm._BatchNorm)]
+    with torch.no_grad():
+        for name, tensor in state.items():
+            if tensor.is_floating_point() and tensor.numel() == 1 and not tensor.any():
+                tensor.fill_(0.5)  # a gate that is closed at first
+            else:
+                tensor.copy_(varied[name])
+        for norm in norms:
+            norm.train()
+            norm.momentum = 0.9
+        if norms:
+            model(inputs(4))
+    model.eval()
+
+
+def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
+    """The measurements of one model."""
+    model, inputs = build(entry)
+    tame(model, inputs)
+    row: Row = {"parameters": sum(p.numel() for p in model.parameters())}
+    x = inputs(2)
+    started = time.process_time()
+    captured = capture(model, [x])
+    row["trace_s"] = time.process_time() - started
+    started = time.process_time()
+    family = CapturedFamily(captured.program, SpaceOptions(), tensors=captured.tensors)
+    supernet = make_supernet(family).eval()
+    row["convert_s"] = time.process_time() - started
+    adopted = family.adopted
+    row.update(axes=len(adopted.axes), branches=len(adopted.branches), genes=len(family.space.choices),
+               share=elastic_share(adopted), unknown=dict(adopted.unknown),
+               misfits=sorted({why for why in adopted.fixed if "unknown way" in why or "no rule" in why})[:5])  # fmt: skip
+    with torch.no_grad():
+        own = supernet.extract(family.space.largest)
+        for n in (2, 3):
+            row[f"equal_{n}"] = difference([model(inputs(n))], [own(inputs(n))])
+    row.update(_proofs(model, adopted, captured.tensors, inputs))
+    row.update(_subnets(supernet, inputs, subnets, seconds, exporter=exporter))
+    return row
+
+
+def _real(x: Tensor) -> Tensor:
+    return x.double() if x.is_floating_point() else x
+
+
+def _proofs(model: nn.Module, adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Inputs) -> Row:
+    """Equality in double precision, permutations, and their controls."""
+    double, x = in_double(tensors), _real(inputs(2))
+    arguments = [own for call in adopted.program.calls for own in call.arguments.values()]
+    row: Row = {"casts": "dtype:float32" in arguments}
+    base = outputs_of(adopted, double, [x])
+    row["depends"] = difference([base[0][:1]], [base[0][1:]])
+    proof = prove_permutations(adopted, double, [x], controls=CONTROLS)
+    row["permuted"], row["control"] = proof.permuted, min(proof.control.values(), default=0.0)
+    if proof.permuted > 1e-10 and x.is_floating_point():
+        row["response"] = difference(base, outputs_of(adopted, double, [x * (1 + 2**-52)]))
+    try:
+        with torch.no_grad():
+            row["equal_double"] = difference([model.double()(x)], base)
+    except RuntimeError:  # the user's forward works in single precision alone
+        row["equal_double"] = None
+    finally:
+        model.float()
+    return row
+
+
+def _subnets(supernet: Supernet, inputs: Inputs, n: int, seconds: float, *, exporter: bool) -> Row:
+    """Random subnets live, extracted and in ONNX Runtime."""
+    rng, started = np.random.default_rng(0), time.process_time()
+    extracted = onnx = 0.0
+    lowered, times, done, rejected = 0, [], 0, ""
+    for i in range(n):
+        if i >= 2 and time.process_time() - started > seconds:
+            break
+        architecture = supernet.space.sample(rng) if i else supernet.space.smallest
+        module = supernet.extract(architecture).eval()
+        begun, serialised = time.process_time(), None
+        try:
+            serialised = lower(module, input_shape_of(inputs(2)))
+            lowered += 1
+            times.append(time.process_time() - begun)
+        except LoweringError as error:
+            # torch's exporter needs many seconds: once a model
+            if exporter and not rejected:
+                serialised = to_onnx(module, inputs(2))
+            rejected = str(error)
+        for batch in (1, 3):
+            x = inputs(batch)
+            with torch.no_grad():
+                live, plain = supernet(x, architecture), module(x)
+            extracted = max(extracted, difference([plain], [live]))
+            if serialised is not None:
+                (out,) = run_model(serialised, {INPUT: x.numpy()})
+                onnx = max(onnx, difference([plain], [torch.from_numpy(out)]))
+        done += 1
+    return {
+        "subnets": done,
+        "extracted": extracted,
+        "onnx": onnx,
+        "lowered": lowered,
+        "exported": bool(rejected) and exporter,
+        "rejected": rejected,
+        "lower_ms": 1e3 * median(times) if times else None,
+        "cpu_s": time.process_time(),
+    }
+
+
+def verdict(row: Row) -> str:
+    """Why a model does not count; "" if it does."""
+    if error := row.get("error"):
+        return str(error)
+    bound = max(1e-10, 10 * row.get("response", 0.0))
+    tests = [
+        (max(row["equal_2"], row["equal_3"]) <= 1e-5, "differs from the original"),
+        (row["equal_double"] is None or row["equal_double"] <= (1e-6 if row["casts"] else bound), "differs in double"),
+        (row["permuted"] <= bound, "a permutation changes outputs"),
+        (row["control"] >= 100 * row["permuted"] and row["control"] > 0, "the control shows nothing"),
+        (row["extracted"] <= 1e-4, "live and extracted differ"),
+        (row["lowered"] or row["exported"], f"no ONNX model: {row['rejected']}"),
+        (row["onnx"] <= 1e-4, "ONNX Runtime differs"),
+        (row["share"] >= 0.7, "less than 70 % elastic"),
+    ]  # fmt: skip
+    return next((why for passed, why in tests if not passed), "")
+
+
+def in_process(function: Any, *, cpu_seconds: int, memory_gib: float) -> Row:
+    """What a function returns in a forked process with limits; what ended it otherwise."""
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        os.close(reading)
+        resource.setrlimit(resource.RLIMIT_CPU, (cpu_seconds, cpu_seconds + 5))
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory_gib * 2**30),) * 2)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                row = function()
+        except BaseException as error:  # a row states why
+            frames = traceback.extract_tb(error.__traceback__)
+            where = next((f for f in reversed(frames) if "/supernets/" in f.filename), frames[-1])
+            row = {"error": f"{type(error).__name__}: {str(error)[:300]} ({Path(where.filename).name}:{where.lineno})"}
+        with os.fdopen(writing, "w") as pipe:
+            pipe.write(json.dumps(row, default=str))
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if text:
+        return dict(json.loads(text))
+    return {"error": f"ended by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "ended without a result"}
+
+
+def main(
+    results: Path,
+    only: Annotated[list[str] | None, typer.Option(help="patterns of collection:name")] = None,
+    subnets: int = 20,
+    subnet_seconds: Annotated[float, typer.Option(help="CPU time for the subnets of a model, at least two")] = 8,
+    cpu_seconds: int = 120,
+    memory: Annotated[float, typer.Option(help="GiB of address space")] = 12,
+    exporter: Annotated[
+        bool, typer.Option(help="torch's exporter where the rules of the lowering reject a network")
+    ] = True,
+    part: Annotated[str, typer.Option(help="I/N: every N-th model, for several processes")] = "0/1",
+    table: Annotated[bool, typer.Option(help="only print the table")] = False,
+) -> None:
+    """Checks every model that the results lack."""
+    if not table:
+        torch.set_num_threads(1)
+        known = {row["model"] for row in read(results)}
+        mine, n = map(int, part.split("/"))
+        for entry in shuffled(entries())[mine::n]:
+            if entry.key in known or (only and not any(fnmatch.fnmatchcase(entry.key, one) for one in only)):
+                continue
+            started = time.perf_counter()
+            task = partial(check, entry, subnets=subnets, seconds=subnet_seconds, exporter=exporter)
+            row = in_process(task, cpu_seconds=cpu_seconds, memory_gib=memory)
+            row = {"model": entry.key, **row, "wall_s": time.perf_counter() - started}
+            row["why"] = verdict(row)
+            with results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(entry.key, row["why"] or "counts", f"{row['wall_s']:.0f} s", flush=True)
+    print(as_table(read(results)))
+
+
+def shuffled(given: Sequence[Entry]) -> list[Entry]:
+    """The models in an order whose every beginning is a sample."""
+    return random.Random(0).sample(given, len(given))
+
+
+def read(results: Path) -> list[Row]:
+    """The rows so far, the last of each model."""
+    lines = results.read_text().splitlines() if results.exists() else []
+    return list({row["model"]: row for row in map(json.loads, lines)}.values())
+
+
+def as_table(rows: Sequence[Row]) -> str:
+    """Counts by collection, times, and failures by cause."""
+    lines = ["| collection | models | count | conversion, median s | tracing, median s |", "|---|---|---|---|---|"]
+    for collection in [*dict.fromkeys(row["model"].partition(":")[0] for row in rows), ""]:
+        own = [row for row in rows if row["model"].startswith(f"{collection}:") or not collection]
+        times = [row for row in own if "convert_s" in row]
+        medians = [f"{median(row[name] for row in times):.2f}" if times else "" for name in ("convert_s", "trace_s")]
+        lines.append(
+            f"| {collection or 'all'} | {len(own)} | {sum(not row['why'] for row in own)} | {' | '.join(medians)} |"
+        )
+    lines += [
+        "",
+        *(f"- {n} x {why}" for why, n in Counter(row["why"][:120] for row in rows if row["why"]).most_common()),
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    typer.run(main)
