@@ -15,7 +15,8 @@ from nas.bench.table import Table
 from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
 from nas.problem.budget import Budget
-from nas.search.registry import SearchProblem, make_algorithm
+from nas.search.base import SearchProblem
+from nas.search.registry import make_algorithm
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.ray_head import RayHead
 from nas.service.jobs.ray_jobs import RayJobs
