@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
-from supernets.data import DataSet, head, load_data
+from supernets.data import DataSet, Part, head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.trainer import train
@@ -49,6 +49,12 @@ def digits_family(data: DataSet) -> MobileCNNFamily:
     return MobileCNNFamily(
         MOBILE_CNN["digits"], image_size=data.images.image_size, channels=data.images.channels, n_classes=data.n_classes
     )
+
+
+def with_ink(data: DataSet) -> DataSet:
+    """Images with the mean of their pixels in place of their class: numbers, for regression."""
+    parts = (Part.of(part.inputs, part.inputs.flatten(1).mean(1)) for part in (data.train, data.validation, data.test))
+    return DataSet(data.name, *parts, (), data.format, targets="numbers")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -13,10 +13,13 @@ from supernets.base import Supernet
 from supernets.checkpoint import load_checkpoint, make_supernet
 from supernets.data import DataSet
 from supernets.distributed import check_capacity, train_on_workers
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.tasks import Regression
 from supernets.trainer import Epoch, train
 from supernets.training_loop import TrainingSettings
 from supernets.training_strategies.single_phase import SandwichStrategy
-from tests.conftest import digits_family
+from tests.conftest import digits_family, with_ink
 from tests.errors import raises
 from tests.ray_cluster import actors_of, kill, running_cluster
 
@@ -68,6 +71,23 @@ def test_errors_are_those_of_training_without_workers(cluster: Cluster, digits: 
     train(fresh(digits), digits, strategy, TrainingSettings(epochs=1, seed=1), tmp_path)
     with raises("checkpoint.other-training", "epochs: 1", "has 3"):
         train_on_workers(supernet, digits, strategy, SETTINGS, tmp_path, workers=2)
+
+
+@pytest.mark.slow
+def test_workers_train_for_another_task(cluster: Cluster, digits: DataSet, tmp_path: Path) -> None:
+    data = with_ink(digits)
+    torch.manual_seed(0)
+    supernet = make_supernet(MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=1))
+    epochs: list[Epoch] = []
+    train_on_workers(
+        supernet, data, SandwichStrategy(supernet.space, 1), SETTINGS, tmp_path, workers=2,
+        task=Regression().for_data(data), on_epoch=epochs.append,
+    )  # fmt: skip
+    truth = data.validation.labels
+    constant = (truth - data.train.labels.mean()).abs().mean().item()  # the error of one answer for all
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
+    assert epochs[-1].largest < 0.5 * constant
+    assert load_checkpoint(tmp_path).finished
 
 
 ONE = {"CPU": 1.0, "memory": 1e9}

@@ -15,7 +15,10 @@ from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, Part, head
-from tests.conftest import digits_family
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.tasks import Regression
+from tests.conftest import digits_family, with_ink
 from tests.errors import raises
 from tests.ray_cluster import actors_of, add_node, kill, kill_node, running_cluster
 
@@ -63,12 +66,12 @@ def expected(supernet: Supernet, parts: Parts, tasks: list[ScoringTask]) -> dict
 
 
 def bits(results: Iterator[Scored]) -> dict[ScoringTask, bytes | None]:
-    """The correct images of each task; each came once."""
+    """The scores of each task's images by its first metric; each came once."""
     found: dict[ScoringTask, bytes | None] = {}
     for scored in results:
         assert not scored.failure
         assert scored.task not in found
-        found[scored.task] = scored.scores["accuracy"].samples
+        found[scored.task] = scored.scores[scored.task.metrics[0]].samples
     return found
 
 
@@ -117,3 +120,22 @@ def test_without_any_cpu_what_to_do_is_told_and_what_came_is_kept(
         list(results)
     add_node(cluster)
     assert len(bits(pool.score(tasks))) == len(tasks)
+
+
+def test_another_task_is_scored_as_in_this_process(cluster: Cluster, digits: DataSet) -> None:
+    add_node(cluster)
+    data = with_ink(digits)
+    task = Regression().for_data(data)
+    torch.manual_seed(0)
+    made = make_supernet(MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=1))
+    chosen = (made.space.smallest, made.space.largest)
+    tasks = [ScoringTask(architecture, "fp32", metrics=("mae", "r2"), model=False) for architecture in chosen]
+    given = (head(data.train, 200), data.validation)
+    pool = RayPool(made, *given, workers=1, task=task)
+    try:
+        answers = {scored.task: scored for scored in pool.score(tasks)}
+    finally:
+        pool.close()
+    for expected in InlineScoring(made, *given, task).score(tasks):
+        assert not expected.failure
+        assert answers[expected.task].scores == expected.scores
