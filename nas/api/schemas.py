@@ -27,7 +27,8 @@ NetworkStatus = Literal["all", "front", "measured", "noisy", "too-noisy", "faile
 that, without a value for the noise of the machine or for another reason, or skipped before all of their measurements."""
 TaskKindName = Literal["export", "measurement", "plan"]
 RunOrder = Literal["run", "data", "status", "started", "evaluations", "accuracy", "latency_ms"]
-"""What runs can be sorted by; accuracy and latency are the best of a run's front."""
+"""What runs can be sorted by; accuracy and latency are the best of a run's front. Runs of other tasks are sorted by the task's
+metric in place of the accuracy and come after those of classification, metric by metric; descending begins with the best."""
 
 CurvePoint = Annotated[
     tuple[int, float],
@@ -190,7 +191,7 @@ class NetworksPage(Schema):
 
 
 class EpochInfo(Schema):
-    """One epoch of a training: accuracies (shares) and losses on validation images; None where they were not recorded."""
+    """One epoch of a training: scores by the training's metric and losses on validation examples; None where not recorded."""
 
     epoch: int
     loss: float | None  # Of the training
@@ -207,6 +208,8 @@ class Training(Schema):
     epochs: int
     history: tuple[EpochInfo, ...]
     best: int | None  # The epoch whose weights are kept; None where the last one's are
+    metric: ObjectiveInfo  # What the largest and the smallest network are scored by: the first metric of the run's task
+    title: str  # Of the metric, for people, with the unit that it is shown in
 
 
 class PredictorInfo(Schema):

@@ -9,6 +9,7 @@ from typing import Any
 from nas.analysis.training_history import training_history
 from nas.errors import NasError
 from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
+from nas.problem.objectives import ACCURACY, Objective
 from nas.problem.tasks import CLASSIFICATION
 from nas.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStore, shown_status
 from nas.store.folder import RunFolder, RunsFolder
@@ -34,6 +35,7 @@ class RunSnapshot:
         known: networks that a warm start knew, which are evaluated beside the budget.
         counts: all of these by their results.
         epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
+        scored: the metric that the training's epochs are scored by.
     """
 
     status: RunStatus
@@ -54,6 +56,7 @@ class RunSnapshot:
     step: int = 0
     steps: int = 0
     expected_end: float | None = None
+    scored: Objective = ACCURACY
 
     @property
     def open(self) -> bool:
@@ -90,6 +93,7 @@ def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
         evaluations_wanted=0 if state.budget is None else state.budget.evaluations,
         epoch=state.epoch,
         epochs=0 if facts is None else facts.epochs,
+        scored=ACCURACY if facts is None else facts.task.metrics[0],
         step=state.step,
         steps=state.steps,
         expected_end=state.expected_end if status is RunStatus.RUNNING else None,

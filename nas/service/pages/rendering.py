@@ -32,7 +32,7 @@ from nas.problem.objectives import Goal, Objective
 from nas.service.pages import assets
 from nas.service.pages.thumbnails import thumbnail
 from nas.service.views.evaluated_networks import counts
-from nas.service.views.run_overviews import BestValue
+from nas.service.views.run_overviews import BestValue, score_title
 from nas.store.base import INTERRUPTED, RunStatus
 
 _END_OF_HEAD = "</head>"
@@ -74,7 +74,7 @@ def environment() -> Environment:
     made.globals |= {"asset": assets.address}
     own = (
         shown_status, may, share, best_of, where, elapsed, objective, baseline, reasons,
-        query, is_short, miss_text, prediction_error_text, counts, thumbnail,
+        query, is_short, miss_text, prediction_error_text, counts, thumbnail, score_title,
     )  # fmt: skip
     made.globals |= {function.__name__: function for function in own}
     return made

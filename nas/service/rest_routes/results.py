@@ -43,7 +43,8 @@ def routes(service: Service) -> APIRouter:
     @router.get("/runs/{run}/front.csv", response_class=Response, responses={**_CSV, **answers(404, 409)})
     def run_front_csv(run: RunId, profile: OneProfile = None, select: Select = None) -> Response:
         """The front as a table."""
-        return _table(f"{run}-front.csv", service.results.front(run, profile=profile, select=select).members)
+        members = service.results.front(run, profile=profile, select=select).members
+        return _table(f"{run}-front.csv", members, service.results.scored(run))
 
     @router.get("/runs/{run}/evaluations", response_model=schemas.NetworksPage, responses=answers(404, 409))
     def run_evaluations(
@@ -65,7 +66,7 @@ def routes(service: Service) -> APIRouter:
     ) -> Response:
         """All evaluated networks as a table."""
         found = service.results.evaluations(run, NetworkQuery(status, select, sort, descending), limit=10**9)
-        return _table(f"{run}-evaluations.csv", found.networks)
+        return _table(f"{run}-evaluations.csv", found.networks, service.results.scored(run))
 
     @router.get("/runs/{run}/predicted", response_model=schemas.NetworksPage, responses=answers(404, 409))
     def run_predicted(
@@ -76,7 +77,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/runs/{run}/training", responses=answers(404))
     def run_training(run: RunId) -> schemas.Training:
-        """Losses and accuracies of the largest and the smallest network, by epoch of the run's training."""
+        """Losses and scores of the largest and the smallest network, by epoch of the run's training."""
         return service.results.training(run)
 
     @router.get("/runs/{run}/predictors", responses=answers(404, 409))
@@ -97,7 +98,7 @@ def routes(service: Service) -> APIRouter:
         ],
         profile: OneProfile = None,
     ) -> schemas.Network:
-        """The most accurate measured network within limits."""
+        """The measured network within limits that is best by the task's metric, such as the accuracy."""
         return service.results.pick(run, select, profile=profile)
 
     @router.get("/compare", responses=answers(404, 409))
@@ -120,6 +121,6 @@ def _json(page: schemas.NetworksPage) -> Response:
     return Response(page.model_dump_json(), media_type="application/json")
 
 
-def _table(name: str, networks: tuple[schemas.Network, ...]) -> Response:
+def _table(name: str, networks: tuple[schemas.Network, ...], scored: str) -> Response:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(networks_csv(networks), media_type="text/csv", headers=headers)
+    return Response(networks_csv(networks, scored=scored), media_type="text/csv", headers=headers)

@@ -60,11 +60,14 @@ def _test_value(test: Mapping[str, float]) -> float:
     return next(value for name, value in test.items() if name != "error")
 
 
-def networks_csv(networks: Sequence[schemas.Network]) -> str:
+def networks_csv(networks: Sequence[schemas.Network], *, scored: str = "accuracy") -> str:
     """One row for each network: its metrics in stored units with their errors, and its architecture.
 
     No cell can be a formula of a spreadsheet: names and keys begin with letters or digits, and reasons with a quote where
     they could be one.
+
+    Args:
+        scored: the metric that networks are scored by on the test part.
     """
     metrics = list(dict.fromkeys(name for network in networks for name in network.figures))
     choices = list(dict.fromkeys(name for network in networks for name in network.architecture))
@@ -72,7 +75,7 @@ def networks_csv(networks: Sequence[schemas.Network]) -> str:
     writer = csv.writer(out)
     listed = any(network.evaluation is not None for network in networks)
     header = ["number", "key", *(part for name in metrics for part in (name, f"{name} error"))]
-    header += ["test accuracy", "test accuracy error", "source", "fidelity", "within limits"]
+    header += [f"test {scored}", f"test {scored} error", "source", "fidelity", "within limits"]
     writer.writerow([*header, *(["evaluation", "status", "reason"] if listed else []), *choices])
     for network in networks:
         row: list[object] = ["" if network.number is None else network.number, network.key]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from nas.analysis.formatting import title_of
 from nas.analysis.network_selection import best_within, parse_limits, within
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
@@ -15,7 +16,7 @@ from nas.service.views import evaluated_networks
 from nas.service.views.comparison import compared
 from nas.service.views.evaluated_networks import EVERYTHING, NetworkQuery
 from nas.service.views.job_differences import job_differences
-from nas.service.views.networks import networks, objectives_of
+from nas.service.views.networks import networks, objective_info, objectives_of
 from nas.service.views.run_index import RunIndex
 
 _MOST_COMPARED = 16
@@ -84,16 +85,23 @@ class Results:
         page = networks(report.predicted[:limit], predicted, {})
         return schemas.NetworksPage(run=run, total=len(report.predicted), offset=0, networks=tuple(page))
 
+    def scored(self, run: str) -> str:
+        """The metric that networks are scored by on the test part."""
+        return (self.report(run).scored if self._begun(run) else self._index.snapshot(run).scored).name
+
     def training(self, run: str) -> schemas.Training:
         """The training of a run's supernet; empty before its first epoch ends, and where it is trained already."""
-        history = self._index.training(run)
+        history, snapshot = self._index.training(run), self._index.snapshot(run)
+        metric = snapshot.scored
         known = schemas.EpochInfo.model_fields
         return schemas.Training(
-            epochs=self._index.snapshot(run).epochs,
+            epochs=snapshot.epochs,
             history=tuple(
                 schemas.EpochInfo.model_validate({name: epoch.get(name) for name in known}) for epoch in history
             ),
             best=history[-1].get("best") if history else None,
+            metric=objective_info(metric),
+            title=title_of(metric),
         )
 
     def genes(self, run: str) -> Mapping[str, Any]:

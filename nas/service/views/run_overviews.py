@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nas.analysis.formatting import format_value
 from nas.analysis.fronts import best, front_of
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
-from nas.problem.objectives import Objective
+from nas.problem.objectives import Goal, Objective
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,11 @@ class BestValue:
     metric: Objective
     value: float
     error: float
+
+    @property
+    def goodness(self) -> float:
+        """The value, signed so that more is better."""
+        return self.value if self.metric.goal is Goal.MAXIMIZE else -self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +44,18 @@ class RunOverview:
         """The best value of a metric, named without its profile; None where it is neither quality nor cost."""
         return next((b for b in (self.quality, self.cost) if b is not None and b.metric.metric == metric), None)
 
+    @property
+    def score(self) -> BestValue | None:
+        """The best value of the task's metric, such as the accuracy; None where it is no objective."""
+        return self.quality if self.quality is not None and self.quality.metric.of_task else None
+
     def best_text(self, metric: str) -> str:
         """The best value of a metric, or, in place of the accuracy, that of another task with its name; else a dash."""
-        found, other = self.best(metric), self.quality
-        if found is not None:
-            return format_value(found.metric, found.value)
-        if metric == "accuracy" and other is not None and other.metric.of_task:
-            return f"{other.metric.name} {format_value(other.metric, other.value)}"
-        return "–"
+        found = self.score if metric == "accuracy" else self.best(metric)
+        if found is None:
+            return "–"
+        text = format_value(found.metric, found.value)
+        return text if found.metric.metric == metric else f"{found.metric.name} {text}"
 
 
 def overview_of(report: RunReport) -> RunOverview:
@@ -58,6 +68,12 @@ def overview_of(report: RunReport) -> RunOverview:
     shown = front_of(report.front, (cost, quality))  # of three and more objectives, those that lead in these two
     pairs = tuple((point.values[cost.name], point.values[quality.name]) for point in shown)
     return RunOverview(_best(report.front, quality), _best(report.front, cost), pairs)
+
+
+def score_title(overviews: Iterable[RunOverview]) -> str:
+    """The title of a column of runs' best scores: ``Best accuracy`` where all are accuracies, else ``Best score``."""
+    names = {overview.score.metric.name for overview in overviews if overview.score is not None}
+    return "Best accuracy" if names <= {"accuracy"} else "Best score"
 
 
 def _best(front: tuple[Point, ...], metric: Objective) -> BestValue:

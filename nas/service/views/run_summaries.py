@@ -146,11 +146,13 @@ class RunSummaries:
     def _sorted(
         self, runs: Sequence[schemas.RunSummary], sort: schemas.RunOrder, *, descending: bool
     ) -> list[schemas.RunSummary]:
-        overviews = self.overviews(runs) if sort in ("accuracy", "latency_ms") else {}
+        if sort == "accuracy":
+            return self._by_score(runs, descending=descending)
+        overviews = self.overviews(runs) if sort == "latency_ms" else {}
 
         def value(run: schemas.RunSummary) -> Any:
             match sort:
-                case "accuracy" | "latency_ms":
+                case "latency_ms":
                     best = overviews.get(run.run, RunOverview()).best(sort)
                     return None if best is None else best.value
                 case "started":
@@ -163,6 +165,15 @@ class RunSummaries:
         keyed = [(value(run), run) for run in runs]
         known = sorted((pair for pair in keyed if pair[0] is not None), key=lambda pair: pair[0], reverse=descending)
         return [run for _, run in known] + [run for found, run in keyed if found is None]
+
+    def _by_score(self, runs: Sequence[schemas.RunSummary], *, descending: bool) -> list[schemas.RunSummary]:
+        """Runs with an accuracy, then those of each other metric of a task, each by their best values."""
+        found = self.overviews(runs)
+        scored = [(run, best) for run in runs if (best := found.get(run.run, RunOverview()).score) is not None]
+        scored.sort(key=lambda pair: pair[1].goodness, reverse=descending)
+        scored.sort(key=lambda pair: (pair[1].metric.name != "accuracy", pair[1].metric.name))
+        known = [run for run, _ in scored]
+        return known + [run for run in runs if run not in known]
 
     def _labels(self, run: str) -> Labels:
         """The labels of a run; the error in place of its note where they cannot be read."""

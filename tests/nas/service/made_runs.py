@@ -6,13 +6,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
+from nas.problem.budget import Budget
+from nas.problem.objectives import Objective
+from nas.problem.tasks import SHIPPED
 from nas.service.jobs.job_runner import JobState
 from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
+from nas.store.run_facts import RunFacts, SearchFacts
 from nas.testing.run_facts import training_facts
 from tests.nas.commands import SMALL_JOB
-from tests.nas.export.runs import TWO, example_run
+from tests.nas.export.runs import PROFILE, SPACE, TWO, example_run, measure
 
 
 def searched(
@@ -39,6 +45,29 @@ def trained(runs: RunsFolder, *, name: str = "supernet") -> RunFolder:
     store = open_store(folder, create=True, driver=True)
     store.set_status(RunStatus.RUNNING)
     store.describe(training_facts(name=name, epochs=4), epoch=4)
+    store.set_status(RunStatus.FINISHED)
+    store.close()
+    return folder
+
+
+def regressed(runs: RunsFolder, *, name: str = "ages", n: int = 5) -> RunFolder:
+    """A finished search of networks for regression, with the epochs of its training."""
+    folder = runs.create(name, SMALL_JOB)
+    task = SHIPPED["regression"]
+    objectives = (task.metrics[0], Objective.parse(TWO[1], [PROFILE]))
+    search = SearchFacts(space=SPACE, objectives=objectives, profiles=(PROFILE,), task=task)
+    facts = RunFacts(name=name, compatibility={}, epochs=2, task=task, search=search)
+    store = open_store(folder, create=True, driver=True)
+    store.set_status(RunStatus.RUNNING)
+    store.describe(facts, budget=Budget(n), epoch=2)
+    for epoch in (1, 2):
+        scores = {"loss": 1 / epoch, "largest": 8.0 / epoch, "smallest": 9.0, "largest_loss": 0.5, "smallest_loss": 0.9}
+        store.record_event("epoch", {"epoch": epoch, "seconds": 1.0, **scores})
+    rng = np.random.default_rng(0)
+    asked = list(dict.fromkeys(SPACE.sample(rng) for _ in range(n)))
+    store.record_ask(0, asked)
+    for architecture in asked:
+        measure(store, architecture, objectives)
     store.set_status(RunStatus.FINISHED)
     store.close()
     return folder

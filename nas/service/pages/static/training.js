@@ -1,4 +1,4 @@
-// The curves of a training: loss and accuracy of the largest and the smallest network, by epoch.
+// The curves of a training: loss and score of the largest and the smallest network, by epoch.
 
 import { call, runPath } from "./api.js";
 import * as charts from "./charts.js";
@@ -12,18 +12,20 @@ export async function showTraining(run) {
     const isKnown = training.history.length > 0; // that of an early version's run is gone with its checkpoint
     at("training-title").closest("section").hidden = !isKnown;
     if (!isKnown) return;
+    const factor = training.metric.unit === "share" ? 100 : 1;
+    at("training-accuracy-title").textContent = training.title.replace(/ \([^)]*\)$/, "");
     drawCurves(at("training-loss"), at("training-loss-legend"), training, "Loss", [
       ["largest network, validation", "largest_loss", "--largest", 1], ["smallest network, validation", "smallest_loss", "--smallest", 1],
       ["training", "loss", "--measured", 1],
     ]);
-    drawCurves(at("training-accuracy"), at("training-accuracy-legend"), training, "Accuracy (%)", [
-      ["largest network", "largest", "--largest", 100], ["smallest network", "smallest", "--smallest", 100],
+    drawCurves(at("training-accuracy"), at("training-accuracy-legend"), training, training.title, [
+      ["largest network", "largest", "--largest", factor], ["smallest network", "smallest", "--smallest", factor],
     ]);
   }
   charts.drawn(at("training-accuracy"), draw);
-  for (const part of ["loss", "accuracy"]) {
+  for (const [part, name] of [["loss", "loss"], ["accuracy", training.metric.name]]) {
     const id = `training-${part}`;
-    downloadable(at(`${id}-legend`), { name: `${run}-${id}`, title: `${run}: ${part} in training`, figure: () => at(id) });
+    downloadable(at(`${id}-legend`), { name: `${run}-training-${name}`, title: `${run}: ${name} in training`, figure: () => at(id) });
   }
   return async () => {
     training = await call(runPath(run, "training"));

@@ -25,7 +25,7 @@ from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from nas.testing.run_facts import search_facts
 from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, fail
-from tests.nas.service.made_runs import searched, trained
+from tests.nas.service.made_runs import regressed, searched, trained
 from tests.nas.service.pages.conftest import Browser
 from tests.nas.service.pages.outline import Outline
 
@@ -119,6 +119,23 @@ def test_the_list_has_the_best_values_and_the_front_of_each_search(
     assert len(page.all("svg", class_="thumbnail")) == 1
     assert len(page.all("circle")) == len(front)
     assert page.texts("td", class_="data") == ["digits", "digits"]
+
+
+def test_pages_name_the_metric_of_another_task(browser: Browser, runs: RunsFolder, service: Service) -> None:
+    searched(runs)
+    regressed(runs)
+    page = browser.page("/")
+    scores = page.texts("td", data_title="Best score")
+    assert [score.split()[0] for score in scores] == ["mae", scores[1].split()[0]]
+    assert scores[1].endswith("%")
+    for address in ("/runs/ages-1", "/runs/ages-1/evaluations"):
+        notes = " ".join(browser.page(address).texts("p", class_="note"))
+        assert "Mean absolute error ± one standard error" in notes
+        assert "Accuracy" not in notes
+    training = service.results.training("ages-1")
+    assert (training.metric.name, training.metric.unit, training.title) == ("mae", "", "Mean absolute error")
+    assert service.results.training("made-1").title == "Accuracy (%)"
+    assert service.results.scored("ages-1") == "mae"
 
 
 def test_runs_are_sorted_by_their_heads_in_both_directions(browser: Browser, runs: RunsFolder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nas.analysis.formatting import format_value
 from nas.api.schemas import RunLabels
 from nas.service.service import Service
 from nas.service.views import run_summaries
@@ -13,7 +14,7 @@ from nas.store.folder import RunsFolder
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.export.runs import BOARD, PROFILE, TWO
-from tests.nas.service.made_runs import searched, trained
+from tests.nas.service.made_runs import regressed, searched, trained
 
 LATENCY = f"latency_ms@{PROFILE}"
 
@@ -62,6 +63,21 @@ def test_runs_are_sorted_by_their_best_values_and_those_without_come_last(servic
     assert listed(service, sort="run") == ["few-1", "many-1", "supernet-1"]
     assert listed(service, sort="started") == ["supernet-1", "few-1", "many-1"]
     assert listed(service, sort="evaluations", descending=True, limit=1) == ["many-1"]
+
+
+def test_runs_of_other_tasks_are_sorted_by_their_metric_after_those_with_an_accuracy(
+    service: Service, runs: RunsFolder
+) -> None:
+    searched(runs, n=6)
+    regressed(runs, name="few", n=2)
+    regressed(runs, name="many", n=40)
+    overviews = service.runs.overviews(service.runs.page().runs)
+    best = {run: overviews[run].score for run in ("few-1", "many-1")}
+    errors = {run: score.value for run, score in best.items() if score is not None}
+    worst_first = sorted(errors, key=lambda run: -errors[run])
+    assert listed(service, sort="accuracy") == ["made-1", *worst_first]
+    assert listed(service, sort="accuracy", descending=True) == ["made-1", *worst_first[::-1]]
+    assert overviews["few-1"].best_text("accuracy") == f"mae {format_value(best['few-1'].metric, errors['few-1'])}"  # type: ignore[union-attr]
 
 
 def test_numbers_of_runs_are_sorted_as_numbers() -> None:
