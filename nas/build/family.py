@@ -15,7 +15,7 @@ from nas.errors import JobError, PluginError
 from nas.plugins import Kind, calling, find, load
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint
-from supernets.data import DataSet, TextFormat
+from supernets.data import DataSet, RowFormat, TextFormat
 from supernets.errors import CheckpointError, SpaceError, SupernetError
 from supernets.families.encoder.pretrained import BertConfig
 from supernets.families.nested_networks import NestedFamily
@@ -155,6 +155,8 @@ def _sizes(data: DataSet, n_outputs: int, pretrained: PretrainedConfig | None) -
         sizes |= {"padding": text.padding, "tokens": text.typical_tokens}
         if isinstance(pretrained, BertConfig):
             _check_tokenizer(text, pretrained)
+    elif isinstance(data.format, RowFormat):
+        sizes |= {"features": len(data.format.columns)}
     else:
         sizes |= {"image_size": data.images.image_size, "channels": data.images.channels}
     return sizes if pretrained is None else sizes | pretrained.fixed

@@ -18,7 +18,7 @@ from nas.build.pretrained import Pretrained, find_preprocessing
 from nas.build.task import task_for
 from nas.build.task_metrics import task_class
 from nas.config import SearchJob, load_job
-from nas.config.data import OF_IMAGES, OF_TEXT, VOCABULARY, DataConfig
+from nas.config.data import NUMBERS, OF_IMAGES, OF_TEXT, VOCABULARY, DataConfig
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
 from nas.parts import require
@@ -29,6 +29,7 @@ from supernets.data import (
     ImageOptions,
     OnProgress,
     Part,
+    RowOptions,
     Source,
     TextFormat,
     TextOptions,
@@ -120,9 +121,12 @@ def load_job_data(
         task, found = task_for(config, data_set_of(data.name, own, options=options, **parts), source=source)
         _check_shift(config, found, source=source)
         return JobData(found, config, task, given)
-    options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, model=model, source=source)
     targets = task_class(config.task).targets
     load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
+    if data.name == NUMBERS:
+        task, found = task_for(config, load(options=RowOptions(label_column=data.label_column)), source=source)
+        return JobData(found, config, task)
+    options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, model=model, source=source)
     task, found = task_for(config, load(options=options), source=source)
     if isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
         of_earlier, earlier = task_for(config, load(options=replace(options, as_in_0_1=True)), source=source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nas.build.task_metrics import task_class
 from nas.config import SearchJob
 from nas.errors import JobError
-from supernets.data import DataSet
+from supernets.data import DataSet, ImageFormat
 from supernets.errors import DataError
 from supernets.tasks import Task
 
@@ -30,6 +30,12 @@ def task_for(config: SearchJob, data: DataSet, *, source: str) -> tuple[Task, Da
         raise JobError(
             f"{source}: training.augment: the labels of {config.task} belong to pixels, which shifted or mirrored images "
             "would leave behind; remove it",
+            code="job.conflict",
+        )
+    if not isinstance(data.format, ImageFormat) and (augment.shift or augment.flip):
+        raise JobError(
+            f"{source}: training.augment: shifts and mirrors images, and data.name: {data.name} is a data set of "
+            f"{data.format.noun}s; remove it",
             code="job.conflict",
         )
     try:

@@ -14,8 +14,8 @@ from nas.config.plugin_names import Settings, plugin_name, settings
 from nas.config.section import Section, whole
 from nas.plugins import Kind
 
-TEXT, TABLE = "text-classification", "image-table"
-DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT)
+TEXT, TABLE, NUMBERS = "text-classification", "image-table", "number-table"
+DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS)
 """The shipped data sets."""
 OF_FILES = ("path", "skip_unreadable", "text_column", "image_column", "label_column", "encoding")
 """Keys on the files of shipped data sets; data sets of plug-ins have settings."""
@@ -26,7 +26,7 @@ _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 _OF_NAMES = {
     "skip_unreadable": ("image-folder", TABLE),
     "image_column": (TABLE,),
-    "label_column": (TABLE, TEXT),
+    "label_column": (TABLE, TEXT, NUMBERS),
 }
 """Keys of some data sets, by their names."""
 VOCABULARY = 8000
@@ -71,7 +71,7 @@ _Part = Annotated[int | float | None, BeforeValidator(_check_part)]
 
 
 class DataConfig(Section):
-    """The data set of images or sentences, and how much of it is for validation and test (None: its default)."""
+    """The data set of images, sentences or rows of numbers, and how much is for validation and test (None: its default)."""
 
     name: plugin_name(Kind.DATA, DATA_SETS)  # type: ignore[valid-type]  # made from the names
     """The data set."""
@@ -146,10 +146,15 @@ class DataConfig(Section):
             return self
         if self.settings:
             raise conflict("settings", f"are those of a plug-in, and {self.name} is a shipped data set; remove them")
-        kind, other, keys = ("sentences", "images", OF_IMAGES) if self.of_text else ("images", "sentences", OF_TEXT)
-        for key in keys:
-            if getattr(self, key) is not None:
-                raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
+        if self.name == NUMBERS and self.path is None:
+            raise missing_key(
+                "path", "is missing; expected a .csv, .tsv or .jsonl table of numbers with a label in each row"
+            )
+        kind = "sentences" if self.of_text else "images" if self.of_images else "rows of numbers"
+        for other, keys in (("images", OF_IMAGES), ("sentences", OF_TEXT)):
+            for key in keys:
+                if other != kind and getattr(self, key) is not None:
+                    raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
         if self.of_text:
             self._check_text()
         for key, names in _OF_NAMES.items():
@@ -220,8 +225,13 @@ class DataConfig(Section):
 
     @property
     def of_text(self) -> bool:
-        """Whether the data are sentences, not images; false for data of plug-ins, of which it is not known here."""
+        """Whether the data are sentences; false for data of plug-ins, of which it is not known here."""
         return bool(self.name == TEXT)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the data are images; true for data of plug-ins, of which it is not known here."""
+        return self.name not in (TEXT, NUMBERS)
 
     @property
     def paths(self) -> Mapping[str, Path]:

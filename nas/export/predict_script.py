@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supernets.data.preprocessing import (
+    Format,
     ImageFormat,
+    RowFormat,
     TextFormat,
     decode,
     normalised,
     square,
     square_in_one_call,
+    standardised,
 )
 from supernets.data.tokenizing import configure
 
@@ -28,9 +31,9 @@ Needs {needs}. {exactness}
 from __future__ import annotations
 
 import argparse
-import json
+{standard}import json
 import sys
-from pathlib import Path
+{typing}from pathlib import Path
 
 {imports}
 
@@ -47,7 +50,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("given", nargs="+", metavar="{metavar}")
     failed = False
-    for given in parser.parse_args().given:
+    for given in {givens}:
         try:
             {logits}
         except (OSError, ValueError) as error:
@@ -82,6 +85,12 @@ _OTHER = (
     """        print(f"{given}: {json.dumps(logits.tolist())}")""",
 )
 """Of plug-in tasks, whose outputs have a meaning of their own."""
+_ARGUMENTS: Mapping[type[Format], tuple[str, str]] = {
+    ImageFormat: ("image files", "FILE"),
+    TextFormat: ("sentences", "SENTENCE"),
+    RowFormat: ("rows of numbers (1.5,2,0; after -- if the first is negative) and CSV files", "ROW_OR_FILE"),
+}
+"""What the script's arguments are, and their name in its help."""
 _IMAGES = '''def preprocess(file: str) -> NDArray[np.float32]:
     """The network's input for an image file, as a batch of 1."""
     with Image.open(file) as image:
@@ -100,9 +109,31 @@ _SENTENCES = '''def preprocess(sentence: str) -> NDArray[np.int64]:
 '''
 
 
-def onnx_script(
-    format: ImageFormat | TextFormat, *, model: str, tokenizer: str, targets: str = "classes", in_graph: bool = False
-) -> str:
+_ROWS = '''def preprocess(row: str) -> NDArray[np.float32]:
+    """The network's input for a row of numbers with commas between them, as a batch of 1."""
+    numbers = [float(number) for number in row.split(",")]
+    if len(numbers) != len(HOW["columns"]):
+        names = ", ".join(HOW["columns"])
+        raise ValueError(f"is {len(numbers)} numbers; expected {len(HOW['columns'])}: {names}")
+    return standardised([numbers], HOW["mean"], HOW["std"])
+
+
+def rows(given: list[str]) -> Iterator[str]:
+    """What is given, with the rows of a CSV file in place of its name; its other columns are left out."""
+    for one in given:
+        if not one.endswith(".csv"):
+            yield one
+            continue
+        try:
+            with open(one, newline="", encoding="utf-8-sig") as file:
+                found = [",".join(row[name] for name in HOW["columns"]) for row in csv.DictReader(file)]
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            sys.exit(f"{one}: cannot be read: {error!r}; expected the columns {', '.join(HOW['columns'])}")
+        yield from found
+'''
+
+
+def onnx_script(format: Format, *, model: str, tokenizer: str, targets: str = "classes", in_graph: bool = False) -> str:
     """The script for an ONNX model.
 
     Args:
@@ -121,13 +152,13 @@ def onnx_script(
         does=does,
         prints=prints,
         network="the ONNX model beside it",
-        needs=f"onnxruntime, numpy and {_library(format)}",
+        needs=f"onnxruntime{_libraries(format)}",
         logits="logits = SESSION.run(None, {SESSION.get_inputs()[0].name: preprocess(given)})[0][0]",
         **_parts(format, ["import onnxruntime"], network, tokenizer=tokenizer, in_graph=in_graph),
     )
 
 
-def transformers_script(format: ImageFormat | TextFormat, *, loader: str, facts: str, tokenizer: str) -> str:
+def transformers_script(format: Format, *, loader: str, facts: str, tokenizer: str) -> str:
     """The script for a folder of the transformers library.
 
     Args:
@@ -144,18 +175,24 @@ def transformers_script(format: ImageFormat | TextFormat, *, loader: str, facts:
         does=does,
         prints=prints,
         network="the network of its folder",
-        needs=f"torch, transformers, numpy and {_library(format)}",
+        needs=f"torch, transformers{_libraries(format)}",
         logits="logits = NETWORK(torch.from_numpy(preprocess(given))).logits[0].detach().numpy()",
         **_parts(format, ["import torch", f"from transformers import {loader}"], network, tokenizer=tokenizer),
     )
 
 
-def _library(format: ImageFormat | TextFormat) -> str:
-    return "Pillow" if isinstance(format, ImageFormat) else "tokenizers"
+def _libraries(format: Format) -> str:
+    match format:
+        case ImageFormat():
+            return ", numpy and Pillow"
+        case TextFormat():
+            return ", numpy and tokenizers"
+        case RowFormat():
+            return " and numpy"
 
 
 def _parts(
-    format: ImageFormat | TextFormat, runtime: Sequence[str], network: Sequence[str], *, tokenizer: str,
+    format: Format, runtime: Sequence[str], network: Sequence[str], *, tokenizer: str,
     in_graph: bool = False,
 ) -> dict[str, str]:  # fmt: skip
     """The parts of a script that follow from the preprocessing."""
@@ -166,6 +203,9 @@ def _parts(
         types = "NDArray" if in_graph else "ArrayLike, NDArray"
         libraries = [f"from numpy.typing import {types}", "from PIL import Image, ImageOps"]
         preprocess = _RAW_IMAGES if in_graph else _IMAGES.format(resize=resize.__name__)
+    elif isinstance(format, RowFormat):
+        shared, preprocess = [standardised], _ROWS
+        libraries = ["from numpy.typing import ArrayLike, NDArray"]
     else:
         shared, preprocess = [configure], _SENTENCES
         libraries = ["from numpy.typing import NDArray", "from tokenizers import Tokenizer"]
@@ -174,10 +214,14 @@ def _parts(
     exact = "The preprocessing is the one that the network was trained with."
     if isinstance(format, ImageFormat) and format.resizing == "torch":
         exact = "The network was trained on images that torch resized; Pillow's bytes may differ from those by 1."
+    arguments, metavar = _ARGUMENTS[type(format)]
     return {
         "exactness": exact,
-        "arguments": "image files" if isinstance(format, ImageFormat) else "sentences",
-        "metavar": "FILE" if isinstance(format, ImageFormat) else "SENTENCE",
+        "arguments": arguments,
+        "metavar": metavar,
+        "givens": "rows(parser.parse_args().given)" if isinstance(format, RowFormat) else "parser.parse_args().given",
+        "standard": "import csv\n" if isinstance(format, RowFormat) else "",
+        "typing": "from collections.abc import Iterator\n" if isinstance(format, RowFormat) else "",
         "imports": "\n".join(["import numpy as np", *runtime, *libraries]),
         "functions": "\n\n".join(map(inspect.getsource, shared)),
         "network_lines": "\n".join(network),

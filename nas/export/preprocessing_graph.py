@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nas.errors import ExportFailedError
 from nas.export.manifest import NO_TOKENIZERS
-from supernets.data import ImageFormat, TextFormat
+from supernets.data import Format, ImageFormat, RowFormat, TextFormat
 
 IMAGE = "image"
 """The input of such a graph: decoded bytes, (batch, height, width, channels)."""
@@ -21,10 +21,13 @@ _PRECISION_BITS = 22
 """Of the fixed-point weights with which Pillow resizes bytes (``PRECISION_BITS`` in its Resample.c)."""
 
 
-def check_available(format: ImageFormat | TextFormat) -> None:
+def check_available(format: Format) -> None:
     """Raises `ExportFailedError` for preprocessing that has no ONNX operators."""
     if isinstance(format, TextFormat):
         raise ExportFailedError(NO_TOKENIZERS, code="export.preprocessing-unavailable")
+    if isinstance(format, RowFormat):
+        problem = "a model takes images as they are where it is of images, and this run is of rows of numbers"
+        raise ExportFailedError(f"{problem}; its manifest has their means", code="export.preprocessing-unavailable")
     if format.resizing != "pillow":
         problem = f"version 0.1 resized the images of this run in another way ({format.resizing})"
         raise ExportFailedError(f"{problem}; train again with this version", code="export.preprocessing-unavailable")

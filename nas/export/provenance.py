@@ -17,7 +17,7 @@ from nas.problem.objectives import EXACT_METRICS, Fidelity, Measurement, Objecti
 from nas.problem.precision import Precisions
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
-from supernets.data import ImageFormat, Part, TextFormat
+from supernets.data import Format, ImageFormat, Part, RowFormat, TextFormat
 from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 
@@ -82,7 +82,7 @@ def _family_facts(data: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in data.items() if key != "program"} | inner
 
 
-def preprocessing_facts(format: ImageFormat | TextFormat, in_graph: bool) -> dict[str, Any]:
+def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
     """The input of an exported network, and how a deployment makes it.
 
     Args:
@@ -101,6 +101,8 @@ def preprocessing_facts(format: ImageFormat | TextFormat, in_graph: bool) -> dic
                     "dtype": "float32", "scale": "pixels in [0, 1], minus the mean, over the deviation, by channel",
                     "mean": list(format.mean), "std": list(format.std),
                 }  # fmt: skip
+        case RowFormat():
+            made = {"name": INPUT, "shape": ["batch", len(format.columns)], "dtype": "float32"}
         case TextFormat():
             made = {
                 "name": INPUT, "shape": ["batch", "tokens"], "dtype": "int64", "padding": format.padding,

@@ -21,7 +21,7 @@ from nas.problem.tasks import CLASSIFICATION
 from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
-from supernets.data import DataSet, ImageFormat, TextFormat
+from supernets.data import DataSet, Format
 from supernets.data.tokenizing import FILE as TOKENIZER
 from supernets.errors import ExportError
 from supernets.families.encoder.family import EncoderFamily
@@ -96,7 +96,7 @@ def _select(run: StoredRun, select: str | None, index: int | None) -> tuple[Arch
     return network, same[0].values if same else None
 
 
-def _write_preprocessing(folder: Path, loader: str, format: ImageFormat | TextFormat) -> None:
+def _write_preprocessing(folder: Path, loader: str, format: Format) -> None:
     """Writes what the library's own preprocessing does not state, and a script that preprocesses as in training."""
     write_atomically(folder / _PREPROCESSING, json.dumps(format.to_json(), indent=2).encode())
     script = transformers_script(format, loader=loader, facts=_PREPROCESSING, tokenizer=TOKENIZER)

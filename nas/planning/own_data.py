@@ -35,7 +35,8 @@ def filled(text: str, data: Path) -> str:
     job = parse_job(text, source="recipe")
     where = f"--data {data}"
     if job.data.path is None:
-        message = f"the recipe {job.name} has data of its own; expected own-images, own-sentences or minilm-text"
+        with_path = "own-images, own-image-labels, own-numbers, own-sentences or minilm-text"
+        message = f"the recipe {job.name} has data of its own; expected {with_path}"
         raise JobError(f"{where}: {message}", code="recipe.without-path")
     if not data.exists():
         raise JobError(f"{where}: does not exist; correct the path", code="data.missing")

@@ -73,7 +73,7 @@ class Exports:
 
     def of_images(self, run: str) -> bool:
         """Whether the networks of a run take images, whose preprocessing their graph can do."""
-        return not load_job(self._runs.get(run).job_file, stored=True).data.of_text
+        return load_job(self._runs.get(run).job_file, stored=True).data.of_images
 
     def list(self, run: str) -> tuple[schemas.Export, ...]:
         """All exports of a run, the oldest first."""

@@ -1,4 +1,4 @@
-"""Loads a data set by its name: source, split, and images normalised or sentences tokenized."""
+"""Loads a data set by its name: source, split, and images normalised, sentences tokenized or rows standardised."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from supernets.data.labelled_examples import (
     no_progress,
     wrong_kind,
 )
-from supernets.data.options import ImageOptions, TextOptions
+from supernets.data.number_table import number_table, standardisation
+from supernets.data.options import ImageOptions, RowOptions, TextOptions
 from supernets.data.pixels import check_memory, fit, image_of, normalise, statistics
-from supernets.data.preprocessing import ImageFormat, Resizing, TextFormat, decode
+from supernets.data.preprocessing import ImageFormat, Resizing, RowFormat, TextFormat, decode, standardised
 from supernets.data.splitting import Split, split
 from supernets.data.targets import CLASSES
 from supernets.data.text_classification import text_classification
 from supernets.data.tokenizing import SentenceTokenizer
 
-NAMES = ("digits", "fashion-mnist", "image-folder", "image-table", "text-classification")
+NAMES = ("digits", "fashion-mnist", "image-folder", "image-table", "text-classification", "number-table")
 
 
 def load_data(
-    name: str, *, path: Path | None = None, options: ImageOptions | TextOptions | None = None,
+    name: str, *, path: Path | None = None, options: ImageOptions | TextOptions | RowOptions | None = None,
     validation: int | float | None = None, test: int | float | None = None, seed: int = 0,
     targets: str = CLASSES, on_progress: OnProgress = no_progress,
 ) -> DataSet:  # fmt: skip
@@ -47,8 +48,8 @@ def load_data(
     Args:
         name: ``digits`` (scikit-learn's 1,797 images of 8 x 8), ``fashion-mnist`` (70,000 of 28 x 28: the files in
             `path`, else Debian's package, else a download), ``image-folder`` (the user's own in `path`),
-            ``image-table`` (the user's own, named in the table `path` with their labels) or ``text-classification`` (the
-            user's own sentences in `path`).
+            ``image-table`` (the user's own, named in the table `path` with their labels), ``text-classification`` (the
+            user's own sentences in `path`) or ``number-table`` (the rows of numbers of the table `path`, with a label each).
         options: of the data set's kind; None for the defaults.
         validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
             data set's default. It is an error to ask for a part that the data set has itself.
@@ -60,6 +61,13 @@ def load_data(
         DataError: unknown name; options of another kind; files missing, damaged or unfit to train on; the split cannot be
             made.
     """
+    if name == "number-table":
+        if path is None or not isinstance(options, RowOptions | None):
+            raise wrong_kind(f"{name} needs a path, a table of numbers and labels, and options of rows or none")
+        source, columns = number_table(path, options or RowOptions(), targets)
+        return _standardised(name, source, split(source, validation=validation, test=test, seed=seed), columns)
+    if isinstance(options, RowOptions):
+        raise wrong_kind(f"{name} is no table of numbers, and got the options of one; expected those of its kind")
     if name == "text-classification":
         asked = _text_options(name, options)
         if path is None:
@@ -174,6 +182,17 @@ def _digits() -> Source:
     inputs = np.round(images.reshape(-1, 1, 8, 8) * 255 / 16).astype(np.uint8)
     names = tuple(f"digits[{i}]" for i in range(len(labels)))
     return Source("digits", tuple("0123456789"), Examples(inputs, labels.astype(np.int64), names), levels=16)
+
+
+def _standardised(name: str, source: Source, split: Split, columns: tuple[str, ...]) -> DataSet:
+    """The data set of split rows, standardised by the training part."""
+    mean, std = standardisation(split.train.inputs)
+    train, validation, test = (
+        Part.of(torch.from_numpy(standardised(part.inputs, mean, std)), torch.from_numpy(part.labels), names=part.names)
+        for part in split
+    )
+    format = RowFormat(columns, mean, std)
+    return DataSet(name, train, validation, test, source.class_names, format, targets=source.targets)
 
 
 def _tokenized(name: str, source: Source, split: Split, options: TextOptions) -> DataSet:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from supernets.data.labelled_examples import listed, wrong_kind
-from supernets.data.preprocessing import ImageFormat, TextFormat
+from supernets.data.preprocessing import Format, ImageFormat, RowFormat, TextFormat
 
 _DIGEST_CHARACTERS = 16
 """64 bits: enough to distinguish data sets by accident, not against forgery."""
@@ -81,7 +81,7 @@ class DataSet:
     validation: Part
     test: Part
     class_names: tuple[str, ...]
-    format: ImageFormat | TextFormat
+    format: Format
     skipped: tuple[str, ...] = ()
     targets: str = "classes"
 
@@ -105,17 +105,24 @@ class DataSet:
 
     @property
     def images(self) -> ImageFormat:
-        """The format of its images; raises `DataError` if it is of sentences."""
+        """The format of its images; raises `DataError` if it is of others."""
         if isinstance(self.format, ImageFormat):
             return self.format
-        raise wrong_kind(f"{self.name} is a data set of sentences; expected images")
+        raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected images")
 
     @property
     def sentences(self) -> TextFormat:
-        """The format of its sentences; raises `DataError` if it is of images."""
+        """The format of its sentences; raises `DataError` if it is of others."""
         if isinstance(self.format, TextFormat):
             return self.format
-        raise wrong_kind(f"{self.name} is a data set of images; expected sentences (text-classification)")
+        raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected sentences (text-classification)")
+
+    @property
+    def rows(self) -> RowFormat:
+        """The format of its rows of numbers; raises `DataError` if it is of others."""
+        if isinstance(self.format, RowFormat):
+            return self.format
+        raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected rows of numbers (number-table)")
 
 
 def head(part: Part, n: int) -> Part:

@@ -1,4 +1,4 @@
-"""Options of images and of sentences, beside the name, path and split of their data set."""
+"""Options of images, of sentences and of rows of numbers, beside the name, path and split of their data set."""
 
 from __future__ import annotations
 
@@ -57,6 +57,17 @@ class ImageOptions:
                 )
             if min(self.std) <= 0:
                 raise invalid_option(f"std={self.std}: expected numbers above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class RowOptions:
+    """How a table of numbers is read.
+
+    Attributes:
+        label_column: None takes the column with a usual name.
+    """
+
+    label_column: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

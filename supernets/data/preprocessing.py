@@ -1,6 +1,7 @@
-"""Preprocessing of images and sentences: one description that training, exports and written scripts share.
+"""Preprocessing of images, sentences and rows of numbers: one description that training, exports and written scripts share.
 
-Exports copy the source of `decode`, `square` and `normalised`, and of `supernets.data.tokenizing.configure`, into a script.
+Exports copy the source of `decode`, `square`, `normalised` and `standardised`, and of `supernets.data.tokenizing.configure`,
+into a script.
 """
 
 from __future__ import annotations
@@ -51,6 +52,14 @@ def normalised(pixels: NDArray[np.uint8], levels: int, mean: ArrayLike, std: Arr
     level = np.round(np.arange(256) * levels / 255) / levels
     table: NDArray[np.float32] = ((level - np.reshape(mean, (-1, 1))) / np.reshape(std, (-1, 1))).astype(np.float32)
     return table[np.arange(len(table))[:, None, None], pixels]
+
+
+def standardised(rows: ArrayLike, mean: ArrayLike, std: ArrayLike) -> NDArray[np.float32]:
+    """The inputs of a network for rows of numbers (n, columns)."""
+    found: NDArray[np.float32] = ((np.asarray(rows, dtype=np.float64) - np.asarray(mean)) / np.asarray(std)).astype(
+        np.float32
+    )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +152,33 @@ class TextFormat:
             "vocabulary": self.vocabulary,
             "layout": "batch, token",
         }
+
+
+@dataclass(frozen=True, slots=True)
+class RowFormat:
+    """The preprocessing of rows of numbers, from a table's cells to the input of a network.
+
+    Attributes:
+        columns: names of the numbers of a row, in their order.
+        mean, std: of each column in the training part; inputs are ``(number - mean) / std``.
+    """
+
+    noun: ClassVar[str] = "row"
+
+    columns: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The description in words and numbers, for manifests."""
+        return {
+            "kind": "row",
+            "columns": list(self.columns),
+            "scale": "input = (number - mean) / std in float64, as float32",
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "layout": "batch, column",
+        }
+
+
+Format = ImageFormat | TextFormat | RowFormat

@@ -9,6 +9,7 @@ from pkgutil import resolve_name
 from typing import Any, Literal
 
 from supernets.families.encoder.spec import ENCODER, EncoderSpec
+from supernets.families.mlp.spec import MLP, MLPSpec
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec
 from supernets.families.resnet.spec import RESNET, ResNetSpec
 from supernets.families.shared.spec import Spec
@@ -27,8 +28,9 @@ class FamilyDescription:
         spec: the type of its spaces, whose fields are the keys of `supernet.space` in a job file.
         presets: named spaces.
         network: ``module:class`` of the `Family`, loaded when networks are built, since it needs torch. The class is made of
-            a spec and sizes: for images ``image_size, channels, n_classes``, for sentences ``vocabulary, positions, padding,
-            tokens, n_classes``; its class method ``from_json`` reads what ``to_json`` wrote.
+            a spec and sizes: for images ``image_size, channels, n_classes``, for rows of numbers ``features, n_classes``, for
+            sentences ``vocabulary, positions, padding, tokens, n_classes``; its class method ``from_json`` reads what
+            ``to_json`` wrote.
         data: what its networks take.
         pretrained: ``module:function`` that reads the `PretrainedConfig` of a folder, if supernets can be made of pretrained
             networks.
@@ -38,7 +40,7 @@ class FamilyDescription:
     spec: type[Spec]
     presets: Mapping[str, Spec]
     network: str
-    data: Literal["images", "sentences"] = "images"
+    data: Literal["images", "sentences", "rows"] = "images"
     pretrained: str | None = None
     learning_rate: float | None = None
 
@@ -75,5 +77,6 @@ FAMILIES: Mapping[str, FamilyDescription] = {
         "supernets.families.vit_encoder.family:ViTEncoderFamily",
         pretrained="supernets.families.vit_encoder.pretrained:read_vit_config",
     ),
+    "mlp": FamilyDescription(MLPSpec, MLP, "supernets.families.mlp.family:MLPFamily", data="rows"),
 }
 """By the name that job files and checkpoints have."""

@@ -27,7 +27,9 @@ def test_the_recipes_that_ship() -> None:
         "fashion-mnist-resnet",
         "fashion-mnist-vit",
         "minilm-text",
+        "own-image-labels",
         "own-images",
+        "own-numbers",
         "own-sentences",
     }
     assert shipped <= set(NAMES)

@@ -1,0 +1,75 @@
+"""The user's own table of numbers: rows of numeric columns with a label each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.data import targets
+from supernets.data.labelled_examples import Examples, Source, malformed, misplaced
+from supernets.data.options import RowOptions
+from supernets.data.preprocessing import RowFormat
+from supernets.data.targets import Targets
+from supernets.data.text_files import TextFile, read_texts
+from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
+
+_LABELS = ("label", "labels", "target", "class")
+"""Names of a column of labels that is taken if none is given."""
+
+
+def number_table(path: Path, options: RowOptions, kind: str) -> tuple[Source, tuple[str, ...]]:
+    """The rows of a table as float64 with their labels, and the names of their columns, in the file's order.
+
+    Args:
+        kind: of the labels, one of `supernets.data.targets`.
+
+    Raises:
+        DataError: the table is missing or damaged; a cell is no finite number; a label is of another kind.
+    """
+    if path.suffix.lower() not in SUFFIXES or path.is_dir():
+        raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} table; expected one of numbers with a label in each row")
+    file = read_texts(path, encoding="utf-8")[0]
+    rows = rows_of(file, suffix=path.suffix.lower())
+    if not rows:
+        raise malformed(f"{path}: holds no rows; expected numbers and a label in each; add some")
+    names = list(rows[0][1])
+    label = chosen_column("label", options.label_column, names, _LABELS, file)
+    columns = tuple(name for name in names if name != label)
+    if not columns:
+        raise malformed(f"{path}: has the column {label!r} alone; expected columns of numbers beside the label")
+    inputs = np.array([_numbers(row, columns, file, line) for line, row in rows], dtype=np.float64)
+    lines = tuple(f"line {line}" for line, _ in rows)
+    cells = ["" if row.get(label) is None else str(row[label]).strip() for _, row in rows]
+    found = _labels(cells, lines, kind, str(path))
+    examples = Examples(inputs, found.values, lines, found.groups)
+    return Source(str(path), found.names, examples, noun=RowFormat.noun, targets=kind), columns
+
+
+def standardisation(rows: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and the deviation of each column, the latter 1 for a column of one value."""
+    mean, std = rows.mean(axis=0), rows.std(axis=0)
+    return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
+
+
+def _labels(cells: Sequence[str], lines: Sequence[str], kind: str, where: str) -> Targets:
+    made = {targets.CLASSES: targets.classes, targets.NUMBERS: targets.numbers, targets.SETS: targets.sets_in_cells}
+    return made[kind](cells, lines, where)
+
+
+def _numbers(row: dict[str, object], columns: Sequence[str], file: TextFile, line: int) -> list[float]:
+    return [_number(row.get(column), column, file, line) for column in columns]
+
+
+def _number(cell: object, column: str, file: TextFile, line: int) -> float:
+    try:
+        value = float(cell)  # type: ignore[arg-type]  # what is no number raises
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        remedy = "write categories as columns of 0 and 1, fill gaps, or remove the column or the row"
+        raise malformed(f"{file.where}:{line}: {column!r} is {cell!r}; expected a finite number; {remedy}")
+    return value

@@ -1,0 +1,1 @@
+"""The family mlp: multilayer perceptrons for rows of numbers."""
