@@ -238,7 +238,7 @@ class _Reader:
         op = str(out_of_place)
         if op == "aten.to.device":  # a program runs on the device of its tensors
             op, arguments = "aten.to.dtype", {key: own for key, own in arguments.items() if key != "device"}
-        self._calls.append(Call(op, arguments, tuple(names), _module(node), _place(node)))
+        self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))
         if out_of_place is not target:
             if node.args[0] in self._constants or _is_view(cast(fx.Node, node.args[0])):
                 raise CaptureError(f"{name} changes a part of a tensor in place{_at(node)}", code="capture.in-place")
@@ -384,6 +384,11 @@ def _place(node: fx.Node) -> str:
     places = list(_PLACE.finditer(node.meta.get("stack_trace") or ""))
     own = [m for m in places if "/torch/nn/" not in m["file"]] or places
     return f"{own[-1]['file']}:{own[-1]['line']}" if own else ""
+
+
+def _short(place: str) -> str:
+    """A place with the last folder and the file alone: a captured network may be handed on."""
+    return "/".join(place.rsplit("/", 2)[-2:])
 
 
 def _at(node: fx.Node) -> str:

@@ -130,3 +130,9 @@ def test_a_call_that_reads_a_later_value_is_refused() -> None:
     data["calls"][0], data["calls"][1] = data["calls"][1], data["calls"][0]
     with raises("capture.malformed"):
         program_from_json(data)
+
+
+def test_a_program_names_files_without_the_folders_of_this_machine() -> None:
+    places = {call.place for call in capture(network("windowed"), [example("windowed", 2)]).program.calls}
+    assert any(place.startswith("capture/networks.py:") for place in places)
+    assert not any(place.startswith("/") for place in places)
