@@ -21,8 +21,14 @@ _PATIENCE_S = 300
 class Served:
     """``nas serve`` over a folder of its own."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, *options: str, modules: Path | None = None) -> None:
+        """Starts it.
+
+        Args:
+            options: of the command.
+            modules: a folder with modules that it and its jobs can import.
+        """
+        self.root, self.options, self.modules = root, options, modules
         self.runs = RunsFolder(root / "runs")
         self.folder = ServiceSettings(self.runs).folder
         self.start()
@@ -30,12 +36,17 @@ class Served:
     def start(self) -> None:
         with (self.root / "server.log").open("ab") as log:
             self.server = subprocess.Popen(
-                tolerant.command("serve", "--runs", self.runs.root, "--port", "0"),
-                env=tolerant.environment(), stdout=subprocess.PIPE, stderr=log, text=True,
+                tolerant.command("serve", "--runs", self.runs.root, "--port", "0", *self.options),
+                env=self._environment(), stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         assert self.server.stdout is not None
         self.url = self.server.stdout.readline().strip()
         self.client = NasClient(self.url)
+
+    def _environment(self) -> dict[str, str]:
+        found = tolerant.environment()
+        paths = [str(self.modules), found.get("PYTHONPATH", "")] if self.modules else []
+        return {**found, "PYTHONPATH": os.pathsep.join(filter(None, paths))} if paths else found
 
     def end(self, number: signal.Signals) -> None:
         self.client.close()
