@@ -1,9 +1,9 @@
 """The job file as frozen models that check themselves (no torch): one module for each of its larger sections."""
 
 from nas.config.metrics import MetricConfig
+from nas.config.search import SearchConfig
 from nas.config.search_job import (
     WHAT,
-    SearchConfig,
     SearchJob,
     is_profile_path,
     job_of,

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 from yaml.nodes import CollectionNode, MappingNode, Node
 
-from nas.config.search_job import WHAT, SearchConfig, SearchJob
+from nas.config.search import SearchConfig
+from nas.config.search_job import WHAT, SearchJob
 from nas.config.strict_yaml import PARSER, dump_inline, parse_mapping
 from nas.config.training import TrainingConfig
 from nas.errors import JobError

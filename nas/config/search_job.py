@@ -12,84 +12,36 @@ from pydantic import Field, ValidationError, model_validator
 from nas.config.data import DATA_SETS, SIZES, VOCABULARY, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
 from nas.config.metrics import BoundsConfig, MetricConfig
-from nas.config.plugin_names import Settings, names_of_stored_jobs, plugin_name, settings
-from nas.config.section import Section, number, positive, whole
+from nas.config.plugin_names import names_of_stored_jobs, plugin_name
+from nas.config.search import SearchConfig
+from nas.config.section import Section, whole
 from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.config.supernet import SupernetConfig, training_of_model
 from nas.config.training import STRATEGIES, TrainingConfig
-from nas.errors import JobError, UnknownNameError
+from nas.config.written_metrics import METRIC, OwnMetrics, WrittenMetrics, check_distinct
+from nas.errors import JobError
 from nas.plugins import Kind
 from nas.problem.objectives import (
     NO_METRICS,
-    TIMED_METRICS,
     Constraint,
-    Goal,
-    MetricKind,
     Objective,
     is_shipped_metric,
 )
-from nas.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics, task_of
+from nas.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
-_METRIC = re.compile(r"[a-z][a-z0-9_]{0,39}")
 WHAT = "job file"
 """The name of its kind in errors."""
 _PRETRAINED_RATE = 0.0001
 """Peak learning rate of a job that begins with pretrained weights, which the general default would destroy."""
 
-OwnMetrics = Mapping[str, MetricKind] | None
 _SectionT = TypeVar("_SectionT", bound=Section)
 _Text = Annotated[
     str, Field(strict=True, min_length=1, max_length=1000, pattern=r"^[^\x00]+$", description="some text")
 ]
-
-
-class PlateauConfig(Section):
-    """A search ends when this number of evaluations raised the hypervolume by at most this share of it."""
-
-    evaluations: int = whole(1, 10**6, default=40)
-    """The number of latest evaluations that are looked at."""
-    gain: Annotated[float, Field(strict=True, ge=0, lt=1, description="a share from 0 to below 1, e.g. 0.001")] = 0.001
-    """The largest relative gain of the hypervolume at which the search ends."""
-
-
-class SearchConfig(Section):
-    """The search algorithm and its budget: evaluations, and limits that end it earlier."""
-
-    algorithm: plugin_name(Kind.SEARCH, ALGORITHMS) = "guided"  # type: ignore[valid-type]  # made from the registry
-    """What proposes networks: guided fits models of accuracy and latency as it runs."""
-    settings: Settings = settings()
-    """Of a plug-in's algorithm."""
-    evaluations: int = whole(2, 10**6, default=100)
-    """The networks to measure, the smallest and the largest among them."""
-    minutes: float | None = positive(10**6, default=None, of="minutes")
-    """Ends the search after this time, even if evaluations are left."""
-    plateau: PlateauConfig | None = None
-    """Ends the search when the hypervolume of its front hardly rises any more."""
-    batch: int = whole(1, 10**6, default=8)
-    """Networks that are measured between two fits of the models."""
-    screen_images: int | None = whole(50, 10**9, default=None, of="images")
-    """Validation images that each network is scored on first; on the others only if it can still enter the front."""
-    workers: int | None = whole(1, 1024, default=None)
-    """Processes that score accuracy; None: one a core."""
-    time_limit_s: float | None = positive(10**6, default=None, of="seconds")
-    """For a network that a Ray worker scores; None: 20 times the longest so far, at least 60."""
-    tune_seconds: float = number(0, 3600, default=0.0, of="seconds")
-    """Time to tune each model at each fit; a tuned model is kept only if it is better. 0: no tuning."""
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.settings and self.algorithm in ALGORITHMS:
-            raise conflict(
-                "settings", f"are those of a plug-in, and {self.algorithm} is a shipped algorithm; remove them"
-            )
-        if self.plateau is not None and self.plateau.evaluations >= self.evaluations:
-            expected = f"expected fewer than the {self.evaluations} evaluations of the search"
-            raise problem("plateau.evaluations", f"{expected}, or it ends nothing; got {self.plateau.evaluations}")
-        return self
 
 
 class SearchJob(Section):
@@ -167,7 +119,7 @@ class SearchJob(Section):
             if not is_profile_path(text) and not _NAME.fullmatch(text):
                 raise problem(f"hardware[{i}]", f"expected a profile's name or path, got {show(text)}")
         for key in ("hardware", "warm_start", "precisions"):
-            _check_distinct(key, getattr(self, key))
+            check_distinct(key, getattr(self, key))
         self._check_task()
         if self.training.strategy == "sorted" and not self.supernet.nested and self.supernet.from_ is None:
             raise conflict(
@@ -181,8 +133,8 @@ class SearchJob(Section):
             self._check_model()
         self._check_metrics()
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
-            self._parse_objectives(self.hardware)
-            self._parse_constraints(self.hardware)
+            self._written.parsed_objectives(self.hardware)
+            self._written.parsed_constraints(self.hardware)
         return self
 
     @property
@@ -212,7 +164,7 @@ class SearchJob(Section):
     def _check_metrics(self) -> None:
         used = {text.partition("@")[0] for text in (*self.objectives, *self.constraints)}
         for name in self.metrics:
-            if not _METRIC.fullmatch(name):
+            if not METRIC.fullmatch(name):
                 raise problem(
                     "metrics", f"expected names of lower-case letters, digits and _, e.g. energy_mj; got {show(name)}"
                 )
@@ -245,58 +197,16 @@ class SearchJob(Section):
                 f"alpha compares the probabilities of classes, and the task is {self.task}; remove it",
             )
 
-    def _parse_objectives(
-        self, profiles: Sequence[str], own: OwnMetrics = None, task: TaskMetrics | None = None
-    ) -> list[Objective]:
-        found = [self._metric(text, profiles, f"objectives[{i}]", own, task) for i, text in enumerate(self.objectives)]
-        _check_distinct("objectives", [objective.name for objective in found])
-        return found
-
-    def _parse_constraints(
-        self, profiles: Sequence[str], own: OwnMetrics = None, task: TaskMetrics | None = None
-    ) -> list[Constraint]:
-        found: dict[str, Constraint] = {}
-        for text, bounds in self.constraints.items():
-            key = f"constraints.{text}"
-            metric = self._metric(text, profiles, key, own, task)
-            if metric.name in found:
-                raise problem(key, f"{show(metric.name)} occurs twice; keep one spelling", code="job.duplicate")
-            found[metric.name] = bounds.constraint(metric, key)
-        return list(found.values())
-
-    def _metric(
-        self, text: str, profiles: Sequence[str], key: str, own: OwnMetrics, task: TaskMetrics | None
-    ) -> Objective:
-        """The metric of a name.
-
-        Args:
-            own: the additional metrics by name; None where their plug-ins are not loaded: then any profile may be theirs.
-            task: None where a plug-in's is not loaded: then any plain name may be a metric of it.
-        """
-        metric, _, profile = text.partition("@")
-        if metric in self.metrics and own is None and (not profile or profile in profiles):
-            return Objective(text, "", Goal.MINIMIZE)
-        kinds = dict(own or dict.fromkeys(self.metrics, MetricKind("", Goal.MINIMIZE)))
-        names: tuple[str, ...] = ()
-        if (known := task or SHIPPED.get(self.task)) is not None:
-            kinds, names = kinds | known.own, known.names
-        elif _METRIC.fullmatch(text) and text not in TIMED_METRICS and not is_shipped_metric(text):
-            return Objective(text, "", Goal.MAXIMIZE, scored=True)
-        try:
-            return Objective.parse(text, profiles, own=kinds, task=names)
-        except UnknownNameError as error:
-            message, other = str(error), task_of(text)
-            if known is not None and other is not None:
-                has = f"{text} is a metric of the task {other}, and the job's task is {known.name}, with {', '.join(names)}"
-                message = f"{has}; name one of its own, or write task: {other}"
-            raise problem(key, message, code="job.unknown-name") from None
+    @property
+    def _written(self) -> WrittenMetrics:
+        return WrittenMetrics(self.objectives, self.constraints, frozenset(self.metrics), self.task)
 
     def parsed_constraints(
         self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS, task: TaskMetrics | None = None
     ) -> list[Constraint]:
         """The constraints, given names and kinds as for `parsed_objectives`; raises `JobError` if one is invalid."""
         with reported(source):
-            return self._parse_constraints(profiles, own, task)
+            return self._written.parsed_constraints(profiles, own, task)
 
     def parsed_objectives(
         self, profiles: Sequence[str], *, source: str, own: OwnMetrics = NO_METRICS, task: TaskMetrics | None = None
@@ -304,7 +214,7 @@ class SearchJob(Section):
         """The objectives, given the names of the profiles that `hardware` stands for (a profile file has its own name), what
         the additional metrics are and what the task's are; raises `JobError` if one is unknown or occurs twice."""
         with reported(source):
-            return self._parse_objectives(profiles, own, task)
+            return self._written.parsed_objectives(profiles, own, task)
 
     def resolved(self, folder: Path) -> SearchJob:
         """The job with its paths, which are relative to `folder`, made absolute.
@@ -351,14 +261,6 @@ class SearchJob(Section):
         if not data["metrics"]:
             del data["metrics"]
         return dump_mapping(data)
-
-
-def _check_distinct(key: str, names: Sequence[str]) -> None:
-    seen: set[str] = set()
-    for i, name in enumerate(names):
-        if name in seen:
-            raise problem(f"{key}[{i}]", f"{show(name)} occurs twice; keep one", code="job.duplicate")
-        seen.add(name)
 
 
 def is_profile_path(text: str) -> bool:

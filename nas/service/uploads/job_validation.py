@@ -76,7 +76,7 @@ class JobValidator:
         """Rejects classes that the server's owner has not allowed: naming one runs its code here."""
         text = (
             "{0} is a class, and submitted jobs may name only registered plug-ins, which GET /api/v1/plugins lists, and "
-            "classes that the server's owner allows; start the server with --allow-plugin {0}"
+            "classes that the server's owner allows, who starts it with the option allow-plugin={0}"
         )
         named = {key: name for key, (_, name) in job.plugins.items() if is_dotted(name)}
         problems = [(key, text.format(name)) for key, name in named.items() if name not in self._allowed]
