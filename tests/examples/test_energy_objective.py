@@ -31,7 +31,7 @@ API = "http://127.0.0.1:8700"
 TARGETS = {
     "estimated-energy": "energy_objective.energy:EstimatedEnergy",
     "neighbours": "energy_objective.search:NeighbourSearch",
-    "mlp": "energy_objective.mlp:MLPFamily",
+    "image-mlp": "energy_objective.mlp:MLPFamily",
 }
 
 
