@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import argparse
 {standard}import json
+import signal
 import sys
 {typing}from pathlib import Path
 
@@ -47,6 +48,8 @@ HERE = Path(__file__).parent
 {preprocess}
 
 if __name__ == "__main__":
+    if hasattr(signal, "SIGPIPE"):  # where a reader like head has left, end without a traceback
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("given", nargs="+", metavar="{metavar}")
     failed = False

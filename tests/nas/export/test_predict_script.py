@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -74,6 +76,17 @@ def test_a_broken_file_is_named_and_the_others_are_classified(photos: Run, tmp_p
     done = run([sys.executable, script])
     assert (done.returncode, done.stdout) == (2, "")
     assert "FILE" in done.stderr
+
+
+def test_it_ends_quietly_where_its_reader_has_left(photos: Run, tmp_path: Path) -> None:
+    script = photos.export(tmp_path, select="accuracy>=0")["script"]
+    Image.new("L", (20, 20), 200).save(tmp_path / "one.png")
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-u", script, *["one.png"] * 3]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=tmp_path, check=False, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
 
 
 @pytest.mark.parametrize("in_graph", [False, True])
