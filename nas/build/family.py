@@ -195,6 +195,7 @@ def find_sharing(
     Raises:
         JobError: the family has no tensors that such a sharing applies to.
         CheckpointError: the trained supernet shares its weights in another way.
+        PluginError: the code of a plug-in's family raises.
     """
     given = supernet.sharing
     if checkpoint is not None:
@@ -209,4 +210,8 @@ def find_sharing(
             ChainSharing(family, spec)
     except SpaceError as error:
         raise JobError(f"{source}: supernet.sharing.{error}", code="job.invalid-value") from None
+    except Exception as error:
+        if (ref := find(Kind.FAMILIES, supernet.family, FAMILIES)) is None:
+            raise
+        raise PluginError(f"{ref}: making its networks raised {type(error).__name__}: {error}") from error
     return spec

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from nas.build.plugin_task import plugin_task
 from nas.build.task_metrics import task_class
 from nas.config import SearchJob
 from nas.errors import JobError
+from nas.plugins import Kind, find
+from nas.problem.tasks import SHIPPED
 from supernets.data import DataSet, ImageFormat
 from supernets.errors import DataError
 from supernets.tasks import Task
@@ -15,9 +18,10 @@ def task_for(config: SearchJob, data: DataSet, *, source: str) -> tuple[Task, Da
 
     Raises:
         JobError: the data have labels of another kind.
-        UnknownNameError, PluginError: there is no such task.
+        UnknownNameError, PluginError: there is no such task, or its code raises or returns what no task does.
     """
-    task: Task = task_class(config.task)()
+    made, ref = task_class(config.task), find(Kind.TASKS, config.task, SHIPPED)
+    task: Task = made() if ref is None else plugin_task(ref, made)
     data = task.prepared(data)
     if data.targets != task.targets:
         raise JobError(

@@ -6,11 +6,13 @@ from pkgutil import resolve_name
 from typing import Any
 
 from nas.config import SearchJob
+from nas.config.written_metrics import METRIC
+from nas.errors import PluginError, quoted
 from nas.plugins import Kind, find, load
-from nas.problem.objectives import Goal, Objective
+from nas.problem.objectives import Goal, Objective, is_shipped_metric
 from nas.problem.tasks import SHIPPED, TaskMetrics
 
-_CONTRACT = "supernets.tasks:Task"
+_CONTRACT, _METRIC = "supernets.tasks:Task", "supernets.tasks:Metric"
 _CLASSES = {
     "classification": "supernets.tasks.classification:Classification",
     "regression": "supernets.tasks.regression:Regression",
@@ -32,8 +34,27 @@ def metrics_of_task(config: SearchJob) -> TaskMetrics:
     """The name and the metrics of a job's task; raises as `task_class`."""
     if config.task in SHIPPED:
         return SHIPPED[config.task]
-    metrics = task_class(config.task).metrics
+    ref, found = find(Kind.TASKS, config.task, SHIPPED), task_class(config.task).metrics
+    kind = resolve_name(_METRIC)
+    if not isinstance(found, tuple | list) or not found or not all(isinstance(metric, kind) for metric in found):
+        raise PluginError(
+            f"{ref}: its metrics are {quoted(repr(found))}; expected a tuple of supernets.tasks.Metric, at least one",
+            code="plugin.contract",
+        )
     goals = {True: Goal.MAXIMIZE, False: Goal.MINIMIZE}
-    return TaskMetrics(
-        config.task, tuple(Objective(m.name, m.unit, goals[bool(m.maximize)], scored=True) for m in metrics)
-    )
+    metrics = tuple(Objective(m.name, m.unit, goals[bool(m.maximize)], scored=True) for m in found)
+    shipped = {metric.name: metric for task in SHIPPED.values() for metric in task.metrics}
+    for metric in metrics:
+        if is_shipped_metric(metric.name):
+            same = shipped.get(metric.name)
+            if same is None or (same.unit, same.goal) != (metric.unit, metric.goal):
+                raise PluginError(
+                    f"{ref}: its metric {metric.name} has the name of a shipped one, and is another; rename it",
+                    code="plugin.contract",
+                )
+        elif not METRIC.fullmatch(metric.name):
+            raise PluginError(
+                f"{ref}: its metric is named {quoted(metric.name)}; expected lower-case letters, digits and _",
+                code="plugin.contract",
+            )
+    return TaskMetrics(config.task, metrics)

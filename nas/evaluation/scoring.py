@@ -90,10 +90,15 @@ class ExampleScores:
     detail: Mapping[str, Any]
 
     @classmethod
-    def of(cls, score: Score) -> ExampleScores:
-        """The score of a task; `EvaluationError` where its value is not finite."""
+    def of(cls, score: Score, *, by: str) -> ExampleScores:
+        """The score of a task; `EvaluationError` where its value is not finite.
+
+        Args:
+            by: the task and its metric, for the error.
+        """
         if not math.isfinite(score.value):
-            raise EvaluationError(f"its score is {score.value}; expected a finite number", code="evaluation.not-scored")
+            message = f"its {by} is {score.value}; expected a finite number"
+            raise EvaluationError(message, code="evaluation.not-scored")
         return cls(score.value, score.error, *encoded(score.examples))
 
 
@@ -160,7 +165,10 @@ class InlineScoring:
             if task.metrics:
                 outputs = answers(model, self._first(task.images))
                 targets = self._labels[: len(outputs)]
-                scores = {name: ExampleScores.of(self._task.score(name, outputs, targets)) for name in task.metrics}
+                made = {name: self._task.score(name, outputs, targets) for name in task.metrics}
+                scores = {
+                    name: ExampleScores.of(m, by=f"{name} of the task {self._task.name}") for name, m in made.items()
+                }
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         shipped, seconds = model if task.model else None, time.perf_counter() - started

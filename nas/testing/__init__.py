@@ -27,6 +27,7 @@ _HOMES = {
     "SearchContract": "search",
     "StoreContract": "store",
     "StrategyContract": "strategy",
+    "TaskContract": "task",
 }
 for _module in set(_HOMES.values()):
     pytest.register_assert_rewrite(f"{__name__}.{_module}")  # so that failures show values
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from nas.testing.search import SearchContract as SearchContract
     from nas.testing.store import StoreContract as StoreContract
     from nas.testing.strategy import StrategyContract as StrategyContract
+    from nas.testing.task import TaskContract as TaskContract
 
 __all__ = sorted(_HOMES)
 

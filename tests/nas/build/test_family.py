@@ -45,3 +45,12 @@ def test_a_learning_rate_that_is_none_is_named(tmp_path: Path, plugin_packages: 
     plugin_packages.install("family-kit", {"family_kit": FAMILY.replace("0.02", rate)})
     with raises("plugin.contract", "family family_kit:Own (family-kit 0.1)", "learning_rate"):
         prepare_job(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path))
+
+
+def test_a_family_that_cannot_make_its_networks_is_named(tmp_path: Path, plugin_packages: PluginPackages) -> None:
+    broken = "    def build(self, architecture):\n        raise KeyError('width')\n"
+    plugin_packages.install("family-kit", {"family_kit": f"{FAMILY}\n{broken}"})
+    with raises(
+        "plugin.failed", "family family_kit:Own (family-kit 0.1): making its networks raised KeyError: 'width'"
+    ):
+        prepare_job(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path))

@@ -1,0 +1,125 @@
+"""Tasks of plug-ins: what they return is checked, and errors name the plug-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nas.errors import PluginError
+from nas.plugins import PluginRef, calling, construct
+from supernets.data import DataSet
+from supernets.divergence import Divergence
+from supernets.errors import SupernetError
+from supernets.tasks import Metric, Score, Task
+from supernets.tasks.base import Reduction
+
+_T = TypeVar("_T")
+
+
+def plugin_task(ref: PluginRef, made: Any) -> Task:
+    """The task of a plug-in's class, whose answers are checked.
+
+    Raises:
+        PluginError: it is not made without arguments.
+    """
+    return cast(Task, _Checked(ref, construct(ref, made, settings={}, key="task")))
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A task as `supernets.tasks.Task`; what the plug-in raises or returns wrongly is a `PluginError`."""
+
+    ref: PluginRef
+    inner: Task
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        return self.inner.metrics
+
+    @property
+    def targets(self) -> str:
+        return self.inner.targets
+
+    @property
+    def spatial(self) -> bool:
+        return self.inner.spatial
+
+    @property
+    def verbs(self) -> tuple[str, str]:
+        return self.inner.verbs
+
+    def prepared(self, data: DataSet) -> DataSet:
+        return self._made("prepared", lambda: self.inner.prepared(data), DataSet)
+
+    def for_data(self, data: DataSet) -> _Checked:
+        return replace(self, inner=self._made("for_data", lambda: self.inner.for_data(data), type(self.inner)))
+
+    def n_outputs(self, data: DataSet) -> int:
+        found = self._made("n_outputs", lambda: self.inner.n_outputs(data), int)
+        if found < 1:
+            raise self._wrong("n_outputs", str(found), "at least 1")
+        return found
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self._tensor("losses", lambda: self.inner.losses(outputs, targets), (len(outputs),))
+
+    def loss(self, outputs: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+        if type(self.inner).loss is Task.loss:  # it stands on the losses, whose shape it does not show
+            losses = self.losses(outputs, targets)
+            return losses.mean() if reduction == "mean" else losses.sum()
+        return self._tensor("loss", lambda: self.inner.loss(outputs, targets, reduction=reduction), ())
+
+    def distance(self, outputs: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:
+        return self._tensor("distance", lambda: self.inner.distance(outputs, teacher, divergence), ())
+
+    def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
+        found = self._made("score", lambda: self.inner.score(metric, outputs, targets), Score)
+        if not all(
+            isinstance(part, Real) for part in (found.value, found.error)
+        ):  # NaN makes one network fail, not a training
+            raise self._wrong(
+                "score", f"a {metric} of {found.value!r:.40} with the error {found.error!r:.40}", "numbers"
+            )
+        if np.shape(found.examples) != (len(outputs),):
+            raise self._wrong("score", f"examples of the shape {np.shape(found.examples)}", f"({len(outputs)},)")
+        return found
+
+    def alike(self, one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.bool_]:
+        found = self._made("alike", lambda: self.inner.alike(one, two), np.ndarray)
+        if found.shape != (len(one),):
+            raise self._wrong("alike", f"the shape {found.shape}", f"({len(one)},)")
+        return found
+
+    def described(self, data: DataSet) -> Mapping[str, Any]:
+        return self._made("described", lambda: self.inner.described(data), Mapping)  # type: ignore[type-abstract]
+
+    def _tensor(self, method: str, call: Callable[[], Tensor], shape: tuple[int, ...]) -> Tensor:
+        found = self._made(method, call, Tensor)
+        if found.shape != shape:
+            raise self._wrong(method, f"the shape {tuple(found.shape)}", str(shape))
+        return found
+
+    def _made(self, method: str, call: Callable[[], Any], kind: type[_T]) -> _T:
+        try:
+            with calling(self.ref, method):
+                found = call()
+        except PluginError as error:
+            if isinstance(error.__cause__, SupernetError):  # unfit labels, as tasks report them
+                raise error.__cause__ from None
+            raise
+        if not isinstance(found, kind) or isinstance(found, bool):
+            raise self._wrong(method, type(found).__name__, kind.__name__)
+        return found
+
+    def _wrong(self, method: str, came: str, expected: str) -> PluginError:
+        return PluginError(f"{self.ref}: {method} returned {came}; expected {expected}")
