@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nas.engine.run_options import RunOptions as RunOptions
     from nas.errors import NasError as NasError
     from nas.evaluation.base import Evaluator as Evaluator
+    from nas.finetuning.run import finetune as finetune
     from nas.optimization.optimize import optimize as optimize
     from nas.optimization.parallel import Processes as Processes
     from nas.optimization.parallel import RayWorkers as RayWorkers
@@ -69,6 +70,7 @@ _HOMES = {
     "SearchAlgorithm": "nas.search.base",
     "SearchSpace": "supernets.space",
     "Status": "nas.problem.objectives",
+    "finetune": "nas.finetuning.run",
     "load_job": "nas.config",
     "open_run": "nas.engine.run",
     "optimize": "nas.optimization.optimize",
@@ -82,7 +84,7 @@ _HOMES = {
 __all__ = [
     "Architecture", "Budget", "Choice", "Constraint", "Evaluation", "Evaluator", "Goal", "Measurement", "NasError", "Objective",
     "OptimizationResult", "Plateau", "Processes", "ProgressObserver", "RayWorkers", "Request", "Run", "RunOptions",
-    "SearchAlgorithm", "SearchSpace", "Status", "load_job", "open_run", "optimize", "resume", "run",
+    "SearchAlgorithm", "SearchSpace", "Status", "finetune", "load_job", "open_run", "optimize", "resume", "run",
     "supernet_of", "train",
 ]  # fmt: skip
 

@@ -172,6 +172,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "plot.invalid": "A plot cannot be written to this file.",
     "plugin.ambiguous": "Several installed packages register a plug-in under one name.",
     "plugin.contract": "A plug-in lacks a method or attribute of its kind, or takes other arguments than expected.",
+    "plugin.differs": "A class or object that is passed to a run again is another one than the run began with.",
     "plugin.failed": "The code of a plug-in raised an error or returned an unusable value; the message names it.",
     "plugin.import": "The class of a plug-in cannot be imported.",
     "plugin.object-needed": "A run was started with an object from Python, which must be passed again.",

@@ -21,7 +21,7 @@ from nas.build.supernet_factory import SupernetFactory
 from nas.config import SearchJob
 from nas.errors import PluginError
 from nas.plugins import Kind, find
-from nas.store.compatibility import check_compatibility, check_plugins, check_weights
+from nas.store.compatibility import check_compatibility, check_installed, check_plugins, check_weights
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
@@ -132,9 +132,13 @@ def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False, da
     """
     config, source = run.job, str(run.folder.job_file)
     used = [ref for ref in (run.facts.plugins if run.facts else ()) if ref.kind in _OF_NETWORKS]
+    opened = f"nas.open_run({run.id!r})"
+    _check_given(run, data, call=f"{opened}.export(PATH, data=...), or {opened}.export_transformers(FOLDER, data=...)")
+    if data is not None:
+        used = [ref for ref in used if ref.kind is not Kind.DATA]  # it is compared by its examples
+    check_installed(f"run {run.id}", used)
     now = [here for ref in used if (here := find(ref.kind, ref.name)) is not None]
     check_plugins(f"run {run.id}", used, now, accept=accept_plugin_versions, note=lambda text: None)
-    _check_given(run, data)
     named = None if config.supernet.trains else named_checkpoint(config.supernet, run.runs, source=source)
     pretrained = load_pretrained(config.supernet, run.folder, source=source)
     checkpoint = named or load_checkpoint(run.folder.checkpoint)
@@ -153,31 +157,44 @@ def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False, da
     return TrainedRun(checkpoint, loaded)
 
 
-def load_run_data(run: StoredRun) -> JobData:
+def load_run_data(run: StoredRun, data: object = None) -> JobData:
     """The data of a run, found to be those that it was made with; its supernet is not needed.
+
+    Args:
+        data: the data set that the run was started with from Python.
 
     Raises:
         JobError, DataError, CheckpointError: the data, or the preprocessing of the network that it starts from, are missing.
         NasError: the data are others than the run recorded.
+        PluginError: the data set was passed from Python, and is not passed again.
     """
     source, facts = str(run.folder.job_file), run.facts
-    _check_given(run, None)
+    _check_given(run, data, call=f"nas.open_run({run.id!r}).examples(data=...)")
+    check_installed(
+        f"run {run.id}", [ref for ref in (facts.plugins if facts else ()) if ref.kind in (Kind.DATA, Kind.TASKS)]
+    )
     pretrained = load_pretrained(run.job.supernet, run.folder, source=source)
     recorded = facts.compatibility if facts else {}
     trained_on = recorded["data"]["train"] if recorded else None
     model = load_model(run.job, run.folder, source=source)
-    data = load_job_data(run.job, run.runs, pretrained=pretrained, model=model, trained_on=trained_on, source=source)
-    check_compatibility(f"run {run.id}", recorded, {"data": data.digests()} if recorded else {})
-    return data
+    loaded = load_job_data(
+        run.job, run.runs, pretrained=pretrained, model=model, trained_on=trained_on, source=source, given=data
+    )
+    check_compatibility(f"run {run.id}", recorded, {"data": loaded.digests()} if recorded else {})
+    return loaded
 
 
-def _check_given(run: StoredRun, data: object) -> None:
-    """Raises `PluginError` where a run was started with a data set that nothing here can make again."""
+def _check_given(run: StoredRun, data: object, *, call: str) -> None:
+    """Raises `PluginError` where a run was started with a data set that nothing here can make again.
+
+    Args:
+        call: that does the same from Python, for the error.
+    """
     for ref in run.facts.plugins if run.facts and data is None else ():
         if ref.given and ref.kind is Kind.DATA:
             raise PluginError(
-                f"run {run.id}: its {ref} was passed from Python as an object; export there, "
-                f"nas.open_run({run.id!r}).export(PATH, data=...), or name the class in the job (data.name, data.settings)",
+                f"run {run.id}: its {ref} was passed from Python as an object; pass it again there: {call}; jobs that name "
+                "the class (data.name, data.settings) need no object",
                 code="plugin.object-needed",
             )
 

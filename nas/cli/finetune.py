@@ -39,9 +39,10 @@ def finetune(
     from nas.finetuning.job import finetuning_job
 
     opened = Run.open(folder(runs), run)
-    job = finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
+    # It raises before anything is imported that takes longer.
+    finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
     with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as options:
-        from nas.engine.driver import search as search_job
+        from nas.finetuning.run import finetune as finetune_run
 
-        made = search_job(job, options, source=f"run {run}")
+        made = finetune_run(opened, options, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
     return finish(made, as_json)

@@ -284,6 +284,7 @@ def export_transformers(
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
+    accept_plugin_versions: AcceptPluginVersions = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
@@ -299,7 +300,7 @@ def export_transformers(
     check_choice(runs, run, select, index, largest=True)
     from nas.export.transformers_export import export_transformers as write
 
-    made = write(folder(runs), run, output, select=select, index=index)
+    made = write(folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions)
     if as_json:
         return print_json(made)
     load = f"{made['loader']}.from_pretrained({made['path']!r})"

@@ -18,15 +18,10 @@ from nas.config.section import Section, whole
 from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.config.supernet import SupernetConfig, training_of_model
 from nas.config.training import STRATEGIES, TrainingConfig
-from nas.config.written_metrics import METRIC, OwnMetrics, WrittenMetrics, check_distinct
+from nas.config.written_metrics import OwnMetrics, WrittenMetrics, check_distinct, check_own_metric
 from nas.errors import JobError
 from nas.plugins import Kind
-from nas.problem.objectives import (
-    NO_METRICS,
-    Constraint,
-    Objective,
-    is_shipped_metric,
-)
+from nas.problem.objectives import NO_METRICS, Constraint, Objective
 from nas.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
@@ -164,12 +159,7 @@ class SearchJob(Section):
     def _check_metrics(self) -> None:
         used = {text.partition("@")[0] for text in (*self.objectives, *self.constraints)}
         for name in self.metrics:
-            if not METRIC.fullmatch(name):
-                raise problem(
-                    "metrics", f"expected names of lower-case letters, digits and _, e.g. energy_mj; got {show(name)}"
-                )
-            if is_shipped_metric(name):
-                raise conflict(f"metrics.{name}", "is the name of a shipped metric; choose another name")
+            check_own_metric(name)
             if name not in used:
                 raise conflict(
                     f"metrics.{name}", "is neither an objective nor a constraint; name it in one, or remove it"

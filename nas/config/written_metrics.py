@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from nas.config.errors import problem, show
+from nas.config.errors import conflict, problem, show
 from nas.config.metrics import BoundsConfig
 from nas.errors import UnknownNameError
 from nas.problem.objectives import TIMED_METRICS, Constraint, Goal, MetricKind, Objective, is_shipped_metric
@@ -77,6 +77,15 @@ class WrittenMetrics:
                 has = f"{text} is a metric of the task {other}, and the job's task is {known.name}, with {', '.join(names)}"
                 message = f"{has}; name one of its own, or write task: {other}"
             raise problem(key, message, code="job.unknown-name") from None
+
+
+def check_own_metric(name: str) -> None:
+    """Raises a `problem` where an additional metric cannot have a name."""
+    if not METRIC.fullmatch(name):
+        expected = "expected names of lower-case letters, digits and _, e.g. energy_mj"
+        raise problem("metrics", f"{expected}; got {show(name)}")
+    if is_shipped_metric(name):
+        raise conflict(f"metrics.{name}", "is the name of a shipped metric; choose another name")
 
 
 def check_distinct(key: str, names: Sequence[str]) -> None:

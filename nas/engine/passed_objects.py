@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
 
 from nas.config import MetricConfig, SearchJob
 from nas.config.data import OF_FILES
+from nas.config.errors import reported
+from nas.config.written_metrics import check_own_metric
 from nas.engine.run_options import RunOptions
-from nas.errors import PluginError
+from nas.errors import PluginError, quoted
 from nas.plugins import Kind, PluginRef, of_object
 
 
@@ -19,8 +21,8 @@ class Passed(TypedDict, total=False):
     Attributes:
         data: a data set: a class or an object.
         algorithm: a search algorithm: a class, an object, or a function that makes one as a class would.
-        family: a class of networks.
-        task: a class of what networks are trained and scored for.
+        family: a class of networks, which checkpoints load again: one of a module, not of a function.
+        task: likewise a class, of what networks are trained and scored for.
         strategy: a class, or a function that makes one as a class would, which chooses what each training step trains.
         metrics: additional metrics by name, each a class or an object; those that the job names nowhere are objectives.
     """
@@ -45,8 +47,16 @@ _PLACES = {
 
 
 def with_passed(job: SearchJob, options: RunOptions, passed: Passed) -> tuple[SearchJob, RunOptions]:
-    """A job that names the classes of the plug-ins that were passed, and options that hold them."""
+    """A job that names the classes of the plug-ins that were passed, and options that hold them.
+
+    Raises:
+        PluginError: an object came in place of a class.
+        JobError: an additional metric has the name of a shipped one, or none that job files may write.
+    """
     objects = _by_key(passed)
+    with reported("job"):
+        for name in passed.get("metrics") or ():
+            check_own_metric(name)
     kinds = {key: kind for kind, (_, key) in _PLACES.items()}
     if "data.name" in objects:
         job = job.model_copy(update={"data": job.data.model_copy(update=dict.fromkeys(OF_FILES))})
@@ -71,7 +81,23 @@ def _by_key(passed: Passed) -> dict[str, object]:
     found: Mapping[str, Any] = passed
     metrics = {f"metrics.{name}": metric for name, metric in (found.get("metrics") or {}).items()}
     single = {key: found[name] for name, key in _PLACES.values() if found.get(name) is not None and name != "metrics"}
+    for kind in (Kind.FAMILIES, Kind.TASKS, Kind.STRATEGIES):
+        name, key = _PLACES[kind]
+        if key in single:
+            _check_class(kind, name, single[key])
     return {**single, **metrics}
+
+
+def _check_class(kind: Kind, name: str, found: object) -> None:
+    """Raises `PluginError` for an object in place of what makes one; for a family or a task, unless it can be loaded again."""
+    if callable(found) if kind is Kind.STRATEGIES else not of_object(kind, found).given:
+        return
+    expected = (
+        "a class, or a function that makes an object as a class would"
+        if kind is Kind.STRATEGIES
+        else "a class of a module, which an export loads again by module:Class"
+    )
+    raise PluginError(f"{name}={quoted(repr(found))}: expected {expected}", code="plugin.contract")
 
 
 def _with(model: Any, path: Sequence[str], value: object) -> Any:
@@ -80,13 +106,32 @@ def _with(model: Any, path: Sequence[str], value: object) -> Any:
     return model.model_copy(update={name: _with(getattr(model, name), rest, value) if rest else value})
 
 
-def check_passed(run: str, plugins: Sequence[PluginRef], objects: Mapping[str, object]) -> None:
-    """Raises `PluginError` where a run was started with objects that are not passed again."""
-    for ref in plugins:
-        name, key = _PLACES[ref.kind]
-        if ref.given and not any(f"{own}.".startswith(f"{key}.") for own in objects):
+def check_passed(
+    run: str, job: SearchJob, recorded: Iterable[PluginRef], objects: Mapping[str, object], *, call: str
+) -> None:
+    """Raises `PluginError` unless the objects that a run was started with are passed again, for a job on it.
+
+    Args:
+        recorded: the plug-ins of the run.
+        objects: what is passed, by key of the job.
+        call: that continues it, for the error, e.g. ``nas.resume('RUN'``.
+    """
+    found = {(ref.kind, ref.name): ref for ref in recorded}
+    names = {key: (kind, name) for key, (kind, name, _) in job.names.items()}
+    for key, (kind, name) in names.items():
+        ref = found.get((kind, name))
+        if ref is not None and ref.given and key not in objects:
             raise PluginError(
-                f"run {run}: its {ref} was passed from Python as an object; continue the run there: "
-                f"nas.resume({run!r}, {name}=...)",
+                f"run {run}: its {ref} was passed from Python as an object; pass it again there: "
+                f"{call}, {_PLACES[kind][0]}=...)",
                 code="plugin.object-needed",
+            )
+    for key, given in objects.items():
+        kind, name = names.get(key, (Kind.METRICS, key.partition(".")[2]))
+        ref = found.get((kind, name))
+        was = (name if key in names else "not in the run") if ref is None else ref.target
+        if (came := of_object(kind, given).target) != was:
+            raise PluginError(
+                f"run {run}: {key} is {was}, and {came} was passed; pass what the run began with, or start a new run",
+                code="plugin.differs",
             )

@@ -19,7 +19,7 @@ from nas.evaluation.cluster import connected
 from nas.parts import install
 from nas.problem.budget import Budget, Plateau
 from nas.store.base import RunStore
-from nas.store.compatibility import check_compatibility, check_plugins
+from nas.store.compatibility import check_compatibility, check_installed, check_plugins
 from nas.store.folder import RunFolder
 from nas.store.run_facts import Kind, RunFacts, SearchFacts
 from supernets.capture.captured_model import save_capture
@@ -60,7 +60,8 @@ def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options
     """The job of a run that has begun, as `preparing_new`; `NasError` if it is not compatible with what the run has."""
     source = str(folder.job_file)
     job, count = load_job(folder.job_file, stored=True), options.observer.count
-    check_passed(folder.id, facts.plugins, options.objects)
+    check_passed(folder.id, job, facts.plugins, options.objects, call=f"nas.resume({folder.id!r}")
+    check_installed(f"run {folder.id}", facts.plugins)
     if not (trained := is_trained(folder, store, job.training.epochs)):
         check_training(job, source=source, inline=options.inline)
     prepared = prepare_job(job, options.runs, run=folder, source=source, on_progress=count, objects=options.objects)

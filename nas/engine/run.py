@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nas.analysis.failures import FailedNetwork
     from nas.analysis.finetuned_runs import Finetuning
     from nas.analysis.insight import Insight
+    from supernets.data import DataSet
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,28 @@ class Run(StoredRun):
             self.runs, self.id, Path(path), select=select, index=index, with_preprocessing=with_preprocessing,
             accept_plugin_versions=accept_plugin_versions, data=data,
         )  # fmt: skip
+
+    def export_transformers(
+        self, folder: Path | str, *, select: str | None = None, index: int | None = None,
+        accept_plugin_versions: bool = False, data: object = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Writes an encoder for the transformers library; see `nas.export.transformers_export.export_transformers`."""
+        from nas.export.transformers_export import export_transformers
+
+        return export_transformers(
+            self.runs, self.id, Path(folder), select=select, index=index,
+            accept_plugin_versions=accept_plugin_versions, data=data,
+        )  # fmt: skip
+
+    def examples(self, *, data: object = None) -> DataSet:
+        """The run's data in its parts, ``train``, ``validation`` and ``test``, each with names, inputs and labels.
+
+        Args:
+            data: the data set that the run was started with, where that was an object passed from Python.
+        """
+        from nas.build.prepared_job import load_run_data  # torch, which reading does without
+
+        return load_run_data(self, data).dataset
 
 
 def open_run(run: str, runs: Path | str = "runs") -> Run:

@@ -38,8 +38,9 @@ ROUNDING = 1e-5
 
 
 def export_transformers(
-    runs: RunsFolder, run: str, folder: Path, *, select: str | None = None, index: int | None = None
-) -> dict[str, Any]:
+    runs: RunsFolder, run: str, folder: Path, *, select: str | None = None, index: int | None = None,
+    accept_plugin_versions: bool = False, data: object = None,
+) -> dict[str, Any]:  # fmt: skip
     """Writes one encoder, of sentences or images, as a folder that the transformers library loads.
 
     The weights are read back and compared, as are the outputs of the network that they make.
@@ -47,6 +48,7 @@ def export_transformers(
     Args:
         folder: a new or an empty one.
         select, index: as of `nas.export.onnx_export.export_onnx`; of a training, without either the whole network.
+        accept_plugin_versions, data: as of `nas.export.onnx_export.export_onnx`.
 
     Returns:
         What `nas export-transformers --json` prints; ``values`` are those of fp32, in which it is written: of a network that
@@ -59,7 +61,7 @@ def export_transformers(
     check_empty(folder)
     opened = StoredRun.open(runs, run)
     network, measured = _select(opened, select, index)
-    trained = load_trained_run(opened)
+    trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
     if trained.data.config.task != CLASSIFICATION.name:
         problem = f"run {run!r} is of the task {trained.data.config.task}, and this export writes classifiers alone"
         raise ExportFailedError(f"{problem}; write ONNX with `nas export`", code="export.task-unavailable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nas.analysis.network_selection import choose
 from nas.config import SearchJob, job_of
+from nas.config.plugin_names import names_of_stored_jobs
 from nas.engine.run import Run
 from nas.errors import SelectionError
 from supernets.space import Architecture
@@ -46,7 +47,12 @@ def finetuning_job(
     }  # fmt: skip
     for key in ("constraints", "lookup_tables", "warm_start"):
         data.pop(key, None)
-    return job_of(data, source=f"the job of run {run.id}")
+    wanted = {name.partition("@")[0] for name in data["objectives"]}
+    data["metrics"] = {
+        name: metric for name, metric in data["metrics"].items() if name in wanted
+    }  # none of the limits'
+    with names_of_stored_jobs():  # of objects from Python, too, which are passed again
+        return job_of(data, source=f"the job of run {run.id}")
 
 
 def _teacher(run: Run) -> str:

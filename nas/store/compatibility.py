@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any
 
-from nas.errors import NasError, PluginError
-from nas.plugins import PluginRef
+from nas.errors import NasError, PluginError, UnknownNameError
+from nas.plugins import PluginRef, find
 from supernets.errors import CheckpointError
 
 _ALWAYS: Mapping[str, Mapping[str, object]] = {"supernet": {"divergence": "kl", "keep": "last"}}
@@ -51,6 +52,23 @@ def _recorded(was: Mapping[str, Any], now: Mapping[str, Any], *, section: str) -
 def _values(was: object, now: object) -> str:
     """The values of a fact that differs; "" for lists, which are long."""
     return "" if isinstance(was, list) or isinstance(now, list) else f": was {was}, is {now}"
+
+
+def check_installed(run: str, recorded: Iterable[PluginRef]) -> None:
+    """Raises `PluginError` where the package of one of a run's plug-ins is not installed; objects from Python need none."""
+    for was in recorded:
+        if was.given or not was.package:
+            continue
+        try:
+            here = find(was.kind, was.name)
+        except UnknownNameError:
+            here = None
+        top = was.target.partition(":")[0].partition(".")[0]
+        if here is None or (not here.package and find_spec(top) is None):
+            raise PluginError(
+                f"{run}: its {was} is not installed here; install its package (pip install '{was.package}=={was.version}')",
+                code="plugin.import",
+            )
 
 
 def check_plugins(

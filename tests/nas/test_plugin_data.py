@@ -104,9 +104,25 @@ def test_an_object_is_passed_from_python(tmp_path: Path) -> None:
     with raises("plugin.object-needed", "data=..."):
         run.export(tmp_path / "net.onnx")
     run.export(tmp_path / "net.onnx", data=data)
+    with raises("plugin.object-needed", ".examples(data=...)"):
+        run.examples()
+    assert len(run.examples(data=data).test) == 40
+    with raises("plugin.object-needed", "nas.finetune(", "data=..."):
+        nas.finetune(run, options_of(tmp_path), epochs=1, index=0)
+    assert nas.finetune(run, options_of(tmp_path), epochs=1, index=0, data=data).front
     with raises("plugin.object-needed", "data=..."):
         nas.resume(run.id, options_of(tmp_path), evaluations="+2")
     nas.resume(run.id, options_of(tmp_path), evaluations="+2", data=data)
+
+
+def test_an_object_of_a_class_that_no_name_reaches_is_exported(tmp_path: Path) -> None:
+    class Hidden(Given):
+        pass
+
+    run = nas.run(job_of("name: digits, image_size: 8"), options_of(tmp_path), data=Hidden(240))
+    with raises("plugin.object-needed", ".export_transformers(FOLDER, data=...)"):
+        run.export_transformers(tmp_path / "folder", index=0)
+    assert run.export(tmp_path / "net.onnx", data=Hidden(240))["agreement"] == 1.0
 
 
 SENTENCES = """

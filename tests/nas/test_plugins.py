@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_a_class_named_by_a_job_searches_and_its_package_is_recorded(
     plugin_packages.install("walk-kit", {"walk_kit": WALK}, version="2.2")
     assert nas.open_run(run.id, tmp_path / "runs").job.search.settings == {"start": 3}
     assert run.report.algorithm == "walk"
-    with raises("algorithm.unknown", "walk"):
+    with raises("plugin.import", "algorithm walk", "walk-kit==2.1"):
         nas.resume(run.id, options_of(tmp_path), evaluations="+2")
     plugin_packages.install("walk-kit", {"walk_kit": WALK}, version="2.2", entries=ENTRIES)
     with raises("plugin.version", "walk-kit 2.1", "walk-kit 2.2", "walk-kit==2.1", "--accept-plugin-versions"):
@@ -187,6 +188,12 @@ def test_a_class_or_an_object_is_passed_from_python(tmp_path: Path) -> None:
         nas.resume(other.id, options_of(tmp_path), evaluations="+2")
     resumed = nas.resume(other.id, options_of(tmp_path), evaluations="+2", algorithm=make)
     assert asked_of(resumed) == asked_of(run)
+
+    # The run goes on as it began, or not at all.
+    with raises("plugin.differs", "search.algorithm", ":Backwards was passed"):
+        nas.resume(other.id, options_of(tmp_path), evaluations="+2", algorithm=Backwards)
+    with raises("plugin.differs", "metrics.narrow", "not in the run"):
+        nas.resume(run.id, options_of(tmp_path), evaluations="+2", metrics={"narrow": Narrow()})
 
     facts = run.facts
     assert facts is not None
@@ -287,6 +294,54 @@ def test_metrics_are_passed_from_python(tmp_path: Path) -> None:
         nas.resume(run.id, options_of(tmp_path), evaluations="+2")
     nas.resume(run.id, options_of(tmp_path), evaluations="+2", metrics={"narrow": Narrow()})
     assert len(values_of(run, "narrow")) == 10
+
+
+class Scaled(Narrow):
+    """Likewise, in a unit that only the object knows."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+
+    def measure(self, network: MeasuredNetwork) -> tuple[float, float]:
+        return -self.scale * network.cost.macs, 0.0
+
+
+def test_each_object_is_passed_again_also_where_a_network_is_fine_tuned(tmp_path: Path) -> None:
+    scaled = {"one": Scaled(1.0), "two": Scaled(2.0)}
+    run = nas.run(job_of("random"), options_of(tmp_path), metrics=scaled)
+    with raises("plugin.object-needed", "metrics="):
+        nas.resume(run.id, options_of(tmp_path), evaluations="+2", metrics={"one": scaled["one"]})
+    with raises("plugin.object-needed", "nas.finetune(", run.id, "metrics=..."):
+        nas.finetune(run, options_of(tmp_path), epochs=1, index=0)
+    tuned = nas.finetune(run, options_of(tmp_path), epochs=1, index=0, metrics=scaled)
+    assert [two / one for one, two in zip(values_of(tuned, "one").values(), values_of(tuned, "two").values(), strict=True)
+            if one and two] == [2.0]  # fmt: skip
+
+
+def test_a_network_is_fine_tuned_without_the_metrics_of_limits(tmp_path: Path, plugin_packages: PluginPackages) -> None:
+    plugin_packages.install("kit", {"kit": KIT})
+    limits = "constraints: {energy_mj: {max: 1000}}"
+    job = with_metrics("{energy_mj: kit:Energy, threads: kit:Threads}", "[accuracy, threads]", limits)
+    tuned = nas.finetune(nas.run(job, options_of(tmp_path)), options_of(tmp_path), epochs=1, index=0)
+    assert list(tuned.job.metrics) == ["threads"]
+
+
+@pytest.mark.parametrize(
+    ("passed", "code", "mentions"),
+    [
+        ({"metrics": {"latency_ms": Narrow()}}, "job.conflict", ("metrics.latency_ms", "shipped")),
+        ({"metrics": {"Narrow": Narrow()}}, "job.invalid-value", ("'Narrow'", "energy_mj")),
+        ({"task": Narrow()}, "plugin.contract", ("task=", "Narrow object", "a class")),
+        ({"family": lambda spec: None}, "plugin.contract", ("family=", "a class")),
+        ({"strategy": Narrow()}, "plugin.contract", ("strategy=", "a function")),
+    ],
+)
+def test_what_cannot_be_passed_from_python_is_told(
+    tmp_path: Path, passed: Any, code: str, mentions: Sequence[str]
+) -> None:
+    with raises(code, *mentions):
+        nas.run(job_of("random"), options_of(tmp_path), **passed)
+    assert not (tmp_path / "runs" / "small-1").exists()
 
 
 @pytest.mark.parametrize(
