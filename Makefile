@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-slow-ray test-slow-others lint docs clean
+.PHONY: help demo test test-docs test-slow test-slow-ray test-slow-others lint docs clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,10 +28,14 @@ test-slow: $(STAMP) ## Run the tests that take minutes
 
 # Those of Ray clusters one after another: two clusters on two cores starve each other. Alone, a cluster mostly waits.
 test-slow-ray: $(STAMP)
-	$(BIN)/python -m pytest -m "slow and ray"
+	$(BIN)/python -m pytest -m "slow and ray and not how_to"
 
 test-slow-others: $(STAMP)
-	$(BIN)/python -m pytest -m "slow and not ray" -n 2 --dist worksteal
+	$(BIN)/python -m pytest -m "slow and not ray and not how_to" -n 2 --dist worksteal
+
+# They take as long as all other slow tests of one process: run them before a release, and after a change of commands or of the pages.
+test-docs: $(STAMP) ## Run the code of every how-to page of the documentation
+	$(BIN)/python -m pytest -m how_to -n 2 --dist worksteal tests/docs
 
 lint: $(STAMP) ## Check style, types and import contracts
 	$(BIN)/ruff check .

@@ -15,9 +15,10 @@ PAGES = pages()
 
 
 def _marked(page: Page) -> object:
-    """The page, marked as slow if it runs commands or Python."""
+    """The page, marked as slow if it runs commands or Python; a how-to page runs by ``make test-docs`` alone."""
     runs = any(block.use is Use.EXECUTED for block in page.blocks)
     marks = [pytest.mark.slow] * runs + [pytest.mark.ray] * ("ray" in page.needs)
+    marks += [pytest.mark.how_to] * (runs and page.name.startswith("docs/how-to/"))
     return pytest.param(page, id=page.name, marks=marks)
 
 

@@ -124,9 +124,7 @@ def test_a_task_that_raises_is_tried_again_and_its_worker_lives_on(open_pool: Op
 def test_a_task_that_hangs_is_ended_at_its_limit_and_its_worker_replaced(open_pool: Open) -> None:
     pool = open_pool(time_limit_s=1.0)
     found = failures(pool, [Errand(0, "hang"), *map(Errand, range(1, 6))])
-    assert found == {
-        0: "it took longer than the limit of 1 s (`time_limit_s` sets it), the last of 3 tries"
-    }
+    assert found == {0: "it took longer than the limit of 1 s (`time_limit_s` sets it), the last of 3 tries"}
     assert failures(pool, [Errand(n, seconds=0.2) for n in range(4)]) == {}
 
 
