@@ -182,7 +182,7 @@ def test_a_failed_run_that_is_queued_again_tries_again_what_failed(base: RunsFol
     assert seen == [True]
 
 
-def interrupted(*args: Any) -> None:
+def interrupted(*args: Any, **options: Any) -> None:
     """What SIGTERM comes to."""
     raise KeyboardInterrupt
 

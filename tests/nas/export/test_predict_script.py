@@ -158,7 +158,7 @@ def test_a_path_that_is_neither_a_folder_nor_onnx_is_rejected(
     photos: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shell = Shell(tmp_path, capsys, monkeypatch)
-    made = shell.nas("export", "photos-1", "-o", "network", "--runs", photos.runs.root)
+    made = shell.nas("export", "photos-1", "-o", "network.txt", "--runs", photos.runs.root)
     assert (made.code, made.error) == (1, "export.invalid-path")
 
 

@@ -240,7 +240,7 @@ def test_a_run_without_measurements_is_rejected(report: RunReport, tmp_path: Pat
 
 def test_a_folder_that_cannot_be_made_is_named(report: RunReport, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with raises("store.unusable", str(tmp_path / "file" / "plots")):
+    with raises("file.not-a-folder", str(tmp_path / "file" / "plots")):
         write_plots(report, tmp_path / "file" / "plots")
 
 
