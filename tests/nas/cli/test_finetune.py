@@ -179,12 +179,6 @@ def test_the_best_epoch_s_weights_are_kept_though_worse_ones_follow(shell: Shell
     assert best["epoch"] == 0 or np.argmax(shown) + 1 == best["epoch"]
 
 
-def test_a_learning_rate_of_no_use_is_wrong_usage(shell: Shell) -> None:
-    made = shell.nas("finetune", "small-1", "--learning-rate", "-1", "--inline")
-    assert made.code == 2
-    assert "--learning-rate" in made.err
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
