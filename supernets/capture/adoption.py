@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from supernets.axes import Axis, Concat, Dim
-from supernets.capture.branches import Branch, Unit, depth_units, residual_branches, state_values
+from supernets.capture.branches import Branch, Unit, depth_units, residual_branches
 from supernets.capture.dimensions import Dimension, find, singles
 from supernets.capture.inference import Inference, SymbolicArgument
-from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size, state_values
 from supernets.capture.rules import RULES
 
 _SPLITS = frozenset(("split", "chunk", "tensor_split", "split_with_sizes"))

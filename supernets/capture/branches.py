@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from supernets.capture.program import Call, Program, Ref, refs
+from supernets.capture.program import Call, Program, Ref, refs, state_values
 
 _INDEX = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)|(?<=_)\d+(?=\.|$)|(?<=[a-z])\d+(?=\.|$)")
 """The position of a layer in its container, in a module's path: ``layers.3``, ``layer_3`` or ``block3``."""
@@ -48,15 +48,6 @@ def residual_branches(program: Program) -> list[Branch]:
                 found.append(Branch(calls, index, skip))
                 break
     return found
-
-
-def state_values(program: Program) -> frozenset[str]:
-    """The values that depend on parameters, buffers and constants alone."""
-    found = set(program.tensors)
-    for call in program.calls:
-        if all(name in found for name in call.reads()):
-            found.update(call.outputs)
-    return frozenset(found)
 
 
 def _region(

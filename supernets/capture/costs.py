@@ -8,9 +8,8 @@ import numpy as np
 
 from supernets.axes import Dim, axes_in, size_of
 from supernets.capture.adoption import Adopted
-from supernets.capture.branches import state_values
 from supernets.capture.network import LAYERS
-from supernets.capture.program import BATCH
+from supernets.capture.program import BATCH, state_values
 from supernets.cost import CostTable, Counts
 from supernets.space import Architecture
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 from supernets.capture.dimensions import (
@@ -17,7 +18,7 @@ from supernets.capture.dimensions import (
     singles,
     unify,
 )
-from supernets.capture.program import Argument, Call, Program, Ref, refs
+from supernets.capture.program import Argument, Call, Program, Ref, state_values
 
 Dims = list[Dimension]
 SymbolicArgument = Dimension | int | tuple["SymbolicArgument", ...]
@@ -97,18 +98,13 @@ class Inference:
         """The dimensions of a tensor argument, or None."""
         return self.of(argument) if isinstance(argument, Ref) else None
 
+    @cached_property
+    def _state(self) -> frozenset[str]:
+        return state_values(self.program)
+
     def is_state(self, argument: Argument) -> bool:
         """Whether a value is computed from parameters, buffers and constants alone."""
-        return isinstance(argument, Ref) and argument.name in self._state_values()
-
-    def _state_values(self) -> set[str]:
-        if not hasattr(self, "_state"):
-            found = set(self.program.tensors)
-            for call in self.program.calls:
-                if all(name in found for name in call.reads()):
-                    found.update(call.outputs)
-            self._state = found
-        return self._state
+        return isinstance(argument, Ref) and argument.name in self._state
 
     def returns(self, call: Call, *dims: Sequence[Dimension]) -> None:
         """Sets the dimensions of the call's outputs; a size that differs is a `MismatchError`."""
@@ -174,6 +170,3 @@ def free_singles(dims: Sequence[Dimension]) -> list[Dimension]:
             if not own.fixed:
                 found.setdefault(id(own), own)
     return list(found.values())
-
-
-__all__ = ["Dims", "Inference", "SymbolicArgument", "free_singles", "refs", "reshaped"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from supernets.axes import Dim
@@ -112,3 +112,22 @@ class Program:
             for name in dict.fromkeys(call.reads()):
                 found.setdefault(name, []).append(index)
         return found
+
+
+def state_values(program: Program) -> frozenset[str]:
+    """The values that depend on parameters, buffers and constants alone."""
+    found = set(program.tensors)
+    for call in program.calls:
+        if all(name in found for name in call.reads()):
+            found.update(call.outputs)
+    return frozenset(found)
+
+
+def needed_calls(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, ...]:
+    """The calls on which the outputs depend, in order."""
+    needed, kept = set(outputs), []
+    for call in reversed(calls):
+        if needed.intersection(call.outputs):
+            needed.update(call.reads())
+            kept.append(call)
+    return tuple(reversed(kept))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from supernets.axes import Dim, axes_in, size_of
 from supernets.capture.adoption import Adopted
-from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size, ValueSpec
+from supernets.capture.program import BATCH, Argument, Program, Ref, Size, ValueSpec, needed_calls
 
 
 def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[int] = ()) -> Program:
@@ -65,16 +65,6 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
         trainable=program.trainable & frozenset(tensors),
         aliases={alias: own for alias, own in program.aliases.items() if own in used},
     )  # fmt: skip
-
-
-def needed_calls(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, ...]:
-    """The calls on which the outputs depend, in order."""
-    needed, kept = set(outputs), []
-    for call in reversed(calls):
-        if needed.intersection(call.outputs):
-            needed.update(call.reads())
-            kept.append(call)
-    return tuple(reversed(kept))
 
 
 def _fixed(dim: Dim, sizes: Mapping[str, int]) -> Dim:

@@ -16,7 +16,7 @@ from torch.export.graph_signature import InputKind
 from torch.fx.node import map_arg
 
 from supernets.capture.inlining import inlined
-from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec
+from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls
 from supernets.capture.repetition import repeated_for_batches
 from supernets.errors import CaptureError
 
@@ -175,7 +175,7 @@ class _Reader:
             tensors=tuple(self._tensors),
             trainable=frozenset(self._trainable & set(self._tensors)),
             values=self._values,
-            calls=_used(self._calls, outputs),
+            calls=needed_calls(self._calls, outputs),
             outputs=tuple(outputs),
             batch=self._batch,
             aliases={name: own for name, own in self._canonical.items() if name != own},
@@ -336,16 +336,6 @@ def _out_of_place(target: Any, node: fx.Node) -> Any:
     if overload is None:
         raise CaptureError(f"{name} changes a tensor in place{_at(node)}", code="capture.in-place")
     return overload
-
-
-def _used(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, ...]:
-    """The calls on which the outputs depend."""
-    needed, kept = set(outputs), []
-    for call in reversed(calls):
-        if needed.intersection(call.outputs):
-            needed.update(call.reads())
-            kept.append(call)
-    return tuple(reversed(kept))
 
 
 def _without_unread(program: Program) -> Program:

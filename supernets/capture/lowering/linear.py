@@ -11,6 +11,7 @@ import numpy as np
 from supernets.capture.lowering.state import Lowering, ints, lowers
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
+from supernets.graph.ir import Value
 
 
 @lowers("linear")
@@ -29,13 +30,18 @@ def _linear(low: Lowering, call: Call) -> None:
 def _convolution(low: Lowering, call: Call) -> None:
     a = call.arguments
     n = low.rank(a["input"]) - 2
-    inputs = [low.tensor(a["input"]), low.tensor(a["weight"])]
-    inputs += [] if a["bias"] is None else [low.tensor(a["bias"])]
-    kernel = low.shape(cast(Ref, a["weight"]).name)[2:]
+    inputs, kernel = _operands(low, call)
     low.returns(call, low.one(
         "Conv", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
         pads=_pads(a["padding"], kernel, ints(a["dilation"], n)), group=cast(int, a["groups"]),
     ))  # fmt: skip
+
+
+def _operands(low: Lowering, call: Call) -> tuple[list[Value], tuple[int, ...]]:
+    """The input, weight and bias of a convolution, and the sizes of its kernel."""
+    names = [name for name in ("input", "weight", "bias") if call.arguments[name] is not None]
+    kernel = low.shape(cast(Ref, call.arguments["weight"]).name)[2:]
+    return [low.tensor(call.arguments[name]) for name in names], tuple(kernel)
 
 
 def _pads(padding: Argument, kernel: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
@@ -52,9 +58,7 @@ def _pads(padding: Argument, kernel: Sequence[int], dilations: Sequence[int]) ->
 def _transposed_convolution(low: Lowering, call: Call) -> None:
     a = call.arguments
     n = low.rank(a["input"]) - 2
-    inputs = [low.tensor(a["input"]), low.tensor(a["weight"])]
-    inputs += [] if a["bias"] is None else [low.tensor(a["bias"])]
-    kernel = low.shape(cast(Ref, a["weight"]).name)[2:]
+    inputs, kernel = _operands(low, call)
     low.returns(call, low.one(
         "ConvTranspose", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
         pads=ints(a["padding"], n) * 2, output_padding=ints(a["output_padding"], n), group=cast(int, a["groups"]),
