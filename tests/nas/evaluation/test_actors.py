@@ -81,13 +81,13 @@ def test_a_task_that_another_one_overtakes_on_its_way_is_done_before_it(
 
 
 def test_who_is_still_at_a_task_of_an_abandoned_run_is_waited_for(open_pool: Open) -> None:
-    pool = open_pool(workers=1, time_limit_s=3.0)
+    pool = open_pool(workers=1, time_limit_s=10.0)
     pool._longest_s = 0.05  # short ones: the actor has two at a time
-    run = pool.run([Errand(1), Errand(2, seconds=2.0)])
+    run = pool.run([Errand(1), Errand(2, seconds=6.0)])
     assert next(run).task.number == 1
     run.close()
     before = set(pool._nodes)
-    (after,) = pool.run([Errand(3, seconds=1.5)])
+    (after,) = pool.run([Errand(3, seconds=5.0)])
     assert (after.result, after.failure) == (9, "")
     assert set(pool._nodes) == before  # not ended for what the other task took of its time
 
