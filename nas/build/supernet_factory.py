@@ -26,10 +26,11 @@ from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.capture.captured_model import CapturedModel
 from supernets.checkpoint import Checkpoint, make_supernet
+from supernets.data import batches
 from supernets.families.single_network import SingleFamily
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import SharingSpec
-from supernets.sorting import sort_by_importance
+from supernets.sorting import importance, orders, taylor_importance
 from supernets.space import Architecture
 from supernets.training_loop import TrainingSettings
 from supernets.training_strategies.attentive import AttentiveStrategy
@@ -96,10 +97,21 @@ class SupernetFactory:
 
     def current(self) -> Supernet:
         """The trained supernet that the job names, else a new one."""
-        return self.untrained() if self.checkpoint is None else self.checkpoint.supernet
+        return self._new() if self.checkpoint is None else self.checkpoint.supernet
 
     def untrained(self) -> Supernet:
-        """A new supernet before training, initialised by the job's seed.
+        """A new supernet at the beginning of its training, whose units are sorted where the job says so."""
+        supernet = self._new()
+        match self.config.supernet.sort:
+            case "weights":
+                supernet.sort(orders(importance(supernet)))
+            case "taylor":
+                shown = batches(self.data.calibration, self.config.training.batch_size, generator=None)
+                supernet.sort(orders(taylor_importance(supernet, shown, self.data.task.loss)))
+        return supernet
+
+    def _new(self) -> Supernet:
+        """A new supernet, initialised by the job's seed.
 
         Its weights are those of the parent's network or of the pretrained network, where the job names one. A run that has a
         checkpoint keeps no pretrained weights: the checkpoint replaces them.
@@ -110,10 +122,7 @@ class SupernetFactory:
             weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
         elif self.pretrained is not None and self.pretrained.network is not None:
             weights = pretrained_weights(self.pretrained.network, self.family)
-        supernet = make_supernet(self.family, self.sharing, pretrained=weights)
-        if self.model is not None and self.config.supernet.sort != "none":
-            sort_by_importance(supernet)
-        return supernet
+        return make_supernet(self.family, self.sharing, pretrained=weights)
 
     def strategy(self) -> TrainingStrategy:
         """The strategy that the job's training section names."""
@@ -132,7 +141,7 @@ class SupernetFactory:
             case "progressive":
                 return ProgressiveStrategy(self.family, distill)
             case "attentive":
-                macs = partial(_macs, self.untrained())
+                macs = partial(_macs, self._new())
                 return AttentiveStrategy(
                     space, macs, training.random_subnets, training.candidates, training.pick, distill
                 )

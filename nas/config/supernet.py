@@ -134,9 +134,9 @@ class SupernetConfig(Section):
         Field(description="a list of patterns of axes and layers, e.g. [head.*]"),
     ] = None
     """What stays as it is in the model; nas inspect prints the names."""
-    sort: Annotated[Literal["weights", "none"] | None, Field(description="weights or none")] = None
-    """Whether units are sorted by the norm of the weights that read them (the default), so that narrower layers have the most
-    important ones."""
+    sort: Annotated[Literal["weights", "taylor", "none"] | None, Field(description="weights, taylor or none")] = None
+    """By what units are sorted, so that narrower layers have the most important ones: by the norm of the weights that read them
+    (the default), or by the change of the loss without them, estimated from gradients."""
 
     @model_validator(mode="before")
     @classmethod

@@ -82,7 +82,9 @@ class RunExecution:
         supernets, data, state = self.prepared.supernets, self.prepared.data.dataset, self.store.state()
         if supernets.checkpoint is not None:
             return supernets.checkpoint.supernet, supernets.checkpoint.weights_digest
-        supernet, settings, observer = supernets.untrained(), supernets.settings(), self.observer
+        settings, observer = supernets.settings(), self.observer
+        # A checkpoint replaces the weights, so that they need no sorting.
+        supernet = supernets.current() if has_checkpoint(self.folder.checkpoint) else supernets.untrained()
 
         def on_epoch(epoch: Epoch) -> None:
             self.store.record_event(EPOCH, asdict(epoch))

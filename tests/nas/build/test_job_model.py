@@ -12,7 +12,10 @@ from nas.config import parse_job
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.capture.captured_model import load_capture, save_capture
 from supernets.capture.proof import difference
+from supernets.data import batches, head
 from supernets.families.captured.family import CapturedFamily
+from supernets.sorting import taylor_importance
+from supernets.tasks import CLASSIFICATION
 from tests.errors import raises
 from tests.nas.users_networks import MODEL, forgotten, installed
 
@@ -52,6 +55,22 @@ def test_the_largest_subnet_is_the_users_network_whose_units_are_sorted(tmp_path
     ]
     assert torch.equal(ours.argsort(descending=True, stable=True), torch.arange(len(ours)))
     assert len(norms) == 2
+
+
+def test_units_are_sorted_by_the_change_of_the_loss_on_training_images(tmp_path: Path, module: Path) -> None:
+    made = prepared(
+        tmp_path, f"{{model: '{MODEL}', sort: taylor}}", more="calibration_images: 96\ntraining: {batch_size: 32}"
+    )
+    supernets, first = made.supernets, head(made.data.dataset.train, 96)
+    found = supernets.untrained()
+    values = taylor_importance(found, batches(first, 32, generator=None), CLASSIFICATION.loss)
+    assert all((own.diff() <= 1e-5 * own.max()).all() for own in values.values())
+    before = supernets.current()  # which needs no order: only its costs count
+    largest = found.space.largest
+    with torch.no_grad():
+        assert difference([found(first.inputs, largest)], [before.eval()(first.inputs, largest)]) <= 1e-5
+    others = taylor_importance(before, batches(first, 32, generator=None), CLASSIFICATION.loss)
+    assert not all((own.diff() <= 1e-5 * own.max()).all() for own in others.values())
 
 
 def test_the_last_layer_is_replaced_where_the_data_have_other_classes(tmp_path: Path, module: Path) -> None:
