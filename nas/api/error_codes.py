@@ -218,6 +218,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "ray-head.file-damaged": "The file that records the server's Ray head is damaged.",
     "ray-head.unavailable": "The server's Ray head is starting, or cannot be started.",
     "recipe.unknown": "There is no recipe with this name; the message lists the known ones.",
+    "recipe.without-model": "The recipe has networks of its own, and no model to fill in.",
     "recipe.without-path": "The recipe has data of its own, and no path to fill in.",
     "request.invalid": "A value of a request is invalid; the message names it.",
     "request.too-large": "An upload or a request is larger than the service allows.",

@@ -21,7 +21,7 @@ from supernets.capture.proof import in_double, prove_permutations, randomised
 from supernets.capture.sources import Preprocessing, UserModel
 from supernets.capture.space import SpaceOptions
 from supernets.data import DataSet
-from supernets.errors import CaptureError, SpaceError
+from supernets.errors import CaptureError, CheckpointError, SpaceError
 from supernets.families.captured.family import CapturedFamily
 
 _EXACT = 1e-8
@@ -104,6 +104,8 @@ def load_model(config: SearchJob, run: RunFolder | None, *, source: str) -> JobM
             model = opened(name, supernet.arguments, weights=supernet.weights, seed=config.seed)
     except CaptureError as error:
         raise JobError(f"{source}: supernet.model: {error}", code=error.code) from error
+    except CheckpointError as error:
+        raise JobError(f"{source}: supernet.weights: {error}", code=error.code) from error
     return JobModel(config, model, False, source)
 
 

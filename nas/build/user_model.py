@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import torch
 from torch import Tensor, nn
 
 from nas.errors import JobError
@@ -19,6 +20,7 @@ from supernets.capture.weights import matching, read_weights
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.captured.inspection import Inspection, inspect_model
+from supernets.pretrained import find_weights
 from supernets.sorting import sort_by_importance
 
 _SHAPE = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,6})*")
@@ -30,15 +32,16 @@ def opened(
     """The model of a name that is no file, with its weights.
 
     Args:
-        weights: a file, or `HUB`.
+        weights: a file, ``package:NAME``, or `HUB`.
 
     Raises:
         CaptureError: there is no such model, or the weights are of another one.
+        CheckpointError: the package of the weights is not installed, or has no single file of them.
     """
     model = open_model(name, arguments, pretrained=weights == HUB, seed=seed)
     if weights not in (None, HUB):
         module = model.module
-        module.load_state_dict(matching(module.state_dict(), read_weights(Path(weights)), source=weights))
+        module.load_state_dict(matching(module.state_dict(), read_weights(find_weights(weights)), source=weights))
     return model
 
 
@@ -47,6 +50,7 @@ def loaded(path: Path, *, weights: str | None = None) -> CapturedModel:
 
     Raises:
         CaptureError: it cannot be read, or the weights are of another model.
+        CheckpointError: as of `opened`.
     """
     model = load_capture(path)
     if weights is None:
@@ -57,7 +61,9 @@ def loaded(path: Path, *, weights: str | None = None) -> CapturedModel:
             code="job.conflict",
         )
     own = {name: tensor for name, tensor in model.tensors.items() if not name.startswith("constants.")}
-    found: dict[str, Tensor] = {k: t for k, t in read_weights(Path(weights)).items() if k not in model.program.aliases}
+    found: dict[str, Tensor] = {
+        k: t for k, t in read_weights(find_weights(weights)).items() if k not in model.program.aliases
+    }
     return with_tensors(model, matching(own, found, source=weights))
 
 
@@ -74,6 +80,31 @@ def input_of(text: str | None) -> tuple[int, ...] | None:
             f"--input {text}: expected sizes, e.g. 3x224x224, or the number of tokens", code="job.invalid-value"
         )
     return tuple(map(int, text.split("x")))
+
+
+def image_size_for(name: str, size: int) -> int:
+    """The size of images for a model: the one that is wanted if the model takes it, else its own.
+
+    Args:
+        size: in pixels.
+
+    Raises:
+        CaptureError: there is no such model.
+    """
+    if is_file(name):
+        return load_capture(Path(name)).input_shape[-1]
+    model = open_model(name)
+    own, channels = model.preprocessing.image_size, model.preprocessing.channels or 3
+    return own if own is not None and not _takes(model.module, (channels, size, size)) else size
+
+
+def _takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
+    try:
+        with torch.no_grad():
+            module.eval()(torch.zeros(2, *shape))
+    except Exception:  # a model may fail in any way for images of another size
+        return False
+    return True
 
 
 def space_options(*, granularity: str, keep: Sequence[str], widths: Sequence[float] | None = None) -> SpaceOptions:

@@ -42,6 +42,14 @@ def init(
             "--data", help="Your own images or sentences: fills in their path, and for images what follows from them."
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        option("--model", help="The model for the recipe own-image-model, as in nas inspect."),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        option("--weights", help="The model's: as in nas inspect, or none; without: hub for a model of a library."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the recipes, or write one as a job file.
@@ -51,7 +59,7 @@ def init(
     from nas.recipes import list_recipes, read_recipe
 
     if recipe is None:
-        if data is not None:
+        if (data or model or weights) is not None:
             raise typer.BadParameter("--data fills in a recipe; name one, e.g. nas init own-images --data FOLDER")
         recipes = list_recipes()
         if as_json:
@@ -65,7 +73,9 @@ def init(
     if data is not None:
         from nas.planning.own_data import filled
 
-        text = filled(text, data)
+        text = filled(text, data, model=model, weights=weights)
+    elif (model or weights) is not None:
+        raise typer.BadParameter("--model and --weights are filled in with your images: add --data FOLDER")
 
     schema = Path(FILE)
     _check_replaceable(schema)

@@ -23,7 +23,9 @@ Model = Annotated[
 Weights = Annotated[
     str | None,
     option(
-        "--weights", help="A .safetensors file or a state_dict that torch.save wrote; hub: the library's own weights."
+        "--weights",
+        help="A .safetensors file or a state_dict that torch.save wrote; package:NAME, the only one in a Python package; "
+        "hub: the library's own weights.",
     ),
 ]
 InputShape = Annotated[

@@ -119,9 +119,10 @@ class SupernetConfig(Section):
     ] = None
     """Of the function that makes the model."""
     weights: Annotated[
-        OptionalPath, Field(max_length=1000, description="the path of a .safetensors file or of a state_dict, or hub")
+        OptionalPath,
+        Field(max_length=1000, description="the path of a .safetensors file or a state_dict, package:NAME, or hub"),
     ] = None
-    """The model's weights; hub loads those of its library."""
+    """The model's weights; hub loads those of its library, and package:NAME the only file of weights in a Python package."""
     granularity: Annotated[Literal["layer", "stage", "model"] | None, Field(description="layer, stage or model")] = None
     """Whether each layer, similar layers of a stage (the default), or all layers of the model have one choice."""
     widths: Annotated[
@@ -264,7 +265,7 @@ class SupernetConfig(Section):
             found["model"] = str(absolute(Path(self.model)))
         elif self.model is not None and self.model.startswith(_FOLDER):
             found["model"] = f"{_FOLDER}{absolute(Path(self.model.removeprefix(_FOLDER)))}"
-        if self.weights is not None and self.weights != HUB:
+        if self.weights is not None and self.weights != HUB and not self.weights.startswith(_SCHEMES):
             found["weights"] = str(absolute(Path(self.weights)))
         return found
 

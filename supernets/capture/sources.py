@@ -140,9 +140,11 @@ def _library(name: str) -> Any:
     return import_module(name)
 
 
-def _failed(name: str, error: Exception) -> CaptureError:
+def _failed(name: str, error: Exception, *, pretrained: bool = False) -> CaptureError:
     reason = (str(error).strip().splitlines() or [""])[0]
-    return CaptureError(f"{name} cannot be made: {type(error).__name__}: {reason}", code="capture.model-unusable")
+    remedy = "; name a file of its weights, or leave weights out to begin with random ones" if pretrained else ""
+    text = f"{name} cannot be made: {type(error).__name__}: {reason}{remedy}"
+    return CaptureError(text, code="capture.model-unusable")
 
 
 def _unknown(name: str, own: str, known: list[str]) -> CaptureError:
@@ -164,7 +166,7 @@ def _of_torchvision(own: str, arguments: dict[str, Any], *, pretrained: bool) ->
         module = models.get_model(own, weights="DEFAULT" if pretrained else None, **arguments)
         transforms = weights.DEFAULT.transforms() if len(weights) else None
     except Exception as error:  # of the library, and of downloads
-        raise _failed(name, error) from error
+        raise _failed(name, error, pretrained=pretrained) from error
     size = getattr(transforms, "crop_size", None)
     size = size[0] if isinstance(size, list | tuple) else size
     mean, std = (getattr(transforms, key, None) for key in ("mean", "std"))
@@ -181,7 +183,7 @@ def _of_timm(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserMo
     try:
         module = timm.create_model(own, pretrained=pretrained, **arguments)
     except Exception as error:
-        raise _failed(name, error) from error
+        raise _failed(name, error, pretrained=pretrained) from error
     config = getattr(module, "pretrained_cfg", None) or {}
     channels, size, _ = config.get("input_size") or (3, None, None)
     mean, std = (None if config.get(key) is None else tuple(config[key]) for key in ("mean", "std"))

@@ -30,6 +30,10 @@ class Network(nn.Module):
     def forward(self, x):
         return self.head(self.last(self.blocks(self.stem(x))).relu().mean((2, 3)))
 
+class Colours(Network):
+    def __init__(self, classes=10):
+        super().__init__(classes=classes, channels=3)
+
 class Branching(Network):
     def forward(self, x):
         return super().forward(x if x.sum() > 0 else -x)

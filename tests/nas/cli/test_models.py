@@ -9,6 +9,7 @@ import torch
 
 from tests.nas.commands import Shell
 from tests.nas.users_networks import MODEL, installed
+from tests.supernets.test_pretrained import install
 
 
 @pytest.fixture
@@ -59,6 +60,26 @@ def test_weights_are_loaded_and_others_refused(shell: Shell) -> None:
     refused = shell.nas("inspect", NAME, *INPUT, "--weights", "other.pt")
     assert refused.error == "capture.other-weights"
     assert "stem.weight" in refused.err
+
+
+def test_weights_of_a_package_are_loaded(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    import users_networks
+
+    monkeypatch.syspath_prepend(shell.folder)
+    install(shell.folder, "a_model", "a_model/net.pth")
+    torch.save(users_networks.build().state_dict(), shell.folder / "a_model" / "net.pth")
+    assert shell.nas("inspect", NAME, *INPUT, "--weights", "package:a_model", "--no-proof").code == 0
+    job = shell.job(
+        f"""
+name: own
+data: {{name: digits, validation: 0.25, test: 0.25}}
+supernet: {{model: "{NAME}", weights: "package:a_model"}}
+"""
+    )
+    assert shell.nas("plan", job, "--inline", "--no-time", "--json").code == 0
+    missing = shell.nas("plan", shell.job((shell.folder / job).read_text().replace("a_model", "b_model")), "--inline")
+    assert missing.error == "pretrained.not-found"
+    assert "supernet.weights: the package b_model" in missing.err
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nas.build.user_model import captured
 from nas.config import parse_job
 from nas.planning import own_data
 from nas.planning.own_data import filled
 from nas.recipes import read_recipe
+from supernets.capture.captured_model import save_capture
 from supernets.data import image_folder
 from tests.errors import raises
+from tests.nas.users_networks import NAME, installed
 
 IMAGES = read_recipe("own-images")
 
@@ -59,6 +62,48 @@ def test_the_comments_stay_and_epochs_fall_with_the_number_of_images(
     assert [line.partition("#")[2] for line in text.splitlines()] == [
         line.partition("#")[2] for line in IMAGES.splitlines()
     ]
+
+
+MODEL = read_recipe("own-image-model")
+
+
+def test_a_function_of_the_users_is_filled_in_with_a_size_that_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, monkeypatch)
+    folder = images(tmp_path / "photos", side=32, n=2)
+    job = parse_job(filled(MODEL, folder, model=f"{NAME}:Colours"), source="filled")
+    assert (job.supernet.model, job.supernet.weights, job.data.image_size) == (f"{NAME}:Colours", None, 32)
+    text = filled(MODEL, folder, model=f"{NAME}:Colours", weights="own.pt")
+    assert parse_job(text, source="filled").supernet.weights == "own.pt"
+
+
+def test_a_model_of_a_library_has_its_weights_and_its_own_size_where_it_takes_no_other(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    folder = images(tmp_path / "photos", side=64, n=2)
+    job = parse_job(filled(MODEL, folder), source="filled")
+    assert (job.supernet.weights, job.data.image_size, job.training.epochs) == ("hub", 64, 20)
+    fixed = parse_job(filled(MODEL, folder, model="torchvision:vit_b_32", weights="none"), source="filled")
+    assert (fixed.supernet.weights, fixed.data.image_size) == (None, 224)
+    with raises("capture.unknown-model", "did you mean", "mobilenet_v3_small"):
+        filled(MODEL, folder, model="torchvision:mobilenet_v3_smal")
+
+
+def test_a_captured_model_has_the_size_that_it_was_captured_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, monkeypatch)
+    save_capture(tmp_path / "own.capture", captured(f"{NAME}:Colours", None, "3x16x16"))
+    folder = images(tmp_path / "photos", side=32, n=2)
+    job = parse_job(filled(MODEL, folder, model=str(tmp_path / "own.capture")), source="filled")
+    assert (job.data.image_size, job.supernet.weights, job.training.epochs) == (16, None, 20)
+
+
+def test_a_recipe_with_networks_of_its_own_takes_no_model(tmp_path: Path) -> None:
+    with raises("recipe.without-model", "--model torchvision:resnet18: the recipe own-images", "own-image-model"):
+        filled(IMAGES, tmp_path, model="torchvision:resnet18")
+    with raises("recipe.without-model", "--weights hub"):
+        filled(IMAGES, tmp_path, weights="hub")
 
 
 def test_sentences_have_their_path_filled_in(tmp_path: Path) -> None:

@@ -106,7 +106,8 @@ def test_recipes_are_jobs_that_can_be_submitted(client: TestClient) -> None:
         job = client.get(f"{API}/recipes/{name}").json()["job"]
         fields = {error["field"] for error in client.post(f"{API}/jobs/check", json={"job": job}).json()["errors"]}
         # Data and a network that are the user's to name, below a folder of the server's.
-        own = {"minilm-text": {"data.path", "supernet.pretrained"}}
+        own = {"minilm-text": {"data.path", "supernet.pretrained"}, "efficientnet-lite": {"supernet.model"}}
+        own["own-image-model"] = {"data.path", "supernet.model"}
         own |= {key: {"data.path"} for key in ("own-image-labels", "own-images", "own-numbers", "own-sentences")}
         assert fields == own.get(name, set())
 
