@@ -18,14 +18,14 @@ from nas.build.job_data import JobData
 from nas.build.plugin_strategy import plugin_strategy
 from nas.build.pretrained import Pretrained
 from nas.config import SearchJob
-from nas.config.training import STRATEGIES, TrainingConfig
+from nas.config.training import STRATEGIES, TrainingConfig, own_teacher
 from nas.errors import JobError
 from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.plugins import Kind, find, of_object
 from nas.store.folder import RunsFolder
 from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.capture.captured_model import CapturedModel
-from supernets.checkpoint import Checkpoint, make_supernet
+from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
 from supernets.data import batches
 from supernets.families.single_network import SingleFamily
 from supernets.recalibration import recalibrate
@@ -47,10 +47,11 @@ from supernets.training_strategies.single_phase import (
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TeacherNetwork:
-    """A frozen network that a job's subnets learn from: the largest of another trained supernet.
+    """A frozen network that a job's subnets learn from: the largest of another trained supernet, or the model that the job's
+    own is made of.
 
     Attributes:
-        weights_digest: of its supernet.
+        weights_digest: of its supernet, or of the model.
     """
 
     network: nn.Module
@@ -127,7 +128,7 @@ class SupernetFactory:
     def strategy(self) -> TrainingStrategy:
         """The strategy that the job's training section names."""
         training, space = self.config.training, self.family.space
-        distill: Teacher = "frozen" if training.distill == "teacher" else training.distill
+        distill = self._distill
         alone: Literal["frozen", "none"] = "frozen" if distill == "frozen" else "none"
         match training.strategy:
             case "sandwich":
@@ -159,6 +160,31 @@ class SupernetFactory:
                     raise ValueError(f"the shipped strategy {name} is not made here")
                 return plugin_strategy(ref, self.family, distill=distill, settings=training.settings, given=given)
 
+    @property
+    def _distill(self) -> Teacher:
+        """What the subnets learn from; a model with a fresh layer does not know the data's classes and teaches nobody."""
+        training = self.config.training
+        if training.distill == "original" and self.model is not None and self.model.fresh:
+            return own_teacher(training.strategy)
+        match training.distill:
+            case "teacher" | "original":
+                return "frozen"
+            case own:
+                return own
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed in the user's model, and what follows of it, one sentence each."""
+        if self.model is None:
+            return ()
+        if self.config.training.distill == "original" and self._distill != "frozen":
+            taught = {"largest": "the largest network teaches instead", "none": "nothing is distilled"}[self._distill]
+            text = (
+                f"training.distill: original: {self.model.fresh[0]} is fresh, so that the model cannot teach; {taught}"
+            )
+            return (*self.model.notes, text)
+        return self.model.notes
+
     def settings(self) -> TrainingSettings:
         """The job's training settings."""
         job, training = self.config, self.config.training
@@ -180,8 +206,13 @@ class SupernetFactory:
             JobError, CheckpointError: it is unknown or unfinished, or was trained on other data.
         """
         training, key = self.config.training, "training.teacher"
-        if training.teacher is None or self.checkpoint is not None:
+        if self.checkpoint is not None or self._distill != "frozen":
             return None
+        if training.teacher is None:
+            if self.model is None:
+                raise ValueError("a job without a teacher or a model is refused when it is read")
+            original = self._new()
+            return TeacherNetwork(original.extract(original.space.largest), weights_digest(self.model.tensors))
         where = f"{self.source}: {key}"
         checkpoint = find_checkpoint(self.runs, training.teacher, training.teacher_path, where=where)
         check_outputs(checkpoint, self.family, source=training.teacher, key=key)

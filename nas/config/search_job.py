@@ -98,12 +98,14 @@ class SearchJob(Section):
         ) is None:
             data = {**data, "objectives": [task.metrics[0].name, "latency_ms"]}
         supernet, training = data.get("supernet"), data.get("training", {})
-        if not (isinstance(supernet, dict) and isinstance(training, dict)) or training.get("learning_rate") is not None:
+        if not (isinstance(supernet, dict) and isinstance(training, dict)):
             return data
         if supernet.get("model") is not None:
             of = data.get("data")
             size = SIZES.get(str(of.get("name"))) if isinstance(of, Mapping) else None
-            return {**data, "training": {**training_of_model(supernet, size), **training}}
+            return {**data, "training": training_of_model(supernet, training, size)}
+        if training.get("learning_rate") is not None:
+            return data
         family = FAMILIES.get(str(supernet.get("family")))
         rate = _PRETRAINED_RATE if supernet.get("pretrained") is not None else family and family.learning_rate
         return data if rate is None else {**data, "training": {**training, "learning_rate": rate}}
@@ -126,6 +128,9 @@ class SearchJob(Section):
                 "data.tokenizer")  # fmt: skip
         if self.supernet.model is not None:
             self._check_model()
+        elif self.training.distill == "original":
+            raise conflict("training.distill", "original is the model of supernet.model, and the job names none; expected "
+                "largest, teacher or none")  # fmt: skip
         self._check_metrics()
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
             self._written.parsed_objectives(self.hardware)

@@ -280,15 +280,19 @@ class SupernetConfig(Section):
         return Path(self.from_) if self.from_ is not None and "/" in self.from_ else None
 
 
-def training_of_model(supernet: Mapping[str, Any], n_examples: int | None) -> dict[str, Any]:
-    """The defaults of the training of a model's supernet: those of a trained one, unless it is made without weights.
+def training_of_model(
+    supernet: Mapping[str, Any], training: Mapping[str, Any], n_examples: int | None
+) -> dict[str, Any]:
+    """The training of a model's supernet with the defaults of a trained model, unless the model is made without weights.
 
     Args:
+        training: the section as the job has it; what it has stays.
         supernet: the section as the job has it.
         n_examples: of the training part; None where that is not known yet.
     """
     model = str(supernet["model"])
     if supernet.get("weights") is None and (is_function(model) or model.startswith(("torchvision:", "timm:"))):
-        return {}
+        return dict(training)
     epochs = {} if n_examples is None else {"epochs": min(max(round(_TUNED_EXAMPLES / n_examples), 3), 20)}
-    return {"learning_rate": _TUNED_RATE, **epochs}
+    taught = training.get("teacher") is not None or training.get("strategy") == "largest"
+    return {"learning_rate": _TUNED_RATE, **epochs, **({} if taught else {"distill": "original"}), **training}

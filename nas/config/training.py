@@ -36,6 +36,11 @@ _ALONE = ("single-path", "sorted", "largest")
 """Training strategies that do not train the largest network in every step, so that it cannot teach the others."""
 
 
+def own_teacher(strategy: object) -> Literal["largest", "none"]:
+    """What subnets learn from where a job has no frozen teacher."""
+    return "none" if strategy in _ALONE else "largest"
+
+
 def _distill(value: object) -> object:
     """The teacher's kind; true and false are read too, as in job files of the first version."""
     return {True: "largest", False: "none"}[value] if isinstance(value, bool) else value
@@ -64,8 +69,9 @@ class TrainingConfig(Section):
     """None: the teacher teaches in all epochs."""
     sort: Flag = False
     """Whether units are sorted by their importance before the training; of the strategy instatune."""
-    distill: Annotated[Literal["largest", "teacher", "none"], BeforeValidator(_distill)] = "largest"
-    """What the networks learn from beside the labels: the largest network, the named teacher, or none."""
+    distill: Annotated[Literal["largest", "teacher", "original", "none"], BeforeValidator(_distill)] = "largest"
+    """What the networks learn from beside the labels: the largest network, the named teacher, the model that the supernet is
+    made of (original), or none."""
     teacher: Annotated[OptionalPath, Field(description="a run's id or a folder")] = None
     """The trained supernet whose largest network teaches, with `distill: teacher`."""
     divergence: Literal["kl", "alpha"] = "kl"
@@ -94,8 +100,8 @@ class TrainingConfig(Section):
         """Sets the default of `distill`: the teacher that is named, else the largest subnet if every step trains it."""
         if not isinstance(data, dict):
             return data
-        alone, taught = data.get("strategy") in _ALONE, data.get("teacher") is not None
-        filled: dict[str, Any] = {"distill": "teacher" if taught else "none" if alone else "largest"}
+        taught = data.get("teacher") is not None
+        filled: dict[str, Any] = {"distill": "teacher" if taught else own_teacher(data.get("strategy"))}
         if data.get("strategy") == "instatune":
             filled["random_subnets"] = 1  # the paper's
         return {**filled, **data}
@@ -112,14 +118,14 @@ class TrainingConfig(Section):
                 raise conflict(key, f"belongs to the strategy {of}, got strategy {self.strategy}; remove {key}")
         if self.distill == "largest" and self.strategy in _ALONE:
             why = f"in the strategy {self.strategy} the largest subnet has no step in which to teach others"
-            raise conflict("distill", f"{why}; expected none or teacher")
+            raise conflict("distill", f"{why}; expected none, teacher or (of a model) original")
         if self.distill == "teacher" and self.teacher is None:
             raise missing_key("teacher", "is missing; name the run, or the folder, of a trained supernet to learn from")
         if self.distill != "teacher" and self.teacher is not None:
             raise conflict("teacher", f"is read only with distill: teacher, got distill: {self.distill}; remove one")
         if self.strategy == "instatune" and self.distill == "none":
             raise conflict("distill", "instatune needs a teacher; expected largest, teacher, or the strategy sandwich")
-        if self.teacher_epochs is not None and self.distill != "teacher":
+        if self.teacher_epochs is not None and self.distill not in ("teacher", "original"):
             raise conflict("teacher_epochs", f"needs distill: teacher, got distill: {self.distill}; remove it")
         if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:
             raise problem("teacher_epochs", f"expected at most the {self.epochs} epochs, got {self.teacher_epochs}")

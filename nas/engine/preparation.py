@@ -120,7 +120,7 @@ def describe(
         store.describe(facts)
     else:
         store.describe(facts, budget=_budget(config), environments=reuse.environments)
-    for note in (str(reuse), prepared.data.dataset.warning, *(() if model is None else model.notes)):
+    for note in (str(reuse), prepared.data.dataset.warning, *prepared.supernets.notes):
         if note:
             options.observer.note(note)
 

@@ -104,7 +104,7 @@ def _for_model(name: str, weights: str | None, n_files: int, size: int) -> dict[
     supernet = {"model": name, "weights": None if weights == _NONE else weights}
     found: dict[KeyPath, Any] = {("supernet", key): value for key, value in supernet.items()}
     found["data", "image_size"] = image_size_for(name, size)
-    if (epochs := training_of_model(supernet, n_files).get("epochs")) is not None:
+    if (epochs := training_of_model(supernet, {}, n_files).get("epochs")) is not None:
         found["training", "epochs"] = epochs
     return found
 

@@ -101,7 +101,7 @@ def check_teacher(run: str, was: str | None, now: str) -> None:
     """Raises `CheckpointError` unless a teacher's weights are those with which a training began."""
     if was is not None and was != now:
         raise CheckpointError(
-            f"run {run}: its training began with a teacher of the weights {was}, and training.teacher now has {now}; "
+            f"run {run}: its training began with a teacher of the weights {was}, and the teacher now has {now}; "
             "restore the teacher, or start a new run",
             code="checkpoint.teacher-changed",
         )

@@ -37,6 +37,7 @@ class CapturedModel:
         tensors: of its program, by name.
         unused: parameters of the model that its forward does not read.
         notes: what was changed on the way, one sentence each.
+        fresh: the layers whose weights are new, where they were replaced for other outputs.
     """
 
     name: str
@@ -45,6 +46,7 @@ class CapturedModel:
     preprocessing: Preprocessing = NO_PREPROCESSING
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -101,6 +103,7 @@ def save_capture(path: Path, model: CapturedModel) -> None:
         "preprocessing": model.preprocessing.to_json(),
         "unused": list(model.unused),
         "notes": list(model.notes),
+        "fresh": list(model.fresh),
     }
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as file:
@@ -131,7 +134,8 @@ def load_capture(path: Path) -> CapturedModel:
             raise _unreadable(path, f"format {index['format']!r}, version {index['version']!r}")
         tensors = load(parts[_TENSORS])
         preprocessing = Preprocessing.from_json(index["preprocessing"])
-        unused, notes = ([str(text)[:1000] for text in index[key][:100_000]] for key in ("unused", "notes"))
+        texts = {key: index.get(key, []) for key in ("unused", "notes", "fresh")}
+        unused, notes, fresh = (tuple(str(text)[:1000] for text in own[:100_000]) for own in texts.values())
         name, data = str(index["model"])[:1000], index["program"]
     except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise _unreadable(path, repr(error)[:200]) from None
@@ -146,7 +150,7 @@ def load_capture(path: Path) -> CapturedModel:
     except Exception as error:  # rules expect the arguments that torch's operations have
         raise _unreadable(path, repr(error)[:200]) from error
     own = {tensor: tensors[tensor] for tensor in program.tensors}
-    return CapturedModel(name, program, own, preprocessing, tuple(unused), tuple(notes))
+    return CapturedModel(name, program, own, preprocessing, unused, notes, fresh)
 
 
 def with_tensors(model: CapturedModel, tensors: Mapping[str, Tensor]) -> CapturedModel:

@@ -64,7 +64,9 @@ def with_outputs(model: CapturedModel, n: int, *, seed: int) -> CapturedModel:
         raise _refused(model.name, shape[1], n)
     layer = _name(call.arguments["weight"]).rpartition(".")[0]
     note = f"{layer} has {shape[1]} outputs and the data {n} classes: it is replaced by a fresh layer of {n}"
-    return replace(model, program=found, tensors={**model.tensors, **changed}, notes=(*model.notes, note))
+    return replace(
+        model, program=found, tensors={**model.tensors, **changed}, notes=(*model.notes, note), fresh=(layer,)
+    )
 
 
 def _name(argument: Any) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from nas.build.prepared_job import PreparedJob, prepare_job
 from nas.config import parse_job
 from nas.store.folder import RunFolder, RunsFolder
+from supernets.base import Distillation, LabelLoss
 from supernets.capture.captured_model import load_capture, save_capture
+from supernets.capture.network import PlainNetwork
 from supernets.capture.proof import difference
 from supernets.data import batches, head
 from supernets.families.captured.family import CapturedFamily
@@ -81,6 +84,32 @@ def test_the_last_layer_is_replaced_where_the_data_have_other_classes(tmp_path: 
     assert made.supernets.family.n_outputs == 10
 
 
+def test_the_model_teaches_unless_its_last_layer_is_fresh(tmp_path: Path, module: Path) -> None:
+    more = "training: {distill: original, epochs: 1}"
+    made = prepared(tmp_path, f"{{model: '{MODEL}'}}", more=more).supernets
+    assert made.model is not None
+    assert made.teacher is not None
+    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    network = PlainNetwork(made.model.program, made.model.tensors, {}).eval()
+    with torch.no_grad():
+        assert difference([made.teacher.network(x)], [network(x)]) <= 1e-5
+    assert made.notes == ()
+    steps = made.strategy().plan(0, np.random.default_rng(0), lambda architecture: 0.0)
+    assert all(Distillation(None) in step.terms for step in steps)
+    fresh = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}", more=more).supernets
+    assert fresh.teacher is None
+    assert "the largest network teaches instead" in fresh.notes[-1]
+    steps = fresh.strategy().plan(0, np.random.default_rng(0), lambda architecture: 0.0)
+    assert steps[1].terms == (Distillation(0),)
+    alone = prepared(
+        tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}",
+        more="training: {distill: original, strategy: single-path}",
+    ).supernets  # fmt: skip
+    assert "nothing is distilled" in alone.notes[-1]
+    steps = alone.strategy().plan(0, np.random.default_rng(0), lambda architecture: 0.0)
+    assert steps[0].terms == (LabelLoss(),)
+
+
 def test_half_precision_is_noted(tmp_path: Path, module: Path) -> None:
     made = prepared(tmp_path, "{model: 'users_networks:half'}")
     assert made.supernets.model is not None
@@ -88,17 +117,18 @@ def test_half_precision_is_noted(tmp_path: Path, module: Path) -> None:
 
 
 def test_a_run_keeps_its_model(tmp_path: Path, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = prepared(tmp_path, f"{{model: '{MODEL}'}}").supernets.model
+    model = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}").supernets.model
     assert model is not None
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     save_capture(run.model_file, model)
     forgotten(module, monkeypatch)
-    again = prepared(tmp_path, f"{{model: '{MODEL}'}}", run=run).supernets.model
+    again = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}", run=run).supernets.model
     assert again is not None
     assert again.program == model.program
+    assert again.fresh == model.fresh == ("head",)
     with raises("capture.unknown-model", "job.yaml: supernet.model", "PYTHONPATH"):
-        prepared(tmp_path, f"{{model: '{MODEL}'}}")
+        prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}")
 
 
 def test_a_captured_file_fixes_the_images(tmp_path: Path, module: Path) -> None:

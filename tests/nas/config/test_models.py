@@ -59,6 +59,30 @@ def test_trained_models_are_trained_gently() -> None:
     assert job("{model: file.capture}", "training: {epochs: 2}").training.epochs == 2
 
 
+@pytest.mark.parametrize(
+    ("supernet", "training", "distill"),
+    [
+        ("{model: 'timm:resnet18', weights: hub}", "{}", "original"),
+        ("{model: 'timm:resnet18', weights: hub}", "{learning_rate: 0.1, strategy: single-path}", "original"),
+        ("{model: 'timm:resnet18', weights: hub}", "{strategy: largest}", "none"),
+        ("{model: 'timm:resnet18', weights: hub}", "{teacher: a-run}", "teacher"),
+        ("{model: 'timm:resnet18', weights: hub}", "{distill: largest}", "largest"),
+        ("{model: file.capture}", "{}", "original"),
+        ("{model: 'timm:resnet18'}", "{}", "largest"),
+        ("{model: 'timm:resnet18'}", "{distill: original}", "original"),
+    ],
+)
+def test_trained_models_teach_their_subnets(supernet: str, training: str, distill: str) -> None:
+    made = job(supernet, f"training: {training}")
+    assert made.training.distill == distill
+    assert parse_job(made.to_yaml(), source="job.yaml") == made
+
+
+def test_only_a_model_teaches_as_the_original() -> None:
+    with raises("job.conflict", "training.distill", "supernet.model"):
+        job("{preset: tiny}", "training: {distill: original}")
+
+
 def test_paths_are_relative_to_the_job_file(tmp_path: Path) -> None:
     (tmp_path / "job.yaml").write_text(
         "name: a\ndata: {name: digits}\nsupernet: {model: m/own.capture, weights: w.pt}\n"

@@ -162,7 +162,7 @@ def test_a_teacher_that_is_another_meanwhile_is_refused(tmp_path: Path) -> None:
     was = save(1)
     run = killed_training(RunsFolder(tmp_path / "runs"), taught)
     now = save(2)
-    with raises("checkpoint.teacher-changed", "training.teacher", was, now):
+    with raises("checkpoint.teacher-changed", "the teacher", was, now):
         resume("small-1", RunOptions(run.runs))
     assert save(1) == was
     assert weights_of(resume("small-1", RunOptions(run.runs)))
