@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from importlib.util import find_spec
@@ -42,7 +43,7 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
                 dynamo=True,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
-                dynamic_shapes=(dynamic,),
+                dynamic_shapes=((dynamic,),) if _takes_any_number(module) else (dynamic,),
                 opset_version=OPSET,
                 verbose=False,
             )
@@ -52,6 +53,11 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
     finally:
         logger.setLevel(level)
     return model
+
+
+def _takes_any_number(module: nn.Module) -> bool:
+    """Whether a module's forward is ``forward(*inputs)``."""
+    return any(own.kind is own.VAR_POSITIONAL for own in inspect.signature(module.forward).parameters.values())
 
 
 def onnx_model(module: nn.Module, example: Tensor) -> bytes:

@@ -14,7 +14,7 @@ from nas.config import SearchJob
 from nas.errors import JobError
 from nas.store.folder import RunFolder
 from supernets.capture.adoption import adopt
-from supernets.capture.captured_model import CapturedModel, capture_model, load_capture
+from supernets.capture.captured_model import CapturedModel, capture_model, check_operations, load_capture
 from supernets.capture.classifier import with_outputs
 from supernets.capture.model_names import FRACTIONS, is_file
 from supernets.capture.proof import in_double, prove_permutations, randomised
@@ -75,6 +75,7 @@ class JobModel:
                     f"{' x '.join(map(str, shape))}; change data.image_size and data.channels, or capture it again",
                     code="job.unfit-data",
                 )
+            check_operations(found)
             found = with_outputs(found, n_outputs, seed=self.config.seed)
             _prove(found)
         except CaptureError as error:

@@ -132,11 +132,7 @@ def inspected(
     name: str, weights: str | None, input_shape: str | None, options: SpaceOptions, *, proof: bool
 ) -> Inspection:
     """What is elastic in the model of a command's arguments; raises `CaptureError`, `SpaceError` or `JobError`."""
-    if is_file(name):
-        return inspect_model(_of_file(name, weights, input_shape), options, proof=proof)
-    model = opened(name, weights=weights)
-    found = capture_model(model, model.example(input_of(input_shape)))
-    return inspect_model(found, options, module=model.module, proof=proof)
+    return inspect_model(captured(name, weights, input_shape), options, proof=proof)
 
 
 def supernet_of(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from supernets.capture.adoption import adopt
+from supernets.capture.comparison import compare
+from supernets.capture.diagnosis import unregistered
 from supernets.capture.program import Program, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
+from supernets.capture.rules import RULES
 from supernets.capture.shapes import check_shapes
-from supernets.capture.sources import NO_PREPROCESSING, Preprocessing, UserModel
+from supernets.capture.sources import NO_PREPROCESSING, Preprocessing, UserModel, unwrapped
 from supernets.capture.tracing import capture
 from supernets.errors import CaptureError
 from supernets.files import check_regular, write_atomically
@@ -38,6 +43,8 @@ class CapturedModel:
         unused: parameters of the model that its forward does not read.
         notes: what was changed on the way, one sentence each.
         fresh: the layers whose weights are new, where they were replaced for other outputs.
+        difference: the largest to the outputs of the model's module for a batch of 3, relative to their scale; None where the
+            module is not at hand.
     """
 
     name: str
@@ -47,6 +54,7 @@ class CapturedModel:
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
+    difference: float | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -71,21 +79,51 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
         x: an example of its input, with a batch of at least 2.
 
     Raises:
-        CaptureError: its forward cannot be captured.
+        CaptureError: its forward cannot be captured, or depends on the size of the batch.
     """
+    module = model.module
     try:
-        found = capture(model.module, [x])
+        with redirect_stdout(sys.stderr):  # what a user's forward prints is no data of a command
+            found = capture(module, [x])
+            compared = compare(module, found, x)
     except CaptureError as error:
         raise CaptureError(
             f"{model.name}, with an input of {' x '.join(map(str, x.shape[1:]))}: {error}", code=error.code
         ) from error
     used = {*found.program.tensors, *found.program.aliases}
-    unused = tuple(name for name, _ in model.module.named_parameters() if name not in used)
-    return CapturedModel(model.name, found.program, found.tensors, model.preprocessing, unused, model.notes)
+    unused = tuple(name for name, _ in module.named_parameters() if name not in used)
+    notes = [*model.notes, *compared.notes]
+    notes += [
+        f"{name} holds modules or parameters that torch does not see there: their weights are constants, which are not "
+        "trained; make it an nn.ModuleList, ModuleDict, ParameterList or ParameterDict"
+        for name in unregistered(module)
+    ]
+    return CapturedModel(
+        model.name,
+        found.program,
+        found.tensors,
+        model.preprocessing,
+        unused,
+        tuple(notes),
+        difference=compared.difference,
+    )
+
+
+def check_operations(model: CapturedModel) -> None:
+    """Raises `CaptureError` for an operation without a rule, which no file of a captured model may have."""
+    for call in model.program.calls:
+        if call.name not in RULES:
+            where = f" in {call.module}" * bool(call.module) + f" (at {call.place})" * bool(call.place)
+            raise CaptureError(
+                f"{model.name}: the operation {call.name}{where} has no rule, and could not be read back or exported; write it "
+                "with other operations of torch; `nas inspect` lists those without a rule",
+                code="capture.unknown-operation",
+            )
 
 
 def own_model(module: nn.Module) -> UserModel:
     """A module of the user's as a model without preprocessing."""
+    module = unwrapped(module)
     return UserModel(type(module).__name__, module)
 
 
@@ -93,8 +131,9 @@ def save_capture(path: Path, model: CapturedModel) -> None:
     """Writes a captured model as one file, atomically.
 
     Raises:
-        CaptureError: it cannot be written.
+        CaptureError: it cannot be written, or has an operation without a rule.
     """
+    check_operations(model)
     index = {
         "format": _FORMAT,
         "version": _VERSION,

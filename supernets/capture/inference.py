@@ -47,7 +47,8 @@ class Inference:
         self.batch = Dimension(self.program.batch, fixed="the batch", label="batch")
         for name in self.program.inputs:
             shape = self.program.values[name].shape
-            self.dims[name] = [self.batch, *(fixed(size, f"the size of the input {name[1:]}") for size in shape[1:])]
+            which = f" {name[1:]}" if len(self.program.inputs) > 1 else ""
+            self.dims[name] = [self.batch, *(fixed(size, f"the size of the input{which}") for size in shape[1:])]
         for name in self.program.tensors:
             self.dims[name] = [
                 Dimension(size, label=f"{name}[{position}]", fixed="a size of 1" if size == 1 else "")

@@ -112,7 +112,13 @@ class ProgramModule(nn.Module):
         return {}
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        program, sizes, skipped = self.program, {**self.sizes(), BATCH: len(inputs[0])}, self.skipped()
+        values = self.values(*inputs)
+        outputs = tuple(values[name] for name in self.program.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def values(self, *inputs: Tensor) -> dict[str, Any]:
+        """Every value of the program by name; an error of a call has a note that names it."""
+        program, sizes, skipped = self.program, {**self.sizes(), BATCH: inputs[0].shape[0]}, self.skipped()
         values: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
         values.update((name, self._tensor(name)) for name in program.tensors)
         for index, (call, step) in enumerate(self._steps):
@@ -120,19 +126,21 @@ class ProgramModule(nn.Module):
                 if source := skipped[index]:
                     values[call.outputs[0]] = values[source]
                 continue
-            if isinstance(step, str):
-                x = cast(Ref, call.arguments["input"]).name
-                result = self.get_submodule(step)(values[x])
-            else:
-                result = step(
-                    **{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
-                )
+            try:
+                if isinstance(step, str):
+                    result = self.get_submodule(step)(values[cast(Ref, call.arguments["input"]).name])
+                else:
+                    result = step(
+                        **{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
+                    )
+            except Exception as error:
+                error.add_note(f"in {call.name} of {call.module or 'the network'}, {call.place}")
+                raise
             if isinstance(result, Tensor):
                 values[call.outputs[0]] = result
             else:
                 values.update((name, one) for name, one in zip(call.outputs, result, strict=False) if name)
-        outputs = tuple(values[name] for name in program.outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
+        return values
 
     def _tensor(self, name: str) -> Tensor | None:
         """A tensor of the program; None in a layer that the network lacks."""
@@ -256,7 +264,7 @@ def argument_value(argument: Argument, values: Mapping[str, Any], sizes: Mapping
         case Ref(name):
             return values[name]
         case Size(dim):
-            return int(size_of(dim, sizes))
+            return size_of(dim, sizes)
         case tuple():
             return [argument_value(part, values, sizes) for part in argument]
         case str() if argument.startswith("dtype:"):

@@ -58,8 +58,9 @@ class Call:
 
     @property
     def name(self) -> str:
-        """The operation without namespace and overload, e.g. ``conv2d``."""
-        return self.op.split(".")[1]
+        """The operation without overload, e.g. ``conv2d``; with its namespace if it is none of torch's, ``mine.conv2d``."""
+        namespace, name, _ = self.op.split(".")
+        return name if namespace == "aten" else f"{namespace}.{name}"
 
     def reads(self) -> Iterator[str]:
         """The names of the values that it reads."""

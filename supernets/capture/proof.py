@@ -37,13 +37,17 @@ def outputs_of(adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Sequence
 
     Conversions to single precision are to double precision where the tensors have it.
     """
+    with torch.no_grad():
+        found = elastic_network(adopted, tensors)(*inputs)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def elastic_network(adopted: Adopted, tensors: Mapping[str, Tensor]) -> ElasticNetwork:
+    """The largest network with these tensors, in evaluation mode; see `outputs_of`."""
     program = adopted.program
     if any(tensor.dtype is torch.float64 for tensor in tensors.values()):
         program = replace(program, calls=tuple(map(_in_double, program.calls)))
-    network = ElasticNetwork(program, dict(tensors), {name: axis.size for name, axis in adopted.axes.items()})
-    with torch.no_grad():
-        found = network.eval()(*inputs)
-    return found if isinstance(found, tuple) else (found,)
+    return ElasticNetwork(program, dict(tensors), adopted.full_sizes).eval()
 
 
 def _in_double(call: Call) -> Call:

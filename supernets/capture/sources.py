@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,11 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from supernets.capture.memory import check_example
 from supernets.capture.model_names import is_function
 from supernets.errors import CaptureError
 
 _TOKENS = 19
 """The length of example sentences: no usual size of a layer."""
+_MOST = 10
+"""Names that an error lists."""
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 @dataclass(frozen=True)
@@ -79,14 +85,16 @@ class UserModel:
         """
         generator = torch.Generator().manual_seed(seed)
         if self.vocabulary is not None:
-            return torch.randint(self.vocabulary, (batch_size, *(shape or (_TOKENS,))), generator=generator)
+            own = (batch_size, *(shape or (_TOKENS,)))
+            check_example(own, name=self.name, bytes_each=8)
+            return torch.randint(self.vocabulary, own, generator=generator)
         size = self.preprocessing.image_size
         if shape is None and size is None:
             text = f"{self.name}: the size of its input is not known; give it, e.g. --input 3x224x224"
             raise CaptureError(text, code="capture.input-unknown")
-        return torch.randn(
-            batch_size, *(shape or (self.preprocessing.channels or 3, size or 0, size or 0)), generator=generator
-        )
+        own = (batch_size, *(shape or (self.preprocessing.channels or 3, size or 0, size or 0)))
+        check_example(own, name=self.name)
+        return torch.randn(own, generator=generator)
 
 
 def open_model(
@@ -115,6 +123,11 @@ def open_model(
                 model = _of_timm(own, given, pretrained=pretrained)
             case "transformers":
                 model = _of_transformers(Path(own), given)
+            case _ if is_function(name) and pretrained:
+                raise CaptureError(
+                    f"{name}: weights: hub are those of a library's model, and this is a function; name a file of weights",
+                    code="capture.weights-unusable",
+                )
             case _ if is_function(name):
                 model = UserModel(name, _called(name, given))
             case _:
@@ -227,7 +240,8 @@ def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
     """What the user's function returns."""
     path, _, own = name.partition(":")
     try:
-        found: Any = import_module(path)
+        with redirect_stdout(sys.stderr):
+            found: Any = import_module(path)
     except Exception as error:  # a user's module may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name and f"{path}.".startswith(f"{error.name}."):
             remedy = "install its package into the environment of nas, or name its folder in PYTHONPATH"
@@ -240,16 +254,29 @@ def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
         ) from error
     for part in own.split("."):
         if not hasattr(found, part):
-            has = ", ".join(key for key in vars(found) if not key.startswith("_"))[:200]
-            raise CaptureError(f"{name}: {path} has no {own}; it has {has or 'nothing'}", code="capture.unknown-model")
+            has = [key for key, one in vars(found).items() if getattr(one, "__module__", None) == path]
+            raise CaptureError(
+                f"{name}: {path} has no {own}; it has {', '.join(has[:_MOST]) or 'no functions'}",
+                code="capture.unknown-model",
+            )
         found = getattr(found, part)
     if callable(found) and not isinstance(found, nn.Module):
         try:
-            found = found(**arguments)
+            with redirect_stdout(sys.stderr):  # what a user's function prints is no data of a command
+                found = found(**arguments)
         except Exception as error:
             raise _failed(name, error) from error
     if not isinstance(found, nn.Module):
         raise CaptureError(
             f"{name} returned {type(found).__name__}; expected a torch.nn.Module", code="capture.model-unusable"
         )
-    return found
+    return unwrapped(found)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module that torch.compile or a wrapper for several devices was given."""
+    while True:
+        inner = module.module if isinstance(module, _WRAPPERS) else getattr(module, "_orig_mod", None)
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Literal, cast
 
 from supernets.capture.adoption import Adopted
@@ -14,6 +15,8 @@ from supernets.errors import SpaceError
 from supernets.space import Architecture, Choice, SearchSpace
 
 Granularity = Literal["layer", "stage", "model"]
+_MOST = 5
+"""Reasons that an error lists."""
 _MULTIPLE = 8
 """Channels that runtimes compute together; also safe for torch's gradients of narrow strided 1x1 convolutions."""
 
@@ -84,28 +87,51 @@ class CapturedSpace:
 
     def __init__(self, adopted: Adopted, options: SpaceOptions) -> None:
         self._adopted, self._options = adopted, options
+        self._check_kept()
         self._widths = {name: axes for name, axes in self._width_groups().items() if self._width_options(axes)}
         self._depths = self._depth_groups()
         choices = [Choice(group.name, _depths(len(group.order))) for group in self._depths]
         choices += [Choice(name, self._width_options(axes)) for name, axes in self._widths.items()]
         if not choices:
+            reasons = "".join(
+                f"\n  {reason}: {', '.join(names[:3])}" for reason, names in list(adopted.fixed.items())[:_MOST]
+            )
+            kept = "; keep names fewer of them" if options.keep else ""
             raise SpaceError(
-                "the network has no elastic axis and no layer that may be left out; see the reasons in `nas inspect`, or "
-                "keep fewer of them",
+                "the network has no elastic axis and no layer that may be left out"
+                f"{kept or '; expected a layer between the first and the last one, or other widths'}; fixed, and why:"
+                f"{reasons or ' it has no parameters'}",
                 code="capture.nothing-elastic",
             )
         self.space = SearchSpace(choices)
 
+    def _check_kept(self) -> None:
+        """Raises `SpaceError` for a pattern of `keep` that matches nothing in the network."""
+        names = [*self._adopted.axes, *map(self._stage, self._adopted.axes), *self._adopted.program.tensors]
+        names += [unit.name for unit in self._adopted.units]
+        for pattern in self._options.keep:
+            if not fnmatch.filter(names, pattern):
+                near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
+                raise SpaceError(
+                    f"keep: {pattern} matches no axis, layer or tensor of the network; there are, for instance, "
+                    f"{', '.join(dict.fromkeys(near))}; `nas inspect` prints all",
+                    code="capture.unknown-name",
+                )
+
+    def _stage(self, axis: str) -> str:
+        """The name of an axis's choice of its stage, as `nas inspect` prints it."""
+        return f"{starred(axis)}.{self._adopted.axes[axis].size}"
+
     def _width_groups(self) -> dict[str, list[str]]:
         groups: dict[str, list[str]] = {}
-        for name, axis in self._adopted.axes.items():
-            if self._options.keeps(name):
+        for name in self._adopted.axes:
+            if self._options.keeps(name) or self._options.keeps(self._stage(name)):
                 continue
             match self._options.granularity:
                 case "layer":
                     key = f"{name}.width"
                 case "stage":
-                    key = f"{starred(name)}.{axis.size}.width"
+                    key = f"{self._stage(name)}.width"
                 case "model":
                     key = "width"
             groups.setdefault(key, []).append(name)

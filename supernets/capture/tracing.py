@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -15,6 +13,8 @@ from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
 from torch.fx.node import map_arg
 
+from supernets.capture.contexts import evaluating, quiet
+from supernets.capture.diagnosis import check_module, reason
 from supernets.capture.inlining import inlined
 from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls
 from supernets.capture.repetition import repeated_for_batches
@@ -49,7 +49,15 @@ class _Flat(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         n = len(inputs) - len(self.keywords)
-        return tuple(tensors_of(self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))))
+        outputs = self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))
+        if not (found := tuple(tensors_of(outputs))):
+            kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise CaptureError(
+                f"its forward returns {kind}; expected a tensor of floating-point numbers, or a list, tuple or "
+                "mapping with some",
+                code="capture.outputs",
+            )
+        return found
 
 
 def tensors_of(outputs: object) -> Iterator[Tensor]:
@@ -84,34 +92,22 @@ def capture(module: nn.Module, inputs: Sequence[Tensor], keywords: Mapping[str, 
             f"expected inputs of one batch size of at least 2, got the shapes {[tuple(t.shape) for t in example]}",
             code="capture.example",
         )
-    with _evaluating(module), torch.no_grad():
+    check_module(module, inputs, named)
+    with evaluating(module), torch.no_grad():
         flat = _Flat(module, tuple(named)).eval()
         graph, names = _traced(flat, example)
         return _Reader(flat, graph, names, example).read()
 
 
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, without attention's fused call in it, which hides its parts."""
-    training = [own for own in module.modules() if own.training]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    module.eval()
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for own in training:
-            own.training = True
-
-
 def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> tuple[fx.Graph, dict[str, tuple[str, Any]]]:
     """The graph, and for each of its placeholders what it is: a kind and the name or value."""
-    logging.getLogger("torch.export").setLevel(logging.ERROR)
     try:
-        exported = torch.export.export(flat, example, strict=False)
+        with quiet():
+            exported = torch.export.export(flat, example, strict=False)
+    except CaptureError:
+        raise
     except Exception as error:  # torch.export raises what the user's forward raises, too
-        raise CaptureError(_reason(error), code="capture.failed") from error
+        raise reason(error, flat, example) from error
     names: dict[str, tuple[str, Any]] = {}
     for spec in exported.graph_signature.input_specs:
         name = spec.arg.name
@@ -125,15 +121,6 @@ def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> tuple[fx.Graph, dict[st
             case _:
                 raise CaptureError(f"an input of the kind {spec.kind} cannot be captured", code="capture.failed")
     return inlined(exported.graph_module), names
-
-
-def _reason(error: Exception) -> str:
-    """What failed, with the user's file and line where torch names them."""
-    text = str(error).strip() or type(error).__name__
-    places = [f"{m['file']}:{m['line']}" for m in _PLACE.finditer(text) if "/torch/" not in m["file"]]
-    first = text.splitlines()[0]
-    where = f" (at {places[-1]})" if places else ""
-    return f"the forward cannot be captured{where}: {first}"
 
 
 class _Reader:
@@ -222,6 +209,11 @@ class _Reader:
             self._constants[node] = target(*self._real(node.args), **self._real(node.kwargs))
             return
         if name.removesuffix("_") in _IDENTITY:
+            if "dropout" in name and node.args[2]:
+                raise CaptureError(
+                    f"{name} drops units in evaluation mode, too{_at(node)}; pass training=self.training",
+                    code="capture.random",
+                )
             self._named[node] = self._named[cast(fx.Node, node.args[0])]
             return
         out_of_place = _out_of_place(target, node)
@@ -233,7 +225,7 @@ class _Reader:
             own = f"%{node.name}" + (f".{index}" if isinstance(value, list | tuple) else "")
             names.append(own if isinstance(result, Tensor) else "")
             if isinstance(result, Tensor):
-                self._values[own] = _spec(result)
+                self._values[own] = self._spec_of(result, node)
         self._named[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
         op = str(out_of_place)
         if op == "aten.to.device":  # a program runs on the device of its tensors
@@ -243,6 +235,15 @@ class _Reader:
             if node.args[0] in self._constants or _is_view(cast(fx.Node, node.args[0])):
                 raise CaptureError(f"{name} changes a part of a tensor in place{_at(node)}", code="capture.in-place")
             self._overwrite(cast(fx.Node, node.args[0]), self._named[node])
+
+    def _spec_of(self, value: Tensor, node: fx.Node) -> ValueSpec:
+        if any(isinstance(size, torch.SymInt) for size in value.shape):
+            raise CaptureError(
+                f"the size of a result depends on the values of the input{_at(node)}; a captured network has the same shapes "
+                "for every input: use a mask or torch.where there",
+                code="capture.data-dependent",
+            )
+        return _spec(value)
 
     def _item(self, node: fx.Node) -> None:
         source, index = cast(fx.Node, node.args[0]), node.args[1]

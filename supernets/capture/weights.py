@@ -82,7 +82,7 @@ def _shape(tensor: Tensor) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> CaptureError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    reason = ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
     return CaptureError(
         f"{path}: cannot be read as weights ({reason}); expected a .safetensors file, or a state_dict that torch.save wrote",
         code="capture.weights-unusable",

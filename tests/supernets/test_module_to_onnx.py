@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas import supernet_of
 from supernets import module_to_onnx
 from supernets.graph import INPUT, OUTPUT, lower
 from supernets.module_to_onnx import onnx_model
@@ -51,6 +52,26 @@ def test_unknown_operations_go_to_torchs_exporter() -> None:
     onnx.checker.check_model(model, full_check=True)
     graph = onnx.load_model_from_string(model).graph
     assert [graph.input[0].name, graph.output[0].name] == [INPUT, OUTPUT]
+    for batch in (1, 2, 5):
+        assert difference(run(model, x[:batch]), outputs(module, x)[:batch]) <= 1e-5
+
+
+def test_unknown_operations_of_captured_networks_go_to_torchs_exporter() -> None:
+    class Windowed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.first(x.reshape(x.shape[0] * 2, 4)).sinh()
+            return self.last(y.view(x.shape[0], 2, 16).mean(dim=1))
+
+    x = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    supernet = supernet_of(Windowed(), x[:2])
+    module = supernet.extract(supernet.space.smallest).eval()
+    with raises("export.unknown-operation", "sinh"):
+        lower(module, (8,))
+    model = onnx_model(module, x[:2])
     for batch in (1, 2, 5):
         assert difference(run(model, x[:batch]), outputs(module, x)[:batch]) <= 1e-5
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from supernets.capture.captured_model import CapturedModel
 from supernets.capture.costs import elastic_share
-from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations, randomised
+from supernets.capture.memory import check_values
+from supernets.capture.proof import in_double, prove_permutations, randomised
 from supernets.capture.space import ChoiceMembers, SpaceOptions
 from supernets.cost import Cost
 from supernets.families.captured.family import CapturedFamily
@@ -19,7 +20,7 @@ EXACT = 1e-10
 """The largest relative change of outputs under a permutation in double precision."""
 EQUAL = 1e-5
 """The largest relative difference to the original's outputs in single precision."""
-_CONTROLS = 4
+_CONTROLS, _BATCH = 4, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +91,10 @@ class Inspection:
         }
 
 
-def inspect_model(
-    model: CapturedModel, options: SpaceOptions, *, module: nn.Module | None = None, proof: bool = True, seed: int = 0
-) -> Inspection:
+def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = True, seed: int = 0) -> Inspection:
     """The choices, costs and proof of a captured model.
 
     Args:
-        module: what it was captured from, with the same weights, to compare outputs with.
         proof: compute the proof, which runs the network a few times in double precision.
 
     Raises:
@@ -110,34 +108,19 @@ def inspect_model(
     return Inspection(
         model, family.members(), family.space.size, dict(family.adopted.fixed), dict(family.adopted.unknown),
         dict(model.program.aliases), elastic_share(family.adopted), table.cost(0), table.cost(1),
-        _proved(model, family, module, seed) if proof else None,
+        _proved(model, family, seed) if proof else None,
     )  # fmt: skip
 
 
-def _proved(model: CapturedModel, family: CapturedFamily, module: nn.Module | None, seed: int) -> Proof:
+def _proved(model: CapturedModel, family: CapturedFamily, seed: int) -> Proof:
     generator = torch.Generator().manual_seed(seed)
-    inputs = [_random(model, name, 3, generator) for name in model.program.inputs]
-    original = None
-    if module is not None:
-        original = _against(model, family, module, inputs)
+    batch = model.program.batch if family.adopted.unknown else _BATCH
+    check_values(model.program, batch=batch, double=True)
+    inputs = [_random(model, name, batch, generator) for name in model.program.inputs]
     tensors = in_double(randomised(dict(model.tensors), generator))
     doubled = [x.double() if x.is_floating_point() else x for x in inputs]
     found = prove_permutations(family.adopted, tensors, doubled, seed=seed, controls=_CONTROLS)
-    return Proof(original, found.permuted, min(found.control.values(), default=None))
-
-
-def _against(model: CapturedModel, family: CapturedFamily, module: nn.Module, inputs: list[Tensor]) -> float:
-    from supernets.capture.tracing import tensors_of
-
-    training = [own for own in module.modules() if own.training]
-    module.eval()
-    try:
-        with torch.no_grad():
-            expected = list(tensors_of(module(*inputs)))
-    finally:
-        for own in training:
-            own.training = True
-    return difference(expected, outputs_of(family.adopted, model.tensors, inputs))
+    return Proof(model.difference, found.permuted, min(found.control.values(), default=None))
 
 
 def _random(model: CapturedModel, name: str, n: int, generator: torch.Generator) -> Tensor:

@@ -145,7 +145,10 @@ def test_a_captured_file_fixes_the_images(tmp_path: Path, module: Path) -> None:
 @pytest.mark.parametrize(
     ("supernet", "code", "mentions"),
     [
-        ("{model: 'users_networks:Branching'}", "capture.failed", ("users_networks.py:",)),
+        ("{model: 'users_networks:Branching'}", "capture.data-dependent", ("users_networks.py:",)),
+        ("{model: 'users_networks:Custom'}", "capture.unknown-operation", ("users.twice", "users_networks.py:")),
+        (f"{{model: '{MODEL}', keep: ['nothing.*']}}", "capture.unknown-name", ("keep: nothing.*",)),
+        (f"{{model: '{MODEL}', weights: hub}}", "capture.weights-unusable", ("hub",)),
         ("{model: 'users_networks:OfOneSize'}", "capture.failed", ("1 x 8 x 8",)),
         ("{model: 'users_networks:Pair'}", "capture.outputs", ("2 x 10, 2 x 10",)),
         ("{model: 'users_networks:Rigid'}", "capture.nothing-elastic", ("supernet",)),

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supernets.capture.adoption import adopt
 from supernets.capture.program_json import program_from_json, program_to_json
-from supernets.capture.space import SpaceOptions
+from supernets.capture.space import CapturedSpace, SpaceOptions
 from supernets.capture.tracing import capture
 from supernets.families.captured.family import CapturedFamily
 from tests.errors import raises
+from tests.supernets.capture import faulty
 from tests.supernets.capture.networks import example, network
 
 
@@ -56,7 +58,7 @@ class Rigid(nn.Module):
 
 
 def test_a_forward_that_depends_on_its_data_is_refused_with_its_place() -> None:
-    with raises("capture.failed", "test_bad_captures.py:"):
+    with raises("capture.data-dependent", "test_bad_captures.py:"):
         capture(Branching(), [torch.randn(2, 4)])
 
 
@@ -77,8 +79,24 @@ def test_an_example_of_one_is_refused() -> None:
 
 def test_a_network_without_an_elastic_axis_is_refused() -> None:
     found = capture(Rigid(), [torch.randn(2, 4)])
-    with raises("capture.nothing-elastic"):
+    with raises("capture.nothing-elastic", "an output of the network: layer.weight", "the size of the input"):
         CapturedFamily(found.program, SpaceOptions(), tensors=found.tensors)
+
+
+def test_an_operation_of_the_users_fixes_what_it_touches() -> None:
+    """Its name is that of an operation with a rule, which is for torch's alone."""
+    adopted = adopt(capture(faulty.Custom(), [torch.randn(2, 4)]).program)
+    assert adopted.axes == {}
+    assert adopted.unknown == {"faulty.doubled.default": 1}
+
+
+def test_a_pattern_of_nothing_is_refused() -> None:
+    adopted = adopt(capture(network("resnet"), [example("resnet", 2)]).program)
+    with raises("capture.unknown-name", "layer7.*", "nas inspect"):
+        CapturedSpace(adopted, SpaceOptions(keep=("layer7.*",)))
+    kept = CapturedSpace(adopted, SpaceOptions(keep=("stem.*", adopted.program.tensors[-1])))
+    printed = next(choice.name for choice in kept.members() if choice.kind == "width").removesuffix(".width")
+    assert printed not in {c.name for c in CapturedSpace(adopted, SpaceOptions(keep=(printed,))).members()}
 
 
 def test_capturing_keeps_the_mode_of_the_users_network() -> None:

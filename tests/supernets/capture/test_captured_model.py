@@ -22,6 +22,7 @@ from supernets.capture.proof import difference, outputs_of
 from supernets.capture.sources import open_model
 from supernets.capture.weights import matching, read_weights
 from tests.errors import raises
+from tests.supernets.capture import faulty
 from tests.supernets.capture.networks import example, network
 
 SOURCE = """
@@ -32,6 +33,10 @@ def build(width=8, half=False):
     return layers.half() if half else layers
 def broken(): raise RuntimeError("no such file here")
 def number(): return 3
+def nothing(): pass
+def talking():
+    print("hello")
+    return build()
 """
 
 
@@ -50,6 +55,8 @@ class Spare(nn.Module):
 @pytest.fixture
 def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "own_networks.py").write_text(SOURCE)
+    (tmp_path / "faulty_import.py").write_text("import a_package_of_nobody\n")
+    (tmp_path / "faulty_syntax.py").write_text("# a function\ndef build(:\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "own_networks", raising=False)
     return "own_networks"
@@ -129,6 +136,13 @@ def test_a_changed_file_is_refused(tmp_path: Path, change: Any) -> None:
         load_capture(path)
 
 
+def test_an_operation_without_a_rule_is_not_written(tmp_path: Path) -> None:
+    model = capture_model(own_model(faulty.Custom()), torch.randn(2, 4))
+    with raises("capture.unknown-operation", "faulty.doubled", "faulty.py:"):
+        save_capture(tmp_path / "own.capture", model)
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_compressed_file_is_refused_as_it_may_grow_beyond_memory(tmp_path: Path) -> None:
     path = saved(tmp_path)
     rewritten(path, lambda parts: None, compression=zipfile.ZIP_DEFLATED)
@@ -176,13 +190,27 @@ def test_half_precision_becomes_single_and_is_noted(own_module: str) -> None:
         ("own_networks:missing", "capture.unknown-model", "build"),
         ("not_there.networks:build", "capture.unknown-model", "PYTHONPATH"),
         ("own_networks:broken", "capture.model-unusable", "no such file here"),
+        ("own_networks:missing", "capture.unknown-model", "it has build, broken, number"),
         ("own_networks:number", "capture.model-unusable", "int"),
+        ("own_networks:nothing", "capture.model-unusable", "NoneType"),
+        ("faulty_import:build", "capture.model-unusable", "No module named 'a_package_of_nobody'"),
+        ("faulty_syntax:build", "capture.model-unusable", "faulty_syntax.py, line 2"),
         ("nothing of this", "capture.unknown-model", "torchvision:NAME"),
     ],
 )
 def test_a_name_that_is_no_model_is_refused(own_module: str, name: str, code: str, mention: str) -> None:
     with raises(code, mention):
         open_model(name)
+
+
+def test_what_a_function_prints_is_no_output(own_module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    open_model(f"{own_module}:talking")
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_a_function_has_no_weights_of_a_library(own_module: str) -> None:
+    with raises("capture.weights-unusable", "hub", "file of weights"):
+        open_model(f"{own_module}:build", pretrained=True)
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm", "transformers"])
@@ -208,6 +236,12 @@ def test_weights_of_another_model_are_refused_with_the_first_ten_differences(tmp
     with raises("capture.other-weights", "other.pt", "missing, expected", "more") as caught:
         matching(network("resnet").state_dict(), read_weights(tmp_path / "other.pt"), source="other.pt")
     assert str(caught.value).count("\n") == 11
+
+
+def test_a_file_that_is_no_weights_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "w.pt").write_bytes(b"hello")
+    with raises("capture.weights-unusable", "w.pt", "Error"):
+        read_weights(tmp_path / "w.pt")
 
 
 def test_weights_with_code_are_refused(tmp_path: Path) -> None:

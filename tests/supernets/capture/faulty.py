@@ -1,0 +1,167 @@
+"""Networks with faults, for 4 numbers as inputs."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Plain(nn.Module):
+    """Three layers; the others differ in their forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 16), nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(self.first(x).relu())
+
+
+class Converting(Plain):
+    """Makes a Python number of its inputs."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) * float(x.mean())
+
+
+class Selecting(Plain):
+    """Has a result whose size depends on values."""
+
+    def forward(self, x: Tensor) -> Any:
+        hidden = self.first(x)
+        return self.last(hidden) + hidden[hidden > 0].mean()
+
+
+class ThroughNumpy(Plain):
+    """Leaves torch."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) * torch.from_numpy(x.detach().numpy()).mean()
+
+
+class Dropping(Plain):
+    """Drops units in evaluation mode."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(nn.functional.dropout(self.first(x), 0.5, training=True))
+
+
+class Noisy(Plain):
+    """Adds noise to its inputs."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x + torch.rand_like(x))
+
+
+class Raising(Plain):
+    """Raises."""
+
+    def forward(self, x: Tensor) -> Any:
+        raise LookupError("no such\nlayer\n\nand a long explanation")
+
+
+class OfTwo(Plain):
+    """Takes two inputs."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Any:  # type: ignore[override]
+        return super().forward(x + other)
+
+
+class ByName(Plain):
+    """Takes its input by name alone."""
+
+    def forward(self, *, image: Tensor) -> Any:  # type: ignore[override]
+        return super().forward(image)
+
+
+class Returning(Plain):
+    """Returns what it was made with, beside its outputs or in their place."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x: Tensor) -> Any:
+        y = super().forward(x)
+        return {
+            "none": None, "text": "a", "classes": y.argmax(1), "mapping": {"logits": y, "hidden": [x * 2]}, "one": (y,),
+            "both": (y, y.argmax(1)),
+        }[self.kind]  # fmt: skip
+
+
+class OfBatch(Plain):
+    """Has the batch of its example written into its forward."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x).reshape(-1)[:6].view(2, 3)
+
+
+class OnlyPairs(Plain):
+    """Raises for any other batch than 2."""
+
+    def forward(self, x: Tensor) -> Any:
+        if x.shape[0] != 2:
+            raise ValueError("two, please")
+        return super().forward(x)
+
+
+class Undefined(Plain):
+    """Returns NaN."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(self.first(x).abs().neg().sqrt())
+
+
+class Listed(nn.Module):
+    """Holds layers where torch does not see them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = [nn.Linear(4, 16), nn.Linear(16, 16)]
+        self.last = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        for layer in self.layers:
+            x = layer(x).relu()
+        return self.last(x)
+
+
+@torch.library.custom_op("faulty::doubled", mutates_args=())
+def doubled(x: Tensor) -> Tensor:
+    """An operation with all that torch needs to trace it."""
+    return x * 2
+
+
+@doubled.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("faulty::swish", mutates_args=())
+def swish(x: Tensor) -> Tensor:
+    """An operation that torch cannot trace."""
+    return x * torch.sigmoid(x)
+
+
+class Custom(Plain):
+    """Calls an operation of the user's."""
+
+    def __init__(self, operation: Any = doubled) -> None:
+        super().__init__()
+        self.operation = operation
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(cast(Tensor, self.operation(self.first(x))))
+
+
+class Recurrent(nn.Module):
+    """An operation whose state has the example's batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(4, 8), nn.GRU(8, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(self.middle(self.first(x)[:, None])[0][:, 0])
