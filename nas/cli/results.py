@@ -233,6 +233,10 @@ def export(
             help="The ONNX file, or a folder to name it in after run and network, made if missing; by default here.",
         ),
     ] = Path(),
+    format: Annotated[
+        str,
+        option("--format", help="onnx; or torch, a Python file of torch's layers that needs nothing of this project."),
+    ] = "onnx",
     select: Select = None,
     index: Index = None,
     knee: Knee = False,
@@ -241,17 +245,24 @@ def export(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export one network of a run as verified ONNX.
+    """Export one network of a run as verified ONNX, or as a module of torch.
 
     It is verified against torch, and comes with its manifest, its weights and a script that runs it.
     """
     check_one_choice(select, index, knee)
+    if format != "onnx":
+        if format != "torch":
+            raise typer.BadParameter(f"--format {format}: expected onnx or torch; see also nas export-transformers")
+        if with_preprocessing:
+            raise typer.BadParameter("--with-preprocessing is for --format onnx: a module of torch takes tensors")
+        return _export_torch(
+            run, output, select, index, knee, runs, as_json, accept_plugin_versions=accept_plugin_versions
+        )
     check_run(runs, run)
     chosen = check_choice(runs, run, select, index)
     from nas.export.export_paths import export_path
 
     export_path(output, run, "" if chosen is None else chosen.key)
-    from nas.engine.run import Run
     from nas.export.onnx_export import export_onnx
 
     made = export_onnx(
@@ -269,12 +280,46 @@ def export(
     answers = "" if same is None else f", {same:.2%} of validation {noun} {made['answered']} as when it was measured"
     if made["fidelity"] != "final" and any("@" in name for name in made["values"]):
         print("latency measured only by the search's shorter protocol")
-    if select is None and index is None and not knee and Run.open(folder(runs), run).kind != "training":
-        print("exporting the network at the knee of the front; --select or --index chooses another")
+    _print_knee(runs, run, chosen=select is not None or index is not None or knee)
     print(f"wrote {made['path']} ({_values(made)}, {made['precision']})")
     print(f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}")
     files = [made[name] for name in ("weights", "tokenizer", "manifest", "script") if name in made]
     return print("\n".join(f"wrote {path}" for path in files))
+
+
+def _print_knee(runs: Path, run: str, *, chosen: bool) -> None:
+    from nas.engine.run import Run
+
+    if not chosen and Run.open(folder(runs), run).kind != "training":
+        print("exporting the network at the knee of the front; --select or --index chooses another")
+
+
+def _export_torch(
+    run: str, output: Path, select: str | None, index: int | None, knee: bool, runs: Path, as_json: bool, *,
+    accept_plugin_versions: bool,
+) -> None:  # fmt: skip
+    check_run(runs, run)
+    chosen = check_choice(runs, run, select, index, largest=True)
+    from nas.export.export_paths import torch_path
+
+    torch_path(output, run, "" if chosen is None else chosen.key)
+    from nas.export.torch_export import export_torch
+
+    made = export_torch(
+        folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
+    )
+    if as_json:
+        return print_json(made)
+    _print_knee(runs, run, chosen=select is not None or index is not None or knee)
+    if made["searched_precision"] != "fp32":
+        print(f"the search measured it in {made['searched_precision']}; torch's layers are written in fp32")
+    print(f"wrote {made['path']} ({_values(made)})\nparity with the searched network {made['parity']:.1e}")
+    print("\n".join(f"wrote {made[name]}" for name in ("weights", "manifest")))
+    if made["original"]:
+        print(f"the weights do not fit the original class: {made['original']}")
+    else:
+        print("the weights fit the original class, too, with as many outputs: load_state_dict(..., strict=False)")
+    return print(f"use it: from {Path(made['path']).stem} import load; network = load()")
 
 
 @app.command("export-transformers", epilog="Example: nas export-transformers minilm-text-1 -o encoder --knee")

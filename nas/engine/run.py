@@ -113,6 +113,18 @@ class Run(StoredRun):
             accept_plugin_versions=accept_plugin_versions, data=data,
         )  # fmt: skip
 
+    def export_torch(
+        self, path: Path | str, *, select: str | None = None, index: int | None = None,
+        accept_plugin_versions: bool = False, data: object = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Writes a network as a Python module of torch's layers; see `nas.export.torch_export.export_torch`."""
+        from nas.export.torch_export import export_torch
+
+        return export_torch(
+            self.runs, self.id, Path(path), select=select, index=index,
+            accept_plugin_versions=accept_plugin_versions, data=data,
+        )  # fmt: skip
+
     def export_transformers(
         self, folder: Path | str, *, select: str | None = None, index: int | None = None,
         accept_plugin_versions: bool = False, data: object = None,

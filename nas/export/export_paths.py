@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 from nas.errors import ExportFailedError
 from nas.export.manifest import files_of, model_name
 from nas.store.folder import check_folder
 
-_SUFFIX = ".onnx"
+_SUFFIX, _PYTHON = ".onnx", ".py"
 
 
 def export_path(path: Path, run: str, key: str) -> Path:
@@ -21,19 +23,36 @@ def export_path(path: Path, run: str, key: str) -> Path:
         ExportFailedError: it is neither, or would replace anything but an earlier export.
         StoreError: its folder cannot be made or written.
     """
+    return _checked(path, model_name(run, key), _SUFFIX, paths_beside)
+
+
+def torch_path(path: Path, run: str, key: str) -> Path:
+    """The Python file to write, as `export_path`; in a folder, its name is one that Python imports.
+
+    Raises:
+        ExportFailedError, StoreError: as `export_path`.
+    """
+    stem = re.sub(r"\W", "_", Path(model_name(run, key)).stem, flags=re.ASCII)
+    return _checked(path, f"{'_' if stem[0].isdecimal() else ''}{stem}{_PYTHON}", _PYTHON, _beside_python)
+
+
+def _checked(path: Path, name: str, suffix: str, beside: Callable[[Path], tuple[Path, ...]]) -> Path:
     if path.is_dir() or (not path.suffix and not path.exists()):
-        path = path / model_name(run, key)
-    if path.suffix != _SUFFIX:
-        message = f"{path}: expected a file that ends in {_SUFFIX}, or a folder to name the file in (without a suffix)"
+        path = path / name
+    if path.suffix != suffix:
+        message = f"{path}: expected a file that ends in {suffix}, or a folder to name the file in (without a suffix)"
         raise ExportFailedError(message, code="export.invalid-path")
     check_folder(path.absolute().parent)
-    beside = paths_beside(path)
-    exported = files_of(beside[1])
-    for file in (path, *beside):
+    exported = files_of(path.with_suffix(".json"))
+    for file in (path, *beside(path)):
         if file.exists() and file.name not in exported:
             message = f"{file} exists and was not written by an earlier export; choose another path or remove it"
             raise ExportFailedError(message, code="file.exists")
     return path
+
+
+def _beside_python(path: Path) -> tuple[Path, ...]:
+    return path.with_suffix(".safetensors"), path.with_suffix(".json")
 
 
 def check_empty(folder: Path) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,15 +18,14 @@ from nas.analysis.report import build_report
 from nas.build.prepared_job import TrainedRun, load_trained_run
 from nas.errors import SelectionError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
+from nas.export.bundle import write_bundle
 from nas.export.cost_selection import networks_by_cost
 from nas.export.export_paths import export_path, paths_beside
-from nas.export.manifest import FORMAT
 from nas.export.model_checks import agreement, as_measured, parity, parity_on_images
 from nas.export.predict_script import onnx_script
 from nas.export.preprocessing_graph import add_preprocessing, check_available
 from nas.export.provenance import Provenance, preprocessing_facts, score_network
-from nas.parts import has
-from nas.store.folder import RunsFolder, make_folder, write_atomically
+from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.data import TextFormat, head
 from supernets.module_to_onnx import onnx_model
@@ -40,7 +36,6 @@ _COMPARED = 1000
 """Examples on which the written model is compared with the one in fp32."""
 _RAW_IMAGES = 16
 """Images as their files have them, on which a model that resizes is compared with the training's preprocessing."""
-_PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy", "pillow")
 
 
 def export_onnx(
@@ -140,7 +135,7 @@ def _write_bundle(
     files = {path: model, weights_path: weights, script_path: script.encode()}
     if isinstance(data.format, TextFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
-    sha256 = _write(files, manifest_path, {**facts, **checks})[path]
+    sha256 = write_bundle(files, manifest_path, {**facts, **checks})[path]
     return {
         "path": str(path), "sha256": sha256, "precision": precision, **checks, "values": dict(point.values),
         "task": trained.data.config.task, "answered": trained.data.task.verbs[1],
@@ -148,28 +143,6 @@ def _write_bundle(
         "weights": str(weights_path), "manifest": str(manifest_path), "script": str(script_path),
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
     }  # fmt: skip
-
-
-def _write(files: Mapping[Path, bytes], manifest_path: Path, facts: Mapping[str, Any]) -> dict[Path, str]:
-    """Writes files and the manifest with these facts; returns the files' SHA-256 digests."""
-    digests = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
-    manifest = {
-        "format": FORMAT,
-        "version": 1,
-        **facts,
-        "files": {file.name: {"sha256": digests[file], "bytes": len(content)} for file, content in files.items()},
-        "versions": {
-            name: importlib.metadata.version(name) for name in (*_PACKAGES, *(["tokenizers"] if has("text") else []))
-        },
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
-    # The old manifest is removed first and the new one written last: a manifest's files are always complete.
-    make_folder(manifest_path.parent)
-    manifest_path.unlink(missing_ok=True)
-    for file, content in files.items():
-        write_atomically(file, content)
-    write_atomically(manifest_path, json.dumps(manifest, indent=2).encode())
-    return digests
 
 
 def _with_metadata(model: bytes, facts: Mapping[str, Any]) -> bytes:

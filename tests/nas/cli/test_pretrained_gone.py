@@ -143,6 +143,7 @@ def test_a_package_may_be_uninstalled(sentences: Shell) -> None:
     done(sentences.nas("train", sentences.job(yaml.safe_dump(job), "job.yaml"), "--json"))
     shutil.rmtree(site)
     done(sentences.nas("export-transformers", "moods-1", "-o", "out", "--json"))
+    assert sentences.nas("export", "moods-1", "--format", "torch").error == "export.format-unavailable"
 
 
 def spoil(folder: Path) -> None:
