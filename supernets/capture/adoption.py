@@ -9,7 +9,7 @@ from supernets.axes import Axis, Concat, Dim
 from supernets.capture.branches import Branch, Unit, depth_units, residual_branches
 from supernets.capture.dimensions import Dimension, find, singles
 from supernets.capture.inference import Inference, SymbolicArgument
-from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size, state_values
+from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size, refs, state_values
 from supernets.capture.rules import RULES
 
 _SPLITS = frozenset(("split", "chunk", "tensor_split", "split_with_sizes"))
@@ -120,6 +120,10 @@ def _contracted(inference: Inference, call: Call) -> list[list[Dimension]]:
         case "scaled_dot_product_attention":
             query, key, value = dims("query"), dims("key"), dims("value")
             return [[*query[:-1], key[-2], query[-1]], [*query[:-1], key[-2], value[-1]]]
+        case "lstm" | "gru" | "rnn_tanh" | "rnn_relu":
+            steps = dims("input")[:2]
+            weights = [inference.dims[name] for name in refs(call.arguments["params"])]
+            return [[*steps, *weight] for weight in weights if len(weight) == 2]
     return []
 
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
+BATCH_REASON = "the batch"
+"""Why the dimension of the examples is fixed."""
+
 
 class MismatchError(Exception):
     """Two dimensions cannot be the same: a rule does not fit the operation."""
@@ -60,16 +63,35 @@ def fix(dimension: Dimension, reason: str) -> None:
 
 
 def factors(dimension: Dimension) -> list[Dimension]:
-    """The factors of a dimension, outermost first, without those of size 1 (one of size 1 if there is no other)."""
+    """The factors of a dimension, outermost first, without those of size 1 (one of size 1 if there is no other).
+
+    Neighbours that are both fixed are one factor: an image may be divided into windows first, and into a grid later.
+    """
     root = find(dimension)
     if root.kind != "product":
         return [root]
-    return [own for part in root.parts for own in factors(part) if find(own).size != 1] or [find(root.parts[0])]
+    flat = [find(own) for part in root.parts for own in factors(part) if find(own).size != 1]
+    return _joined(flat) or [find(root.parts[0])]
+
+
+def _joined(flat: Sequence[Dimension]) -> list[Dimension]:
+    found: list[Dimension] = []
+    for own in flat:
+        if found and is_plain(found[-1]) and is_plain(own):
+            found[-1] = fixed(found[-1].size * own.size, find(own).fixed or next(singles(own)).fixed)
+        else:
+            found.append(own)
+    return found
+
+
+def is_plain(dimension: Dimension) -> bool:
+    """Whether a dimension consists of fixed sizes, and not of the batch."""
+    return all(own.fixed and own.fixed != BATCH_REASON for own in singles(dimension))
 
 
 def product(parts: Sequence[Dimension]) -> Dimension:
     """The dimension that merges others, outermost first."""
-    flat = [own for part in parts for own in factors(part) if find(own).size != 1]
+    flat = _joined([find(own) for part in parts for own in factors(part) if find(own).size != 1])
     if not flat:
         return fixed(1, "a size of 1")
     return flat[0] if len(flat) == 1 else Dimension(prod(find(own).size for own in flat), "product", tuple(flat))
@@ -106,6 +128,8 @@ def unify(a: Dimension, b: Dimension) -> Dimension:
             raise MismatchError(f"a dimension of {a.size} contains itself")
         if a.fixed:
             fix(b, a.fixed)
+            if a.fixed == BATCH_REASON and b.kind == "single":
+                b.fixed = BATCH_REASON
         elif b.kind == "single" and not b.label:
             b.label = a.label
         a.parent = b
@@ -153,6 +177,9 @@ def divide(dimension: Dimension, sizes: Sequence[int]) -> list[Dimension]:
     root = find(dimension)
     if root.size != prod(sizes):
         raise MismatchError(f"{root.size} and {'×'.join(map(str, sizes))}")
+    if is_plain(root):
+        reason = next(singles(root)).fixed
+        return [fixed(size, reason if size != 1 else "a size of 1") for size in sizes]
     parts = [Dimension(size, fixed="a size of 1" if size == 1 else "", label=root.label) for size in sizes]
     if sum(size != 1 for size in sizes) == 1:
         return [root if size != 1 else part for size, part in zip(sizes, parts, strict=True)]

@@ -8,6 +8,7 @@ from functools import cached_property
 from math import prod
 
 from supernets.capture.dimensions import (
+    BATCH_REASON,
     Dimension,
     MismatchError,
     divide,
@@ -44,7 +45,7 @@ class Inference:
     _call: int = -1
 
     def __post_init__(self) -> None:
-        self.batch = Dimension(self.program.batch, fixed="the batch", label="batch")
+        self.batch = Dimension(self.program.batch, fixed=BATCH_REASON, label="batch")
         for name in self.program.inputs:
             shape = self.program.values[name].shape
             which = f" {name[1:]}" if len(self.program.inputs) > 1 else ""
@@ -155,12 +156,23 @@ def reshaped(dims: Sequence[Dimension], sizes: Sequence[int]) -> Dims:
             else:
                 chosen.append(targets.pop(0))
         whole = product(group)
-        parts = [whole] if len(chosen) == 1 else divide(whole, [sizes[i] for i in chosen])
+        parts = [whole] if len(chosen) == 1 else _divided(whole, [sizes[i] for i in chosen])
         for i, part in zip(chosen, parts, strict=True):
             out[i] = part
     if source or targets:
         raise MismatchError(f"the sizes {tuple(sizes)}")
     return out
+
+
+def _divided(whole: Dimension, sizes: Sequence[int]) -> Dims:
+    """The factors of these sizes; a dimension that is already divided otherwise becomes fixed, unless the batch is in it."""
+    try:
+        return divide(whole, sizes)
+    except MismatchError:
+        if any(own.fixed == BATCH_REASON for own in singles(whole)):
+            raise
+        fix(whole, "it is divided in two ways that do not fit together")
+        return [fixed(size, "a part of a size that is divided in two ways") for size in sizes]
 
 
 def free_singles(dims: Sequence[Dimension]) -> list[Dimension]:

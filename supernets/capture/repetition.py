@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from supernets.axes import Dim
@@ -17,7 +18,7 @@ def repeated_for_batches(program: Program, tensors: Mapping[str, Tensor]) -> tup
     """The program with constants that have a row, or several, for each example reduced to those of one.
 
     Which constants these are follows from the operations that read them (a mask of attention for each window of each
-    image, positions of each token): their first dimension is the batch, or the batch times something.
+    image, positions of each token, states of recurrent layers): a dimension is the batch, or the batch times something.
 
     Raises:
         CaptureError: such a constant differs between the examples.
@@ -26,17 +27,25 @@ def repeated_for_batches(program: Program, tensors: Mapping[str, Tensor]) -> tup
     found = dict(tensors)
     values, calls, renamed = dict(program.values), list[Call](), dict[str, str]()
     for name in program.tensors:
-        if name in program.trainable or not shapes[name] or not _repeats(shapes[name][0]):
+        position = next((i for i, dim in enumerate(shapes[name]) if _repeats(dim)), None)
+        if name in program.trainable or position is None:
             continue
-        rows, own = len(tensors[name]) // program.batch, tensors[name]
-        parts = own.split(rows)
+        own = tensors[name]
+        parts = own.split(own.shape[position] // program.batch, dim=position)
         if any(not part.equal(parts[0]) for part in parts[1:]):
-            text = f"{name} has the batch as its first dimension, and differs between examples"
+            text = f"{name} has the batch as a dimension, and differs between examples"
             raise CaptureError(f"{text}: compute it from the inputs", code="capture.example")
-        found[name], renamed[name] = parts[0].clone(), f"%{name}"
-        values[f"%{name}"], values[name] = values[name], ValueSpec(tuple(parts[0].shape), values[name].dtype)
-        repeats = (program.batch, *(1 for _ in own.shape[1:]))
-        calls.append(Call("aten.repeat.default", {"self": Ref(name), "repeats": repeats}, (f"%{name}",)))
+        first = parts[0].transpose(0, position).clone(memory_format=torch.contiguous_format)
+        found[name], renamed[name], dtype = first, f"%{name}", values[name].dtype
+        whole = ValueSpec((first.shape[0] * program.batch, *first.shape[1:]), dtype)
+        values[f"%{name}"], values[name] = values[name], ValueSpec(tuple(first.shape), dtype)
+        repeats, moved = (program.batch, *(1 for _ in own.shape[1:])), f"%{name}.moved"
+        calls.append(
+            Call("aten.repeat.default", {"self": Ref(name), "repeats": repeats}, (moved if position else f"%{name}",))
+        )
+        if position:
+            values[moved] = whole
+            calls.append(Call("aten.transpose.int", {"self": Ref(moved), "dim0": 0, "dim1": position}, (f"%{name}",)))
     if not calls:
         return program, found
     calls += [

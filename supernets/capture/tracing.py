@@ -10,12 +10,14 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.export.graph_signature import InputKind
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
 from supernets.capture.contexts import evaluating, quiet
 from supernets.capture.diagnosis import check_module, reason
 from supernets.capture.inlining import inlined
+from supernets.capture.mutation import MutatedViewError, changes_others, operation_out_of_place, without_mutations
 from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls
 from supernets.capture.repetition import repeated_for_batches
 from supernets.errors import CaptureError
@@ -95,19 +97,27 @@ def capture(module: nn.Module, inputs: Sequence[Tensor], keywords: Mapping[str, 
     check_module(module, inputs, named)
     with evaluating(module), torch.no_grad():
         flat = _Flat(module, tuple(named)).eval()
-        graph, names = _traced(flat, example)
-        return _Reader(flat, graph, names, example).read()
+        exported = _traced(flat, example)
+        try:
+            return _Reader(flat, exported, example).read()
+        except MutatedViewError:
+            # Twice the time: only for forwards that change a part of a tensor in place.
+            return _Reader(flat, without_mutations(exported), example).read()
 
 
-def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> tuple[fx.Graph, dict[str, tuple[str, Any]]]:
-    """The graph, and for each of its placeholders what it is: a kind and the name or value."""
+def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
+    """What torch.export makes of the forward."""
     try:
         with quiet():
-            exported = torch.export.export(flat, example, strict=False)
+            return torch.export.export(flat, example, strict=False)
     except CaptureError:
         raise
     except Exception as error:  # torch.export raises what the user's forward raises, too
         raise reason(error, flat, example) from error
+
+
+def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
+    """For each placeholder what it is: a kind and the name or value."""
     names: dict[str, tuple[str, Any]] = {}
     for spec in exported.graph_signature.input_specs:
         name = spec.arg.name
@@ -120,16 +130,15 @@ def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> tuple[fx.Graph, dict[st
                 names[name] = ("input", name)
             case _:
                 raise CaptureError(f"an input of the kind {spec.kind} cannot be captured", code="capture.failed")
-    return inlined(exported.graph_module), names
+    return names
 
 
 class _Reader:
     """Turns a traced graph into a program."""
 
-    def __init__(
-        self, flat: _Flat, graph: fx.Graph, names: Mapping[str, tuple[str, Any]], example: tuple[Tensor, ...]
-    ) -> None:
-        self._graph, self._names = graph, names
+    def __init__(self, flat: _Flat, exported: ExportedProgram, example: tuple[Tensor, ...]) -> None:
+        self._graph, self._names = inlined(exported.graph_module), _placeholders(exported)
+        self._results = [spec.kind is OutputKind.USER_OUTPUT for spec in exported.graph_signature.output_specs]
         self._state = dict(flat.model.named_parameters(remove_duplicate=False)) | dict(
             flat.model.named_buffers(remove_duplicate=False)
         )
@@ -156,7 +165,8 @@ class _Reader:
                     self._call(node)
                 case "output":
                     results = node.args[0] if isinstance(node.args[0], list | tuple) else [node.args[0]]
-                    outputs = [cast(Ref, self._argument(result)).name for result in results]
+                    own = [result for result, returned in zip(results, self._results, strict=True) if returned]
+                    outputs = [cast(Ref, self._argument(result)).name for result in own]
         program = Program(
             inputs=tuple(self._inputs),
             tensors=tuple(self._tensors),
@@ -216,7 +226,7 @@ class _Reader:
                 )
             self._named[node] = self._named[cast(fx.Node, node.args[0])]
             return
-        out_of_place = _out_of_place(target, node)
+        out_of_place = operation_out_of_place(target, _at(node))
         arguments = self._arguments(out_of_place, node)
         value = node.meta.get("val")
         results = value if isinstance(value, list | tuple) else [value]
@@ -230,10 +240,14 @@ class _Reader:
         op = str(out_of_place)
         if op == "aten.to.device":  # a program runs on the device of its tensors
             op, arguments = "aten.to.dtype", {key: own for key, own in arguments.items() if key != "device"}
+        elif op in ("aten.view.default", "aten._unsafe_view.default"):  # strides may differ from the trace's
+            op, arguments = "aten.reshape.default", {"self": arguments["self"], "shape": arguments["size"]}
         self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))
         if out_of_place is not target:
-            if node.args[0] in self._constants or _is_view(cast(fx.Node, node.args[0])):
-                raise CaptureError(f"{name} changes a part of a tensor in place{_at(node)}", code="capture.in-place")
+            if node.args[0] in self._constants or changes_others(node):
+                raise MutatedViewError(
+                    f"{name} changes a part of a tensor in place{_at(node)}", code="capture.in-place"
+                )
             self._overwrite(cast(fx.Node, node.args[0]), self._named[node])
 
     def _spec_of(self, value: Tensor, node: fx.Node) -> ValueSpec:
@@ -311,32 +325,6 @@ def _canonical_names(state: Mapping[str, Tensor]) -> dict[str, str]:
     """By name in the state, the first name of the same tensor."""
     first: dict[int, str] = {}
     return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
-
-
-def _is_view(node: fx.Node) -> bool:
-    """Whether a node may share its memory with another one that is read later."""
-    views = ("slice", "select", "view", "transpose", "permute", "narrow", "unbind", "split", "chunk", "expand")
-    if node.target is operator.getitem:
-        return _is_view(cast(fx.Node, node.args[0]))
-    if (
-        not isinstance(node.target, torch._ops.OpOverload)
-        or node.target.name().split("::")[-1].split(".")[0] not in views
-    ):
-        return False
-    source = cast(fx.Node, node.args[0])
-    return any(user is not node and not user < node for user in source.users)
-
-
-def _out_of_place(target: Any, node: fx.Node) -> Any:
-    """The operation, or what computes the same out of place."""
-    if not target._schema.is_mutable:
-        return target
-    namespace, name = target.namespace, target._schema.name.split("::")[-1]
-    packet = getattr(getattr(torch.ops, namespace), name.removesuffix("_"), None) if name.endswith("_") else None
-    overload = getattr(packet, target._overloadname, None) if packet is not None else None
-    if overload is None:
-        raise CaptureError(f"{name} changes a tensor in place{_at(node)}", code="capture.in-place")
-    return overload
 
 
 def _without_unread(program: Program) -> Program:

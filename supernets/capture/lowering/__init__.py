@@ -6,13 +6,20 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from supernets.capture.lowering import elementwise, linear, reductions, shapes  # they fill the table
+from supernets.capture.lowering import (
+    elementwise,
+    linear,
+    recurrent,
+    reductions,
+    shapes,
+    windows,
+)  # they fill the table
 from supernets.capture.lowering.state import LOWERED, Lowering
 from supernets.capture.program import Program
 from supernets.errors import LoweringError
 from supernets.graph.ir import Graph, Value
 
-__all__ = ["LOWERED", "elementwise", "linear", "lower_program", "reductions", "shapes"]
+__all__ = ["LOWERED", "elementwise", "linear", "lower_program", "recurrent", "reductions", "shapes", "windows"]
 
 
 def lower_program(graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value) -> Value:

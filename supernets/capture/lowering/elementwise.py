@@ -68,6 +68,11 @@ def _clip(low: Lowering, call: Call) -> None:
     low_bound, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
     if call.name == "relu6":
         low_bound, high = 0.0, 6.0
+    if isinstance(low_bound, Ref) or isinstance(high, Ref):
+        x = low.tensor(a["self"])
+        x = x if low_bound is None else low.one("Max", x, low.operand(low_bound))
+        low.returns(call, x if high is None else low.one("Min", x, low.operand(high)))
+        return
     bounds = [None if bound is None else low.scalar(float(cast(float, bound))) for bound in (low_bound, high)]
     low.returns(call, low.one("Clip", low.tensor(a["self"]), *bounds))
 
@@ -90,6 +95,32 @@ def _log_sigmoid(low: Lowering, call: Call) -> None:
 @lowers("rsqrt")
 def _rsqrt(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Reciprocal", low.one("Sqrt", low.tensor(call.arguments["self"]))))
+
+
+@lowers("log2", "log1p", "expm1")
+def _logarithm(low: Lowering, call: Call) -> None:
+    x = low.tensor(call.arguments["self"])
+    if call.name == "log2":
+        low.returns(call, low.one("Mul", low.one("Log", x), low.scalar(1 / math.log(2))))
+    elif call.name == "log1p":
+        low.returns(call, low.one("Log", low.one("Add", x, low.scalar(1.0))))
+    else:
+        low.returns(call, low.one("Sub", low.one("Exp", x), low.scalar(1.0)))
+
+
+@lowers("addcmul", "addcdiv")
+def _add_product(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    product = low.one("Mul" if call.name == "addcmul" else "Div", low.tensor(a["tensor1"]), low.tensor(a["tensor2"]))
+    if a["value"] != 1:
+        product = low.one("Mul", product, low.operand(a["value"]))
+    low.returns(call, low.one("Add", low.tensor(a["self"]), product))
+
+
+@lowers("lerp")
+def _lerp(low: Lowering, call: Call) -> None:
+    start, end, weight = (low.operand(call.arguments[name]) for name in ("self", "end", "weight"))
+    low.returns(call, low.one("Add", start, low.one("Mul", weight, low.one("Sub", end, start))))
 
 
 @lowers("square")

@@ -115,20 +115,24 @@ def _embedding(low: Lowering, call: Call) -> None:
     )
 
 
-@lowers("batch_norm")
+@lowers("batch_norm", "instance_norm")
 def _batch_norm(low: Lowering, call: Call) -> None:
     a = call.arguments
-    if a["running_mean"] is None or a["training"]:
+    own_statistics = a.get("training", a.get("use_input_stats"))
+    name, shape = cast(Ref, a["input"]).name, low.shape(cast(Ref, a["input"]).name)
+    weights_alone = not low.program.dynamic.get(name) and shape[0] == 1  # a convolution's standardised weights
+    if call.name == "batch_norm" and own_statistics and not weights_alone:
         raise LoweringError("a batch norm has no running statistics, so that its outputs depend on the batch")
-    mean = low.tensor(a["running_mean"])
-    (size,) = low.shape(cast(Ref, a["running_mean"]).name)
     scale, shift = (
-        low.graph.constant(np.full(size, fill, dtype=np.float32)) if a[name] is None else low.tensor(a[name])
+        low.graph.constant(np.full(shape[1], fill, dtype=np.float32)) if a[name] is None else low.tensor(a[name])
         for name, fill in (("weight", 1.0), ("bias", 0.0))
     )
-    variance = low.tensor(a["running_var"])
-    inputs = [low.tensor(a["input"]), scale, shift, mean, variance]
-    low.returns(call, low.one("BatchNormalization", *inputs, epsilon=cast(float, a["eps"])))
+    inputs, epsilon = [low.tensor(a["input"]), scale, shift], cast(float, a["eps"])
+    if own_statistics:
+        low.returns(call, low.one("InstanceNormalization", *inputs, epsilon=epsilon))
+        return
+    inputs += [low.tensor(a["running_mean"]), low.tensor(a["running_var"])]
+    low.returns(call, low.one("BatchNormalization", *inputs, epsilon=epsilon))
 
 
 @lowers("layer_norm")

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
+import torch
 
 from supernets.capture.lowering.state import TYPES, Lowering, ints, lowers
+from supernets.capture.network import operation
 from supernets.capture.program import Call, Ref
 from supernets.errors import LoweringError
 from supernets.graph.ir import Attribute, Value
@@ -32,6 +34,41 @@ def _reduce(low: Lowering, call: Call) -> None:
     if call.name in ("linalg_vector_norm", "norm") and a.get("ord", a.get("p")) not in (2, None):
         raise LoweringError("there is no rule for a norm of another order than 2")
     low.returns(call, low.one(name, low.tensor(a["self"]), axes, keepdims=int(bool(a.get("keepdim")))))
+
+
+@lowers("var", "std", "var_mean", "std_mean")
+def _variance(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    if a.get("dim") is None:
+        raise LoweringError(f"a {call.name} over all dimensions includes the batch")
+    x, shape = low.tensor(a["self"]), low.shape(cast(Ref, a["self"]).name)
+    dims = [d % len(shape) for d in ints(a["dim"], 1)]
+    n, axes, keep = math.prod(shape[d] for d in dims), low.numbers(dims), int(bool(a.get("keepdim")))
+    correction = cast(float, a.get("correction", int(bool(a.get("unbiased", True)))))
+    correction = 1.0 if correction is None else correction
+    if any(d in low.program.dynamic.get(cast(Ref, a["self"]).name, ()) for d in dims) or n <= correction:
+        raise LoweringError(f"there is no rule for a {call.name} over the batch or over one number")
+    centred = low.one("Sub", x, low.one("ReduceMean", x, axes, keepdims=1))
+    total = low.one("ReduceSumSquare", centred, axes, keepdims=keep)
+    spread = low.one("Div", total, low.scalar(float(n - correction)))
+    if call.name.startswith("std"):
+        spread = low.one("Sqrt", spread)
+    mean = [low.one("ReduceMean", x, axes, keepdims=keep)] if call.name.endswith("_mean") else []
+    low.returns(call, spread, *mean)
+
+
+@lowers("max", "min")
+def _extreme(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    if "other" in a:
+        low.returns(
+            call, low.one("Max" if call.name == "max" else "Min", low.tensor(a["self"]), low.tensor(a["other"]))
+        )
+        return
+    if a.get("dim") is None or (len(call.outputs) > 1 and low.is_read(call.outputs[1])):
+        raise LoweringError(f"there is no rule for a {call.name} over all dimensions, or for its positions")
+    axes, keep = low.numbers([cast(int, a["dim"]) % low.rank(a["self"])]), int(bool(a.get("keepdim")))
+    low.returns(call, low.one(f"Reduce{call.name.capitalize()}", low.tensor(a["self"]), axes, keepdims=keep))
 
 
 @lowers("cumsum")
@@ -102,6 +139,37 @@ def _windows(before: int, after: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         start, end = i * before // after, -(-(i + 1) * before // after)
         matrix[i, start:end] = 1 / (end - start)
     return matrix
+
+
+@lowers("upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "upsample_linear1d")
+def _interpolate(low: Lowering, call: Call) -> None:
+    """A product with a constant matrix for each dimension: runtimes differ in cubic weights and antialiasing."""
+    a = call.arguments
+    x = low.tensor(a["self" if "self" in a else "input"])
+    before, after = low.shape(cast(Ref, a["self" if "self" in a else "input"]).name)[2:], low.shape(call.outputs[0])[2:]
+    for i, (have, want) in enumerate(zip(before, after, strict=True)):
+        if have == want and "aa" not in call.name:
+            continue
+        weights = _resizing(call, before, i)
+        if i == len(before) - 1:
+            x = low.one("MatMul", x, low.graph.constant(weights))
+        else:
+            x = low.one("MatMul", low.graph.constant(np.ascontiguousarray(weights.T)), x)
+    low.returns(call, low.one("Identity", x))
+
+
+def _resizing(call: Call, sizes: Sequence[int], position: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """What torch makes of unit vectors along one dimension, (size before, size after)."""
+    units = torch.eye(sizes[position])[:, None]
+    for i in range(len(sizes)):
+        if i != position:
+            units = units.unsqueeze(2 + i)
+    given = {name: argument for name, argument in call.arguments.items() if not isinstance(argument, Ref)}
+    found = operation(call)(units.expand(-1, 1, *sizes), **given)
+    for i in reversed(range(len(sizes))):
+        if i != position:
+            found = found.select(2 + i, 0)  # the same everywhere, since weights sum to 1
+    return np.ascontiguousarray(found[:, 0].numpy())
 
 
 @lowers("upsample_nearest2d", "upsample_bilinear2d")

@@ -47,6 +47,17 @@ def _permute(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Transpose", low.tensor(a["self"]), perm=tuple(order)))
 
 
+@lowers("movedim", "moveaxis")
+def _movedim(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    rank = low.rank(a["self"])
+    source, target = ([d % rank for d in ints(a[name], 1)] for name in ("source", "destination"))
+    moved = dict(zip(target, source, strict=True))
+    rest = iter(i for i in range(rank) if i not in source)
+    order = tuple(moved[i] if i in moved else next(rest) for i in range(rank))
+    low.returns(call, low.one("Transpose", low.tensor(a["self"]), perm=order))
+
+
 @lowers("expand", "broadcast_to", "expand_as")
 def _expand(low: Lowering, call: Call) -> None:
     if call.name == "expand_as":
@@ -63,12 +74,14 @@ def _expand(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Expand", low.tensor(call.arguments["self"]), shape))
 
 
-@lowers("repeat")
+@lowers("repeat", "tile")
 def _repeat(low: Lowering, call: Call) -> None:
-    repeats = cast(tuple[Argument, ...], call.arguments["repeats"])
+    repeats = cast(tuple[Argument, ...], call.arguments["repeats" if call.name == "repeat" else "dims"])
     x = low.tensor(call.arguments["self"])
     missing = len(repeats) - low.rank(call.arguments["self"])
-    if missing:
+    if missing < 0:
+        repeats = (*(1 for _ in range(-missing)), *repeats)
+    elif missing:
         x = low.one("Unsqueeze", x, low.numbers(list(range(missing))))
     low.returns(call, low.one("Tile", x, low.one("Concat", *[low.size(one) for one in repeats], axis=0)))
 
@@ -126,6 +139,39 @@ def _slice(low: Lowering, call: Call) -> None:
     )
 
 
+@lowers("slice_scatter", "select_scatter")
+def _scattered(low: Lowering, call: Call) -> None:
+    """A tensor with a part replaced: what lies before it, the new part, and what lies after it."""
+    a = call.arguments
+    x, part, shape = low.tensor(a["self"]), low.tensor(a["src"]), low.shape(cast(Ref, a["self"]).name)
+    axis = cast(int, a["dim"]) % len(shape)
+    size = shape[axis]
+    if call.name == "select_scatter":
+        start = cast(int, a["index"]) % size
+        end, part = start + 1, low.one("Unsqueeze", part, low.numbers([axis]))
+    else:
+        start, end, _ = slice(cast(int | None, a["start"]), cast(int | None, a["end"])).indices(size)
+    if a.get("step", 1) != 1 or axis in low.program.dynamic.get(call.outputs[0], ()):
+        raise LoweringError("there is no rule for a change of some units of a slice, or of the batch")
+    parts = [part]
+    if start:
+        parts.insert(0, low.one("Slice", x, low.numbers([0]), low.numbers([start]), low.numbers([axis])))
+    if end < size:
+        parts.append(low.one("Slice", x, low.numbers([end]), low.numbers([size]), low.numbers([axis])))
+    low.returns(call, low.one("Concat", *parts, axis=axis) if len(parts) > 1 else low.one("Identity", part))
+
+
+@lowers("copy", "fill", "zero")
+def _filled(low: Lowering, call: Call) -> None:
+    """A value in the shape of another one."""
+    a = call.arguments
+    value = a.get("src", a.get("value", 0.0))
+    if low.dtype(value) not in ("", low.typed(call.outputs[0])):
+        raise LoweringError("there is no rule for a change in place by a value of another type")
+    x, own = low.tensor(a["self"]), low.operand(value, integer=low.typed(call.outputs[0]) == "int64")
+    low.returns(call, low.one("Expand", own, low.one("Shape", x)))
+
+
 @lowers("roll")
 def _roll(low: Lowering, call: Call) -> None:
     x, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
@@ -167,23 +213,47 @@ def _gather(low: Lowering, call: Call) -> None:
     )
 
 
-@lowers("pad", "constant_pad_nd")
+_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+_PADDINGS = {"reflection": "reflect", "replication": "replicate"}
+
+
+@lowers("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d")
 def _pad(low: Lowering, call: Call) -> None:
     a = call.arguments
-    if a.get("mode", "constant") != "constant":
-        raise LoweringError(f"there is no rule for pad(mode={a['mode']!r})")
-    rank, amounts = low.rank(a["self"]), cast(tuple[int, ...], a["pad"])
+    mode = a.get("mode", next((mode for name, mode in _PADDINGS.items() if call.name.startswith(name)), "constant"))
+    if mode not in _MODES:
+        raise LoweringError(f"there is no rule for pad(mode={mode!r})")
+    rank, amounts = low.rank(a["self"]), cast(tuple[int, ...], a.get("pad", a.get("padding")))
     before, after = [0] * rank, [0] * rank
     for i in range(len(amounts) // 2):
         before[rank - 1 - i], after[rank - 1 - i] = amounts[2 * i], amounts[2 * i + 1]
     value = low.scalar(float(cast(float, a.get("value") or 0.0)))
-    low.returns(call, low.one("Pad", low.tensor(a["self"]), low.numbers([*before, *after]), value))
+    pads = low.numbers([*before, *after])
+    low.returns(call, low.one("Pad", low.tensor(a["self"]), pads, value, mode=_MODES[mode]))
 
 
 @lowers("pixel_shuffle")
 def _pixel_shuffle(low: Lowering, call: Call) -> None:
     factor = cast(int, call.arguments["upscale_factor"])
     low.returns(call, low.one("DepthToSpace", low.tensor(call.arguments["self"]), blocksize=factor, mode="CRD"))
+
+
+@lowers("pixel_unshuffle")
+def _pixel_unshuffle(low: Lowering, call: Call) -> None:
+    """Channels of the result are ordered by channel first, and SpaceToDepth's by pixel."""
+    factor, (_, channels, height, width) = cast(int, call.arguments["downscale_factor"]), low.shape(call.outputs[0])
+    x = low.one("SpaceToDepth", low.tensor(call.arguments["self"]), blocksize=factor)
+    x = low.one("Reshape", x, low.numbers([0, factor**2, channels // factor**2, height, width]))
+    x = low.one("Transpose", x, perm=(0, 2, 1, 3, 4))
+    low.returns(call, low.one("Reshape", x, low.numbers([0, channels, height, width])))
+
+
+@lowers("channel_shuffle", "native_channel_shuffle")
+def _channel_shuffle(low: Lowering, call: Call) -> None:
+    groups, shape = cast(int, call.arguments["groups"]), low.shape(call.outputs[0])
+    x = low.one("Reshape", low.tensor(call.arguments["self"]), low.numbers([0, groups, -1, *shape[2:]]))
+    x = low.one("Transpose", x, perm=(0, 2, 1, *range(3, len(shape) + 1)))
+    low.returns(call, low.one("Reshape", x, low.numbers([0, *shape[1:]])))
 
 
 @lowers("glu")

@@ -60,6 +60,10 @@ class Lowering:
             raise LoweringError(f"expected a tensor or a number, got {argument!r}")
         return self.graph.constant(np.array(argument, dtype=np.int64 if integer else np.float32))
 
+    def is_read(self, name: str) -> bool:
+        """Whether a call reads a value."""
+        return any(name in call.reads() for call in self.program.calls)
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a value in the captured batch."""
         return self.program.values[name].shape

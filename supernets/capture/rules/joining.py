@@ -90,33 +90,52 @@ def _select(ctx: Inference, call: Call) -> None:
 def _slice(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     position = axis(call, len(x))
-    size, kept = find(x[position]).size, ctx.shape(call.outputs[0])[position]
+    x[position] = _part(ctx, call, x[position], ctx.shape(call.outputs[0])[position])
+    ctx.returns(call, x)
+
+
+def _part(ctx: Inference, call: Call, whole: Dimension, kept: int) -> Dimension:
+    """The part of a dimension that a slice takes, whose bounds follow the sizes."""
+    size = find(whole).size
     start, step = cast(int | None, call.arguments["start"]) or 0, call.arguments.get("step", 1)
     if kept == size and step == 1:
         if "end" in call.arguments:
             ctx.depends(end=2**62)
         else:
-            ctx.depends(length=x[position])
-        ctx.returns(call, x)
-        return
-    if step != 1 or find(x[position]).fixed or all(own.fixed for own in singles(x[position])):
-        fix(x[position], "a part of it is taken")
-        x[position] = fixed(kept, "a part of a fixed size")
-        ctx.returns(call, x)
-        return
+            ctx.depends(length=whole)
+        return whole
+    if step != 1 or find(whole).fixed or all(own.fixed for own in singles(whole)):
+        fix(whole, "a part of it is taken")
+        return fixed(kept, "a part of a fixed size")
     first = start % size if start < 0 else min(start, size)
     sizes = [first, kept, size - first - kept]
     before, piece, _ = (
-        split(x[position], [n for n in sizes if n])
+        split(whole, [n for n in sizes if n])
         if all(sizes)
-        else _with_empty(split(x[position], [n for n in sizes if n]), sizes)
+        else _with_empty(split(whole, [n for n in sizes if n]), sizes)
     )
     if "end" in call.arguments:
         ctx.depends(start=before, end=concatenation([before, piece]) if sizes[0] else piece)
     else:
         ctx.depends(start=before, length=piece)
-    x[position] = piece
-    ctx.returns(call, x)
+    return piece
+
+
+@rule_of("slice_scatter")
+def _slice_scatter(ctx: Inference, call: Call) -> None:
+    x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
+    position = axis(call, len(x))
+    unify(_part(ctx, call, x[position], find(part[position]).size), part[position])
+    ctx.returns(call, [own if i == position else unify(own, part[i]) for i, own in enumerate(x)])
+
+
+@rule_of("select_scatter")
+def _select_scatter(ctx: Inference, call: Call) -> None:
+    x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
+    position = axis(call, len(x))
+    fix(x[position], "one unit of it is selected")
+    part.insert(position, x[position])
+    ctx.returns(call, [unify(a, b) for a, b in zip(x, part, strict=True)])
 
 
 def _with_empty(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension]:

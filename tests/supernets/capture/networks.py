@@ -179,8 +179,79 @@ class Tokens(nn.Module):
         return self.head((x + self.down(F.silu(self.gate(y)) * self.up(y))).mean(1))
 
 
+class Parts(nn.Module):
+    """Parts changed in place, windows and a grid of another size, and a resized image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.qkv, self.out = nn.Conv2d(3, 16, 3, padding=1), nn.Linear(16, 48), nn.Linear(16, 16)
+        self.head = nn.Linear(16, 5)
+
+    def attend(self, x: Tensor, size: tuple[int, int], order: tuple[int, ...]) -> Tensor:
+        n, c, h, w = x.shape
+        bias = self.qkv.bias.clone()
+        bias[c : 2 * c].zero_()
+        y = x.view(n, c, h // size[0], size[0], w // size[0], size[0]).permute(order)
+        rest = y.shape[:-2]
+        q, k, v = F.linear(y.reshape(-1, size[1] ** 2, c), self.qkv.weight, bias).chunk(3, -1)
+        y = F.scaled_dot_product_attention(q, k, v).reshape(*rest, -1, c)
+        y = self.out(y).reshape(n, *y.shape[1:3], *(y.shape[3:4]), -1, c)
+        return x + y.reshape(n, -1, c).transpose(1, 2).reshape(n, c, h, w)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.interpolate(self.stem(x), (15, 15), mode="bicubic")
+        x = x + F.interpolate(x[:, :, 3:12, 2:14], (15, 15), mode="bilinear", antialias=True)
+        x = self.attend(x, (3, 3), (0, 2, 4, 3, 5, 1))
+        x = self.attend(x, (5, 5), (0, 2, 4, 3, 5, 1))
+        x[:, 2:10, :, 1:5].mul_(0.5)
+        x[:, :, 0] = 0.25
+        padded = x.new_zeros(x.shape[0], 16, 17, 15)
+        padded[:, :, 1:16] = x
+        return self.head(padded.amax((2, 3)) + padded.mean((2, 3)))
+
+
+class Outlook(nn.Module):
+    """Windows that are unfolded, mixed and folded back; windows of rows; a normalised kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.randn(16, 3, 3, 3))
+        self.weights, self.value, self.head = nn.Linear(16, 4 * 81), nn.Linear(16, 16), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel = F.batch_norm(self.kernel.reshape(1, 16, -1), None, None, training=True).reshape_as(self.kernel)
+        x = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), kernel).permute(0, 2, 3, 1)
+        n, h, w, c = x.shape
+        v = F.unfold(self.value(x).permute(0, 3, 1, 2), 3, padding=1, stride=2)
+        v = v.reshape(n, 4, c // 4, 9, -1).permute(0, 1, 4, 3, 2)
+        pooled = F.avg_pool2d(x.permute(0, 3, 1, 2), 2, 2, ceil_mode=True).permute(0, 2, 3, 1)
+        a = self.weights(pooled).reshape(n, -1, 4, 9, 9).permute(0, 2, 1, 3, 4).softmax(-1)
+        y = (a @ v).permute(0, 1, 4, 3, 2).reshape(n, c * 9, -1)
+        x = x + F.fold(y, (h, w), 3, padding=1, stride=2).permute(0, 2, 3, 1)
+        rows = x.unfold(1, 4, 2).mean(-1)
+        return self.head(torch.addcmul(x.mean((1, 2)), rows.std((1, 2)), rows.amax((1, 2)).clamp(max=x.new_ones(()))))
+
+
+class Recurrent(nn.Module):
+    """An LSTM over the rows in both directions, and a GRU over the result, on a batch of windows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(36, 16)
+        self.lstm = nn.LSTM(16, 8, num_layers=2, bidirectional=True, batch_first=True)
+        self.gru, self.head = nn.GRU(16, 12), nn.Linear(20, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = len(x)
+        x = self.embed(x.permute(0, 2, 1, 3).reshape(n * 2, 6, 36))
+        x, (_, memory) = self.lstm(x)
+        y, last = self.gru(x.reshape(n, 12, 16).transpose(0, 1))
+        return self.head(torch.cat([y.mean(0) + last[0], memory.view(4, n, 2, 8).mean((0, 2))], 1))
+
+
 NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "resnet": ResNet, "mobile": Mobile, "dense": Dense, "transformer": Transformer, "windowed": Windowed, "tokens": Tokens,
+    "parts": Parts, "outlook": Outlook, "recurrent": Recurrent,
 }  # fmt: skip
 
 
