@@ -26,7 +26,7 @@ class Entry:
         net_ms: latency less that of the baseline; it may be below zero for a block that costs nearly nothing.
         error_ms: noise floor of `net_ms`.
         macs: multiply-accumulates for one example.
-        n: number of measurements in the mean `net_ms`.
+        n: number of measurements in the mean `net_ms`; 0 of a prediction, whose standard deviation is `error_ms`.
     """
 
     net_ms: float
@@ -91,6 +91,11 @@ class LookupTable:
     subnets: Mapping[str, Mapping[str, Subnet]] = field(default_factory=dict, repr=False)
     fits: Mapping[str, AffineFit] = field(default_factory=dict)
     complete: bool = False
+
+    @property
+    def predicted(self) -> bool:
+        """Whether latencies of blocks are predictions from other machines, not measurements."""
+        return any(not entry.n for own in self.entries.values() for entry in own.values())
 
     def by_block(self, keys: NDArray[np.str_], macs: NDArray[np.int64], precision: str) -> Floats:
         """Net milliseconds of each block, (n, b); zero where a network lacks it.

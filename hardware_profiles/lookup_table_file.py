@@ -21,7 +21,7 @@ FORMAT = "latency-lookup-table/v1"
 _NOT_COMPARED = ("description", "python")
 """Keys of a profile that do not affect latency by themselves (the interpreter's version is in the environment)."""
 _LEAST: Mapping[str, int | float] = {
-    "macs": 0, "n": 1, "net_ms": -math.inf, "error_ms": 0.0, "latency_ms": 1e-9, "sentinel_ms": 1e-9, "scale": -math.inf,
+    "macs": 0, "n": 0, "net_ms": -math.inf, "error_ms": 0.0, "latency_ms": 1e-9, "sentinel_ms": 1e-9, "scale": -math.inf,
     "offset_ms": -math.inf, "mape": 0.0,
 }  # fmt: skip
 """The least valid value of each number in the file; a whole number means that the value is one."""
@@ -72,6 +72,28 @@ def load_lookup(
     if not table.complete and not unfinished:
         command = f"nas calibrate {profile.name} --job JOB -o {path}"
         raise _error(path, f"its calibration was interrupted; resume: {command}", code="lookup-table.unfinished")
+    return table
+
+
+def load_of_other_machine(path: Path, *, source: str) -> LookupTable:
+    """The finished and measured table in a file, for predictions on another machine.
+
+    Args:
+        source: digest of the space that it must be of.
+
+    Raises:
+        LookupTableError: the file is missing, damaged, unfinished, of another space, or predicted itself.
+    """
+    table = _read(path)
+    if not table.complete:
+        why = f"its calibration was interrupted; resume it on its machine, that of profile {table.profile.get('name')}"
+        raise _error(path, why, code="lookup-table.unfinished")
+    if table.source != source:
+        why = f"it is of another space ({table.source}) than the job's ({source}); calibrate that machine with this job"
+        raise _error(path, why, code="lookup-table.other-space")
+    if table.predicted:
+        why = "its blocks were predicted from other tables; give tables whose blocks were measured"
+        raise _error(path, why, code="lookup-table.predicted")
     return table
 
 

@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from predictors.linear import RidgePredictor as RidgePredictor
     from predictors.model_selection import AutoPredictor as AutoPredictor
     from predictors.quality import Quality as Quality
+    from predictors.transfer import KnownDevices as KnownDevices
+    from predictors.transfer import TransferPredictor as TransferPredictor
 
 _HOMES = {
     "AutoPredictor": "model_selection",
     "ColumnLinearPredictor": "linear",
     "FeatureLayout": "feature_columns",
     "KernelProcess": "kernel_process",
+    "KnownDevices": "transfer",
     "LightGBMPredictor": "lightgbm",
     "MeanPredictor": "linear",
     "Prediction": "base",
@@ -41,12 +44,13 @@ _HOMES = {
     "PredictorError": "errors",
     "Quality": "quality",
     "RidgePredictor": "linear",
+    "TransferPredictor": "transfer",
 }
 """The module of each public name."""
 
 __all__ = [
-    "AutoPredictor", "ColumnLinearPredictor", "FeatureLayout", "KernelProcess", "LightGBMPredictor", "MeanPredictor",
-    "Prediction", "Predictor", "PredictorError", "Quality", "RidgePredictor",
+    "AutoPredictor", "ColumnLinearPredictor", "FeatureLayout", "KernelProcess", "KnownDevices", "LightGBMPredictor",
+    "MeanPredictor", "Prediction", "Predictor", "PredictorError", "Quality", "RidgePredictor", "TransferPredictor",
 ]  # fmt: skip
 
 

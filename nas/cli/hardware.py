@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,9 @@ from nas.parts import require
 
 if TYPE_CHECKING:
     from hardware_profiles.base import HardwareProfile
+    from hardware_profiles.lookup_table import LookupTable
+    from nas.build.prepared_job import PreparedJob
+    from nas.engine.progress import ProgressObserver
 
 DEFAULT_PROFILE = "cpu-1-thread"
 
@@ -149,13 +152,18 @@ def calibrate(
         Path | None, option("-o", "--output", help="The lookup table to write; JOB.PROFILE.lookup.json by default.")
     ] = None,
     subnets: Annotated[int, typer.Option("--subnets", help="Whole subnets to fit the scale of the table.", min=5)] = 30,
+    known: Annotated[
+        list[Path] | None,
+        option("--from", help="A table of another profile: predict this one from such tables and few measurements."),
+    ] = None,
+    samples: Annotated[int, typer.Option("--samples", help="With --from, subnets to measure.", min=4)] = 10,
     address: Address = None,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
     """Measure a job's blocks into a table of latencies.
 
-    The lookup table predicts the latency of all subnets of the job's search space.
+    The lookup table predicts the latency of all subnets of the job's search space. With --from, its blocks are predicted.
     """
     from hardware_profiles.catalog import load_profile
     from nas.store.folder import make_folder
@@ -168,14 +176,16 @@ def calibrate(
     from nas.planning.calibrate import calibrate as calibrate_job
 
     prepared = prepare_job(loaded, folder(runs), source=str(job))
+    if known:
+        with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
+            return _transfer(prepared, chosen, path, known, samples, options.observer, as_json)
     with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
         table = calibrate_job(
             prepared, chosen, path,
             subnets=subnets, on_progress=partial(options.observer.count, "measuring blocks"), on_wait=options.observer.note,
         )  # fmt: skip
     if as_json:
-        fits = {name: {"blocks": len(table.entries[name]), **asdict(fit)} for name, fit in table.fits.items()}
-        return print_json({"path": str(path), "profile": chosen.name, "protocol": table.protocol, "fits": fits})
+        return print_json(_table_json(table, path))
     from nas.analysis.formatting import share_text
 
     for precision, fit in table.fits.items():
@@ -183,4 +193,40 @@ def calibrate(
             f"{precision}: {len(table.entries[precision])} blocks; latency = {fit.scale:.3f} x sum + {fit.offset_ms:.4f} "
             f"ms, MAPE {share_text(fit.mape)} (leave-one-out over {fit.n} subnets)"
         )
+    return print(f"wrote {path}; in the job file:\nlookup_tables: [{path}]")
+
+
+def _table_json(table: LookupTable, path: Path) -> dict[str, Any]:
+    fits = {name: {"blocks": len(table.entries[name]), **asdict(fit)} for name, fit in table.fits.items()}
+    profile = table.profile["name"]
+    return {
+        "path": str(path),
+        "profile": profile,
+        "protocol": table.protocol,
+        "fits": fits,
+        "predicted": table.predicted,
+    }
+
+
+def _transfer(
+    prepared: PreparedJob, chosen: HardwareProfile, path: Path, known: list[Path], samples: int, observer: ProgressObserver,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from nas.analysis.formatting import share_text
+    from nas.planning.transfer import WIDE, transfer
+
+    found = transfer(
+        prepared, chosen, path, known,
+        samples=samples, on_progress=partial(observer.count, "measuring networks"), on_wait=observer.note,
+    )  # fmt: skip
+    if as_json:
+        return print_json({**_table_json(found.table, path), "median_errors": found.errors})
+    for precision, fit in found.table.fits.items():
+        error = found.errors[precision]
+        print(
+            f"{precision}: {len(found.table.entries[precision])} blocks predicted from {len(known)} tables and {fit.n} "
+            f"measured networks; error of a latency ± {share_text(error)}, MAPE {share_text(fit.mape)} (leave-one-out)"
+        )
+        if error > WIDE:
+            print(f"  that is much: measure more with --samples {2 * fit.n}")
     return print(f"wrote {path}; in the job file:\nlookup_tables: [{path}]")
