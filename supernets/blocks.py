@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from supernets.axes import axes_in
 from supernets.base import Supernet
 from supernets.cost import lies_in
 from supernets.errors import LoweringError
+from supernets.families.captured.family import CapturedFamily
+from supernets.families.single_network import innermost
 from supernets.graph import BlockModel, block_keys, input_shape_of, lower_blocks
 from supernets.space import Architecture
 
@@ -36,6 +39,8 @@ class BlockKeys:
         self.blocks = family.blocks
         self._input_shape = input_shape_of(family.example())
         self._axes = [_axes_of(supernet, block) for block in self.blocks]
+        plain, _ = innermost(family, family.space.largest)
+        self._captured = plain if isinstance(plain, CapturedFamily) else None
         self._known: dict[tuple[int, bytes], str] = {}
         """Keys by block and combination; "" if the block is absent or computes nothing."""
         self._parts: dict[frozenset[str], int] = {frozenset(): 0}
@@ -69,26 +74,40 @@ class BlockKeys:
         if key not in self._examples:
             raise KeyError(f"unknown block key {key!r}; first call `of` with an architecture that has the block")
         architecture, name = self._examples[key]
-        with torch.no_grad():
-            module = self._supernet.subnet(architecture).eval()
-            (model,) = lower_blocks(module, self._input_shape, self.blocks, only=[name])
+        (model,) = lower_blocks(self._network(architecture), self._input_shape, self.blocks, only=[name])
         return model
+
+    def _network(self, architecture: Architecture) -> nn.Module:
+        """A network that can be lowered; of a captured one, only its extracted form has calls of plain sizes."""
+        with torch.no_grad():
+            if self._captured is None:
+                return self._supernet.subnet(architecture).eval()
+            return self._supernet.extract(architecture)
 
     def _combinations(self, architectures: Sequence[Architecture]) -> list[_Combinations]:
         """The combination of each network, by block."""
+        out: list[_Combinations] = []
+        for table in self._tables(architectures):
+            distinct, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
+            out.append((distinct, first, inverse.reshape(-1)))
+        return out
+
+    def _tables(self, architectures: Sequence[Architecture]) -> list[NDArray[np.int64]]:
+        """What decides on the computation of each block in n networks, (n, d)."""
+        if self._captured is not None:
+            own = [innermost(self._supernet.family, architecture)[1] for architecture in architectures]
+            return self._captured.block_variants(own)
         sizes = self._supernet.axis_sizes(architectures)
         dropped = [self._supernet.family.dropped(architecture) for architecture in architectures]
         present = np.array([[not lies_in(block, names) for block in self.blocks] for names in dropped])
         following = _following(present)
-        out: list[_Combinations] = []
+        out = []
         for block, (name, axes) in enumerate(zip(self.blocks, self._axes, strict=True)):
             # Operations without parameters before the next block belong to this one.
             properties = [following[:, block], self._lacking(name, dropped), *(sizes[axis] for axis in axes)]
             here = present[:, block]
             # An absent block has one combination: the sizes of its axes do not matter.
-            table = np.stack([here, *(own * here for own in properties)], axis=1)
-            distinct, first, inverse = np.unique(table, axis=0, return_index=True, return_inverse=True)
-            out.append((distinct, first, inverse.reshape(-1)))
+            out.append(np.stack([here, *(own * here for own in properties)], axis=1))
         return out
 
     def _lacking(self, block: str, dropped: Sequence[frozenset[str]]) -> NDArray[np.int64]:
@@ -100,9 +119,7 @@ class BlockKeys:
 
     def _add(self, architecture: Architecture, combinations: Sequence[NDArray[np.int64]]) -> None:
         """Lowers one network and keeps the keys of all its blocks by their combinations."""
-        with torch.no_grad():
-            module = self._supernet.subnet(architecture).eval()
-        keys = block_keys(module, self._input_shape, self.blocks)
+        keys = block_keys(self._network(architecture), self._input_shape, self.blocks)
         for block, (name, combination) in enumerate(zip(self.blocks, combinations, strict=True)):
             key = keys.get(name, "")
             known = self._known.setdefault((block, combination.tobytes()), key)

@@ -137,7 +137,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "lookup-table.damaged": "The file of a lookup table is damaged.",
     "lookup-table.invalid": "A lookup table cannot be used; the message explains it.",
     "lookup-table.measured": "A lookup table's blocks were measured, and predictions would replace them.",
-    "lookup-table.no-blocks": "Networks of a user's model have no blocks for a lookup table.",
+    "lookup-table.no-blocks": "The network of a user's model cannot be divided into blocks for a lookup table.",
     "lookup-table.other-format": "A file is not a lookup table of the current format.",
     "lookup-table.other-machine": "A lookup table was measured on another machine.",
     "lookup-table.other-profile": "A lookup table was measured on another hardware profile, or the profile has changed.",

@@ -176,10 +176,6 @@ class SearchJob(Section):
                 "supernet.model",
                 f"takes images, and data.name: {self.data.name} is of sentences; take the family encoder",
             )
-        if self.lookup_tables:
-            raise conflict(
-                "lookup_tables", "are of the blocks of a family, and a supernet of a model has none; remove them"
-            )
 
     def _check_task(self) -> None:
         if self.task not in SHIPPED and "objectives" not in self.model_fields_set:

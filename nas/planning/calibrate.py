@@ -65,8 +65,12 @@ def calibrate(
     if subnets < 3:
         message = f"a lookup table is fitted to at least 3 networks, got {subnets}"
         raise EvaluationError(message, code="lookup-table.too-few-subnets")
-    if isinstance(innermost(family := prepared.supernets.family, family.space.largest)[0], CapturedFamily):
-        message = f"{prepared.job.source}: networks of a user's model have no blocks that can be measured one by one"
+    plain, _ = innermost(family := prepared.supernets.family, family.space.largest)
+    if isinstance(plain, CapturedFamily) and not plain.divided:
+        message = (
+            f"{prepared.job.source}: supernet.model: the network cannot be divided into blocks, since no value alone connects "
+            "a part of it with the rest"
+        )
         raise EvaluationError(
             f"{message}; measure latency in the search, without lookup_tables", code="lookup-table.no-blocks"
         )

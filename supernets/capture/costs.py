@@ -21,13 +21,20 @@ class ProgramCosts:
 
     Args:
         blocks: paths of modules; what lies in none of them belongs to the last one.
+        of_call: the index of each call's block, where blocks are runs of calls and no modules.
     """
 
-    def __init__(self, adopted: Adopted, blocks: Sequence[str]) -> None:
+    def __init__(self, adopted: Adopted, blocks: Sequence[str], of_call: Sequence[int] | None = None) -> None:
         self.blocks = tuple(blocks)
         self._adopted = adopted
-        self._of_tensor = {name: self._block(name.rpartition(".")[0]) for name in adopted.program.tensors}
         self._consumers = adopted.program.consumers()
+        program = adopted.program
+        if of_call is None:
+            self._of_call = [self._block(call.module) for call in program.calls]
+            self._of_tensor = {name: self._block(name.rpartition(".")[0]) for name in program.tensors}
+        else:
+            self._of_call = list(of_call)
+            self._of_tensor = {name: min(self._of_call[i] for i in self._consumers[name]) for name in program.trainable}
 
     def _block(self, path: str) -> int:
         found = [i for i, block in enumerate(self.blocks) if path == block or path.startswith(f"{block}.")]
@@ -51,7 +58,7 @@ class ProgramCosts:
             parameters[:, self._of_tensor[name]] += used * _product(self._adopted.dims[name], full)
         for work in self._adopted.work:
             call = self._adopted.program.calls[work.call]
-            block, used = self._block(call.module), present[:, work.call]
+            block, used = self._of_call[work.call], present[:, work.call]
             macs[:, block] += used * _product(work.products, full)
             if call.name in ("linear", "addmm") or call.name.startswith("conv"):
                 activations[:, block] += used * _product(work.outputs, full) * _BYTES

@@ -192,10 +192,18 @@ class PlainNetwork(ProgramModule):
 
     Args:
         sizes: of the axes, which its state records; no call reads them.
+        blocks: the names of blocks by the values that they compute.
     """
 
-    def __init__(self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        tensors: Mapping[str, Tensor],
+        sizes: Mapping[str, int],
+        blocks: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(program, tensors)
+        self._blocks = blocks or {}
         self.add_module(SIZES, _stated(sizes))
 
     @staticmethod
@@ -204,7 +212,7 @@ class PlainNetwork(ProgramModule):
         from supernets.capture.lowering import lower_program
 
         tensors = {name: tensor for name in module.program.tensors if (tensor := module._tensor(name)) is not None}
-        return lower_program(graph, module.program, tensors, x)
+        return lower_program(graph, module.program, tensors, x, module._blocks)
 
 
 def _stated(sizes: Mapping[str, int]) -> Holder:

@@ -68,7 +68,10 @@ class SingleFamily(ModuleCosts):
         self.axes: Axes = {name: Axis(name, sizes[name], axis.slice) for name, axis in inner.axes.items()}
         gone = tuple(f"{name}." for name in dropped)
         self._dims = {name: dims for name, dims in inner.dims().items() if not f"{name}.".startswith(gone)}
-        self.blocks = tuple(block for block in inner.blocks if block not in dropped and not block.startswith(gone))
+        of_modules = isinstance(innermost(inner, network)[0], ModuleCosts)
+        self.blocks = tuple(
+            block for block in inner.blocks if not (of_modules and (block in dropped or block.startswith(gone)))
+        )
         self.attention: Mapping[str, Dim] = {
             name: dim for name, dim in inner.attention.items() if not name.startswith(gone)
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -72,9 +72,13 @@ class Graph:
         constants: of the operations (axes, shapes, scales), by name.
         shapes: of every value, by name.
         integers: the names of 64-bit integer values; all others are 32-bit floats.
+        named: names of the blocks that are to be marked.
+        marks: name, start and end of the nodes of each block that the lowering of a module marks itself.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, named: Collection[str] = ()) -> None:
+        self.named = frozenset(named)
+        self.marks: list[tuple[str, int, int]] = []
         self.nodes: list[Node] = []
         self.parameters: dict[str, NDArray[np.generic]] = {}
         self.constants: dict[str, NDArray[np.generic]] = {}

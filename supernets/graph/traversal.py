@@ -66,9 +66,9 @@ def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] =
         LoweringError: the module is in training mode, has hooks, or has an operation without a rule.
     """
     _check(module)
-    graph = Graph()
+    graph = Graph(names)
     x = graph.input(INPUT, (BATCH_SIZE, *input_shape), integer=tuple(input_shape) == TOKENS)
-    walker = _Walker(graph, frozenset(names))
+    walker = _Walker(graph)
     output = walker.call(module, "", (x,), {})
     if not isinstance(output, Value):
         problem = f"{type(module).__name__} returns {type(output).__name__}; expected one tensor"
@@ -78,7 +78,8 @@ def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] =
         raise LoweringError(f"{type(module).__name__} returns integers; expected float32", code="export.type-mismatch")
     if not graph.nodes or output.name in graph.parameters or output.name == x.name:
         output = graph.add("Identity", [output], output.shape)
-    return Walked(graph, x, output, tuple(walker.spans))
+    marked = (Span(*mark) for mark in graph.marks if mark[0] in graph.named)
+    return Walked(graph, x, output, (*walker.spans, *marked))
 
 
 def _check(module: nn.Module) -> None:
@@ -115,9 +116,8 @@ def _is_chain(cls: type[nn.Module]) -> bool:
 
 
 class _Walker:
-    def __init__(self, graph: Graph, names: frozenset[str]) -> None:
+    def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.names = names
         self.spans: list[Span] = []
 
     def call(self, module: nn.Module, path: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
@@ -140,7 +140,7 @@ class _Walker:
             )
         else:
             result = self._composite(module, path, args, kwargs)
-        if path in self.names:
+        if path in self.graph.named:
             self.spans.append(Span(path, start, len(self.graph.nodes)))
         return result
 

@@ -54,6 +54,14 @@ class OfOneSize(nn.Module):
     def forward(self, x):
         return self.last(self.first(x.flatten(1)).relu())
 
+class Entangled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(64, 16), nn.Linear(64, 16), nn.Linear(16, 10)
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.c(self.a(x).relu()) + self.c(self.b(x).relu())
+
 class Rigid(nn.Module):
     def __init__(self):
         super().__init__()

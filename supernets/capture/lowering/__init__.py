@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from torch import Tensor
 
@@ -14,29 +15,33 @@ from supernets.capture.lowering import (
     shapes,
     windows,
 )  # they fill the table
+from supernets.capture.lowering.by_block import lower_blocks
 from supernets.capture.lowering.state import LOWERED, Lowering
 from supernets.capture.program import Program
 from supernets.errors import LoweringError
 from supernets.graph.ir import Graph, Value
 
+NO_BLOCKS: Mapping[str, str] = MappingProxyType({})
 __all__ = ["LOWERED", "elementwise", "linear", "lower_program", "recurrent", "reductions", "shapes", "windows"]
 
 
-def lower_program(graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value) -> Value:
+def lower_program(
+    graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value, blocks: Mapping[str, str] = NO_BLOCKS
+) -> Value:
     """Appends a network's nodes to a graph; returns its output.
 
     Args:
         program: of one architecture, with one input and one output.
+        blocks: the names of blocks by the values that they compute, to lower it block by block where the graph asks for some.
 
     Raises:
         LoweringError: an operation has no rule, or a shape depends on the batch in more than one dimension.
     """
     if len(program.inputs) != 1 or len(program.outputs) != 1:
         raise LoweringError("there is no rule for networks of several inputs or outputs")
+    if graph.named.intersection(blocks.values()):
+        return lower_blocks(graph, program, tensors, x, blocks)
     lowering = Lowering(graph, program, tensors, x)
     for call in program.calls:
-        rule = LOWERED.get(call.name)
-        if rule is None:
-            raise LoweringError(f"there is no rule for {call.op} in {call.module or 'the network'}")
-        rule(lowering, call)
+        lowering.lower(call)
     return lowering.value(program.outputs[0])

@@ -33,6 +33,17 @@ class Lowering:
         self._batch: Value | None = None
         self._x = x
 
+    def begin(self, name: str) -> None:
+        """Takes the batch size from a value from now on."""
+        self._x, self._batch = self.value(name), None
+
+    def lower(self, call: Call) -> None:
+        """Appends the nodes of a call."""
+        rule = LOWERED.get(call.name)
+        if rule is None:
+            raise LoweringError(f"there is no rule for {call.op} in {call.module or 'the network'}")
+        rule(self, call)
+
     def value(self, name: str) -> Value:
         """A value of the program; a tensor becomes a parameter of the graph when it is first read."""
         if name not in self._values:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Dim, size_of
 from supernets.capture.adoption import Adopted, adopt
+from supernets.capture.blocks import Division
 from supernets.capture.branches import layer_of
 from supernets.capture.costs import ProgramCosts
 from supernets.capture.network import LAYERS, SIZES, ElasticNetwork, PlainNetwork
@@ -19,7 +22,7 @@ from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
 from supernets.capture.specialisation import specialised
 from supernets.cost import lies_in
-from supernets.errors import CheckpointError, SpaceError
+from supernets.errors import CheckpointError, LoweringError, SpaceError
 from supernets.space import Architecture
 
 
@@ -45,7 +48,9 @@ class CapturedFamily:
         self.axes: Axes = self.adopted.axes
         self._tensors = _zeros(program) if tensors is None else dict(tensors)
         self._stated = {f"{SIZES}.{i}": (name, 0) for i, name in enumerate(self.axes)}
-        self.blocks = _blocks(program)
+        division = Division(self.adopted)
+        self._division = division if len(division.blocks) > 1 else None
+        self.blocks = _blocks(program) if self._division is None else tuple(block.name for block in division.blocks)
         self._unused: dict[frozenset[int], frozenset[str]] = {}
 
     @property
@@ -103,7 +108,8 @@ class CapturedFamily:
             trainable=self.source.trainable & frozenset(held),
             values={**program.values, **values},
         )
-        return PlainNetwork(program, _zeros(program), sizes)
+        blocks = {} if self._division is None else self._division.of_value
+        return PlainNetwork(program, _zeros(program), sizes, blocks)
 
     def example(self, batch_size: int = 1) -> Tensor:
         spec = self.source.values[self.source.inputs[0]]
@@ -111,7 +117,23 @@ class CapturedFamily:
 
     def cost_model(self, template: nn.Module) -> ProgramCosts:
         """Costs from the program; the template is not needed."""
-        return ProgramCosts(self.adopted, self.blocks)
+        of_call = None if self._division is None else self._division.of_call.tolist()
+        return ProgramCosts(self.adopted, self.blocks, of_call)
+
+    @property
+    def divided(self) -> bool:
+        """Whether the blocks are parts with one value between each and the next, so that they can be measured one by one."""
+        return self._division is not None
+
+    def block_variants(self, architectures: Sequence[Architecture]) -> list[NDArray[np.int64]]:
+        """For each block, what decides on its computation in n networks, (n, d)."""
+        if self._division is None:
+            raise LoweringError(
+                "the network has no blocks with one value between each and the next", code="export.invalid-block"
+            )
+        own = [self.sizes(architecture) for architecture in architectures]
+        sizes = {axis: np.array([one[axis] for one in own], dtype=np.int64) for axis in self.axes}
+        return self._division.variants(sizes, [self._elastic.dropped(architecture) for architecture in architectures])
 
     def to_json(self) -> dict[str, Any]:
         options = self.options

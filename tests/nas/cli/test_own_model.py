@@ -50,9 +50,26 @@ def test_a_users_model_is_searched_resumed_without_its_module_finetuned_and_expo
     assert fresh.error == "capture.unknown-model"
 
 
-def test_blocks_of_a_users_model_cannot_be_calibrated(
+@pytest.mark.slow
+def test_blocks_of_a_users_model_are_calibrated_and_predict_its_subnets(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed(tmp_path, monkeypatch)
-    refused = shell.nas("calibrate", "cpu-1-thread", "--job", shell.job(JOB))
+    job = JOB.replace("[fp32, int8]", "[fp32]").replace("epochs: 3", "epochs: 1")
+    made = shell.nas("calibrate", "cpu-1-thread", "--job", shell.job(job), "--subnets", "6", "-o", "own.json", "--json")
+    assert made.code == 0, made.err
+    assert made.data["fits"]["fp32"]["n"] == 6
+    searched = shell.nas("search", shell.job(f"{job}lookup_tables: [own.json]\n"), "--inline", "--json")
+    assert searched.code == 0, searched.err
+    blocks = shell.nas("show", "own-1", "--select", "latency_ms<=1000", "--json").data["blocks"]
+    assert [block["block"] for block in blocks][-2:] == ["head", "in no block"]
+    assert all(block["predicted_latency_ms"]["cpu-1-thread"] > 0 for block in blocks if block["macs"])
+
+
+def test_a_users_model_that_cannot_be_divided_is_not_calibrated(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, monkeypatch)
+    job = JOB.replace(MODEL, "users_networks:Entangled").replace(", arguments: {classes: 7}", "")
+    refused = shell.nas("calibrate", "cpu-1-thread", "--job", shell.job(job))
     assert refused.error == "lookup-table.no-blocks"

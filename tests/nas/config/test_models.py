@@ -44,9 +44,7 @@ def test_contradictions_are_named(supernet: str, code: str, key: str) -> None:
         job(supernet)
 
 
-def test_lookup_tables_and_sentences_are_refused() -> None:
-    with raises("job.conflict", "lookup_tables"):
-        job("{model: 'timm:resnet18'}", "lookup_tables: [a.json]")
+def test_sentences_are_refused() -> None:
     with raises("job.conflict", "supernet.model"):
         job("{model: 'timm:resnet18'}", data="{name: text-classification, path: a.csv}")
 
