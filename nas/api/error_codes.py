@@ -51,6 +51,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "cluster.no-cpu": "No CPU of the Ray cluster was free for a minute.",
     "cluster.not-started": "Ray cannot be started on this machine, or not in time.",
     "cluster.unreachable": "No Ray cluster answers at the given address.",
+    "captured-model.unknown": "There is no uploaded model with this name; the message lists the known ones.",
     "column.unknown": "A table has no column with this name; the message lists the known ones.",
     "data-set.unknown": "There is no uploaded or known data set with this name; the message lists the known ones.",
     "data.duplicate": "The same example is in two classes, or in two parts of a data set.",

@@ -375,6 +375,15 @@ class DataSet(DataUpload):
     uploaded: datetime
 
 
+class CapturedModel(Schema):
+    """A captured model that the server stores, and how a job file names it."""
+
+    name: str
+    path: str  # For ``supernet: {model: …}``
+    bytes: int
+    uploaded: datetime
+
+
 class Health(Schema):
     """That the server answers, and its version."""
 

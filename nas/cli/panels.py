@@ -13,7 +13,20 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Run": ("search", "train", "resume", "finetune"),
     "Results": ("runs", "show", "plot", "label", "export", "export-transformers", "export-study"),
     "Hardware": ("profiles", "profile", "calibrate"),
-    "Server": ("serve", "token", "data", "submit", "status", "watch", "logs", "cancel", "fetch", "tasks", "exports"),
+    "Server": (
+        "serve",
+        "token",
+        "data",
+        "models",
+        "submit",
+        "status",
+        "watch",
+        "logs",
+        "cancel",
+        "fetch",
+        "tasks",
+        "exports",
+    ),
     "Tools": ("plugins", "doctor", "upgrade", "bench"),
 }
 """The names of the commands by group."""

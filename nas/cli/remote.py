@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ def submit(
         raise JobError(f"--kind {kind!r}: expected search or training", code="job.invalid-value")
     text = read_text(job, hint="; `nas init` writes one")
     with server_client(server, token, token_file) as client:
+        text = _with_uploaded_model(client, text, job.parent)
         made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
         if watch:
             print(f"submitted as {made.run}", file=sys.stderr)
@@ -68,6 +70,28 @@ def submit(
     if as_json:
         return print_json(made.model_dump(mode="json"))
     return print(f"{made.run}: {status_text(made)}\nnext: nas watch {made.run}")
+
+
+def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
+    """The job with the server's name of its captured model, which is uploaded unless the server has it."""
+    import hashlib
+
+    from nas.config.job_edit import edited
+    from nas.config.strict_yaml import parse_mapping
+    from supernets.capture.model_names import is_file
+
+    supernet = parse_mapping(text, source="job", what="job").get("supernet")
+    model = supernet.get("model") if isinstance(supernet, dict) else None
+    if not isinstance(model, str) or not is_file(model) or not (file := folder / Path(model).expanduser()).is_file():
+        return text
+    with file.open("rb") as content:
+        digest = hashlib.file_digest(content, "sha256").hexdigest()[:12]
+    stem = re.sub(r"[^A-Za-z0-9-]+", "-", file.stem).strip("-")[:40]
+    name = f"{stem or 'model'}-{digest}"
+    if name not in {one.name for one in client.models()}:
+        client.add_model(name, file)
+        print(f"uploaded {file} as the model {name}", file=sys.stderr)
+    return edited(text, {("supernet", "model"): f"models/{name}"}, source="job")
 
 
 @app.command(epilog="Example: nas status digits-cnn-1")

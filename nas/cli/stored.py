@@ -13,6 +13,9 @@ from nas.cli.output import print_json, print_table
 from nas.cli.running import read_text
 
 data = typer.Typer(no_args_is_help=True, help="Data sets that a server stores.", epilog="Example: nas data list")
+models = typer.Typer(
+    no_args_is_help=True, help="Captured models that a server stores.", epilog="Example: nas models list"
+)
 tasks = typer.Typer(
     no_args_is_help=True, help="Exports and measurements of a server.", epilog="Example: nas tasks list"
 )
@@ -20,6 +23,7 @@ exports = typer.Typer(
     no_args_is_help=True, help="Exports that a server stores.", epilog="Example: nas exports list digits-cnn-1"
 )
 app.add_typer(data, name="data")
+app.add_typer(models, name="models")
 app.add_typer(tasks, name="tasks")
 app.add_typer(exports, name="exports")
 
@@ -70,6 +74,51 @@ def delete_data(
     """Delete an uploaded data set; ended runs that used it can no longer be resumed or exported."""
     with server_client(server, token, token_file) as client:
         client.delete_data(name)
+    _print_deleted(name, as_json)
+
+
+@models.command("list", epilog="Example: nas models list")
+def list_models(
+    server: Server = DEFAULT_SERVER, token: Token = None, token_file: TokenFile = None, as_json: Json = False
+) -> None:
+    """List the captured models."""
+    with server_client(server, token, token_file) as client:
+        found = client.models()
+    if as_json:
+        return print_json([one.model_dump(mode="json") for one in found])
+    if not found:
+        return print(f"no models at {server}; add one with: nas models add NAME FILE")
+    return print_table(["model", "MiB"], [[one.path, _mib(one.bytes)] for one in found])
+
+
+@models.command("add", epilog="Example: nas models add resnet18 resnet18.capture")
+def add_model(
+    name: Annotated[str, argument(help="The name of the model.")],
+    file: Annotated[Path, argument(help="A file that `nas capture` wrote.")],
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Upload a captured model; nas submit uploads the one that its job names by itself."""
+    with server_client(server, token, token_file) as client:
+        made = client.add_model(name, file)
+    if as_json:
+        return print_json(made.model_dump(mode="json"))
+    return print(f"in the job file: supernet: {{model: {made.path}}}")
+
+
+@models.command("delete", epilog="Example: nas models delete resnet18")
+def delete_model(
+    name: Annotated[str, argument(help="The name of the model; `nas models list` lists them.")],
+    server: Server = DEFAULT_SERVER,
+    token: Token = None,
+    token_file: TokenFile = None,
+    as_json: Json = False,
+) -> None:
+    """Delete a captured model; runs that have begun keep theirs."""
+    with server_client(server, token, token_file) as client:
+        client.delete_model(name)
     _print_deleted(name, as_json)
 
 

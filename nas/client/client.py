@@ -270,6 +270,22 @@ class _ServerCalls:
         """Deletes an uploaded data set."""
         self._transport.send("DELETE", f"data/{quoted(name)}")
 
+    def add_model(self, name: str, file: Path) -> schemas.CapturedModel:
+        """Uploads a model that `nas capture` wrote; a job names it as ``supernet: {model: models/NAME}``.
+
+        Raises:
+            ServiceError: the file cannot be read.
+        """
+        return self._upload("models", schemas.CapturedModel, "model", file, {"name": name})
+
+    def models(self) -> tuple[schemas.CapturedModel, ...]:
+        """The captured models, by name."""
+        return self._transport.get("models", tuple[schemas.CapturedModel, ...])
+
+    def delete_model(self, name: str) -> None:
+        """Deletes a captured model."""
+        self._transport.send("DELETE", f"models/{quoted(name)}")
+
     def tasks(
         self, *, kind: schemas.TaskKindName | None = None, status: schemas.TaskStatusName | None = None
     ) -> tuple[schemas.Task, ...]:

@@ -12,6 +12,7 @@ from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.submissions import Submissions
 from nas.service.tasks import TaskRequests
+from nas.service.uploads.captured_models import CapturedModels
 from nas.service.uploads.data_sets import DataSets
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.views.open_runs import OpenRuns
@@ -51,12 +52,12 @@ class Service:
         self.runs = RunSummaries(settings.runs, state, index, problem=problem, wording=Wording(settings))
         self.results = Results(index)
         users = OpenRuns(state, index)
-        self.data_sets = DataSets(settings, users)
+        self.data_sets, self.models = DataSets(settings, users), CapturedModels(settings, users)
         self.hardware = Hardware(
             settings, tasks, ProfileDrift(settings.runs), availability=ProfileAvailability(jobs), users=users
         )
         self.exports = Exports(settings, self.results, index, tasks)
-        validator = JobValidator(settings.runs, self.hardware, self.data_sets, settings.allowed_plugins)
+        validator = JobValidator(settings.runs, self.hardware, self.data_sets, self.models, settings.allowed_plugins)
         self.plans = Plans(settings, tasks, validator)
         self.submissions = Submissions(
             settings,

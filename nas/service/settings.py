@@ -38,6 +38,7 @@ class Limits:
         task_s: seconds that the command of an export or a measurement may take.
         data_bytes, data_sets: of all uploaded data sets together, and their number.
         profiles: hardware profiles that were added.
+        models, model_bytes: captured models that were uploaded, and all of them together.
         exports_of_a_run: of each run, until some are deleted.
     """
 
@@ -60,6 +61,8 @@ class Limits:
     data_bytes: int = 20 * 1024 * _MIB
     data_sets: int = 200
     profiles: int = 200
+    models: int = 200
+    model_bytes: int = 20 * 1024 * _MIB
     exports_of_a_run: int = 200
 
 
@@ -148,6 +151,11 @@ class ServiceSettings:
     def uploaded_data(self) -> Path:
         """The data sets among them, a folder each."""
         return self.uploads / "data"
+
+    @property
+    def captured_models(self) -> Path:
+        """The captured models among them, a file each."""
+        return self.uploads / "captured"
 
     @property
     def data_records(self) -> Path:

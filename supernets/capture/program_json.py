@@ -9,7 +9,7 @@ from supernets.capture.program import Argument, Call, Program, Ref, Shape, Value
 from supernets.capture.rules import RULES
 from supernets.errors import CaptureError
 
-MAX_CALLS, MAX_TENSORS, MAX_SIZE, MAX_NUMBERS = 100_000, 100_000, 2**31 - 1, 2**34
+MAX_CALLS, MAX_TENSORS, MAX_SIZE, MAX_NUMBERS = 100_000, 100_000, 2**31 - 1, 2**31
 TYPES = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"))
 
 

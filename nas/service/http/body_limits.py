@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nas.service.http.problems import make_problem, response_of
 from nas.service.settings import Limits
 
-_UPLOADS = re.compile(r"/api/v1/(data|profiles/[^/]+/measurements)")
+_UPLOADS = re.compile(r"/api/v1/(data|models|profiles/[^/]+/measurements)")
 _JOBS = re.compile(r"/api/v1/(runs|jobs/(check|edit|plans))")
 _FORM_BYTES = 64 * 1024
 """The parts of a form around an uploaded file."""

@@ -1,4 +1,4 @@
-"""Routes of hardware profiles, measurements on them, recipes and uploaded data sets."""
+"""Routes of hardware profiles, measurements on them, recipes, uploaded data sets and captured models."""
 
 from __future__ import annotations
 
@@ -114,5 +114,26 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
     ) -> schemas.DataUpload:
         """Upload a small data set of images."""
         return await unpacking.take(request, lambda: service.data_sets.add(name, archive.file))
+
+    @router.get("/models", tags=["data"], responses=answers())
+    def list_models() -> tuple[schemas.CapturedModel, ...]:
+        """List the captured models, by name."""
+        return service.models.list()
+
+    @router.delete("/models/{name}", status_code=204, tags=["data"], responses=answers(404, 409))
+    def delete_model(
+        name: Annotated[str, Path(description="A captured model's name.", examples=["resnet18"], max_length=200)],
+    ) -> None:
+        """Delete a captured model; runs that have begun keep theirs."""
+        service.models.delete(name)
+
+    @router.post("/models", status_code=201, tags=["data"], responses=answers(409, 413))
+    async def add_model(
+        request: Request,
+        name: Annotated[str, Form(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", examples=["resnet18"])],
+        model: Annotated[UploadFile, File(description="A file that nas capture wrote: data without code.")],
+    ) -> schemas.CapturedModel:
+        """Upload a captured model; jobs name it as supernet.model: models/NAME."""
+        return await unpacking.take(request, lambda: service.models.add(name, model.file))
 
     return router

@@ -11,17 +11,19 @@ from pathlib import Path
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.uploads.archives import UNPACKING
+from nas.service.uploads.captured_models import UPLOADING
 
 logger = logging.getLogger(__name__)
 
 
 def stale_files(settings: ServiceSettings, state: ServiceState) -> list[Path]:
-    """Deleted runs, partly unpacked archives, and models without an open measurement.
+    """Deleted runs, partly unpacked archives and uploads, and models without an open measurement.
 
     Only to be called before the server answers requests: none of them is in use then.
     """
     needed = {task.task for task in state.open_tasks()}
     found = [*settings.trash.glob("*"), *settings.uploaded_data.glob(f"{UNPACKING}*")]
+    found += settings.captured_models.glob(f"{UPLOADING}*")
     found += [path for path in settings.uploaded_models.glob("*/*.onnx") if path.parent.name not in needed]
     return sorted(found)
 

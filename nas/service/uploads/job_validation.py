@@ -17,6 +17,7 @@ from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
 from nas.plugins import is_dotted
 from nas.service.hardware import Hardware
+from nas.service.uploads.captured_models import CapturedModels
 from nas.service.uploads.data_sets import DataSets
 from nas.store.folder import RunsFolder
 from supernets.capture.model_names import is_file
@@ -44,9 +45,11 @@ class JobValidator:
     """Validates the job files of submissions."""
 
     def __init__(
-        self, runs: RunsFolder, hardware: Hardware, data: DataSets, allowed_plugins: Collection[str] = ()
-    ) -> None:
-        self._runs, self._hardware, self._data, self._allowed = runs, hardware, data, allowed_plugins
+        self, runs: RunsFolder, hardware: Hardware, data: DataSets, models: CapturedModels,
+        allowed_plugins: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        self._runs, self._hardware, self._data, self._models = runs, hardware, data, models
+        self._allowed = allowed_plugins
 
     def validated(self, submission: schemas.JobSubmission) -> ValidJob:
         """The job of a submission.
@@ -110,11 +113,16 @@ class JobValidator:
     ) -> SupernetConfig:
         """The supernet with this machine's path of its captured model; a module path would run its code here."""
         if supernet.model is not None and not is_file(supernet.model):
-            text = f"got {supernet.model!r}; expected a file of `nas capture` below one of the server's data folders: "
-            problems.append(("supernet.model", text + "submitted jobs run no model's own code"))
+            text = f"got {supernet.model!r}, and submitted jobs run no model's own code; capture it as data, send the file "
+            problems.append(("supernet.model", f"{text}to POST /api/v1/models, and name it here as models/NAME"))
             return supernet
         named = {"model": supernet.model, "weights": supernet.weights}
-        found = {key: resolved(f"supernet.{key}", Path(path)) for key, path in named.items() if path is not None}
+        own = _tried("supernet.model", problems, self._models.named, supernet.model or "")
+        found = {} if own is None else {"model": own}
+        asked = {key: path for key, path in named.items() if path is not None and key not in found}
+        if own is None and any(key == "supernet.model" for key, _ in problems):
+            return supernet
+        found |= {key: resolved(f"supernet.{key}", Path(path)) for key, path in asked.items()}
         return supernet.model_copy(update={key: str(path) for key, path in found.items()})
 
     def _check_runs(self, job: SearchJob, kind: schemas.RunKind, problems: list[tuple[str, str]]) -> None:

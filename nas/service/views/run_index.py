@@ -24,6 +24,7 @@ from nas.store.folder import RunFolder, RunsFolder
 from nas.store.labels import Labels, read_labels
 from nas.store.opening import database_of
 from nas.store.sql import SqlStore
+from supernets.capture.model_names import is_file
 
 _MOST_RUNS = 100_000
 _MOST_NETWORKS = 60_000
@@ -50,7 +51,7 @@ class JobSummary:
         data: the name of its data set, or of the folder or file that the data are in.
         epochs: 0 where the job starts from a trained supernet.
         needs: ids of the runs that it starts from.
-        paths: files and folders of its data, and files of its hardware profiles.
+        paths: files and folders of its data, and files of its hardware profiles and its captured model.
     """
 
     name: str
@@ -227,5 +228,7 @@ def _job_summary(path: Path, written: int) -> JobSummary:
     needs = {job.supernet.from_, job.training.teacher, *job.warm_start} - {None}
     epochs = job.training.epochs if job.supernet.trains else 0
     paths = {*job.data.paths.values(), *(Path(name) for name in job.hardware if is_profile_path(name))}
+    if job.supernet.model is not None and is_file(job.supernet.model):
+        paths.add(Path(job.supernet.model))
     data = job.data.name if job.data.path is None else job.data.path.name
     return JobSummary(job.name, data, job.search.evaluations, epochs, frozenset(map(str, needs)), frozenset(paths))

@@ -23,6 +23,7 @@ from tests.nas.client.answers import Script, as_json, event, gone, problem, stre
 from tests.nas.client.served import served
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.nas.service.made_runs import Jobs
+from tests.nas.users_networks import MODEL, installed
 
 QUEUED = summary("queued", queue_position=2)
 COURSE = [QUEUED, summary(epoch=2), summary(evaluations=15), summary("finished", evaluations=30)]
@@ -369,4 +370,35 @@ def test_the_true_server(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
         wrong = shell.nas("submit", shell.job(SMALL_JOB.replace("kernel: [3]", "kernel: [4]")))
         assert wrong.code == 1
         assert "kernel" in wrong.err
+    state.close()
+
+
+def test_the_captured_model_of_a_job_is_uploaded_once(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(shell.folder, monkeypatch)
+    (shell.folder / "jobs").mkdir()
+    assert shell.nas("capture", MODEL, "--input", "1x8x8", "-o", "jobs/my net.capture").code == 0
+    job = "name: own\ndata: {name: digits}\nsupernet:\n  model: my net.capture  # mine\n"
+    (shell.folder / "jobs" / "own.yaml").write_text(job)
+    runs = RunsFolder(shell.folder / "served")
+    runs.check_writable()
+    settings = ServiceSettings(runs)
+    state = ServiceState.open(settings.database)
+    with served(Service(settings, state, Jobs())) as url:
+        monkeypatch.setenv("NAS_SERVER", url)
+        first = shell.nas("submit", "jobs/own.yaml", "--json")
+        assert first.code == 0, first.err
+        assert "uploaded jobs/my net.capture as the model my-net-" in first.err
+        [model] = shell.nas("models", "list", "--json").data
+        text = runs.get(first.data["run"]).submitted_file.read_text()
+        assert f"model: {model['path']}  # mine" in text
+        assert "uploaded" not in shell.nas("submit", "jobs/own.yaml").err
+        assert len(shell.nas("models", "list", "--json").data) == 1
+        refused = shell.nas("submit", shell.job(job.replace("my net.capture", "timm:resnet18")))
+        assert "submitted jobs run no model's own code" in refused.err
+        assert shell.nas("models", "delete", model["name"]).code == 1  # two runs wait for it
+        assert shell.nas("models", "add", "more", "jobs/my net.capture").out == (
+            "in the job file: supernet: {model: models/more}\n"
+        )
+        assert shell.nas("models", "delete", "more").code == 0
+        assert "more" not in shell.nas("models", "list").out
     state.close()

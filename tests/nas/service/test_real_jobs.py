@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from nas.service.jobs.ray_head import end_head
 from nas.service.jobs.ray_head_process import RayHeadProcess
+from supernets.capture.captured_model import capture_model, own_model, save_capture
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.served import Served
 
@@ -24,6 +27,31 @@ objectives: [accuracy, macs]
 search: {algorithm: random, evaluations: 24, batch: 2, workers: 1}
 calibration_images: 300
 """
+
+
+_OF_MODEL = """
+name: own
+seed: 3
+data: {{name: digits, validation: 0.25, test: 0.25}}
+supernet: {{model: {model}}}
+training: {{epochs: 1, random_subnets: 1}}
+hardware: [cpu-1-thread]
+objectives: [accuracy, macs]
+search: {{algorithm: random, evaluations: 2, batch: 2, workers: 1}}
+calibration_images: 100
+"""
+
+
+class Network(nn.Module):
+    """A user's network, which the server's machine does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body = nn.Conv2d(1, 16, 3, stride=2), nn.Conv2d(16, 32, 3)
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(self.stem(x).relu()).relu().mean((2, 3)))  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +100,22 @@ def test_a_job_that_cannot_be_done_fails_with_its_reason(served: Served) -> None
     job = served.runs.get(run).job_file
     job.write_text(job.read_text().replace("small-1", "small-9"))  # as if what it needs were gone
     assert "small-9" in served.wait(run, status="failed").reason
+
+
+@pytest.mark.slow
+def test_an_uploaded_model_is_searched_and_a_changed_one_fails_with_its_reason(served: Served, tmp_path: Path) -> None:
+    path = tmp_path / "net.capture"
+    save_capture(path, capture_model(own_model(Network()), torch.randn(2, 1, 8, 8)))
+    made = served.client.add_model("net", path)
+    run = served.client.submit(_OF_MODEL.format(model=made.path)).run
+    content = path.read_bytes()
+    assert content.count(b"[[2, 1, 8, 8]") == 1
+    path.write_bytes(content.replace(b"[[2, 1, 8, 8]", b"[[2, 9, 9, 9]"))  # the shape of the input
+    changed = served.client.submit(_OF_MODEL.format(model=served.client.add_model("changed", path).path)).run
+    assert served.wait(run, status="finished").evaluations == 2
+    reason = served.wait(changed, status="failed").reason
+    assert "captured" in reason
+    assert str(served.root) not in reason
 
 
 @pytest.mark.slow

@@ -150,6 +150,23 @@ def test_a_compressed_file_is_refused_as_it_may_grow_beyond_memory(tmp_path: Pat
         load_capture(path)
 
 
+def test_an_archive_of_many_members_is_refused_before_they_are_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "many"
+    with zipfile.ZipFile(path, "w") as file:
+        for i in range(200):
+            file.writestr(f"{i}", b"")
+    monkeypatch.setattr(zipfile, "ZipFile", None)  # not called
+    with raises("capture.malformed", "directory"):
+        load_capture(path)
+    with path.open("ab") as opened:  # 64-bit records, and an end that names a small directory
+        record = b"PK\x06\x06" + bytes(36) + (10**9).to_bytes(8, "little") + bytes(8)
+        opened.write(record + b"PK\x06\x07" + bytes(16) + b"PK\x05\x06" + bytes(18))
+    with raises("capture.malformed", "directory has 1000000000 bytes"):
+        load_capture(path)
+
+
 def test_a_file_that_is_missing_or_no_archive_is_refused(tmp_path: Path) -> None:
     with raises("capture.unknown-model", "missing"):
         load_capture(tmp_path / "missing")

@@ -1,0 +1,136 @@
+"""Captured models that submitted jobs may name: data of the client's, which drivers alone read."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from nas.api import schemas
+from nas.errors import JobError, RunStateError, TooLargeError, UnknownNameError
+from nas.service.settings import ServiceSettings
+from nas.service.uploads.storage_checks import check_disk_space, check_quota, checked_name
+from nas.service.views.open_runs import OpenRuns
+
+MODELS = "models"
+"""The folder of captured models in job files: ``model: models/NAME``."""
+UPLOADING = ".uploading-"
+"""Prefix of files that are being received."""
+_SUFFIX = ".capture"
+_CHUNK = 1024 * 1024
+_HEADER, _FIRST = b"PK\x03\x04", b"program.json"
+"""How the files begin that `nas capture` writes: a member of a zip archive, stored without compression."""
+_DELETE = "DELETE /api/v1/models/NAME"
+
+
+class CapturedModels:
+    """The captured models of a server.
+
+    Args:
+        users: the runs that need them.
+    """
+
+    def __init__(self, settings: ServiceSettings, users: OpenRuns) -> None:
+        self._folder, self._limits, self._users = settings.captured_models, settings.limits, users
+
+    def named(self, model: str) -> Path | None:
+        """The file of a job's model; None where its name is not that of an uploaded one.
+
+        Raises:
+            JobError: there is no such model.
+        """
+        folder, _, name = model.partition("/")
+        if folder != MODELS:
+            return None
+        known = [one.name for one in self.list()]
+        if name not in known:
+            text = f"there is no captured model {name[:80]!r}; send its file to POST /api/v1/models"
+            others = f", or take one of {', '.join(known[:10])}" if known else ""
+            raise JobError(f"{text}{others}", code="job.not-allowed")
+        return self._file_of(name).resolve()
+
+    def add(self, name: str, content: BinaryIO) -> schemas.CapturedModel:
+        """Stores a file that `nas capture` wrote. Only its size and its first bytes are checked: a driver reads the rest.
+
+        Raises:
+            JobError: the name is invalid, or this is no such file.
+            RunStateError: there is a model of this name, or the models exceed the server's limits.
+            TooLargeError: it exceeds the limit of uploads.
+            StoreError: the disk is nearly full.
+        """
+        target = self._file_of(checked_name("model", name))
+        stored = self.list()
+        check_quota("captured models", len(stored), self._limits.models, _DELETE)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        check_disk_space(self._folder)
+        left = self._limits.model_bytes - sum(one.bytes for one in stored)
+        part = self._folder / f"{UPLOADING}{secrets.token_hex(8)}"
+        try:
+            self._copy(content, part, left)
+            os.link(part, target)  # unlike a rename, it replaces no file
+        except FileExistsError:
+            text = f"there is a model {name!r} already; choose another name"
+            raise RunStateError(text, code="name.taken") from None
+        finally:
+            part.unlink(missing_ok=True)
+        return self._described(target)
+
+    def list(self) -> tuple[schemas.CapturedModel, ...]:
+        """The models, by name."""
+        found = []
+        for path in sorted(self._folder.glob(f"[!.]*{_SUFFIX}")):
+            with suppress(FileNotFoundError):  # another request has deleted it
+                found.append(self._described(path))
+        return tuple(found)
+
+    def delete(self, name: str) -> None:
+        """Removes a model; a run that has begun keeps its own copy.
+
+        Raises:
+            RunStateError: a run that waits or runs names it.
+            UnknownNameError: there is none of this name.
+        """
+        known = [one.name for one in self.list()]
+        if name not in known:
+            raise UnknownNameError("captured model", name, known)
+        if users := self._users.using(self._file_of(name).resolve()):
+            text = f"the model {name!r} is used by {', '.join(users)}; delete it when they have ended"
+            raise RunStateError(text, code="run.needed")
+        self._file_of(name).unlink(missing_ok=True)
+
+    def _copy(self, content: BinaryIO, part: Path, left: int) -> None:
+        size = 0
+        with part.open("xb") as file:
+            while chunk := content.read(_CHUNK):
+                if not size and not _begins_well(chunk):
+                    text = "this is no captured model; expected a file that nas capture wrote"
+                    raise JobError(text, code="capture.malformed", fields=[("model", text)])
+                size += len(chunk)
+                if size > self._limits.upload_bytes:
+                    raise TooLargeError(f"the model is larger than {self._limits.upload_bytes} bytes")
+                if size > left:
+                    text = f"the server's captured models would take more than {self._limits.model_bytes} bytes"
+                    raise RunStateError(f"{text}; delete some first, e.g. with: {_DELETE}", code="storage.quota")
+                file.write(chunk)
+            if not size:
+                text = "the file is empty; expected one that nas capture wrote"
+                raise JobError(text, code="capture.malformed", fields=[("model", text)])
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _file_of(self, name: str) -> Path:
+        return self._folder / f"{name}{_SUFFIX}"
+
+    def _described(self, path: Path) -> schemas.CapturedModel:
+        found, name = path.stat(), path.name.removesuffix(_SUFFIX)
+        uploaded = datetime.fromtimestamp(found.st_mtime, UTC)
+        return schemas.CapturedModel(name=name, path=f"{MODELS}/{name}", bytes=found.st_size, uploaded=uploaded)
+
+
+def _begins_well(start: bytes) -> bool:
+    """Whether the first member is the stored program, by its local header (APPNOTE.TXT 4.3.7)."""
+    stored, name = start[8:10] == b"\0\0", start[30 : 30 + len(_FIRST)]
+    return start.startswith(_HEADER) and stored and name == _FIRST
