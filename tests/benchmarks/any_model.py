@@ -1,10 +1,12 @@
 """How many models of torchvision, timm and transformers become supernets, with the checks that make a model count.
 
     python -m tests.benchmarks.any_model RESULTS.jsonl [--only 'timm:*'] [--subnets 20] [--cpu-seconds 120] [--memory 6]
-    python -m tests.benchmarks.any_model RESULTS.jsonl --table
+    python -m tests.benchmarks.any_model RESULTS.jsonl --torch-pruning PRUNING.jsonl --cpu-seconds 60
+    python -m tests.benchmarks.any_model RESULTS.jsonl [--torch-pruning PRUNING.jsonl] --table
 
-Needs torchvision, timm and transformers; Torch-Pruning for the comparison (`--torch-pruning`). Each model is checked in its own
-process with limits of CPU time and memory; one that exceeds them is a row like every other. A second run continues the first.
+Needs torchvision, timm and transformers; the second command checks Torch-Pruning on the same models, and needs it. Each model
+is checked in its own process with limits of CPU time and memory; one that exceeds them is a row like every other. A second run
+continues the first.
 
 Method. Weights are random; tensors that hold one number are randomised and batch norms get the statistics of random inputs, so
 that outputs depend on everything. A model counts if
@@ -27,7 +29,6 @@ import resource
 import time
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,7 @@ from supernets.errors import LoweringError
 from supernets.families.captured.family import CapturedFamily
 from supernets.graph import INPUT, input_shape_of, lower
 from supernets.module_to_onnx import to_onnx
+from tests.benchmarks.any_model_table import as_table, comparison, pruning_verdict, read
 from tests.benchmarks.any_model_zoo import Entry, Inputs, build, entries
 
 CONTROLS = 3
@@ -78,8 +80,7 @@ def tame(model: nn.Module, inputs: Inputs) -> None:
 
 def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
     """The measurements of one model."""
-    model, inputs = build(entry)
-    tame(model, inputs)
+    model, inputs = tamed(entry)
     row: Row = {"parameters": sum(p.numel() for p in model.parameters())}
     x = inputs(2)
     started = time.process_time()
@@ -100,6 +101,13 @@ def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
     row.update(_proofs(model, adopted, captured.tensors, inputs))
     row.update(_subnets(supernet, inputs, subnets, seconds, exporter=exporter))
     return row
+
+
+def tamed(entry: Entry) -> tuple[nn.Module, Inputs]:
+    """A model whose outputs depend on everything, and its inputs."""
+    model, inputs = build(entry)
+    tame(model, inputs)
+    return model, inputs
 
 
 def _real(x: Tensor) -> Tensor:
@@ -224,53 +232,38 @@ def main(
         bool, typer.Option(help="torch's exporter where the rules of the lowering reject a network")
     ] = True,
     part: Annotated[str, typer.Option(help="I/N: every N-th model, for several processes")] = "0/1",
+    torch_pruning: Annotated[
+        Path | None, typer.Option(help="checks Torch-Pruning instead; its results go to this file")
+    ] = None,
     table: Annotated[bool, typer.Option(help="only print the table")] = False,
 ) -> None:
     """Checks every model that the results lack."""
+    own = torch_pruning or results
     if not table:
+        if torch_pruning:  # imported before timm, whose attention it configures
+            from tests.benchmarks import any_model_pruning
         torch.set_num_threads(1)
-        known = {row["model"] for row in read(results)}
+        known = {row["model"] for row in read(own)}
         mine, n = map(int, part.split("/"))
         for entry in shuffled(entries())[mine::n]:
             if entry.key in known or (only and not any(fnmatch.fnmatchcase(entry.key, one) for one in only)):
                 continue
             started = time.perf_counter()
             task = partial(check, entry, subnets=subnets, seconds=subnet_seconds, exporter=exporter)
+            if torch_pruning:
+                task = partial(any_model_pruning.check, entry, tamed)
             row = in_process(task, cpu_seconds=cpu_seconds, memory_gib=memory)
             row = {"model": entry.key, **row, "wall_s": time.perf_counter() - started}
-            row["why"] = verdict(row)
-            with results.open("a") as file:
+            row["why"] = next(filter(None, pruning_verdict(row)), "") if torch_pruning else verdict(row)
+            with own.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(entry.key, row["why"] or "counts", f"{row['wall_s']:.0f} s", flush=True)
-    print(as_table(read(results)))
+    print(comparison(read(results), read(torch_pruning)) if torch_pruning else as_table(read(results)))
 
 
 def shuffled(given: Sequence[Entry]) -> list[Entry]:
     """The models in an order whose every beginning is a sample."""
     return random.Random(0).sample(given, len(given))
-
-
-def read(results: Path) -> list[Row]:
-    """The rows so far, the last of each model."""
-    lines = results.read_text().splitlines() if results.exists() else []
-    return list({row["model"]: row for row in map(json.loads, lines)}.values())
-
-
-def as_table(rows: Sequence[Row]) -> str:
-    """Counts by collection, times, and failures by cause."""
-    lines = ["| collection | models | count | conversion, median s | tracing, median s |", "|---|---|---|---|---|"]
-    for collection in [*dict.fromkeys(row["model"].partition(":")[0] for row in rows), ""]:
-        own = [row for row in rows if row["model"].startswith(f"{collection}:") or not collection]
-        times = [row for row in own if "convert_s" in row]
-        medians = [f"{median(row[name] for row in times):.2f}" if times else "" for name in ("convert_s", "trace_s")]
-        lines.append(
-            f"| {collection or 'all'} | {len(own)} | {sum(not row['why'] for row in own)} | {' | '.join(medians)} |"
-        )
-    lines += [
-        "",
-        *(f"- {n} x {why}" for why, n in Counter(row["why"][:120] for row in rows if row["why"]).most_common()),
-    ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
