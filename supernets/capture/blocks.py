@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from supernets.axes import axes_in
 from supernets.capture.adoption import Adopted
 from supernets.capture.branches import layer_of
-from supernets.capture.program import BATCH, Call, state_values
+from supernets.capture.program import BATCH, Call, state_sources, state_values
 
 _WHOLE = "network"
 _NORMS = frozenset(("layer_norm", "group_norm", "instance_norm", "rms_norm"))
@@ -48,7 +48,7 @@ class Division:
         self._adopted = adopted
         self._state = state_values(adopted.program)
         self._worked = frozenset(work.call for work in adopted.work)
-        self._closure = _closure(adopted, self._state)
+        self._closure = state_sources(adopted.program)
         runs = self._joined(list(self._runs()))
         names: dict[str, None] = {}
         for run in runs:
@@ -191,16 +191,6 @@ def _common(paths: Sequence[str]) -> str:
         same = [a == b for a, b in zip(common, path.split("."), strict=False)]
         common = common[: same.index(False) if False in same else len(same)]
     return ".".join(common)
-
-
-def _closure(adopted: Adopted, state: frozenset[str]) -> dict[str, tuple[str, ...]]:
-    """For each value that depends on parameters alone, itself and those that it is computed of."""
-    found: dict[str, tuple[str, ...]] = {name: (name,) for name in adopted.program.tensors}
-    for call in adopted.program.calls:
-        if all(name in state for name in call.outputs if name):
-            sources = dict.fromkeys(own for name in call.reads() for own in found[name])
-            found.update((name, (*sources, name)) for name in call.outputs if name)
-    return found
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:

@@ -124,6 +124,17 @@ def state_values(program: Program) -> frozenset[str]:
     return frozenset(found)
 
 
+def state_sources(program: Program) -> dict[str, tuple[str, ...]]:
+    """For each value of `state_values`, itself and those that it is computed of."""
+    found: dict[str, tuple[str, ...]] = {name: (name,) for name in program.tensors}
+    state = state_values(program)
+    for call in program.calls:
+        if all(name in state for name in call.outputs if name):
+            sources = dict.fromkeys(own for name in call.reads() for own in found[name])
+            found.update((name, (*sources, name)) for name in call.outputs if name)
+    return found
+
+
 def needed_calls(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, ...]:
     """The calls on which the outputs depend, in order."""
     needed, kept = set(outputs), []

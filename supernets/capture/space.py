@@ -10,6 +10,7 @@ from typing import Literal, cast
 
 from supernets.capture.adoption import Adopted
 from supernets.capture.branches import starred
+from supernets.capture.layer_needs import LayerNeeds, Need
 from supernets.capture.model_names import FRACTIONS
 from supernets.errors import SpaceError
 from supernets.space import Architecture, Choice, SearchSpace
@@ -91,7 +92,10 @@ class CapturedSpace:
         self._widths = {name: axes for name, axes in self._width_groups().items() if self._width_options(axes)}
         self._depths = self._depth_groups()
         choices = [Choice(group.name, _depths(len(group.order))) for group in self._depths]
-        choices += [Choice(name, self._width_options(axes)) for name, axes in self._widths.items()]
+        needs = LayerNeeds(adopted, {group.name: group.order for group in self._depths})
+        choices += [
+            Choice(name, self._width_options(axes), _required(needs.of(axes))) for name, axes in self._widths.items()
+        ]
         if not choices:
             reasons = "".join(
                 f"\n  {reason}: {', '.join(names[:3])}" for reason, names in list(adopted.fixed.items())[:_MOST]
@@ -188,7 +192,8 @@ class CapturedSpace:
         values = self.space.values(architecture)
         sizes = dict(self._adopted.full_sizes)
         for name, axes in self._widths.items():
-            sizes.update((axis, self._size(axis, cast(float, values[name]))) for axis in axes)
+            fraction = cast(float, values.get(name, 1.0))  # of layers that are all left out: no tensor has it
+            sizes.update((axis, self._size(axis, fraction)) for axis in axes)
         return sizes
 
     def dropped(self, architecture: Architecture) -> frozenset[int]:
@@ -199,6 +204,14 @@ class CapturedSpace:
             for unit in group.order[cast(int, values[group.name]) :]:
                 gone.update(self._adopted.units[unit].branches)
         return frozenset(gone)
+
+
+def _required(need: Need | None) -> tuple[str, int] | None:
+    """The level of a group's choice with which enough of its layers are kept; None if every level keeps them."""
+    if need is None:
+        return None
+    level = next(level for level, kept in enumerate(_depths(need.of)) if kept >= need.layers)
+    return (need.group, level) if level else None
 
 
 def _depths(n: int) -> tuple[int, ...]:
