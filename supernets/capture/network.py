@@ -50,12 +50,16 @@ class ProgramModule(nn.Module):
 
     Args:
         tensors: every tensor of the program.
+        copied: whether the network has copies of the tensors, and not the tensors themselves.
     """
 
-    def __init__(self, program: Program, tensors: Mapping[str, Tensor]) -> None:
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor], *, copied: bool = True) -> None:
         super().__init__()
         self.program = program
         norms = batch_norms(program)
+        tensors = {name: tensors[name].detach() for name in program.tensors}
+        if copied:
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         for name, call in norms.items():
             self._add_norm(name, call, tensors)
         for name in program.tensors:
@@ -64,9 +68,9 @@ class ProgramModule(nn.Module):
             if leaf in owner._parameters or leaf in owner._buffers:
                 continue
             if name in program.trainable:
-                owner.register_parameter(leaf, nn.Parameter(tensors[name].detach().clone()))
+                owner.register_parameter(leaf, nn.Parameter(tensors[name]))
             else:
-                owner.register_buffer(leaf, tensors[name].detach().clone())
+                owner.register_buffer(leaf, tensors[name])
         self._steps = [(call, self._step(call, norms)) for call in program.calls]
 
     def _owner(self, path: str) -> nn.Module:
@@ -86,7 +90,7 @@ class ProgramModule(nn.Module):
         norm.num_batches_tracked = None  # no program reads it
         for leaf in ("weight", "bias", "running_mean", "running_var"):
             if (own := getattr(norm, leaf)) is not None:
-                tensor = tensors[f"{name}.{leaf}"].detach().clone()
+                tensor = tensors[f"{name}.{leaf}"]
                 # Assigned, not copied: the norm may be on another device, where a default device is set.
                 setattr(norm, leaf, nn.Parameter(tensor) if isinstance(own, nn.Parameter) else tensor)
         path, _, leaf = name.rpartition(".")
@@ -163,9 +167,10 @@ class ElasticNetwork(ProgramModule):
     """
 
     def __init__(
-        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], branches: Sequence[Branch] = ()
-    ) -> None:
-        super().__init__(program, tensors)
+        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], branches: Sequence[Branch] = (),
+        *, copied: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(program, tensors, copied=copied)
         self._axes = tuple(sizes)
         self._branches = tuple(branches)
         self._skipped: dict[tuple[int, ...], Mapping[int, str]] = {}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -90,7 +91,7 @@ def _order(size: int, generator: torch.Generator) -> Tensor:
 
 def prove_permutations(
     adopted: Adopted,
-    tensors: Mapping[str, Tensor],
+    tensors: dict[str, Tensor],
     inputs: Sequence[Tensor],
     *,
     seed: int = 0,
@@ -99,24 +100,45 @@ def prove_permutations(
     """Permutes the units of all axes at once, then each axis with one tensor left out.
 
     Args:
-        tensors: of the largest network, in double precision.
+        tensors: of the largest network, in double precision; permuted one by one, and at the end as before, since a large
+            network fits into memory once.
         inputs: in double precision where they are no tokens.
         controls: axes to try the negative control on; None for all.
     """
     generator = torch.Generator().manual_seed(seed)
     before = outputs_of(adopted, tensors, inputs)
-    permuted = dict(tensors)
     orders = {name: _order(axis.size, generator) for name, axis in adopted.axes.items()}
-    for name, order in orders.items():
-        for tensor, dims in adopted.dims.items():
-            permuted[tensor] = permute_tensor(permuted[tensor], dims, adopted.axes, name, order)
-    all_axes = difference(before, outputs_of(adopted, permuted, inputs))
+    with _permuted(adopted, tensors, {name: (order, list(adopted.dims)) for name, order in orders.items()}):
+        all_axes = difference(before, outputs_of(adopted, tensors, inputs))
     found: dict[str, float] = {}
     names = list(adopted.axes)
     for name in names if controls is None else names[:: max(1, len(names) // max(controls, 1))][:controls]:
         having = [t for t, dims in adopted.dims.items() if any(name in axes_in(dim) for dim in dims)]
-        wrong = dict(tensors)
-        for tensor in having[1:]:
-            wrong[tensor] = permute_tensor(tensors[tensor], adopted.dims[tensor], adopted.axes, name, orders[name])
-        found[name] = difference(before, outputs_of(adopted, wrong, inputs))
+        with _permuted(adopted, tensors, {name: (orders[name], having[1:])}):
+            found[name] = difference(before, outputs_of(adopted, tensors, inputs))
     return PermutationProof(all_axes, found)
+
+
+@contextmanager
+def _permuted(
+    adopted: Adopted, tensors: dict[str, Tensor], orders: Mapping[str, tuple[Tensor, Sequence[str]]]
+) -> Iterator[None]:
+    """The tensors with the units of axes in other orders.
+
+    Args:
+        orders: by axis, the order and the tensors that are permuted.
+    """
+    steps = [
+        (tensor, name, order)
+        for name, (order, chosen) in orders.items()
+        for tensor in chosen
+        if any(name in axes_in(dim) for dim in adopted.dims[tensor])
+    ]
+    for tensor, name, order in steps:
+        tensors[tensor] = permute_tensor(tensors[tensor], adopted.dims[tensor], adopted.axes, name, order)
+    try:
+        yield
+    finally:
+        for tensor, name, order in reversed(steps):
+            back = order.argsort()
+            tensors[tensor] = permute_tensor(tensors[tensor], adopted.dims[tensor], adopted.axes, name, back)

@@ -11,8 +11,9 @@ continues the first.
 Method. Weights are random; tensors that hold one number are randomised and batch norms get the statistics of random inputs, so
 that outputs depend on everything. A model counts if
 
-- the largest subnet equals the original (1e-5 of the output's scale in single, 1e-10 in double precision, 1e-6 if the forward
-  itself converts to single), batches of 2 and 3;
+- the largest subnet equals the original (1e-5 of the output's scale in single, or the response of the original to inputs that
+  differ by one unit in the last place; 1e-10 in double precision, 1e-6 if the forward itself converts to single), batches of 2
+  and 3;
 - permuting the units of all axes changes nothing in double precision (1e-10, or ten times the response to inputs that differ by
   one unit in the last place), while one tensor left out changes the output at least a hundred times as much, on sampled axes;
 - random subnets agree live, extracted and in ONNX Runtime (1e-4), for batches of 1 and 3;
@@ -71,8 +72,12 @@ def tame(model: nn.Module, inputs: Inputs) -> None:
             else:
                 tensor.copy_(varied[name])
         for norm in norms:
+            if norm.weight is not None and norm.weight.abs().mean() < 0.05:
+                norm.weight.add_(
+                    1
+                )  # transformers draws them around 0 for some models, whose outputs then depend on nothing
             norm.train()
-            norm.momentum = 0.9
+            norm.momentum = 0.999  # so that weights near zero, as some fresh ones are, do not hide the inputs
         if norms:
             model(inputs(4))
     model.eval()
@@ -98,8 +103,13 @@ def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
         own = supernet.extract(family.space.largest)
         for n in (2, 3):
             row[f"equal_{n}"] = difference([model(inputs(n))], [own(inputs(n))])
-    row.update(_proofs(model, adopted, captured.tensors, inputs))
+        if max(row["equal_2"], row["equal_3"]) > 1e-5 and x.is_floating_point():
+            row["response_single"] = difference([model(x)], [model(x * (1 + 2**-23))])
+    del own
     row.update(_subnets(supernet, inputs, subnets, seconds, exporter=exporter))
+    del supernet, family
+    row.update(_proofs(model, adopted, captured.tensors, inputs))
+    row["cpu_s"] = time.process_time()
     return row
 
 
@@ -172,7 +182,6 @@ def _subnets(supernet: Supernet, inputs: Inputs, n: int, seconds: float, *, expo
         "exported": bool(rejected) and exporter,
         "rejected": rejected,
         "lower_ms": 1e3 * median(times) if times else None,
-        "cpu_s": time.process_time(),
     }
 
 
@@ -182,7 +191,7 @@ def verdict(row: Row) -> str:
         return str(error)
     bound = max(1e-10, 10 * row.get("response", 0.0))
     tests = [
-        (max(row["equal_2"], row["equal_3"]) <= 1e-5, "differs from the original"),
+        (max(row["equal_2"], row["equal_3"]) <= max(1e-5, row.get("response_single", 0.0)), "differs from the original"),
         (row["equal_double"] is None or row["equal_double"] <= (1e-6 if row["casts"] else bound), "differs in double"),
         (row["permuted"] <= bound, "a permutation changes outputs"),
         (row["control"] >= 100 * row["permuted"] and row["control"] > 0, "the control shows nothing"),

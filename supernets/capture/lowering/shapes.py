@@ -86,6 +86,17 @@ def _repeat(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Tile", x, low.one("Concat", *[low.size(one) for one in repeats], axis=0)))
 
 
+@lowers("repeat_interleave")
+def _repeat_interleave(low: Lowering, call: Call) -> None:
+    repeats, rank = call.arguments["repeats"], low.rank(call.arguments["self"])
+    if not isinstance(repeats, int) or call.arguments["dim"] is None:
+        raise LoweringError("there is no rule for units that are repeated differently often")
+    axis = cast(int, call.arguments["dim"]) % rank
+    column = low.one("Unsqueeze", low.tensor(call.arguments["self"]), low.numbers([axis + 1]))
+    times = [repeats if i == axis + 1 else 1 for i in range(rank + 1)]
+    low.returns(call, low.reshaped(call, low.one("Tile", column, low.numbers(times))))
+
+
 @lowers("cat", "concat")
 def _concatenate(low: Lowering, call: Call) -> None:
     parts = [low.tensor(one) for one in cast(tuple[Argument, ...], call.arguments["tensors"])]

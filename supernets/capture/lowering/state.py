@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -145,10 +145,10 @@ class Lowering:
         if dim == BATCH:
             return self.batch()
         if isinstance(dim, tuple):
-            factor = math.prod(part for part in dim if isinstance(part, int))
-            rest = [part for part in dim if not isinstance(part, int)]
-            if len(rest) == 1:
-                return self.one("Mul", self._size(rest[0]), self.numbers([factor]))
+            parts = list(_factors(dim))
+            factor, rest = math.prod(part for part in parts if isinstance(part, int)), parts.count(BATCH)
+            if rest == 1 and all(part == BATCH or isinstance(part, int) for part in parts):
+                return self.one("Mul", self.batch(), self.numbers([factor]))
         raise LoweringError(f"there is no rule for the size {dim}")
 
     def reshaped(self, call: Call, source: Value) -> Value:
@@ -158,6 +158,15 @@ class Lowering:
             raise LoweringError("a reshape has several sizes that depend on the batch")
         sizes = [-1 if i in dynamic else size for i, size in enumerate(self.shape(call.outputs[0]))]
         return self.one("Reshape", source, self.numbers(sizes))
+
+
+def _factors(dim: Dim) -> Iterator[Dim]:
+    """The factors of a product, of products in it, too."""
+    if isinstance(dim, tuple):
+        for part in dim:
+            yield from _factors(part)
+    else:
+        yield dim
 
 
 def lowers(*names: str) -> Callable[[Rule], Rule]:

@@ -30,6 +30,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "movedim": lambda x: torch.movedim(x, 1, -1).movedim((3, 1), (1, 2)),
     "tile": lambda x: x.tile((2, 1)),
     "pixel_unshuffle": lambda x: F.pixel_shuffle(F.pixel_unshuffle(x, 2) * 2, 2),
+    "repeat_interleave": lambda x: (
+        x.repeat_interleave(2, dim=1).unflatten(1, (16, 2)).sum(2) + x.repeat_interleave(3, dim=2)[:, :, :10]
+    ),
     "channel_shuffle": lambda x: F.channel_shuffle(x, 4),
     "var": lambda x: x / (x.var((2, 3), unbiased=False, keepdim=True) + 1) + x.std(-1, keepdim=True),
     "var_mean": lambda x: sum(torch.var_mean(x, (2, 3), keepdim=True)) * x,
