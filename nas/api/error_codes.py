@@ -190,6 +190,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "precision.model-invalid": "A model to convert is invalid or has an opset that is too old.",
     "precision.overflow": "A weight is outside the range of the precision.",
     "precision.unavailable": "A model cannot be had in a precision, or a provider does not run it.",
+    "plot.invalid-path": "The file of a picture does not end in .png or .svg.",
     "precision.unknown": "There is no precision with this name; the message lists the known ones.",
     "precision.unsupported-by-provider": "The execution provider does not compute in this precision.",
     "precision.unsupported-operation": "An operation of the model cannot be converted to this precision.",

@@ -45,12 +45,12 @@ class JobModel:
 
     def fixed(self) -> dict[str, Any]:
         """The options of images that the model fixes; those that it does not know are left out."""
-        found = self.model.preprocessing.to_json()
+        found: dict[str, Any] = {key: getattr(self.model.preprocessing, key) for key in _PREPROCESSING}
         if isinstance(self.model, CapturedModel):
             found |= _sizes(self.model, source=self.source)
         elif self.config.data.image_size is not None:
             del found["image_size"]  # another size than its default may do
-        return {key: tuple(v) if isinstance(v, list) else v for key, v in found.items() if v is not None}
+        return {key: value for key, value in found.items() if value is not None}
 
     def captured(self, data: DataSet, n_outputs: int) -> CapturedModel:
         """The model as data, with an output for each class, and its axes proved.

@@ -28,7 +28,7 @@ from nas.cli.app import (
     server_client,
     status_text,
 )
-from nas.cli.models import inspection_lines
+from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_table
 from nas.cli.running import check_resumable, check_run, driving, finish, loaded_job
 
@@ -127,14 +127,19 @@ def plan(
     inline: Inline = False,
     address: Address = None,
     time: Annotated[bool, typer.Option(help="Estimate the duration of the job from short measurements.")] = True,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """Show a job's space, costs and expected duration.
 
     Checks everything that `nas search` checks, and trains nothing.
     """
+    check_plot(plot, "nas plan")
     loaded = loaded_job(job, runs, inline=inline)
     from nas.analysis.formatting import duration
+
+    if plot is not None and loaded.supernet.model is None:
+        raise typer.BadParameter("--plot is for jobs with a model of yours (supernet.model), and this one has a family")
 
     with driving(runs, inline=inline, address=address, kept="") as options:
         from nas.engine.preparation import preparing_new
@@ -142,6 +147,8 @@ def plan(
 
         with preparing_new(loaded, "search", options, source=str(job)) as (prepared, reuse):
             made = make_plan(prepared, reuse, time=time, inline=options.scores_here)
+    if made.model is not None:
+        write_plot(plot, made.model)
     if as_json:
         return print_json(made.to_json())
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ import typer
 
 from nas.cli.app import Json, app, argument, option
 from nas.cli.output import print_json
+from nas.parts import require
 
 if TYPE_CHECKING:
     from supernets.families.captured.inspection import Inspection, Proof
@@ -31,7 +33,12 @@ Weights = Annotated[
 InputShape = Annotated[
     str | None, option("--input", help="The size of an input, e.g. 3x224x224; for tokens their number.")
 ]
+Plot = Annotated[
+    Path | None, option("--plot", help="Also draw the work of each layer, as a .png or .svg file of this name.")
+]
 _COLUMNS = 80
+_BAR, _MOST_LINES, _MOST_BARS = 36, 20, 48
+"""Characters of a bar, and the most parts of the model that are shown in the terminal and in a picture."""
 _MOST = 4
 
 
@@ -48,6 +55,7 @@ def inspect(
         option("--keep", help='Axes and layers that stay as they are, e.g. "head.*"; may be repeated.'),
     ] = None,
     proof: Annotated[bool, typer.Option(help="Prove by permutations that the axes are right.")] = True,
+    plot: Plot = None,
     as_json: Json = False,
 ) -> None:
     """Show what of a model is elastic.
@@ -56,7 +64,9 @@ def inspect(
     """
     from nas.build.user_model import inspected, space_options
 
+    check_plot(plot, "nas inspect")
     found = inspected(model, weights, input_shape, space_options(granularity=granularity, keep=keep or []), proof=proof)
+    write_plot(plot, found)
     return print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
 
 
@@ -87,6 +97,29 @@ def capture(
     return print(f"wrote {output}: {len(found.program.calls)} operations, {len(found.tensors)} tensors")
 
 
+def check_plot(path: Path | None, command: str) -> None:
+    """Raises `NasError` for a path of a picture that cannot be written, before anything that takes longer."""
+    if path is not None:
+        require("plots", f"{command} --plot")
+        from nas.visualization.elastic_layers import check_plot_path
+
+        check_plot_path(path)
+
+
+def write_plot(path: Path | None, found: Inspection) -> None:
+    """Writes the picture of a model's layers, where a path is given."""
+    if path is None:
+        return
+    from nas.visualization.elastic_layers import plot_layers
+
+    rows = [(part.name, part.smallest, part.largest) for part in found.grouped(_MOST_BARS)]
+    ends = f"{found.smallest.macs / 1e6:,.3g} to {found.largest.macs / 1e6:,.4g} million multiply-accumulates"
+    plot_layers(
+        path, rows, title=found.model.name, line=f"{ends} · {found.share:.1%} elastic · {found.size:.3g} networks"
+    )
+    print(f"wrote {path}", file=sys.stderr)
+
+
 def inspection_lines(found: Inspection) -> list[str]:
     """The inspection as lines of at most 80 columns."""
     shape = " x ".join(map(str, found.model.input_shape))
@@ -98,7 +131,8 @@ def inspection_lines(found: Inspection) -> list[str]:
     ):
         lines.append(f"  {name:12}{one:>18,}{other:>18,}")
     lines += ["", f"elastic: {found.share:.1%} of the MACs, {len(found.choices)} choices, {found.size:.3g} networks"]
-    lines += [f"  {'width of':44}{'units':24}axes"]
+    lines += _bars(found)
+    lines += ["", f"  {'width of':44}{'units':24}axes"]
     for choice in found.choices:
         if choice.kind == "width":
             sizes = ", ".join(map(str, choice.sizes))
@@ -124,6 +158,20 @@ def inspection_lines(found: Inspection) -> list[str]:
         if some:
             lines += ["", *_wrapped(f"{title}: {_some(some)}", indent="  ")]
     return lines + (["", *_proof_lines(found.proof)] if found.proof is not None else [])
+
+
+def _bars(found: Inspection) -> list[str]:
+    """The picture of the layers in characters: what every network has, and what may be left out."""
+    parts = found.grouped(_MOST_LINES)
+    most = max((part.largest for part in parts), default=0)
+    if not most:
+        return []
+    lines = [f"  {'layer':26}{'█ in every network  ░ may be left out':{_BAR + 2}}{'MACs':>12}"]
+    for part in parts:
+        whole = max(1, round(_BAR * part.largest / most))
+        full = min(whole, round(_BAR * part.smallest / most))
+        lines.append(f"  {_cut(part.name, 25):26}{'█' * full + '░' * (whole - full):{_BAR + 2}}{part.largest:>12,}")
+    return lines
 
 
 def _proof_lines(proof: Proof) -> list[str]:

@@ -20,6 +20,8 @@ from supernets.capture.memory import check_example
 from supernets.capture.model_names import is_function
 from supernets.errors import CaptureError
 
+_RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+"""Pillow's filters by their numbers, as in a folder's preprocessor_config.json."""
 _TOKENS = 19
 """The length of example sentences: no usual size of a layer."""
 _MOST = 10
@@ -33,16 +35,33 @@ class Preprocessing:
 
     Attributes:
         mean, std: of each channel, for pixels from 0 to 1.
+        interpolation: of resizing, e.g. ``bicubic``.
+        crop: the share of a resized image's side that is cut out of its centre; 1 for the whole square.
     """
 
     image_size: int | None = None
     channels: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    interpolation: str | None = None
+    crop: float | None = None
+
+    def notes(self) -> tuple[str, ...]:
+        """What of it the preprocessing of image data does differently; empty where nothing is."""
+        own = [f"resizes by {self.interpolation} interpolation"] if self.interpolation not in (None, "bilinear") else []
+        if self.crop is not None and self.crop < 1:
+            own.append(f"cuts out the central {self.crop:.1%} of the resized side")
+        if not own:
+            return ()
+        here = "here images are resized by bilinear interpolation, and the whole central square is taken"
+        return (f"the model's own preprocessing {' and '.join(own)}; {here}",)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` reads it."""
-        own = {"image_size": self.image_size, "channels": self.channels, "mean": self.mean, "std": self.std}
+        own = {
+            "image_size": self.image_size, "channels": self.channels, "mean": self.mean, "std": self.std,
+            "interpolation": self.interpolation, "crop": self.crop,
+        }  # fmt: skip
         return {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
 
     @classmethod
@@ -52,7 +71,11 @@ class Preprocessing:
         if not all(size is None or (type(size) is int and 0 < size <= 2**16) for size in sizes):
             raise ValueError(f"sizes {sizes}")
         mean, std = (None if data[key] is None else tuple(map(float, data[key])) for key in ("mean", "std"))
-        return cls(sizes[0], sizes[1], mean, std)
+        crop, interpolation = data.get("crop"), data.get("interpolation")  # files of earlier versions lack them
+        return cls(
+            sizes[0], sizes[1], mean, std, None if interpolation is None else str(interpolation)[:100],
+            None if crop is None else float(crop),
+        )  # fmt: skip
 
 
 NO_PREPROCESSING = Preprocessing()
@@ -183,8 +206,12 @@ def _of_torchvision(own: str, arguments: dict[str, Any], *, pretrained: bool) ->
     size = getattr(transforms, "crop_size", None)
     size = size[0] if isinstance(size, list | tuple) else size
     mean, std = (getattr(transforms, key, None) for key in ("mean", "std"))
-    normalised = (tuple(mean), tuple(std)) if mean and std else (None, None)
-    return UserModel(name, module, Preprocessing(size, 3, *normalised))
+    normalised: tuple[Any, Any] = (tuple(mean), tuple(std)) if mean and std else (None, None)
+    resized = getattr(transforms, "resize_size", None)
+    resized = resized[0] if isinstance(resized, list | tuple) else resized
+    interpolation = getattr(getattr(transforms, "interpolation", None), "value", None)
+    crop = size / resized if size and resized else None
+    return _of_images(name, module, Preprocessing(size, 3, *normalised, interpolation, crop))
 
 
 def _of_timm(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
@@ -200,7 +227,12 @@ def _of_timm(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserMo
     config = getattr(module, "pretrained_cfg", None) or {}
     channels, size, _ = config.get("input_size") or (3, None, None)
     mean, std = (None if config.get(key) is None else tuple(config[key]) for key in ("mean", "std"))
-    return UserModel(name, module, Preprocessing(size, channels, mean, std))
+    crop, interpolation = config.get("crop_pct"), config.get("interpolation")
+    return _of_images(name, module, Preprocessing(size, channels, mean, std, interpolation, crop))
+
+
+def _of_images(name: str, module: nn.Module, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> UserModel:
+    return UserModel(name, module, preprocessing, notes=(*notes, *preprocessing.notes()))
 
 
 def _of_transformers(folder: Path, arguments: dict[str, Any]) -> UserModel:
@@ -228,12 +260,23 @@ def _of_transformers(folder: Path, arguments: dict[str, Any]) -> UserModel:
     size = getattr(config, "image_size", None)
     channels, preprocessor = getattr(config, "num_channels", 3), folder / "preprocessor_config.json"
     normalised: tuple[Any, Any] = (None, None)
+    interpolation, crop = None, None
     if preprocessor.is_file():
         found = json.loads(preprocessor.read_bytes())
         if found.get("do_normalize", True) and found.get("image_mean") and found.get("image_std"):
             normalised = (tuple(found["image_mean"]), tuple(found["image_std"]))
+        interpolation = _RESAMPLING.get(found.get("resample"))
+        crop = _cropped(found)
     size = size[0] if isinstance(size, list | tuple) else size
-    return UserModel(name, module, Preprocessing(size, channels, *normalised), notes=notes)
+    return _of_images(name, module, Preprocessing(size, channels, *normalised, interpolation, crop), notes)
+
+
+def _cropped(preprocessor: Mapping[str, Any]) -> float | None:
+    """The share of the resized side that is cut out; None where nothing is."""
+    size, cut = preprocessor.get("size"), preprocessor.get("crop_size")
+    resized = size.get("shortest_edge") if isinstance(size, Mapping) else size
+    side = cut.get("height") if isinstance(cut, Mapping) else cut
+    return side / resized if preprocessor.get("do_center_crop") and side and resized else None
 
 
 def _called(name: str, arguments: dict[str, Any]) -> nn.Module:

@@ -44,6 +44,15 @@ class Proof:
         return equal and self.permuted <= EXACT and (self.control is None or self.control > self.permuted * 10)
 
 
+@dataclass(frozen=True, slots=True)
+class LayerWork:
+    """The multiply-accumulates of a part of the network, in the smallest and in the largest one."""
+
+    name: str
+    smallest: int
+    largest: int
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What was found in a captured model.
@@ -54,6 +63,7 @@ class Inspection:
         unknown: operations without a rule, with the number of their calls.
         tied: further names of tied tensors, by alias.
         share: of multiply-accumulates that is elastic.
+        layers: in their order.
     """
 
     model: CapturedModel
@@ -66,6 +76,27 @@ class Inspection:
     largest: Cost
     smallest: Cost
     proof: Proof | None
+    layers: tuple[LayerWork, ...] = ()
+
+    def grouped(self, most: int) -> tuple[LayerWork, ...]:
+        """At most this many parts with all the work: the layers, or those that contain several of them."""
+        depth = max((layer.name.count(".") + 1 for layer in self.layers), default=1)
+        found: dict[str, tuple[int, int]] = {}
+        for n in range(depth, 0, -1):
+            found = {}
+            for layer in self.layers:
+                name = ".".join(layer.name.partition(":")[0].split(".")[:n])
+                small, large = found.get(name, (0, 0))
+                found[name] = (small + layer.smallest, large + layer.largest)
+            if len(found) <= most:
+                break
+        parts = [LayerWork(name, *work) for name, work in found.items() if work[1]]
+        if len(parts) > most:
+            kept = set(sorted(parts, key=lambda part: -part.largest)[: most - 1])
+            others = [part for part in parts if part not in kept]
+            rest = LayerWork("others", sum(o.smallest for o in others), sum(o.largest for o in others))
+            parts = [*(part for part in parts if part in kept), rest]
+        return tuple(parts)
 
     def to_json(self) -> dict[str, Any]:
         """The output of `nas inspect --json`."""
@@ -86,6 +117,7 @@ class Inspection:
             "tied_tensors": self.tied,
             "notes": list(self.model.notes),
             "elastic_share_of_macs": self.share,
+            "layers": [{"name": one.name, "smallest_macs": one.smallest, "macs": one.largest} for one in self.layers],
             **costs,
             "proof": proof,
         }
@@ -105,10 +137,12 @@ def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = 
     ends = [family.space.largest, family.space.smallest]
     sizes = {name: torch.tensor([family.sizes(a)[name] for a in ends]).numpy() for name in family.axes}
     table = costs.costs(ends, sizes, [family.dropped(a) for a in ends])
+    work = zip(table.blocks, *table.macs[::-1].tolist(), strict=True)
     return Inspection(
         model, family.members(), family.space.size, dict(family.adopted.fixed), dict(family.adopted.unknown),
         dict(model.program.aliases), elastic_share(family.adopted), table.cost(0), table.cost(1),
         _proved(model, family, seed) if proof else None,
+        tuple(LayerWork(name, small, large) for name, small, large in work if large),
     )  # fmt: skip
 
 

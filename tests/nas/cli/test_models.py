@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.nas.commands import Shell
 from tests.nas.users_networks import MODEL, installed
@@ -32,6 +33,27 @@ def test_a_model_is_inspected(shell: Shell) -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "blocks.0" in text
     assert "head.weight" in text
+
+
+def test_the_work_of_the_layers_is_drawn_before_anything_is_trained(shell: Shell) -> None:
+    made = shell.nas("inspect", NAME, *INPUT, "--no-proof", "--plot", "layers.png", "--json")
+    assert made.code == 0, made.err
+    layers = made.data["layers"]
+    assert sum(layer["macs"] for layer in layers) == made.data["largest"]["macs"]
+    assert sum(layer["smallest_macs"] for layer in layers) == made.data["smallest"]["macs"]
+    with Image.open(shell.folder / "layers.png") as picture:
+        assert picture.size[0] == 1200
+    text = shell.nas("inspect", NAME, *INPUT, "--no-proof").out
+    [bars] = [line for line in text.splitlines() if line.startswith("  blocks.0 ")]
+    assert "░" in bars
+    job = shell.job(f'name: own\ndata: {{name: digits}}\nsupernet: {{model: "{NAME}"}}\n')
+    planned = shell.nas("plan", job, "--inline", "--no-time", "--plot", "plan.svg")
+    assert planned.code == 0, planned.err
+    assert "in every network" in planned.out
+    assert "blocks.0" in (shell.folder / "plan.svg").read_text()
+    assert shell.nas("inspect", NAME, *INPUT, "--plot", "layers.jpg").error == "plot.invalid-path"
+    other = shell.job("name: small\ndata: {name: digits}\nsupernet: {preset: digits}\n")
+    assert shell.nas("plan", other, "--inline", "--plot", "plan.png").code == 2
 
 
 def test_kept_layers_are_no_choices(shell: Shell) -> None:

@@ -19,7 +19,7 @@ from supernets.capture.captured_model import CapturedModel, capture_model, load_
 from supernets.capture.classifier import with_outputs
 from supernets.capture.model_names import is_file, is_function, is_library
 from supernets.capture.proof import difference, outputs_of
-from supernets.capture.sources import open_model
+from supernets.capture.sources import Preprocessing, open_model
 from supernets.capture.weights import matching, read_weights
 from tests.errors import raises
 from tests.supernets.capture import faulty
@@ -228,6 +228,37 @@ def test_what_a_function_prints_is_no_output(own_module: str, capsys: pytest.Cap
 def test_a_function_has_no_weights_of_a_library(own_module: str) -> None:
     with raises("capture.weights-unusable", "hub", "file of weights"):
         open_model(f"{own_module}:build", pretrained=True)
+
+
+def test_what_images_are_made_otherwise_is_a_note(tmp_path: Path) -> None:
+    assert Preprocessing(224, 3, None, None, "bilinear", 1.0).notes() == ()
+    [note] = Preprocessing(224, 3, None, None, "bicubic", 0.875).notes()
+    assert "resizes by bicubic interpolation and cuts out the central 87.5% of the resized side; here" in note
+    model = Preprocessing(8, 1, (0.5,), (0.25,), "bicubic", 0.9)
+    assert Preprocessing.from_json(json.loads(json.dumps(model.to_json()))) == model
+    earlier = {"image_size": 8, "channels": 1, "mean": None, "std": None}
+    assert Preprocessing.from_json(earlier) == Preprocessing(8, 1)
+
+
+def test_the_preprocessing_of_libraries_is_read_with_what_differs_here(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    model = open_model("torchvision:mobilenet_v3_small")
+    assert (model.preprocessing.interpolation, model.preprocessing.crop) == ("bilinear", 0.875)
+    assert any("87.5%" in note for note in model.notes)
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    transformers.ViTForImageClassification(
+        transformers.ViTConfig(image_size=16, patch_size=8, **small)
+    ).save_pretrained(tmp_path)
+    found = {
+        "image_mean": [0.5] * 3, "image_std": [0.25] * 3, "resample": 3, "do_center_crop": True,
+        "size": {"shortest_edge": 20}, "crop_size": {"height": 16, "width": 16},
+    }  # fmt: skip
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(found))
+    model = open_model(f"transformers:{tmp_path}")
+    expected = Preprocessing(16, 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bicubic", 0.8)
+    assert model.preprocessing == expected
+    assert model.notes == expected.notes()
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm", "transformers"])
