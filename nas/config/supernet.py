@@ -188,8 +188,10 @@ class SupernetConfig(Section):
         for key in _NOT_OF_MODEL:
             if key in self.model_fields_set and getattr(self, key) not in (None, False):
                 raise conflict(key.removesuffix("_"), "a supernet of a model has none; remove it, or remove model")
-        if self.sharing not in (None, SharingConfig()):
-            raise conflict("sharing", "a supernet of a model shares slices; remove it")
+        if self.sharing is not None and self.sharing.kernels != SharingConfig().kernels:
+            raise conflict(
+                "sharing", "the kernels of a model have one size, so that none is transformed; remove kernels"
+            )
         if is_file(str(self.model)):
             for key in ("arguments", "weights"):
                 if getattr(self, key) is not None and (key == "arguments" or self.weights == HUB):

@@ -24,7 +24,7 @@ class ChainSharing(Sharing):
 
     Args:
         pretrained: tensors of the largest network, by name; all experts are then equal, so that the largest subnet equals
-            that network. None: fresh initialisation.
+            that network. None: the family's template, freshly initialised unless the family is of a trained network.
 
     Raises:
         SpaceError: the family has no layer to mix, or no elastic kernel to transform.
@@ -44,7 +44,9 @@ class ChainSharing(Sharing):
         self.kernels = KernelTransforms(family, self.stored) if spec.kernels == "transform" else None
         self._stacked = frozenset[str]()
         if self.mixture is not None:
-            self._stacked = self.mixture.store_experts(self.stored, fresh=pretrained is None)
+            self._stacked = self.mixture.store_experts(
+                self.stored, fresh=pretrained is None and not getattr(family, "trained", False)
+            )
         self._dims = self._own_dims()
         check_dims({name: t.shape for name, t in self.state_dict().items()}, self._dims, family.axes)
 

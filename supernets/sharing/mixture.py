@@ -143,8 +143,7 @@ def mixed(stack: Tensor, coefficients: Tensor) -> Tensor:
 
 def _mixed_layers(family: Family, patterns: Sequence[str], template: nn.Module) -> tuple[str, ...]:
     """Names of the layers to mix, in the template's order."""
-    layers = [name for name, module in template.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    dims = family.dims()
+    layers, dims = _layers(family, template), family.dims()
     if not patterns:
         found = tuple(name for name in layers if axes_in(dims[f"{name}.weight"]))
         if not found:
@@ -155,6 +154,20 @@ def _mixed_layers(family: Family, patterns: Sequence[str], template: nn.Module) 
             known = ", ".join(layers[:4])
             raise _invalid(f"mixture.layers: {pattern!r} matches no convolution or linear layer; expected {known}, ...")
     return tuple(name for name in layers if any(fnmatchcase(name, pattern) for pattern in patterns))
+
+
+def _layers(family: Family, template: nn.Module) -> list[str]:
+    """Names of the convolutions and linear layers; where a family lists its matrices, the plain ones of them."""
+    matrices: Mapping[str, tuple[int, int]] | None = getattr(family, "matrices", None)
+    if matrices is None:
+        return [name for name, module in template.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    found = []
+    for name, (output, _) in matrices.items():
+        layer, _, leaf = name.rpartition(".")
+        if layer and leaf == "weight" and output == 0:
+            own = {key for key, _ in template.get_submodule(layer).named_parameters(recurse=False)}
+            found += [layer] if own <= {"weight", "bias"} else []
+    return found
 
 
 def _block_of(family: Family, layer: str) -> str:

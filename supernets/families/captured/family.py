@@ -37,6 +37,8 @@ class CapturedFamily:
     """
 
     name = "captured"
+    trained = True
+    """Templates have the weights of a network, which the experts of a mixture begin with."""
     geometry: tuple[str, ...] = ()
     attention: Mapping[str, Dim] = {}
 

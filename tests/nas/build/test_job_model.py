@@ -76,6 +76,16 @@ def test_units_are_sorted_by_the_change_of_the_loss_on_training_images(tmp_path:
     assert not all((own.diff() <= 1e-5 * own.max()).all() for own in others.values())
 
 
+def test_a_mixture_begins_with_the_model(tmp_path: Path, module: Path) -> None:
+    x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    outputs = []
+    for sharing in ("slice", "{mixture: {experts: 2}}"):
+        made = prepared(tmp_path, f"{{model: '{MODEL}', sharing: {sharing}}}").supernets.untrained().eval()
+        with torch.no_grad():
+            outputs.append(made(x, made.space.largest))
+    assert difference([outputs[0]], [outputs[1]]) <= 1e-5
+
+
 def test_the_last_layer_is_replaced_where_the_data_have_other_classes(tmp_path: Path, module: Path) -> None:
     made = prepared(tmp_path, f"{{model: '{MODEL}', arguments: {{classes: 7}}}}")
     assert made.supernets.model is not None
