@@ -244,6 +244,7 @@ def main(
     torch_pruning: Annotated[
         Path | None, typer.Option(help="checks Torch-Pruning instead; its results go to this file")
     ] = None,
+    retry: Annotated[bool, typer.Option(help="checks models again that do not count, e.g. with newer code")] = False,
     table: Annotated[bool, typer.Option(help="only print the table")] = False,
 ) -> None:
     """Checks every model that the results lack."""
@@ -252,7 +253,7 @@ def main(
         if torch_pruning:  # imported before timm, whose attention it configures
             from tests.benchmarks import any_model_pruning
         torch.set_num_threads(1)
-        known = {row["model"] for row in read(own)}
+        known = {row["model"] for row in read(own) if not (retry and row["why"])}
         mine, n = map(int, part.split("/"))
         for entry in shuffled(entries())[mine::n]:
             if entry.key in known or (only and not any(fnmatch.fnmatchcase(entry.key, one) for one in only)):
