@@ -1,9 +1,10 @@
 """Torch-Pruning on the models of the any-model benchmark.
 
 Each model is given to Torch-Pruning with the options of its examples: layers of the output are ignored; attention modules get
-their number of heads (whole heads are removed where positions are rotary), and packed gates their number of parts; timm's and
-transformers' attention is not fused; and widths that a module keeps as numbers are updated after the pruning. Parameters
-outside of known layers are pruned in the dimension that the tool proposes. Three questions are answered:
+their number of heads (whole heads are removed where positions are rotary), and packed gates their number of parts; biases of
+positions by head are ignored; timm's and transformers' attention is not fused; and widths that a module keeps as numbers are
+updated after the pruning. Parameters outside of known layers are pruned in the dimension that the tool proposes. Three
+questions are answered:
 
 - does it convert: its graph is built, and has a group of layers to prune;
 - is it pruned: its pruner halves all groups by magnitude, and the network runs for batches of 1 and 3;
@@ -43,6 +44,7 @@ _QUERIES |= {"q", "query", "q_proj", "q_lin", "to_q", "query_proj", "to_query", 
 _KEYS = {"k", "key", "k_proj", "k_lin", "to_k", "key_proj", "to_key", "wk"}
 _KEYS |= {"v", "value", "v_proj", "v_lin", "to_v", "value_proj", "to_value", "wv", "kv"}
 _PACKED = {"gate_up_proj", "w12", "Wi"}
+_BIASES = re.compile("relative_position|rel_pos|attention_bias")  # by head
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 Row = dict[str, Any]
 
@@ -90,6 +92,7 @@ def pruner_of(model: nn.Module, x: Tensor, hints: Hints, row: Row) -> tuple[Any,
         (x[:1],),
         importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
         pruning_ratio=RATIO,
+        ignored_layers=[own for name, own in model.named_parameters() if _BIASES.search(name)],
         num_heads=dict(hints.heads),
         in_channel_groups={},
         out_channel_groups=dict(hints.channel_groups),

@@ -55,6 +55,7 @@ def _median(rows: Sequence[Row], *names: str) -> str:
 def _cause(why: str) -> str:
     """What failed, without names and numbers of the model."""
     known = next((cause for pattern, cause in _CAUSES if re.search(pattern, why)), "")
+    why = re.sub(r"\s*\((at )?[^()]*\.py:.*", "", why)
     return known or re.sub(r"\d+(\.\d+)?", "n", why)[:90]
 
 
