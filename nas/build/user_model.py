@@ -82,8 +82,8 @@ def input_of(text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, text.split("x")))
 
 
-def image_size_for(name: str, size: int) -> int:
-    """The size of images for a model: the one that is wanted if the model takes it, else its own.
+def image_shape_for(name: str, size: int) -> tuple[int, int]:
+    """The channels and the size of images for a model: the size that is wanted if the model takes it, else its own.
 
     Args:
         size: in pixels.
@@ -92,10 +92,13 @@ def image_size_for(name: str, size: int) -> int:
         CaptureError: there is no such model.
     """
     if is_file(name):
-        return load_capture(Path(name)).input_shape[-1]
+        shape = load_capture(Path(name)).input_shape
+        return shape[0], shape[-1]
     model = open_model(name)
-    own, channels = model.preprocessing.image_size, model.preprocessing.channels or 3
-    return own if own is not None and not _takes(model.module, (channels, size, size)) else size
+    own = model.preprocessing
+    known = (3, 1) if own.channels is None else (own.channels,)
+    wanted = [(n, side) for side in (size, own.image_size) if side is not None for n in known]
+    return next((shape for shape in wanted if _takes(model.module, (shape[0], shape[1], shape[1]))), wanted[0])
 
 
 def _takes(module: nn.Module, shape: tuple[int, ...]) -> bool:

@@ -96,14 +96,14 @@ def _for_images(n_files: int, side: float) -> dict[KeyPath, Any]:
 
 
 def _for_model(name: str, weights: str | None, n_files: int, size: int) -> dict[KeyPath, Any]:
-    """The model with its weights, the size of its images, and the epochs of a trained one."""
-    from nas.build.user_model import image_size_for  # needs torch
+    """The model with its weights, its channels, the size of its images, and the epochs of a trained one."""
+    from nas.build.user_model import image_shape_for  # needs torch
 
     if weights is None and name.startswith(_WITH_WEIGHTS):
         weights = HUB
     supernet = {"model": name, "weights": None if weights == _NONE else weights}
     found: dict[KeyPath, Any] = {("supernet", key): value for key, value in supernet.items()}
-    found["data", "image_size"] = image_size_for(name, size)
+    found["data", "channels"], found["data", "image_size"] = image_shape_for(name, size)
     if (epochs := training_of_model(supernet, {}, n_files).get("epochs")) is not None:
         found["training", "epochs"] = epochs
     return found

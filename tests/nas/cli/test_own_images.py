@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tests.nas.commands import Shell
+from tests.nas.users_networks import NAME, installed
 
 N_IMAGES = 900
 
@@ -51,3 +53,27 @@ def test_from_a_folder_of_images_to_predictions(shell: Shell) -> None:
     ).stdout.splitlines()  # fmt: skip
     predicted = [line.partition(": ")[2].split()[0] for line in answers]
     assert sum(np.array(predicted) == list(files.values())) >= 20, answers
+
+
+@pytest.mark.slow
+def test_a_users_model_on_a_folder_of_images_keeps_the_names_of_the_classes(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(shell.folder, monkeypatch)
+    write_digits(shell.folder / "photos")
+    (shell.folder / "photos" / "9").rename(shell.folder / "photos" / "nine")
+    assert shell.nas("init", "own-image-model", "--data", "photos", "--model", f"{NAME}:Colours").code == 0
+    job = shell.folder / "own-image-model.yaml"
+    text = re.sub(r"epochs: \d+", "epochs: 1", job.read_text()).replace("evaluations: 60", "evaluations: 3")
+    job.write_text(text.replace("batch: 8", "batch: 3").replace("algorithm: guided", "algorithm: random"))
+    planned = shell.nas("plan", job, "--no-time", "--inline", "--json")
+    assert planned.code == 0, planned.err
+    assert planned.data["model"]["input"] == [3, 16, 16]
+    assert shell.nas("search", job, "--inline").code == 0
+    exported = shell.nas("export", "own-image-model-1", "-o", "exports", "--json")
+    assert exported.code == 0, exported.err
+    classes = [*map(str, range(9)), "nine"]
+    assert json.loads(Path(shell.folder / exported.data["manifest"]).read_text())["classes"] == classes
+    written = shell.nas("export", "own-image-model-1", "--format", "torch", "-o", "network.py")
+    assert written.code == 0, written.err
+    assert f"CLASSES = {json.dumps(classes)}" in (shell.folder / "network.py").read_text()

@@ -74,6 +74,8 @@ def test_a_function_of_the_users_is_filled_in_with_a_size_that_it_takes(
     folder = images(tmp_path / "photos", side=32, n=2)
     job = parse_job(filled(MODEL, folder, model=f"{NAME}:Colours"), source="filled")
     assert (job.supernet.model, job.supernet.weights, job.data.image_size) == (f"{NAME}:Colours", None, 32)
+    assert job.data.channels == 3
+    assert parse_job(filled(MODEL, folder, model=f"{NAME}:build"), source="filled").data.channels == 1
     text = filled(MODEL, folder, model=f"{NAME}:Colours", weights="own.pt")
     assert parse_job(text, source="filled").supernet.weights == "own.pt"
 
