@@ -40,7 +40,8 @@ def test_the_text_of_a_subnet_computes_what_the_subnet_does(name: str) -> None:
             x = example(name, n, seed=n)
             with torch.no_grad():
                 assert torch.allclose(again(x), module(x), rtol=1e-5, atol=1e-6)  # sums may be reordered
-        assert "torch.ops" not in text or name == "tokens"  # RMS norm is no function of the oldest torch
+        # RMS norm is no function of the oldest torch; the others interpolate and unfold as their forwards recorded it.
+        assert "torch.ops" not in text or name in ("tokens", "parts", "outlook")
 
 
 def test_layers_are_layers_and_lines_are_readable() -> None:
