@@ -1,0 +1,123 @@
+"""The search of the benchmark of value: a supernet trained for a short time, and an evolution near each limit of latency."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import nnls
+from torch import Tensor, nn
+
+from supernets.base import Supernet
+from supernets.space import Architecture
+from tests.benchmarks.any_model_value_training import Setting, calibrated, loss_of, optimise, outputs, relative_cost
+
+LIMITS = (0.7, 0.5, 0.3)
+SUPERNET_SHARE = 0.2
+"""Of the training time of all limits together: a supernet only ranks networks, and the finetuning makes them good."""
+EVALUATIONS = 32
+"""Of networks of the supernet, for each limit."""
+_TRIES = 3000
+_MUTATION = 0.25
+"""The probability that a gene is drawn again."""
+_MEASURED = 17
+"""Random networks to which the prediction of latency is fitted, besides the largest and the smallest: one session."""
+_SCORED = 500
+"""Validation examples on which a search scores."""
+
+
+def train_supernet(supernet: Supernet, setting: Setting) -> int:
+    """Trains one random subnet in each step, with the original's outputs as teacher; returns the number of steps."""
+    rng, lesson = np.random.default_rng([setting.seed, 3]), setting.lesson
+    trial = copy.deepcopy(supernet).train()
+    sampled = [supernet.space.sample(rng) for _ in range(12)]
+    costs = relative_cost([lambda x, a=a: trial(x, a) for a in sampled], setting.original, lesson)  # type: ignore[misc]
+    steps = round(SUPERNET_SHARE * setting.steps / float(np.mean(costs)))
+    supernet.train()
+
+    def step() -> Tensor:
+        x, y, taught = lesson.batch(rng)
+        return loss_of(supernet(x, supernet.space.sample(rng)), y, taught)
+
+    optimise(list(supernet.parameters()), steps, setting.task.tuning_rate, step)
+    supernet.eval()
+    return steps
+
+
+def searched(supernet: Supernet, setting: Setting) -> tuple[dict[float, Architecture], dict[str, Any]]:
+    """The network with the lowest loss within each limit: a search with predicted latencies, whose best are measured."""
+    watch, losses, candidates = setting.watch, dict[Architecture, float](), dict[Architecture, None]()
+    predict, rng = latency_model(supernet, setting), np.random.default_rng([setting.seed, 4])
+    for limit in LIMITS:
+        own = evolved(supernet, setting, losses, limit, predict, rng)
+        ranked = sorted(own, key=losses.__getitem__)
+        candidates.update(dict.fromkeys([*ranked[:4], *[a for a in ranked if predict(a) <= 0.94 * limit][:2]]))
+    measured = dict(zip(candidates, watch.ratios([watch.onnx(supernet.extract(a)) for a in candidates]), strict=True))
+    chosen, notes = {}, {}
+    for limit in LIMITS:
+        chosen[limit] = best = min((a for a, r in measured.items() if r <= 0.99 * limit), key=losses.__getitem__)
+        described = {name: str(value) for name, value in supernet.space.values(best).items()}
+        notes[str(limit)] = {
+            **described,
+            "loss": losses[best],
+            "predicted": predict(best),
+            "measured": measured[best],
+        }
+    return chosen, {**notes, "evaluations": len(losses)}
+
+
+def evolved(
+    supernet: Supernet, setting: Setting, losses: dict[Architecture, float], limit: float,
+    predict: Callable[[Architecture], float], rng: np.random.Generator,
+) -> list[Architecture]:  # fmt: skip
+    """Networks near a limit: random ones, then mutations of the best; their losses on validation examples are added."""
+    space, found = supernet.space, list[Architecture]()
+
+    def near(make: Callable[[], Architecture], n: int) -> None:
+        new: dict[Architecture, None] = {}
+        for _ in range(_TRIES):
+            if 0.85 * limit <= predict(a := make()) <= 1.02 * limit and a not in found:
+                new[a] = None
+                if len(new) == n:
+                    break
+        for a in new:
+            if a not in losses:
+                losses[a] = validation_loss(supernet.extract(a), setting)
+            found.append(a)
+
+    def mutated() -> Architecture:
+        parent = sorted(found, key=losses.__getitem__)[rng.integers(min(5, len(found)))]
+        changed = rng.random(len(parent.genes)) < _MUTATION
+        return space.canonical(np.where(changed, rng.integers(0, space.levels), np.maximum(parent.genes, 0)))
+
+    near(lambda: space.sample(rng), EVALUATIONS // 2)
+    while found and len(found) < EVALUATIONS and len(found) < space.size:
+        before = len(found)
+        near(mutated, 6)
+        if len(found) == before:
+            break
+    return found
+
+
+def validation_loss(network: nn.Module, setting: Setting) -> float:
+    """The loss of a network of the supernet on the first validation examples."""
+    task = setting.task
+    inputs, labels = task.validation.inputs[:_SCORED], task.validation.labels[:_SCORED]
+    return loss_of(outputs(calibrated(network, task, 256), task, inputs), labels, None).item()
+
+
+def latency_model(supernet: Supernet, setting: Setting) -> Callable[[Architecture], float]:
+    """Predicts relative latency from costs: non-negative coefficients fitted to measured random networks."""
+    rng, space = np.random.default_rng(5), supernet.space
+    sampled = [space.largest, space.smallest, *(space.sample(rng) for _ in range(_MEASURED))]
+    ratios = setting.watch.ratios([setting.watch.onnx(supernet.extract(a)) for a in sampled])
+
+    def features(a: Architecture) -> list[float]:
+        cost = supernet.cost(a)
+        return [1.0, cost.macs / 1e6, cost.activation_bytes / 1e6, cost.parameters / 1e6, float(len(cost.blocks))]
+
+    x, y = np.array([features(a) for a in sampled]), np.array(ratios)
+    fitted, _ = nnls(x / y[:, None], np.ones(len(y)))
+    return lambda a: float(np.array(features(a)) @ fitted)
