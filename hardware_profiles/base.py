@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:  # a name of a profile is checked without loading numpy
@@ -18,11 +18,12 @@ class HardwareProfile:
     Attributes:
         threads: intra-op threads of the runtime, each pinned to a CPU of its own.
         batch_size: examples per call.
-        provider: execution provider of ONNX Runtime.
+        provider: execution provider of ONNX Runtime, or device of OpenVINO.
         placement: Ray resources of the node to measure on, e.g. ``{"hw-raspberrypi5": 1}``; empty for this machine.
         ssh: host to measure on, as the ssh command takes it, e.g. ``pi@raspberrypi``; "" for this machine. Excludes
             `placement`.
-        python: the interpreter on an ssh host, with numpy and onnxruntime.
+        python: the interpreter on an ssh host, with numpy and the runtime.
+        runtime: what runs the models: ``onnxruntime`` or ``openvino``.
     """
 
     name: str
@@ -33,6 +34,12 @@ class HardwareProfile:
     ssh: str = ""
     python: str = "python3"
     description: str = ""
+    runtime: str = "onnxruntime"
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields; the runtime only where it is not ONNX Runtime, as in files from before there were others."""
+        fields = asdict(self)
+        return fields if self.runtime != "onnxruntime" else {key: fields[key] for key in fields if key != "runtime"}
 
     @property
     def remote(self) -> bool:
@@ -42,7 +49,7 @@ class HardwareProfile:
     @property
     def on_cpu(self) -> bool:
         """Whether the threads that call the runtime compute; with other providers they wait for a device."""
-        return self.provider == "CPUExecutionProvider"
+        return self.provider in ("CPUExecutionProvider", "CPU")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import platform
 import re
 import reprlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,8 @@ from hardware_profiles.requirements import check_requirements, platform_error
 
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
+RUNTIMES: Mapping[str, str] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+"""The names of the runtimes, by their module."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # part of objectives (latency_ms@NAME), file names and URLs
 _PROVIDER = re.compile(r"[A-Za-z][A-Za-z0-9]{0,79}\Z")  # never the path of a library to load
 _SSH = re.compile(r"[^\s-]\S*\Z")  # no blanks, and no leading dash, which ssh would take for an option
@@ -45,8 +48,9 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": (lambda v: type(v) is int and 1 <= v <= MAX_BATCH, f"an integer from 1 to {MAX_BATCH}"),
     "provider": (
         lambda v: isinstance(v, str) and bool(_PROVIDER.match(v)),
-        "the name of a provider of ONNX Runtime, such as CPUExecutionProvider",
+        "the name of a provider of ONNX Runtime, such as CPUExecutionProvider, or of a device of OpenVINO, such as CPU",
     ),
+    "runtime": (lambda v: v in RUNTIMES, f"one of {', '.join(RUNTIMES)}"),
     "placement": (_is_placement, "Ray resources with amounts above 0, such as {hw-raspberrypi5: 1}"),
     "ssh": (lambda v: v == "" or (isinstance(v, str) and bool(_SSH.match(v))), "a host, such as pi@raspberrypi"),
     "python": (lambda v: isinstance(v, str) and bool(v.strip()), "the path of an interpreter, such as venv/bin/python"),
@@ -99,6 +103,24 @@ def load_profile(name_or_path: str) -> HardwareProfile:
     return profile
 
 
+def in_runtime(profile: HardwareProfile, runtime: str) -> HardwareProfile:
+    """A CPU profile in another runtime.
+
+    Raises:
+        ProfileError: the runtime is unknown, or the profile is not measured on a CPU.
+    """
+    if runtime not in RUNTIMES:
+        hint = suggestion(runtime, RUNTIMES)
+        message = f"unknown runtime {runtime!r}{hint}; expected one of {', '.join(RUNTIMES)}"
+        raise ProfileError(message, code="profile.unknown-runtime")
+    if runtime == profile.runtime:
+        return profile
+    if not profile.on_cpu:
+        message = f"profile {profile.name} runs on {profile.provider}; runtimes can be exchanged on a CPU only"
+        raise ProfileError(f"{message}; write a profile file for {runtime}", code="profile.unknown-runtime")
+    return replace(profile, runtime=runtime, provider="CPU" if runtime == "openvino" else "CPUExecutionProvider")
+
+
 def check_machine(profile: HardwareProfile) -> None:
     """Returns if this machine meets a profile's requirements; the worker of a remote profile checks its own machine.
 
@@ -109,16 +131,43 @@ def check_machine(profile: HardwareProfile) -> None:
         return
     if not hasattr(os, "sched_getaffinity"):
         raise platform_error(profile, platform.system())
-    import onnxruntime  # late: listing profiles needs no runtime
-
     here = {
         "host": "this machine",
         "allowed_cpus": len(os.sched_getaffinity(0)),
         "quota_cpus": None,  # the worker checks it
-        "onnxruntime": onnxruntime.__version__,
-        "available_providers": onnxruntime.get_available_providers(),
+        **runtime_here(profile),
     }
     check_requirements(profile, here)
+
+
+def runtime_here(profile: HardwareProfile) -> dict[str, Any]:
+    """The version of a profile's runtime on this machine, and its devices.
+
+    It is imported late, since listing profiles needs no runtime.
+
+    Raises:
+        ProfileError: it is not installed.
+    """
+    if profile.runtime == "onnxruntime":
+        import onnxruntime
+
+        providers = onnxruntime.get_available_providers()
+        return {"onnxruntime": onnxruntime.__version__, "available_providers": providers}
+    try:
+        import openvino
+    except ImportError as error:
+        message = f"profile {profile.name} is measured in OpenVINO, and `import openvino` fails ({error}); install it: "
+        raise ProfileError(f"{message}pip install openvino", code="profile.runtime-missing") from None
+    return {"openvino": openvino.__version__, "available_providers": openvino.Core().available_devices}
+
+
+def environment_for(profile: HardwareProfile, environment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """This machine's description with ONNX Runtime, with the runtime of a profile in its place.
+
+    Raises:
+        ProfileError: the runtime is not installed.
+    """
+    return environment if profile.runtime == "onnxruntime" else {**environment, **runtime_here(profile)}
 
 
 class _Loader(SafeLoader):
@@ -157,6 +206,8 @@ def _parse(text: str, source: str) -> HardwareProfile:
         raise ProfileError(f"{source}: placement (a Ray node) and ssh (a host) exclude each other; remove one")
     if "python" in data and not data.get("ssh"):
         raise ProfileError(f"{source}: python: it is the interpreter on an ssh host; add `ssh: user@host` or remove it")
+    if data.get("runtime", "onnxruntime") != "onnxruntime":
+        data = {"provider": "CPU", **data}
     return HardwareProfile(**data)
 
 

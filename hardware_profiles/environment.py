@@ -22,6 +22,8 @@ DECISIVE: Mapping[str, str] = {
     "threads": "threads",
     "protocol": "measuring protocol",
 }
+_ONLY_WHERE_KNOWN: Mapping[str, str] = {"openvino": "OpenVINO"}
+"""Further ones, which records from before there were other runtimes lack: they count where an environment has them."""
 """Keys that must agree, with their labels. Excluded: the host's name, which a container changes; kernel, Python and numpy,
 which do not run while a model does; load and steal, which the noise floor covers. A missing key is None: records without a
 device were measured on the CPU."""
@@ -38,7 +40,9 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     Empty exactly where the two `machine_key` are equal.
     """
     before, after = _decisive(was), _decisive(now)
-    values = [(label, before[key], after[key]) for key, label in DECISIVE.items() if before[key] != after[key]]
+    labels = {**DECISIVE, **_ONLY_WHERE_KNOWN}
+    pairs = [(label, before.get(key), after.get(key)) for key, label in labels.items()]
+    values = [(label, old, new) for label, old, new in pairs if old != new]
     found = [f"{label}: was {_shown(old)}, is {_shown(new)}" for label, old, new in values]
     if before["flags"] != after["flags"] and (changed := _changed_isa(was, now)):
         found.append(changed)
@@ -47,7 +51,8 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 def _decisive(environment: Mapping[str, Any]) -> dict[str, Any]:
     """The decisive values. A worker's own description has no protocol: it will measure by the current one."""
-    return {key: environment.get(key, PROTOCOL if key == "protocol" else None) for key in DECISIVE}
+    found = {key: environment.get(key, PROTOCOL if key == "protocol" else None) for key in DECISIVE}
+    return found | {key: environment[key] for key in _ONLY_WHERE_KNOWN if environment.get(key) is not None}
 
 
 def _changed_isa(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:

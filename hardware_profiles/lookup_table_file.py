@@ -111,7 +111,7 @@ def _check_profile(path: Path, was: Mapping[str, Any], profile: HardwareProfile)
         command = f"nas calibrate {profile.name} --job JOB"
         why = f"it is of profile {was.get('name')!r}, expected {profile.name!r}; make one with: {command}"
         raise _error(path, why, code="lookup-table.other-profile")
-    compared = {key: value for key, value in asdict(profile).items() if key not in _NOT_COMPARED}
+    compared = {key: value for key, value in profile.to_json().items() if key not in _NOT_COMPARED}
     changed = [f"{key}: was {was.get(key)!r}, is {now!r}" for key, now in compared.items() if was.get(key) != now]
     if changed:
         why = f"profile {profile.name} has changed since it was measured ({'; '.join(changed)})"

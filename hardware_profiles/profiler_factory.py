@@ -51,4 +51,4 @@ def _connector(profile: HardwareProfile) -> Callable[[], Connection]:
         from hardware_profiles.transports.ray_node import connect_by_ray  # importing ray takes a second
 
         return partial(connect_by_ray, profile)
-    return partial(LocalConnection, local_command(), worker_environment(profile.threads))
+    return partial(LocalConnection, local_command(), worker_environment(profile.threads, profile.runtime))

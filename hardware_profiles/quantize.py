@@ -14,6 +14,7 @@ from hardware_profiles.precisions.int8 import quantize
 PRECISIONS = ("fp32", "int8", "fp16", "bf16")
 _RUNS: Mapping[str, tuple[str, ...]] = {
     "CPUExecutionProvider": ("fp32", "int8"),
+    "CPU": ("fp32", "int8"),  # OpenVINO's
     "CUDAExecutionProvider": ("fp32", "fp16", "bf16"),
     "TensorrtExecutionProvider": ("fp32", "fp16", "bf16"),
 }
@@ -21,6 +22,8 @@ _RUNS: Mapping[str, tuple[str, ...]] = {
 _WHY_NOT = {
     ("CPUExecutionProvider", "fp16"): "ONNX Runtime casts it to fp32 on a CPU",
     ("CPUExecutionProvider", "bf16"): "ONNX Runtime has no bf16 kernels for a CPU",
+    ("CPU", "fp16"): "it is measured in fp32 arithmetic in OpenVINO on a CPU",
+    ("CPU", "bf16"): "it is measured in fp32 arithmetic in OpenVINO on a CPU",
     ("CUDAExecutionProvider", "int8"): "ONNX Runtime's CUDA kernels compute int8 models in fp32",
     ("TensorrtExecutionProvider", "int8"): "TensorRT needs int8 activations, and this package quantizes them to uint8",
 }

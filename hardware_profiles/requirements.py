@@ -31,9 +31,10 @@ def check_requirements(profile: HardwareProfile, environment: Mapping[str, Any])
     provider, available = profile.provider, environment["available_providers"]
     if provider not in available:
         # A well-formed name is no misspelling: CUDAExecutionProvider does not mean CPUExecutionProvider.
+        runtime = "ONNX Runtime" if profile.runtime == "onnxruntime" else "OpenVINO"
         hint = "" if provider.endswith("ExecutionProvider") else suggestion(provider, available)
         raise ProfileError(
-            f"profile {profile.name} needs the provider {provider!r}{hint}, and ONNX Runtime {environment['onnxruntime']} on "
+            f"profile {profile.name} needs the provider {provider!r}{hint}, and {runtime} {environment[profile.runtime]} on "
             f"{host} has {', '.join(available)}; change the profile or install a build with the provider",
             code="profile.provider-unavailable",
         )

@@ -1,4 +1,4 @@
-"""Runs a model in ONNX Runtime, in this process: for scoring and checking outputs, never for timing."""
+"""Runs a model in ONNX Runtime or OpenVINO, in this process: for scoring and checking outputs, never for timing."""
 
 from __future__ import annotations
 
@@ -28,6 +28,27 @@ def run_calls(model: bytes, calls: Iterable[Mapping[str, NDArray[Any]]]) -> list
     options.log_severity_level = 3
     session = _checked(onnxruntime.InferenceSession, model, options, providers=["CPUExecutionProvider"])
     return [[np.asarray(output) for output in _checked(session.run, None, dict(inputs))] for inputs in calls]
+
+
+def run_in_openvino(model: bytes, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """The model's outputs in OpenVINO, on the CPU with one thread, in float32.
+
+    Raises:
+        ModelError: OpenVINO is not installed, or rejects the model.
+    """
+    try:
+        import openvino  # late: an optional part
+    except ImportError as error:
+        message = f"`import openvino` fails ({error}); install it: pip install openvino"
+        raise ModelError(message, code="model.runtime-missing") from None
+    settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+    try:
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(model), "CPU", settings)
+        return [np.array(output) for output in compiled(dict(inputs)).values()]
+    except Exception as error:  # openvino raises a bare RuntimeError for a model that it cannot read
+        message = f"OpenVINO {openvino.__version__} rejects the model: {' '.join(str(error).split())[:400]}"
+        raise ModelError(message, code="model.rejected") from error
 
 
 def run_model(model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: int | None = None) -> list[NDArray[Any]]:

@@ -12,6 +12,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "service": ("fastapi", "uvicorn", "jinja2", "prometheus_client"),
     "plots": ("matplotlib", "plotly"),
     "onnx-dynamo": ("onnxscript",),
+    "openvino": ("openvino",),
     "optuna": ("optuna",),
     "text": ("tokenizers",),
     "mlflow": ("mlflow",),

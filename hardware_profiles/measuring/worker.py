@@ -1,8 +1,9 @@
 """The measuring process: pinned to CPUs and alone on its host, it times ONNX models by the commands of its driver.
 
-It needs only Python >= 3.9 on Linux, numpy and onnxruntime: this one file is sent to a board and runs there. All decisions are
-the driver's, which also sets the environment variables of thread pools. A command is a line of JSON; after one with
-"payloads": [length, ...] follow as many byte strings of these lengths. Each is answered by a line of JSON:
+It needs only Python >= 3.9 on Linux, numpy and one runtime (onnxruntime or openvino): this one file is sent to a board and runs
+there. All decisions are the driver's, which also sets the environment variables of thread pools and of the runtime. A command
+is a line of JSON; after one with "payloads": [length, ...] follow as many byte strings of these lengths. Each is answered by a
+line of JSON:
 
     {"do": "start", "threads", "provider"}   -> {"event": "ready", "environment"} | {"event": "unsupported", "platform"}
     {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}]
@@ -42,7 +43,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
-import onnxruntime
+
+RUNTIME = os.environ.get("MEASURED_RUNTIME", "onnxruntime")
+"""What runs the models; imported before any fork, so that the forks need not load it again."""
+if RUNTIME == "openvino":
+    import openvino
+else:
+    import onnxruntime
 
 _Calls = tuple[dict[str, Any], ...]
 """The inputs by name of each call of a run."""
@@ -179,13 +186,19 @@ def environment_of(cpus: list[int], provider: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "onnxruntime": onnxruntime.__version__,
         "numpy": np.__version__,
-        "available_providers": onnxruntime.get_available_providers(),
+        **_runtime(),
         "provider": provider,
         "device": device(provider),
         "threads": len(cpus),
     }
+
+
+def _runtime() -> dict[str, Any]:
+    """The runtime's version by its name, and the devices that it can use."""
+    if RUNTIME == "openvino":
+        return {"openvino": openvino.__version__, "available_providers": openvino.Core().available_devices}
+    return {"onnxruntime": onnxruntime.__version__, "available_providers": onnxruntime.get_available_providers()}
 
 
 class Worker:
@@ -243,7 +256,7 @@ class Worker:
             alone = self._zygote.measure(self._cpus, self._provider, names, payloads)
             model, inputs = payloads
             calls = _read_calls(inputs, names)
-            session, session_ms = _create_session(model, self._cpus, self._provider)
+            session, session_ms = _create_session(model, self._cpus, self._provider, calls)
             warm_ms = _warm_up(session, calls)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             self._answer("failed", message=_message(error))
@@ -350,19 +363,20 @@ def _measure_alone(connection: socket.socket) -> None:
         try:
             calls = _read_calls(inputs, request["names"])
             # The runtime's code and the setup of its first session, some 16 MiB, are not the model's.
-            trivial, _ = _create_session(_TRIVIAL, request["cpus"], request["provider"], whole=False)
-            trivial.run(None, {"x": np.zeros(1, np.float32)})
+            example = {"x": np.zeros(1, np.float32)}
+            trivial, _ = _create_session(_TRIVIAL, request["cpus"], request["provider"], (example,), whole=False)
+            trivial.run(None, example)
             with contextlib.suppress(OSError):  # if the kernel cannot reset the peak, the previous one counts
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
             before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            session, session_ms = _create_session(model, request["cpus"], request["provider"])
+            session, session_ms = _create_session(model, request["cpus"], request["provider"], calls)
             _time_runs(session, calls, 1)
             added_kib = max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib)
             creations_ms = [session_ms]
             while len(creations_ms) < _LEAST_CREATIONS or (
                 len(creations_ms) < _CREATIONS and sum(creations_ms) < _CREATION_MS
             ):
-                creations_ms.append(_create_session(model, request["cpus"], request["provider"])[1])
+                creations_ms.append(_create_session(model, request["cpus"], request["provider"], calls)[1])
             answer: dict[str, Any] = {"session_ms": creations_ms, "peak_mib": added_kib / 1024}
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             answer = {"message": _message(error)}
@@ -382,8 +396,18 @@ def _read_calls(inputs: bytes, names: list[list[str]]) -> _Calls:
         return tuple({name: arrays[f"arr_{next(numbers)}"] for name in call} for call in names)
 
 
-def _create_session(model: bytes, cpus: list[int], provider: str, *, whole: bool = True) -> tuple[Any, float]:
-    """A session of the model, and the milliseconds to create it; if `whole`, the provider must run every operation."""
+def _create_session(
+    model: bytes, cpus: list[int], provider: str, calls: _Calls, *, whole: bool = True
+) -> tuple[Any, float]:
+    """A session of the model, and the milliseconds to create it; if `whole`, the provider must run every operation.
+
+    Args:
+        calls: that the session will be run with.
+    """
+    if RUNTIME == "openvino":
+        start = time.perf_counter()
+        compiled = _Compiled(model, len(cpus), provider, calls)
+        return compiled, (time.perf_counter() - start) * 1e3
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = len(cpus)
     options.inter_op_num_threads = 1
@@ -412,6 +436,30 @@ def _create_session(model: bytes, cpus: list[int], provider: str, *, whole: bool
             f"the provider {provider} cannot start; check that the libraries that it needs are installed"
         )
     return session, session_ms
+
+
+class _Compiled:
+    """A model in OpenVINO, called like a session of ONNX Runtime."""
+
+    def __init__(self, model: bytes, threads: int, device: str, calls: _Calls) -> None:
+        self._device = device
+        core = openvino.Core()
+        read = core.read_model(model)
+        shapes = [{name: tuple(array.shape) for name, array in call.items()} for call in calls]
+        if all(shape == shapes[0] for shape in shapes):  # with fixed shapes the runtime plans its memory once
+            read.reshape({name: list(shape) for name, shape in shapes[0].items()})
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}  # or some processors compute in bfloat16
+        if device == "CPU":
+            settings.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1, ENABLE_CPU_PINNING=threads > 1)
+        self._request = core.compile_model(read, device, settings).create_infer_request()
+
+    def run(self, _: None, feeds: dict[str, Any]) -> Any:
+        """Calls the model; the outputs stay in the runtime's memory."""
+        return self._request.infer(feeds, share_inputs=True, share_outputs=True)
+
+    def get_providers(self) -> list[str]:
+        """The device that runs the model, alone."""
+        return [self._device]
 
 
 def lock_path(name: str, folders: tuple[str, ...] = ("/run/lock", "/dev/shm", "/tmp")) -> str:
@@ -505,7 +553,8 @@ def _commands(file: BinaryIO | io.BufferedReader) -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Answers commands until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver handles it
-    onnxruntime.disable_telemetry_events()  # nothing but the models may use the CPU
+    if RUNTIME == "onnxruntime":
+        onnxruntime.disable_telemetry_events()  # nothing but the models may use the CPU
     zygote = Zygote() if sys.platform == "linux" else None  # before the first thread starts
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")

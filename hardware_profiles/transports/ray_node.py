@@ -24,8 +24,8 @@ _GRACE_SECONDS = 10.0
 class _Relay:
     """The actor, with a worker as its child process. It returns errors, since Ray would wrap an exception in its own."""
 
-    def __init__(self, threads: int) -> None:
-        environment = worker_environment(threads)
+    def __init__(self, threads: int, runtime: str) -> None:
+        environment = worker_environment(threads, runtime)
         if environment.get("CUDA_VISIBLE_DEVICES") == "":
             del environment["CUDA_VISIBLE_DEVICES"]  # Ray hides the GPUs from an actor that reserves none
         self._connection = LocalConnection(local_command(), environment)
@@ -108,7 +108,9 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
         node = _find_node(profile)
         where = f"the Ray node {node['NodeManagerAddress']} that offers {shown_resources(profile.placement)}"
         placed = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-        actor = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=placed)(_Relay).remote(profile.threads)
+        actor = ray.remote(num_cpus=0, max_restarts=0, scheduling_strategy=placed)(_Relay).remote(
+            profile.threads, profile.runtime
+        )
         try:
             ray.get(actor.pid.remote(), timeout=_START_SECONDS)
             return RayConnection(actor, node, where)

@@ -103,7 +103,7 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
         raise
     else:
         found = f"{profile.python} there is Python {answer['python']}: {answer['message']}"
-        install = f"install {answer['module']} there (`{profile.python} -m pip install numpy onnxruntime`), or "
+        install = f"install {answer['module']} there (`{profile.python} -m pip install numpy {profile.runtime}`), or "
         advice = f"{'' if answer['module'] == 'python' else install}set the profile's key python to another interpreter"
         error = ProfileError(f"{_place(profile)}: {found}; {advice}", code="profile.host-python")
     connection.close()
@@ -113,7 +113,7 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
 def ssh_arguments(profile: HardwareProfile, config: Path | None) -> list[str]:
     """The arguments of ssh: options, host, and one command, which is safe in any shell of the host."""
     options = [argument for key, value in _OPTIONS.items() for argument in ("-o", f"{key}={value}")]
-    settings = [f"{key}={value}" for key, value in worker_settings(profile.threads).items()]
+    settings = [f"{key}={value}" for key, value in worker_settings(profile.threads, profile.runtime).items()]
     python = profile.python.removeprefix("~/")  # quoted, ~ is not expanded; ssh starts in the home folder
     worker = shlex.join(["env", *settings, python, "-c", _LOADER])
     fixed = shlex.join(FIXED_LAYOUT)

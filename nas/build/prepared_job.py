@@ -211,7 +211,7 @@ def compatibility_facts(prepared: PreparedJob, *, measured: bool) -> dict[str, A
             found["metrics"] = {
                 name: {"class": ref.target, "settings": settings[name]} for name, (ref, _) in own.items()
             }
-        found["profiles"] = {profile.name: asdict(profile) for profile in prepared.job.profiles}
+        found["profiles"] = {profile.name: profile.to_json() for profile in prepared.job.profiles}
         if prepared.data.of_text:
             found["timed_tokens"] = prepared.config.data.timed_tokens
     return _plain(found)

@@ -63,6 +63,9 @@ def profile(
         str,
         typer.Option("--precision", help="fp32 measures the model unchanged; int8, fp16 and bf16 convert it first."),
     ] = "fp32",
+    compare: Annotated[
+        str | None, option("--compare", help="Runtimes to measure the model in, e.g. onnxruntime,openvino.")
+    ] = None,
     sweep: Annotated[
         Path | None, option("--sweep", help="A job file: find widths of its stages that are as fast as narrower ones.")
     ] = None,
@@ -75,7 +78,7 @@ def profile(
 ) -> None:
     """Measure an ONNX model on a hardware profile.
 
-    With --sweep JOB: latency against the widths of a job's stages.
+    With --sweep JOB: latency against the widths of a job's stages. With --compare: one line for each runtime.
     """
     from hardware_profiles.catalog import load_profile
     from nas.evaluation.cluster import connected
@@ -84,12 +87,16 @@ def profile(
         raise typer.BadParameter("expected either a model to measure, or --sweep with a job file")
     if sweep is not None:
         require("plots", "nas profile --sweep")
-    if sweep is not None and (shape or precision != "fp32"):
-        raise typer.BadParameter("--shape and --precision are for a model; a sweep measures the job's blocks in fp32")
+    if sweep is not None and (shape or precision != "fp32" or compare is not None):
+        raise typer.BadParameter(
+            "--shape, --precision and --compare are for a model; a sweep measures the job's blocks in fp32"
+        )
     given = None if name is None else load_profile(name)
     if model is not None:
         chosen = given or load_profile(DEFAULT_PROFILE)
         with connected(address, spread=False, profiles=[chosen]):
+            if compare is not None:
+                return _compare_runtimes(model, chosen, compare.split(","), shape or [], precision, as_json)
             return _profile_model(model, chosen, shape or [], precision, as_json)
     assert sweep is not None
     return _sweep(sweep, given, output, address, runs, as_json)
@@ -113,6 +120,36 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
         f"peak memory {made['peak_mib']:.1f} ± {made['peak_error_mib']:.1f} MiB, "
         f"drift {share_text(made['drift'])}, {made['discarded_rounds']} rounds discarded, protocol {made['protocol']}"
     )
+
+
+def _compare_runtimes(
+    model: Path, chosen: HardwareProfile, runtimes: list[str], shapes: list[str], precision: str, as_json: bool
+) -> None:
+    """Measures the model in each runtime, and prints their latencies in the given order."""
+    from hardware_profiles.catalog import in_runtime
+    from hardware_profiles.model_file import measure_latency, parse_shapes, summary
+
+    profiles = [in_runtime(chosen, runtime.strip()) for runtime in runtimes]
+    note = partial(print, file=sys.stderr)
+    made = [
+        summary(own, measure_latency(model, own, shapes=parse_shapes(shapes), precision=precision, on_wait=note))
+        for own in profiles
+    ]
+    if as_json:
+        return print_json([{"runtime": own.runtime, **found} for own, found in zip(profiles, made, strict=True)])
+    print(f"{model} on {chosen.name} (batch {chosen.batch_size}), {precision}")
+    rows = [
+        [
+            own.runtime,
+            str(found["environment"].get(own.runtime)).partition("-")[0],
+            f"{found['latency_ms']:.4f} ± {found['latency_ms'] * found['resolution']:.4f}",
+            f"{found['latency_ms'] / made[0]['latency_ms']:.2f}",
+            f"{found['session_ms']:.0f} ms, {found['peak_mib']:.1f} MiB",
+        ]
+        for own, found in zip(profiles, made, strict=True)
+    ]
+    heads = ["runtime", "version", "latency (ms)", f"of {profiles[0].runtime}", "session"]
+    return print_table(heads, rows)
 
 
 def _sweep(

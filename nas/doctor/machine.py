@@ -29,7 +29,7 @@ def environment() -> dict[str, Any]:
 
 def measuring(environment: Mapping[str, Any]) -> list[Finding]:
     """ONNX Runtime with its providers, and the profiles of the catalog that this machine can measure."""
-    from hardware_profiles.catalog import known_profiles
+    from hardware_profiles.catalog import environment_for, known_profiles
     from hardware_profiles.errors import ProfileError
     from hardware_profiles.requirements import check_requirements
 
@@ -40,7 +40,7 @@ def measuring(environment: Mapping[str, Any]) -> list[Finding]:
         if profile.remote:
             continue
         try:
-            check_requirements(profile, environment)
+            check_requirements(profile, environment_for(profile, environment))
             usable.append(profile.name)
         except ProfileError as error:
             reasons[profile.name] = str(error)

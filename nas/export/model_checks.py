@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from hardware_profiles.runtime import run_calls, run_model
+from hardware_profiles.runtime import run_calls, run_in_openvino, run_model
 from nas.errors import ExportFailedError
 from nas.evaluation.scoring import outputs_of
 from nas.export.preprocessing_graph import IMAGE
@@ -55,6 +55,21 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     if not difference <= MAX_PARITY:
         message = f"outputs differ from torch's by {difference:.2g} of their deviation (at most {MAX_PARITY:g})"
         raise ExportFailedError(f"the exported model's {message}", code="export.outputs-differ")
+    return difference
+
+
+def parity_in_openvino(model: bytes, inputs: NDArray[Any]) -> float:
+    """The largest absolute difference between OpenVINO's and ONNX Runtime's outputs, over the deviation of the latter's.
+
+    Raises:
+        ExportFailedError: it is above `MAX_PARITY`.
+        ModelError: OpenVINO rejects the model, or is not installed.
+    """
+    (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_in_openvino(model, {INPUT: inputs})
+    difference = float(np.abs(outputs - expected).max() / max(float(expected.std()), 1e-12))
+    if not difference <= MAX_PARITY:
+        message = f"differ by {difference:.2g} of their deviation from ONNX Runtime's (at most {MAX_PARITY:g})"
+        raise ExportFailedError(f"the exported model's outputs in OpenVINO {message}", code="export.outputs-differ")
     return difference
 
 

@@ -21,7 +21,7 @@ from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.export.bundle import write_bundle
 from nas.export.cost_selection import networks_by_cost
 from nas.export.export_paths import export_path, paths_beside
-from nas.export.model_checks import agreement, as_measured, parity, parity_on_images
+from nas.export.model_checks import agreement, as_measured, parity, parity_in_openvino, parity_on_images
 from nas.export.predict_script import onnx_script
 from nas.export.preprocessing_graph import add_preprocessing, check_available
 from nas.export.provenance import Provenance, preprocessing_facts, score_network
@@ -116,6 +116,9 @@ def _write_bundle(
     inputs = data.validation.inputs[torch.from_numpy(index)].numpy()
     exact = onnx_model(module, batches[0][:2])
     checks: dict[str, Any] = {"parity": max(parity(module, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
+    described = provenance.facts(point, trained)
+    if any("openvino" in measured.get("environment", {}) for measured in described["measured_with"].values()):
+        checks["parity_in_openvino"] = parity_in_openvino(exact, inputs)
     model = in_precision(exact, precision, batches)
     checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED), trained.data.task)
     checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point), trained.data.task)
@@ -124,7 +127,7 @@ def _write_bundle(
         checks["parity_on_raw_images"] = parity_on_images(
             plain, model, data.images, trained.data.some_images(_RAW_IMAGES)
         )
-    facts = {**provenance.facts(point, trained), "precision": precision, **preprocessing_facts(data.format, in_graph)}
+    facts = {**described, "precision": precision, **preprocessing_facts(data.format, in_graph)}
     model = _with_metadata(model, facts)
     onnx.checker.check_model(model, full_check=True)
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})

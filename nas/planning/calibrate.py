@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -122,7 +122,7 @@ class _Calibration:
     def _begin(self, profile: HardwareProfile, environment: Mapping[str, object], source: str) -> LookupTable:
         """The file's table, if it is compatible, or an empty one."""
         if not self._path.exists():
-            return LookupTable(asdict(profile), PROTOCOL, environment, source, self._latency.sentinel_ms())
+            return LookupTable(profile.to_json(), PROTOCOL, environment, source, self._latency.sentinel_ms())
         table = load_lookup(self._path, profile=profile, environment=environment, unfinished=True)
         if table.source != source:
             message = f"{self._path}: the lookup table is of another space ({table.source}) than the job's ({source})"

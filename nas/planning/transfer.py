@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def transfer(
         environment = profiler.environment()
         table = _unfinished(path, profile, environment)
         if table is None:
-            table = LookupTable(asdict(profile), PROTOCOL, environment, digest, latency.sentinel_ms())
+            table = LookupTable(profile.to_json(), PROTOCOL, environment, digest, latency.sentinel_ms())
         errors = {}
         for i, precision in enumerate(precisions):
             on_progress(i * samples, len(precisions) * samples)

@@ -67,7 +67,7 @@ DAMAGED = "lookup-table.damaged"
         (entry(net_ms=True), DAMAGED, ["net_ms of 'a' is True"]),
         (entry(macs=-1), DAMAGED, ["macs of 'a' is -1"]),
         (entry(macs=1.5), DAMAGED, ["macs of 'a' is 1.5"]),
-        (entry(n=0), DAMAGED, ["n of 'a' is 0"]),
+        (entry(n=-1), DAMAGED, ["n of 'a' is -1"]),
         ({"entries": {"fp32": {"a": {"net_ms": 1.0}}}}, DAMAGED, ["'error_ms'"]),
         ({"entries": {"fp32": 3}}, DAMAGED, ["int"]),
         ({"sentinel_ms": 0}, DAMAGED, ["sentinel_ms", "is 0"]),

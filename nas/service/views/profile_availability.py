@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
+from hardware_profiles.catalog import environment_for
 from hardware_profiles.errors import ProfileError
 from hardware_profiles.requirements import check_requirements, offering_node
 from nas.errors import ServiceError
@@ -47,7 +48,7 @@ class ProfileAvailability:
             return None
         try:
             if not profile.placement:
-                check_requirements(profile, self._environment())
+                check_requirements(profile, environment_for(profile, self._environment()))
             elif (nodes := self._nodes()) is not None:
                 offering_node(profile, nodes)
         except ProfileError as error:

@@ -231,14 +231,16 @@ def test_a_model_that_a_provider_leaves_to_the_cpu_is_rejected(worker: LocalConn
     assert answer["event"] == "failed"
     assert AZURE in answer["message"]
     assert "CPU" in answer["message"]
-    session, _ = CODE["_create_session"](CODE["_TRIVIAL"], [0], AZURE, whole=False)  # the baseline of the peak memory
+    session, _ = CODE["_create_session"](
+        CODE["_TRIVIAL"], [0], AZURE, (), whole=False
+    )  # the baseline of the peak memory
     assert session.get_providers()[0] == AZURE
 
 
 def test_a_provider_whose_libraries_are_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "InferenceSession", _on_cpu)
     with pytest.raises(RuntimeError, match="NoProvider"):
-        CODE["_create_session"](CODE["_TRIVIAL"], [0], "NoProvider", whole=False)
+        CODE["_create_session"](CODE["_TRIVIAL"], [0], "NoProvider", (), whole=False)
 
 
 def _on_cpu(model: bytes, options: onnxruntime.SessionOptions, **asked: object) -> onnxruntime.InferenceSession:

@@ -246,4 +246,4 @@ def test_the_command_is_safe_in_the_hosts_shell() -> None:
     words = shlex.split(outer[2])
     inner = words[words.index("$fixed") + 1 :]
     assert inner[:2] == ["env", "OMP_NUM_THREADS=2"]
-    assert inner[6:8] == ["my env/bin/python", "-c"]
+    assert inner[7:9] == ["my env/bin/python", "-c"]
