@@ -86,7 +86,7 @@ class Program:
 
     Attributes:
         inputs: names of the inputs.
-        tensors: parameters, buffers and constants by their names in the network's state; constants are ``constants.N``.
+        tensors: parameters, buffers and constants by their names in the network's state; constants are ``constants.of_N``.
         trainable: names of the parameters among the tensors.
         values: of inputs, tensors and the calls' outputs, by name.
         aliases: further names in the user's state of tied tensors, by alias.

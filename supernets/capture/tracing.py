@@ -305,7 +305,7 @@ class _Reader:
         value = self._constants[node]
         if not isinstance(value, Tensor):
             return cast(Argument, value)
-        name = f"constants.{node.name}"
+        name = f"constants.of_{node.name}"  # a name like "to" would be that of a module's method
         if name not in self._tensors:
             self._add_tensor(name, value.detach().clone().contiguous())
         return Ref(name)

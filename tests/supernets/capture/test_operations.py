@@ -41,6 +41,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "instance_norm": lambda x: F.instance_norm(x),
     "upsample_linear1d": lambda x: F.interpolate(x.flatten(2), 50, mode="linear", align_corners=True).unsqueeze(-1),
     "bicubic by a factor": lambda x: F.interpolate(x, scale_factor=1.6, mode="bicubic"),
+    "a constant that is named like a method": lambda x: x * torch.arange(10).to(x.dtype),
     "unfold": lambda x: x.unfold(2, 4, 3).unfold(3, 2, 2).flatten(2, 3).mean(-1),
 }
 
