@@ -100,6 +100,8 @@ def _inputs_of(family: Family) -> str:
     inner = innermost(family, family.space.largest)[0]
     if isinstance(inner, CapturedFamily):
         sizes, n = inner.example().shape[1:], inner.n_outputs
+        if inner.source.of_tokens:
+            return f"sentences of {' x '.join(map(str, sizes))} tokens and {n} classes"
         return f"{' x '.join(map(str, sizes))} images of {n} classes"
     plain = inner.to_json()
     if "vocabulary" in plain:

@@ -169,11 +169,8 @@ def _data_options(
     data, own = job.data, _given(job.data, _keys(of_text))
     fixed: Mapping[str, Any] = {}
     key = "supernet.from"
-    if model is not None and of_text:
-        message = f"takes images, and data.name: {data.name} is of sentences; take the family encoder"
-        raise JobError(f"{source}: supernet.model: {message}", code="job.unfit-data")
     if model is not None:
-        fixed, key = model.fixed(), "supernet.model"
+        fixed, key = (model.fixed_tokenizer() if of_text else model.fixed()), "supernet.model"
     elif pretrained is not None:
         key = "supernet.pretrained"
         fixed = _fixed_by(pretrained, job.supernet)
@@ -230,7 +227,7 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str)
     made = load_job(run.job_file, stored=True)
     own = _given(made.data, keys)
     if made.supernet.model is not None:
-        return {**kept_preprocessing(run), **own}
+        return {**kept_preprocessing(run, of_text=of_text), **own}
     if keys[0] not in own and made.supernet.pretrained is None:
         return {}
     if job.data.vocabulary not in (None, VOCABULARY):

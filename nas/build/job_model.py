@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,18 @@ from nas.store.folder import RunFolder
 from supernets.capture.adoption import adopt
 from supernets.capture.captured_model import CapturedModel, capture_model, check_operations, load_capture
 from supernets.capture.classifier import with_outputs
-from supernets.capture.model_names import FRACTIONS, is_file
-from supernets.capture.proof import in_double, prove_permutations, randomised
-from supernets.capture.sources import Preprocessing, UserModel
+from supernets.capture.model_names import FRACTIONS, is_file, is_function
+from supernets.capture.proof import in_double, prove_permutations, random_input, randomised
+from supernets.capture.sources import Preprocessing, TokenInputs, UserModel
 from supernets.capture.space import SpaceOptions
-from supernets.data import DataSet
+from supernets.data import DataSet, TextFormat
 from supernets.errors import CaptureError, CheckpointError, SpaceError
 from supernets.families.captured.family import CapturedFamily
 
 _EXACT = 1e-8
 """The largest relative change of outputs under a permutation in double precision."""
+_SHORT = 0.7
+"""Sentences of at most this share of the most tokens are noted."""
 _PREPROCESSING = ("image_size", "channels", "mean", "std")
 
 
@@ -35,13 +37,36 @@ class JobModel:
 
     Attributes:
         model: as its library or the user's function makes it, or captured.
-        kept: whether it is the captured one in a run's folder, which was made for the run's data.
+        run: the folder of the run that keeps it, captured for the run's data; None where it is not kept yet.
     """
 
     config: SearchJob
     model: UserModel | CapturedModel
-    kept: bool
+    run: RunFolder | None
     source: str
+
+    def fixed_tokenizer(self) -> dict[str, Any]:
+        """The tokenizer that the model reads sentences by; empty for a function's module, for which one is trained.
+
+        Raises:
+            JobError: the model reads images, or its tokenizer is not known.
+        """
+        where = f"{self.source}: supernet.model"
+        if self.run is not None:
+            return {"tokenizer": self.run.model_tokenizer}
+        model = self.model
+        if isinstance(model, UserModel) and model.tokens is not None and model.tokens.tokenizer is not None:
+            return {"tokenizer": model.tokens.tokenizer}
+        if isinstance(model, UserModel) and model.tokens is None and is_function(model.name):
+            return {}
+        reads = model.program.of_tokens if isinstance(model, CapturedModel) else model.tokens is not None
+        if not reads:
+            message = f"{model.name} takes images, and data.name: {self.config.data.name} is of sentences"
+            raise JobError(f"{where}: {message}; take a model of sentences", code="job.unfit-data")
+        if self.config.data.tokenizer is None:
+            message = f"{model.name} comes without its tokenizer; give the path of its tokenizer.json in data.tokenizer"
+            raise JobError(f"{where}: {message}", code="job.missing-key")
+        return {}
 
     def fixed(self) -> dict[str, Any]:
         """The options of images that the model fixes; those that it does not know are left out."""
@@ -56,31 +81,75 @@ class JobModel:
         """The model as data, with an output for each class, and its axes proved.
 
         Raises:
-            JobError: it cannot be captured with images of this size, or has other outputs.
+            JobError: it cannot be captured with inputs of these data, or has other outputs.
         """
-        if self.kept and isinstance(self.model, CapturedModel):
+        if self.run is not None and isinstance(self.model, CapturedModel):
             return self.model
-        size = data.images.image_size
-        shape = (data.images.channels, size, size)
         where = f"{self.source}: supernet.model"
         try:
-            own_model = self.model
-            found = (
-                capture_model(own_model, own_model.example(shape)) if isinstance(own_model, UserModel) else own_model
-            )
-            if found.input_shape != shape or found.of_tokens:
-                own = " x ".join(map(str, found.input_shape))
-                raise JobError(
-                    f"{where}: {found.name} was captured for inputs of {own}, and the images are "
-                    f"{' x '.join(map(str, shape))}; change data.image_size and data.channels, or capture it again",
-                    code="job.unfit-data",
-                )
+            text = data.format if isinstance(data.format, TextFormat) else None
+            found = self._of_images(data, where) if text is None else self._of_sentences(data, text, where)
             check_operations(found)
             found = with_outputs(found, n_outputs, seed=self.config.seed)
             _prove(found)
         except CaptureError as error:
             raise JobError(f"{where}: {error}", code=error.code) from error
         return found
+
+    def _of_images(self, data: DataSet, where: str) -> CapturedModel:
+        size, model = data.images.image_size, self.model
+        shape = (data.images.channels, size, size)
+        if isinstance(model, UserModel):
+            if model.tokens is not None:
+                message = (
+                    f"{model.name} takes sentences, and data.name: {data.name} is of images; take a model of images"
+                )
+                raise JobError(f"{where}: {message}", code="job.unfit-data")
+            model = capture_model(model, model.example(shape))
+        if model.input_shape != shape or model.program.of_tokens:
+            own = " x ".join(map(str, model.input_shape))
+            raise JobError(
+                f"{where}: {model.name} was captured for inputs of {own}, and the images are "
+                f"{' x '.join(map(str, shape))}; change data.image_size and data.channels, or capture it again",
+                code="job.unfit-data",
+            )
+        return model
+
+    def _of_sentences(self, data: DataSet, text: TextFormat, where: str) -> CapturedModel:
+        """The model for sentences of ``data.max_tokens``; shorter ones are padded in it."""
+        model = self.model
+        if isinstance(model, UserModel):
+            own = model.tokens or TokenInputs(text.vocabulary, text.padding)
+            _check_tokens(own, text, f"{where}: {model.name}")
+            own = replace(own, padding=text.padding)
+            model = capture_model(replace(model, tokens=own), replace(model, tokens=own).example((text.max_tokens,)))
+        program = model.program
+        if model.input_shape != (text.max_tokens,) or program.padding != text.padding:
+            shape = " x ".join(map(str, model.input_shape))
+            raise JobError(
+                f"{where}: {model.name} was captured for inputs of {shape} that are padded with {program.padding}, and the "
+                f"sentences have {text.max_tokens} tokens and the padding {text.padding}; change data.max_tokens and "
+                "data.tokenizer, or capture it again",
+                code="job.unfit-data",
+            )
+        longest = max(int(part.lengths().max()) for part in (data.train, data.validation, data.test))
+        if longest > _SHORT * text.max_tokens:
+            return model
+        note = f"sentences are padded to data.max_tokens, {text.max_tokens}, and the longest has {longest}; fewer are faster"
+        return replace(model, notes=(*model.notes, note))
+
+
+def _check_tokens(own: TokenInputs, text: TextFormat, where: str) -> None:
+    """Raises `JobError` unless a model reads what a data set's tokenizer makes."""
+    if text.vocabulary > own.vocabulary:
+        fault = f"has a vocabulary of {own.vocabulary} tokens, and the tokenizer one of {text.vocabulary}"
+        raise JobError(f"{where} {fault}; give the model's own tokenizer in data.tokenizer", code="job.unfit-data")
+    if own.padding is not None and own.padding != text.padding:
+        fault = f"pads with token {own.padding}, and the tokenizer with {text.padding}"
+        raise JobError(f"{where} {fault}; give the model's own tokenizer in data.tokenizer", code="job.unfit-data")
+    if own.most is not None and text.max_tokens > own.most:
+        fault = f"has {own.most} positions, and the sentences up to {text.max_tokens} tokens"
+        raise JobError(f"{where} {fault}; set data.max_tokens to {own.most} or less", code="job.unfit-data")
 
 
 def load_model(config: SearchJob, run: RunFolder | None, *, source: str) -> JobModel | None:
@@ -97,17 +166,17 @@ def load_model(config: SearchJob, run: RunFolder | None, *, source: str) -> JobM
         return None
     try:
         if run is not None and run.model_file.is_file():
-            return JobModel(config, load_capture(run.model_file), True, source)
+            return JobModel(config, load_capture(run.model_file), run, source)
         model: UserModel | CapturedModel
         if is_file(name):
             model = loaded(Path(name), weights=supernet.weights)
         else:
-            model = opened(name, supernet.arguments, weights=supernet.weights, seed=config.seed)
+            model = opened(name, supernet.arguments, weights=supernet.weights, classifier=True, seed=config.seed)
     except CaptureError as error:
         raise JobError(f"{source}: supernet.model: {error}", code=error.code) from error
     except CheckpointError as error:
         raise JobError(f"{source}: supernet.weights: {error}", code=error.code) from error
-    return JobModel(config, model, False, source)
+    return JobModel(config, model, None, source)
 
 
 def family_of(model: CapturedModel, config: SearchJob, *, source: str) -> CapturedFamily:
@@ -124,10 +193,12 @@ def family_of(model: CapturedModel, config: SearchJob, *, source: str) -> Captur
         raise JobError(f"{source}: supernet: {error}", code=error.code) from None
 
 
-def kept_preprocessing(run: RunFolder) -> Mapping[str, Any]:
-    """The options of images that the model kept in a run's folder fixes; empty without one."""
+def kept_preprocessing(run: RunFolder, *, of_text: bool) -> Mapping[str, Any]:
+    """The options of images, or the tokenizer, that the model kept in a run's folder fixes; empty without one."""
     if not run.model_file.is_file():
         return {}
+    if of_text:
+        return {"tokenizer": run.model_tokenizer}
     model = load_capture(run.model_file)
     found: Preprocessing = model.preprocessing
     own = {key: getattr(found, key) for key in _PREPROCESSING} | _sizes(model, source=str(run.model_file))
@@ -137,7 +208,7 @@ def kept_preprocessing(run: RunFolder) -> Mapping[str, Any]:
 def _sizes(model: CapturedModel, *, source: str) -> dict[str, int]:
     """Channels and size of a captured model's images."""
     shape = model.input_shape
-    if model.of_tokens or len(shape) != 3 or shape[1] != shape[2] or len(model.program.inputs) != 1:
+    if model.program.of_tokens or len(shape) != 3 or shape[1] != shape[2] or len(model.program.inputs) != 1:
         own = " x ".join(map(str, shape))
         text = f"{model.name} takes {own}; expected one input of square images, channels x size x size"
         raise JobError(f"{source}: supernet.model: {text}", code="job.unfit-data")
@@ -148,7 +219,8 @@ def _prove(model: CapturedModel) -> None:
     """Raises `CaptureError` if a permutation of all units changes the outputs."""
     generator = torch.Generator().manual_seed(0)
     tensors = in_double(randomised(dict(model.tensors), generator))
-    x = torch.randn(2, *model.input_shape, generator=generator, dtype=torch.float64)
+    x = random_input(model.program, model.program.inputs[0], 2, generator)
+    x = x.double() if x.is_floating_point() else x
     if (change := prove_permutations(adopt(model.program), tensors, [x], controls=0).permuted) > _EXACT:
         raise CaptureError(
             f"{model.name}: the outputs change by {change:.1e} when units are permuted, so that its axes are not understood; "

@@ -27,8 +27,9 @@ _SHAPE = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,6})*")
 
 
 def opened(
-    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, seed: int = 0
-) -> UserModel:
+    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, classifier: bool = False,
+    seed: int = 0,
+) -> UserModel:  # fmt: skip
     """The model of a name that is no file, with its weights.
 
     Args:
@@ -38,7 +39,7 @@ def opened(
         CaptureError: there is no such model, or the weights are of another one.
         CheckpointError: the package of the weights is not installed, or has no single file of them.
     """
-    model = open_model(name, arguments, pretrained=weights == HUB, seed=seed)
+    model = open_model(name, arguments, pretrained=weights == HUB, classifier=classifier, seed=seed)
     if weights not in (None, HUB):
         module = model.module
         module.load_state_dict(matching(module.state_dict(), read_weights(find_weights(weights)), source=weights))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from nas.config.data import DATA_SETS, SIZES, VOCABULARY, DataConfig
+from nas.config.data import DATA_SETS, SIZES, TEXT, VOCABULARY, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
 from nas.config.metrics import BoundsConfig, MetricConfig
 from nas.config.plugin_names import names_of_stored_jobs, plugin_name
@@ -103,7 +103,9 @@ class SearchJob(Section):
         if supernet.get("model") is not None:
             of = data.get("data")
             size = SIZES.get(str(of.get("name"))) if isinstance(of, Mapping) else None
-            return {**data, "training": training_of_model(supernet, training, size)}
+            of_text = isinstance(of, Mapping) and of.get("name") == TEXT
+            tuned = {"rate": _PRETRAINED_RATE} if of_text else {}
+            return {**data, "training": training_of_model(supernet, training, size, **tuned)}
         if training.get("learning_rate") is not None:
             return data
         family = FAMILIES.get(str(supernet.get("family")))
@@ -171,10 +173,11 @@ class SearchJob(Section):
                 )
 
     def _check_model(self) -> None:
-        if self.data.of_text:
+        if self.data.of_text and str(self.supernet.model).startswith(("torchvision:", "timm:")):
             raise conflict(
                 "supernet.model",
-                f"takes images, and data.name: {self.data.name} is of sentences; take the family encoder",
+                f"takes images, and data.name: {self.data.name} is of sentences; take a model of sentences, "
+                "transformers:FOLDER, or the family encoder",
             )
 
     def _check_task(self) -> None:

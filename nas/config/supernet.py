@@ -283,7 +283,7 @@ class SupernetConfig(Section):
 
 
 def training_of_model(
-    supernet: Mapping[str, Any], training: Mapping[str, Any], n_examples: int | None
+    supernet: Mapping[str, Any], training: Mapping[str, Any], n_examples: int | None, *, rate: float = _TUNED_RATE
 ) -> dict[str, Any]:
     """The training of a model's supernet with the defaults of a trained model, unless the model is made without weights.
 
@@ -291,10 +291,11 @@ def training_of_model(
         training: the section as the job has it; what it has stays.
         supernet: the section as the job has it.
         n_examples: of the training part; None where that is not known yet.
+        rate: the peak learning rate.
     """
     model = str(supernet["model"])
     if supernet.get("weights") is None and (is_function(model) or model.startswith(("torchvision:", "timm:"))):
         return dict(training)
     epochs = {} if n_examples is None else {"epochs": min(max(round(_TUNED_EXAMPLES / n_examples), 3), 20)}
     taught = training.get("teacher") is not None or training.get("strategy") == "largest"
-    return {"learning_rate": _TUNED_RATE, **epochs, **({} if taught else {"distill": "original"}), **training}
+    return {"learning_rate": rate, **epochs, **({} if taught else {"distill": "original"}), **training}

@@ -20,10 +20,11 @@ from nas.parts import install
 from nas.problem.budget import Budget, Plateau
 from nas.store.base import RunStore
 from nas.store.compatibility import check_compatibility, check_installed, check_plugins
-from nas.store.folder import RunFolder
+from nas.store.folder import RunFolder, write_atomically
 from nas.store.run_facts import Kind, RunFacts, SearchFacts
 from supernets.capture.captured_model import save_capture
 from supernets.checkpoint import has_checkpoint
+from supernets.data import TextFormat
 from supernets.distributed import check_workers
 
 
@@ -92,6 +93,8 @@ def describe(
         prepared.supernets.pretrained.keep(folder)
     if (model := prepared.supernets.model) is not None:
         save_capture(folder.model_file, model)
+        if isinstance(format := prepared.data.dataset.format, TextFormat):
+            write_atomically(folder.model_tokenizer, format.tokenizer.encode())
     config, job, search = prepared.config, prepared.job, None
     if kind == "search":
         search = SearchFacts(

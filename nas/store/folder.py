@@ -90,6 +90,11 @@ class RunFolder:
         return self.path / "model.capture"
 
     @property
+    def model_tokenizer(self) -> Path:
+        """The ``tokenizer.json`` of the sentences that the user's model reads; not there for other data."""
+        return self.path / "model.tokenizer.json"
+
+    @property
     def logs(self) -> Path:
         """The output of the drivers that a server started, a file each."""
         return self.path / "logs"

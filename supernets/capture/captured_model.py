@@ -65,11 +65,6 @@ class CapturedModel:
         return self.program.values[self.program.inputs[0]].shape[1:]
 
     @property
-    def of_tokens(self) -> bool:
-        """Whether its first input is of whole numbers."""
-        return "int" in self.program.values[self.program.inputs[0]].dtype
-
-    @property
     def outputs(self) -> tuple[ValueSpec, ...]:
         """The shapes of its outputs."""
         return tuple(self.program.values[name] for name in self.program.outputs)
@@ -87,8 +82,8 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
     module = model.module
     try:
         with redirect_stdout(sys.stderr):  # what a user's forward prints is no data of a command
-            found = capture(module, [x])
-            compared = compare(module, found, x)
+            found = capture(module, [x], call=None if model.tokens is None else model.call)
+            compared = compare(module, found, x, model.call)
     except CaptureError as error:
         raise CaptureError(
             f"{model.name}, with an input of {' x '.join(map(str, x.shape[1:]))}: {error}", code=error.code
@@ -101,14 +96,9 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
         "trained; make it an nn.ModuleList, ModuleDict, ParameterList or ParameterDict"
         for name in unregistered(module)
     ]
+    program = replace(found.program, padding=None if model.tokens is None else model.tokens.padding)
     return CapturedModel(
-        model.name,
-        found.program,
-        found.tensors,
-        model.preprocessing,
-        unused,
-        tuple(notes),
-        difference=compared.difference,
+        model.name, program, found.tensors, model.preprocessing, unused, tuple(notes), model.fresh, compared.difference
     )
 
 

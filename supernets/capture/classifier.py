@@ -65,7 +65,11 @@ def with_outputs(model: CapturedModel, n: int, *, seed: int) -> CapturedModel:
     layer = _name(call.arguments["weight"]).rpartition(".")[0]
     note = f"{layer} has {shape[1]} outputs and the data {n} classes: it is replaced by a fresh layer of {n}"
     return replace(
-        model, program=found, tensors={**model.tensors, **changed}, notes=(*model.notes, note), fresh=(layer,)
+        model,
+        program=found,
+        tensors={**model.tensors, **changed},
+        notes=(*model.notes, note),
+        fresh=(*(own for own in model.fresh if own != layer), layer),
     )
 
 

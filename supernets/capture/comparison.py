@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from supernets.capture.adoption import adopt
 from supernets.capture.contexts import evaluating
-from supernets.capture.diagnosis import place_of
+from supernets.capture.diagnosis import place_of, raised
 from supernets.capture.memory import check_values
 from supernets.capture.proof import difference, elastic_network
-from supernets.capture.tracing import Captured, capture, tensors_of
+from supernets.capture.tracing import Captured, ModuleCall, capture, tensors_of
 from supernets.errors import CaptureError
 
 _BATCH = 3
@@ -34,7 +34,7 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def compare(module: nn.Module, found: Captured, x: Tensor) -> Comparison:
+def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> Comparison:
     """Runs a program and its module with a batch of 3, made of an example's rows; of 2, where an operation has no rule.
 
     Raises:
@@ -50,6 +50,7 @@ def compare(module: nn.Module, found: Captured, x: Tensor) -> Comparison:
         try:
             values = network.values(repeated)
         except Exception as error:  # of an operation whose arguments are those of the example's batch
+            _check_runs(module, x, call)
             place = "; ".join(getattr(error, "__notes__", ()))
             raise CaptureError(
                 f"it was captured with a batch of {found.program.batch}, and does not run with {batch} ({place}): a size of "
@@ -58,25 +59,26 @@ def compare(module: nn.Module, found: Captured, x: Tensor) -> Comparison:
             ) from error
         ours = [values[name] for name in found.program.outputs]
         try:
-            outputs = module(repeated)
+            outputs = call(module, repeated)
         except Exception as error:  # the user's forward may raise anything
             text = f"the module itself does not run with a batch of {batch}{place_of(error)}, and the captured one does"
             return Comparison(None, (text,))
         theirs = list(tensors_of(outputs))
         _check_numbers(found, values, theirs)
         apart = _apart(ours, theirs)
-        if apart > _OTHER and _apart(list(tensors_of(module(repeated))), theirs) > _OTHER:
+        if apart > _OTHER and _apart(list(tensors_of(call(module, repeated))), theirs) > _OTHER:
             raise CaptureError(
                 "its outputs differ between two runs on the same input: it draws random numbers in evaluation mode, or changes "
                 "itself; remove that from its forward",
                 code="capture.random",
             )
         if apart > _OTHER:
+            other = _first_other(module, found, values, repeated, call)
             shapes = [" x ".join(map(str, own[0].shape if own else ())) for own in (ours, theirs)]
             raise CaptureError(
                 f"with a batch of {batch} its output is {shapes[1]}, and {shapes[0]} was expected after the capture with "
-                f"{found.program.batch} (relative difference {apart:.1e}){_first_other(module, found, values, repeated)}: a "
-                "size of the batch is written into its forward, or it depends on more than its input; take the size "
+                f"{found.program.batch} (relative difference {apart:.1e}){other}: a size of "
+                "the batch is written into its forward, or it depends on more than its input; take the size "
                 "from the input, x.shape[0]",
                 code="capture.example",
             )
@@ -96,16 +98,24 @@ def _apart(a: list[Tensor], b: list[Tensor]) -> float:
     return difference(bounded[: len(a)], bounded[len(a) :])
 
 
-def _first_other(module: nn.Module, found: Captured, values: Mapping[str, Tensor], x: Tensor) -> str:
+def _check_runs(module: nn.Module, x: Tensor, call: ModuleCall) -> None:
+    """Raises `CaptureError` if a module does not run on its own example: torch traces without values."""
+    try:
+        call(module, x)
+    except Exception as error:  # the user's forward may raise anything
+        raise raised(error) from error
+
+
+def _first_other(module: nn.Module, found: Captured, values: Mapping[str, Tensor], x: Tensor, call: ModuleCall) -> str:
     """The first call whose result has another shape when the module is captured with another batch; "" without one."""
     try:
-        other = capture(module, [x]).program
+        other = capture(module, [x], call=call).program
     except CaptureError as error:
         return f"; {error}"
-    for call, own in zip(found.program.calls, other.calls, strict=False):
-        for one, another in zip(call.outputs, own.outputs, strict=False):
+    for step, own in zip(found.program.calls, other.calls, strict=False):
+        for one, another in zip(step.outputs, own.outputs, strict=False):
             if one and another and tuple(values[one].shape) != other.values[another].shape:
-                return f", from {call.name} at {call.place} on"
+                return f", from {step.name} at {step.place} on"
     return ""
 
 

@@ -28,8 +28,12 @@ _NO_FAKE = re.compile(r"no fake impl registered for (?:<CustomOpDef\()?([\w:.]+)
 _LONGEST = 300
 
 
-def check_module(module: nn.Module, example: Sequence[Tensor], keywords: Mapping[str, Tensor]) -> None:
-    """Raises `CaptureError` for a module that is not ready to run on an example, or takes other inputs."""
+def check_module(module: nn.Module, example: Sequence[Tensor], keywords: Mapping[str, Tensor] | None) -> None:
+    """Raises `CaptureError` for a module that is not ready to run on an example, or takes other inputs.
+
+    Args:
+        keywords: further inputs by name; None where the module is not called with the example itself.
+    """
     if isinstance(module, torch.jit.ScriptModule):
         raise _unusable(
             "it is a TorchScript module, which torch.export cannot trace; pass the module that it was scripted from"
@@ -42,11 +46,12 @@ def check_module(module: nn.Module, example: Sequence[Tensor], keywords: Mapping
             raise _unusable(f"{name} is on the device meta, which holds no values; make the module on the CPU")
         if own.device.type != "cpu":
             raise _unusable(f"{name} is on the device {own.device}; expected the CPU: pass module.cpu()")
-    for own in (*example, *keywords.values()):
+    for own in (*example, *(keywords or {}).values()):
         if own.device.type != "cpu":
             raise CaptureError(f"the example is on the device {own.device}; expected the CPU", code="capture.example")
     _check_precision(module, example)
-    _check_signature(module, example, keywords)
+    if keywords is not None:
+        _check_signature(module, example, keywords)
 
 
 def _check_precision(module: nn.Module, example: Sequence[Tensor]) -> None:
@@ -109,14 +114,19 @@ def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> Ca
     try:
         module(*example)
     except Exception as own:  # the user's forward may raise anything
-        return CaptureError(
-            f"its forward raised {type(own).__name__}{place_of(own)}: {_first(own)}; correct it, or give an input of the size "
-            "that it expects (--input; in a job data.image_size and data.channels)",
-            code="capture.failed",
-        )
+        return raised(own)
     return CaptureError(
         f"its forward runs, but torch.export cannot trace it{at}: {type(error).__name__}: {_first(error)}; use operations of "
         "torch there, or leave the part out of the module",
+        code="capture.failed",
+    )
+
+
+def raised(error: Exception) -> CaptureError:
+    """What a user's forward raised, and where."""
+    return CaptureError(
+        f"its forward raised {type(error).__name__}{place_of(error)}: {_first(error)}; correct it, or give an input of "
+        "the size that it expects (--input; in a job data.image_size and data.channels)",
         code="capture.failed",
     )
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from supernets.axes import size_of
 from supernets.capture.branches import Branch
@@ -123,7 +124,7 @@ class ProgramModule(nn.Module):
     def values(self, *inputs: Tensor) -> dict[str, Any]:
         """Every value of the program by name; an error of a call has a note that names it."""
         program, sizes, skipped = self.program, {**self.sizes(), BATCH: inputs[0].shape[0]}, self.skipped()
-        values: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
+        values: dict[str, Any] = dict(zip(program.inputs, map(self._padded, inputs), strict=True))
         values.update((name, self._tensor(name)) for name in program.tensors)
         for index, (call, step) in enumerate(self._steps):
             if index in skipped:
@@ -145,6 +146,15 @@ class ProgramModule(nn.Module):
             else:
                 values.update((name, one) for name, one in zip(call.outputs, result, strict=False) if name)
         return values
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Sentences with the padding at their ends that the program expects; other inputs as they are."""
+        if self.program.padding is None:
+            return x
+        missing = self.program.values[self.program.inputs[0]].shape[1] - x.shape[1]
+        if missing < 0:
+            raise IndexError(f"a sentence of {x.shape[1]} tokens, and the network takes {x.shape[1] + missing}")
+        return functional.pad(x, (0, missing), value=self.program.padding)
 
     def _tensor(self, name: str) -> Tensor | None:
         """A tensor of the program; None in a layer that the network lacks."""

@@ -94,6 +94,8 @@ class Program:
         batch: the batch size of the captured example, the first dimension of every input.
         dynamic: positions of the dimensions that depend on the batch, by value; of a plain network (see
             `supernets.capture.specialisation`), else empty.
+        padding: the token that shorter sentences are padded with at their ends, to the length of the captured ones; None for
+            other inputs.
     """
 
     inputs: tuple[str, ...]
@@ -105,6 +107,12 @@ class Program:
     batch: int
     aliases: Mapping[str, str] = field(default_factory=dict)
     dynamic: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    padding: int | None = None
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether its first input is of whole numbers."""
+        return "int" in self.values[self.inputs[0]].dtype
 
     def consumers(self) -> dict[str, list[int]]:
         """Indices of the calls that read each value."""

@@ -33,6 +33,7 @@ def program_to_json(program: Program) -> dict[str, Any]:
         "outputs": list(program.outputs),
         "batch": program.batch,
         "aliases": dict(program.aliases),
+        **({} if program.padding is None else {"padding": program.padding}),
     }
 
 
@@ -61,6 +62,7 @@ def program_from_json(data: Mapping[str, Any]) -> Program:
             outputs=_names(data["outputs"]),
             batch=int(data["batch"]),
             aliases={str(alias): str(name) for alias, name in data["aliases"].items()},
+            padding=None if data.get("padding") is None else int(data["padding"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _malformed(repr(error)) from None
@@ -75,6 +77,8 @@ def check(program: Program) -> None:
     known = {*program.inputs, *program.tensors}
     if not program.inputs or not program.outputs or program.batch < 2 or not program.trainable <= known:
         raise _malformed("it lacks inputs, outputs or a batch")
+    if program.padding is not None and (not program.of_tokens or len(program.values[program.inputs[0]].shape) != 2):
+        raise _malformed("its inputs are padded and no sentences")
     if missing := sorted(known - program.values.keys()):
         raise _malformed(f"the value {missing[0]} has no shape")
     for call in program.calls:

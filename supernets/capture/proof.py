@@ -12,7 +12,7 @@ from torch import Tensor
 from supernets.axes import axes_in, permute_tensor
 from supernets.capture.adoption import Adopted
 from supernets.capture.network import ElasticNetwork
-from supernets.capture.program import Call
+from supernets.capture.program import Call, Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,18 @@ def difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
         scale = max(one.abs().max().item(), 1e-30)
         worst = max(worst, (one - other).abs().max().item() / scale)
     return worst
+
+
+def random_input(program: Program, name: str, n: int, generator: torch.Generator) -> Tensor:
+    """A random value of an input for n examples; sentences consist of the first two tokens."""
+    spec = program.values[name]
+    kind = getattr(torch, spec.dtype)
+    if kind.is_floating_point:
+        return torch.randn(n, *spec.shape[1:], generator=generator, dtype=kind)
+    found = torch.randint(2, (n, *spec.shape[1:]), generator=generator).to(kind)
+    if program.padding is not None:
+        found[:, 0] = 1 if program.padding == 0 else 0  # a sentence has at least one token
+    return found
 
 
 def randomised(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +19,7 @@ from supernets.capture.memory import check_example
 from supernets.capture.model_names import is_function
 from supernets.errors import CaptureError
 
-_RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's filters by their numbers, as in a folder's preprocessor_config.json."""
 _TOKENS = 19
 """The length of example sentences: no usual size of a layer."""
@@ -82,23 +81,50 @@ NO_PREPROCESSING = Preprocessing()
 
 
 @dataclass(frozen=True)
+class TokenInputs:
+    """How a model reads sentences of token ids.
+
+    Attributes:
+        vocabulary: the number of different tokens.
+        padding: the token that fills up short sentences at their ends; None where there is none.
+        masked: whether its forward takes an ``attention_mask``, which is made of the padding.
+        most: tokens of a sentence; None where it is not known.
+        tokenizer: the file of its tokenizer; None where there is none.
+    """
+
+    vocabulary: int
+    padding: int | None = None
+    masked: bool = False
+    most: int | None = None
+    tokenizer: Path | None = None
+
+
+@dataclass(frozen=True)
 class UserModel:
     """A user's model, in float32.
 
     Attributes:
         name: as the user wrote it.
-        vocabulary: the number of tokens that it reads; None for a model of images.
+        tokens: how it reads sentences; None for a model of images.
         notes: what was changed on the way, one sentence each.
+        fresh: its layers whose weights are random beside trained ones.
     """
 
     name: str
     module: nn.Module
     preprocessing: Preprocessing = NO_PREPROCESSING
-    vocabulary: int | None = None
+    tokens: TokenInputs | None = None
     notes: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+
+    def call(self, module: nn.Module, x: Tensor) -> Any:
+        """The module's outputs for an input; the mask of sentences is made of their padding."""
+        if self.tokens is None or self.tokens.padding is None or not self.tokens.masked:
+            return module(x)
+        return module(x, attention_mask=(x != self.tokens.padding).long())
 
     def example(self, shape: tuple[int, ...] | None = None, *, batch_size: int = 2, seed: int = 0) -> Tensor:
-        """A random input.
+        """A random input; of sentences, all but the first are padded.
 
         Args:
             shape: without the batch; None for the model's own.
@@ -107,10 +133,10 @@ class UserModel:
             CaptureError: the model's own is not known.
         """
         generator = torch.Generator().manual_seed(seed)
-        if self.vocabulary is not None:
+        if self.tokens is not None:
             own = (batch_size, *(shape or (_TOKENS,)))
             check_example(own, name=self.name, bytes_each=8)
-            return torch.randint(self.vocabulary, own, generator=generator)
+            return random_tokens(own, self.tokens.vocabulary, self.tokens.padding, generator)
         size = self.preprocessing.image_size
         if shape is None and size is None:
             text = f"{self.name}: the size of its input is not known; give it, e.g. --input 3x224x224"
@@ -120,15 +146,27 @@ class UserModel:
         return torch.randn(own, generator=generator)
 
 
+def random_tokens(shape: tuple[int, ...], vocabulary: int, padding: int | None, generator: torch.Generator) -> Tensor:
+    """Random sentences (n, tokens) without the padding; all but the first end with a quarter of it."""
+    if padding is None:
+        return torch.randint(vocabulary, shape, generator=generator)
+    ids = torch.randint(max(vocabulary - 1, 1), shape, generator=generator)
+    ids += (ids >= padding).long()
+    ids[1:, shape[1] - shape[1] // 4 :] = padding
+    return ids
+
+
 def open_model(
-    name: str, arguments: Mapping[str, Any] | None = None, *, pretrained: bool = False, seed: int = 0
-) -> UserModel:
+    name: str, arguments: Mapping[str, Any] | None = None, *, pretrained: bool = False, classifier: bool = False,
+    seed: int = 0,
+) -> UserModel:  # fmt: skip
     """The model of a name, made by the library's or the user's function.
 
     Args:
         name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:FOLDER`` or ``package.module:function``.
         arguments: of the function.
         pretrained: load the library's own weights, from its cache or from the internet.
+        classifier: give an encoder of sentences that has no classifier a fresh one.
         seed: of random weights; the state of torch's generator is kept.
 
     Raises:
@@ -145,7 +183,9 @@ def open_model(
             case "timm":
                 model = _of_timm(own, given, pretrained=pretrained)
             case "transformers":
-                model = _of_transformers(Path(own), given)
+                from supernets.capture.transformers_folder import of_transformers  # it takes its types from here
+
+                model = of_transformers(Path(own), given, classifier=classifier)
             case _ if is_function(name) and pretrained:
                 raise CaptureError(
                     f"{name}: weights: hub are those of a library's model, and this is a function; name a file of weights",
@@ -167,16 +207,16 @@ def _in_single_precision(model: UserModel) -> UserModel:
     if not kinds:
         return model
     note = f"weights in {' and '.join(sorted(kinds))} were converted to float32"
-    return UserModel(model.name, model.module.float(), model.preprocessing, model.vocabulary, (*model.notes, note))
+    return replace(model, module=model.module.float(), notes=(*model.notes, note))
 
 
-def _library(name: str) -> Any:
+def library(name: str) -> Any:
     if find_spec(name) is None:
         raise CaptureError(f"{name} is not installed; run: pip install {name}", code="capture.package-missing")
     return import_module(name)
 
 
-def _failed(name: str, error: Exception, *, pretrained: bool = False) -> CaptureError:
+def unusable(name: str, error: Exception, *, pretrained: bool = False) -> CaptureError:
     reason = (str(error).strip().splitlines() or [""])[0]
     remedy = "; name a file of its weights, or leave weights out to begin with random ones" if pretrained else ""
     text = f"{name} cannot be made: {type(error).__name__}: {reason}{remedy}"
@@ -193,7 +233,7 @@ def _unknown(name: str, own: str, known: list[str]) -> CaptureError:
 
 def _of_torchvision(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
     name = f"torchvision:{own}"
-    models = _library("torchvision").models
+    models = library("torchvision").models
     known = models.list_models()
     if own not in known:
         raise _unknown("torchvision", own, known)
@@ -202,7 +242,7 @@ def _of_torchvision(own: str, arguments: dict[str, Any], *, pretrained: bool) ->
         module = models.get_model(own, weights="DEFAULT" if pretrained else None, **arguments)
         transforms = weights.DEFAULT.transforms() if len(weights) else None
     except Exception as error:  # of the library, and of downloads
-        raise _failed(name, error, pretrained=pretrained) from error
+        raise unusable(name, error, pretrained=pretrained) from error
     size = getattr(transforms, "crop_size", None)
     size = size[0] if isinstance(size, list | tuple) else size
     mean, std = (getattr(transforms, key, None) for key in ("mean", "std"))
@@ -211,72 +251,28 @@ def _of_torchvision(own: str, arguments: dict[str, Any], *, pretrained: bool) ->
     resized = resized[0] if isinstance(resized, list | tuple) else resized
     interpolation = getattr(getattr(transforms, "interpolation", None), "value", None)
     crop = size / resized if size and resized else None
-    return _of_images(name, module, Preprocessing(size, 3, *normalised, interpolation, crop))
+    return of_images(name, module, Preprocessing(size, 3, *normalised, interpolation, crop))
 
 
 def _of_timm(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
     name = f"timm:{own}"
-    timm = _library("timm")
+    timm = library("timm")
     known = timm.list_models()
     if own.partition(".")[0] not in known:
         raise _unknown("timm", own, known)
     try:
         module = timm.create_model(own, pretrained=pretrained, **arguments)
     except Exception as error:
-        raise _failed(name, error, pretrained=pretrained) from error
+        raise unusable(name, error, pretrained=pretrained) from error
     config = getattr(module, "pretrained_cfg", None) or {}
     channels, size, _ = config.get("input_size") or (3, None, None)
     mean, std = (None if config.get(key) is None else tuple(config[key]) for key in ("mean", "std"))
     crop, interpolation = config.get("crop_pct"), config.get("interpolation")
-    return _of_images(name, module, Preprocessing(size, channels, mean, std, interpolation, crop))
+    return of_images(name, module, Preprocessing(size, channels, mean, std, interpolation, crop))
 
 
-def _of_images(name: str, module: nn.Module, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> UserModel:
+def of_images(name: str, module: nn.Module, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> UserModel:
     return UserModel(name, module, preprocessing, notes=(*notes, *preprocessing.notes()))
-
-
-def _of_transformers(folder: Path, arguments: dict[str, Any]) -> UserModel:
-    """The model of a folder, with its weights where the folder has them."""
-    name = f"transformers:{folder}"
-    transformers = _library("transformers")
-    if not (folder / "config.json").is_file():
-        raise CaptureError(
-            f"{name}: the folder has no config.json; expected one of `save_pretrained`", code="capture.unknown-model"
-        )
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder, **arguments)
-        kind = getattr(transformers, (config.architectures or [""])[0], transformers.AutoModel)
-        stored = any(folder.glob("*.safetensors"))
-        if stored:
-            module = kind.from_pretrained(folder, config=config, use_safetensors=True)
-        else:
-            module = kind.from_config(config) if kind is transformers.AutoModel else kind(config)
-    except Exception as error:
-        raise _failed(name, error) from error
-    config.use_cache = False
-    notes = () if stored else ("the folder has no weights (*.safetensors); they are random",)
-    if module.main_input_name == "input_ids":
-        return UserModel(name, module, vocabulary=config.vocab_size, notes=notes)
-    size = getattr(config, "image_size", None)
-    channels, preprocessor = getattr(config, "num_channels", 3), folder / "preprocessor_config.json"
-    normalised: tuple[Any, Any] = (None, None)
-    interpolation, crop = None, None
-    if preprocessor.is_file():
-        found = json.loads(preprocessor.read_bytes())
-        if found.get("do_normalize", True) and found.get("image_mean") and found.get("image_std"):
-            normalised = (tuple(found["image_mean"]), tuple(found["image_std"]))
-        interpolation = _RESAMPLING.get(found.get("resample"))
-        crop = _cropped(found)
-    size = size[0] if isinstance(size, list | tuple) else size
-    return _of_images(name, module, Preprocessing(size, channels, *normalised, interpolation, crop), notes)
-
-
-def _cropped(preprocessor: Mapping[str, Any]) -> float | None:
-    """The share of the resized side that is cut out; None where nothing is."""
-    size, cut = preprocessor.get("size"), preprocessor.get("crop_size")
-    resized = size.get("shortest_edge") if isinstance(size, Mapping) else size
-    side = cut.get("height") if isinstance(cut, Mapping) else cut
-    return side / resized if preprocessor.get("do_center_crop") and side and resized else None
 
 
 def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
@@ -308,7 +304,7 @@ def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
             with redirect_stdout(sys.stderr):  # what a user's function prints is no data of a command
                 found = found(**arguments)
         except Exception as error:
-            raise _failed(name, error) from error
+            raise unusable(name, error) from error
     if not isinstance(found, nn.Module):
         raise CaptureError(
             f"{name} returned {type(found).__name__}; expected a torch.nn.Module", code="capture.model-unusable"

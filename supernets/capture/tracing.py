@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,11 +20,16 @@ from supernets.capture.inlining import inlined
 from supernets.capture.mutation import MutatedViewError, changes_others, operation_out_of_place, without_mutations
 from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls
 from supernets.capture.repetition import repeated_for_batches
+from supernets.capture.row_selection import without_row_numbers
 from supernets.errors import CaptureError
 
+ModuleCall = Callable[..., Any]
+"""Calls a module, its first argument, with inputs."""
 _MODULE = "model"
 """The attribute of `_Flat` that holds the user's module; a prefix of all names in the trace."""
 _PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_OPERATOR = re.compile(r"aten\.__(and|or|xor)__\.")
+"""Python's operators, which have the arguments of the functions."""
 _RANDOM = frozenset(
     ("rand", "randn", "rand_like", "randn_like", "randint", "bernoulli", "multinomial", "normal", "randperm")
 )
@@ -45,13 +50,16 @@ class Captured:
 class _Flat(nn.Module):
     """The user's module with its outputs as a tuple of tensors."""
 
-    def __init__(self, model: nn.Module, keywords: Sequence[str]) -> None:
+    def __init__(self, model: nn.Module, keywords: Sequence[str], call: ModuleCall | None) -> None:
         super().__init__()
-        self.model, self.keywords = model, keywords
+        self.model, self.keywords, self.call = model, keywords, call
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         n = len(inputs) - len(self.keywords)
-        outputs = self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))
+        if self.call is not None:
+            outputs = self.call(self.model, *inputs)
+        else:
+            outputs = self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))
         if not (found := tuple(tensors_of(outputs))):
             kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise CaptureError(
@@ -75,12 +83,16 @@ def tensors_of(outputs: object) -> Iterator[Tensor]:
             yield from tensors_of(value)
 
 
-def capture(module: nn.Module, inputs: Sequence[Tensor], keywords: Mapping[str, Tensor] | None = None) -> Captured:
+def capture(
+    module: nn.Module, inputs: Sequence[Tensor], keywords: Mapping[str, Tensor] | None = None, *,
+    call: ModuleCall | None = None,
+) -> Captured:  # fmt: skip
     """The module's forward in evaluation mode as data; the module keeps its mode.
 
     Args:
         inputs: an example with a batch of at least 2 (the first dimension of each), on the CPU.
         keywords: further inputs by name.
+        call: what is captured of the module and the inputs, in place of its forward.
 
     Raises:
         CaptureError: the forward depends on values of its data, or has operations that cannot be captured; the message
@@ -94,9 +106,9 @@ def capture(module: nn.Module, inputs: Sequence[Tensor], keywords: Mapping[str, 
             f"expected inputs of one batch size of at least 2, got the shapes {[tuple(t.shape) for t in example]}",
             code="capture.example",
         )
-    check_module(module, inputs, named)
+    check_module(module, inputs, None if call is not None else named)
     with evaluating(module), torch.no_grad():
-        flat = _Flat(module, tuple(named)).eval()
+        flat = _Flat(module, tuple(named), call).eval()
         exported = _traced(flat, example)
         try:
             return _Reader(flat, exported, example).read()
@@ -177,7 +189,7 @@ class _Reader:
             batch=self._batch,
             aliases={name: own for name, own in self._canonical.items() if name != own},
         )
-        program = _without_unread(program)
+        program = _without_unread(without_row_numbers(program, self._tensors))
         return Captured(
             *repeated_for_batches(program, {name: self._tensors[name].detach() for name in program.tensors})
         )
@@ -237,7 +249,7 @@ class _Reader:
             if isinstance(result, Tensor):
                 self._values[own] = self._spec_of(result, node)
         self._named[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
-        op = str(out_of_place)
+        op = _OPERATOR.sub(r"aten.bitwise_\1.", str(out_of_place))
         if op == "aten.to.device":  # a program runs on the device of its tensors
             op, arguments = "aten.to.dtype", {key: own for key, own in arguments.items() if key != "device"}
         elif op in ("aten.view.default", "aten._unsafe_view.default"):  # strides may differ from the trace's

@@ -29,9 +29,22 @@ class Lowering:
 
     def __init__(self, graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value) -> None:
         self.graph, self.program, self._tensors = graph, program, tensors
-        self._values: dict[str, Value] = {program.inputs[0]: x}
         self._batch: Value | None = None
         self._x = x
+        self._values: dict[str, Value] = {program.inputs[0]: self._padded()}
+
+    def _padded(self) -> Value:
+        """The input; sentences, which may be shorter than the captured ones, are padded at their ends."""
+        if self.program.padding is None:
+            return self._x
+        tokens = self.shape(self.program.inputs[0])[1]
+        missing = self.one("Sub", self.numbers([tokens]), self.one("Shape", self._x, start=1, end=2))
+        ends = self.one("Concat", self.numbers([0, 0, 0]), missing, axis=0)
+        padding = self.graph.constant(np.array(self.program.padding, dtype=np.int64))
+        found = self.one("Pad", self._x, ends, padding, mode="constant")
+        self.graph.integers.add(found.name)
+        self.graph.shapes[found.name] = (BATCH_SIZE, tokens)
+        return Value(found.name, (BATCH_SIZE, tokens))
 
     def begin(self, name: str) -> None:
         """Takes the batch size from a value from now on."""

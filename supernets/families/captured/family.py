@@ -115,7 +115,8 @@ class CapturedFamily:
 
     def example(self, batch_size: int = 1) -> Tensor:
         spec = self.source.values[self.source.inputs[0]]
-        return torch.zeros(batch_size, *spec.shape[1:], dtype=getattr(torch, spec.dtype))
+        token = 1 if self.source.padding == 0 else 0  # a sentence without padding
+        return torch.full((batch_size, *spec.shape[1:]), token, dtype=getattr(torch, spec.dtype))
 
     def cost_model(self, template: nn.Module) -> ProgramCosts:
         """Costs from the program; the template is not needed."""

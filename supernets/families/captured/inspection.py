@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from supernets.capture.captured_model import CapturedModel
 from supernets.capture.costs import elastic_share
 from supernets.capture.memory import check_values
-from supernets.capture.proof import in_double, prove_permutations, randomised
+from supernets.capture.proof import in_double, prove_permutations, random_input, randomised
 from supernets.capture.space import ChoiceMembers, SpaceOptions
 from supernets.cost import Cost
 from supernets.families.captured.family import CapturedFamily
@@ -150,16 +150,8 @@ def _proved(model: CapturedModel, family: CapturedFamily, seed: int) -> Proof:
     generator = torch.Generator().manual_seed(seed)
     batch = model.program.batch if family.adopted.unknown else _BATCH
     check_values(model.program, batch=batch, double=True)
-    inputs = [_random(model, name, batch, generator) for name in model.program.inputs]
+    inputs = [random_input(model.program, name, batch, generator) for name in model.program.inputs]
     tensors = in_double(randomised(dict(model.tensors), generator))
     doubled = [x.double() if x.is_floating_point() else x for x in inputs]
     found = prove_permutations(family.adopted, tensors, doubled, seed=seed, controls=_CONTROLS)
     return Proof(model.difference, found.permuted, min(found.control.values(), default=None))
-
-
-def _random(model: CapturedModel, name: str, n: int, generator: torch.Generator) -> Tensor:
-    spec = model.program.values[name]
-    kind = getattr(torch, spec.dtype)
-    if kind.is_floating_point:
-        return torch.randn(n, *spec.shape[1:], generator=generator, dtype=kind)
-    return torch.randint(2, (n, *spec.shape[1:]), generator=generator).to(kind)

@@ -10,7 +10,7 @@ from torch import nn
 
 from supernets.capture import memory
 from supernets.capture.memory import available_bytes, check_example, check_values
-from supernets.capture.sources import UserModel
+from supernets.capture.sources import TokenInputs, UserModel
 from supernets.capture.tracing import capture
 from tests.errors import raises
 
@@ -37,7 +37,7 @@ def test_an_example_beyond_memory_is_refused() -> None:
     with raises("capture.too-large", "2 x 3 x 1000000 x 1000000", "GiB", "smaller"):
         UserModel("a", nn.Flatten()).example((3, 10**6, 10**6))
     with raises("capture.too-large"):
-        UserModel("a", nn.Flatten(), vocabulary=9).example((10**13,))
+        UserModel("a", nn.Flatten(), tokens=TokenInputs(9)).example((10**13,))
 
 
 def test_results_beyond_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
