@@ -252,9 +252,11 @@ def follow(model: nn.Module, before: Mapping[nn.Module, tuple[int, ...]], hints:
     for module in model.modules():
         changes: dict[int, set[int]] = {}
         head: dict[int, int] = {}
+        inputs: dict[int, int] = {}
         for layer in module.children():
             for old, new in zip(before[layer], sizes_of(layer), strict=True):
                 changes.setdefault(old, set()).add(new)
+                inputs.setdefault(old, new)
             for own in layer.modules():
                 if own not in hints.heads:
                     continue
@@ -262,7 +264,7 @@ def follow(model: nn.Module, before: Mapping[nn.Module, tuple[int, ...]], hints:
                 for parts in (1, 2, 3):  # queries, keys and values in one
                     old, new = (size // parts for size in (before[own][1], sizes_of(own)[1]))
                     changes.setdefault(old, set()).add(new)
-                    head[old // n] = new // m
+                    head |= {old: new, old // n: new // m}
                 for name in _HEADS:
                     if getattr(module, name, None) == n != m:
                         setattr(module, name, m)
@@ -271,7 +273,11 @@ def follow(model: nn.Module, before: Mapping[nn.Module, tuple[int, ...]], hints:
                 continue
             if "head" in name and value in head:
                 setattr(module, name, head[value])
-            elif len(changes.get(value, ())) == 1 and not re.search("kernel|window|patch|num", name):
+            elif value in inputs and re.search("^(in|num)_(channels|features)$", name):
+                setattr(module, name, inputs[value])
+            elif len(changes.get(value, ())) == 1 and not re.search(
+                "kernel|window|patch|num_(?!channels|features)", name
+            ):
                 setattr(module, name, next(iter(changes[value])))
 
 
