@@ -160,7 +160,7 @@ def test_a_resource_that_no_node_offers_is_rejected_with_the_offered_ones(cluste
 @pytest.mark.usefixtures("node")
 def test_a_node_that_cannot_start_a_worker_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     class Lacking:
-        def __init__(self, threads: int) -> None:
+        def __init__(self, threads: int, runtime: str) -> None:
             raise ModuleNotFoundError("No module named 'hardware_profiles'")
 
         def pid(self) -> int:
