@@ -245,7 +245,7 @@ def export(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export one network of a run as verified ONNX, or as a module of torch.
+    """Export one network of a run as verified ONNX or torch.
 
     It is verified against torch, and comes with its manifest, its weights and a script that runs it.
     """

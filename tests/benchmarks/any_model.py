@@ -11,9 +11,9 @@ continues the first.
 Method. Weights are random; tensors that hold one number are randomised and batch norms get the statistics of random inputs, so
 that outputs depend on everything. A model counts if
 
-- the largest subnet equals the original (1e-5 of the output's scale in single precision, both in the channels-last layout, since
-  convolutions round otherwise in another one; 1e-10 in double precision, 1e-6 if the forward itself converts to single), batches
-  of 2 and 3;
+- the largest subnet equals the original (1e-5 of the output's scale in single precision, both in the channels-last layout,
+  since convolutions round otherwise in another one; 1e-10 in double precision, 1e-6 if the forward itself converts to single),
+  batches of 2 and 3;
 - permuting the units of all axes changes nothing in double precision (1e-10, or ten times the response to inputs that differ by
   one unit in the last place), while one tensor left out changes the output at least a hundred times as much, on sampled axes;
 - random subnets agree live, extracted and in ONNX Runtime (1e-4), for batches of 1 and 3;
