@@ -11,6 +11,10 @@ if TYPE_CHECKING:  # a name of a profile is checked without loading numpy
     from numpy.typing import NDArray
 
 
+RUNTIMES: Mapping[str, str] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+"""The names of the runtimes, by their module."""
+
+
 @dataclass(frozen=True, slots=True)
 class HardwareProfile:
     """A deployment target: a machine, where to reach it, and how the runtime is configured there.

@@ -21,15 +21,13 @@ try:
 except ImportError:  # PyYAML without libyaml: equal results, in more time
     from yaml import SafeLoader  # type: ignore[assignment]
 
-from hardware_profiles.base import HardwareProfile
+from hardware_profiles.base import RUNTIMES, HardwareProfile
 from hardware_profiles.errors import ProfileError, suggestion
 from hardware_profiles.files import check_regular
 from hardware_profiles.requirements import check_requirements, platform_error
 
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
-RUNTIMES: Mapping[str, str] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-"""The names of the runtimes, by their module."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")  # part of objectives (latency_ms@NAME), file names and URLs
 _PROVIDER = re.compile(r"[A-Za-z][A-Za-z0-9]{0,79}\Z")  # never the path of a library to load
 _SSH = re.compile(r"[^\s-]\S*\Z")  # no blanks, and no leading dash, which ssh would take for an option

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hardware_profiles.base import HardwareProfile
+from hardware_profiles.base import RUNTIMES, HardwareProfile
 from hardware_profiles.errors import ProfileError, UnreachableError, suggestion
 
 
@@ -31,7 +31,7 @@ def check_requirements(profile: HardwareProfile, environment: Mapping[str, Any])
     provider, available = profile.provider, environment["available_providers"]
     if provider not in available:
         # A well-formed name is no misspelling: CUDAExecutionProvider does not mean CPUExecutionProvider.
-        runtime = "ONNX Runtime" if profile.runtime == "onnxruntime" else "OpenVINO"
+        runtime = RUNTIMES[profile.runtime]
         hint = "" if provider.endswith("ExecutionProvider") else suggestion(provider, available)
         raise ProfileError(
             f"profile {profile.name} needs the provider {provider!r}{hint}, and {runtime} {environment[profile.runtime]} on "

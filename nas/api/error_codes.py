@@ -158,7 +158,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "model.not-comparable": "The latencies of fewer than two models, of one twice, or of too many are to be compared.",
     "model.not-compared": "A comparison of latencies does not have this model.",
     "model.not-measured": "A model does not run, or its latency is too uncertain.",
-    "model.rejected": "ONNX Runtime rejects a model or its inputs.",
+    "model.rejected": "The runtime rejects a model or its inputs.",
     "model.runtime-missing": "The runtime that should run a model is not installed.",
     "model.shape-malformed": "A shape is not written as NAME=1x3x224x224, or is repeated.",
     "model.shape-mismatch": "A given shape does not fit the model or the hardware profile's batch.",

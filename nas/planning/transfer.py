@@ -79,8 +79,7 @@ def transfer(
     tables = [load_of_other_machine(file, source=digest) for file in known]
     torch.set_num_threads(1)
     space, precisions = _Space(prepared), prepared.job.precisions.names
-    for precision in precisions:
-        space.known(tables, precision)  # each table has it
+    known_devices = {precision: space.known(tables, precision) for precision in precisions}
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         rng = np.random.default_rng(prepared.config.seed)
         latency = BlockLatency(prepared, profile, profiler, space.supernet, rng)
@@ -91,7 +90,7 @@ def transfer(
         errors = {}
         for i, precision in enumerate(precisions):
             on_progress(i * samples, len(precisions) * samples)
-            model = TransferPredictor(space.known(tables, precision), seed=prepared.config.seed)
+            model = TransferPredictor(known_devices[precision], seed=prepared.config.seed)
             had = table.subnets.get(precision, {})
             chosen = space.choose(model, samples - len(had), [Architecture.parse(key) for key in had])
             measured = latency.networks(chosen, precision, sentinel_ms=table.sentinel_ms)
