@@ -10,6 +10,7 @@ from typing import Any, cast, get_args
 import torch
 from torch import Tensor, nn
 
+from nas.config.strict_yaml import parse_mapping
 from nas.errors import JobError
 from supernets.base import Supernet
 from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, own_model, with_tensors
@@ -19,7 +20,6 @@ from supernets.capture.space import Granularity, SpaceOptions
 from supernets.capture.weights import matching, read_weights
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
-from supernets.families.captured.inspection import Inspection, inspect_model
 from supernets.pretrained import find_weights
 from supernets.sorting import sort_by_importance
 
@@ -124,19 +124,34 @@ def space_options(*, granularity: str, keep: Sequence[str], widths: Sequence[flo
     return options if widths is None else SpaceOptions(options.granularity, tuple(widths), options.keep)
 
 
-def captured(name: str, weights: str | None, input_shape: str | None) -> CapturedModel:
-    """The model of a command's arguments, captured; raises `CaptureError` or `JobError`."""
+def arguments_of(text: str | None) -> dict[str, Any]:
+    """The arguments of a model's function as users write them, ``{num_classes: 10}``.
+
+    Raises:
+        JobError: they are malformed.
+    """
+    if text is None:
+        return {}
+    return parse_mapping(text, source="--arguments", what="mapping from arguments to values, e.g. {num_classes: 10}")
+
+
+def captured(
+    name: str, weights: str | None, input_shape: str | None, arguments: Mapping[str, Any] | None = None
+) -> CapturedModel:
+    """The model of a command's arguments, captured; raises `CaptureError` or `JobError`.
+
+    Args:
+        arguments: of the function that makes the model.
+    """
     if is_file(name):
+        if arguments:
+            raise JobError(
+                "--arguments are those of a function that makes a model, and this is a file; leave them out",
+                code="job.conflict",
+            )
         return _of_file(name, weights, input_shape)
-    model = opened(name, weights=weights)
+    model = opened(name, arguments, weights=weights)
     return capture_model(model, model.example(input_of(input_shape)))
-
-
-def inspected(
-    name: str, weights: str | None, input_shape: str | None, options: SpaceOptions, *, proof: bool
-) -> Inspection:
-    """What is elastic in the model of a command's arguments; raises `CaptureError`, `SpaceError` or `JobError`."""
-    return inspect_model(captured(name, weights, input_shape), options, proof=proof)
 
 
 def supernet_of(

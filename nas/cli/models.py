@@ -33,6 +33,10 @@ Weights = Annotated[
 InputShape = Annotated[
     str | None, option("--input", help="The size of an input, e.g. 3x224x224; for tokens their number.")
 ]
+Arguments = Annotated[
+    str | None,
+    option("--arguments", help='Of the function that makes the model, e.g. "{num_classes: 10}", as in a job.'),
+]
 Plot = Annotated[
     Path | None, option("--plot", help="Also draw the work of each layer, as a .png or .svg file of this name.")
 ]
@@ -47,6 +51,7 @@ def inspect(
     model: Model,
     weights: Weights = None,
     input_shape: InputShape = None,
+    arguments: Arguments = None,
     granularity: Annotated[
         str, typer.Option(help="One choice for each layer, stage, or for the whole model.")
     ] = "stage",
@@ -62,10 +67,12 @@ def inspect(
 
     Prints the choices of the supernet that is made of it, what stays fixed and why, costs, and a proof.
     """
-    from nas.build.user_model import inspected, space_options
+    from nas.build.user_model import arguments_of, captured, space_options
+    from supernets.families.captured.inspection import inspect_model
 
     check_plot(plot, "nas inspect")
-    found = inspected(model, weights, input_shape, space_options(granularity=granularity, keep=keep or []), proof=proof)
+    options = space_options(granularity=granularity, keep=keep or [])
+    found = inspect_model(captured(model, weights, input_shape, arguments_of(arguments)), options, proof=proof)
     write_plot(plot, found)
     return print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
 
@@ -76,6 +83,7 @@ def capture(
     output: Annotated[Path, option("--output", "-o", help="The file to write.")],
     weights: Weights = None,
     input_shape: InputShape = None,
+    arguments: Arguments = None,
     as_json: Json = False,
 ) -> None:
     """Write a model as data without code.
@@ -83,10 +91,10 @@ def capture(
     The file has the operations of the model's forward, its weights and its preprocessing. Jobs name it in
     `supernet: {model: FILE}`, and need the model's package no more.
     """
-    from nas.build.user_model import captured
+    from nas.build.user_model import arguments_of, captured
     from supernets.capture.captured_model import save_capture
 
-    found = captured(model, weights, input_shape)
+    found = captured(model, weights, input_shape, arguments_of(arguments))
     save_capture(output, found)
     if as_json:
         return print_json(

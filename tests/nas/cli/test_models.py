@@ -73,6 +73,19 @@ def test_a_captured_file_stands_for_the_model(shell: Shell) -> None:
     assert wrong.error == "job.conflict"
 
 
+def test_arguments_are_those_of_the_function(shell: Shell) -> None:
+    wide = ("--arguments", "{width: 24}")
+    found = shell.nas("inspect", NAME, *INPUT, *wide, "--no-proof", "--json").data
+    plain = shell.nas("inspect", NAME, *INPUT, "--no-proof", "--json").data
+    assert found["largest"]["parameters"] > plain["largest"]["parameters"]
+    assert shell.nas("capture", NAME, *INPUT, *wide, "-o", "wide.capture").code == 0
+    of_file = shell.nas("inspect", "wide.capture", "--no-proof", "--json").data
+    assert of_file["largest"] == found["largest"]
+    assert shell.nas("inspect", "wide.capture", *wide).error == "job.conflict"
+    assert shell.nas("inspect", NAME, *INPUT, "--arguments", "24").error == "job.invalid-yaml"
+    assert shell.nas("inspect", NAME, *INPUT, "--arguments", "{wide: 24}").error == "capture.model-unusable"
+
+
 def test_weights_are_loaded_and_others_refused(shell: Shell) -> None:
     import users_networks  # type: ignore[import-not-found]
 
