@@ -48,7 +48,7 @@ def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> 
     network = elastic_network(adopted, found.tensors)
     with torch.no_grad(), evaluating(module):
         try:
-            values = network.values(repeated)
+            ours = list(tensors_of(network(repeated)))
         except Exception as error:  # of an operation whose arguments are those of the example's batch
             _check_runs(module, x, call)
             place = "; ".join(getattr(error, "__notes__", ()))
@@ -57,14 +57,14 @@ def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> 
                 "the batch is written into its forward; take it from the input there, x.shape[0]",
                 code="capture.example",
             ) from error
-        ours = [values[name] for name in found.program.outputs]
         try:
             outputs = call(module, repeated)
         except Exception as error:  # the user's forward may raise anything
             text = f"the module itself does not run with a batch of {batch}{place_of(error)}, and the captured one does"
             return Comparison(None, (text,))
         theirs = list(tensors_of(outputs))
-        _check_numbers(found, values, theirs)
+        if any(own.isnan().any() for own in theirs):
+            raise _not_a_number(found, network.values(repeated))
         apart = _apart(ours, theirs)
         if apart > _OTHER and _apart(list(tensors_of(call(module, repeated))), theirs) > _OTHER:
             raise CaptureError(
@@ -73,7 +73,7 @@ def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> 
                 code="capture.random",
             )
         if apart > _OTHER:
-            other = _first_other(module, found, values, repeated, call)
+            other = _first_other(module, found, network.values(repeated), repeated, call)
             shapes = [" x ".join(map(str, own[0].shape if own else ())) for own in (ours, theirs)]
             raise CaptureError(
                 f"with a batch of {batch} its output is {shapes[1]}, and {shapes[0]} was expected after the capture with "
@@ -119,20 +119,20 @@ def _first_other(module: nn.Module, found: Captured, values: Mapping[str, Tensor
     return ""
 
 
-def _check_numbers(found: Captured, values: Mapping[str, Tensor], outputs: list[Tensor]) -> None:
-    """Raises `CaptureError` for outputs of NaN; the message names the call that made the first."""
-    if not any(own.isnan().any() for own in outputs):
-        return
+def _not_a_number(found: Captured, values: Mapping[str, Tensor]) -> CaptureError:
+    """The error for outputs of NaN; the message names the call that made the first."""
     if weights := [name for name in found.program.tensors if _has_nan(values[name])]:
-        raise CaptureError(f"its outputs are NaN, because {weights[0]} has NaN; load other weights", code="capture.nan")
+        return CaptureError(
+            f"its outputs are NaN, because {weights[0]} has NaN; load other weights", code="capture.nan"
+        )
     for call in found.program.calls:
         if any(_has_nan(values[name]) for name in call.outputs if name):
-            raise CaptureError(
+            return CaptureError(
                 f"its outputs are NaN; {call.name} at {call.place or call.module} is the first to return NaN; correct it "
                 "there, or, if random inputs are the reason, pass an example of real data to nas.supernet_of",
                 code="capture.nan",
             )
-    raise CaptureError("its outputs are NaN, and those of the captured one are not", code="capture.nan")
+    return CaptureError("its outputs are NaN, and those of the captured one are not", code="capture.nan")
 
 
 def _has_nan(value: Tensor) -> bool:

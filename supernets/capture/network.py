@@ -73,6 +73,7 @@ class ProgramModule(nn.Module):
             else:
                 owner.register_buffer(leaf, tensors[name])
         self._steps = [(call, self._step(call, norms)) for call in program.calls]
+        self._last_reads = _last_reads(program)
 
     def _owner(self, path: str) -> nn.Module:
         """The node of a path, created on the way."""
@@ -117,35 +118,47 @@ class ProgramModule(nn.Module):
         return {}
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        values = self.values(*inputs)
+        """The outputs; an error of a call has a note that names it."""
+        values = self.values(*inputs, kept=False)
         outputs = tuple(values[name] for name in self.program.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def values(self, *inputs: Tensor) -> dict[str, Any]:
-        """Every value of the program by name; an error of a call has a note that names it."""
+    def values(self, *inputs: Tensor, kept: bool = True) -> dict[str, Any]:
+        """The values of the program by name.
+
+        Args:
+            kept: all of them; else the outputs, and every other value lives until the last call that reads it.
+        """
         program, sizes, skipped = self.program, {**self.sizes(), BATCH: inputs[0].shape[0]}, self.skipped()
         values: dict[str, Any] = dict(zip(program.inputs, map(self._padded, inputs), strict=True))
         values.update((name, self._tensor(name)) for name in program.tensors)
         for index, (call, step) in enumerate(self._steps):
-            if index in skipped:
-                if source := skipped[index]:
-                    values[call.outputs[0]] = values[source]
-                continue
-            try:
-                if isinstance(step, str):
-                    result = self.get_submodule(step)(values[cast(Ref, call.arguments["input"]).name])
-                else:
-                    result = step(
-                        **{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
-                    )
-            except Exception as error:
-                error.add_note(f"in {call.name} of {call.module or 'the network'}, {call.place}")
-                raise
-            if isinstance(result, Tensor):
-                values[call.outputs[0]] = result
-            else:
-                values.update((name, one) for name, one in zip(call.outputs, result, strict=False) if name)
+            if index not in skipped:
+                self._run(call, step, values, sizes)
+            elif source := skipped[index]:
+                values[call.outputs[0]] = values[source]
+            for name in () if kept else self._last_reads[index]:
+                values.pop(name, None)
         return values
+
+    def _run(
+        self, call: Call, step: Callable[..., Any] | str, values: dict[str, Any], sizes: Mapping[str, int]
+    ) -> None:
+        """Adds the results of a call to the values."""
+        try:
+            if isinstance(step, str):
+                result = self.get_submodule(step)(values[cast(Ref, call.arguments["input"]).name])
+            else:
+                result = step(
+                    **{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
+                )
+        except Exception as error:
+            error.add_note(f"in {call.name} of {call.module or 'the network'}, {call.place}")
+            raise
+        if isinstance(result, Tensor):
+            values[call.outputs[0]] = result
+        else:
+            values.update((name, one) for name, one in zip(call.outputs, result, strict=False) if name)
 
     def _padded(self, x: Tensor) -> Tensor:
         """Sentences with the padding at their ends that the program expects; other inputs as they are."""
@@ -211,13 +224,10 @@ class PlainNetwork(ProgramModule):
     """
 
     def __init__(
-        self,
-        program: Program,
-        tensors: Mapping[str, Tensor],
-        sizes: Mapping[str, int],
-        blocks: Mapping[str, str] | None = None,
-    ) -> None:
-        super().__init__(program, tensors)
+        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int],
+        blocks: Mapping[str, str] | None = None, *, copied: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(program, tensors, copied=copied)
         self._blocks = blocks or {}
         self.add_module(SIZES, _stated(sizes))
 
@@ -236,6 +246,18 @@ def _stated(sizes: Mapping[str, int]) -> Holder:
     for i, size in enumerate(sizes.values()):
         holder.register_buffer(str(i), torch.empty(size, 0))
     return holder
+
+
+def _last_reads(program: Program) -> list[tuple[str, ...]]:
+    """For each call, the values that it reads or computes and no later call reads, without the outputs."""
+    last: dict[str, int] = {}
+    for index, call in enumerate(program.calls):
+        last.update((name, index) for name in (*call.reads(), *call.outputs) if name)
+    found: list[list[str]] = [[] for _ in program.calls]
+    for name, index in last.items():
+        if name not in program.outputs:
+            found[index].append(name)
+    return [tuple(names) for names in found]
 
 
 def skipped_calls(program: Program, dropped: Sequence[Branch]) -> dict[int, str]:

@@ -44,11 +44,11 @@ def outputs_of(adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Sequence
 
 
 def elastic_network(adopted: Adopted, tensors: Mapping[str, Tensor]) -> ElasticNetwork:
-    """The largest network with these tensors, in evaluation mode; see `outputs_of`."""
+    """The largest network of these tensors, which are not copied, in evaluation mode; see `outputs_of`."""
     program = adopted.program
     if any(tensor.dtype is torch.float64 for tensor in tensors.values()):
         program = replace(program, calls=tuple(map(_in_double, program.calls)))
-    return ElasticNetwork(program, dict(tensors), adopted.full_sizes).eval()
+    return ElasticNetwork(program, tensors, adopted.full_sizes, copied=False).eval()
 
 
 def _in_double(call: Call) -> Call:

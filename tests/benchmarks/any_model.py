@@ -31,6 +31,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -40,8 +41,9 @@ import numpy as np
 import torch
 import typer
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from hardware_profiles.runtime import run_model
+from hardware_profiles.runtime import run_calls
 from supernets.base import Supernet, channels_last
 from supernets.capture.adoption import Adopted
 from supernets.capture.costs import elastic_share
@@ -84,7 +86,7 @@ def tame(model: nn.Module, inputs: Inputs) -> None:
 
 
 def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
-    """The measurements of one model."""
+    """The measurements of one model. What is not needed any more is freed on the way, since the largest have gigabytes."""
     model, inputs = tamed(entry)
     row: Row = {"parameters": sum(p.numel() for p in model.parameters())}
     x = inputs(2)
@@ -107,7 +109,11 @@ def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
     del own
     row.update(_subnets(supernet, inputs, subnets, seconds, exporter=exporter))
     del supernet, family
-    row.update(_proofs(model, adopted, captured.tensors, inputs))
+    double, doubled = in_double(captured.tensors), _real(x)
+    del captured
+    row.update(_equal_in_double(model, adopted, double, doubled))
+    del model
+    row.update(_permutations(adopted, double, doubled))
     row["cpu_s"] = time.process_time()
     return row
 
@@ -123,24 +129,41 @@ def _real(x: Tensor) -> Tensor:
     return x.double() if x.is_floating_point() else x
 
 
-def _proofs(model: nn.Module, adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Inputs) -> Row:
-    """Equality in double precision, permutations, and their controls."""
-    double, x = in_double(tensors), _real(inputs(2))
+class _KeepsDouble(TorchDispatchMode):
+    """Conversions to single precision are to double precision, as those of `outputs_of`."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = dict(kwargs or {})
+        if func is torch.ops.aten._to_copy.default and given.get("dtype") is torch.float32:
+            given["dtype"] = torch.float64
+        return func(*args, **given)
+
+
+def _equal_in_double(model: nn.Module, adopted: Adopted, double: Mapping[str, Tensor], x: Tensor) -> Row:
+    """Equality in double precision, to which the model itself is converted."""
     arguments = [own for call in adopted.program.calls for own in call.arguments.values()]
     row: Row = {"casts": "dtype:float32" in arguments}
     base = outputs_of(adopted, double, [x])
     row["depends"] = difference([base[0][:1]], [base[0][1:]])
+    model.double()
+    found = []
+    for mode in (nullcontext, _KeepsDouble) if row["casts"] else (nullcontext,):
+        try:
+            with torch.no_grad(), mode():
+                found.append(difference([model(x)], base))
+        except RuntimeError:  # the user's forward works in single precision alone
+            continue
+    row["equal_double"] = min(found, default=None)
+    return row
+
+
+def _permutations(adopted: Adopted, double: dict[str, Tensor], x: Tensor) -> Row:
+    """Permutations and their controls."""
     proof = prove_permutations(adopted, double, [x], controls=CONTROLS)
-    row["permuted"], row["control"] = proof.permuted, min(proof.control.values(), default=0.0)
+    row: Row = {"permuted": proof.permuted, "control": min(proof.control.values(), default=0.0)}
     if proof.permuted > 1e-10 and x.is_floating_point():
+        base = outputs_of(adopted, double, [x])
         row["response"] = difference(base, outputs_of(adopted, double, [x * (1 + 2**-52)]))
-    try:
-        with torch.no_grad():
-            row["equal_double"] = difference([model.double()(x)], base)
-    except RuntimeError:  # the user's forward works in single precision alone
-        row["equal_double"] = None
-    finally:
-        model.float()
     return row
 
 
@@ -154,6 +177,11 @@ def _subnets(supernet: Supernet, inputs: Inputs, n: int, seconds: float, *, expo
             break
         architecture = supernet.space.sample(rng) if i else supernet.space.smallest
         module = supernet.extract(architecture).eval()
+        batches, plain = [inputs(batch) for batch in (1, 3)], []
+        for x in batches:
+            with torch.no_grad():
+                plain.append(module(x))
+                extracted = max(extracted, difference(plain[-1:], [supernet(x, architecture)]))
         begun, serialised = time.process_time(), None
         try:
             serialised = lower(module, input_shape_of(inputs(2)))
@@ -164,14 +192,10 @@ def _subnets(supernet: Supernet, inputs: Inputs, n: int, seconds: float, *, expo
             if exporter and not rejected:
                 serialised = to_onnx(module, inputs(2))
             rejected = str(error)
-        for batch in (1, 3):
-            x = inputs(batch)
-            with torch.no_grad():
-                live, plain = supernet(x, architecture), module(x)
-            extracted = max(extracted, difference([plain], [live]))
-            if serialised is not None:
-                (out,) = run_model(serialised, {INPUT: x.numpy()})
-                onnx = max(onnx, difference([plain], [torch.from_numpy(out)]))
+        del module
+        if serialised is not None:
+            for one, (out,) in zip(plain, run_calls(serialised, [{INPUT: x.numpy()} for x in batches]), strict=True):
+                onnx = max(onnx, difference([one], [torch.from_numpy(out)]))
         done += 1
     return {
         "subnets": done,

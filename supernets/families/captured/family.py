@@ -111,7 +111,7 @@ class CapturedFamily:
             values={**program.values, **values},
         )
         blocks = {} if self._division is None else self._division.of_value
-        return PlainNetwork(program, _zeros(program), sizes, blocks)
+        return PlainNetwork(program, _zeros(program), sizes, blocks, copied=False)
 
     def example(self, batch_size: int = 1) -> Tensor:
         spec = self.source.values[self.source.inputs[0]]

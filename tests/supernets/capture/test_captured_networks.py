@@ -14,7 +14,7 @@ from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.capture.adoption import adopt
 from supernets.capture.costs import elastic_share
-from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations
+from supernets.capture.proof import difference, elastic_network, in_double, outputs_of, prove_permutations
 from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import Captured, capture
 from supernets.checkpoint import family_from_json, make_supernet
@@ -60,6 +60,19 @@ def test_the_largest_network_equals_the_users(name: str, n: int) -> None:
         expected, found = module(x), supernet.extract(supernet.space.largest)(x)
     assert expected.std(dim=0).max() > 1e-3  # outputs that do not depend on the inputs would prove nothing
     assert difference([expected], [found]) <= 1e-5
+
+
+@each_network
+def test_a_value_is_kept_until_its_last_reader_and_no_tensor_is_copied(name: str) -> None:
+    found, x = captured(name), example(name, 3)
+    one = elastic_network(adopt(found.program), found.tensors)
+    with torch.no_grad():
+        every, left = one.values(x), one.values(x, kept=False)
+    assert set(left) <= {*found.program.outputs, *found.program.tensors, *found.program.inputs}
+    assert set(every) >= {own for call in found.program.calls for own in call.outputs if own}
+    assert all(torch.equal(left[own], every[own]) for own in found.program.outputs)
+    state = one.state_dict()
+    assert all(state[own].data_ptr() == tensor.data_ptr() for own, tensor in found.tensors.items() if own in state)
 
 
 @each_network
