@@ -206,7 +206,7 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
         chosen = one_recipe(recipe or recipes[0].name)
         return page(
             "submit.html", recipes=recipes, chosen=chosen, profiles=service.hardware.list(), most=most,
-            plugins=plugins(settings.allowed_plugins),
+            plugins=plugins(settings.allowed_plugins), models=service.models.list(),
         )  # fmt: skip
 
     @pages.get("/hardware")
@@ -230,6 +230,7 @@ def _add_storage(pages: APIRouter, page: _Page, service: Service, settings: Serv
         return page(
             "storage.html",
             data_sets=service.data_sets.list(),
+            models=service.models.list(),
             profiles=[profile for profile in service.hardware.list() if not profile.shipped],
             tasks=tasks[:_TASKS],
             more_tasks=len(tasks) > _TASKS,

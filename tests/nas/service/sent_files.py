@@ -102,3 +102,8 @@ def torch_file(mark: Path) -> bytes:
 
 SENTINEL = (Path(__file__).parents[3] / "hardware_profiles" / "data" / "sentinel.onnx").read_bytes()
 """A true ONNX model."""
+
+
+def begun_capture() -> bytes:
+    """A file that begins as captured models do, which is all that a server reads of it."""
+    return packed({"program.json": b"{}"}, method=zipfile.ZIP_STORED)

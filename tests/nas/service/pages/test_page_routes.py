@@ -28,6 +28,7 @@ from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, fail
 from tests.nas.service.made_runs import regressed, searched, trained
 from tests.nas.service.pages.conftest import Browser
 from tests.nas.service.pages.outline import Outline
+from tests.nas.service.sent_files import begun_capture
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
 
@@ -306,6 +307,18 @@ def test_the_reference_has_every_operation_of_the_api(browser: Browser) -> None:
     assert len(found) == len(expected)
     [link] = page.all("a", aria_current="page")
     assert link.attributes["href"] == "/docs"
+
+
+def test_captured_models_are_listed_where_a_job_is_written_and_where_they_are_deleted(
+    browser: Browser, service: Service
+) -> None:
+    assert "Captured models" not in browser.page("/submit").elements[0].text
+    service.models.add("net", io.BytesIO(begun_capture()))
+    [choice] = browser.page("/submit").all("details", id="models")
+    assert "supernet: {model: models/net}" in choice.text
+    page = browser.page("/storage")
+    assert "models/net" in page.texts("code")
+    assert [e.attributes["data-path"] for e in page.all("button", class_="danger")] == ["/models/net"]
 
 
 def test_hostile_texts_are_shown_as_texts(browser: Browser, runs: RunsFolder, service: Service) -> None:

@@ -14,7 +14,7 @@ from tests.nas.service.made_runs import searched
 from tests.nas.service.pages import axe
 from tests.nas.service.pages.chromium import Chromium, running_chromium
 from tests.nas.service.pages.running import Server, running_server
-from tests.nas.service.sent_files import flowers, packed
+from tests.nas.service.sent_files import begun_capture, flowers, packed
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +34,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 def test_what_is_stored_is_deleted_and_tasks_are_cancelled(chromium: Chromium, server: Server) -> None:
     service = server.service
     service.data_sets.add("flowers", io.BytesIO(packed(flowers())))
+    service.models.add("net", io.BytesIO(begun_capture()))
     service.hardware.add(ProfileUpload(profile="{name: board, placement: {hw-none: 1}}"))
     export = service.exports.request(searched(server.runs).id, ExportRequest()).export
     chromium.open(f"{server.url}/storage")
@@ -48,11 +49,12 @@ def test_what_is_stored_is_deleted_and_tasks_are_cancelled(chromium: Chromium, s
     assert chromium.text("#ask-remove [data-name]") == "flowers"
     chromium.find("#ask-remove button[value='']").click()
     assert [found.name for found in service.data_sets.list()] == ["flowers"]
-    for part in ("#data", "#profiles"):
+    for part in ("#data", "#models", "#profiles"):
         chromium.click(f"{part} button[data-method=DELETE]")
         chromium.find("#ask-remove button[value=yes]").click()
         chromium.until(lambda part=part: chromium.all(f"{part} .empty") and not chromium.all("dialog[open]"))
     assert service.data_sets.list() == ()
+    assert service.models.list() == ()
     assert all(profile.shipped for profile in service.hardware.list())
     chromium.click("#tasks button[data-method=POST]")
     chromium.until(lambda: "is being cancelled" in chromium.text("#tasks"))
