@@ -100,6 +100,7 @@ class CostModel:
         example: (1, ...) an input.
         attention: query channels by attention module.
         like: returns the largest network with an architecture's geometry.
+        tied: linear layers without a tensor of their own, with the name of the weight that they read.
     """
 
     def __init__(
@@ -111,16 +112,17 @@ class CostModel:
         *,
         attention: Mapping[str, Dim],
         like: Callable[[Architecture], nn.Module],
+        tied: Mapping[str, str] | None = None,
     ) -> None:
         self.blocks = tuple(blocks)
-        self._attention, self._like, self._example = attention, like, example
-        positions = _record_positions(template, example, attention)
+        self._attention, self._like, self._example, self._tied = attention, like, example, tied or {}
+        positions = _record_positions(template, example, attention, self._tied)
         self._positions: dict[tuple[int, ...], Mapping[str, int]] = {(): positions}
         """Output positions by module, for each geometry (the sizes of its axes); () for families without one."""
         self._layers: list[_Layer] = []
         for name, module in template.named_modules():
             own = tuple(dims[parameter] for parameter, _ in module.named_parameters(prefix=name, recurse=False))
-            if not own and name not in attention:
+            if not own and name not in attention and name not in self._tied:
                 continue
             block = next((i for i, block in enumerate(self.blocks) if lies_in(name, [block])), None)
             if block is None:
@@ -128,7 +130,7 @@ class CostModel:
             if name in attention:
                 self._layers.append(_Layer(block, name, own, (attention[name],), None))
             else:
-                products = dims[f"{name}.weight"] if name in positions else None
+                products = dims[self._tied.get(name, f"{name}.weight")] if name in positions else None
                 self._layers.append(_Layer(block, name, own, products, products and products[0]))
 
     def costs(
@@ -176,7 +178,7 @@ class CostModel:
             if key not in self._positions:
                 with torch.random.fork_rng(devices=[]):  # its initialisation must not advance the global generator
                     network = self._like(architectures[example])
-                self._positions[key] = _record_positions(network, self._example, self._attention)
+                self._positions[key] = _record_positions(network, self._example, self._attention, self._tied)
         return [self._positions[key] for key in keys], which.reshape(-1)
 
 
@@ -185,12 +187,14 @@ def lies_in(module: str, names: Iterable[str]) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in names)
 
 
-def _record_positions(template: nn.Module, example: Tensor, attention: Mapping[str, Dim]) -> dict[str, int]:
+def _record_positions(
+    template: nn.Module, example: Tensor, attention: Mapping[str, Dim], tied: Mapping[str, str]
+) -> dict[str, int]:
     """By module: output positions per channel of convolutions and linear layers, products per channel of attention."""
     positions: dict[str, int] = {}
     handles = []
     for name, module in template.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) or name in attention:
+        if isinstance(module, nn.Conv2d | nn.Linear) or name in attention or name in tied:
 
             def record(module: nn.Module, _: object, output: Tensor, name: str = name) -> None:
                 if name in attention:  # (n, tokens, channels): queries by keys, and the scores by values

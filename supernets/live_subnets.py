@@ -57,7 +57,7 @@ def _fit_attributes(module: nn.Module, own: Mapping[str, Tensor]) -> None:
             module.out_features, module.in_features = own["weight"].shape
         case nn.BatchNorm2d():
             module.num_features = own["running_mean"].shape[0]
-        case nn.LayerNorm():
+        case nn.LayerNorm() | nn.RMSNorm():
             module.normalized_shape = tuple(own["weight"].shape)
         case nn.Embedding():
             module.num_embeddings, module.embedding_dim = own["weight"].shape

@@ -1,4 +1,4 @@
-"""Transformer operations on token ids and masks, as functions that `supernets.graph` finds in a trace."""
+"""Transformer operations on token ids, masks and caches, as functions that `supernets.graph` finds in a trace."""
 
 from __future__ import annotations
 
@@ -52,3 +52,98 @@ def attend(query: Tensor, key: Tensor, value: Tensor, head_size: int, mask: Tens
     q, k, v = (part.reshape(shape).transpose(1, 2) for part in (query, key, value))
     mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask.to(q.dtype))
     return mixed.transpose(1, 2).flatten(2)
+
+
+def token_positions(ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None) -> Tensor:
+    """The positions of tokens in their texts, (1 or n, tokens), int64; 0 for padding.
+
+    Args:
+        ids: (n, tokens).
+        padding: (n,), int64: tokens that pad each text at its beginning; None for none.
+        past: (n, heads, past, channels) keys of the tokens before; None for none.
+    """
+    if has_torch_function((ids, padding, past)):
+        return handle_torch_function(token_positions, (ids, padding, past), ids, padding, past)
+    start = 0 if past is None else past.shape[2]
+    positions = torch.arange(start, start + ids.shape[1], device=ids.device)[None]
+    return positions if padding is None else (positions - padding[:, None]).clamp(min=0)
+
+
+def causal_mask(ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None) -> Tensor:
+    """A mask to add to attention scores, (1 or n, 1, tokens, past + tokens): `MASKED` for padding and for later tokens, else 0.
+
+    Args: as of `token_positions`.
+    """
+    if has_torch_function((ids, padding, past)):
+        return handle_torch_function(causal_mask, (ids, padding, past), ids, padding, past)
+    start = 0 if past is None else past.shape[2]
+    keys = torch.arange(start + ids.shape[1], device=ids.device)
+    mask = (keys[None, None, None] > keys[None, None, start:, None]) * torch.tensor(MASKED)
+    return mask if padding is None else mask + (keys < padding[:, None, None, None]) * torch.tensor(MASKED)
+
+
+def rotation(positions: Tensor, frequencies: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the angles by which rotary embeddings (arXiv 2104.09864) turn, (1 or n, 1, tokens, frequencies)."""
+    if has_torch_function((positions,)):
+        found: tuple[Tensor, Tensor] = handle_torch_function(rotation, (positions,), positions, frequencies)
+        return found
+    angles = positions[:, None, :, None].float() * torch.tensor(frequencies, device=positions.device)
+    return angles.cos(), angles.sin()
+
+
+def rotated(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Heads (n, heads, tokens, channels) turned by angles: each channel of the first half with its partner in the second."""
+    if has_torch_function((x, cosine, sine)):
+        return handle_torch_function(rotated, (x, cosine, sine), x, cosine, sine)
+    first, second = x.chunk(2, dim=-1)
+    cosine, sine = cosine.to(x.dtype), sine.to(x.dtype)
+    return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
+
+
+def rows_at(table: Tensor, positions: Tensor) -> Tensor:
+    """The rows of a table at positions: (rows, width), (m, tokens) -> (m, tokens, width).
+
+    Raises:
+        IndexError: a position is beyond the table.
+    """
+    if has_torch_function((table, positions)):
+        return handle_torch_function(rows_at, (table, positions), table, positions)
+    return functional.embedding(positions, table)
+
+
+def by_head(x: Tensor, head_size: int) -> Tensor:
+    """Channels divided among heads: (n, tokens, heads x head_size) -> (n, heads, tokens, head_size)."""
+    if has_torch_function((x,)):
+        return handle_torch_function(by_head, (x,), x, head_size)
+    return x.view(*x.shape[:2], x.shape[2] // head_size, head_size).transpose(1, 2)
+
+
+def appended(past: Tensor, new: Tensor) -> Tensor:
+    """Keys or values of the tokens before and of new ones: (n, heads, past, size), (n, heads, tokens, size) -> all of them."""
+    if has_torch_function((past, new)):
+        return handle_torch_function(appended, (past, new), past, new)
+    return torch.cat([past, new], dim=2)
+
+
+def attend_grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Attention in which a group of heads of queries shares one head of keys and values (arXiv 2305.13245).
+
+    Args:
+        query: (n, groups x heads of a group, tokens, head_size); those of a group follow each other.
+        key, value: (n, groups, past + tokens, head_size).
+        mask: (1 or n, 1, tokens, past + tokens), added to the scores.
+
+    Returns:
+        (n, tokens, heads x head_size).
+    """
+    if has_torch_function((query, key, value, mask)):
+        return handle_torch_function(attend_grouped, (query, key, value, mask), query, key, value, mask)
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask.to(query.dtype), enable_gqa=True)
+    return mixed.transpose(1, 2).flatten(2)
+
+
+def last_token(x: Tensor) -> Tensor:
+    """What belongs to the last token of each text: (n, tokens, channels) -> (n, channels)."""
+    if has_torch_function((x,)):
+        return handle_torch_function(last_token, (x,), x)
+    return x[:, -1]

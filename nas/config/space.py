@@ -15,6 +15,7 @@ from supernets.families.shared.spec import (
     Kind,
     Number,
     Options,
+    Order,
     Ratios,
     Spec,
     Stages,
@@ -107,6 +108,8 @@ def _value_type(kind: Kind, *, least: int = 1) -> Any:
             return Annotated[int, Field(strict=True)]
         case Ratios():
             return Annotated[tuple[Annotated[float, Field(strict=True)], ...], Field(min_length=least)]
+        case Order():
+            return tuple[Annotated[int, Field(strict=True)], ...]
         case Options():
             return Annotated[tuple[Annotated[int, Field(strict=True)], ...], Field(min_length=least)]
         case Flag():

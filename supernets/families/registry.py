@@ -8,6 +8,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, Literal
 
+from supernets.families.decoder.spec import DECODER, DecoderSpec
 from supernets.families.encoder.spec import ENCODER, EncoderSpec
 from supernets.families.mlp.spec import MLP, MLPSpec
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec
@@ -29,7 +30,8 @@ class FamilyDescription:
         presets: named spaces.
         network: ``module:class`` of the `Family`, loaded when networks are built, since it needs torch. The class is made of
             a spec and sizes: for images ``image_size, channels, n_classes``, for rows of numbers ``features, n_classes``, for
-            sentences ``vocabulary, positions, padding, tokens, n_classes``; its class method ``from_json`` reads what
+            sentences ``vocabulary, positions, padding, tokens, n_classes``, for texts ``vocabulary, positions, tokens``; its
+            class method ``from_json`` reads what
             ``to_json`` wrote.
         data: what its networks take.
         pretrained: ``module:function`` that reads the `PretrainedConfig` of a folder, if supernets can be made of pretrained
@@ -40,7 +42,7 @@ class FamilyDescription:
     spec: type[Spec]
     presets: Mapping[str, Spec]
     network: str
-    data: Literal["images", "sentences", "rows"] = "images"
+    data: Literal["images", "sentences", "rows", "texts"] = "images"
     pretrained: str | None = None
     learning_rate: float | None = None
 
@@ -76,6 +78,9 @@ FAMILIES: Mapping[str, FamilyDescription] = {
         VIT_ENCODER,
         "supernets.families.vit_encoder.family:ViTEncoderFamily",
         pretrained="supernets.families.vit_encoder.pretrained:read_vit_config",
+    ),
+    "decoder": FamilyDescription(
+        DecoderSpec, DECODER, "supernets.families.decoder.family:DecoderFamily", data="texts", learning_rate=0.001
     ),
     "mlp": FamilyDescription(MLPSpec, MLP, "supernets.families.mlp.family:MLPFamily", data="rows"),
 }

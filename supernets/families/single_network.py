@@ -76,6 +76,8 @@ class SingleFamily(ModuleCosts):
             name: dim for name, dim in inner.attention.items() if not name.startswith(gone)
         }
 
+        self.tied: Mapping[str, str] = getattr(inner, "tied", {})
+
     def template(self, like: Architecture | None = None) -> nn.Module:
         return self.initialised(self.inner.build(self.network))
 

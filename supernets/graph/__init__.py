@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from supernets.graph.block_division import Piece, cut, whole
-from supernets.graph.ir import LENGTH, TOKENS, Shape
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, PAST, TOKENS, Shape
 from supernets.graph.serialise import OPSET, serialise
-from supernets.graph.traversal import BATCH, INPUT, LENGTH_NAME, OUTPUT, walk
+from supernets.graph.traversal import BATCH, INPUT, LENGTH_NAME, OUTPUT, Input, walk, walk_inputs
 
 __all__ = [
-    "BATCH", "INPUT", "LENGTH", "LENGTH_NAME", "OPSET", "OUTPUT", "TOKENS", "BlockInput", "BlockModel", "block_keys",
-    "input_shape_of", "lower", "lower_blocks",
+    "BATCH", "BATCH_SIZE", "CONTEXT", "INPUT", "LENGTH", "LENGTH_NAME", "OPSET", "OUTPUT", "PAST", "TOKENS", "BlockInput",
+    "BlockModel", "Input", "block_keys", "input_shape_of", "lower", "lower_blocks", "lower_inputs",
 ]  # fmt: skip
 
 
@@ -72,6 +72,20 @@ def lower(module: nn.Module, input_shape: Sequence[int]) -> bytes:
         LoweringError: the module is in training mode, or has an operation without a rule; the message names it.
     """
     return serialise(whole(walk(module, input_shape)), [INPUT])
+
+
+def lower_inputs(module: nn.Module, inputs: Sequence[Input], outputs: Sequence[str]) -> bytes:
+    """A serialised ONNX model of several inputs and outputs.
+
+    Args:
+        module: as of `lower`.
+        inputs: in the order of its forward's arguments.
+        outputs: names of what it returns, in order.
+
+    Raises:
+        LoweringError: as in `lower`.
+    """
+    return serialise(whole(walk_inputs(module, inputs)), [own.name for own in inputs], outputs)
 
 
 def lower_blocks(

@@ -23,13 +23,13 @@ _invalid_block = partial(LoweringError, code="export.invalid-block")
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The nodes of one block, with its inputs in the order of reading and its one output."""
+    """The nodes of one block, with its inputs in the order of reading and its output; a network may have several outputs."""
 
     name: str
     nodes: Sequence[Node]
     arrays: Arrays
     inputs: tuple[Value, ...]
-    output: Value
+    outputs: tuple[Value, ...]
     constants: Mapping[str, NDArray[np.generic]]
     integers: frozenset[str]
     """Names of the integer inputs."""
@@ -51,13 +51,16 @@ class Piece:
             [node.op, [described(name) for name in (*node.inputs, *node.outputs)], sorted(node.attributes.items())]
             for node in self.nodes
         ]
-        text = json.dumps([*(value.shape for value in self.inputs), nodes, described(self.output.name)])
+        text = json.dumps(
+            [*(value.shape for value in self.inputs), nodes, *(described(value.name) for value in self.outputs)]
+        )
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def whole(walked: Walked) -> Piece:
     """The network as one piece."""
-    return _piece(walked, "", walked.graph.nodes, [walked.input.name], walked.output.name)
+    inputs, outputs = ([value.name for value in own] for own in (walked.inputs, walked.outputs))
+    return _piece(walked, "", walked.graph.nodes, inputs, outputs)
 
 
 def cut(walked: Walked) -> list[Piece]:
@@ -71,7 +74,7 @@ def cut(walked: Walked) -> list[Piece]:
         LoweringError: a module is called twice, is inside another one, returns more than one tensor, or reads integers that
             are not the network's input.
     """
-    graph = walked.graph
+    graph, given = walked.graph, {value.name for value in walked.inputs}
     spans = _apart(walked.spans)
     pieces = []
     for i, span in enumerate(spans):
@@ -79,16 +82,16 @@ def cut(walked: Walked) -> list[Piece]:
         nodes = graph.nodes[span.start : _end(graph, span, limit)]
         outside = names_read(nodes, {**graph.parameters, **graph.constants})
         later = [name for node in graph.nodes[span.start + len(nodes) :] for name in node.inputs]
-        later.append(walked.output.name)
+        later += [value.name for value in walked.outputs]
         left = dict.fromkeys(name for node in nodes for name in node.outputs if name in later)
         if not outside or len(left) != 1:
             found = f"{len(outside)} inputs and {len(left)} outputs"
             raise _invalid_block(f"block {span.name} has {found}; expected at least 1, and 1")
-        if ({*outside, *left} - {walked.input.name}) & graph.integers:
+        if ({*outside, *left} - given) & graph.integers:
             raise _invalid_block(
                 f"block {span.name} reads or returns integers; expected float32, or the network's input"
             )
-        pieces.append(_piece(walked, span.name, nodes, outside, next(iter(left))))
+        pieces.append(_piece(walked, span.name, nodes, outside, list(left)))
     return pieces
 
 
@@ -118,26 +121,25 @@ def _end(graph: Graph, span: Span, limit: int) -> int:
     return end
 
 
-def _piece(walked: Walked, name: str, nodes: Sequence[Node], inputs: Sequence[str], output: str) -> Piece:
+def _piece(walked: Walked, name: str, nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]) -> Piece:
     graph = walked.graph
-    kept, arrays = fold(graph, nodes, output)
-    values = [Value(name, graph.shapes[name]) for name in (*inputs, output)]
-    integers = frozenset(graph.integers.intersection(inputs))
-    return Piece(name, kept, arrays, tuple(values[:-1]), values[-1], graph.constants, integers)
+    kept, arrays = fold(graph, nodes, outputs)
+    read, written = (tuple(Value(own, graph.shapes[own]) for own in names) for names in (inputs, outputs))
+    return Piece(name, kept, arrays, read, written, graph.constants, frozenset(graph.integers.intersection(inputs)))
 
 
-def fold(graph: Graph, nodes: Sequence[Node], output: str) -> tuple[list[Node], Arrays]:
+def fold(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[list[Node], Arrays]:
     """Folds batch norms into the layers before them, unless another node reads a layer's output.
 
     Args:
         nodes: some of the graph's, in order.
-        output: the value that the caller uses, which keeps its name.
+        outputs: the values that the caller uses, which keep their names.
 
     Returns:
         The nodes, and the arrays that they read, by name; those of folded layers are new.
     """
     n_readers = Counter(name for node in nodes for name in node.inputs)
-    n_readers[output] += 1
+    n_readers.update(outputs)
     folded: Arrays = {}
     arrays = ChainMap(folded, graph.parameters, graph.constants)
     kept: list[Node] = []

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from supernets import resizing, tokens
-from supernets.graph import functions
+from supernets.graph import causal, functions
 
 FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     operator.add: functions.add,
@@ -48,6 +48,8 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     tokens.padding_mask: functions.padding_mask,
     tokens.first_rows: functions.first_rows,
     tokens.attend: functions.attend,
+    **{getattr(tokens, rule.__name__): rule for rule in causal.RULES},
+    functional.linear: functions.linear,
     torch.mean: functions.mean,
     torch.flatten: functions.flatten,
     torch.reshape: functions.reshape,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import prod, sqrt
+from math import pi, prod, sqrt
 
 import numpy as np
 
 from supernets.errors import LoweringError
-from supernets.graph.ir import BATCH_SIZE, LENGTH, Graph, Shape, Value
+from supernets.graph.ir import BATCH_SIZE, Graph, Shape, Value
 from supernets.resizing import onnx_scale
 from supernets.tokens import MASKED
 
@@ -97,8 +97,12 @@ def silu(graph: Graph, x: Value, inplace: bool = False) -> Value:
 
 def gelu(graph: Graph, x: Value, approximate: str = "none") -> Value:
     """x times the normal distribution function. This opset has no such operation; runtimes recognise the pattern."""
+    if approximate == "tanh":
+        cube = multiply(graph, multiply(graph, multiply(graph, x, x), x), 0.044715)
+        bent = graph.add("Tanh", [multiply(graph, add(graph, x, cube), sqrt(2 / pi))], x.shape)
+        return multiply(graph, multiply(graph, x, add(graph, bent, 1.0)), 0.5)
     if approximate != "none":
-        raise LoweringError(f"there is no rule for gelu(approximate={approximate!r}); use 'none'")
+        raise LoweringError(f"there is no rule for gelu(approximate={approximate!r}); use 'none' or 'tanh'")
     erf = graph.add("Erf", [divide(graph, x, sqrt(2.0))], x.shape)
     return multiply(graph, multiply(graph, x, add(graph, erf, 1.0)), 0.5)
 
@@ -171,7 +175,7 @@ def resize(graph: Graph, x: Value, side: int | Sequence[int]) -> Value:
 
 def _check_lengths(operation: str, x: Value) -> None:
     """Raises `LoweringError` if a dimension is the dynamic number of tokens."""
-    if LENGTH in x.shape:
+    if any(n < BATCH_SIZE for n in x.shape):
         raise _dynamic(f"there is no rule for {operation} of sentences of any length; use supernets.tokens")
 
 
@@ -181,7 +185,7 @@ def pad(graph: Graph, x: Value, pad: Sequence[int], mode: str = "constant", valu
     for i, (low, high) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
         before[x.rank - 1 - i], after[x.rank - 1 - i] = low, high
     sides = list(zip(before, x.shape, after, strict=True))
-    if mode != "constant" or value or min(pad) < 0 or any(n in (BATCH_SIZE, LENGTH) and b + a for b, n, a in sides):
+    if mode != "constant" or value or min(pad) < 0 or any(n < 0 and b + a for b, n, a in sides):
         raise LoweringError(
             f"there is no rule for pad({tuple(pad)}, mode={mode!r}, value={value}) of {x.shape}; pad known sizes with zeros"
         )
@@ -231,8 +235,8 @@ def concatenate(graph: Graph, tensors: Sequence[Value], dim: int = 0) -> Value:
     """Concatenates tensors along a dimension other than the batch."""
     axis = dimension(dim, tensors[0].rank)
     others = {(x.shape[:axis], x.shape[axis + 1 :]) for x in tensors}
-    if (axis == 0 and any(x.batched for x in tensors)) or len(others) > 1:
-        raise _mismatch(f"cannot concatenate {[x.shape for x in tensors]} along dimension {axis}")
+    if any(x.shape[axis] < 0 for x in tensors) or len(others) > 1:
+        raise _mismatch(f"Concat: cannot concatenate {[x.shape for x in tensors]} along dimension {axis}")
     before, after = others.pop()
     return graph.add("Concat", tensors, (*before, sum(x.shape[axis] for x in tensors), *after), axis=axis)
 
@@ -240,8 +244,8 @@ def concatenate(graph: Graph, tensors: Sequence[Value], dim: int = 0) -> Value:
 def chunk(graph: Graph, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
     """Equal parts along a dimension other than the batch."""
     axis = dimension(dim, x.rank)
-    if (x.batched and axis == 0) or x.shape[axis] % chunks:
-        raise _mismatch(f"cannot split dimension {axis} of {x.shape} into {chunks} equal parts")
+    if x.shape[axis] < 0 or x.shape[axis] % chunks:
+        raise _mismatch(f"Split: cannot split dimension {axis} of {x.shape} into {chunks} equal parts")
     part = (*x.shape[:axis], x.shape[axis] // chunks, *x.shape[axis + 1 :])
     parts = graph.add_many("Split", [x], [part] * chunks, axis=axis, num_outputs=chunks)
     return tuple(graph.view(x, value) for value in parts)
@@ -252,6 +256,19 @@ def matmul(graph: Graph, a: Value, b: Value) -> Value:
     if a.rank < 2 or b.rank < 2 or a.shape[-1] != b.shape[-2]:
         raise _mismatch(f"cannot multiply matrices of the shapes {a.shape} and {b.shape}")
     return graph.add("MatMul", [a, b], (*_broadcast(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]))
+
+
+def linear(graph: Graph, x: Value, weight: Value, bias: Value | None = None) -> Value:
+    """Torch's ``linear``: the product with a weight (outputs, inputs)."""
+    if x.rank < 2 or weight.rank != 2 or x.shape[-1] != weight.shape[1]:
+        raise _mismatch(f"cannot apply a weight of the shape {weight.shape} to {x.shape}")
+    shape = (*x.shape[:-1], weight.shape[0])
+    if x.rank == 2:
+        return graph.add("Gemm", [x, weight] if bias is None else [x, weight, bias], shape, transB=1)
+    # Gemm supports matrices only. Runtimes transpose the constant when they load the model.
+    transposed = graph.add("Transpose", [weight], weight.shape[::-1], perm=(1, 0))
+    product = graph.add("MatMul", [x, transposed], shape)
+    return product if bias is None else graph.add("Add", [product, bias], shape)
 
 
 def attention(
@@ -312,7 +329,7 @@ def element(graph: Graph, x: Value, index: object) -> Value:
         raise LoweringError(f"there is no rule for indexing by {index!r}; use one integer and full slices")
     axis, position = integers[0]
     # Along a dynamic length only the first position is certain to exist.
-    inside = position == 0 if x.shape[axis] == LENGTH else -x.shape[axis] <= position < x.shape[axis]
+    inside = position == 0 if x.shape[axis] < BATCH_SIZE else -x.shape[axis] <= position < x.shape[axis]
     if (x.batched and axis == 0) or not inside:
         raise _mismatch(f"cannot index dimension {axis} of {x.shape} by {position}")
     at = graph.numbers([position % abs(x.shape[axis])])

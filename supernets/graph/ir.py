@@ -21,17 +21,33 @@ BATCH_SIZE = -1
 """Stands in a shape for the dynamic batch size; only the first dimension can be the batch."""
 LENGTH = -2
 """Stands in a shape for the dynamic number of tokens."""
+PAST, CONTEXT = -3, -4
+"""Stand in a shape for the dynamic number of tokens in a cache, and for that of these and the new ones."""
 TOKENS: Shape = (LENGTH,)
 """The input shape of networks that read 64-bit token ids in sentences of any length."""
 
 Attribute = int | float | str | tuple[int, ...]
-_DYNAMIC = (BATCH_SIZE, LENGTH)
+_DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT)
 _OF_INTEGERS = frozenset(
-    ("Add", "Concat", "Equal", "Flatten", "Gather", "Identity", "Mul", "Reshape", "Shape", "Split", "Squeeze", "Sub")
-) | {"Transpose"}
+    (
+        "Add",
+        "Cast",
+        "Concat",
+        "Equal",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "Less",
+        "Max",
+        "Mul",
+        "Range",
+        "Reshape",
+        "Shape",
+    )
+) | {"Split", "Squeeze", "Sub", "Transpose", "Unsqueeze"}
 """Operations that compute the same as torch's on integers."""
-_BOOLEAN = frozenset(("Equal",))
-"""Operations that return truth values; only a Cast to float32 follows them."""
+_NOT_INTEGER = frozenset(("Cast", "Equal", "Less"))
+"""Operations on integers that return others: truth values, which only a Cast follows, or 32-bit floats."""
 _INDEXED = frozenset(("Gather", "Pad", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze"))
 """Operations whose other inputs are integers for any type of the first; all other operations have inputs of one type."""
 
@@ -138,12 +154,12 @@ class Graph:
         integer = self._check_inputs(op, [name for name in names if name])
         outputs = []
         for i, shape in enumerate(shapes):
-            if any(n < 1 and n != LENGTH for n in shape[1:]) or (shape and shape[0] < 1 and shape[0] not in _DYNAMIC):
+            if any(n < 1 and n not in _DYNAMIC for n in shape) or BATCH_SIZE in shape[1:]:
                 raise LoweringError(
                     f"the output of {op} would have the shape {shape}; use larger inputs", code="export.shape-mismatch"
                 )
             outputs.append(self.input(f"/{op.lower()}_{len(self.nodes)}" + (f"_{i}" if i else ""), shape))
-        if integer and op not in _BOOLEAN:
+        if (integer and op not in _NOT_INTEGER) or op == "Shape":
             self.integers.update(value.name for value in outputs)
         self.nodes.append(Node(op, names, tuple(value.name for value in outputs), attributes))
         return outputs

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from supernets.errors import LoweringError
@@ -73,14 +74,8 @@ def _linear(graph: Graph, linear: nn.Linear, path: str, x: Value) -> Value:
     if x.rank < 2 or x.shape[-1] != linear.in_features:
         raise _shape_mismatch(linear, path, f"{linear.in_features} features", x)
     weight, bias = _own(graph, linear, path, "weight"), _own(graph, linear, path, "bias")
-    shape = (*x.shape[:-1], int(linear.out_features))
-    if x.rank == 2:
-        return graph.add("Gemm", [x, weight, bias] if bias is not None else [x, weight], shape, transB=1)
-    # Gemm supports matrices only. Runtimes transpose the constant when they load the model.
     assert weight is not None
-    transposed = graph.add("Transpose", [weight], weight.shape[::-1], perm=(1, 0))
-    product = graph.add("MatMul", [x, transposed], shape)
-    return product if bias is None else graph.add("Add", [product, bias], shape)
+    return functions.linear(graph, x, weight, bias)
 
 
 def _batch_norm(graph: Graph, norm: nn.BatchNorm2d, path: str, x: Value) -> Value:
@@ -100,6 +95,24 @@ def _layer_norm(graph: Graph, norm: nn.LayerNorm, path: str, x: Value) -> Value:
     scale = scale or graph.constant(np.ones(shape, dtype=np.float32))
     inputs = [x, scale] if shift is None else [x, scale, shift]
     return graph.add("LayerNormalization", inputs, x.shape, axis=-len(shape), epsilon=float(norm.eps))
+
+
+def _rms_norm(graph: Graph, norm: nn.RMSNorm, path: str, x: Value) -> Value:
+    """In the operations that runtimes recognise and replace by one; this opset has none."""
+    if len(norm.normalized_shape) != 1:
+        raise LoweringError(
+            f"there is no rule for RMSNorm over {len(norm.normalized_shape)} dimensions; use the last alone"
+        )
+    scale, epsilon = _own(graph, norm, path, "weight"), torch.finfo(torch.float32).eps if norm.eps is None else norm.eps
+    squares = graph.add(
+        "ReduceMean",
+        [graph.add("Pow", [x, graph.scalar(2.0)], x.shape), graph.numbers([-1])],
+        (*x.shape[:-1], 1),
+        keepdims=1,
+    )
+    root = graph.add("Sqrt", [functions.add(graph, squares, float(epsilon))], squares.shape)
+    normed = functions.divide(graph, x, root)
+    return normed if scale is None else functions.multiply(graph, normed, scale)
 
 
 def _embedding(graph: Graph, embedding: nn.Embedding, path: str, x: Value) -> Value:
@@ -173,6 +186,7 @@ RULES: Mapping[type[nn.Module], Rule] = {
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.LayerNorm: _layer_norm,
+    nn.RMSNorm: _rms_norm,
     nn.Embedding: _embedding,
     nn.MaxPool2d: _max_pool2d,
     nn.AvgPool2d: _avg_pool2d,

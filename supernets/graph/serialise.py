@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from supernets.graph.block_division import Piece
-from supernets.graph.ir import BATCH_SIZE, LENGTH
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, PAST
 from supernets.graph.traversal import BATCH, LENGTH_NAME, OUTPUT
 
 OPSET = 18
@@ -31,16 +31,18 @@ _TYPES = {
 }
 
 
-def serialise(piece: Piece, names: Sequence[str]) -> bytes:
+def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTPUT,)) -> bytes:
     """The bytes of a piece as a model.
 
     Args:
-        names: of the inputs in the model; the output is named `OUTPUT`.
+        names: of the inputs in the model.
+        outputs: the names of its outputs.
     """
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")
     model.opset_import.add(domain="", version=OPSET)
     graph = onnx.GraphProto(name="network")
-    renamed = {value.name: name for value, name in zip(piece.inputs, names, strict=True)} | {piece.output.name: OUTPUT}
+    given = zip((*piece.inputs, *piece.outputs), (*names, *outputs), strict=True)
+    renamed = {value.name: name for value, name in given}
     for node in piece.nodes:
         proto = graph.node.add(op_type=node.op, name=node.outputs[0])
         proto.input.extend([renamed.get(name, name) for name in node.inputs])
@@ -49,8 +51,10 @@ def serialise(piece: Piece, names: Sequence[str]) -> bytes:
             kind, field = _ATTRIBUTES[type(attribute)]
             value = attribute.encode() if isinstance(attribute, str) else attribute
             proto.attribute.add(name=key, type=kind, **{field: value})
-    dynamic = {BATCH_SIZE: BATCH, LENGTH: LENGTH_NAME}
-    for declared, own in [*((graph.input, own) for own in piece.inputs), (graph.output, piece.output)]:
+    dynamic = {BATCH_SIZE: BATCH, LENGTH: LENGTH_NAME, PAST: "past", CONTEXT: "context"}
+    for declared, own in [
+        *((graph.input, own) for own in piece.inputs), *((graph.output, own) for own in piece.outputs)
+    ]:  # fmt: skip
         elements = onnx.TensorProto.INT64 if own.name in piece.integers else onnx.TensorProto.FLOAT
         shape = [dynamic.get(size, size) for size in own.shape]
         declared.append(onnx.helper.make_tensor_value_info(renamed[own.name], elements, shape))

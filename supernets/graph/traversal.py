@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from supernets.errors import LoweringError
 from supernets.graph import functions
 from supernets.graph.calls import FUNCTIONS, METHODS
-from supernets.graph.ir import BATCH_SIZE, LENGTH, TOKENS, Graph, Value
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, PAST, TOKENS, Graph, Shape, Value
 from supernets.graph.rules import RULES
 from supernets.graph.trace import HOLE, bind, join, trace
 
@@ -27,6 +27,8 @@ class DynamicSize(Enum):
 
     BATCH = BATCH_SIZE
     TOKENS = LENGTH
+    PAST = PAST
+    CONTEXT = CONTEXT
 
 
 Size = int | DynamicSize
@@ -42,6 +44,20 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """An input of a module.
+
+    Attributes:
+        shape: with the batch, where there is one.
+        integer: whether it holds 64-bit integers; else 32-bit floats.
+    """
+
+    name: str
+    shape: Shape
+    integer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Walked:
     """A module as a graph.
 
@@ -50,39 +66,58 @@ class Walked:
     """
 
     graph: Graph
-    input: Value
-    output: Value
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
     spans: tuple[Span, ...]
 
 
 def walk(module: nn.Module, input_shape: Sequence[int], names: Collection[str] = ()) -> Walked:
-    """The graph of a module in eval mode, without running it or copying tensors.
+    """The graph of a module of one input and one output in eval mode; see `walk_inputs`.
 
     Args:
         input_shape: of one example, without the batch; or `TOKENS`.
+    """
+    read = Input(INPUT, (BATCH_SIZE, *input_shape), integer=tuple(input_shape) == TOKENS)
+    walked = walk_inputs(module, [read], names)
+    if len(walked.outputs) > 1:
+        raise LoweringError(f"{type(module).__name__} returns tuple; expected one tensor", code="export.type-mismatch")
+    return walked
+
+
+def walk_inputs(module: nn.Module, inputs: Sequence[Input], names: Collection[str] = ()) -> Walked:
+    """The graph of a module in eval mode, without running it or copying tensors.
+
+    Args:
+        inputs: in the order of its forward's arguments.
         names: of the modules whose spans to record.
 
     Raises:
         LoweringError: the module is in training mode, has hooks, or has an operation without a rule.
     """
-    _check(module)
+    _check(module, {OUTPUT, *(own.name for own in inputs)})
     graph = Graph(names)
-    x = graph.input(INPUT, (BATCH_SIZE, *input_shape), integer=tuple(input_shape) == TOKENS)
+    given = tuple(graph.input(own.name, own.shape, integer=own.integer) for own in inputs)
     walker = _Walker(graph)
-    output = walker.call(module, "", (x,), {})
+    found = walker.call(module, "", given, {})
+    outputs = [_output(graph, own, module, given) for own in (found if isinstance(found, tuple) else (found,))]
+    marked = (Span(*mark) for mark in graph.marks if mark[0] in graph.named)
+    return Walked(graph, given, tuple(outputs), (*walker.spans, *marked))
+
+
+def _output(graph: Graph, output: object, module: nn.Module, inputs: Sequence[Value]) -> Value:
+    """An output of the graph, checked; raises `LoweringError`."""
     if not isinstance(output, Value):
         problem = f"{type(module).__name__} returns {type(output).__name__}; expected one tensor"
         raise LoweringError(problem, code="export.type-mismatch")
     graph.check_read(output.name)
     if output.name in graph.integers:
         raise LoweringError(f"{type(module).__name__} returns integers; expected float32", code="export.type-mismatch")
-    if not graph.nodes or output.name in graph.parameters or output.name == x.name:
-        output = graph.add("Identity", [output], output.shape)
-    marked = (Span(*mark) for mark in graph.marks if mark[0] in graph.named)
-    return Walked(graph, x, output, (*walker.spans, *marked))
+    if not graph.nodes or output.name in graph.parameters or output in inputs:
+        return graph.add("Identity", [output], output.shape)
+    return output
 
 
-def _check(module: nn.Module) -> None:
+def _check(module: nn.Module, taken: set[str]) -> None:
     for name, child in module.named_modules():
         problem = ""
         if not _called_plainly(type(child)):  # type: ignore[arg-type]  # mypy confuses the hashes of instance and class
@@ -97,7 +132,7 @@ def _check(module: nn.Module) -> None:
             problem = f"{name or 'the network'} ({type(child).__name__}) {problem}"
             raise LoweringError(problem, code="export.module-state")
     tensors = (name for name, value in vars(module).items() if isinstance(value, Tensor))
-    if taken := {INPUT, OUTPUT} & {*module._parameters, *module._buffers, *tensors}:
+    if taken := taken & {*module._parameters, *module._buffers, *tensors}:
         raise LoweringError(f"the network has a tensor named {taken.pop()!r}, which the graph uses; rename it")
 
 
@@ -208,5 +243,5 @@ class _Walker:
 
 
 def _size(x: Value, dim: int | None = None) -> tuple[Size, ...] | Size:
-    sizes = tuple(DynamicSize(n) if n in (BATCH_SIZE, LENGTH) else n for n in x.shape)
+    sizes = tuple(DynamicSize(n) if n < 0 else n for n in x.shape)
     return sizes if dim is None else sizes[dim]

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hardware_profiles.runtime import run_model
 from supernets.axes import permute_tensor
 from supernets.base import Supernet
+from supernets.families.decoder.network import TiedLinear
 from supernets.graph import INPUT, input_shape_of, lower
 from supernets.module_to_onnx import to_onnx
 from supernets.recalibration import recalibrate
@@ -178,7 +179,7 @@ def _output_bytes(module: nn.Module) -> list[int]:
     """A list that the next forward of a fresh module fills with the bytes of each weighted layer's output."""
     sizes: list[int] = []
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, nn.Conv2d | nn.Linear | TiedLinear):
             layer.register_forward_hook(lambda _m, _i, out: sizes.append(out.numel() * out.element_size()))
     return sizes
 

@@ -35,6 +35,8 @@ MODULES: list[tuple[nn.Module, tuple[int, ...]]] = [
     (nn.BatchNorm2d(4, eps=0), IMAGE),
     (nn.BatchNorm1d(8), VECTOR),
     (nn.LayerNorm(8), TOKENS),
+    (nn.RMSNorm(8), TOKENS),
+    (nn.RMSNorm(8, eps=1e-3, elementwise_affine=False), TOKENS),
     (nn.LayerNorm((6, 8), elementwise_affine=False), TOKENS),
     (nn.LayerNorm(8, bias=False), TOKENS),
     (nn.MaxPool2d(3, 2, 1), IMAGE),
@@ -73,6 +75,7 @@ CALLS: list[tuple[str, Callable[[Tensor], Tensor], tuple[int, ...]]] = [
     ("activations", lambda x: torch.relu(x) + x.relu() + functional.relu(x) + functional.relu6(x * 9), VECTOR),
     ("sigmoids", lambda x: torch.sigmoid(x) + x.sigmoid() + functional.sigmoid(x) + torch.tanh(x) + x.tanh(), VECTOR),
     ("smooth", lambda x: functional.silu(x) + functional.hardswish(x) + functional.gelu(x), VECTOR),
+    ("smooth by tanh", lambda x: functional.gelu(x, approximate="tanh"), VECTOR),
     ("hardsigmoid", lambda x: functional.hardsigmoid(x), VECTOR),
     ("softmax", lambda x: functional.softmax(x, dim=-1) + torch.softmax(x, 1) + x.softmax(-1), TOKENS),
     ("dropout", lambda x: functional.dropout(x, 0.5, training=False), VECTOR),
@@ -155,9 +158,29 @@ class Sentences(nn.Module):
         return tokens.attend(x, x + 1, x * 2, 4, tokens.padding_mask(ids, 3))
 
 
-def test_sentences_of_any_length() -> None:
+class Texts(nn.Module):
+    """The operations of causal attention; the keys of half of a text serve as a cache."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.table = nn.Embedding(20, 8), nn.Parameter(torch.zeros(14, 8))
+        self.wide = nn.Parameter(torch.zeros(16, 8))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        positions = tokens.token_positions(ids)
+        x = self.words(ids) + tokens.rows_at(self.table, positions)
+        query, key = tokens.by_head(functional.linear(x, self.wide), 2), tokens.by_head(x, 2)
+        cosine, sine = tokens.rotation(positions, (1.0,))
+        query = tokens.rotated(query, cosine, sine)
+        all_keys = tokens.appended(key, key)
+        mixed = tokens.attend_grouped(query, all_keys, all_keys, tokens.causal_mask(ids, None, key))
+        return tokens.last_token(mixed)
+
+
+@pytest.mark.parametrize("made", [Sentences, Texts])
+def test_texts_of_any_length(made: type[nn.Module]) -> None:
     generator = torch.Generator().manual_seed(0)
-    module = Sentences().eval()
+    module = made().eval()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
@@ -226,7 +249,7 @@ def test_a_norm_is_folded_into_a_linear_layer() -> None:
         (lambda x: x.view(x.shape[0] * 2, -1), TOKENS, "export.unknown-operation", "mul"),
         (lambda x: torch.cat([x, x]), TOKENS, "export.shape-mismatch", "concatenate"),
         (lambda x: x.chunk(3, dim=1)[0], IMAGE, "export.shape-mismatch", "3 equal parts"),
-        (lambda x: functional.gelu(x, approximate="tanh"), VECTOR, "export.unknown-operation", "gelu"),
+        (lambda x: functional.gelu(x, approximate="erf"), VECTOR, "export.unknown-operation", "gelu"),
         (lambda x: functional.dropout(x), VECTOR, "export.module-state", "dropout"),
         (lambda x: functional.interpolate(x, 5), IMAGE, "export.unknown-operation", "interpolate(mode='nearest'"),
         (
@@ -275,7 +298,7 @@ def test_the_size_of_resized_images_is_exact_for_all_scales() -> None:
 
 def test_every_rule_has_a_case() -> None:
     assert {type(module) for module, _ in MODULES} | {nn.Embedding} == set(RULES)
-    text = repr([c[1].__code__.co_names for c in CALLS] + [Sentences.forward.__code__.co_names])
+    text = repr([c[1].__code__.co_names for c in CALLS] + [c.forward.__code__.co_names for c in (Sentences, Texts)])
     assert not [name for name in METHODS if f"'{name}'" not in text]
     names = {f.__name__ for f in FUNCTIONS}
     operators = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "itruediv", "matmul"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 class ModuleCosts:
     """Computes costs from one recorded forward of the largest network; a base of families."""
 
+    tied: Mapping[str, str] = {}
+    """Linear layers whose weight is another module's tensor, by module."""
+
     def cost_model(self: Family, template: nn.Module) -> Costs:
         """Costs by the modules of the template."""
         return CostModel(
-            template, self.dims(), self.blocks, self.example(), attention=self.attention, like=self.template
-        )
+            template, self.dims(), self.blocks, self.example(),
+            attention=self.attention, like=self.template, tied=getattr(self, "tied", {}),
+        )  # fmt: skip

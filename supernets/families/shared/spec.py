@@ -76,6 +76,21 @@ class Ratios(Options):
 
 
 @dataclass(frozen=True)
+class Order(Kind):
+    """An order of the whole numbers from 0, each once; not an elastic dimension."""
+
+    expected: str = "a list of the numbers from 0, each once, e.g. [2, 0, 1]"
+
+    def checked(self, name: str, value: Any) -> Any:
+        order = tuple(value)
+        if not all(isinstance(i, int) and not isinstance(i, bool) for i in order) or sorted(order) != [
+            *range(len(order))
+        ]:
+            raise DimensionError(name, f"expected {self.expected}; got {list(order)}")
+        return order
+
+
+@dataclass(frozen=True)
 class Flag(Kind):
     """True or false."""
 
@@ -173,7 +188,8 @@ class Spec:
     @property
     def single(self) -> bool:
         """Whether the space holds one network."""
-        values = [value for value in vars(self).values() if isinstance(value, tuple)]
+        found = [getattr(self, d.name) for d in dimensions(type(self)) if not isinstance(d.kind, Order)]
+        values = [value for value in found if isinstance(value, tuple)]
         return all(item.single if isinstance(item, Spec) else len(value) == 1 for value in values for item in value)
 
     def to_json(self) -> dict[str, Any]:

@@ -76,16 +76,23 @@ class TransformerFamily(ABC):
     """Name of a layer in the names of choices and axes; with an s, in those of modules."""
     elastic: ClassVar[tuple[str, ...]] = ("heads", "hidden")
     """Dimensions that each layer chooses."""
+    counted: ClassVar[tuple[str, ...]] = ("heads",)
+    """Those that are sizes of axes as they are."""
 
     def __init__(self, spec: Any) -> None:
         self.spec = spec
         self._layers = [f"{self.layer}s.{i}" for i in range(spec.depth[-1])]
         self.space = SearchSpace(self._choices())
         self.axes: Axes = {name: Axis(name, size) for name, size in self.sizes(self.space.largest).items()}
-        self._dims = {**self.embedding_dims(), **self._layers_dims(), **self.head_dims()}
+        layers = [self.layer_dims(name, f"{self.layer}{i}") for i, name in enumerate(self._layers)]
+        self._dims = {
+            **self.embedding_dims(),
+            **{k: dim for own in layers for k, dim in own.items()},
+            **self.head_dims(),
+        }
         self.blocks: tuple[str, ...] = ("embedding", *self._layers, "head")
         self.attention: Mapping[str, Dim] = {
-            f"{name}.attention": (f"{self.layer}{i}.heads", spec.head_size) for i, name in enumerate(self._layers)
+            f"{name}.attention": self.attention_dim(f"{self.layer}{i}") for i, name in enumerate(self._layers)
         }
 
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
@@ -118,18 +125,21 @@ class TransformerFamily(ABC):
                 choices.append(Choice(f"{self.layer}{i}.{name}", options, requires))
         return choices
 
-    def _layers_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        dims: dict[str, tuple[Dim, ...]] = {}
-        head_size = self.spec.head_size
-        for i, layer in enumerate(self._layers):
-            heads, hidden = f"{self.layer}{i}.heads", f"{self.layer}{i}.hidden"
-            dims |= weighted(f"{layer}.norm1", "width")
-            dims |= weighted(f"{layer}.attention.qkv", (3, heads, head_size), "width")
-            dims |= weighted(f"{layer}.attention.project", "width", (heads, head_size))
-            dims |= weighted(f"{layer}.norm2", "width")
-            dims |= weighted(f"{layer}.mlp.0", hidden, "width")
-            dims |= weighted(f"{layer}.mlp.2", "width", hidden)
-        return dims
+    def attention_dim(self, layer: str) -> Dim:
+        """The channels of the queries of a layer, by the name of its choices."""
+        return (f"{layer}.heads", self.spec.head_size)
+
+    def layer_dims(self, module: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of a layer's tensors, by the name of its module and that of its choices."""
+        head_size, heads, hidden = self.spec.head_size, f"{layer}.heads", f"{layer}.hidden"
+        return {
+            **weighted(f"{module}.norm1", "width"),
+            **weighted(f"{module}.attention.qkv", (3, heads, head_size), "width"),
+            **weighted(f"{module}.attention.project", "width", (heads, head_size)),
+            **weighted(f"{module}.norm2", "width"),
+            **weighted(f"{module}.mlp.0", hidden, "width"),
+            **weighted(f"{module}.mlp.2", "width", hidden),
+        }
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self._dims
@@ -161,7 +171,8 @@ class TransformerFamily(ABC):
             layer = f"{self.layer}{i}"
             # A layer that the depth drops gets the smallest options: its sizes are never read.
             chosen = {name: values.get(f"{layer}.{name}", own[0]) for name, own in options.items()}
-            sizes |= {f"{layer}.heads": cast(int, chosen["heads"]), f"{layer}.hidden": self.hidden(chosen, width)}
+            sizes |= {f"{layer}.{name}": cast(int, chosen[name]) for name in self.counted}
+            sizes[f"{layer}.hidden"] = self.hidden(chosen, width)
         return sizes
 
     def kept(self, architecture: Architecture) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from tests.errors import raises
 SIZES = {
     "images": {"image_size": 224, "channels": 3, "n_classes": 10},
     "sentences": {"vocabulary": 50, "positions": 16, "padding": 0, "tokens": 8, "n_classes": 10},
+    "texts": {"vocabulary": 50, "positions": 16, "tokens": 8},
     "rows": {"features": 10, "n_classes": 1},
 }
 
@@ -41,6 +42,7 @@ def test_the_presets() -> None:
         "vit": {"tiny", "digits", "autoformer-tiny"},
         "encoder": {"tiny", "instatune", "minilm-l6"},
         "vit-encoder": {"tiny", "digits", "instatune"},
+        "decoder": {"tiny", "tiny-gpt2"},
         "mlp": {"tiny", "small"},
     }
 

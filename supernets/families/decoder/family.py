@@ -1,0 +1,139 @@
+"""An elastic decoder of texts, laid out as Llama (arXiv 2302.13971) or GPT-2: elastic depth and width, and query groups and
+hidden channels layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from supernets.axes import Dim
+from supernets.errors import SpaceError
+from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
+from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.shared.layers import weighted
+from supernets.families.shared.spec import Number
+from supernets.families.shared.spec_family import DescribedFamily, Numbers
+from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
+from supernets.space import Architecture
+
+WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
+_LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
+
+
+class DecoderFamily(TransformerFamily, DescribedFamily):
+    """The family of all networks that a `DecoderSpec` spans: token ids (n, tokens) -> logits (n, tokens, vocabulary).
+
+    Args:
+        vocabulary: number of different tokens.
+        positions: the most tokens of a text.
+        tokens: of the text that costs are counted for.
+        epsilon: of the norms.
+        theta: the base of rotary frequencies.
+        embedding_scale: multiplies the words' embeddings, as in Gemma.
+
+    Raises:
+        SpaceError: a number is out of range.
+    """
+
+    name = "decoder"
+    spec_type = DecoderSpec
+    numbers: ClassVar[Numbers] = {
+        **dict.fromkeys(_LIMITS, int), **dict.fromkeys(("epsilon", "theta", "embedding_scale"), float),
+    }  # fmt: skip
+    elastic = ("heads", "queries", "hidden")
+    counted = ("heads", "queries")
+    spec: DecoderSpec
+
+    def __init__(
+        self, spec: DecoderSpec, *, vocabulary: int, positions: int, tokens: int, epsilon: float = 1e-5,
+        theta: float = 10000.0, embedding_scale: float = 1.0,
+    ) -> None:  # fmt: skip
+        for name, value in {"vocabulary": vocabulary, "positions": positions, "tokens": tokens}.items():
+            Number(_LIMITS[name]).checked(name, value)
+        if tokens > positions:
+            raise SpaceError(f"tokens: texts of {tokens} tokens, and the networks have {positions} positions")
+        self.vocabulary, self.positions, self.tokens, self.n_classes = vocabulary, positions, tokens, vocabulary
+        self.epsilon, self.theta, self.embedding_scale = epsilon, theta, embedding_scale
+        self.tied = {"head.words": WORDS} if spec.tied else {}
+        super().__init__(spec)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the layout is that of GPT-2."""
+        return self.spec.layout == "gpt2"
+
+    @property
+    def frequencies(self) -> tuple[float, ...]:
+        """Of rotary positions, in single precision, as the transformers library computes them; () for learned positions."""
+        if self._plain:
+            return ()
+        exponents = torch.arange(0, self.spec.head_size, 2).float() / self.spec.head_size
+        return tuple((1.0 / self.theta**exponents).tolist())
+
+    def attention_dim(self, layer: str) -> Dim:
+        return (f"{layer}.heads", f"{layer}.queries", self.spec.head_size)
+
+    def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        words: dict[str, tuple[Dim, ...]] = {WORDS: (self.vocabulary, "width")}
+        return words | ({POSITIONS: (self.positions, "width")} if self._plain else {})
+
+    def layer_dims(self, module: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
+        keys: Dim = (f"{layer}.heads", self.spec.head_size)
+        queries, hidden, biased = self.attention_dim(layer), f"{layer}.hidden", self._plain
+        linear: list[tuple[str, Dim, Dim, bool]] = [
+            ("attention.query", queries, "width", biased or self.spec.qkv_bias),
+            ("attention.key", keys, "width", biased or self.spec.qkv_bias),
+            ("attention.value", keys, "width", biased or self.spec.qkv_bias),
+            ("attention.project", "width", queries, biased),
+            *([] if self._plain else [("mlp.gate", cast(Dim, hidden), cast(Dim, "width"), biased)]),
+            ("mlp.up", hidden, "width", biased),
+            ("mlp.down", "width", hidden, biased),
+        ]
+        dims = self._norm_dims(f"{module}.norm1") | self._norm_dims(f"{module}.norm2")
+        for name, outputs, inputs, bias in linear:
+            dims[f"{module}.{name}.weight"] = (outputs, inputs)
+            if bias:
+                dims[f"{module}.{name}.bias"] = (outputs,)
+        return dims
+
+    def head_dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        own: dict[str, tuple[Dim, ...]] = {} if self.spec.tied else {"head.words.weight": (self.vocabulary, "width")}
+        return self._norm_dims("head.norm") | own
+
+    def _norm_dims(self, prefix: str) -> dict[str, tuple[Dim, ...]]:
+        return weighted(prefix, "width") if self._plain else {f"{prefix}.weight": ("width",)}
+
+    def initial_std(self, name: str, parameter: Tensor) -> float | None:
+        # A tied table is the output's weight, too, whose logits begin small; the norms after it undo its scale.
+        return INITIAL_STD if name in (WORDS, POSITIONS) else super().initial_std(name, parameter)
+
+    def _kept(self, depth: int) -> tuple[int, ...]:
+        total, order = self.spec.depth[-1], self.spec.order
+        return super()._kept(depth) if order is None else tuple(sorted(order[total - depth :]))
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        width, spec, biased = self.width(architecture), self.spec, self._plain
+        values = self.space.values(architecture)
+
+        def norm() -> nn.Module:
+            return (nn.LayerNorm if biased else nn.RMSNorm)(width, eps=self.epsilon)
+
+        layers = {}
+        for i in self.kept(architecture):
+            heads, queries, hidden = (cast(int, values[f"layer{i}.{name}"]) for name in self.elastic)
+            attention = CausalAttention(
+                width, groups=heads, queries=queries, head_size=spec.head_size,
+                qkv_bias=biased or spec.qkv_bias, project_bias=biased,
+            )  # fmt: skip
+            mlp = MLP(width, hidden, gated=not biased, activation=spec.activated_by, bias=biased)
+            layers[str(i)] = Layer(norm(), attention, norm(), mlp)
+        positions = self.positions if biased else None
+        embedding = Embedding(width, vocabulary=self.vocabulary, positions=positions, scale=self.embedding_scale)
+        head = Head(norm(), width, self.vocabulary, tied=spec.tied)
+        return Decoder(embedding, layers, head, frequencies=self.frequencies)
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros((batch_size, self.tokens), dtype=torch.int64)

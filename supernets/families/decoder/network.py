@@ -1,0 +1,205 @@
+"""Modules of the family decoder: language models with causal attention, and their form for serving with a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supernets.tokens import (
+    appended,
+    attend_grouped,
+    by_head,
+    causal_mask,
+    last_token,
+    rotated,
+    rotation,
+    rows_at,
+    token_positions,
+)
+
+Turn = tuple[Tensor, Tensor]
+"""Cosine and sine of the angles of rotary positions."""
+ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "gelu-tanh": lambda: nn.GELU(approximate="tanh"),
+}
+
+
+class CausalAttention(nn.Module):
+    """Grouped-query attention (arXiv 2305.13245) of tokens to those before them.
+
+    The numbers of heads follow from the channels, so that a live subnet's smaller tensors need no correction.
+    """
+
+    def __init__(
+        self, width: int, *, groups: int, queries: int, head_size: int, qkv_bias: bool, project_bias: bool
+    ) -> None:
+        super().__init__()
+        self.head_size = head_size
+        self.query = nn.Linear(width, groups * queries * head_size, bias=qkv_bias)
+        self.key = nn.Linear(width, groups * head_size, bias=qkv_bias)
+        self.value = nn.Linear(width, groups * head_size, bias=qkv_bias)
+        self.project = nn.Linear(groups * queries * head_size, width, bias=project_bias)
+
+    def forward(self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None) -> Any:
+        """The attended tokens (n, tokens, width); unless `past` is None, also keys and values of all tokens so far.
+
+        Args:
+            past: keys and values of the tokens before, each (n, groups, past, head_size); () for none.
+        """
+        query, key, value = (by_head(part(x), self.head_size) for part in (self.query, self.key, self.value))
+        if turn is not None:
+            query, key = rotated(query, *turn), rotated(key, *turn)
+        if past:
+            key, value = appended(past[0], key), appended(past[1], value)
+        attended = self.project(attend_grouped(query, key, value, mask))
+        return attended if past is None else (attended, key, value)
+
+    def extra_repr(self) -> str:
+        return f"head_size={self.head_size}"
+
+
+class MLP(nn.Module):
+    """The layers between two attentions: plain, or gated (arXiv 2002.05202)."""
+
+    def __init__(self, width: int, hidden: int, *, gated: bool, activation: str, bias: bool) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, hidden, bias=bias) if gated else None
+        self.up = nn.Linear(width, hidden, bias=bias)
+        self.activation = ACTIVATIONS[activation]()
+        self.down = nn.Linear(hidden, width, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.up(x)
+        inner = self.activation(inner) if self.gate is None else self.activation(self.gate(x)) * inner
+        return cast(Tensor, self.down(inner))
+
+
+class Layer(nn.Module):
+    """Attention, then an MLP, each on normalised tokens and with a skip."""
+
+    def __init__(self, norm1: nn.Module, attention: CausalAttention, norm2: nn.Module, mlp: MLP) -> None:
+        super().__init__()
+        self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
+
+    def forward(self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None) -> Any:
+        """As of `CausalAttention`."""
+        if past is None:
+            x = x + self.attention(self.norm1(x), mask, turn)
+            return x + self.mlp(self.norm2(x))
+        attended, key, value = self.attention(self.norm1(x), mask, turn, past)
+        x = x + attended
+        return x + self.mlp(self.norm2(x)), key, value
+
+
+class Embedding(nn.Module):
+    """Tokens as vectors, (n, tokens) -> (n, tokens, width); in the layout ``gpt2`` with those of their positions."""
+
+    def __init__(self, width: int, *, vocabulary: int, positions: int | None, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.words = nn.Embedding(vocabulary, width)
+        self.positions = None if positions is None else nn.Parameter(torch.zeros(positions, width))
+
+    def forward(self, ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None) -> Tensor:
+        x = self.words(ids)
+        if self.scale != 1:
+            x = x * self.scale
+        return cast(
+            Tensor, x if self.positions is None else x + rows_at(self.positions, token_positions(ids, padding, past))
+        )
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """For live subnets: no attribute repeats the positions' shape."""
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}"
+
+
+class TiedLinear(nn.Module):
+    """A linear layer whose weight is another module's."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        return functional.linear(x, weight)
+
+
+class Head(nn.Module):
+    """The logits of the next token: (n, ..., width) -> (n, ..., vocabulary)."""
+
+    def __init__(self, norm: nn.Module, width: int, vocabulary: int, *, tied: bool) -> None:
+        super().__init__()
+        self.norm = norm
+        self.words = TiedLinear() if tied else nn.Linear(width, vocabulary, bias=False)
+
+    def forward(self, x: Tensor, table: Tensor | None = None) -> Tensor:
+        x = self.norm(x)
+        return cast(Tensor, self.words(x) if table is None else self.words(x, table))
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and head: token ids (n, tokens) -> logits of the token after each, (n, tokens, vocabulary).
+
+    Padding at the ends of texts changes nothing before it, so that there is no mask for it.
+
+    Args:
+        frequencies: of rotary positions; () for none.
+    """
+
+    def __init__(
+        self, embedding: Embedding, layers: dict[str, Layer], head: Head, *, frequencies: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.embedding, self.layers, self.head = embedding, nn.ModuleDict(layers), head
+
+    def forward(self, ids: Tensor) -> Tensor:
+        mask, turn = causal_mask(ids), self.turn(ids)
+        x = self.embedding(ids)
+        for layer in self.layers.values():
+            x = layer(x, mask, turn)
+        return cast(Tensor, self.head(x, self.table))
+
+    def turn(self, ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None) -> Turn | None:
+        """The angles of rotary positions; None for a network without."""
+        return rotation(token_positions(ids, padding, past), self.frequencies) if self.frequencies else None
+
+    @property
+    def table(self) -> Tensor | None:
+        """The weight of a tied head; None for a head with its own."""
+        return self.embedding.words.weight if isinstance(self.head.words, TiedLinear) else None
+
+    def extra_repr(self) -> str:
+        return f"frequencies={len(self.frequencies)}"
+
+
+class Served(nn.Module):
+    """A decoder as it is served: reads new tokens, and keeps the keys and values of all tokens.
+
+    Without a cache it reads prompts; with one it takes a step, of one token or several.
+    """
+
+    def __init__(self, network: Decoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids: Tensor, padding: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """Logits of the token after the last one (n, vocabulary); then keys and values of each layer, by turns.
+
+        Args:
+            ids: (n, tokens), int64, at least one; prompts of different lengths are padded at their beginnings with any token.
+            padding: (n,), int64: the number of these tokens in each text.
+            past: the keys and values that the calls before have returned, (n, groups, past, head_size) each.
+        """
+        network, before = self.network, past[0] if past else None
+        mask, turn = causal_mask(ids, padding, before), network.turn(ids, padding, before)
+        x = network.embedding(ids, padding, before)
+        cache: list[Tensor] = []
+        for i, layer in enumerate(network.layers.values()):
+            x, key, value = layer(x, mask, turn, past[2 * i : 2 * i + 2])
+            cache += [key, value]
+        return network.head(last_token(x), network.table), *cache

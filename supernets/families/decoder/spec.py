@@ -1,0 +1,91 @@
+"""Dimensions of the elastic decoder of texts (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from supernets.errors import DimensionError
+from supernets.families.shared.spec import Options, Order
+from supernets.families.shared.transformer_spec import LayersSpec, sixths
+
+Activation = Literal["silu", "gelu", "gelu-tanh"]
+
+
+@dataclass(frozen=True)
+class DecoderSpec(LayersSpec):
+    """A whole space of the family.
+
+    Attributes:
+        heads: of keys and values of a layer's attention, each with its heads of queries: a group.
+        queries: heads of queries of a group; with one, every head has its own keys and values.
+        layout: ``llama`` has root-mean-square norms, rotary positions, a gated MLP and no biases; ``gpt2`` has layer norms,
+            learned positions, a plain MLP and biases.
+        tied: whether the words' embeddings are also the weights of the output.
+        activation: of the MLP; None for the layout's (silu and gelu-tanh).
+        qkv_bias: whether queries, keys and values have biases in the layout ``llama``, as in Qwen2.
+        order: all layers, in the order in which smaller depths drop them, in place of `kept`.
+    """
+
+    queries: Annotated[tuple[int, ...], Options(128)] = (1,)
+    layout: Literal["llama", "gpt2"] = "llama"
+    tied: bool = True
+    activation: Activation | None = None
+    qkv_bias: bool = False
+    order: Annotated[tuple[int, ...], Order()] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.order is not None and sorted(self.order) != list(range(self.depth[-1])):
+            layers = f"each of the layers 0 to {self.depth[-1] - 1} once"
+            raise DimensionError("order", f"expected {layers}, got {list(self.order)}")
+        if self.layout == "llama" and self.head_size % 2:
+            raise DimensionError(
+                "head_size", f"rotary positions turn pairs of channels; expected an even number, got {self.head_size}"
+            )
+
+    @property
+    def activated_by(self) -> Activation:
+        """The activation of the MLP."""
+        return self.activation or ("silu" if self.layout == "llama" else "gelu-tanh")
+
+
+def space_within(
+    *, head_size: int, depth: int, width: int, heads: int, queries: int, hidden: int, layout: Literal["llama", "gpt2"],
+    tied: bool, activation: Activation, qkv_bias: bool,
+) -> DecoderSpec:  # fmt: skip
+    """A space within a pretrained network of these sizes.
+
+    It has half of the layers or more, half to all of the heads in steps of a sixth (where a group is a head; else all groups,
+    with at least half of their queries), and a third, two thirds or all of the hidden channels; the width stays. Smaller
+    depths keep layers spread over all.
+    """
+    grouped = queries > 1
+    return DecoderSpec(
+        head_size,
+        depth=tuple(range(max(1, depth // 2), depth + 1)),
+        width=(width,),
+        heads=(heads,) if grouped else sixths(heads, (3, 4, 5, 6)),
+        hidden=sixths(hidden, (2, 4, 6)),
+        queries=tuple(range((queries + 1) // 2, queries + 1)),
+        kept="spread",
+        layout=layout, tied=tied, activation=activation, qkv_bias=qkv_bias,
+    )  # fmt: skip
+
+
+DECODER: Mapping[str, DecoderSpec] = {
+    # For megabytes of text and random weights, on a CPU.
+    "tiny": DecoderSpec(
+        head_size=16, depth=(1, 2, 3, 4), width=(64, 96, 128), heads=(1, 2, 4), hidden=(64, 128, 256, 384), queries=(2,)
+    ),
+    # The same in the layout of GPT-2.
+    "tiny-gpt2": DecoderSpec(
+        head_size=16,
+        depth=(1, 2, 3, 4),
+        width=(64, 96, 128),
+        heads=(2, 4, 6, 8),
+        hidden=(64, 128, 256, 512),
+        layout="gpt2",
+    ),
+}

@@ -1,0 +1,192 @@
+"""The invariants of an elastic decoder of texts (DESIGN §3: I1 to I4) in both layouts, beside a forward written by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from supernets.base import Supernet
+from supernets.checkpoint import family_from_json, make_supernet
+from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.spec import DecoderSpec
+from supernets.space import Option
+from tests.errors import raises
+from tests.supernets import invariants
+
+VOCABULARY, TOKENS_EACH = 40, 9
+SPEC = DecoderSpec(
+    head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), queries=(1, 2), hidden=(10, 16, 28)
+)
+SIZES: dict[str, Any] = {"vocabulary": VOCABULARY, "positions": 12, "tokens": TOKENS_EACH}
+LLAMA = DecoderFamily(SPEC, **SIZES)
+GPT2 = DecoderFamily(replace(SPEC, layout="gpt2", queries=(1,)), **SIZES)
+ORDERED = DecoderFamily(
+    replace(SPEC, order=(1, 2, 0), tied=False, qkv_bias=True, activation="gelu"), **SIZES, embedding_scale=3.0
+)
+"""Its depth of two keeps the first and the last layer; with a head and biases of its own."""
+
+
+def texts(n: int = 16, tokens: int = TOKENS_EACH, seed: int = 0) -> Tensor:
+    """Random ids."""
+    return torch.randint(VOCABULARY, (n, tokens), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module", params=[LLAMA, GPT2, ORDERED], ids=["llama", "gpt2", "ordered"])
+def supernet(request: pytest.FixtureRequest) -> Supernet:
+    return invariants.randomised(make_supernet(request.param))
+
+
+@pytest.fixture(scope="module")
+def ids() -> Tensor:
+    return texts()
+
+
+def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids: Tensor) -> Tensor:
+    """The family's forward by products of matrices alone, text by text and head by head; settings follow from the tensors."""
+    plain, scale = "embedding.positions" in weights, 3.0 if "head.words.weight" in weights else 1.0
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ weights[f"{name}.weight"].T + weights.get(f"{name}.bias", torch.zeros(()))
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        x = x - x.mean(dim=-1, keepdim=True) if plain else x
+        x = x / torch.sqrt((x * x).mean(dim=-1, keepdim=True) + 1e-5) * weights[f"{name}.weight"]
+        return x + weights[f"{name}.bias"] if plain else x
+
+    def turned(x: Tensor) -> Tensor:
+        if plain:
+            return x
+        angles = torch.arange(len(x))[:, None] / 10000 ** torch.tensor([0.0, 0.5])
+        pairs = torch.complex(x[:, :2], x[:, 2:]) * torch.exp(1j * angles)
+        return torch.cat([pairs.real, pairs.imag], dim=1)
+
+    def attention(x: Tensor, name: str, groups: int, queries: int) -> Tensor:
+        found = []
+        later = torch.ones(len(x), len(x)).triu(1) * -math.inf
+        for head in range(groups * queries):
+            query = turned(linear(x, f"{name}.query")[:, head * 4 : head * 4 + 4])
+            group = slice(head // queries * 4, head // queries * 4 + 4)
+            key, value = turned(linear(x, f"{name}.key")[:, group]), linear(x, f"{name}.value")[:, group]
+            found.append(torch.softmax(query @ key.T / 2 + later.nan_to_num(neginf=-1e9), dim=1) @ value)
+        return linear(torch.cat(found, dim=-1), f"{name}.project")
+
+    def active(x: Tensor) -> Tensor:
+        if plain:
+            return x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2
+        return x * (1 + torch.erf(x / 2**0.5)) / 2 if scale == 3.0 else x / (1 + torch.exp(-x))
+
+    out = []
+    for text in ids:
+        x = weights["embedding.words.weight"][text] * scale
+        x = x + weights["embedding.positions"][: len(text)] if plain else x
+        numbers = [i for i in range(3) if f"layer{i}.heads" in values]
+        assert len(numbers) == values["depth"]
+        for i in numbers:
+            heads, queries = int(values[f"layer{i}.heads"]), int(values[f"layer{i}.queries"])
+            x = x + attention(norm(x, f"layers.{i}.norm1"), f"layers.{i}.attention", heads, queries)
+            y = norm(x, f"layers.{i}.norm2")
+            inner = linear(y, f"layers.{i}.mlp.up")
+            inner = active(inner) if plain else active(linear(y, f"layers.{i}.mlp.gate")) * inner
+            x = x + linear(inner, f"layers.{i}.mlp.down")
+        words = weights.get("head.words.weight", weights["embedding.words.weight"])
+        out.append(norm(x, "head.norm") @ words.T)
+    return torch.stack(out)
+
+
+class TestI1SharedEqualsExtracted:
+    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet, ids: Tensor) -> None:
+        invariants.check_extracted_live_and_handwritten_agree(supernet, ids, ids, handwritten)
+
+    def test_the_same_modules_with_the_same_settings(self, supernet: Supernet) -> None:
+        invariants.check_same_modules(supernet)
+
+    def test_permuting_every_axis_leaves_the_largest_unchanged(self, supernet: Supernet, ids: Tensor) -> None:
+        invariants.check_permutations(supernet, ids, ids)
+
+    @pytest.mark.parametrize(
+        ("axis", "tensor"),
+        [
+            ("width", "embedding.words.weight"),
+            ("layer1.heads", "layers.1.attention.value.weight"),
+            ("layer1.heads", "layers.1.attention.project.weight"),
+            ("layer2.hidden", "layers.2.mlp.down.weight"),
+        ],
+    )
+    def test_negative_control_one_tensor_left_unpermuted(
+        self, supernet: Supernet, ids: Tensor, axis: str, tensor: str
+    ) -> None:
+        invariants.check_control(supernet, ids, ids, axis=axis, tensor=tensor)
+
+    def test_gradients_of_a_subnet_reach_the_shared_tensors(self, supernet: Supernet, ids: Tensor) -> None:
+        invariants.check_gradients(supernet, ids, ids[:, :, None].expand(-1, -1, VOCABULARY).float().softmax(1))
+
+    @torch.no_grad()
+    def test_what_follows_a_token_changes_nothing_before_it(self, supernet: Supernet, ids: Tensor) -> None:
+        network = supernet.extract(supernet.space.largest)
+        longer = torch.cat([ids, texts(16, 3, seed=1)], dim=1)
+        assert invariants.relative(network(longer)[:, :TOKENS_EACH], network(ids)) <= invariants.RELATIVE
+
+
+class TestI2Costs:
+    def test_parameters_macs_and_activations_are_those_of_the_extracted_module(
+        self, supernet: Supernet, ids: Tensor
+    ) -> None:
+        invariants.check_costs(supernet, ids)
+
+
+class TestI3Extraction:
+    def test_shares_no_storage_and_holds_nothing_of_the_supernet(self, supernet: Supernet) -> None:
+        invariants.check_shares_no_storage(supernet)
+
+    def test_training_an_extracted_module_leaves_the_supernet_alone(self, supernet: Supernet, ids: Tensor) -> None:
+        invariants.check_training_extracted(supernet, ids)
+
+
+class TestI4Onnx:
+    @pytest.mark.parametrize("batch", [1, 8])
+    def test_runtime_agrees_with_torch(self, supernet: Supernet, ids: Tensor, batch: int) -> None:
+        invariants.check_onnx(supernet, ids, ids, batch=batch)
+
+    @torch.no_grad()
+    def test_torchs_exporter_agrees(self, ids: Tensor) -> None:
+        invariants.check_exporter(invariants.randomised(make_supernet(LLAMA)), ids, ids, n=0)
+
+
+class TestDescription:
+    @pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED])
+    def test_a_family_comes_back_from_json(self, family: DecoderFamily) -> None:
+        again = family_from_json(json.loads(json.dumps(family.to_json())))
+        assert again.to_json() == family.to_json()
+        assert again.space.to_json() == family.space.to_json()
+
+    def test_depths_drop_layers_in_their_order(self) -> None:
+        kept = {len(layers): layers for layers in map(ORDERED.kept, invariants.architectures(make_supernet(ORDERED)))}
+        assert kept == {1: (0,), 2: (0, 2), 3: (0, 1, 2)}
+
+    @pytest.mark.parametrize("order", [(0, 1), (0, 1, 1), (1, 2, 3)])
+    def test_an_order_of_other_layers_is_rejected(self, order: tuple[int, ...]) -> None:
+        with raises("space.invalid-dimension", "order: ", str(list(order))):
+            replace(SPEC, order=order)
+
+    def test_one_network_with_an_order_is_no_space(self) -> None:
+        one = replace(SPEC, depth=(3,), width=(20,), heads=(3,), queries=(2,), hidden=(28,), order=(1, 2, 0))
+        assert one.single
+        assert not replace(one, depth=(2, 3)).single
+
+    def test_rotary_positions_need_pairs_of_channels(self) -> None:
+        with raises("space.invalid-dimension", "head_size: ", "even number", "5"):
+            replace(SPEC, head_size=5)
+
+    def test_texts_longer_than_the_positions_are_rejected(self) -> None:
+        with raises("space.invalid", "13 tokens", "12 positions"):
+            DecoderFamily(SPEC, **{**SIZES, "tokens": 13})
+        network = GPT2.build(GPT2.space.smallest)
+        with pytest.raises(IndexError):
+            network(texts(1, 13))
