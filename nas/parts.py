@@ -15,6 +15,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "optuna": ("optuna",),
     "text": ("tokenizers",),
+    "gguf": ("gguf",),
     "mlflow": ("mlflow",),
     "tensorboard": ("tensorboardX",),
 }

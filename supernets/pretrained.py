@@ -12,6 +12,7 @@ _not_found = partial(CheckpointError, code="pretrained.not-found")
 
 PACKAGE, HUB = "package:", "hub:"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+GGUF = ".gguf"
 _OF_WEIGHTS = (".safetensors", ".pth", ".pt")
 TOKENIZER, PREPROCESSOR = "tokenizer.json", "preprocessor_config.json"
 """The files read from a folder of the transformers library."""
@@ -20,11 +21,11 @@ HUB_TIMEOUT_S = 10.0
 
 
 def find_pretrained(name: str) -> Path:
-    """The folder of a pretrained network; its files are not read.
+    """The folder of a pretrained network, or its GGUF file; no file is read.
 
     Args:
-        name: a path; ``package:NAME`` for the only folder with a network in an installed package; or ``hub:OWNER/NAME`` or
-            ``hub:OWNER/NAME@REVISION`` for one on the hub or in its download cache.
+        name: a path; ``package:NAME`` for the only folder with a network, or GGUF file, in an installed package; or
+            ``hub:OWNER/NAME`` or ``hub:OWNER/NAME@REVISION`` for one on the hub or in its download cache.
 
     Raises:
         CheckpointError: the package is not installed or has no such folder, or the hub is unreachable or has no such network.
@@ -68,9 +69,10 @@ def _in_package(package: str) -> Path:
     weights = [file for file in distribution.files or () if file.name == WEIGHTS]
     found = {Path(str(distribution.locate_file(file))).parent for file in weights}
     folders = sorted(folder for folder in found if (folder / CONFIG).is_file())
+    folders += [Path(str(distribution.locate_file(file))) for file in distribution.files or () if file.suffix == GGUF]
     if len(folders) != 1:
-        networks = f"{len(folders)} pretrained networks (folders with {CONFIG} and {WEIGHTS})"
-        raise _not_found(f"the package {package} has {networks}; expected one: give the folder's path")
+        networks = f"{len(folders)} pretrained networks (folders with {CONFIG} and {WEIGHTS}, or {GGUF} files)"
+        raise _not_found(f"the package {package} has {networks}; expected one: give its path")
     return folders[0]
 
 
@@ -78,7 +80,8 @@ def _on_hub(repository: str, revision: str) -> Path:
     # A dependency of the tokenizers library that is slow to import.
     from huggingface_hub import HfApi, snapshot_download
 
-    wanted, files = revision or None, [CONFIG, WEIGHTS, TOKENIZER, PREPROCESSOR]
+    wanted = revision or None
+    files = [CONFIG, WEIGHTS, f"{WEIGHTS}.index.json", "model-*.safetensors", TOKENIZER, PREPROCESSOR]
     try:
         # First, because it has a timeout: the download would wait forever for a hub that does not answer.
         HfApi().model_info(repository, revision=wanted, timeout=HUB_TIMEOUT_S)

@@ -80,7 +80,12 @@ FAMILIES: Mapping[str, FamilyDescription] = {
         pretrained="supernets.families.vit_encoder.pretrained:read_vit_config",
     ),
     "decoder": FamilyDescription(
-        DecoderSpec, DECODER, "supernets.families.decoder.family:DecoderFamily", data="texts", learning_rate=0.001
+        DecoderSpec,
+        DECODER,
+        "supernets.families.decoder.family:DecoderFamily",
+        data="texts",
+        pretrained="supernets.families.decoder.pretrained:read_decoder_config",
+        learning_rate=0.001,
     ),
     "mlp": FamilyDescription(MLPSpec, MLP, "supernets.families.mlp.family:MLPFamily", data="rows"),
 }

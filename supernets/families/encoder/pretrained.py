@@ -102,7 +102,7 @@ def read_bert(folder: Path, config: BertConfig | None = None) -> PretrainedTrans
         CheckpointError: files are missing or damaged, or a tensor is missing or does not fit; the text names it.
     """
     config = config or read_bert_config(folder)
-    file = TensorFile(folder, noun=_LAYOUT.noun, base=f"{_LAYOUT.kind}.")
+    file = TensorFile(folder, base=f"{_LAYOUT.kind}.")
     width = config.width
     # The family has one type of tokens: the embedding of the first is part of every word's; the library adds these two first.
     types = file.take(_TYPES, None, width)

@@ -124,10 +124,7 @@ def read_sizes(settings: Settings) -> dict[str, Any]:
     sizes = {ours: settings.whole(theirs) for ours, theirs in _LAYERS.items()}
     if sizes["width"] % sizes["heads"]:
         raise unusable(f"{settings.path}: {sizes['heads']} heads do not divide a hidden_size of {sizes['width']}")
-    epsilon = settings.data.get("layer_norm_eps", 1e-12)
-    if not isinstance(epsilon, int | float) or not 0 <= epsilon < 1:
-        raise unusable(f"{settings.path}: layer_norm_eps is {epsilon!r}; expected a number from 0 to 1")
-    return {**sizes, "epsilon": float(epsilon)}
+    return {**sizes, "epsilon": settings.number("layer_norm_eps", default=1e-12, most=1)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ def read_vit_config(folder: Path) -> ViTConfig:
 def _normalisation(folder: Path, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and deviation of each channel on the scale from 0 to 1, from the folder's preprocessing."""
     try:
-        settings = Settings(folder / PREPROCESSOR)
+        settings = Settings.read(folder / PREPROCESSOR)
     except FileNotFoundError:
         return (_HALF,) * channels, (_HALF,) * channels
     factor = 255.0  # the library's value of a pixel of 1, before it normalises
@@ -140,7 +140,7 @@ def read_vit(folder: Path, config: ViTConfig | None = None) -> PretrainedTransfo
         CheckpointError: files are missing or damaged, or a tensor is missing or does not fit; the text names it.
     """
     config = config or read_vit_config(folder)
-    file = TensorFile(folder, noun=_LAYOUT.noun, base=f"{_LAYOUT.kind}.")
+    file = TensorFile(folder, base=f"{_LAYOUT.kind}.")
     width, patch = config.width, config.patch
     positions = file.take(_POSITIONS, 1, 1 + (config.image_size // patch) ** 2, width)
     # In the family, the class token's vector is part of its position's, which is all that the library adds to it.

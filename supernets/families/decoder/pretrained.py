@@ -1,0 +1,243 @@
+"""Pretrained decoders, in a folder of the `transformers` library or a GGUF file, read into the family `decoder`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from supernets.axes import full_sizes, size_of
+from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
+from supernets.families.decoder.gguf_file import open_gguf
+from supernets.families.decoder.spec import Activation, DecoderSpec, space_within
+from supernets.families.shared.model_folder import NamedTensors, Settings, TensorFile, read_config, unusable
+from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
+from supernets.families.shared.transformer import TransformerFamily
+from supernets.pretrained import CONFIG, GGUF, TOKENIZER, WEIGHTS
+
+KINDS = ("llama", "mistral", "qwen2", "gemma", "gpt2")
+"""The values of ``model_type`` that are read."""
+_ACTIVATIONS: Mapping[object, Activation] = {
+    "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh",
+}  # fmt: skip
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+_LLAMA: Mapping[str, str] = {
+    "attention.query": "self_attn.q_proj", "attention.key": "self_attn.k_proj", "attention.value": "self_attn.v_proj",
+    "attention.project": "self_attn.o_proj", "mlp.gate": "mlp.gate_proj", "mlp.up": "mlp.up_proj", "mlp.down": "mlp.down_proj",
+    "norm1": "input_layernorm", "norm2": "post_attention_layernorm",
+}  # fmt: skip
+_GPT2: Mapping[str, str] = {
+    "attention.project": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj", "norm1": "ln_1", "norm2": "ln_2",
+    **dict.fromkeys(("attention.query", "attention.key", "attention.value"), "attn.c_attn"),
+}  # fmt: skip
+_UNREAD = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
+"""Buffers in files of earlier versions of the library."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderConfig(PretrainedConfig):
+    """The sizes of a decoder; its `heads` are those of keys and values.
+
+    Attributes:
+        folder: or a GGUF file.
+        kind: its ``model_type``.
+        channels: of a head.
+    """
+
+    examples_file: ClassVar[str] = TOKENIZER
+
+    kind: str
+    channels: int
+    queries: int
+    vocabulary: int
+    positions: int
+    theta: float
+    tied: bool
+    activation: Activation
+    qkv_bias: bool
+
+    @property
+    def head_size(self) -> int:
+        return self.channels
+
+    @property
+    def layout(self) -> Literal["llama", "gpt2"]:
+        """See `DecoderSpec`."""
+        return "gpt2" if self.kind == "gpt2" else "llama"
+
+    def as_space(self) -> dict[str, int]:
+        return {
+            "head_size": self.channels, "depth": self.depth, "width": self.width, "heads": self.heads,
+            "queries": self.queries, "hidden": self.hidden,
+        }  # fmt: skip
+
+    @property
+    def _features(self) -> dict[str, Any]:
+        return {"layout": self.layout, "tied": self.tied, "activation": self.activation, "qkv_bias": self.qkv_bias}
+
+    @property
+    def fixed(self) -> dict[str, Any]:
+        scale = self.width**0.5 if self.kind == "gemma" else 1.0
+        return {
+            "vocabulary": self.vocabulary, "positions": self.positions, "epsilon": self.epsilon, "theta": self.theta,
+            "embedding_scale": scale,
+        }  # fmt: skip
+
+    def read(self, folder: Path) -> PretrainedTransformer:
+        return PretrainedTransformer(self, _read(self, folder))
+
+    def space(self) -> DecoderSpec:
+        sizes: dict[str, Any] = dict(self.as_space())
+        return space_within(**sizes, **self._features)
+
+    def check_family(self, family: TransformerFamily) -> None:
+        if not isinstance(family, DecoderFamily):
+            raise mismatch(f"{self.folder}: a decoder is read into the family decoder, not {family.name}")
+        self.check_space(family.spec)
+        theirs = {name: getattr(family, name) for name in self.fixed}
+        theirs |= {name: getattr(family.spec, name) for name in self._features} | {
+            "activation": family.spec.activated_by
+        }
+        for name, own in (self.fixed | self._features).items():
+            if theirs[name] != own:
+                raise mismatch(f"{self.folder}: has {name} {own!r}, and the family {theirs[name]!r}")
+
+
+def read_decoder_config(path: Path) -> DecoderConfig:
+    """The sizes of a pretrained decoder in a folder or a GGUF file.
+
+    Raises:
+        CheckpointError: it is missing, cannot be read, or is of another kind.
+    """
+    if path.suffix == GGUF:
+        settings = Settings(path, open_gguf(path).settings)
+    else:
+        settings = read_config(path, f"{CONFIG}, {WEIGHTS} (or several, with their index) and {TOKENIZER}")
+    kind = settings.data.get("model_type")
+    if experts := next((key for key in _EXPERTS if (settings.data.get(key) or 0) > 1), None):
+        of = f"{kind} with {experts}: {settings.data[experts]}"
+        raise unusable(
+            f"{settings.path}: is a mixture of experts ({of}), which the family decoder does not have; give another"
+        )
+    settings.check("decoder", {"model_type": KINDS})
+    return _gpt2(path, settings) if kind == "gpt2" else _llama(path, settings, str(kind))
+
+
+def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
+    settings.check("decoder", {"attention_bias": (False, None), "mlp_bias": (False, None)})
+    width, heads = settings.whole("hidden_size"), settings.whole("num_attention_heads")
+    groups = settings.whole("num_key_value_heads", default=heads)
+    _check_divides(settings, groups, heads, "num_key_value_heads", "num_attention_heads")
+    size = settings.data.get("head_dim")
+    if size is None:
+        _check_divides(settings, heads, width, "num_attention_heads", "hidden_size")
+    act = settings.data.get("hidden_activation") or settings.data.get("hidden_act", "silu")
+    if kind == "gemma" and act == "gelu":
+        act = "gelu_pytorch_tanh"  # what early files mean
+    return DecoderConfig(
+        path, settings.whole("num_hidden_layers"), width, groups, settings.whole("intermediate_size"),
+        settings.number("rms_norm_eps", default=1e-6, most=1),
+        kind=kind, channels=width // heads if size is None else settings.whole("head_dim"), queries=heads // groups,
+        vocabulary=settings.whole("vocab_size"), positions=_positions(settings), theta=_theta(settings),
+        tied=settings.flag("tie_word_embeddings", default=kind == "gemma"),
+        activation=_activation(settings, act), qkv_bias=kind == "qwen2",
+    )  # fmt: skip
+
+
+def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
+    off = dict.fromkeys(("scale_attn_by_inverse_layer_idx", "add_cross_attention"), (False, None))
+    settings.check("decoder", {"scale_attn_weights": (True, None), **off})
+    width, heads = settings.whole("n_embd"), settings.whole("n_head")
+    _check_divides(settings, heads, width, "n_head", "n_embd")
+    hidden = 4 * width if settings.data.get("n_inner") is None else settings.whole("n_inner")
+    return DecoderConfig(
+        path, settings.whole("n_layer"), width, heads, hidden, settings.number("layer_norm_epsilon", default=1e-5, most=1),
+        kind="gpt2", channels=width // heads, queries=1, vocabulary=settings.whole("vocab_size"),
+        positions=settings.whole("n_positions"), theta=10000.0, tied=settings.flag("tie_word_embeddings", default=True),
+        activation=_activation(settings, settings.data.get("activation_function", "gelu_new")), qkv_bias=False,
+    )  # fmt: skip
+
+
+def _check_divides(settings: Settings, parts: int, whole: int, key: str, of: str) -> None:
+    if whole % parts:
+        raise unusable(f"{settings.path}: {key} {parts} does not divide {of} {whole}; correct the file")
+
+
+def _activation(settings: Settings, name: object) -> Activation:
+    if name not in _ACTIVATIONS:
+        expected = ", ".join(map(str, _ACTIVATIONS))
+        raise unusable(
+            f"{settings.path}: its activation is {name!r}; the family decoder reads {expected}; give another network"
+        )
+    return _ACTIVATIONS[name]
+
+
+def _positions(settings: Settings) -> int:
+    """The most tokens of a text; where attention is limited to a window, those of the window, within which it is whole."""
+    most, window = settings.whole("max_position_embeddings"), settings.data.get("sliding_window")
+    if window is None or settings.data.get("use_sliding_window") is False:
+        return most
+    return min(most, settings.whole("sliding_window"))
+
+
+def _theta(settings: Settings) -> float:
+    """The base of the rotary frequencies; raises `CheckpointError` for those that are scaled."""
+    given = settings.data.get("rope_parameters") or settings.data.get("rope_scaling") or {}
+    kind = given.get("rope_type", given.get("type", "default"))
+    if kind != "default" or given.get("partial_rotary_factor", 1.0) != 1.0:
+        which = f"its rotary positions are of the type {kind!r}"
+        raise unusable(f"{settings.path}: {which}; the family decoder reads 'default'; give another network")
+    return Settings(settings.path, {"rope_theta": 10000.0, **settings.data, **given}).number(
+        "rope_theta", default=1e4, most=1e12
+    )
+
+
+def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
+    """The tensors of a network by the family's names."""
+    family = DecoderFamily(config.space(), tokens=1, **config.fixed)
+    llama = config.layout == "llama"
+    base, layer = ("model.", "layers.") if llama else ("transformer.", "h.")
+    if path.suffix == GGUF:
+        file = NamedTensors(path, open_gguf(path).tensors, base=base, described_by="description")
+    else:
+        file = TensorFile(path, base=base)
+    full, tensors = full_sizes(family.axes), {}
+    for name, dims in family.dims().items():
+        shape = tuple(size_of(dim, full) for dim in dims)
+        tensors[name] = _llama_tensor(file, name, shape, config) if llama else _gpt2_tensor(file, name, shape)
+    outside = ("embed_tokens.", "norm.") if llama else ("wte.", "wpe.", "ln_f.")
+    file.check_all_taken(unread=_UNREAD, parts=(layer, *outside))
+    return tensors
+
+
+def _llama_tensor(file: NamedTensors, name: str, shape: tuple[int, ...], config: DecoderConfig) -> Tensor:
+    module, _, kind = name.rpartition(".")
+    if module == "head.words":
+        return file.take_head("lm_head.weight", *shape)
+    theirs = {"embedding.words": "embed_tokens", "head.norm": "norm"}.get(module)
+    if theirs is None:
+        _, number, rest = module.split(".", 2)
+        theirs = f"layers.{number}.{_LLAMA[rest]}"
+    tensor = file.take(f"{theirs}.{kind}", *shape)
+    return (
+        1 + tensor if config.kind == "gemma" and "norm" in module else tensor
+    )  # which scales by one more than its weight
+
+
+def _gpt2_tensor(file: NamedTensors, name: str, shape: tuple[int, ...]) -> Tensor:
+    """The library keeps the weights of linear layers transposed, and those of queries, keys and values in one tensor."""
+    if name in (WORDS, POSITIONS):
+        return file.take("wte.weight" if name == WORDS else "wpe.weight", *shape)
+    module, _, kind = name.rpartition(".")
+    if module.startswith("head."):
+        return file.take_head("lm_head.weight", *shape) if module == "head.words" else file.take(f"ln_f.{kind}", *shape)
+    _, number, rest = module.split(".", 2)
+    theirs, part = f"h.{number}.{_GPT2[rest]}.{kind}", ("query", "key", "value")
+    shape = shape[::-1]
+    if rest.partition(".")[2] not in part:
+        return file.take(theirs, *shape).T.contiguous() if len(shape) > 1 else file.take(theirs, *shape)
+    own = file.take(theirs, *shape[:-1], 3 * shape[-1]).chunk(3, dim=-1)[part.index(rest.partition(".")[2])]
+    return own.T.contiguous() if own.ndim > 1 else own.clone()
