@@ -101,26 +101,25 @@ class LatencyMeasurement:
     are of that average: they show how a run varies, not how the inputs differ.
 
     Attributes:
-        latency_ms: ranking latency per batch: median over rounds of each round's minimum (10th percentile with several
-            threads; thread CPU time where most runs of a single thread on a CPU were preempted).
-        resolution: relative; smaller differences are ties. The maximum of the session's noise floor (A/A), two standard
-            errors of this measurement's rounds, and the excess of the session's sentinels over those of calm sessions.
+        latency_ms: ranking latency per batch: the fastest of all runs, in thread CPU time for a single thread on a CPU; with
+            several threads the fastest of the rounds' 10th percentiles, in wall time.
+        resolution: relative; smaller differences are ties: half of the 90 % interval. The maximum of the A/A difference of the
+            session, the error of this measurement, and the excess of the session over calm ones.
         p50_ms: median of all samples (service latency).
         p90_ms, p99_ms: tail of the service latency; None with too few samples (below 64 and 662).
-        samples: number of timed runs in the kept rounds.
+        samples: number of timed runs.
         session_ms: shortest wall time to create a runtime session, in a process that had created others.
         peak_mib: peak memory that the session and one run of it, with all inputs, added to a process.
         session_error_ms, peak_error_mib: smaller differences in these are ties. The gap between the two fastest creations,
             at least 15 %; the difference of the two sentinels' peaks, scaled to this one, at least 1/8 MiB.
-        discarded_rounds: number of rounds discarded because the sentinels were slow in them.
+        discarded_rounds: 0; until protocol v1, the number of rounds in which the sentinels were slow.
         drift: largest relative change of the sentinels between the start, the middle and the end.
         preempted_share: share of runs in which the worker lost the CPU.
-        noisy: the resolution stayed wide in all retries; it covers the differences between them.
-        raw_ms: wall times of all runs, discarded rounds included, (n_rounds, n_runs) flattened in order, with the
-            rounds' lengths in `round_lengths`.
+        noisy: whether the resolution is wide, so that measuring again on a calmer machine would tell more.
+        raw_ms: wall times of all runs, (n_rounds, n_runs) flattened in order, with the rounds' lengths in `round_lengths`.
         raw_cpu_ms: thread CPU times of the same runs.
         environment: CPU model, cores, pinned CPUs, runtime version, provider, ...; JSON-able.
-        seconds: wall time spent on this measurement, retries included.
+        seconds: wall time spent on this measurement.
     """
 
     latency_ms: float
@@ -147,15 +146,10 @@ class LatencyMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFailure:
-    """Why one deployment has no measurement, and the environment in which it failed.
-
-    Attributes:
-        too_noisy: whether it was measured, and the noise of the machine exceeded what is accepted.
-    """
+    """Why one deployment does not run, and the environment in which it failed."""
 
     message: str
     environment: Mapping[str, Any] = field(default_factory=dict)
-    too_noisy: bool = False
 
 
 class LatencyProfiler(Protocol):

@@ -20,7 +20,7 @@ from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.trainer import train
 from supernets.training_loop import TrainingSettings
 from supernets.training_strategies.single_phase import SandwichStrategy
-from tests.nas.tolerant import take_any_noise, take_true_rounds
+from tests.nas.short_rounds import take_short_rounds, take_true_rounds
 from tests.plugin_packages import PluginPackages
 from tests.postgres_server import Server, binaries, running_server
 
@@ -58,18 +58,18 @@ def with_ink(data: DataSet) -> DataSet:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def any_noise() -> Iterator[None]:
-    """Takes latencies however noisy, from few short rounds, at the first try.
+def short_rounds() -> Iterator[None]:
+    """Measures latencies in few short rounds.
 
     Tests look at what becomes of latencies, and share a machine with others.
     """
     with pytest.MonkeyPatch.context() as patched:
-        take_any_noise(patched)
+        take_short_rounds(patched)
         yield
 
 
 @pytest.fixture
-def true_rounds(any_noise: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def true_rounds(short_rounds: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many rounds, and as long, as users get."""
     take_true_rounds(monkeypatch)
 

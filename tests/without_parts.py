@@ -43,7 +43,7 @@ def is_optional(module: str) -> bool:
 
 
 def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """What ``nas ARGUMENTS`` does without the optional packages, with latencies however noisy."""
+    """What ``nas ARGUMENTS`` does without the optional packages, with short rounds."""
     return python("-m", "tests.without_parts", *arguments, cwd=cwd)
 
 
@@ -67,7 +67,7 @@ def reject() -> None:
 if __name__ == "__main__":
     reject()
     from nas.cli import main
-    from tests.nas.tolerant import take_any_noise
+    from tests.nas.short_rounds import take_short_rounds
 
-    take_any_noise(pytest.MonkeyPatch())
+    take_short_rounds(pytest.MonkeyPatch())
     main()

@@ -1,4 +1,4 @@
-"""Measures deployments by a worker on any machine: batches, retries, and recovery from a worker's death."""
+"""Measures deployments by a worker on any machine: batches, and recovery from a worker's death."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
+from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
-from hardware_profiles.measuring.protocol import CALM_SESSIONS, LAST_PAUSE_S, RETRY_PAUSES_S
-from hardware_profiles.measuring.results import Result, keep_best, results
+from hardware_profiles.measuring.protocol import CALM_SESSIONS
+from hardware_profiles.measuring.results import Result, clock_of, results
 from hardware_profiles.measuring.session import Limits, run_session
 from hardware_profiles.requirements import check_requirements, platform_error
 from hardware_profiles.transports.connection import Connection
@@ -43,8 +43,8 @@ class WorkerProfiler:
         connect: starts a worker for the profile.
         seed: of the order of entries within rounds.
         on_wait: receives a message when another measurement holds the host.
-        levels: the sentinels' levels in previous sessions on this machine, in order, which identify a disturbed session;
-            each session appends its own.
+        levels: the fastest call of nearly no work in previous sessions on this machine, in order, which identifies a slower
+            session; each session appends its own.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class WorkerProfiler:
     ) -> None:
         self._profile, self._connect, self._pauses_s = profile, connect, pauses_s
         self._limits = limits or Limits()
-        rng = np.random.default_rng(seed)
-        self._run_session = partial(run_session, lock=lock, limits=self._limits, rng=rng, on_wait=on_wait)
+        rng, clock = np.random.default_rng(seed), clock_of(profile)
+        self._run_session = partial(run_session, lock=lock, limits=self._limits, rng=rng, on_wait=on_wait, clock=clock)
         self._levels = [] if levels is None else levels
         self._connection: Connection | None = None
         self._environment: Mapping[str, Any] = {}
@@ -80,7 +80,8 @@ class WorkerProfiler:
     def measure(self, deployments: Sequence[Deployment], *, longer: bool = False) -> Iterator[Result]:
         """One result per deployment, in order, in batches that share their rounds; see `LatencyProfiler`."""
         for batch in batches_of(deployments):
-            yield from self._measure_batch(batch, longer=longer)
+            found = self._measure_surviving(batch, longer=longer)
+            yield from (found[i] for i in range(len(batch)))
 
     def close(self) -> None:
         if self._connection is not None:
@@ -93,36 +94,14 @@ class WorkerProfiler:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _measure_batch(self, batch: Sequence[Deployment], *, longer: bool) -> list[Result]:
-        """The batch's results. Noisy entries are re-measured up to two times and keep the quietest attempt; those that have
-        no valid measurement then, once more."""
-        attempts: list[list[Result]] = [[] for _ in batch]
-        pending = list(range(len(batch)))
-        for pause_s in (0.0, *RETRY_PAUSES_S, LAST_PAUSE_S):
-            if pause_s == LAST_PAUSE_S:
-                pending = [i for i in pending if isinstance(self._best(attempts[i]), LatencyFailure)]
-            if not pending:
-                break
-            if pause_s == LAST_PAUSE_S or (pause_s and 2 * len(pending) > len(batch)):
-                time.sleep(pause_s)
-            for i, result in self._measure_surviving(batch, pending, longer=longer).items():
-                attempts[i].append(result)
-            pending = [i for i in pending if isinstance(last := attempts[i][-1], LatencyMeasurement) and last.noisy]
-        return [self._best(found) for found in attempts]
-
-    def _best(self, attempts: Sequence[Result]) -> Result:
-        return keep_best(attempts, threads=self._profile.threads)
-
-    def _measure_surviving(
-        self, batch: Sequence[Deployment], which: Sequence[int], *, longer: bool
-    ) -> dict[int, Result]:
+    def _measure_surviving(self, batch: Sequence[Deployment], *, longer: bool) -> dict[int, Result]:
         """Results by index. If the worker dies, the suspect is measured alone, and fails if the worker dies again.
 
         This terminates: a death with suspects makes groups smaller or fails a model, and deaths without are counted.
         """
         found: dict[int, Result] = {}
         deaths: Counter[int] = Counter()
-        queue, killers = deque([list(which)]), 0
+        queue, killers = deque([list(range(len(batch)))]), 0
         while queue:
             group = queue.popleft()
             try:
@@ -134,7 +113,7 @@ class WorkerProfiler:
                 if suspects and len(group) == 1 and deaths[group[0]] > 1:
                     found[group[0]] = LatencyFailure(f"{death}, while running this model alone", self._environment)
                     killers += 1
-                    if killers == len(which) > MAX_KILLERS:
+                    if killers == len(batch) > MAX_KILLERS:
                         raise _unstable(f"{death}, with each of {killers} models alone") from death
                 else:
                     queue.extendleft(reversed(_regroup(group, suspects)))
@@ -146,9 +125,9 @@ class WorkerProfiler:
     def _session(self, deployments: Sequence[Deployment], *, longer: bool) -> list[Result]:
         graphs = [graph for deployment in deployments for graph in deployment.graphs]
         owners = [i for i, deployment in enumerate(deployments) for _ in deployment.graphs]
-        started = time.perf_counter()
+        started, calm_ms = time.perf_counter(), min(self._levels[-CALM_SESSIONS:], default=math.inf)
         try:
-            session = self._run_session(self._started(), graphs, longer=longer)
+            session = self._run_session(self._started(), graphs, longer=longer, calm_ms=calm_ms)
         except BaseException as error:
             self.close()  # the process may be in the middle of a command
             if isinstance(error, ConnectionLostError):
@@ -157,10 +136,9 @@ class WorkerProfiler:
                 error.suspects = tuple(dict.fromkeys(owners[k] for k in error.suspects))
             raise
         seconds = time.perf_counter() - started
-        calm_ms = min(self._levels[-CALM_SESSIONS:], default=math.inf)
         found = results(deployments, session, self._profile, self._environment, seconds=seconds, calm_ms=calm_ms)
-        levels = [result.environment["level_ms"] for result in found if isinstance(result, LatencyMeasurement)]
-        self._levels.extend(levels[:1])  # all are of one session
+        calls = [result.environment["call_ms"] for result in found if "call_ms" in result.environment]
+        self._levels.extend(calls[:1])  # all are of one session
         return found
 
     def _started(self) -> Connection:

@@ -1,7 +1,8 @@
-"""The measuring protocol `interleaved-floor/v1`: plans of rounds, estimators, noise and ties. Pure; no I/O.
+"""The measuring protocol `interleaved-floor/v2`: plans of rounds, estimators, errors and ties. Pure; no I/O.
 
-All entries of a session run in each round, in an order shuffled per round. Other load only adds time to a run, so the
-rounds' minima are repeatable; their median ignores a round that was disturbed throughout.
+Other load only adds time to a run, so the fastest of many short runs repeats. All entries of a session run in each round, in an
+order shuffled per round, until their fastest runs repeat. The constants were fitted on one half of the recorded sessions of
+tests/benchmarks/noise and checked on the other.
 """
 
 from __future__ import annotations
@@ -15,41 +16,41 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-PROTOCOL = "interleaved-floor/v1"
-SEARCH_ROUNDS = 6
-LONGER_ROUNDS = 20
-ROUND_MS = 15.0
-"""Time of an entry in a round, unless that is less than MIN_RUNS runs."""
-MIN_RUNS = 5
-MAX_RUNS = 1000
+PROTOCOL = "interleaved-floor/v2"
+LEAST_ROUNDS, MOST_ROUNDS = 10, 40
+LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS = 20, 60
+"""Of a longer measurement."""
+ROUND_MS = 4.0
+"""Time of an entry in a round, unless that is less than MIN_RUNS runs. A round shorter than a time slice has runs that no other
+process interrupts."""
+MIN_RUNS = 3
+MAX_RUNS = 500
 """More runs do not improve a minimum, and entries of microseconds would flood the raw samples."""
 TAIL_RUNS, TAIL_ROUND_MS = 40, 60.0
-"""Runs per round of a longer measurement, enough for a p99 if three rounds are discarded, and their maximum time."""
+"""Runs per round of a longer measurement, enough for a p99, and their maximum time."""
 P90_SAMPLES, P99_SAMPLES = 64, 662
 """Fewest samples for a percentile: the bound of MLPerf's LoadGen (Reddi et al. 2019, arXiv:1911.02549, sec. IV)."""
-RETRY_PAUSES_S = (1.0, 4.0)
-"""Noisy entries are re-measured once per pause. Where most of a batch is noisy, the machine is disturbed, often for a few
-seconds, and the retry waits for the pause first."""
-LAST_PAUSE_S = 10.0
-"""Pause before the last retry of entries that have no valid measurement yet."""
-NOISY = 0.025
-"""An entry with a wider resolution is re-measured; on a calm machine, or beside one busy core, few entries are wider."""
+REPEATS, REPEAT_WITHIN = 3, 0.01
+"""An entry needs no further rounds when its fastest runs in this number of rounds agree to this share."""
+CALM, CALM_SHARE = 0.1, 0.5
+"""A round is calm if its call of nearly no work took at most this share longer than the fastest; the second is the share of
+rounds that must be calm. A busy neighbour on the same core slows entries by a tenth to a half, and that call by a half."""
 CALM_SESSIONS = 10
 """The calm level is the lowest of this number of last sessions, so that a permanent slowdown stops to count as noise."""
-MAX_RESOLUTION = 0.25
-"""A wider resolution fails the measurement: the latencies of one search often differ by a small factor only."""
 DISTURBED = 0.05
-"""Excess of the sentinels over their calm level from which a round counts as disturbed. One busy core moves a round's floor
-by 1.7 %, two by 3.6 %; more is a frequency step, or another process for the length of a round."""
+"""Excess of a session's fastest call over calm sessions from which the machine counts as slower; it repeats to 2 %."""
+NOISY = 0.04
+"""A measurement with a wider resolution is noisy: it is measured again when the machine may be calmer."""
 
-_MAD_TO_SIGMA = 1.4826
-_MEDIAN_EFFICIENCY = math.sqrt(math.pi / 2)
-"""Standard error of a median over that of a mean, for normal errors (asymptotic)."""
+_BASE_ERROR, _LOAD_ERROR, _REPEAT_ERROR = 0.012, 0.025, 1.5
+"""Half of the 90 % interval: of an entry on a quiet machine; what is added where others get all of the CPU's time; per share by
+which the fastest rounds differ."""
+_UNDISTURBED_SHARE = 0.05
+"""With fewer undisturbed runs, as those longer than a time slice on a busy core, a run pays for caches that others emptied."""
+_MOST_REFILL = 0.25
+"""Of the entry's time; the cost of other entries says little about one that is much faster."""
 _LOST_SHARE, _LOST_MS = 0.05, 0.02
 """A run was preempted if its wall time exceeds its CPU time by more than both: a context switch costs microseconds."""
-_LEAST_NOISE = 0.005
-"""Lower bound of the noise floor: A/A differences of six rounds are sometimes near zero by chance, while equal models repeat
-within 0.2 to 0.9 % (measured over 420 networks of a few milliseconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,56 @@ class Rounds:
     cpu_ms: tuple[Floats, ...] = field(repr=False)
     switches: tuple[Floats, ...] = field(repr=False)
 
-    def only(self, which: Sequence[int]) -> Rounds:
-        """The rounds with these indices."""
-        return Rounds(*(tuple(t[i] for i in which) for t in (self.wall_ms, self.cpu_ms, self.switches)))
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Which time of a run is its latency.
+
+    Attributes:
+        threads: that compute.
+        on_cpu: the calling threads compute. If they wait for a device, their CPU time is not the latency.
+    """
+
+    threads: int = 1
+    on_cpu: bool = True
+
+    @property
+    def name(self) -> str:
+        """``thread-cpu``, which excludes the time of other processes, for one computing thread, else ``wall``."""
+        return "thread-cpu" if self.threads == 1 and self.on_cpu else "wall"
+
+    def floors(self, rounds: Rounds) -> Floats:
+        """Each round's fastest run in milliseconds, (n_rounds,).
+
+        With several threads the 10th percentile: a lucky overlap of threads would decide the fastest.
+        """
+        times = rounds.cpu_ms if self.name == "thread-cpu" else rounds.wall_ms
+        return np.array([np.min(t) if self.threads == 1 else np.percentile(t, 10) for t in times])
+
+    def lost(self, rounds: Rounds) -> float:
+        """Share of preempted runs.
+
+        A single computing thread shows its loss as wall time beyond CPU time. If threads also wait, for each other or for a
+        device, a run counts that was switched out and took longer than the fastest: most switches on an idle core cost nothing.
+        """
+        wall, cpu = np.concatenate(rounds.wall_ms), np.concatenate(rounds.cpu_ms)
+        if self.name == "thread-cpu":
+            return float(np.mean(wall - cpu > np.maximum(_LOST_SHARE * cpu, _LOST_MS)))
+        slow = wall - wall.min() > np.maximum(_LOST_SHARE * wall.min(), _LOST_MS)
+        return float(np.mean((np.concatenate(rounds.switches) > 0) & slow))
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What other processes did to a session.
+
+    Attributes:
+        taken: share of the wall time of its runs that others got, 0 to 1.
+        refill_ms: CPU time that a run needs to fill the caches again after others ran.
+    """
+
+    taken: float = 0.0
+    refill_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +120,18 @@ class Estimate:
 
     Attributes:
         floor_ms: ranking latency.
-        floors_ms: (n_rounds,), whose median `floor_ms` is.
-        spread: relative standard error of `floor_ms`, from the scatter of the rounds.
+        error: half of its 90 % interval, relative.
         p50_ms: median wall time of all runs.
         p90_ms, p99_ms: percentiles of the same; None with too few runs.
-        clock: ``wall`` or ``thread-cpu``.
+        preempted_share: of the runs.
     """
 
     floor_ms: float
-    floors_ms: Floats = field(repr=False)
-    spread: float
+    error: float
     p50_ms: float
     p90_ms: float | None
     p99_ms: float | None
     preempted_share: float
-    clock: str
-
-
-@dataclass(frozen=True, slots=True)
-class RoundSelection:
-    """Indices of the kept rounds (at least half) and of the discarded; `disturbed` if some of the kept were disturbed, too."""
-
-    kept: tuple[int, ...]
-    discarded: tuple[int, ...]
-    disturbed: bool
 
 
 def runs_per_round(floor_ms: float, *, longer: bool = False) -> int:
@@ -106,55 +142,55 @@ def runs_per_round(floor_ms: float, *, longer: bool = False) -> int:
     return max(n, TAIL_RUNS) if longer and floor_ms * TAIL_RUNS <= TAIL_ROUND_MS else n
 
 
-def plan_rounds(
-    n_runs: Sequence[int], rng: np.random.Generator, *, longer: bool = False
-) -> list[list[tuple[int, int]]]:
-    """For each round, (entry's index, its number of runs) in execution order; each entry once per round."""
-    n_rounds = LONGER_ROUNDS if longer else SEARCH_ROUNDS
-    return [[(int(i), n_runs[i]) for i in rng.permutation(len(n_runs))] for _ in range(n_rounds)]
+def limits_of_rounds(*, longer: bool = False) -> tuple[int, int]:
+    """Least and most rounds of an entry."""
+    return (LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS) if longer else (LEAST_ROUNDS, MOST_ROUNDS)
 
 
-def estimate(rounds: Rounds, *, threads: int, on_cpu: bool) -> Estimate:
-    """Ranking latency of an entry: median over rounds of each round's minimum wall time.
+def repeats(floors: Floats) -> bool:
+    """Whether the fastest of the rounds' floors, (n_rounds,), was reached in several rounds."""
+    return _gap(floors) <= REPEAT_WITHIN and len(floors) >= REPEATS
 
-    With several threads the 10th percentile replaces the minimum, which a lucky overlap of threads would decide. Where most
-    runs of a single thread were preempted (as all runs longer than a time slice on a busy core are), CPU time replaces
-    wall time.
+
+def calm_rounds(calls: Floats, calm_ms: float = math.inf) -> NDArray[np.bool_]:
+    """Which rounds are calm, by the fastest call of nearly no work in each, (n_rounds,).
 
     Args:
-        on_cpu: the calling threads compute. If they wait for a device, their CPU time is not the latency.
+        calm_ms: the fastest in previous sessions.
     """
-    wall = np.concatenate(rounds.wall_ms)
-    alone = threads == 1 and on_cpu
-    lost = _lost_cpu(rounds, alone=alone)
-    clock = "thread-cpu" if alone and lost > 0.5 else "wall"
-    times = rounds.cpu_ms if clock == "thread-cpu" else rounds.wall_ms
-    floors = np.array([np.min(t) if threads == 1 else np.percentile(t, 10) for t in times])
-    floor = float(np.median(floors))
-    p50, p90, p99 = (float(value) for value in np.percentile(wall, (50, 90, 99)))
+    return calls <= (1 + CALM) * min(float(calls.min()), calm_ms)
+
+
+def load_of(entries: Sequence[Rounds], clock: Clock) -> Load:
+    """The load of a session.
+
+    The first run of a round follows another model, so that it too finds the caches filled with something else: what it takes
+    beyond the others, both undisturbed, is the refill; the upper quartile over the entries. Only of CPU time: others wait.
+    """
+    if clock.name != "thread-cpu":
+        return Load(float(np.mean([clock.lost(rounds) for rounds in entries])))
+    wall, cpu = (sum(float(t.sum()) for rounds in entries for t in getattr(rounds, k)) for k in ("wall_ms", "cpu_ms"))
+    costs = [cost for rounds in entries if (cost := _refill(rounds)) is not None]
+    return Load(min(max(0.0, 1 - cpu / wall), 1.0), max(0.0, float(np.percentile(costs, 75))) if costs else 0.0)
+
+
+def estimate(rounds: Rounds, clock: Clock, load: Load) -> Estimate:
+    """Ranking latency of an entry: its fastest run, by thread CPU time if one thread computes, with its error.
+
+    An entry of which nearly every run was interrupted had to fill the caches again, partly or wholly: half of the refill is
+    subtracted, and is part of the error.
+    """
+    floors, wall = clock.floors(rounds), np.concatenate(rounds.wall_ms)
+    floor = float(floors.min())
+    refill = 0.0
+    if clock.name == "thread-cpu" and np.mean(np.concatenate(rounds.switches) == 0) < _UNDISTURBED_SHARE:
+        refill = min(load.refill_ms, _MOST_REFILL * floor) / 2
+    value = floor - refill
+    error = math.hypot(_BASE_ERROR + _LOAD_ERROR * load.taken, _REPEAT_ERROR * _gap(floors), refill / value)
+    p50, p90, p99 = (float(percentile) for percentile in np.percentile(wall, (50, 90, 99)))
     n = len(wall)
     tail = (p90 if n >= P90_SAMPLES else None, p99 if n >= P99_SAMPLES else None)
-    return Estimate(floor, floors, _standard_error(floors) / floor, p50, *tail, lost, clock)
-
-
-def sentinel_levels(first: Rounds, second: Rounds) -> Floats:
-    """For each round the mean of the fastest runs of the two sentinels, in milliseconds, (n_rounds,)."""
-    return np.array([(np.min(a) + np.min(b)) / 2 for a, b in zip(first.wall_ms, second.wall_ms, strict=True)])
-
-
-def select_rounds(levels: Floats, calm_ms: float = math.inf) -> RoundSelection:
-    """The rounds to keep, by the sentinels' levels in them, (n_rounds,).
-
-    A round is disturbed if its level exceeds the calm level by more than `DISTURBED`. The calm level is the lower quartile,
-    which stays calm if up to three quarters of the rounds are disturbed, or that of previous sessions, if lower. At most half
-    of the rounds are discarded, the worst. The selection depends only on the mean of the sentinels and not on their
-    difference, the A/A noise, which is taken from all rounds (see `noise_floor`): no selection can make it small.
-    """
-    disturbed = np.flatnonzero(levels > (1 + DISTURBED) * min(float(np.percentile(levels, 25)), calm_ms))
-    worst = disturbed[np.argsort(-levels[disturbed], kind="stable")][: len(levels) // 2]
-    discarded = tuple(np.sort(worst).tolist())
-    kept = tuple(i for i in range(len(levels)) if i not in discarded)
-    return RoundSelection(kept, discarded, len(disturbed) > len(levels) // 2)
+    return Estimate(value, error, p50, *tail, clock.lost(rounds))
 
 
 def drift(levels: Floats) -> float:
@@ -163,34 +199,28 @@ def drift(levels: Floats) -> float:
     return max(thirds) / min(thirds) - 1
 
 
-def noise_floor(first: Floats, second: Floats) -> float:
-    """Relative A/A difference of two entries with the same model in the same rounds, (n_rounds,) floors each: the maximum of
-    the difference of the estimates, which may be small by chance, of two standard errors of it, and of half a per cent."""
-    a, b = float(np.median(first)), float(np.median(second))
-    level = (a + b) / 2
-    return max(abs(a - b) / level, 2 * _standard_error(first - second) / level, _LEAST_NOISE)
+def excess(call_ms: float, calm_ms: float) -> float:
+    """By how much a session's fastest call exceeds that of calm sessions, relative; 0 within the scatter of calm sessions."""
+    above = call_ms / calm_ms - 1
+    return above if above > DISTURBED else 0.0
 
 
-def resolution(noise: float, spread: float, excess: float = 0.0) -> float:
-    """Relative difference below which an entry ties with another: the maximum of the session's noise floor, two of the
-    entry's standard errors, and the excess of the session's sentinels over those of calm sessions."""
-    return max(noise, 2 * spread, excess)
+def resolution(noise: float, error: float, above: float = 0.0) -> float:
+    """Relative difference below which an entry ties with another: the maximum of the difference of the session's two equal
+    sentinels, the entry's own error, and the excess of the session over calm ones."""
+    return max(noise, error, above)
 
 
-def _standard_error(values: Floats) -> float:
-    """Robust standard error of a median, from the median absolute deviation; 0 for one value."""
-    deviation = float(np.median(np.abs(values - np.median(values))))
-    return _MEDIAN_EFFICIENCY * _MAD_TO_SIGMA * deviation / math.sqrt(len(values))
+def _gap(floors: Floats) -> float:
+    """By how much the third fastest round is above the fastest, relative."""
+    least = np.sort(floors)[:REPEATS]
+    return float(least[-1] / least[0] - 1)
 
 
-def _lost_cpu(rounds: Rounds, *, alone: bool) -> float:
-    """Share of preempted runs.
-
-    A single computing thread shows its loss as wall time beyond CPU time. If threads also wait, for each other or for a device,
-    a run counts that was switched out and took longer than the fastest: most switches on an idle core cost nothing.
-    """
-    wall, cpu = np.concatenate(rounds.wall_ms), np.concatenate(rounds.cpu_ms)
-    if alone:
-        return float(np.mean(wall - cpu > np.maximum(_LOST_SHARE * cpu, _LOST_MS)))
-    slow = wall - wall.min() > np.maximum(_LOST_SHARE * wall.min(), _LOST_MS)
-    return float(np.mean((np.concatenate(rounds.switches) > 0) & slow))
+def _refill(rounds: Rounds) -> float | None:
+    """Milliseconds by which undisturbed first runs exceed undisturbed later ones; None where there are too few of either."""
+    pairs = list(zip(rounds.cpu_ms, rounds.switches, strict=True))
+    first = [cpu[0] for cpu, switches in pairs if switches[0] == 0]
+    later = [cpu[1:][switches[1:] == 0].min(initial=math.inf) for cpu, switches in pairs]
+    n_later = sum(math.isfinite(ms) for ms in later)
+    return float(min(first) - min(later)) if min(len(first), n_later) >= REPEATS else None

@@ -1,11 +1,12 @@
-"""Builds the sentinel, a small fixed network that every session times twice to estimate its noise.
+"""Builds the sentinels: a small fixed network that every session times twice, and a call of nearly no work.
 
-``python -m hardware_profiles.measuring.sentinel`` writes ``data/sentinel.onnx``; sentinel latencies are comparable only
-while the file stays the same.
+``python -m hardware_profiles.measuring.sentinel`` writes ``data/sentinel.onnx`` and ``data/call.onnx``; sentinel latencies are
+comparable only while the files stay the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,19 @@ def build_sentinel() -> bytes:
         nodes.append(helper.make_node("Conv", [at, f"weight{i}"], [f"conv{i}"], pads=[1, 1, 1, 1]))
         at = "output" if i == LAYERS - 1 else f"relu{i}"
         nodes.append(helper.make_node("Relu", [f"conv{i}"], [at]))
-    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, CHANNELS, SIZE, SIZE]) for n in ("input", "output")]
-    graph = helper.make_graph(nodes, "sentinel", ends[:1], ends[1:], initializers)
+    return _serialised("sentinel", nodes, (1, CHANNELS, SIZE, SIZE), initializers)
+
+
+def build_call() -> bytes:
+    """Serialised ONNX: the negative of one number, so that a run takes the time of the call itself."""
+    return _serialised("call", [helper.make_node("Neg", ["input"], ["output"])], (1, 1), [])
+
+
+def _serialised(
+    name: str, nodes: Sequence[onnx.NodeProto], shape: Sequence[int], initializers: Sequence[onnx.TensorProto]
+) -> bytes:
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, list(shape)) for n in ("input", "output")]
+    graph = helper.make_graph(list(nodes), name, ends[:1], ends[1:], list(initializers))
     opsets = [helper.make_opsetid("", 13)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=8, producer_name="sentinel")
     onnx.checker.check_model(model)
@@ -36,4 +48,6 @@ def build_sentinel() -> bytes:
 
 
 if __name__ == "__main__":
-    (Path(__file__).parents[1] / "data" / "sentinel.onnx").write_bytes(build_sentinel())
+    folder = Path(__file__).parents[1] / "data"
+    (folder / "sentinel.onnx").write_bytes(build_sentinel())
+    (folder / "call.onnx").write_bytes(build_call())

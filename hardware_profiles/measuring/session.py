@@ -1,4 +1,4 @@
-"""A measuring session: graphs and two sentinels, timed together by a worker that holds the host's lock."""
+"""A measuring session: graphs and the sentinels, timed together by a worker that holds the host's lock."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ import numpy as np
 
 from hardware_profiles.base import Graph
 from hardware_profiles.errors import WorkerDiedError, WorkerError
-from hardware_profiles.measuring.protocol import Rounds, plan_rounds, runs_per_round
+from hardware_profiles.measuring.protocol import (
+    CALM_SHARE,
+    Clock,
+    Rounds,
+    calm_rounds,
+    limits_of_rounds,
+    repeats,
+    runs_per_round,
+)
 from hardware_profiles.transports.connection import Connection
 
-_SENTINELS = 2
+_SENTINELS, _CALL = 3, 2
+"""Two of the same small network, whose difference is noise, and a call of nearly no work, which shows slow rounds best."""
 _SLOWER = 50
 """A round times out after this multiple of the time that the warm-up predicts, plus the seconds of `Limits.answer`."""
 
@@ -54,14 +63,14 @@ class Session:
     """The measurements of each graph, or the reason why it has none.
 
     Attributes:
-        sentinels: None if no graph could be loaded.
+        sentinels: two of the same network, and the call of nearly no work; None if no graph could be loaded.
         environment: what may have changed since the worker's start: share of its CPUs' time that the hypervisor gave to
-            others, load, governor and quota; JSON-able.
+            others, load, governor, quota, and the seconds for which the machine was suspended; JSON-able.
         waited_s: time until the host's lock was free.
     """
 
     graphs: tuple[Timed | str, ...] = field(repr=False)
-    sentinels: tuple[Timed, Timed] | None = field(repr=False)
+    sentinels: tuple[Timed, Timed, Timed] | None = field(repr=False)
     environment: Mapping[str, Any]
     waited_s: float = 0.0
 
@@ -73,6 +82,12 @@ def read_sentinel() -> Graph:
     return Graph(model, ({"input": image},), name="sentinel")
 
 
+def read_call() -> Graph:
+    """The shipped sentinel whose time is that of a call: the negative of one number."""
+    model = (resources.files("hardware_profiles") / "data" / "call.onnx").read_bytes()
+    return Graph(model, ({"input": np.ones((1, 1), dtype=np.float32)},), name="call")
+
+
 def run_session(
     connection: Connection,
     graphs: Sequence[Graph],
@@ -81,6 +96,8 @@ def run_session(
     limits: Limits,
     rng: np.random.Generator,
     longer: bool,
+    clock: Clock,
+    calm_ms: float,
     on_wait: Callable[[str], None] | None,
 ) -> Session:
     """Times all graphs in the same rounds.
@@ -88,34 +105,82 @@ def run_session(
     Args:
         lock: name of the host's lock, one file for all its users; or the path of a file.
         rng: shuffles the entries of each round.
+        calm_ms: the fastest call of nearly no work in previous sessions; infinite if there was none.
         on_wait: receives a message if another measurement holds the host.
 
     Raises:
         WorkerDiedError: the process died or hung; its `suspects` are set.
         WorkerError: the lock cannot be opened, or was not free in time, or the sentinel does not run.
     """
-    entries = [read_sentinel()] * _SENTINELS + list(graphs)
+    entries = [read_sentinel(), read_sentinel(), read_call(), *graphs]
     waited_s = _acquire(connection, str(lock), limits, on_wait)
     loaded, failures = _load(connection, entries, limits)
     _check_sentinels(failures)
     live = sorted(loaded) if len(loaded) > _SENTINELS else []  # without a graph the sentinels are not needed
-    warm_ms = [float(loaded[i]["warm_ms"]) for i in live]
-    n_runs = [runs_per_round(ms, longer=longer) for ms in warm_ms]
-    expected_s = sum(n * ms for n, ms in zip(n_runs, warm_ms, strict=True)) / 1e3
-    runs: dict[int, list[dict[str, Any]]] = {i: [] for i in live}
-    for order in plan_rounds(n_runs, rng, longer=longer) if live else ():
-        command = {"do": "round", "order": [(str(live[k]), n) for k, n in order if live[k] not in failures]}
-        answer = _ask(connection, command, limits.answer + _SLOWER * expected_s, live)
+    rounds = _Rounds(
+        connection, {i: float(loaded[i]["warm_ms"]) for i in live}, limits, clock, calm_ms, longer, failures
+    )
+    rounds.run(rng)
+    _check_sentinels(failures)
+    timed = {i: _timed(loaded[i], rounds.runs[i], entries[i]) for i in live if i not in failures}
+    environment = _ask(connection, {"do": "release"}, limits.answer, ())["environment"]
+    found = (failures.get(i) or timed[i] for i in range(_SENTINELS, len(entries)))
+    return Session(tuple(found), (timed[0], timed[1], timed[2]) if live else None, environment, waited_s)
+
+
+@dataclass
+class _Rounds:
+    """Runs rounds of the entries with these warm times until each has settled.
+
+    Attributes:
+        failures: reasons by entry; those of entries that fail while they run are added.
+        runs: the worker's answers by entry.
+        floors: the fastest run of each round by entry, in milliseconds.
+    """
+
+    connection: Connection
+    warm_ms: Mapping[int, float]
+    limits: Limits
+    clock: Clock
+    calm_ms: float
+    longer: bool
+    failures: dict[int, str]
+    runs: dict[int, list[dict[str, Any]]] = field(init=False)
+    floors: dict[int, list[float]] = field(init=False)
+
+    def run(self, rng: np.random.Generator) -> None:
+        """An entry that has settled leaves the rounds; the sentinels stay to the end."""
+        self.runs, self.floors = {i: [] for i in self.warm_ms}, {i: [] for i in self.warm_ms}
+        least, most = limits_of_rounds(longer=self.longer)
+        active = [i for i in self.warm_ms if i >= _SENTINELS]
+        for n_done in range(1, most + 1):
+            active = [i for i in active if i not in self.failures]
+            if not active:
+                break
+            self._round([*range(_SENTINELS), *active], rng)
+            if n_done >= least:
+                calm = self._calm()
+                active = [i for i in active if i in self.failures or not (calm and repeats(np.array(self.floors[i])))]
+
+    def _round(self, entries: Sequence[int], rng: np.random.Generator) -> None:
+        n_runs = {i: runs_per_round(self.warm_ms[i], longer=self.longer) for i in entries}
+        expected_s = sum(n * self.warm_ms[i] for i, n in n_runs.items()) / 1e3
+        order = [(str(entries[k]), n_runs[entries[k]]) for k in rng.permutation(len(entries))]
+        answer = _ask(
+            self.connection, {"do": "round", "order": order}, self.limits.answer + _SLOWER * expected_s, entries
+        )
         for key, times in answer["entries"].items():
             if "message" in times:
-                failures[int(key)] = str(times["message"])
+                self.failures[int(key)] = str(times["message"])
             else:
-                runs[int(key)].append(times)
-    _check_sentinels(failures)
-    sentinels = (_timed(loaded[0], runs[0], entries[0]), _timed(loaded[1], runs[1], entries[1])) if live else None
-    environment = _ask(connection, {"do": "release"}, limits.answer, ())["environment"]
-    found = (failures.get(i) or _timed(loaded[i], runs[i], entries[i]) for i in range(_SENTINELS, len(entries)))
-    return Session(tuple(found), sentinels, environment, waited_s)
+                self.runs[int(key)].append(times)
+                self.floors[int(key)].append(float(self.clock.floors(_times([times]))[0]))
+
+    def _calm(self) -> bool:
+        """Whether enough rounds were calm to know the fastest runs."""
+        if any(i in self.failures for i in range(_SENTINELS)):
+            return True  # an error ends the session
+        return float(np.mean(calm_rounds(np.array(self.floors[_CALL]), self.calm_ms))) >= CALM_SHARE
 
 
 def _load(
@@ -180,8 +245,12 @@ def _ask(
         raise WorkerError(f"the measuring process sent an answer that is not JSON: {error}") from None
 
 
+def _times(runs: Sequence[Mapping[str, Any]], n_inputs: int = 1) -> Rounds:
+    """Times per call: a run makes one call with each of a graph's inputs."""
+    units = {"wall_ms": n_inputs, "cpu_ms": n_inputs, "switches": 1}
+    return Rounds(*(tuple(np.asarray(run[key]) / n for run in runs) for key, n in units.items()))
+
+
 def _timed(loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], graph: Graph) -> Timed:
-    """Times per call: a run makes one call with each of the graph's inputs."""
-    units = {"wall_ms": len(graph.inputs), "cpu_ms": len(graph.inputs), "switches": 1}
-    rounds = Rounds(*(tuple(np.asarray(run[key]) / n for run in runs) for key, n in units.items()))
+    rounds = _times(runs, len(graph.inputs))
     return Timed(rounds, tuple(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"]))

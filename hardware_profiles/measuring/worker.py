@@ -156,6 +156,11 @@ def _cpu_times(cpus: list[int]) -> tuple[int, int]:
     return sum(counts[7] for counts in ticks if len(counts) > 7), sum(map(sum, ticks))
 
 
+def _suspended_s() -> float:
+    """Seconds for which this machine has been suspended since it started; the clocks of runs stand still meanwhile."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 def _changing(cpus: list[int]) -> dict[str, Any]:
     """The part of the environment that may change while this process lives, and affects the CPUs' speed."""
     governor = _read(f"/sys/devices/system/cpu/cpu{cpus[0]}/cpufreq/scaling_governor")
@@ -209,7 +214,7 @@ class Worker:
         self._cpus: list[int] = []
         self._provider = ""
         self._lock: int | None = None
-        self._ticks = (0, 0)
+        self._ticks, self._asleep_s = (0, 0), 0.0
         self._loaded: dict[str, tuple[Any, _Calls]] = {}
 
     def _answer(self, event: str, **values: Any) -> None:
@@ -246,7 +251,7 @@ class Worker:
                 return
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
-        self._lock, self._ticks = file, _cpu_times(self._cpus)
+        self._lock, self._ticks, self._asleep_s = file, _cpu_times(self._cpus), _suspended_s()
         self._answer("acquired")
 
     def load(self, id: str, names: list[list[str]], payloads: list[bytes]) -> None:
@@ -286,7 +291,9 @@ class Worker:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        self._answer("released", environment={"steal": stolen / total if total > 0 else 0.0, **_changing(self._cpus)})
+        asleep_s = max(0.0, _suspended_s() - self._asleep_s)
+        found = {"steal": stolen / total if total > 0 else 0.0, "suspended_s": round(asleep_s, 1)}
+        self._answer("released", environment={**found, **_changing(self._cpus)})
 
 
 class Zygote:

@@ -92,8 +92,7 @@ def build_evaluator(
     )  # fmt: skip
     return Measured(
         scoring, supernet.cost, profiles,
-        weights=weights, data=part.digest, screen_images=screen_images, environments=environments,
-        own=own, note=note,
+        weights=weights, data=part.digest, screen_images=screen_images, environments=environments, own=own,
     )  # fmt: skip
 
 

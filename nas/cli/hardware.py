@@ -118,7 +118,7 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
     return print(
         f"session created in {made['session_ms']:.1f} ± {made['session_error_ms']:.1f} ms, "
         f"peak memory {made['peak_mib']:.1f} ± {made['peak_error_mib']:.1f} MiB, "
-        f"drift {share_text(made['drift'])}, {made['discarded_rounds']} rounds discarded, protocol {made['protocol']}"
+        f"drift {share_text(made['drift'])}, protocol {made['protocol']}"
     )
 
 

@@ -202,10 +202,10 @@ class _SearchExecution:
 
 
 def calm_levels(store: RunStore) -> dict[str, list[float]]:
-    """By profile, the sentinel's levels in the sessions in which a run measured, one per session."""
+    """By profile, the fastest call of nearly no work in the sessions in which a run measured, one per session."""
     found: dict[str, dict[float, None]] = {}
     for measurement in store.measurements():
-        level = measurement.environment.get("level_ms")
+        level = measurement.environment.get("call_ms")
         if level is not None:  # a batch's rows may come from several sessions in turns
             found.setdefault(str(measurement.request.profile), {})[float(level)] = None
     return {profile: list(levels) for profile, levels in found.items()}

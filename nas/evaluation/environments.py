@@ -17,7 +17,8 @@ class Environments:
     Args:
         known: those of earlier measurements.
         keep: called with all of them whenever one is added.
-        levels: by profile, the sentinel's levels in earlier sessions, by which a profiler recognises a calm machine.
+        levels: by profile, the fastest call of nearly no work in earlier sessions, by which a profiler recognises a slower
+            machine.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class Environments:
         self._levels = {profile: list(found) for profile, found in (levels or {}).items()}
 
     def levels(self, profile: str) -> list[float]:
-        """The sentinel's levels in a profile's sessions until now; a profiler appends to them."""
+        """The fastest calls in a profile's sessions until now; a profiler appends to them."""
         return self._levels.setdefault(profile, [])
 
     def check(self, of: str, environment: Environment) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
-from hardware_profiles.measuring.profiler import MAX_BATCH
-from hardware_profiles.measuring.protocol import MAX_RESOLUTION
 from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
 from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scored, Scoring, ScoringTask
-from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, TOO_NOISY, Fidelity, Measurement, Request, Status
+from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
 from nas.problem.precision import exact_value
 from supernets.cost import Cost
 from supernets.module_to_onnx import INPUT
@@ -25,9 +22,6 @@ from supernets.space import Architecture
 
 _Variant = tuple[Architecture, str]
 """A network in a precision."""
-CALM_PAUSES_S = (15.0, 30.0, 60.0, 120.0, 240.0)
-"""Before each further attempt to measure on a machine that is too disturbed for any network of a batch; the profiler has tried
-several times for some seconds before."""
 _KEPT_MODELS = 256
 """Of a batch or some, a few hundred kilobytes each."""
 _DETAILS = (
@@ -61,8 +55,6 @@ class Measured:
             the models of the last candidates are kept, so that none is built again for its next stage.
         environments: those that the measurements must come from.
         own: measures the metrics of plug-ins.
-        note: receives a message when a disturbed machine is waited for.
-        sleep: waits for a number of seconds.
     """
 
     def __init__(
@@ -76,8 +68,6 @@ class Measured:
         screen_images: int | None = None,
         environments: Environments | None = None,
         own: OwnMetrics | None = None,
-        note: Callable[[str], None] = lambda text: None,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._scoring, self._costs, self._profiles = scoring, costs, profiles
         self._weights, self._data = weights, data
@@ -85,7 +75,6 @@ class Measured:
         self._built: dict[_Variant, bytes] = {}
         self._environments = environments or Environments()
         self._own = own
-        self._note, self._sleep, self._patient = note, sleep, True
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         wanted: dict[tuple[_Variant, bool], list[Request]] = {}  # by candidate, and whether on some images only
@@ -171,13 +160,10 @@ class Measured:
         message: str,
         seconds: float = 0.0,
         environment: Mapping[str, Any] | None = None,
-        *,
-        too_noisy: bool = False,
     ) -> Measurement:
         return Measurement(
             request, Status.FAILED, None, None,
             weights=self._weights, environment=environment or {}, message=message, seconds=seconds,
-            detail={TOO_NOISY: True} if too_noisy else {},
         )  # fmt: skip
 
     def _time(
@@ -196,48 +182,16 @@ class Measured:
         profile = self._profiles[str(requests[0].profile)]
         inputs = [{INPUT: examples} for examples in profile.examples]
         deployments = [Deployment.single(models[variant].model or b"", *inputs) for variant in wanted]
-        results = self._results(profile.profiler, deployments, name=str(requests[0].profile), longer=longer)
+        results = profile.profiler.measure(deployments, longer=longer)
         for own, result in zip(wanted.values(), results, strict=True):
             if isinstance(result, LatencyFailure):
-                yield from (
-                    self._failed(request, result.message, environment=result.environment, too_noisy=result.too_noisy)
-                    for request in own
-                )
+                yield from (self._failed(request, result.message, environment=result.environment) for request in own)
                 continue
             self._environments.check(f"profile {requests[0].profile}", result.environment)
             yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
 
-    def _results(
-        self, profiler: LatencyProfiler, deployments: Sequence[Deployment], *, name: str, longer: bool
-    ) -> Iterator[LatencyMeasurement | LatencyFailure]:
-        """The profiler's results; waits where the machine is too disturbed for any network of a batch, while that helps."""
-        for start in range(0, len(deployments), MAX_BATCH):
-            batch = deployments[start : start + MAX_BATCH]
-            results = list(profiler.measure(batch, longer=longer))
-            for i, pause_s in enumerate(CALM_PAUSES_S, start=1):
-                if not self._patient or not all(isinstance(r, LatencyFailure) and r.too_noisy for r in results):
-                    break
-                self._note(
-                    f"profile {name}: the machine is too noisy to measure on; waiting {pause_s:g} s for other load to end, "
-                    f"then trying again ({i} of {len(CALM_PAUSES_S)})"
-                )
-                self._sleep(pause_s)
-                results = list(profiler.measure(batch, longer=longer))
-            else:
-                self._patient = False  # it stays as it is
-            yield from results
-
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:
         value, error = _value_and_error(request.metric, result, batch_size)
-        if request.metric == "session_ms" and error > MAX_RESOLUTION * value:
-            return self._failed(
-                request,
-                f"the machine is too noisy to say how long loading takes: {value:.3g} ± {error:.2g} ms, and at most "
-                f"{MAX_RESOLUTION:.0%} is accepted; stop other work on the machine",
-                result.seconds,
-                result.environment,
-                too_noisy=True,
-            )
         return Measurement(
             request, Status.NOISY if result.noisy else Status.OK, value, error,
             weights=self._weights, protocol=result.protocol, environment=result.environment,

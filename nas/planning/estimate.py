@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from hardware_profiles.base import Deployment
-from hardware_profiles.measuring.protocol import LONGER_ROUNDS, SEARCH_ROUNDS
+from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm
@@ -197,7 +197,7 @@ def _search(
 def _final(prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, list[float]]) -> Span:
     data, n = prepared.data.dataset, prepared.config.search.evaluations
     score = float(np.mean([made.seconds for made in scored])) * len(data.test.labels) / len(data.validation.labels)
-    each = score + sum(float(np.mean(found)) for found in timed.values()) * LONGER_ROUNDS / SEARCH_ROUNDS
+    each = score + sum(float(np.mean(found)) for found in timed.values()) * LEAST_LONGER_ROUNDS / LEAST_ROUNDS
     low, usual, high = (max(2.0, min(share * n, MAX_FINALISTS)) * each for share in _FINALISTS)
     origin = f"estimated: {usual / each:.0f} finalists, {each:.2g} s each by the measurements above"
     return Span(usual, low * (1 - _SPREAD), high * (1 + _SPREAD + _REPEATED), origin)

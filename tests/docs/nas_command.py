@@ -1,4 +1,4 @@
-"""``nas`` as the pages' tests run it: any noise is taken, and networks are scored without Ray unless the page starts it."""
+"""``nas`` as the pages' tests run it: with short rounds, and without Ray unless the page starts it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from nas.cli import main
-from tests.nas import tolerant
+from tests.nas import short_rounds
 
 _WITH_RAY = ("plan", "search", "resume", "finetune")
 RAY = "NAS_DOCS_RAY"
@@ -22,8 +22,8 @@ def arguments(given: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    tolerant.take_any_noise(pytest.MonkeyPatch())
+    short_rounds.take_short_rounds(pytest.MonkeyPatch())
     if sys.argv[1:2] == ["serve"]:
-        tolerant.drive_alike(pytest.MonkeyPatch())
+        short_rounds.drive_alike(pytest.MonkeyPatch())
     sys.argv[1:] = arguments(sys.argv[1:])
     main()

@@ -7,7 +7,7 @@ from typing import Any
 
 from hardware_profiles.errors import WorkerDiedError
 
-CALM = [1.0] * 6
+CALM = [1.0]
 FIT = {
     "host": "board",
     "allowed_cpus": 2,
@@ -21,7 +21,8 @@ class Machine:
     """Answers like a worker; implements `Connection`.
 
     Args:
-        floors: by session, then by model (its bytes), the fastest run of each round in milliseconds; the last session's repeat.
+        floors: by session, then by model (its bytes), the fastest run of each round in milliseconds; the last round's and the
+            last session's repeat.
         kill_loading, kill_running: models that kill the worker.
     """
 
@@ -37,6 +38,7 @@ class Machine:
         self._models: dict[str, bytes] = {}
         self._round = 0
         self.sessions: list[list[bytes]] = []
+        self.rounds: list[list[bytes]] = []
 
     def send(self, command: Mapping[str, Any], payloads: Sequence[bytes] = ()) -> None:
         answer: dict[str, Any] = {"environment": FIT if command["do"] == "start" else {}, "event": "ready"}
@@ -44,9 +46,9 @@ class Machine:
             self._models, self._round, answer["event"] = {}, 0, "acquired"
             self.sessions.append([])
         elif command["do"] == "load":
-            model = payloads[0] if int(command["id"]) > 1 else b"sentinel"
+            model = payloads[0] if int(command["id"]) > 2 else b"call" if command["id"] == "2" else b"sentinel"
             self._models[command["id"]] = model
-            if model != b"sentinel":
+            if model not in (b"sentinel", b"call"):
                 self.sessions[-1].append(model)
             if model in self._kill_loading:
                 return
@@ -57,9 +59,11 @@ class Machine:
             if any(self._models[id] in self._kill_running for id, _ in command["order"]):
                 return
             for id, n in command["order"]:
-                times = [floors.get(self._models[id], CALM)[self._round]] * n
+                own = floors.get(self._models[id], CALM)
+                times = [own[min(self._round, len(own) - 1)]] * n
                 answer["entries"][id] = {"wall_ms": times, "cpu_ms": times, "switches": [0] * n}
             self._round += 1
+            self.rounds.append([self._models[id] for id, _ in command["order"]])
         self._answers.append(answer)
 
     def receive(self, *, seconds: float) -> dict[str, Any]:

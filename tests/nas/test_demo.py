@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nas import tolerant
+from tests.nas import short_rounds
 
 pytestmark = pytest.mark.ray
 
@@ -18,9 +18,9 @@ _PATIENCE_S = 600
 def nas(folder: Path, *args: str) -> str:
     """What the command prints, with the measuring of the tests: they share a machine."""
     made = subprocess.run(
-        tolerant.command(*args),
+        short_rounds.command(*args),
         cwd=folder,
-        env=tolerant.environment(),
+        env=short_rounds.environment(),
         capture_output=True,
         text=True,
         timeout=_PATIENCE_S,

@@ -16,7 +16,7 @@ from nas.engine.run_table import run_rows
 from nas.errors import NasError
 from nas.store.folder import RunsFolder
 from nas.store.run_state import RunState
-from tests.nas import tolerant
+from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB
 
 _JOB = SMALL_JOB.replace("batch: 7", "batch: 4, workers: 2")
@@ -25,7 +25,7 @@ _PATIENCE_S = 240
 
 def nas(folder: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        tolerant.command(*args), cwd=folder, env=tolerant.environment(),
+        short_rounds.command(*args), cwd=folder, env=short_rounds.environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

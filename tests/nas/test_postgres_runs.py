@@ -11,7 +11,7 @@ import pytest
 from nas.engine.run import Run
 from nas.errors import NasError
 from nas.store.folder import RunsFolder
-from tests.nas import tolerant
+from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.postgres_server import Server
 
@@ -25,9 +25,9 @@ def test_a_run_in_postgresql_from_its_start_to_its_export(
 ) -> None:
     shell = Shell(tmp_path, capsys, monkeypatch)
     job = shell.job(_JOB)
-    command = tolerant.command("search", job, "--inline", "--store", postgres.url)
+    command = short_rounds.command("search", job, "--inline", "--store", postgres.url)
     with subprocess.Popen(
-        command, cwd=tmp_path, env=tolerant.environment(), stderr=subprocess.PIPE, text=True
+        command, cwd=tmp_path, env=short_rounds.environment(), stderr=subprocess.PIPE, text=True
     ) as driver:
         wait_until_measuring(RunsFolder(tmp_path / "runs"), driver)
         (row,) = shell.nas("runs", "--json").data

@@ -1,14 +1,21 @@
-"""The shipped sentinel is the one that the package builds, and its output varies."""
+"""The shipped sentinels are those that the package builds, and their outputs vary."""
 
 from __future__ import annotations
 
-from hardware_profiles.measuring.sentinel import build_sentinel
-from hardware_profiles.measuring.session import read_sentinel
+from hardware_profiles.measuring.sentinel import build_call, build_sentinel
+from hardware_profiles.measuring.session import read_call, read_sentinel
 from hardware_profiles.runtime import run_model
 
 
-def test_the_shipped_file_equals_the_built_one() -> None:
+def test_the_shipped_files_equal_the_built_ones() -> None:
     assert read_sentinel().model == build_sentinel()
+    assert read_call().model == build_call()
+
+
+def test_the_call_does_nearly_nothing() -> None:
+    graph = read_call()
+    (output,) = run_model(graph.model, *graph.inputs)
+    assert output.tolist() == [[-1.0]]
 
 
 def test_its_output_varies_and_has_no_denormals() -> None:

@@ -368,6 +368,17 @@ def test_the_changing_environment_is_read_at_each_release(monkeypatch: pytest.Mo
     assert found == [2.0, 0.5]
 
 
+def test_a_suspension_between_acquire_and_release_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    own = CODE["Worker"](out, None)
+    own._cpus = [0]
+    clocks = [100.0, 3700.04]
+    monkeypatch.setitem(own.release.__func__.__globals__, "_suspended_s", lambda: clocks.pop(0))
+    own.acquire(str(tmp_path / "lock"), 5)
+    own.release()
+    assert json.loads(out.getvalue().splitlines()[-1])["environment"]["suspended_s"] == 3600.0
+
+
 def test_a_locks_name_is_one_file_of_the_host_for_any_temporary_folder(worker: LocalConnection, tmp_path: Path) -> None:
     name = f"test-{os.getpid()}"
     other = LocalConnection(local_command(), {**worker_environment(1), "TMPDIR": str(tmp_path)})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from tests.nas import tolerant
+from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Shell
 
 
@@ -20,7 +20,7 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 @pytest.fixture(scope="session")
 def searched(shared_folder: Path) -> Path:
-    """A folder with the job and its finished run ``small-1``, made by a process of its own, of latencies however noisy."""
+    """A folder with the job and its finished run ``small-1``, made by a process of its own."""
     folder = shared_folder / "searched"
     with FileLock(shared_folder / "searched.lock"):
         if not (folder / "search.json").exists():
@@ -32,8 +32,8 @@ def searched(shared_folder: Path) -> Path:
 def _search(folder: Path) -> None:
     (folder / "job.yaml").write_text(SMALL_JOB)
     made = subprocess.run(
-        tolerant.command("search", "job.yaml", "--inline", "--json"),
-        cwd=folder, env=tolerant.environment(), capture_output=True, text=True, timeout=300,
+        short_rounds.command("search", "job.yaml", "--inline", "--json"),
+        cwd=folder, env=short_rounds.environment(), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     (folder / "search.json").write_text(made.stdout)

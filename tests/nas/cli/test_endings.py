@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.nas import tolerant
+from tests.nas import short_rounds
 
 _INTERRUPTED_IMPORT = """
 import signal, sys
@@ -44,7 +44,7 @@ def test_an_interrupted_import_ends_the_command_without_a_traceback(searched: Pa
     program = _INTERRUPTED_IMPORT.format(name=name, then=then, arguments=["show", "small-1"])
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=searched, env=tolerant.environment(), capture_output=True, text=True, check=False,
+        cwd=searched, env=short_rounds.environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
@@ -53,7 +53,7 @@ def test_an_interrupted_import_ends_the_command_without_a_traceback(searched: Pa
 @pytest.mark.parametrize("seconds", [0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5])
 def test_ctrl_c_at_any_moment_prints_no_traceback(searched: Path, seconds: float) -> None:
     process = subprocess.Popen(
-        _SHOW, cwd=searched, env=tolerant.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        _SHOW, cwd=searched, env=short_rounds.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
@@ -65,7 +65,13 @@ def test_ctrl_c_at_any_moment_prints_no_traceback(searched: Path, seconds: float
 def test_output_to_a_full_disk_is_an_error_in_a_line(searched: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            _SHOW, cwd=searched, env=tolerant.environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            _SHOW,
+            cwd=searched,
+            env=short_rounds.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (done.returncode, done.stderr.splitlines()) == (
         1, ["error: the output cannot be written: No space left on device; free space there"],
@@ -77,6 +83,12 @@ def test_a_reader_that_leaves_early_is_no_error_to_report(searched: Path) -> Non
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
         done = subprocess.run(
-            _SHOW, cwd=searched, env=tolerant.environment(), stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+            _SHOW,
+            cwd=searched,
+            env=short_rounds.environment(),
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (done.returncode, done.stderr) == (1, "")

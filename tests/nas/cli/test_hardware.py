@@ -23,7 +23,7 @@ from nas.store.sql import SqlStore
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.graph import lower
-from tests.nas import tolerant
+from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Answer, Shell
 
 
@@ -47,7 +47,7 @@ def assert_error(found: Answer, *words: str) -> None:
 @pytest.mark.usefixtures("true_rounds")  # enough runs for a p99
 def test_a_model_s_figures_and_its_machine(shell: Shell, model: Path) -> None:
     made = shell.nas("profile", model, "--json").data
-    assert made["protocol"] == "interleaved-floor/v1"
+    assert made["protocol"] == "interleaved-floor/v2"
     assert 0 < made["latency_ms"] <= made["p50_ms"] <= made["p90_ms"] <= made["p99_ms"]
     assert made["throughput_per_s"] == pytest.approx(1e3 / made["latency_ms"])
     assert made["peak_mib"] > 0
@@ -200,11 +200,13 @@ def _check_block_costs(shell: Shell, job: Path, path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def calibrated(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A table, made once: by a process of its own, of latencies however noisy."""
+    """A table, made once, by a process of its own."""
     folder = tmp_path_factory.mktemp("calibrated")
     (folder / "job.yaml").write_text(SMALL_JOB)
-    command = tolerant.command("calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json")
-    made = subprocess.run(command, cwd=folder, env=tolerant.environment(), capture_output=True, text=True, timeout=300)
+    command = short_rounds.command("calibrate", "cpu-1-thread", "--job", "job.yaml", "--subnets", "5", "-o", "t.json")
+    made = subprocess.run(
+        command, cwd=folder, env=short_rounds.environment(), capture_output=True, text=True, timeout=300
+    )
     assert made.returncode == 0, made.stderr
     return (folder / "t.json").read_text()
 

@@ -51,8 +51,8 @@ def test_show_says_more_of_the_same(after: Shell) -> None:
     assert set(shown["hypervolume"]["reference"]) == {"accuracy", "latency_ms@cpu-1-thread"}
     volumes = [v for _, v in shown["hypervolume"]["history"]]
     assert volumes == sorted(volumes)
-    assert all("too noisy" in why for why in shown["failed"].values())  # a busy machine's latencies are refused
-    assert len(volumes) == 30 - len(shown["failed"])
+    assert shown["failed"] == {}  # a busy machine's latencies have wide errors, and are values
+    assert len(volumes) == 30
     quality = shown["predictors"]["latency_ms@cpu-1-thread"]["quality"]
     assert quality["n"] > 0
     assert {"mean", "ridge"} <= set(quality["baselines"])
@@ -118,7 +118,7 @@ def test_profile_measures_the_exported_file(after: Shell) -> None:
     assert {
         "profile", "latency_ms", "p50_ms", "samples", "resolution", "preempted_share", "protocol", "environment",
     } <= set(made)  # fmt: skip
-    assert made["protocol"] == "interleaved-floor/v1"
+    assert made["protocol"] == "interleaved-floor/v2"
     assert made["latency_ms"] > 0
     assert 0 <= made["resolution"] < 1
 

@@ -13,7 +13,7 @@ from nas.api.schemas import RunSummary
 from nas.client import NasClient
 from nas.service.settings import ServiceSettings
 from nas.store.folder import RunsFolder
-from tests.nas import tolerant
+from tests.nas import short_rounds
 
 _PATIENCE_S = 300
 
@@ -36,7 +36,7 @@ class Served:
     def start(self) -> None:
         with (self.root / "server.log").open("ab") as log:
             self.server = subprocess.Popen(
-                tolerant.command("serve", "--runs", self.runs.root, "--port", "0", *self.options),
+                short_rounds.command("serve", "--runs", self.runs.root, "--port", "0", *self.options),
                 env=self._environment(), stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
         assert self.server.stdout is not None
@@ -44,7 +44,7 @@ class Served:
         self.client = NasClient(self.url)
 
     def _environment(self) -> dict[str, str]:
-        found = tolerant.environment()
+        found = short_rounds.environment()
         paths = [str(self.modules), found.get("PYTHONPATH", "")] if self.modules else []
         return {**found, "PYTHONPATH": os.pathsep.join(filter(None, paths))} if paths else found
 

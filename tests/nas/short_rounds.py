@@ -1,11 +1,10 @@
-"""``python -m tests.nas.tolerant``: ``nas``, but taking latencies however noisy, from few short rounds, at the first try.
+"""``python -m tests.nas.short_rounds``: ``nas``, but measuring latencies in few short rounds.
 
-For tests that run it in a process of its own: what the fixture `any_noise` is for those that call it in theirs.
+For tests that run it in a process of its own: what the fixture `short_rounds` is for those that call it in theirs.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from pathlib import Path
@@ -14,12 +13,15 @@ import pytest
 
 from hardware_profiles.measuring import protocol
 
-_MODULE = "tests.nas.tolerant"
-_TRUE_ROUNDS = {name: getattr(protocol, name) for name in ("LONGER_ROUNDS", "ROUND_MS")}
+_MODULE = "tests.nas.short_rounds"
+_SHORT = {
+    "LEAST_ROUNDS": 6, "MOST_ROUNDS": 6, "LEAST_LONGER_ROUNDS": 8, "MOST_LONGER_ROUNDS": 8, "ROUND_MS": 3.0,
+}  # fmt: skip
+_TRUE_ROUNDS = {name: getattr(protocol, name) for name in _SHORT}
 
 
 def command(*arguments: str | Path) -> list[str]:
-    """The command line of ``nas ARGUMENTS`` that takes any noise."""
+    """The command line of ``nas ARGUMENTS`` with short rounds."""
     return [sys.executable, "-m", _MODULE, *map(str, arguments)]
 
 
@@ -32,12 +34,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_WAIT_POLICY": "passive"}
 
 
-def take_any_noise(patched: pytest.MonkeyPatch) -> None:
-    """Lets this process's profilers take latencies however noisy, from few short rounds, at the first try."""
-    patched.setattr(protocol, "LONGER_ROUNDS", 8)
-    patched.setattr(protocol, "ROUND_MS", 3.0)
-    patched.setattr("hardware_profiles.measuring.profiler.RETRY_PAUSES_S", ())
-    patched.setattr("hardware_profiles.measuring.results.MAX_RESOLUTION", math.inf)
+def take_short_rounds(patched: pytest.MonkeyPatch) -> None:
+    """Lets this process's profilers measure in few short rounds."""
+    for name, value in _SHORT.items():
+        patched.setattr(protocol, name, value)
 
 
 def take_true_rounds(patched: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def take_true_rounds(patched: pytest.MonkeyPatch) -> None:
 
 
 def drive_alike(patched: pytest.MonkeyPatch) -> None:
-    """Lets this process, a server, start drivers that take any noise, too."""
+    """Lets this process, a server, start drivers with short rounds, too."""
     from nas.service.jobs import dispatcher
 
     true = dispatcher.driver_command
@@ -59,7 +59,7 @@ def drive_alike(patched: pytest.MonkeyPatch) -> None:
 if __name__ == "__main__":
     from nas.cli import main
 
-    take_any_noise(pytest.MonkeyPatch())
+    take_short_rounds(pytest.MonkeyPatch())
     if sys.argv[1:2] == ["serve"]:
         drive_alike(pytest.MonkeyPatch())
     main()

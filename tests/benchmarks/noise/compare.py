@@ -1,0 +1,110 @@
+"""Compares estimators of latency on recorded rounds.
+
+    python -m tests.benchmarks.noise.compare FOLDER [--odd] [--only TEXT]
+
+The truth of an estimator is its own median over the quiet sessions, so that none is punished for what it defines as latency.
+For each load: the error of a network is its mean over the sessions; the table has its median and its worst over the networks,
+pairs in the wrong order that are more than 15 % apart (mean per session), the share of values within their stated 90 %
+intervals, the median of what is stated, and the seconds of a session of 30 networks. ``--odd`` reports the sessions of odd
+number only: constants were fitted on the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from tests.benchmarks.noise.estimators import ESTIMATORS, Estimator, Recording
+
+LOADS = ("quiet", "one", "bursts", "4", "8", "20")
+APART = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An estimator under a load; `median`, `worst` and `covered` are shares, `covered` NaN without stated intervals."""
+
+    estimator: str
+    load: str
+    sessions: int
+    median: float
+    worst: float
+    worst_network: str
+    inverted: float
+    covered: float
+    width: float
+    seconds: float
+
+
+def rows(recordings: Sequence[Recording], name: str, estimator: Estimator, *, odd: bool) -> list[Row]:
+    """The rows of one estimator."""
+    guesses = {(r.load, r.number): (r, estimator(r)) for r in recordings}
+    truth = np.median([[g.ms for g in found] for r, found in guesses.values() if r.load == "quiet"], axis=0)
+    made = []
+    for load in LOADS:
+        of_load = [v for (at, number), v in guesses.items() if at == load and (not odd or number % 2)]
+        if not of_load:
+            continue
+        ms = np.array([[g.ms for g in found] for _, found in of_load])
+        stated = np.array([[g.error for g in found] for _, found in of_load])
+        errors = np.abs(ms / truth - 1)
+        each = errors.mean(axis=0)
+        covered = np.nan if np.isnan(stated).all() else float(np.mean(errors <= stated))
+        seconds = [r.seconds([g.n_rounds for g in found]) for r, found in of_load]
+        made.append(
+            Row(
+                name, load, len(of_load), float(np.median(each)), float(each.max()),
+                of_load[0][0].names[-len(truth) :][int(each.argmax())], inversions(ms, truth), covered,
+                float(np.median(stated)), float(np.mean(seconds)),
+            )
+        )  # fmt: skip
+    return made
+
+
+def inversions(ms: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
+    """Mean number per session of pairs in the wrong order whose truths are more than `APART` apart."""
+    pairs = [(i, j) for i, j in combinations(range(len(truth)), 2) if abs(truth[i] / truth[j] - 1) > APART]
+    wrong = [(found[i] - found[j]) * (truth[i] - truth[j]) < 0 for found in ms for i, j in pairs]
+    return float(sum(wrong)) / len(ms)
+
+
+def table(found: Sequence[Row]) -> str:
+    """Markdown."""
+    lines = ["| load | estimator | median | worst | inverted | covered | ± | s |", "|---|---|---|---|---|---|---|---|"]
+    for load in LOADS:
+        for row in (r for r in found if r.load == load):
+            covered, width = ("–", "–") if np.isnan(row.covered) else (f"{row.covered:.0%}", f"{row.width:.1%}")
+            lines.append(
+                f"| {row.load} | {row.estimator} | {row.median:.1%} | {row.worst:.1%} | {row.inverted:.1f} "
+                f"| {covered} | {width} | {row.seconds:.1f} |"
+            )
+    return "\n".join(lines)
+
+
+def main(
+    folder: Path,
+    *,
+    odd: Annotated[bool, typer.Option("--odd", help="only the sessions on which nothing was fitted")] = False,
+    only: Annotated[str, typer.Option(help="estimators whose names contain this")] = "",
+) -> None:
+    """Prints the table."""
+    files = [file for load in LOADS for file in sorted(folder.glob(f"{load}.*.npz"))]
+    recordings = [Recording.read(file) for file in files]
+    found = [
+        row
+        for name, estimator in ESTIMATORS.items()
+        if only in name
+        for row in rows(recordings, name, estimator, odd=odd)
+    ]
+    print(table(found))
+
+
+if __name__ == "__main__":
+    typer.run(main)
