@@ -22,6 +22,7 @@ def open_profiler(
     *,
     seed: int = 0,
     on_wait: Callable[[str], None] | None = None,
+    on_wait_end: Callable[[], None] | None = None,
     limits: Limits | None = None,
     lock: str = LOCK,
     levels: list[float] | None = None,
@@ -37,7 +38,14 @@ def open_profiler(
     """
     check_machine(profile)
     return WorkerProfiler(
-        profile, _connector(profile), seed=seed, on_wait=on_wait, limits=limits, lock=lock, levels=levels
+        profile,
+        _connector(profile),
+        seed=seed,
+        on_wait=on_wait,
+        on_wait_end=on_wait_end,
+        limits=limits,
+        lock=lock,
+        levels=levels,
     )
 
 

@@ -43,6 +43,7 @@ class WorkerProfiler:
         connect: starts a worker for the profile.
         seed: of the order of entries within rounds.
         on_wait: receives a message when another measurement holds the host.
+        on_wait_end: is called when the host is free.
         levels: the fastest call of nearly no work in previous sessions on this machine, in order, which identifies a slower
             session; each session appends its own.
     """
@@ -54,6 +55,7 @@ class WorkerProfiler:
         *,
         seed: int = 0,
         on_wait: Callable[[str], None] | None = None,
+        on_wait_end: Callable[[], None] | None = None,
         limits: Limits | None = None,
         lock: str = LOCK,
         pauses_s: Sequence[float] = PAUSES_S,
@@ -62,7 +64,9 @@ class WorkerProfiler:
         self._profile, self._connect, self._pauses_s = profile, connect, pauses_s
         self._limits = limits or Limits()
         rng, clock = np.random.default_rng(seed), clock_of(profile)
-        self._run_session = partial(run_session, lock=lock, limits=self._limits, rng=rng, on_wait=on_wait, clock=clock)
+        self._run_session = partial(
+            run_session, lock=lock, limits=self._limits, rng=rng, on_wait=on_wait, on_wait_end=on_wait_end, clock=clock
+        )
         self._levels = [] if levels is None else levels
         self._connection: Connection | None = None
         self._environment: Mapping[str, Any] = {}

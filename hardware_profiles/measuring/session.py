@@ -99,6 +99,7 @@ def run_session(
     clock: Clock,
     calm_ms: float,
     on_wait: Callable[[str], None] | None,
+    on_wait_end: Callable[[], None] | None,
 ) -> Session:
     """Times all graphs in the same rounds.
 
@@ -107,13 +108,14 @@ def run_session(
         rng: shuffles the entries of each round.
         calm_ms: the fastest call of nearly no work in previous sessions; infinite if there was none.
         on_wait: receives a message if another measurement holds the host.
+        on_wait_end: is called when it has ended.
 
     Raises:
         WorkerDiedError: the process died or hung; its `suspects` are set.
         WorkerError: the lock cannot be opened, or was not free in time, or the sentinel does not run.
     """
     entries = [read_sentinel(), read_sentinel(), read_call(), *graphs]
-    waited_s = _acquire(connection, str(lock), limits, on_wait)
+    waited_s = _acquire(connection, str(lock), limits, on_wait, on_wait_end)
     loaded, failures = _load(connection, entries, limits)
     _check_sentinels(failures)
     live = sorted(loaded) if len(loaded) > _SENTINELS else []  # without a graph the sentinels are not needed
@@ -209,7 +211,13 @@ def _check_sentinels(failures: dict[int, str]) -> None:
             raise WorkerError(message, code="worker.sentinel-failed")
 
 
-def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callable[[str], None] | None) -> float:
+def _acquire(
+    connection: Connection,
+    lock: str,
+    limits: Limits,
+    on_wait: Callable[[str], None] | None,
+    on_wait_end: Callable[[], None] | None,
+) -> float:
     """Takes the host's lock; the seconds until it was free."""
     started = time.perf_counter()
     answer = _ask(connection, {"do": "acquire", "lock": lock, "seconds": limits.lock}, limits.answer, ())
@@ -217,6 +225,8 @@ def _acquire(connection: Connection, lock: str, limits: Limits, on_wait: Callabl
         if on_wait is not None:
             on_wait(f"waiting for another measurement on this machine (process {answer['holder'] or 'unknown'}) to end")
         answer = connection.receive(seconds=limits.lock + limits.answer)
+        if on_wait_end is not None:
+            on_wait_end()
     if answer["event"] == "lock-unusable":
         message = f"cannot open the measurement lock {answer['lock']}: {answer['reason']}"
         raise WorkerError(f"{message}; make it writable for all users, or remove it", code="worker.lock-unusable")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from nas.problem.constraints import NearestInfeasible
 from nas.problem.objectives import Constraint, Objective
+from nas.store.run_state import RunState
 from supernets.space import Option
 
 _PARTS = 6
@@ -188,6 +189,18 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.2g} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
+
+
+def wait_text(state: RunState, now: float) -> str:
+    """What a driver waits for and for how long, in steps of five seconds; "" while it works.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    if not state.waiting or not state.waiting_since:
+        return state.waiting
+    waited_s = max(0.0, now - state.waiting_since)
+    return f"{state.waiting} ({duration(waited_s - waited_s % 5)} so far)"
 
 
 def score_text(scored: Objective, test: Mapping[str, float] | None, *, missing: str = "–") -> str:

@@ -76,12 +76,19 @@ def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSou
 
 def build_evaluator(
     prepared: PreparedJob, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
-    screen_images: int | None = None, seed: int, note: Callable[[str], None], environments: Environments,
+    screen_images: int | None = None, seed: int, environments: Environments,
+    on_wait: Callable[[str], None] | None = None, on_wait_end: Callable[[], None] | None = None,
 ) -> Measured:  # fmt: skip
-    """The evaluator of this supernet's subnets, which scores them on one part of the data."""
+    """The evaluator of this supernet's subnets, which scores them on one part of the data.
+
+    Args:
+        on_wait, on_wait_end: called when a measurement has to wait for its machine, and when it need no longer.
+    """
     profiles = {
         profile.name: Timed(
-            open_profiler(profile, seed=seed, on_wait=note, levels=environments.levels(profile.name)),
+            open_profiler(
+                profile, seed=seed, on_wait=on_wait, on_wait_end=on_wait_end, levels=environments.levels(profile.name)
+            ),
             prepared.data.timed_batches(profile),
         )
         for profile in prepared.job.profiles

@@ -64,7 +64,8 @@ def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
     from nas.store.base import shown_status
 
     status = shown_status(report.status, live=live)
-    reason = f"; {report.reason}" if report.reason else ""
+    why = (run.waiting if live else "") or report.reason
+    reason = f"; {why}" if why else ""
     print(f"{report.run}: {status}, {report.evaluations_text}{reason}")
     if following := run.next_command:
         print(f"next: {following}")

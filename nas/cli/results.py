@@ -117,7 +117,12 @@ def show(
     live, (report, insight) = is_held(opened.folder), opened.report_and_insight(profile)
     improvement, further = improvement_of(opened) if is_finetuning(opened) else None, opened.finetunings(report)
     if as_json:
-        made = {"live": live, "next": opened.next_command, "finetunings": [one.to_json() for one in further]}
+        made = {
+            "live": live,
+            "waiting": opened.waiting,
+            "next": opened.next_command,
+            "finetunings": [one.to_json() for one in further],
+        }
         made |= {} if improvement is None else {"gain": improvement.to_json()}
         return print_json({**show_json(report), "insight": insight_json(insight), **made})
     print_report(opened, report, live=live)

@@ -31,8 +31,13 @@ _LINES = 10
 class _ValuesColumn(ProgressColumn):
     """The values of a phase and the time that it took: what is cut on a narrow terminal, where the other columns stay."""
 
+    def __init__(self, waits: Callable[[], str]) -> None:
+        super().__init__()
+        self._waits = waits
+
     def render(self, task: Task) -> Text:
         parts = [
+            "" if task.finished else self._waits(),
             task.fields["values"],
             f"{duration((task.finished_time if task.finished else task.elapsed) or 0.0)} so far",
         ]
@@ -45,11 +50,12 @@ class ConsoleProgress(ProgressObserver):
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console, self._clock = console, clock
         self._paces: dict[str, Pace] = {}
+        self._wait, self._waiting_since = "", 0.0
         fixed = Column(no_wrap=True)
-        self._bars = Progress(
+        self.bars = Progress(
             TextColumn("{task.description}", table_column=fixed), BarColumn(bar_width=20, table_column=fixed.copy()),
             MofNCompleteColumn(table_column=fixed.copy()), TextColumn("{task.fields[left]}", table_column=fixed.copy()),
-            _ValuesColumn(),
+            _ValuesColumn(self._wait_text),
             console=console, disable=not console.is_terminal,
         )  # fmt: skip
         self._tasks: dict[str, TaskID] = {}
@@ -57,21 +63,21 @@ class ConsoleProgress(ProgressObserver):
         self._accuracies, self._scored = "", ACCURACY
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        self.bars.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._bars.stop()
+        self.bars.stop()
 
     def _update(self, phase: str, done: int, total: int, values: str) -> None:
         if phase not in self._tasks:
             for earlier in self._tasks.values():
-                self._bars.stop_task(earlier)
-            self._tasks[phase] = self._bars.add_task(phase, total=total, left="", values="")
+                self.bars.stop_task(earlier)
+            self._tasks[phase] = self.bars.add_task(phase, total=total, left="", values="")
             self._paces[phase] = Pace(self._clock)
         seconds = self._paces[phase].left(done, total)
         left = "" if seconds is None else f"{duration(seconds)} left"
-        self._bars.update(self._tasks[phase], completed=done, total=total, left=left, values=values)
+        self.bars.update(self._tasks[phase], completed=done, total=total, left=left, values=values)
         # Without a terminal, about ten lines a phase, and always the last one.
         share = _LINES * done // max(1, total)
         if not self._console.is_terminal and share > self._shares.get(phase, 0):
@@ -105,12 +111,22 @@ class ConsoleProgress(ProgressObserver):
             values = f"nothing keeps the limits yet, nearest: {miss_text(progress.nearest)}"
         if progress.too_noisy:
             values += f"  too noisy {progress.too_noisy}"
+        if progress.uncertain:
+            values += f"  to measure again {progress.uncertain}"
         if progress.failures:
             values += f"  failed {progress.failures}"
         self._update(progress.phase, progress.done, progress.total, values)
 
     def count(self, phase: str, done: int, total: int) -> None:
         self._update(phase, done, total, "")
+
+    def waiting(self, text: str) -> None:
+        if text:  # a terminal also has it in its last bar, with the time
+            self.note(text)
+        self._wait, self._waiting_since = text, self._clock()
+
+    def _wait_text(self) -> str:
+        return f"waiting for {duration(self._clock() - self._waiting_since)}" if self._wait else ""
 
     def note(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -123,7 +123,7 @@ class _SearchExecution:
 
     Attributes:
         known: measurements of other runs, which are not measured again.
-        waits: of its measurements, which each progress ends.
+        waits: of its measurements.
     """
 
     run: RunExecution
@@ -179,8 +179,8 @@ class _SearchExecution:
         prepared = self.run.prepared
         measured = build_evaluator(
             prepared, self.supernet, self.weights, part, scoring,
-            screen_images=screen_images, seed=prepared.config.seed, note=self.waits.begin,
-            environments=self.environments,
+            screen_images=screen_images, seed=prepared.config.seed, environments=self.environments,
+            on_wait=self.waits.begin, on_wait_end=self.waits.end,
         )  # fmt: skip
         try:
             yield measured if self.known is None else Cached(measured, self.known, replay_failures=True)

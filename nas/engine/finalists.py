@@ -9,6 +9,7 @@ import numpy as np
 from nas.engine.search_progress import SearchProgress
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached_evaluator import Cached
+from nas.evaluation.remeasuring import Remeasuring
 from nas.problem.budget import MAX_FINALISTS
 from nas.problem.constraints import feasible_within_noise, violations
 from nas.problem.objectives import ACCURACY, Constraint, Evaluation, Fidelity, Objective, minimised
@@ -74,6 +75,8 @@ def measure_finalists(
 ) -> None:
     """Times the finalists by the longer protocol and scores them on the test part; measurements in the store are kept.
 
+    What is uncertain is measured once more.
+
     Args:
         scored: the metric of the test part.
     """
@@ -82,5 +85,7 @@ def measure_finalists(
     timed = [o for o in metrics if o.profile is not None]
     requests += [precisions.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]
     on_progress(SearchProgress(PHASE, 0, len(requests)))
-    for done, _ in enumerate(Cached(evaluator, store.find, keep=store.add).evaluate(requests), 1):
-        on_progress(SearchProgress(PHASE, done, len(requests)))
+    remeasuring = Remeasuring(evaluator, store.add)
+    for done, _ in enumerate(Cached(remeasuring, store.find, keep=store.add).evaluate(requests), 1):
+        on_progress(SearchProgress(PHASE, done, len(requests), uncertain=remeasuring.n_uncertain))
+    remeasuring.last()

@@ -31,6 +31,9 @@ class ProgressObserver:
     def count(self, phase: str, done: int, total: int) -> None:
         """Some other work has progressed."""
 
+    def waiting(self, text: str) -> None:
+        """A measurement waits from now on, for what the text says; "" where it waits no longer."""
+
     def note(self, text: str) -> None:
         """A line for people."""
 
@@ -52,4 +55,4 @@ class CompositeObserver(ProgressObserver):
         self.observers = tuple(observers)
 
     begin, step, epoch = _each("begin"), _each("step"), _each("epoch")
-    progress, count, note = _each("progress"), _each("count"), _each("note")
+    progress, count, note, waiting = _each("progress"), _each("count"), _each("note"), _each("waiting")

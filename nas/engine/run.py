@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nas.analysis.formatting import wait_text
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.run_measurements import RecordedSteps
@@ -65,6 +67,14 @@ class Run(StoredRun):
         with self.store() as store:
             status, begun = store.status(), store.facts() is not None
         return next_command(self.folder, status, live=live, begun=begun)
+
+    @property
+    def waiting(self) -> str:
+        """What its driver waits for now, and for how long; "" where it works, or there is none."""
+        if not is_held(self.folder):
+            return ""
+        with self.store() as store:
+            return wait_text(store.state(), time.time())
 
     @property
     def front(self) -> tuple[Point, ...]:

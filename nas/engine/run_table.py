@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from nas.analysis.formatting import wait_text
 from nas.analysis.training_history import training_history
 from nas.errors import NasError
 from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
@@ -81,7 +83,7 @@ def snapshot_of(store: RunStore, *, held: bool) -> RunSnapshot:
         status,
         held,
         state.epoch + n_measurements,
-        reason=(state.waiting if held and status is RunStatus.RUNNING else "") or store.reason(),
+        reason=(wait_text(state, time.time()) if held and status is RunStatus.RUNNING else "") or store.reason(),
         begun=facts is not None,
         kind="search" if facts is None else facts.kind,
         name="" if facts is None else facts.name,

@@ -6,7 +6,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nas.engine.screening import Stages, reasons_to_skip, scoring_is_cheaper
 from nas.engine.search_progress import FrontTracker, SearchProgress
@@ -14,6 +14,7 @@ from nas.engine.staged_evaluation import BatchEvaluation
 from nas.engine.stop_criteria import StopCallback, StopCriteria
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached_evaluator import Cached
+from nas.evaluation.remeasuring import Remeasuring
 from nas.problem.budget import Budget, Stop, StopReason
 from nas.problem.objectives import Constraint, Evaluation, Objective, metrics_of
 from nas.problem.precision import Precisions
@@ -44,7 +45,8 @@ def search(
 
     What the store holds is replayed first: the algorithm gets the recorded asks with their stored measurements, and only
     missing ones are measured, so that a search that was killed continues as if it had not been. The time that earlier
-    drivers took counts against the budget.
+    drivers took counts against the budget. Uncertain latencies are measured again beside those of later batches, and once
+    more at the end; the algorithm and the front get the better values.
 
     Args:
         space: of candidates: `Precisions.space` of the networks'.
@@ -63,18 +65,20 @@ def search(
     tracker = FrontTracker(objectives, constraints)
     evaluations: list[Evaluation] = []
 
+    remeasuring = Remeasuring(evaluator, store.add)
+
     def show(n_complete: int = 0) -> None:
         done = max(0, len(evaluations) + n_complete - len(known))
-        on_progress(tracker.progress(done, budget.evaluations))
+        on_progress(tracker.progress(done, budget.evaluations, uncertain=remeasuring.n_uncertain))
 
     candidates = BatchEvaluation(
-        evaluator=Cached(evaluator, store.find, keep=store.add, replay_failures=not retry_failures),
+        evaluator=Cached(remeasuring, store.find, keep=store.add, replay_failures=not retry_failures),
         store=store, metrics=metrics, precisions=precisions, on_complete=show,
     )  # fmt: skip
     run = _Search(
         space=space, objectives=objectives, constraints=constraints, algorithm=algorithm, candidates=candidates,
         store=store, budget=budget, batch=batch, known=known, criteria=StopCriteria(budget, stop_when), tracker=tracker,
-        screen_images=screen_images, show=show, clock=clock, evaluations=evaluations,
+        screen_images=screen_images, show=show, clock=clock, evaluations=evaluations, remeasuring=remeasuring,
     )  # fmt: skip
     with _frozen_garbage_collector():
         run.run()
@@ -112,6 +116,7 @@ class _Search:
     tracker: FrontTracker
     screen_images: int | None
     show: Callable[[], None]
+    remeasuring: Remeasuring
     clock: Callable[[], float]
     evaluations: list[Evaluation] = field(default_factory=list)
 
@@ -138,6 +143,8 @@ class _Search:
             if step >= len(recorded):
                 seconds = state.searched_seconds + self.clock() - started
                 self.store.update_state(searched_seconds=seconds)
+        self.remeasuring.last()
+        self._correct()
         self.store.update_state(stop=stop)
         if self.algorithm.fits() and self.algorithm.ask(
             self.batch
@@ -188,14 +195,29 @@ class _Search:
             evaluations = self.candidates.whole(asked)
         else:
             evaluations = self.candidates.in_stages(asked, self._stages(self.screen_images), self._reasons_to_skip)
+        self.remeasuring.enqueue(m for evaluation in evaluations for m in evaluation.measurements.values())
         self.tracker.check_failures(evaluations)
         self.algorithm.tell(evaluations)
+        self._correct()
         self.evaluations += evaluations
         if self.tracker.reference is None:
             largest = evaluations[len(self.anchors) - 1]
             self.store.update_state(reference=self.tracker.set_reference(evaluations[0], largest))
         self.criteria.record(self.n_spent, self.tracker.add(evaluations))
         self.show()
+
+    def _correct(self) -> None:
+        """Passes on the values of latencies that were measured again."""
+        found = self.remeasuring.improved()
+        corrected = []
+        for i, evaluation in enumerate(self.evaluations):
+            better = {name: found[m.request] for name, m in evaluation.measurements.items() if m.request in found}
+            if better:
+                self.evaluations[i] = replace(evaluation, measurements={**evaluation.measurements, **better})
+                corrected.append(self.evaluations[i])
+        if corrected:
+            self.algorithm.correct(corrected)
+            self.tracker.add(corrected)
 
     def _stages(self, images: int) -> Stages:
         """The order of this run's metrics: decided once, because it depends on measured seconds."""

@@ -27,7 +27,8 @@ class SearchProgress:
         front: number of non-dominated feasible ones.
         failures: networks of which a measurement failed for another reason than noise.
         nearest: the one nearest to keeping all constraints, while none does.
-        too_noisy: networks of which measurements failed, and only for the noise of the machine.
+        too_noisy: networks of which measurements failed for the noise of the machine, in runs of earlier versions.
+        uncertain: latencies that will be measured again, because the machine was busy.
     """
 
     phase: str
@@ -38,6 +39,7 @@ class SearchProgress:
     failures: int = 0
     nearest: NearestInfeasible | None = None
     too_noisy: int = 0
+    uncertain: int = 0
 
 
 class FrontTracker:
@@ -101,11 +103,19 @@ class FrontTracker:
         self.hypervolume = hypervolume(self.front, self.reference)
         return self.hypervolume
 
-    def progress(self, done: int, total: int) -> SearchProgress:
+    def progress(self, done: int, total: int, *, uncertain: int = 0) -> SearchProgress:
         """The progress of a search that has done `done` of `total` evaluations."""
         front = len(self.front)
         return SearchProgress(
-            "searching", done, total, self.hypervolume, front, self.n_failures, self.nearest, self.n_too_noisy
+            "searching",
+            done,
+            total,
+            self.hypervolume,
+            front,
+            self.n_failures,
+            self.nearest,
+            self.n_too_noisy,
+            uncertain,
         )
 
     def _update_nearest(self, evaluations: Sequence[Evaluation]) -> None:

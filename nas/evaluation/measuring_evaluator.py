@@ -52,7 +52,8 @@ class Measured:
     Args:
         weights: digest of the supernet's weights; data: digest of the examples that metrics of the task are taken on.
         screen_images: examples behind a metric of the task of fidelity ``screen``; None where none is asked for. With it,
-            the models of the last candidates are kept, so that none is built again for its next stage.
+            the models of the last candidates are kept, so that none is built again for its next stage. So are those of
+            candidates whose latency is uncertain, which are measured again.
         environments: those that the measurements must come from.
         own: measures the metrics of plug-ins.
     """
@@ -86,7 +87,8 @@ class Measured:
         models: dict[_Variant, Scored] = {}
         for scored in self._scoring.score([task for task in tasks if task is not None]):
             variant, few = (scored.task.architecture, scored.task.precision), scored.task.images is not None
-            self._keep_model(variant, scored)
+            if self._screen_images is not None:
+                self._keep_model(variant, scored.model)
             if not few:
                 models[variant] = scored
             yield from (self._score(r, scored) for r in wanted[variant, few] if self._is_scored(r))
@@ -111,10 +113,10 @@ class Measured:
             built=self._built.get(variant),
         )
 
-    def _keep_model(self, variant: _Variant, scored: Scored) -> None:
-        if self._screen_images is not None and scored.model is not None:
+    def _keep_model(self, variant: _Variant, model: bytes | None) -> None:
+        if model is not None:
             self._built.pop(variant, None)
-            self._built[variant] = scored.model
+            self._built[variant] = model
             while len(self._built) > _KEPT_MODELS:
                 del self._built[next(iter(self._built))]
 
@@ -183,11 +185,13 @@ class Measured:
         inputs = [{INPUT: examples} for examples in profile.examples]
         deployments = [Deployment.single(models[variant].model or b"", *inputs) for variant in wanted]
         results = profile.profiler.measure(deployments, longer=longer)
-        for own, result in zip(wanted.values(), results, strict=True):
+        for (variant, own), result in zip(wanted.items(), results, strict=True):
             if isinstance(result, LatencyFailure):
                 yield from (self._failed(request, result.message, environment=result.environment) for request in own)
                 continue
             self._environments.check(f"profile {requests[0].profile}", result.environment)
+            if result.noisy:
+                self._keep_model(variant, models[variant].model)
             yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
 
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:

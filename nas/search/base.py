@@ -86,6 +86,10 @@ class SearchAlgorithm(Protocol):
         """
         ...
 
+    def correct(self, evaluations: Sequence[Evaluation]) -> None:
+        """Learns better values of networks that were told before, whose measurements were uncertain; by default, nothing."""
+        del evaluations
+
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         """By objective name, the models behind the last `ask`, JSON-able; empty without models.
 

@@ -132,6 +132,10 @@ class HistorySearch(SearchAlgorithm):
         """Adds to the history."""
         self._history.add(evaluations)
 
+    def correct(self, evaluations: Sequence[Evaluation]) -> None:
+        """Replaces values in the history."""
+        self._history.add(evaluations)
+
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
         """Returns `asked`, which is known from now on."""
         self._history.known.update(asked)

@@ -56,6 +56,10 @@ class CheckedAlgorithm(SearchAlgorithm):
         with calling(self._ref, "tell"):
             self._inner.tell(evaluations)
 
+    def correct(self, evaluations: Sequence[Evaluation]) -> None:
+        with calling(self._ref, "correct"):
+            self._inner.correct(evaluations)
+
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
         self._asked.update(asked)
         return self._architectures("replay", lambda: self._inner.replay(asked))

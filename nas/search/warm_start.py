@@ -118,6 +118,10 @@ class WarmStarted(SearchAlgorithm):
         self._forget([e.architecture for e in evaluations])
         self._inner.tell(evaluations)
 
+    def correct(self, evaluations: Sequence[Evaluation]) -> None:
+        """Passes the evaluations on."""
+        self._inner.correct(evaluations)
+
     def replay(self, asked: Sequence[Architecture]) -> list[Architecture]:
         """What this version would have asked for."""
         first = list(self._left)[: len(asked)]

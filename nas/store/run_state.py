@@ -11,7 +11,7 @@ from supernets.space import Architecture
 
 _UNCHANGED_KEYS = (
     "epoch", "best_epoch", "step", "steps", "expected_end", "weights", "teacher", "extension", "searched_seconds",
-    "screened_first", "retry_failures", "waiting",
+    "screened_first", "retry_failures", "waiting", "waiting_since",
 )  # fmt: skip
 """Fields stored under their own name, as they are."""
 _BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
@@ -39,7 +39,8 @@ class RunState:
         screened_first: whether accuracies on a few images are taken before latencies.
         finalists: the candidates measured again with the longer protocol, by key.
         retry_failures: whether the driver measures again what failed before.
-        waiting: what its driver waits for, and how long; "" while it works.
+        waiting: what its driver waits for; "" while it works.
+        waiting_since: when the last wait began, in seconds since the epoch; 0 in runs of earlier versions.
         environments: the environment of the accuracies and of each profile's measurements; see
             `nas.evaluation.environments`.
     """
@@ -60,6 +61,7 @@ class RunState:
     finalists: tuple[Architecture, ...] = ()
     retry_failures: bool = False
     waiting: str = ""
+    waiting_since: float = 0.0
     environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -95,6 +97,7 @@ class StateUpdate(TypedDict, total=False):
     finalists: tuple[Architecture, ...]
     retry_failures: bool
     waiting: str
+    waiting_since: float
     environments: Mapping[str, Mapping[str, Any]]
 
 

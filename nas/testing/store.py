@@ -92,7 +92,8 @@ STATE: StateUpdate = {
     "screened_first": False,
     "finalists": (architecture(1), architecture(2)),
     "retry_failures": True,
-    "waiting": "waiting 15 s",
+    "waiting": "waiting for another measurement",
+    "waiting_since": 1.7e9,
     "environments": {"accuracy": {"cpu": "x"}},
 }
 """A value that is not the default for every field."""

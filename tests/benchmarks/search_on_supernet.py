@@ -107,7 +107,7 @@ class Bench:
         prepared, weights = self.prepared, self.checkpoint.weights_digest
         measured = build_evaluator(
             prepared, self.checkpoint.supernet, weights, prepared.data.dataset.validation, Shared(self.pool),
-            seed=seed, note=print, environments=Environments(),
+            seed=seed, on_wait=print, environments=Environments(),
         )  # fmt: skip
         store = SqlStore.open(self.work / f"{algorithm.replace(' ', '-')}-{seed}.db", create=True, driver=True)
         with closing(store), closing(measured):

@@ -111,6 +111,11 @@ class GuidedSearch(HistorySearch):
             self._evaluated[evaluation.architecture] = row
         self._history.add(evaluations)
 
+    def correct(self, evaluations: Sequence[Evaluation]) -> None:
+        """Replaces values in the history, from which the next ask fits its models."""
+        self.tell(evaluations)
+        self._fitted = None
+
     def fits(self) -> Mapping[str, Mapping[str, Any]]:
         """By the name of each modelled objective; empty when the last ask came before the models."""
         return self._fits

@@ -143,7 +143,14 @@ def test_waiting_for_another_measurement_is_announced_once(tmp_path: Path) -> No
             if len(messages) == 1:  # the lock stays held for a while, without another message
                 release.start()
 
-        with open_profiler(PROFILE, lock=str(lock), on_wait=on_wait, limits=Limits(lock=60.0)) as made:
+        ends: list[int] = []
+        with open_profiler(
+            PROFILE,
+            lock=str(lock),
+            on_wait=on_wait,
+            on_wait_end=lambda: ends.append(len(messages)),
+            limits=Limits(lock=60.0),
+        ) as made:
             file.write("4711")
             file.flush()
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -151,6 +158,7 @@ def test_waiting_for_another_measurement_is_announced_once(tmp_path: Path) -> No
             release.join()
     assert len(messages) == 1
     assert "4711" in messages[0]
+    assert ends == [1]
 
 
 def test_a_lock_that_cannot_be_opened_ends_the_measurement(tmp_path: Path) -> None:

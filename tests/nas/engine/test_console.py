@@ -30,6 +30,22 @@ class Clock:
         return self.now
 
 
+def test_a_wait_is_in_the_last_bar_with_its_time_and_elsewhere_a_line() -> None:
+    for terminal in (True, False):
+        clock, out = Clock(), io.StringIO()
+        display = ConsoleProgress(Console(file=out, force_terminal=terminal, width=160), clock)
+        display.progress(SearchProgress("searching", 1, 30))
+        display.waiting("waiting for process 7")
+        clock.now += 42
+        shown = Console(file=io.StringIO(), width=160)
+        shown.print(display.bars)
+        assert "waiting for 42 s" in shown.file.getvalue()
+        display.waiting("")
+        shown.print(display.bars)
+        assert shown.file.getvalue().count("waiting for") == 1
+        assert "waiting for process 7" in out.getvalue()
+
+
 def test_an_even_pace_foretells_the_rest() -> None:
     clock = Clock()
     pace = Pace(clock)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -311,3 +312,48 @@ def test_the_finalists_get_a_longer_latency_and_a_test_accuracy(table: Table, ev
     evaluator.asked.clear()
     measure_finalists(chosen, OBJECTIVES, evaluator, store)
     assert evaluator.asked == []
+
+
+@dataclass
+class Busy(Counting):
+    """The first latencies are uncertain and 10 % too high."""
+
+    n_busy: int = 6
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        for m in super().evaluate(requests):
+            if m.request.profile is not None and self.n_busy > 0:
+                self.n_busy -= 1
+                yield replace(m, status=Status.NOISY, value=1.1 * (m.value or 0), error=m.value)
+            else:
+                yield m
+
+
+class Corrected(RandomSearch):
+    """Keeps the corrections."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.corrected = list[Evaluation]()
+
+    def correct(self, evaluations: Sequence[Evaluation]) -> None:
+        super().correct(evaluations)
+        self.corrected += evaluations
+
+
+def test_uncertain_latencies_are_measured_again_beside_later_ones_and_corrected(table: Table) -> None:
+    store, busy, shown = MemoryStore(), Busy(TableEvaluator(table, COLUMNS)), list[SearchProgress]()
+    algorithm = Corrected(table.space, seed=1)
+    told = search(
+        table.space, OBJECTIVES, algorithm, busy, store, Budget(18), batch=8, on_progress=shown.append
+    )  # fmt: skip
+    assert max(progress.uncertain for progress in shown) > 0
+    assert {m.status for e in told for m in e.measurements.values()} == {Status.OK}
+    assert len(algorithm.corrected) == 6
+    exact = search(
+        table.space, OBJECTIVES, RandomSearch(table.space, seed=1), TableEvaluator(table, COLUMNS),
+        MemoryStore(), Budget(18), batch=8,
+    )  # fmt: skip
+    assert [e.value(OBJECTIVES[1]) for e in told] == [e.value(OBJECTIVES[1]) for e in exact]
+    stored = store.find([m.request for e in algorithm.corrected for m in e.measurements.values()])
+    assert sorted(m.attempt for m in stored.values()) == [0] * 6 + [1] * 6
