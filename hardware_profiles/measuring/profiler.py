@@ -152,10 +152,12 @@ class WorkerProfiler:
             self._connection.send({"do": "start", "threads": profile.threads, "provider": profile.provider})
             answer = self._connection.receive(seconds=self._limits.start)
             try:
+                if answer["event"] == "refused":
+                    raise WorkerError(f"profile {profile.name}: {answer['message']}", code="worker.refused")
                 if answer["event"] == "unsupported":
                     raise platform_error(profile, answer["platform"])
                 check_requirements(profile, answer["environment"])
-            except ProfileError:
+            except (ProfileError, WorkerError):
                 self.close()
                 raise
             self._environment = answer["environment"]

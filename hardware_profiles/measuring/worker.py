@@ -6,6 +6,7 @@ is a line of JSON; after one with "payloads": [length, ...] follow as many byte 
 line of JSON:
 
     {"do": "start", "threads", "provider"}   -> {"event": "ready", "environment"} | {"event": "unsupported", "platform"}
+                                                | {"event": "refused", "message"}
     {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}]
                                                 {"event": "acquired"} | {"event": "lock-timeout", "holder", "lock"}
                                                 | {"event": "lock-unusable", "lock", "reason"}
@@ -15,6 +16,7 @@ line of JSON:
     {"do": "round", "order": [[id, n], ...]} -> {"event": "round", "entries": {id: {"wall_ms", ...} | {"message"}}}
     {"do": "release"}                        -> {"event": "released", "environment"}
 
+The user may set NAS_MEASURING_CPUS (``2,3``, as isolated cores) and NAS_MEASURING_REALTIME=1, which needs the right to it.
 A run makes one call with each of the inputs, and its times are the sums over them. The process ends at the end of its input.
 """
 
@@ -50,6 +52,8 @@ if RUNTIME == "openvino":
     import openvino
 else:
     import onnxruntime
+
+_REALTIME = os.environ.get("NAS_MEASURING_REALTIME", "") not in ("", "0")
 
 _Calls = tuple[dict[str, Any], ...]
 """The inputs by name of each call of a run."""
@@ -88,6 +92,34 @@ def _choose_cpus(n: int) -> list[int]:
     allowed, siblings = os.sched_getaffinity(0), "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     one_per_core = {_read(siblings.format(cpu)) or str(cpu): cpu for cpu in sorted(allowed)}.values()
     return sorted(allowed, key=lambda cpu: (cpu not in one_per_core, -cpu))[:n]
+
+
+def _asked_cpus(n: int) -> list[int]:
+    """The first `n` CPUs that the user asks for by NAS_MEASURING_CPUS; empty without a wish.
+
+    Raises:
+        ValueError: they are too few, or none is meant.
+    """
+    text = os.environ.get("NAS_MEASURING_CPUS", "")
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if text and (len(parts) < n or not all(part.isdigit() for part in parts)):
+        raise ValueError(f"NAS_MEASURING_CPUS is {text!r}; expected the numbers of {n} CPUs or more, as 2,3")
+    return [int(part) for part in parts[:n]]
+
+
+def _prefer(on: bool) -> None:
+    """Gives this thread, and those that it starts, real-time priority or takes it away, if NAS_MEASURING_REALTIME asks for it.
+
+    Raises:
+        PermissionError: this user has no right to it.
+    """
+    if not _REALTIME:
+        return
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR if on else os.SCHED_OTHER, os.sched_param(int(on)))
+    except PermissionError:
+        message = "NAS_MEASURING_REALTIME is set, and this user may not use real-time priority (`ulimit -r` is 0)"
+        raise PermissionError(f"{message}; unset it, or ask for the right (rtprio in limits.conf)") from None
 
 
 def _read(path: str) -> str:
@@ -226,9 +258,15 @@ class Worker:
         if self._zygote is None:
             self._answer("unsupported", platform=sys.platform)
             return
-        self._cpus, self._provider = _choose_cpus(threads), provider
-        environment = environment_of(self._cpus, provider)
-        os.sched_setaffinity(0, self._cpus[:1])
+        try:
+            self._cpus, self._provider = _asked_cpus(threads) or _choose_cpus(threads), provider
+            environment = environment_of(self._cpus, provider)
+            os.sched_setaffinity(0, self._cpus[:1])
+            _prefer(True)
+            _prefer(False)
+        except (OSError, ValueError) as error:
+            self._answer("refused", message=str(error))
+            return
         self._answer("ready", environment=environment)
 
     def acquire(self, lock: str, seconds: float) -> None:
@@ -252,6 +290,7 @@ class Worker:
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         self._lock, self._ticks, self._asleep_s = file, _cpu_times(self._cpus), _suspended_s()
+        _prefer(True)
         self._answer("acquired")
 
     def load(self, id: str, names: list[list[str]], payloads: list[bytes]) -> None:
@@ -287,12 +326,17 @@ class Worker:
     def release(self) -> None:
         """Drops the loaded models, releases the host's lock, and reports what may have changed since it was taken."""
         self._loaded.clear()
+        _prefer(False)
         stolen, total = (now - was for was, now in zip(self._ticks, _cpu_times(self._cpus)))  # noqa: B905 - Python 3.9
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
         asleep_s = max(0.0, _suspended_s() - self._asleep_s)
-        found = {"steal": stolen / total if total > 0 else 0.0, "suspended_s": round(asleep_s, 1)}
+        found = {
+            "steal": stolen / total if total > 0 else 0.0,
+            "suspended_s": round(asleep_s, 1),
+            "realtime": _REALTIME,
+        }
         self._answer("released", environment={**found, **_changing(self._cpus)})
 
 

@@ -325,6 +325,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "worker.machine-lost": "The machine of a profile became unreachable while it measured; finished measurements are kept.",
     "worker.machine-unstable": "The measuring process died repeatedly and no model is to blame.",
     "worker.no-ssh": "This machine has no ssh client.",
+    "worker.refused": "The CPUs or the priority that NAS_MEASURING_CPUS and NAS_MEASURING_REALTIME ask for are not available.",
     "worker.sentinel-failed": "The runtime fails on the sentinel model.",
 }
 

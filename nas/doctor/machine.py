@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,9 +64,24 @@ def cpus(environment: Mapping[str, Any]) -> list[Finding]:
         remedy = "cpupower frequency-set -g performance: latencies change with the frequency"
         findings.append(warning("frequency", f"governor {governor}", remedy))
     if load is not None and load >= allowed:
-        remedy = "stop other work before latencies are measured; `uptime` shows the load"
+        remedy = f"stop other work (`uptime` shows the load), or expect wider errors of latencies; {_less_disturbed()}"
         findings.append(warning("load", f"load {load:.1f} on {allowed} CPUs", remedy))
     return findings
+
+
+def _less_disturbed(isolated: Path = Path("/sys/devices/system/cpu/isolated")) -> str:
+    """What this user can do, or ask for, to measure beside other work; nothing of it is done unasked."""
+    own = isolated.read_text().strip() if isolated.is_file() else ""
+    core = (
+        f"NAS_MEASURING_CPUS={own} measures on the isolated core"
+        if own
+        else "an isolated core (kernel option isolcpus)"
+    )
+    may = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_RTPRIO)[0] != 0
+    right = "NAS_MEASURING_REALTIME=1 measures with real-time priority"
+    if not may:
+        right = "the right to real-time priority (rtprio in limits.conf, then NAS_MEASURING_REALTIME=1)"
+    return f"what helps: {core}, or {right}"
 
 
 def threads(environ: Mapping[str, str], allowed: int) -> Finding:

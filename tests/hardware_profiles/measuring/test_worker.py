@@ -528,3 +528,43 @@ def test_payloads_larger_than_a_pipe_arrive_whole_and_an_ended_process_is_report
             connection.send({"do": "hash"}, payloads)
     finally:
         connection.close()
+
+
+def started(**variables: str) -> dict[str, Any]:
+    """The answer of a worker with these environment variables to its start."""
+    connection = LocalConnection(local_command(), {**worker_environment(1), **variables})
+    try:
+        return ask(connection, do="start", threads=1, provider="CPUExecutionProvider")
+    finally:
+        connection.close()
+
+
+def test_the_user_may_choose_the_cpus() -> None:
+    last = max(os.sched_getaffinity(0))
+    assert started(NAS_MEASURING_CPUS=f"{last},0")["environment"]["pinned_cpus"] == [last]
+    for wrong in ("second", ",", "4095"):
+        answer = started(NAS_MEASURING_CPUS=wrong)
+        assert answer["event"] == "refused"
+    assert "numbers of 1 CPUs" in started(NAS_MEASURING_CPUS="x")["message"]
+
+
+def test_real_time_priority_is_used_where_asked_for_and_allowed_and_only_while_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    own = CODE["Worker"](io.StringIO(), None)
+    own._cpus = [0]
+    monkeypatch.setitem(own.release.__func__.__globals__, "_REALTIME", True)
+    monkeypatch.setattr(os, "sched_setscheduler", lambda _, policy, __: given.append(policy))
+    own.acquire(str(tmp_path / "lock"), 5)
+    assert given == [os.SCHED_RR]
+    own.release()
+    assert given == [os.SCHED_RR, os.SCHED_OTHER]
+
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbidden)
+    with pytest.raises(PermissionError, match="ulimit -r"):
+        CODE["_prefer"](True)
+    assert started(NAS_MEASURING_REALTIME="0")["event"] == "ready"

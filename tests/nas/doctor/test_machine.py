@@ -62,6 +62,23 @@ def test_limits_and_load_of_the_cpus(change: dict[str, Any], expected: dict[str,
 
 
 @pytest.mark.parametrize(
+    ("isolated", "limit", "expected"),
+    [
+        ("", 0, ["isolcpus", "rtprio in limits.conf"]),
+        ("3", 1, ["NAS_MEASURING_CPUS=3 measures", "NAS_MEASURING_REALTIME=1 measures"]),
+    ],
+)
+def test_a_busy_machine_is_told_what_would_help(
+    isolated: str, limit: int, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("nas.doctor.machine.resource.getrlimit", lambda _: (limit, limit))
+    (tmp_path / "isolated").write_text(f"{isolated}\n")
+    found = machine._less_disturbed(tmp_path / "isolated")
+    assert [part in found for part in expected] == [True, True]
+
+
+@pytest.mark.parametrize(
     ("environ", "state"),
     [
         ({"OMP_WAIT_POLICY": "passive"}, State.OK),
