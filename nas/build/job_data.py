@@ -46,7 +46,11 @@ from supernets.tasks import CLASSIFICATION, Task
 
 SPLIT_SEED = 0
 """Seed of the split. Not the job's: a search with another seed would evaluate on images that the supernet was trained on."""
-_OF_TEXT, _OF_IMAGES = ("tokenizer",), ("mean", "std", "image_size", "channels")
+_OF_TEXT, _OF_IMAGES, _OF_RESIZING = (
+    ("tokenizer",),
+    ("mean", "std", "image_size", "channels"),
+    ("crop", "interpolation"),
+)
 """Keys of a data section that a pretrained network fixes. A job with the first one of them needs no other source."""
 
 
@@ -176,10 +180,10 @@ def _data_options(
         fixed = _fixed_by(pretrained, job.supernet)
     elif len(own) < len(_keys(of_text)):
         fixed = _of_trained(job, runs, of_text=of_text, source=source)
-    options = {**fixed, **own}
+    options = {**fixed, **own, **_given(data, _OF_RESIZING)}
     if not of_text:
         _check_images(own, fixed, where=source, key=key)
-        images: dict[str, Any] = {key: options.get(key) for key in _OF_IMAGES}
+        images: dict[str, Any] = {key: options.get(key) for key in (*_OF_IMAGES, *_OF_RESIZING)}
         columns: dict[str, Any] = {"image_column": data.image_column, "label_column": data.label_column}
         return ImageOptions(**images, **columns, skip_unreadable=bool(data.skip_unreadable))
     given = _given(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
@@ -226,6 +230,8 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str)
         return {}
     made = load_job(run.job_file, stored=True)
     own = _given(made.data, keys)
+    if not of_text:
+        own |= _given(made.data, _OF_RESIZING)
     if made.supernet.model is not None:
         return {**kept_preprocessing(run, of_text=of_text), **own}
     if keys[0] not in own and made.supernet.pretrained is None:
@@ -233,7 +239,7 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str)
     if job.data.vocabulary not in (None, VOCABULARY):
         message = f"{named} was made of a network with a tokenizer, and none is trained; remove it"
         raise JobError(f"{source}: data.vocabulary: {message}", code="job.conflict")
-    if len(own) == len(keys) or made.supernet.pretrained is None:
+    if all(key in own for key in keys) or made.supernet.pretrained is None:
         return own
     try:
         return _fixed_by(find_preprocessing(made.supernet.pretrained, run), made.supernet) | own

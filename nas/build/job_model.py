@@ -70,7 +70,8 @@ class JobModel:
 
     def fixed(self) -> dict[str, Any]:
         """The options of images that the model fixes; those that it does not know are left out."""
-        found: dict[str, Any] = {key: getattr(self.model.preprocessing, key) for key in _PREPROCESSING}
+        own = self.model.preprocessing
+        found: dict[str, Any] = {**{key: getattr(own, key) for key in _PREPROCESSING}, **own.resizing}
         if isinstance(self.model, CapturedModel):
             found |= _sizes(self.model, source=self.source)
         elif self.config.data.image_size is not None:
@@ -201,7 +202,11 @@ def kept_preprocessing(run: RunFolder, *, of_text: bool) -> Mapping[str, Any]:
         return {"tokenizer": run.model_tokenizer}
     model = load_capture(run.model_file)
     found: Preprocessing = model.preprocessing
-    own = {key: getattr(found, key) for key in _PREPROCESSING} | _sizes(model, source=str(run.model_file))
+    own = (
+        {key: getattr(found, key) for key in _PREPROCESSING}
+        | found.resizing
+        | _sizes(model, source=str(run.model_file))
+    )
     return {key: value for key, value in own.items() if value is not None}
 
 

@@ -17,15 +17,26 @@ from nas.plugins import Kind
 TEXT, TABLE, NUMBERS = "text-classification", "image-table", "number-table"
 DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS)
 """The shipped data sets."""
-OF_FILES = ("path", "skip_unreadable", "text_column", "image_column", "label_column", "encoding")
+OF_FILES = (
+    "path",
+    "skip_unreadable",
+    "text_column",
+    "image_column",
+    "label_column",
+    "encoding",
+    "crop",
+    "interpolation",
+)
 """Keys on the files of shipped data sets; data sets of plug-ins have settings."""
-OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable")
+OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable", "crop", "interpolation")
 OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "encoding")
 _DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
 """Of sentences alone; written into stored jobs, so that later defaults do not change them."""
 _OF_NAMES = {
     "skip_unreadable": ("image-folder", TABLE),
     "image_column": (TABLE,),
+    "crop": ("image-folder", TABLE),
+    "interpolation": ("image-folder", TABLE),
     "label_column": (TABLE, TEXT, NUMBERS),
 }
 """Keys of some data sets, by their names."""
@@ -90,6 +101,14 @@ class DataConfig(Section):
     std: _Numbers = None
     """What images are normalised by; None takes those of `supernet.pretrained`, or of the network that `supernet.from` was made
     of, or the training part's."""
+    crop: Annotated[float | None, Field(strict=True, gt=0, le=1, description="a share above 0 and at most 1")] = None
+    """The share of the resized side that is cut out of the centre of image files; None takes that of `supernet.model`, or the
+    whole square."""
+    interpolation: Annotated[
+        Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | None,
+        Field(description="nearest, box, bilinear, hamming, bicubic or lanczos"),
+    ] = None
+    """How image files are resized; None takes that of `supernet.model`, or bilinear."""
     tokenizer: Annotated[
         Path | None,
         BeforeValidator(_check_path),

@@ -18,7 +18,6 @@ from nas.export.preprocessing_graph import IMAGE
 from nas.problem.example_scores import decoded
 from nas.problem.objectives import Measurement
 from supernets.data import ImageFormat, Part
-from supernets.data.preprocessing import square
 from supernets.module_to_onnx import INPUT
 from supernets.tasks import CLASSIFICATION, Task
 
@@ -82,7 +81,7 @@ def parity_on_images(plain: bytes, whole: bytes, format: ImageFormat, images: Se
         ModelError: the runtime rejects a model.
     """
     raw = [np.asarray(image).reshape(1, image.height, image.width, format.channels) for image in images]
-    inputs = np.stack([format.inputs(square(image, format.image_size)) for image in images])
+    inputs = np.stack([format.inputs(format.resized(image)) for image in images])
     outputs = np.concatenate([found for (found,) in run_calls(whole, ({IMAGE: pixels} for pixels in raw))])
     (expected,) = run_model(plain, {INPUT: inputs})
     difference = float(np.abs(outputs - expected).max() / expected.std())

@@ -15,6 +15,7 @@ from supernets.data.preprocessing import (
     ImageFormat,
     RowFormat,
     TextFormat,
+    centre,
     decode,
     normalised,
     square,
@@ -97,7 +98,7 @@ _ARGUMENTS: Mapping[type[Format], tuple[str, str]] = {
 _IMAGES = '''def preprocess(file: str) -> NDArray[np.float32]:
     """The network's input for an image file, as a batch of 1."""
     with Image.open(file) as image:
-        pixels = {resize}(decode(image, len(HOW["mean"])), HOW["size"][0])
+        pixels = {resize}(decode(image, len(HOW["mean"])), {how})
     return normalised(pixels, HOW["levels"], HOW["mean"], HOW["std"])[None]
 '''
 _RAW_IMAGES = '''def preprocess(file: str) -> NDArray[np.uint8]:
@@ -201,11 +202,14 @@ def _parts(
     """The parts of a script that follow from the preprocessing."""
     shared: list[Callable[..., Any]]
     if isinstance(format, ImageFormat):
-        resize = square_in_one_call if format.resizing == "pillow-in-one-call" else square
+        resize: Callable[..., Any] = square_in_one_call if format.resizing == "pillow-in-one-call" else square
+        how = 'HOW["size"][0]'
+        if not format.of_square:
+            resize, how = centre, f'{how}, HOW["crop_share"], HOW["filter"]'
         shared = [decode] if in_graph else [decode, resize, normalised]
         types = "NDArray" if in_graph else "ArrayLike, NDArray"
         libraries = [f"from numpy.typing import {types}", "from PIL import Image, ImageOps"]
-        preprocess = _RAW_IMAGES if in_graph else _IMAGES.format(resize=resize.__name__)
+        preprocess = _RAW_IMAGES if in_graph else _IMAGES.format(resize=resize.__name__, how=how)
     elif isinstance(format, RowFormat):
         shared, preprocess = [standardised], _ROWS
         libraries = ["from numpy.typing import ArrayLike, NDArray"]

@@ -31,6 +31,15 @@ def check_available(format: Format) -> None:
     if format.resizing != "pillow":
         problem = f"version 0.1 resized the images of this run in another way ({format.resizing})"
         raise ExportFailedError(f"{problem}; train again with this version", code="export.preprocessing-unavailable")
+    if format.interpolation not in _FILTERS:
+        problem = (
+            f"the images of this run were resized by {format.interpolation} interpolation, and a model can resize by"
+        )
+        known = " or ".join(_FILTERS)
+        raise ExportFailedError(
+            f"{problem} {known}; use the export's script, or train with data.interpolation: bilinear",
+            code="export.preprocessing-unavailable",
+        )
 
 
 def add_preprocessing(model: bytes, format: ImageFormat) -> bytes:
@@ -38,7 +47,7 @@ def add_preprocessing(model: bytes, format: ImageFormat) -> bytes:
     proto = onnx.load_model_from_string(model)
     graph = proto.graph
     steps = _Steps()
-    _normalise(steps, _resize(steps, IMAGE, format.image_size), format, output=graph.input[0].name)
+    _normalise(steps, _resize(steps, IMAGE, format), format, output=graph.input[0].name)
     nodes = [*steps.nodes, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -68,41 +77,82 @@ class _Steps:
         return name
 
 
-def _resize(add: _Steps, image: str, size: int) -> str:
-    """The bytes of the images' centred square, (batch, channels, size, size), as whole numbers in float64.
+def _resize(add: _Steps, image: str, format: ImageFormat) -> str:
+    """The bytes of the images as `format` resizes them, (batch, channels, size, size), as whole numbers in float64.
 
-    As `supernets.data.preprocessing.square`: rows first, then columns, each by weights of `_PRECISION_BITS` binary digits, and
-    rounded to bytes.
+    Rows first, then columns, each by weights of `_PRECISION_BITS` binary digits, and rounded to bytes.
     """
     shape = add("Shape", image)
     height, width = (add("Gather", shape, add.constant(axis, np.int64)) for axis in (1, 2))
     side = add("Min", height, width)
     pixels = add("Cast", add("Transpose", image, perm=[0, 3, 1, 2]), to=TensorProto.DOUBLE)
-    narrow = _bytes(add, add("MatMul", pixels, _weights(add, width, side, size)))
-    down = add("Transpose", _weights(add, height, side, size), perm=[1, 0])
+    narrow = _bytes(add, add("MatMul", pixels, _weights(add, width, side, format)))
+    down = add("Transpose", _weights(add, height, side, format), perm=[1, 0])
     return _bytes(add, add("MatMul", down, narrow))
 
 
-def _weights(add: _Steps, length: str, side: str, size: int) -> str:
+def _box(add: _Steps, length: str, side: str, format: ImageFormat) -> tuple[str, str]:
+    """Where the part of a dimension that is taken begins, and how long it is, in float64.
+
+    As `supernets.data.preprocessing.square` and `centre`; Pillow keeps both ends in float32.
+    """
+    if format.of_square:
+        first = add("Div", add("Sub", length, side), add.constant(2, np.int64))
+        return tuple(add("Cast", own, to=TensorProto.DOUBLE) for own in (first, side))  # type: ignore[return-value]
+    size, short = format.image_size, int(format.image_size / format.crop + 1e-6)
+    resized = add("Div", add("Mul", length, add.constant(short, np.int64)), side)
+    left = add("Cast", add("Sub", resized, add.constant(size, np.int64)), to=TensorProto.DOUBLE)
+    first = add("Cast", add("Round", add("Mul", left, add.constant(0.5))), to=TensorProto.INT64)
+    ends = []
+    for end in (first, add("Add", first, add.constant(size, np.int64))):
+        exact = add("Cast", add("Mul", end, length), to=TensorProto.DOUBLE)
+        place = add("Div", exact, add("Cast", resized, to=TensorProto.DOUBLE))
+        ends.append(add("Cast", place, to=TensorProto.FLOAT))
+    return add("Cast", ends[0], to=TensorProto.DOUBLE), add("Cast", add("Sub", *reversed(ends)), to=TensorProto.DOUBLE)
+
+
+def _weights(add: _Steps, length: str, side: str, format: ImageFormat) -> str:
     """The fixed-point weight of each old pixel of a dimension for each new one, (length, size).
 
-    A triangle around the new pixel's centre that reaches as far as the neighbours: those of the new pixels if these are the
-    wider ones (antialiasing).
+    The filter around the new pixel's centre, stretched by the distance of new pixels where these are farther apart than the old
+    ones (antialiasing).
     """
-    half, one = add.constant(0.5), add.constant(1.0)
-    first = add("Div", add("Sub", length, side), add.constant(2, np.int64))
-    scale = add("Div", add("Cast", side, to=TensorProto.DOUBLE), add.constant(size))
+    half, one, size = add.constant(0.5), add.constant(1.0), format.image_size
+    first, taken = _box(add, length, side, format)
+    scale = add("Div", taken, add.constant(size))
     reach = add("Max", scale, one)
-    offset = add("Mul", add.constant(np.arange(size) + 0.5), scale)
-    centre = add("Add", add("Cast", first, to=TensorProto.DOUBLE), offset)
+    centre = add("Add", first, add("Mul", add.constant(np.arange(size) + 0.5), scale))
     zero, step = add.constant(0, np.int64), add.constant(1, np.int64)
     places = add("Cast", add("Range", zero, length, step), to=TensorProto.DOUBLE)
     column = add("Unsqueeze", places, add.constant(np.array([1]), np.int64))
     distance = add("Mul", add("Add", add("Sub", column, centre), half), add("Div", one, reach))
-    weight = add("Max", add("Sub", one, add("Abs", distance)), add.constant(0.0))
+    weight = _FILTERS[format.interpolation](add, add("Abs", distance))
     total = add("ReduceSum", weight, add.constant(np.array([0]), np.int64), keepdims=1)
     fixed = add("Mul", add("Div", weight, total), add.constant(2.0**_PRECISION_BITS))
-    return add("Floor", add("Add", fixed, half))
+    return add("Mul", add("Sign", fixed), add("Floor", add("Add", add("Abs", fixed), half)))
+
+
+def _triangle(add: _Steps, x: str) -> str:
+    """Pillow's bilinear filter at distances from a pixel's centre."""
+    return add("Max", add("Sub", add.constant(1.0), x), add.constant(0.0))
+
+
+def _cubic(add: _Steps, x: str) -> str:
+    """Pillow's bicubic filter (Keys 1981 with a = -0.5), in the order of its operations."""
+
+    def polynomial(*coefficients: float) -> str:
+        found = add.constant(coefficients[0])
+        for coefficient in coefficients[1:]:
+            found = add("Add", add("Mul", found, x), add.constant(coefficient))
+        return found
+
+    near = polynomial(1.5, -2.5, 0.0, 1.0)
+    far = add("Mul", polynomial(1.0, -5.0, 8.0, -4.0), add.constant(-0.5))
+    beyond = add("Where", add("Less", x, add.constant(2.0)), far, add.constant(0.0))
+    return add("Where", add("Less", x, add.constant(1.0)), near, beyond)
+
+
+_FILTERS = {"bilinear": _triangle, "bicubic": _cubic}
 
 
 def _bytes(add: _Steps, sums: str) -> str:

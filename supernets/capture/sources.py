@@ -36,6 +36,7 @@ class Preprocessing:
         mean, std: of each channel, for pixels from 0 to 1.
         interpolation: of resizing, e.g. ``bicubic``.
         crop: the share of a resized image's side that is cut out of its centre; 1 for the whole square.
+        squeezed: whether both sides are resized to the square, in other proportions.
     """
 
     image_size: int | None = None
@@ -44,16 +45,36 @@ class Preprocessing:
     std: tuple[float, ...] | None = None
     interpolation: str | None = None
     crop: float | None = None
+    squeezed: bool = False
+
+    @property
+    def resizing(self) -> dict[str, Any]:
+        """Its ``crop`` and ``interpolation``, for the options of image files; what they cannot do is left out."""
+        found: dict[str, Any] = {}
+        if self.crop is not None and 0 < self.crop <= 1:
+            found["crop"] = self.crop
+        if self.interpolation in RESAMPLING.values():
+            found["interpolation"] = self.interpolation
+        return found
 
     def notes(self) -> tuple[str, ...]:
-        """What of it the preprocessing of image data does differently; empty where nothing is."""
-        own = [f"resizes by {self.interpolation} interpolation"] if self.interpolation not in (None, "bilinear") else []
-        if self.crop is not None and self.crop < 1:
-            own.append(f"cuts out the central {self.crop:.1%} of the resized side")
-        if not own:
-            return ()
-        here = "here images are resized by bilinear interpolation, and the whole central square is taken"
-        return (f"the model's own preprocessing {' and '.join(own)}; {here}",)
+        """How image files are resized for the model, where that is not the default."""
+        found, own = [], self.resizing
+        crop, interpolation = own.get("crop", 1), own.get("interpolation", "bilinear")
+        if crop < 1 or interpolation != "bilinear":
+            part = f"the central {crop:.1%} of the side is" if crop < 1 else "the central square is"
+            found.append(
+                f"image files are resized by {interpolation} interpolation, and {part} taken, as the model's own "
+                "preprocessing does; data.interpolation and data.crop change it"
+            )
+        for key, value in (("interpolation", self.interpolation), ("crop", self.crop)):
+            if value is not None and key not in own:
+                found.append(f"the model's own preprocessing has the {key} {value}, which image files here cannot have")
+        if self.squeezed:
+            found.append(
+                "the model's own preprocessing squeezes images into a square; here the central square is taken"
+            )
+        return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `from_json` reads it."""
@@ -268,7 +289,8 @@ def _of_timm(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserMo
     channels, size, _ = config.get("input_size") or (3, None, None)
     mean, std = (None if config.get(key) is None else tuple(config[key]) for key in ("mean", "std"))
     crop, interpolation = config.get("crop_pct"), config.get("interpolation")
-    return of_images(name, module, Preprocessing(size, channels, mean, std, interpolation, crop))
+    squeezed = config.get("crop_mode") == "squash"
+    return of_images(name, module, Preprocessing(size, channels, mean, std, interpolation, crop, squeezed))
 
 
 def of_images(name: str, module: nn.Module, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> UserModel:

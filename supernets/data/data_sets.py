@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from supernets.data.fashion_mnist import fashion_mnist
-from supernets.data.image_folder import image_folder, images_of_folder, spread
+from supernets.data.image_folder import image_folder, images_of_folder, resizing_of, spread
 from supernets.data.image_table import image_table, images_of_table
 from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import (
@@ -33,6 +34,8 @@ from supernets.data.text_classification import text_classification
 from supernets.data.tokenizing import SentenceTokenizer
 
 NAMES = ("digits", "fashion-mnist", "image-folder", "image-table", "text-classification", "number-table")
+_OF_FILES = ("image-folder", "image-table")
+"""Data sets of image files, which are resized as they are read."""
 
 
 def load_data(
@@ -92,12 +95,13 @@ def data_set_of(
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
     check_memory(n_images, channels=n_channels, image_size=size, where=source.where)
     examples = split(source, validation=validation, test=test, seed=seed)
-    shape = {"image_size": size, "channels": n_channels}
+    shape: dict[str, Any] = {"image_size": size, "channels": n_channels}
     resizing = _resizing(name, wanted, resized=size != native_size)
     fitted = Split(*(fit(part, levels=source.levels, **shape, resizing=resizing) for part in examples))
     levels = source.levels if size == native_size else 255
     mean, std = _normalisation(wanted, n_channels) or statistics(fitted.train.inputs, levels)
-    format = ImageFormat(mean, std, **shape, levels=levels, resizing=resizing)
+    own = resizing_of(wanted) if name in _OF_FILES and not wanted.as_in_0_1 else {}
+    format = ImageFormat(mean, std, **shape, levels=levels, resizing=resizing, **own)
     train, val, unseen = (normalise(part, format) for part in fitted)
     return DataSet(name, train, val, unseen, source.class_names, format, source.skipped, source.targets)
 
@@ -139,7 +143,7 @@ def _resizing(name: str, options: ImageOptions, *, resized: bool) -> Resizing:
     """How images are resized; `resized` says whether those of arrays are."""
     if not options.as_in_0_1:
         return "pillow"
-    if name in ("image-folder", "image-table"):
+    if name in _OF_FILES:
         return "pillow-in-one-call"
     return "torch" if resized else "pillow"
 

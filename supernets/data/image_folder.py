@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from supernets.data.labelled_examples import (
 )
 from supernets.data.options import ImageOptions
 from supernets.data.pixels import check_memory
-from supernets.data.preprocessing import decode, square, square_in_one_call
+from supernets.data.preprocessing import PLAIN, centre, decode, square, square_in_one_call
 from supernets.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -222,9 +222,17 @@ def read_images(
     size = options.image_size or _common_size(path, list(shapes.values()))
     channels = options.channels or (1 if all(shape.grey for shape in shapes.values()) else 3)
     check_memory(len(shapes), channels=channels, image_size=size, where=str(path))
-    resize = square_in_one_call if options.as_in_0_1 else square
+    resize: _Resize = square_in_one_call if options.as_in_0_1 else square
+    if (own := resizing_of(options)) and not options.as_in_0_1:
+        resize = partial(centre, **own)
     read = partial(_read_pixels, image_size=size, channels=channels, resize=resize)
     return _each(read, list(shapes), problems, partial(on_progress, "reading images"))
+
+
+def resizing_of(options: ImageOptions) -> dict[str, Any]:
+    """The crop and the interpolation of image files; empty where they are resized whole by bilinear interpolation."""
+    crop, interpolation = options.crop or 1.0, options.interpolation or PLAIN
+    return {} if crop == 1 and interpolation == PLAIN else {"crop": crop, "interpolation": interpolation}
 
 
 def _each(

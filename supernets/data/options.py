@@ -13,6 +13,8 @@ ENCODINGS = (
     "euc-jp", "euc-kr", "big5", "gb18030",
 )  # fmt: skip
 """Of text files. Python knows more, some of which do not encode text."""
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+"""Pillow's, by its names."""
 MAX_VOCABULARY = 100_000
 MIN_VOCABULARY = 100
 
@@ -27,6 +29,8 @@ class ImageOptions:
         mean, std: of each channel on the scale from 0 to 1, used to normalise images; None takes the training part's.
         skip_unreadable: leave out the files of an image folder or table that cannot be used, instead of an error that lists
             them.
+        crop: the share of the resized side that is cut out of the centre of image files; None or 1 for the whole square.
+        interpolation: of image files, one of `INTERPOLATIONS`; None for bilinear.
         image_column, label_column: of a table; None takes the column with a usual name.
         as_in_0_1: whether to resize as version 0.1 did, see `Resizing`.
 
@@ -42,8 +46,14 @@ class ImageOptions:
     as_in_0_1: bool = False
     image_column: str | None = None
     label_column: str | None = None
+    crop: float | None = None
+    interpolation: str | None = None
 
     def __post_init__(self) -> None:
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise invalid_option(f"crop={self.crop}: expected a share above 0 and at most 1")
+        if self.interpolation not in (None, *INTERPOLATIONS):
+            raise invalid_option(f"interpolation={self.interpolation}: expected one of {', '.join(INTERPOLATIONS)}")
         if self.image_size is not None and self.image_size < 1:
             raise invalid_option(f"image_size={self.image_size}: expected a number of pixels, at least 1")
         if self.channels not in (None, 1, 3):

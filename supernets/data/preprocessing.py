@@ -1,7 +1,7 @@
 """Preprocessing of images, sentences and rows of numbers: one description that training, exports and written scripts share.
 
-Exports copy the source of `decode`, `square`, `normalised` and `standardised`, and of `supernets.data.tokenizing.configure`,
-into a script.
+Exports copy the source of `decode`, `square`, `centre`, `normalised` and `standardised`, and of
+`supernets.data.tokenizing.configure`, into a script.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from PIL import Image, ImageOps
 Resizing = Literal["pillow", "pillow-in-one-call", "torch"]
 """How images are resized: by `square`; or as in version 0.1, by `square_in_one_call` (image folders) or by torch (digits and
 fashion-mnist)."""
+
+PLAIN = "bilinear"
+"""The interpolation of images without one of their own."""
 
 
 def decode(image: Image.Image, channels: int) -> Image.Image:
@@ -36,6 +39,23 @@ def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
     # In two calls: the order within one, and so the rounding, differs between versions of Pillow.
     image = image.resize((size, image.height), bilinear, box=(left, 0, left + side, image.height))
     image = image.resize((size, size), bilinear, box=(0, top, size, top + side))
+    return np.asarray(image).reshape(size, size, -1).transpose(2, 0, 1)
+
+
+def centre(image: Image.Image, size: int, crop: float, interpolation: str) -> NDArray[np.uint8]:
+    """The centre of an image whose short side is resized to ``size / crop`` pixels, antialiased: (channels, size, size).
+
+    Sizes are those of torchvision's Resize and CenterCrop and of timm; only what is taken is computed.
+    """
+    method, short = Image.Resampling[interpolation.upper()], min(image.size)
+    boxes = []
+    for side in image.size:
+        resized = int(size / crop + 1e-6) * side // short
+        first = round((resized - size) / 2)
+        boxes.append((first * side / resized, (first + size) * side / resized))
+    (left, right), (top, bottom) = boxes
+    image = image.resize((size, image.height), method, box=(left, 0, right, image.height))
+    image = image.resize((size, size), method, box=(0, top, size, bottom))
     return np.asarray(image).reshape(size, size, -1).transpose(2, 0, 1)
 
 
@@ -72,6 +92,7 @@ class ImageFormat:
         image_size: height and width in pixels.
         levels: number of steps from black to white: ``pixel = round(byte * levels / 255) / levels``.
         resizing: how the images were resized.
+        crop, interpolation: of the images of files, see `centre`; those of arrays are resized whole by `square`.
     """
 
     noun: ClassVar[str] = "image"
@@ -82,6 +103,19 @@ class ImageFormat:
     channels: int
     levels: int = 255
     resizing: Resizing = "pillow"
+    crop: float = 1.0
+    interpolation: str = PLAIN
+
+    @property
+    def of_square(self) -> bool:
+        """Whether images are resized by `square`, and not by `centre`."""
+        return self.crop == 1 and self.interpolation == PLAIN
+
+    def resized(self, image: Image.Image) -> NDArray[np.uint8]:
+        """The bytes of a decoded image, (channels, image_size, image_size)."""
+        if self.of_square:
+            return square(image, self.image_size)
+        return centre(image, self.image_size, self.crop, self.interpolation)
 
     def inputs(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The inputs of a network for bytes (..., channels, height, width)."""
@@ -99,8 +133,8 @@ class ImageFormat:
             "crop": "the centred square with the side of the short side, before resizing; offsets are rounded down",
             "resized_side": "both sides of the square, so the short side of the image",
             "size": [self.image_size, self.image_size],
-            "filter": "bilinear",
-            "antialias": True,
+            "filter": self.interpolation,
+            "antialias": self.interpolation != "nearest",
             "resizing": self.resizing,
             "order": "rows first, then columns, each rounded to bytes",
             "levels": self.levels,
@@ -108,6 +142,15 @@ class ImageFormat:
             "mean": list(self.mean),
             "std": list(self.std),
             "layout": "batch, channel, row, column",
+            **({} if self.of_square else self._centre()),
+        }
+
+    def _centre(self) -> dict[str, Any]:
+        short = int(self.image_size / self.crop + 1e-6)
+        return {
+            "crop": "the centre of the resized image, round((side - size) / 2) from its left and its top",
+            "resized_side": f"the short side, to {short}; the long one in proportion, rounded down",
+            "crop_share": self.crop,
         }
 
 

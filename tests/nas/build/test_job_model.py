@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from nas.build.prepared_job import PreparedJob, prepare_job
 from nas.config import parse_job
@@ -15,7 +17,9 @@ from supernets.base import Distillation, LabelLoss
 from supernets.capture.captured_model import load_capture, save_capture
 from supernets.capture.network import PlainNetwork
 from supernets.capture.proof import difference
+from supernets.capture.sources import Preprocessing
 from supernets.data import batches, head
+from supernets.data.preprocessing import centre
 from supernets.families.captured.family import CapturedFamily
 from supernets.sorting import taylor_importance
 from supernets.tasks import CLASSIFICATION
@@ -40,6 +44,31 @@ def test_a_model_is_captured_for_the_jobs_images(tmp_path: Path, module: Path) -
     assert made.supernets.model is not None
     assert made.supernets.model.input_shape == (1, 8, 8)
     assert made.supernets.model.notes == ()
+
+
+def test_image_files_are_resized_as_by_the_models_own_preprocessing(tmp_path: Path, module: Path) -> None:
+    made = prepared(tmp_path, f"{{model: '{MODEL}'}}").supernets.model
+    assert made is not None
+    own = replace(made, preprocessing=Preprocessing(8, 1, (0.5,), (0.25,), "bicubic", 0.8))
+    save_capture(tmp_path / "own.capture", own)
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        (tmp_path / "photos" / f"{i % 2}").mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (24, 30), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i % 2}" / f"{i:02}.png")
+    folder = f"name: image-folder, path: {tmp_path / 'photos'}, validation: 4, test: 4"
+    model = f"{{model: {tmp_path / 'own.capture'}}}"
+    data = prepared(tmp_path, model, data=f"{{{folder}}}").data.dataset
+    assert (data.images.crop, data.images.interpolation) == (0.8, "bicubic")
+    files = [Image.open(tmp_path / "photos" / name) for name in data.test.names or ()]
+    expected = [data.images.inputs(centre(image, 8, 0.8, "bicubic")) for image in files]
+    assert np.array_equal(data.test.inputs.numpy(), np.stack(expected))
+    changed = prepared(tmp_path, model, data=f"{{{folder}, crop: 1, interpolation: bilinear}}").data.dataset
+    assert changed.images.of_square
+    of_arrays = prepared(tmp_path, model).data.dataset
+    assert of_arrays.images.of_square
+    with raises("job.conflict", "data.crop", "image-folder"):
+        prepared(tmp_path, model, data="{name: digits, crop: 0.9}")
 
 
 def test_the_largest_subnet_is_the_users_network_whose_units_are_sorted(tmp_path: Path, module: Path) -> None:

@@ -58,9 +58,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished run of files of mixed modes and sizes."""
     folder = tmp_path_factory.mktemp("photos")
     write_digits(folder / "digits", n=800)
-    return searched(
-        folder / "runs", f"{{name: image-folder, path: {folder / 'digits'}, image_size: 12, channels: 3}}", epochs=20
-    )
+    data = f"name: image-folder, path: {folder / 'digits'}, image_size: 12, channels: 3, crop: 0.95"
+    return searched(folder / "runs", f"{{{data}, interpolation: bicubic}}", epochs=20)
 
 
 def test_a_broken_file_is_named_and_the_others_are_classified(photos: Run, tmp_path: Path) -> None:
@@ -131,7 +130,7 @@ def test_the_model_states_its_preprocessing(photos: Run, tmp_path: Path) -> None
             "mean", "std", "layout",
         } <= set(steps)  # fmt: skip
         assert (steps["channel_order"], steps["size"], steps["filter"], steps["antialias"]) == (
-            "RGB", [12, 12], "bilinear", True,
+            "RGB", [12, 12], "bicubic", True,
         )  # fmt: skip
         assert ("in_graph" in steps) == in_graph
         assert manifest["input"]["name"] == ("image" if in_graph else "input")

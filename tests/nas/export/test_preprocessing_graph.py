@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +12,6 @@ from onnx import TensorProto, helper
 from hardware_profiles.runtime import run_calls, run_model
 from nas.export.preprocessing_graph import IMAGE, add_preprocessing, check_available
 from supernets.data import ImageFormat, TextFormat
-from supernets.data.preprocessing import square
 from tests.errors import raises
 from tests.supernets.data.test_preprocessing import SIZES, noise
 
@@ -31,16 +32,19 @@ def identity(format: ImageFormat) -> bytes:
         ImageFormat((0.4,), (0.2,), 12, 1),
         ImageFormat((0.4,), (0.2,), 12, 1, levels=16),
         ImageFormat((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 12, 3),
+        ImageFormat((0.4,), (0.2,), 12, 1, crop=0.875),
+        ImageFormat((0.4, 0.5, 0.6), (0.2, 0.3, 0.25), 12, 3, crop=0.9, interpolation="bicubic"),
+        ImageFormat((0.4,), (0.2,), 12, 1, interpolation="bicubic"),
     ],
 )
 def test_images_of_every_size_are_preprocessed_to_the_bit(format: ImageFormat, size: int) -> None:
-    format = ImageFormat(format.mean, format.std, size, format.channels, format.levels)
+    format = replace(format, image_size=size)
     model = add_preprocessing(identity(format), format)
     onnx.checker.check_model(model, full_check=True)
     images = [noise(height, width, mode="L" if format.channels == 1 else "RGB") for height, width in SIZES]
     raw = [np.asarray(image).reshape(1, image.height, image.width, format.channels) for image in images]
     for image, (found,) in zip(images, run_calls(model, ({IMAGE: pixels} for pixels in raw)), strict=True):
-        assert np.array_equal(found[0], format.inputs(square(image, size)))
+        assert np.array_equal(found[0], format.inputs(format.resized(image)))
 
 
 def test_a_batch_of_images_of_one_size_is_preprocessed() -> None:
@@ -58,4 +62,6 @@ def test_preprocessing_that_has_no_operators_is_refused() -> None:
         check_available(text)
     with raises("export.preprocessing-unavailable", "version 0.1", "torch"):
         check_available(ImageFormat((0.5,), (0.5,), 8, 1, resizing="torch"))
+    with raises("export.preprocessing-unavailable", "lanczos", "bilinear or bicubic"):
+        check_available(ImageFormat((0.5,), (0.5,), 8, 1, interpolation="lanczos"))
     check_available(ImageFormat((0.5,), (0.5,), 8, 1))

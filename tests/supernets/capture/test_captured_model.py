@@ -230,10 +230,13 @@ def test_a_function_has_no_weights_of_a_library(own_module: str) -> None:
         open_model(f"{own_module}:build", pretrained=True)
 
 
-def test_what_images_are_made_otherwise_is_a_note(tmp_path: Path) -> None:
+def test_how_images_are_made_for_the_model_is_a_note(tmp_path: Path) -> None:
     assert Preprocessing(224, 3, None, None, "bilinear", 1.0).notes() == ()
     [note] = Preprocessing(224, 3, None, None, "bicubic", 0.875).notes()
-    assert "resizes by bicubic interpolation and cuts out the central 87.5% of the resized side; here" in note
+    assert "by bicubic interpolation, and the central 87.5% of the side is taken" in note
+    strange = Preprocessing(224, 3, None, None, "nearest-exact", float("nan"), squeezed=True)
+    assert strange.resizing == {}
+    assert ["nearest-exact" in note or "nan" in note or "squeezes" in note for note in strange.notes()] == [True] * 3
     model = Preprocessing(8, 1, (0.5,), (0.25,), "bicubic", 0.9)
     assert Preprocessing.from_json(json.loads(json.dumps(model.to_json()))) == model
     earlier = {"image_size": 8, "channels": 1, "mean": None, "std": None}

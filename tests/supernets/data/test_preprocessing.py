@@ -12,7 +12,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from supernets.data import ImageFormat, ImageOptions, load_data
-from supernets.data.preprocessing import decode, normalised, square, square_in_one_call
+from supernets.data.options import INTERPOLATIONS
+from supernets.data.preprocessing import centre, decode, normalised, square, square_in_one_call
 
 SIZES = [(12, 12), (37, 91), (91, 37), (9, 200), (200, 9), (4, 3), (480, 640), (640, 480)]
 """Heights and widths."""
@@ -53,6 +54,24 @@ def test_a_square_is_resized_rows_first_and_rounded_after_each_pass(
 def test_images_that_are_not_tall_are_resized_as_in_version_0_1(height: int, width: int) -> None:
     image = noise(height, width)
     assert np.array_equal(square(image, 12), square_in_one_call(image, 12))
+
+
+@pytest.mark.parametrize("interpolation", sorted({*INTERPOLATIONS} - {"nearest", "box"}))  # without steps
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (37, 91), (91, 37), (64, 64)])
+def test_the_centre_is_what_torchvision_cuts_out_of_the_resized_image(
+    height: int, width: int, interpolation: str
+) -> None:
+    size, crop, image = 28, 0.875, noise(height, width)
+    short, long = sorted((height, width))
+    resized = {short: 32, long: 32 * long // short}
+    method = Image.Resampling[interpolation.upper()]
+    small = image.resize((resized[width], height), method).resize((resized[width], resized[height]), method)
+    left, top = (round((side - size) / 2) for side in small.size)
+    expected = np.asarray(small.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+    found = centre(image, size, crop, interpolation)
+    apart = np.abs(found.astype(int) - expected)
+    assert apart.max() <= 1  # Pillow has the ends of what is taken in single precision
+    assert (apart > 0).mean() < 0.05
 
 
 def test_inputs_are_the_levels_of_bytes_less_the_mean_over_the_deviation() -> None:
