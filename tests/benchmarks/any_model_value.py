@@ -14,9 +14,10 @@ original; the cost of another network's step is measured beside it.
 - *ours*: units sorted by Taylor importance; a supernet trained for a fifth of the budget; an evolutionary search on
   validation loss near each limit, whose best networks are measured; the rest of the budget finetunes one network for
   each limit, none slower than its limit.
-- *magnitude*, *Taylor*, *isomorphic*: Torch-Pruning with channels in multiples of 8, one ratio for all layers; or ranks by
-  Taylor's importance within isomorphic groups. For each limit the least reduced network that is at most 2 % slower than the
-  limit, by interpolation on the ratio. The rival of a cell is the best by validation accuracy.
+- *magnitude*, *Taylor*, *isomorphic*: Torch-Pruning, one ratio for all layers; or ranks by Taylor's importance within
+  isomorphic groups. Channels in multiples of 8 (of 4 or 8 where layers have 16 channels), at least one multiple in each layer.
+  For each limit the network of the most MACs that is at most 2 % slower than the limit, by interpolation on the ratio. The
+  rival of a cell is the best by validation accuracy.
 - *uniform*: all widths of our space at the same fraction, sorted in the same way; chosen as the pruned ones are.
 
 All finetunings are the same code: AdamW, half of the loss from the labels and half from the original's outputs. Choosing

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ _MUTATION = 0.25
 """The probability that a gene is drawn again."""
 _MEASURED = 17
 """Random networks to which the prediction of latency is fitted, besides the largest and the smallest: one session."""
+_MEASURING_ROUNDS = 4
 _SCORED = 500
 """Validation examples on which a search scores."""
 
@@ -48,24 +50,25 @@ def train_supernet(supernet: Supernet, setting: Setting) -> int:
 
 def searched(supernet: Supernet, setting: Setting) -> tuple[dict[float, Architecture], dict[str, Any]]:
     """The network with the lowest loss within each limit: a search with predicted latencies, whose best are measured."""
-    watch, losses, candidates = setting.watch, dict[Architecture, float](), dict[Architecture, None]()
-    predict, rng = latency_model(supernet, setting), np.random.default_rng([setting.seed, 4])
+    losses, latencies = dict[Architecture, float](), Latencies(supernet, setting)
+    rng = np.random.default_rng([setting.seed, 4])
     for limit in LIMITS:
-        own = evolved(supernet, setting, losses, limit, predict, rng)
-        ranked = sorted(own, key=losses.__getitem__)
-        candidates.update(dict.fromkeys([*ranked[:4], *[a for a in ranked if predict(a) <= 0.94 * limit][:2]]))
-    measured = dict(zip(candidates, watch.ratios([watch.onnx(supernet.extract(a)) for a in candidates]), strict=True))
+        evolved(supernet, setting, losses, limit, latencies.predict, rng)
+    for _ in range(_MEASURING_ROUNDS):
+        latencies.measure([a for limit in LIMITS for a in _promising(losses, latencies, limit)])
     chosen, notes = {}, {}
     for limit in LIMITS:
-        chosen[limit] = best = min((a for a, r in measured.items() if r <= 0.99 * limit), key=losses.__getitem__)
+        chosen[limit] = best = min(latencies.within(limit, losses), key=losses.__getitem__)
         described = {name: str(value) for name, value in supernet.space.values(best).items()}
-        notes[str(limit)] = {
-            **described,
-            "loss": losses[best],
-            "predicted": predict(best),
-            "measured": measured[best],
-        }
+        notes[str(limit)] = {**described, "loss": losses[best], "measured": latencies.measured[best]}
     return chosen, {**notes, "evaluations": len(losses)}
+
+
+def _promising(losses: Mapping[Architecture, float], latencies: Latencies, limit: float) -> list[Architecture]:
+    """Networks better than the best measured one of a limit, by their loss, that are predicted to be within it."""
+    best = min((losses[a] for a in latencies.within(limit, losses)), default=math.inf)
+    left = (a for a in losses if a not in latencies.measured and losses[a] < best)
+    return sorted((a for a in left if latencies.predict(a) <= limit), key=losses.__getitem__)[:4]
 
 
 def evolved(
@@ -108,16 +111,33 @@ def validation_loss(network: nn.Module, setting: Setting) -> float:
     return loss_of(outputs(calibrated(network, task, 256), task, inputs), labels, None).item()
 
 
-def latency_model(supernet: Supernet, setting: Setting) -> Callable[[Architecture], float]:
-    """Predicts relative latency from costs: non-negative coefficients fitted to measured random networks."""
-    rng, space = np.random.default_rng(5), supernet.space
-    sampled = [space.largest, space.smallest, *(space.sample(rng) for _ in range(_MEASURED))]
-    ratios = setting.watch.ratios([setting.watch.onnx(supernet.extract(a)) for a in sampled])
+class Latencies:
+    """Relative latencies: measured ones, and predictions from costs by non-negative coefficients fitted to those."""
 
-    def features(a: Architecture) -> list[float]:
-        cost = supernet.cost(a)
+    def __init__(self, supernet: Supernet, setting: Setting) -> None:
+        self._supernet, self._watch = supernet, setting.watch
+        self.measured: dict[Architecture, float] = {}
+        rng, space = np.random.default_rng(5), supernet.space
+        self.measure([space.largest, space.smallest, *(space.sample(rng) for _ in range(_MEASURED))])
+
+    def measure(self, architectures: Iterable[Architecture]) -> None:
+        """Measures networks, and fits the predictions to all that were measured."""
+        new = [a for a in dict.fromkeys(architectures) if a not in self.measured]
+        if not new:
+            return
+        ratios = self._watch.ratios([self._watch.onnx(self._supernet.extract(a)) for a in new])
+        self.measured.update(zip(new, ratios, strict=True))
+        x, y = np.array([self._features(a) for a in self.measured]), np.array(list(self.measured.values()))
+        self._fitted, _ = nnls(x / y[:, None], np.ones(len(y)))
+
+    def predict(self, a: Architecture) -> float:
+        """The predicted latency of a network."""
+        return float(np.array(self._features(a)) @ self._fitted)
+
+    def within(self, limit: float, among: Container[Architecture]) -> list[Architecture]:
+        """Networks whose measured latency is within a limit."""
+        return [a for a, ratio in self.measured.items() if ratio <= limit and a in among]
+
+    def _features(self, a: Architecture) -> list[float]:
+        cost = self._supernet.cost(a)
         return [1.0, cost.macs / 1e6, cost.activation_bytes / 1e6, cost.parameters / 1e6, float(len(cost.blocks))]
-
-    x, y = np.array([features(a) for a in sampled]), np.array(ratios)
-    fitted, _ = nnls(x / y[:, None], np.ones(len(y)))
-    return lambda a: float(np.array(features(a)) @ fitted)

@@ -45,6 +45,7 @@ class ValueTask:
         heads: the number of heads by layer whose outputs are heads, for the pruner.
         keep: axes that uniform scaling leaves alone: where heads get fewer, they keep their size.
         mirrored: whether half of the batches are mirrored.
+        multiples: of channels, which pruned and uniform networks have; the better one is chosen for each limit.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ValueTask:
     heads: Callable[[nn.Module], Mapping[nn.Module, int]] = lambda model: {}
     keep: tuple[str, ...] = ()
     mirrored: bool = True
+    multiples: tuple[int, ...] = (8,)
 
     def example(self, n: int = 2) -> Tensor:
         """Inputs of the validation part."""
@@ -120,6 +122,38 @@ def resnet20(width: int = 16) -> nn.Module:
     ]
     stem = nn.Sequential(nn.Conv2d(1, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
     return nn.Sequential(stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 10))
+
+
+class Inverted(nn.Module):
+    """MobileNetV2's inverted bottleneck."""
+
+    def __init__(self, inputs: int, width: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inner = inputs * expansion
+        self.residual = stride == 1 and inputs == width
+        self.layers = nn.Sequential(
+            nn.Conv2d(inputs, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU6(),
+            nn.Conv2d(inner, inner, 3, stride, 1, groups=inner, bias=False), nn.BatchNorm2d(inner), nn.ReLU6(),
+            nn.Conv2d(inner, width, 1, bias=False), nn.BatchNorm2d(width),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.layers(x)
+        return x + found if self.residual else found
+
+
+def mobilenet_v2() -> nn.Module:
+    """A small MobileNetV2 (Sandler et al. 2018, arXiv 1801.04381) for images of 28 pixels."""
+    stem = nn.Sequential(nn.Conv2d(1, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
+    inputs, stages = 16, []
+    for expansion, width, repeats, stride in ((1, 16, 1, 1), (6, 24, 3, 1), (6, 32, 3, 2), (6, 64, 3, 2)):
+        blocks = []
+        for i in range(repeats):
+            blocks.append(Inverted(inputs, width, 1 if i else stride, expansion))
+            inputs = width
+        stages.append(nn.Sequential(*blocks))
+    head = [nn.Conv2d(64, 256, 1, bias=False), nn.BatchNorm2d(256), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(stem, *stages, *head, nn.Linear(256, 10))
 
 
 def efficientnet_lite0() -> nn.Module:
@@ -223,7 +257,12 @@ def task(name: str, text: Path) -> ValueTask:
         case "resnet20":
             return ValueTask(
                 name, resnet20, *fashion(6000, 3000, 10_000), prepared=grey,
-                epochs=10, learning_rate=4e-3, budget=3, tuning_rate=2e-3, batch=4,
+                epochs=10, learning_rate=4e-3, budget=3, tuning_rate=2e-3, batch=4, multiples=(8, 4),
+            )  # fmt: skip
+        case "mobilenet-v2":
+            return ValueTask(
+                name, mobilenet_v2, *fashion(6000, 3000, 10_000), prepared=grey,
+                epochs=10, learning_rate=4e-3, budget=3, tuning_rate=2e-3, batch=4, multiples=(8, 4),
             )  # fmt: skip
         case "vit":
             return ValueTask(
@@ -244,4 +283,4 @@ def task(name: str, text: Path) -> ValueTask:
     raise ValueError(f"{name}: expected one of {', '.join(NAMES)}")
 
 
-NAMES = ("resnet20", "vit", "efficientnet-lite0", "minilm")
+NAMES = ("resnet20", "mobilenet-v2", "vit", "efficientnet-lite0", "minilm")

@@ -130,7 +130,7 @@ def correct(network: nn.Module, task: ValueTask, part: Examples) -> Tensor:
     return outputs(network, task, part.inputs).argmax(1) == part.labels
 
 
-def step_costs(steps: Sequence[Callable[[], Tensor]], rounds: int = 4) -> list[float]:
+def step_costs(steps: Sequence[Callable[[], Tensor]], rounds: int = 8) -> list[float]:
     """CPU seconds of each step with its backward pass: the least of interleaved rounds."""
     least = [math.inf] * len(steps)
     for _ in range(rounds):
