@@ -152,7 +152,7 @@ def _program(module: nn.Module, x: Tensor) -> Program:
         ExportFailedError: its forward cannot be captured.
     """
     if isinstance(module, PlainNetwork):
-        return module.program
+        return module.captured_program
     try:
         adopted = adopt(capture(module, [x]).program)
     except CaptureError as error:

@@ -64,7 +64,7 @@ def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> 
             return Comparison(None, (text,))
         theirs = list(tensors_of(outputs))
         if any(own.isnan().any() for own in theirs):
-            raise _not_a_number(found, network.values(repeated))
+            raise _not_a_number(found, network.captured_values(repeated))
         apart = _apart(ours, theirs)
         if apart > _OTHER and _apart(list(tensors_of(call(module, repeated))), theirs) > _OTHER:
             raise CaptureError(
@@ -73,7 +73,7 @@ def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> 
                 code="capture.random",
             )
         if apart > _OTHER:
-            other = _first_other(module, found, network.values(repeated), repeated, call)
+            other = _first_other(module, found, network.captured_values(repeated), repeated, call)
             shapes = [" x ".join(map(str, own[0].shape if own else ())) for own in (ours, theirs)]
             raise CaptureError(
                 f"with a batch of {batch} its output is {shapes[1]}, and {shapes[0]} was expected after the capture with "

@@ -49,6 +49,8 @@ class BatchNorm(nn.modules.batchnorm._BatchNorm):
 class ProgramModule(nn.Module):
     """Runs a program; its tensors have the names of the captured network.
 
+    A user's modules may have any names, those of attributes here, too; so no method of torch's finds or adds them.
+
     Args:
         tensors: every tensor of the program.
         copied: whether the network has copies of the tensors, and not the tensors themselves.
@@ -56,7 +58,7 @@ class ProgramModule(nn.Module):
 
     def __init__(self, program: Program, tensors: Mapping[str, Tensor], *, copied: bool = True) -> None:
         super().__init__()
-        self.program = program
+        self.captured_program = program
         norms = batch_norms(program)
         tensors = {name: tensors[name].detach() for name in program.tensors}
         if copied:
@@ -69,18 +71,18 @@ class ProgramModule(nn.Module):
             if leaf in owner._parameters or leaf in owner._buffers:
                 continue
             if name in program.trainable:
-                owner.register_parameter(leaf, nn.Parameter(tensors[name]))
+                owner._parameters[leaf] = nn.Parameter(tensors[name])
             else:
-                owner.register_buffer(leaf, tensors[name])
-        self._steps = [(call, self._step(call, norms)) for call in program.calls]
-        self._last_reads = _last_reads(program)
+                owner._buffers[leaf] = tensors[name]
+        self._captured_steps = [(call, self._step(call, norms)) for call in program.calls]
+        self._captured_last_reads = _last_reads(program)
 
     def _owner(self, path: str) -> nn.Module:
         """The node of a path, created on the way."""
         node: nn.Module = self
         for part in filter(None, path.split(".")):
             if part not in node._modules:
-                node.add_module(part, Holder())
+                node._modules[part] = Holder()
             node = cast(nn.Module, node._modules[part])
         return node
 
@@ -96,7 +98,7 @@ class ProgramModule(nn.Module):
                 # Assigned, not copied: the norm may be on another device, where a default device is set.
                 setattr(norm, leaf, nn.Parameter(tensor) if isinstance(own, nn.Parameter) else tensor)
         path, _, leaf = name.rpartition(".")
-        self._owner(path).add_module(leaf, norm)
+        self._owner(path)._modules[leaf] = norm
 
     def _step(self, call: Call, norms: Mapping[str, Call]) -> Callable[..., Any] | str:
         """The operation of a call, or the name of the batch norm that does it."""
@@ -109,35 +111,35 @@ class ProgramModule(nn.Module):
     def fit(self, weights: Mapping[str, Tensor]) -> None:
         """Nothing restates a shape here."""
 
-    def sizes(self) -> Mapping[str, int]:
+    def captured_sizes(self) -> Mapping[str, int]:
         """The sizes of the axes; none in a plain network."""
         return {}
 
-    def skipped(self) -> Mapping[int, str]:
+    def captured_skipped(self) -> Mapping[int, str]:
         """By index of the calls to leave out, the value that stands for their output; "" where nothing reads it."""
         return {}
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The outputs; an error of a call has a note that names it."""
-        values = self.values(*inputs, kept=False)
-        outputs = tuple(values[name] for name in self.program.outputs)
+        values = self.captured_values(*inputs, kept=False)
+        outputs = tuple(values[name] for name in self.captured_program.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def values(self, *inputs: Tensor, kept: bool = True) -> dict[str, Any]:
+    def captured_values(self, *inputs: Tensor, kept: bool = True) -> dict[str, Any]:
         """The values of the program by name.
 
         Args:
             kept: all of them; else the outputs, and every other value lives until the last call that reads it.
         """
-        program, sizes, skipped = self.program, {**self.sizes(), BATCH: inputs[0].shape[0]}, self.skipped()
+        program, sizes, skipped = self.captured_program, {**self.captured_sizes(), BATCH: inputs[0].shape[0]}, self.captured_skipped()
         values: dict[str, Any] = dict(zip(program.inputs, map(self._padded, inputs), strict=True))
         values.update((name, self._tensor(name)) for name in program.tensors)
-        for index, (call, step) in enumerate(self._steps):
+        for index, (call, step) in enumerate(self._captured_steps):
             if index not in skipped:
                 self._run(call, step, values, sizes)
             elif source := skipped[index]:
                 values[call.outputs[0]] = values[source]
-            for name in () if kept else self._last_reads[index]:
+            for name in () if kept else self._captured_last_reads[index]:
                 values.pop(name, None)
         return values
 
@@ -147,7 +149,7 @@ class ProgramModule(nn.Module):
         """Adds the results of a call to the values."""
         try:
             if isinstance(step, str):
-                result = self.get_submodule(step)(values[cast(Ref, call.arguments["input"]).name])
+                result = cast(nn.Module, self._node(step))(values[cast(Ref, call.arguments["input"]).name])
             else:
                 result = step(
                     **{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
@@ -162,23 +164,27 @@ class ProgramModule(nn.Module):
 
     def _padded(self, x: Tensor) -> Tensor:
         """Sentences with the padding at their ends that the program expects; other inputs as they are."""
-        if self.program.padding is None:
+        if self.captured_program.padding is None:
             return x
-        missing = self.program.values[self.program.inputs[0]].shape[1] - x.shape[1]
+        missing = self.captured_program.values[self.captured_program.inputs[0]].shape[1] - x.shape[1]
         if missing < 0:
             raise IndexError(f"a sentence of {x.shape[1]} tokens, and the network takes {x.shape[1] + missing}")
-        return functional.pad(x, (0, missing), value=self.program.padding)
+        return functional.pad(x, (0, missing), value=self.captured_program.padding)
 
     def _tensor(self, name: str) -> Tensor | None:
         """A tensor of the program; None in a layer that the network lacks."""
-        node: nn.Module | None = self
-        *path, leaf = name.split(".")
-        for part in path:
-            node = node._modules.get(part) if node is not None else None
-        if node is None:
+        path, _, leaf = name.rpartition(".")
+        if (node := self._node(path)) is None:
             return None
         found = node._parameters.get(leaf)
         return node._buffers.get(leaf) if found is None else found
+
+    def _node(self, path: str) -> nn.Module | None:
+        """The module of a path; None in a layer that the network lacks."""
+        node: nn.Module | None = self
+        for part in filter(None, path.split(".")):
+            node = node._modules.get(part) if node is not None else None
+        return node
 
 
 class ElasticNetwork(ProgramModule):
@@ -194,25 +200,25 @@ class ElasticNetwork(ProgramModule):
         *, copied: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(program, tensors, copied=copied)
-        self._axes = tuple(sizes)
-        self._branches = tuple(branches)
-        self._skipped: dict[tuple[int, ...], Mapping[int, str]] = {}
+        self._captured_axes = tuple(sizes)
+        self._captured_branches = tuple(branches)
+        self._captured_skipped: dict[tuple[int, ...], Mapping[int, str]] = {}
         left = Holder()
         for i in range(len(branches)):
             left.add_module(str(i), Holder())
         self.add_module(SIZES, _stated(sizes))
         self.add_module(LAYERS, left)
 
-    def sizes(self) -> Mapping[str, int]:
+    def captured_sizes(self) -> Mapping[str, int]:
         stated = cast(nn.Module, self._modules[SIZES])._buffers
-        return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._axes)}
+        return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._captured_axes)}
 
-    def skipped(self) -> Mapping[int, str]:
+    def captured_skipped(self) -> Mapping[int, str]:
         left = cast(nn.Module, self._modules[LAYERS])._modules
-        gone = tuple(i for i in range(len(self._branches)) if str(i) not in left)
-        if gone not in self._skipped:
-            self._skipped[gone] = skipped_calls(self.program, [self._branches[i] for i in gone])
-        return self._skipped[gone]
+        gone = tuple(i for i in range(len(self._captured_branches)) if str(i) not in left)
+        if gone not in self._captured_skipped:
+            self._captured_skipped[gone] = skipped_calls(self.captured_program, [self._captured_branches[i] for i in gone])
+        return self._captured_skipped[gone]
 
 
 class PlainNetwork(ProgramModule):
@@ -228,7 +234,7 @@ class PlainNetwork(ProgramModule):
         blocks: Mapping[str, str] | None = None, *, copied: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(program, tensors, copied=copied)
-        self._blocks = blocks or {}
+        self._captured_blocks = blocks or {}
         self.add_module(SIZES, _stated(sizes))
 
     @staticmethod
@@ -236,8 +242,8 @@ class PlainNetwork(ProgramModule):
         """Appends its nodes to a graph of `supernets.graph`, whose rules for modules have this form."""
         from supernets.capture.lowering import lower_program
 
-        tensors = {name: tensor for name in module.program.tensors if (tensor := module._tensor(name)) is not None}
-        return lower_program(graph, module.program, tensors, x, module._blocks)
+        tensors = {name: tensor for name in module.captured_program.tensors if (tensor := module._tensor(name)) is not None}
+        return lower_program(graph, module.captured_program, tensors, x, module._captured_blocks)
 
 
 def _stated(sizes: Mapping[str, int]) -> Holder:
@@ -261,7 +267,7 @@ def _last_reads(program: Program) -> list[tuple[str, ...]]:
 
 
 def skipped_calls(program: Program, dropped: Sequence[Branch]) -> dict[int, str]:
-    """The calls that a network without these branches leaves out; see `ProgramModule.skipped`."""
+    """The calls that a network without these branches leaves out; see `ProgramModule.captured_skipped`."""
     found: dict[int, str] = {}
     for branch in dropped:
         found.update(dict.fromkeys(branch.calls, ""))

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -67,7 +68,7 @@ def test_a_value_is_kept_until_its_last_reader_and_no_tensor_is_copied(name: str
     found, x = captured(name), example(name, 3)
     one = elastic_network(adopt(found.program), found.tensors)
     with torch.no_grad():
-        every, left = one.values(x), one.values(x, kept=False)
+        every, left = one.captured_values(x), one.captured_values(x, kept=False)
     assert set(left) <= {*found.program.outputs, *found.program.tensors, *found.program.inputs}
     assert set(every) >= {own for call in found.program.calls for own in call.outputs if own}
     assert all(torch.equal(left[own], every[own]) for own in found.program.outputs)
@@ -157,3 +158,29 @@ def test_programs_run_in_double_precision_as_the_users_network() -> None:
     with torch.no_grad():
         expected = network("windowed").double()(x)
     assert difference([expected], outputs_of(adopt(found.program), in_double(found.tensors), [x])) <= 1e-12
+
+
+class _NamedLikeOurs(nn.Module):
+    """A network whose modules have the names of attributes of captured networks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._blocks, self.program = nn.ModuleList([nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 1)]), nn.BatchNorm2d(16)
+        self.values, self.sizes, self.fit, self._run = (nn.Linear(16, 16) for _ in range(4))
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.program(self._blocks[1](self._blocks[0](x).relu())).mean((2, 3))
+        return self.head(self._run(self.fit(self.sizes(self.values(x).relu())).relu()))  # type: ignore[no-any-return]
+
+
+def test_modules_of_any_name() -> None:
+    module, x = _NamedLikeOurs().eval(), torch.randn(2, 3, 8, 8)
+    found = capture(module, [x])
+    supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=4), tensors=found.tensors)).eval()
+    for architecture in some_architectures(supernet):
+        plain = supernet.extract(architecture)
+        assert torch.equal(supernet(x, architecture), plain(x))
+        (found_there,) = run_model(lower(plain, (3, 8, 8)), {INPUT: x.numpy()})
+        assert np.allclose(found_there, plain(x).detach().numpy(), atol=1e-5)
+    assert difference([module(x)], [supernet.extract(supernet.space.largest)(x)]) <= 1e-5
