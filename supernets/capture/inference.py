@@ -173,13 +173,3 @@ def _divided(whole: Dimension, sizes: Sequence[int]) -> Dims:
             raise
         fix(whole, "it is divided in two ways that do not fit together")
         return [fixed(size, "a part of a size that is divided in two ways") for size in sizes]
-
-
-def free_singles(dims: Sequence[Dimension]) -> list[Dimension]:
-    """The elastic sizes that some dimensions consist of, each once."""
-    found: dict[int, Dimension] = {}
-    for dimension in dims:
-        for own in singles(dimension):
-            if not own.fixed:
-                found.setdefault(id(own), own)
-    return list(found.values())

@@ -131,7 +131,11 @@ class ProgramModule(nn.Module):
         Args:
             kept: all of them; else the outputs, and every other value lives until the last call that reads it.
         """
-        program, sizes, skipped = self.captured_program, {**self.captured_sizes(), BATCH: inputs[0].shape[0]}, self.captured_skipped()
+        program, sizes, skipped = (
+            self.captured_program,
+            {**self.captured_sizes(), BATCH: inputs[0].shape[0]},
+            self.captured_skipped(),
+        )
         values: dict[str, Any] = dict(zip(program.inputs, map(self._padded, inputs), strict=True))
         values.update((name, self._tensor(name)) for name in program.tensors)
         for index, (call, step) in enumerate(self._captured_steps):
@@ -217,7 +221,9 @@ class ElasticNetwork(ProgramModule):
         left = cast(nn.Module, self._modules[LAYERS])._modules
         gone = tuple(i for i in range(len(self._captured_branches)) if str(i) not in left)
         if gone not in self._captured_skipped:
-            self._captured_skipped[gone] = skipped_calls(self.captured_program, [self._captured_branches[i] for i in gone])
+            self._captured_skipped[gone] = skipped_calls(
+                self.captured_program, [self._captured_branches[i] for i in gone]
+            )
         return self._captured_skipped[gone]
 
 
@@ -242,7 +248,9 @@ class PlainNetwork(ProgramModule):
         """Appends its nodes to a graph of `supernets.graph`, whose rules for modules have this form."""
         from supernets.capture.lowering import lower_program
 
-        tensors = {name: tensor for name in module.captured_program.tensors if (tensor := module._tensor(name)) is not None}
+        tensors = {
+            name: tensor for name in module.captured_program.tensors if (tensor := module._tensor(name)) is not None
+        }
         return lower_program(graph, module.captured_program, tensors, x, module._captured_blocks)
 
 

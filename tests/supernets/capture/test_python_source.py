@@ -35,7 +35,9 @@ def test_the_text_of_a_subnet_computes_what_the_subnet_does(name: str) -> None:
         module = supernet.extract(architecture)
         assert isinstance(module, PlainNetwork)
         again, text = written(module.captured_program)
-        again.load_state_dict({key: own for key, own in module.state_dict().items() if key in module.captured_program.tensors})
+        again.load_state_dict(
+            {key: own for key, own in module.state_dict().items() if key in module.captured_program.tensors}
+        )
         for n in (1, 3):
             x = example(name, n, seed=n)
             with torch.no_grad():
