@@ -52,7 +52,7 @@ class CapturedFamily:
         self._stated = {f"{SIZES}.{i}": (name, 0) for i, name in enumerate(self.axes)}
         division = Division(self.adopted)
         self._division = division if len(division.blocks) > 1 else None
-        self.blocks = _blocks(program) if self._division is None else tuple(block.name for block in division.blocks)
+        self.blocks = layer_names(program) if self._division is None else tuple(block.name for block in division.blocks)
         self._unused: dict[frozenset[int], frozenset[str]] = {}
 
     @property
@@ -190,7 +190,7 @@ def _unused(program: Program, used: frozenset[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _blocks(program: Program) -> tuple[str, ...]:
+def layer_names(program: Program) -> tuple[str, ...]:
     """Layers in containers, and the first parts of other paths, in the order of their tensors."""
     found: dict[str, None] = {}
     for name in program.tensors:

@@ -6,15 +6,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from supernets.capture.captured_model import CapturedModel
-from supernets.capture.costs import elastic_share
+from supernets.capture.costs import ProgramCosts, elastic_share
 from supernets.capture.memory import check_values
 from supernets.capture.proof import in_double, prove_permutations, random_input, randomised
 from supernets.capture.space import ChoiceMembers, SpaceOptions
 from supernets.cost import Cost
-from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.family import CapturedFamily, layer_names
 
 EXACT = 1e-10
 """The largest relative change of outputs under a permutation in double precision."""
@@ -133,7 +132,8 @@ def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = 
         SpaceError: nothing in it is elastic.
     """
     family = CapturedFamily(model.program, options, tensors=model.tensors)
-    costs = family.cost_model(nn.Module())
+    # By the modules of the model, which are finer than the blocks of the family: a mask that all layers read joins these.
+    costs = ProgramCosts(family.adopted, layer_names(model.program))
     ends = [family.space.largest, family.space.smallest]
     sizes = {name: torch.tensor([family.sizes(a)[name] for a in ends]).numpy() for name in family.axes}
     table = costs.costs(ends, sizes, [family.dropped(a) for a in ends])

@@ -108,6 +108,10 @@ def test_its_axes_are_right_and_its_width_is_elastic(tmp_path: Path) -> None:
     saved(tmp_path)
     _, found = captured(tmp_path)
     inspection = inspect_model(found, SpaceOptions())
+    assert [layer.name for layer in inspection.layers if "layer" in layer.name] == [
+        "bert.encoder.layer.0",
+        "bert.encoder.layer.1",
+    ]
     assert inspection.proof is not None
     assert inspection.proof.holds
     assert inspection.unknown == {}
