@@ -18,11 +18,11 @@ class GaussianPosterior:
 
     Args:
         kernel: covariances of the training rows without noise, (n, n); overwritten.
-        noise: variance of the noise.
+        noise: variance of the noise, one for all rows or one for each, (n,).
         z: labels, (n,).
     """
 
-    def __init__(self, kernel: Array, noise: float, z: Array) -> None:
+    def __init__(self, kernel: Array, noise: float | Array, z: Array) -> None:
         kernel[np.diag_indices_from(kernel)] += noise
         self._z = z
         self._factor = cho_factor(kernel, lower=True)

@@ -33,7 +33,7 @@ METHOD = """\
 {n} random subnets of the preset tiny (mobile-cnn, 28 x 28), random weights, lowered to ONNX; one thread, pinned; {beside}.
 Every protocol measures all of them twice, in turns (ours, then the others, then all again). A/B: mean of |A - B| over their
 mean. Inverted: pairs whose latencies differ by more than 3 % (mean of our two), ordered differently by A and by B. Wrong: the
-same pairs, ordered differently by A or B than by the mean of our two. Ours: batches of {batch}, retries included."""
+same pairs, ordered differently by A or B than by the mean of our two. Ours: batches of {batch}."""
 APART = 0.03
 
 
@@ -75,7 +75,6 @@ def ours(subnets: Sequence[Network], batch_size: int, seed: int) -> tuple[list[f
         "seconds": sum(result.seconds for result in good),  # wall clock, without the wait for the host's lock
         "noisy": sum(result.noisy for result in good),
         "failed": len(found) - len(good),
-        "discarded_rounds": float(np.mean([result.discarded_rounds for result in good])),
         "drift": max(result.drift for result in good),
         "sentinel_ms": [result.environment["sentinel_ms"] for result in good[::MAX_BATCH]],
     }

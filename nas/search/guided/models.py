@@ -18,6 +18,8 @@ from predictors.folds import evenly_spaced
 from predictors.model_selection import AutoPredictor
 from supernets.space import Architecture, SearchSpace
 
+UNCERTAIN = 0.06
+"""Labels whose standard error is a larger share of them are left out of models that know no errors of single labels."""
 CELL_ROWS = 80
 """Labels by which a space is judged to be a cell, at most; each of about ten wirings costs a short fit."""
 CELL_MARGIN = 2.0
@@ -40,12 +42,18 @@ class GeneKind:
         self._plain, self._seed = GeneFeatures(space), seed
         self._wired = [GeneFeatures(space, wiring) for wiring in wirings(space)]
 
-    def fit(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> MetricModel:
-        """A model fitted to labels in natural sign (n,), all finite; `ratio`: errors count as ratios, as of positive costs."""
+    def fit(
+        self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool, errors: Array | None = None
+    ) -> MetricModel:
+        """A model fitted to labels in natural sign (n,), all finite; `ratio`: errors count as ratios, as of positive costs.
+
+        Args:
+            errors: known standard errors of the labels as shares of them, (n,), in addition to the noise that all have.
+        """
         some = evenly_spaced(len(labels), CELL_ROWS)
         features = self._likeliest([architectures[i] for i in some], labels[some], ratio=ratio)
         process = self._process(features, ratio=ratio)
-        process.fit(features.rows(architectures), labels)
+        process.fit(features.rows(architectures), labels, errors if ratio else None)
         return MetricModel(features.rows, process, ratio)
 
     def _likeliest(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> GeneFeatures:
@@ -78,11 +86,18 @@ class AutoKind:
     tune_seconds: float = 0.0
     minimum_rows: ClassVar[int] = AutoPredictor.minimum_rows
 
-    def fit(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> MetricModel:
-        """See `GeneKind.fit`."""
+    def fit(
+        self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool, errors: Array | None = None
+    ) -> MetricModel:
+        """See `GeneKind.fit`; labels that are too uncertain are left out, while half of them are certain enough."""
         layout = self.source.layout
         predictor = AutoPredictor(layout=layout, positive=ratio, seed=self.seed, tune_seconds=self.tune_seconds)
-        predictor.fit(self.source.rows(architectures), labels)
+        rows, certain = self.source.rows(architectures), np.ones(len(labels), dtype=bool)
+        if errors is not None and np.mean(errors <= UNCERTAIN) >= 0.5:
+            certain = errors <= UNCERTAIN
+        if certain.sum() < self.minimum_rows:
+            certain[:] = True
+        predictor.fit(rows[certain], labels[certain])
         return MetricModel(self.source.rows, predictor, ratio)
 
 
@@ -96,11 +111,16 @@ class MetricModel:
 
     @staticmethod
     def choose(
-        kinds: Sequence[GeneKind | AutoKind], metric: Objective, architectures: Sequence[Architecture], labels: Array
+        kinds: Sequence[GeneKind | AutoKind],
+        metric: Objective,
+        architectures: Sequence[Architecture],
+        labels: Array,
+        errors: Array | None = None,
     ) -> MetricModel:
-        """The kind of least cross-validated error, fitted to labels in natural sign (n,), all finite."""
+        """The kind of least cross-validated error, fitted to labels in natural sign (n,), all finite; see `GeneKind.fit`."""
         ratio = metric.goal is Goal.MINIMIZE and bool((labels > 0).all())
-        fitted = [kind.fit(architectures, labels, ratio=ratio) for kind in kinds if len(labels) >= kind.minimum_rows]
+        usable = [kind for kind in kinds if len(labels) >= kind.minimum_rows]
+        fitted = [kind.fit(architectures, labels, ratio=ratio, errors=errors) for kind in usable]
         return min(fitted, key=lambda model: model.loss)
 
     @property

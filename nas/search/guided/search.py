@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.objectives import Constraint, Evaluation, Objective, minimised
+from nas.problem.objectives import Constraint, Evaluation, Objective, Status, minimised
 from nas.problem.pareto import MARGIN, non_dominated
 from nas.search.base import FeatureSource, Values
 from nas.search.guided.acquisition import Goals, select_batch
@@ -34,6 +34,8 @@ WARM_INITIAL = 10
 raspi4; 5 seeds, batches of 8) a median of 16, 20 and 165 evaluations led to 90, 95 and 99 %; without, 32, 44 and over 260."""
 _LEAST_MODELLED = 6
 _BOUND_DEVIATIONS = 2.0
+_HALF_INTERVAL = 1.645
+"""Half of a 90 % interval, in standard errors."""
 
 
 class GuidedSearch(HistorySearch):
@@ -90,6 +92,7 @@ class GuidedSearch(HistorySearch):
         self._initial, self._effort = n_initial(len(warm_start), initial=initial), effort or Effort()
         self._prior = PriorObservations(warm_start, metrics, constraints)
         self._evaluated: dict[Architecture, NDArray[np.float64]] = {}
+        self._errors: dict[Architecture, NDArray[np.float64]] = {}
         self._fits: dict[str, dict[str, Any]] = {}
         self._fitted: tuple[int, dict[str, MetricModel], Surrogate] | None = None
 
@@ -109,6 +112,7 @@ class GuidedSearch(HistorySearch):
         """Adds to the history; an evaluation without some values still labels the models of the others."""
         for evaluation, row in zip(evaluations, minimised(evaluations, self._goals.metrics), strict=True):
             self._evaluated[evaluation.architecture] = row
+            self._errors[evaluation.architecture] = uncertainties(evaluation, self._goals.metrics)
         self._history.add(evaluations)
 
     def correct(self, evaluations: Sequence[Evaluation]) -> None:
@@ -180,11 +184,13 @@ class GuidedSearch(HistorySearch):
             self._fitted = len(self._evaluated), models, surrogate
         return self._fitted[1:]
 
-    def _labels(self, j: int) -> tuple[list[Architecture], NDArray[np.float64]]:
-        """Architectures with a value of metric `j`, prior observations first, and the values in natural sign, (n,)."""
+    def _labels(self, j: int) -> tuple[list[Architecture], NDArray[np.float64], NDArray[np.float64]]:
+        """Architectures with a value of metric `j`, prior observations first; the values in natural sign, (n,); and the known
+        standard errors as shares of them, (n,), 0 for prior observations."""
         own = {a: float(row[j]) for a, row in self._evaluated.items() if np.isfinite(row[j])}
         prior, values = self._prior.column(j, own)
-        return [*prior, *own], self._goals.metrics[j].sign * np.concatenate([values, list(own.values())])
+        errors = np.concatenate([np.zeros(len(prior)), [self._errors[a][j] for a in own]])
+        return [*prior, *own], self._goals.metrics[j].sign * np.concatenate([values, list(own.values())]), errors
 
     def _bounds(self, measured: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
         """The reference point of improvements, (m,): beyond the measured front (n, m), and beyond that with predictions (k, m).
@@ -204,6 +210,19 @@ class GuidedSearch(HistorySearch):
                 "quality": model.predictor.quality.to_json(),
                 "predictions": {a.key: pair for a, pair in zip(asked, pairs, strict=True)},
             }
+
+
+def uncertainties(evaluation: Evaluation, metrics: Sequence[Objective]) -> NDArray[np.float64]:
+    """Standard errors of noisy timed metrics as shares of their values, (m,); 0 for other metrics, and where there is no value.
+
+    An error of a timed metric is half of a 90 % interval. Those of calm machines are smaller than what models err by.
+    """
+    found = np.zeros(len(metrics))
+    for j, metric in enumerate(metrics):
+        taken = evaluation.measurements.get(metric.name)
+        if taken is not None and taken.status is Status.NOISY and taken.value and metric.profile is not None:
+            found[j] = (taken.error or 0.0) / abs(taken.value) / _HALF_INTERVAL
+    return found
 
 
 def _reach(values: NDArray[np.float64]) -> NDArray[np.float64]:

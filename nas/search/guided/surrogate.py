@@ -76,16 +76,25 @@ class HammingProcess:
         self._prior_sigmas = np.concatenate([_PRIOR_SIGMAS, np.full(self._n_groups, PRIOR_SIGMA)])
         self._n_columns: int | None = None
 
-    def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,); sets `quality`."""
+    def fit(self, features: Array, labels: Array, errors: Array | None = None) -> None:
+        """Learns (n, d) -> (n,); sets `quality`.
+
+        Args:
+            errors: known standard errors of the logarithms that are learnt, (n,), in addition to the noise that all rows have;
+                None, and with the goal MAXIMIZE, for none.
+        """
         x, y = self._checked(features, labels)
         self._labels = self._warped(y)
+        known = np.zeros(len(y))
+        if errors is not None and self.goal is Goal.MINIMIZE:
+            known = (errors / self._labels.unit) ** 2
         self._x, self._t = x[:, self._columns], x[:, self._trend]
         with one_thread():
             # Evenly spaced, because the early rows of a search are random and the late ones are good.
             some = evenly_spaced(len(x), LIKELIHOOD_ROWS)
-            self._theta = self._most_likely(self._x[some], self._t[some], self._labels.z[some], ITERATIONS)[0]
-            noise = np.exp(self._theta[_NOISE]) + JITTER
+            z = self._labels.z
+            self._theta = self._most_likely(self._x[some], self._t[some], z[some], ITERATIONS, known[some])[0]
+            noise = np.exp(self._theta[_NOISE]) + JITTER + known
             self._posterior = GaussianPosterior(self._kernel(self._x, self._t), noise, self._labels.z)
             self.quality = self._report(x, y)
         self._n_columns = x.shape[1]
@@ -149,8 +158,14 @@ class HammingProcess:
         kernel: Array = rough + np.exp(self._theta[_SLOPE]) * (trend @ self._t.T)
         return kernel
 
-    def _most_likely(self, x: Array, trend: Array, z: Array, iterations: int) -> tuple[Array, float]:
-        """The parameters of greatest posterior density, by L-BFGS-B from the best of a small grid, and their loss."""
+    def _most_likely(
+        self, x: Array, trend: Array, z: Array, iterations: int, known: Array | float = 0.0
+    ) -> tuple[Array, float]:
+        """The parameters of greatest posterior density, by L-BFGS-B from the best of a small grid, and their loss.
+
+        Args:
+            known: variances of single labels in addition to the noise, (n,).
+        """
         apart = max(float(distances(x, x, np.ones(x.shape[1])).mean()), 1e-12)
         slopes = trend @ trend.T
         starts = [
@@ -158,22 +173,26 @@ class HammingProcess:
             for noise in _NOISES
             for reach in _REACHES
         ]
-        start = min(starts, key=lambda theta: self._loss(theta, x, slopes, z, theta[_WEIGHTS])[0])
+        start = min(starts, key=lambda theta: self._loss(theta, x, slopes, z, theta[_WEIGHTS], known)[0])
         common = start[_WEIGHTS]
         bounds = [(-5.0, 5.0), (np.log(1e-5), np.log(2.0)), (-12.0, 5.0)]
         bounds += [(common - 6.0, common + 6.0)] * self._n_groups
-        loss, options = partial(self._loss, x=x, slopes=slopes, z=z, common=common), {"maxiter": iterations}
+        loss = partial(self._loss, x=x, slopes=slopes, z=z, common=common, known=known)
+        options = {"maxiter": iterations}
         found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
         return found.x, float(found.fun)
 
-    def _loss(self, theta: Array, x: Array, slopes: Array, z: Array, common: float) -> tuple[float, Array]:
-        """Negative log posterior density and its gradient; `slopes`: inner products of trends, `common` a prior's centre."""
+    def _loss(
+        self, theta: Array, x: Array, slopes: Array, z: Array, common: float, known: Array | float = 0.0
+    ) -> tuple[float, Array]:
+        """Negative log posterior density and its gradient; `slopes`: inner products of trends, `common` a prior's centre,
+        `known`: variances of single labels beyond the noise."""
         weights = np.exp(theta[_WEIGHTS:])
         distance = np.sqrt(distances(x, x, weights[self._groups]))
         rough = np.exp(theta[_AMPLITUDE] - distance)
         trend = np.exp(theta[_SLOPE]) * slopes
         kernel = rough + trend
-        kernel[np.diag_indices_from(kernel)] += np.exp(theta[_NOISE]) + JITTER
+        kernel[np.diag_indices_from(kernel)] += np.exp(theta[_NOISE]) + JITTER + known
         loss, outer = marginal_loss(kernel, z)
         inner = outer * rough
         # d rough / d r² is -rough / 2r; equal rows stay equal under all weights.

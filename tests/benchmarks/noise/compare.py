@@ -11,7 +11,7 @@ number only: constants were fitted on the others.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -75,16 +75,29 @@ def inversions(ms: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
     return float(sum(wrong)) / len(ms)
 
 
-def table(found: Sequence[Row]) -> str:
-    """Markdown."""
-    lines = ["| load | estimator | median | worst | inverted | covered | ± | s |", "|---|---|---|---|---|---|---|---|"]
-    for load in LOADS:
-        for row in (r for r in found if r.load == load):
-            covered, width = ("–", "–") if np.isnan(row.covered) else (f"{row.covered:.0%}", f"{row.width:.1%}")
-            lines.append(
-                f"| {row.load} | {row.estimator} | {row.median:.1%} | {row.worst:.1%} | {row.inverted:.1f} "
-                f"| {covered} | {width} | {row.seconds:.1f} |"
-            )
+def tables(found: Sequence[Row]) -> str:
+    """Two tables in Markdown, a row for each estimator and a column for each load."""
+    errors = _table(found, lambda row: f"{row.median:.1%} / {row.worst:.1%}")
+    others = _table(
+        found,
+        lambda row: (
+            f"{row.inverted:.1f}, {'–' if np.isnan(row.covered) else f'{row.covered:.0%}'}, "
+            f"{'–' if np.isnan(row.width) else f'{row.width:.1%}'}, {row.seconds:.1f} s"
+        ),
+    )
+    return (
+        f"Error, median / worst:\n\n{errors}\n\nPairs inverted, intervals that cover, error stated, time:\n\n{others}"
+    )
+
+
+def _table(found: Sequence[Row], cell: Callable[[Row], str]) -> str:
+    loads = [load for load in LOADS if any(row.load == load for row in found)]
+    sessions = {row.load: row.sessions for row in found}
+    heads = [f"{load} ({sessions[load]})" for load in loads]
+    lines = [f"| estimator | {' | '.join(heads)} |", "|---" * (1 + len(loads)) + "|"]
+    for name in dict.fromkeys(row.estimator for row in found):
+        own = {row.load: cell(row) for row in found if row.estimator == name}
+        lines.append(f"| {name} | {' | '.join(own[load] for load in loads)} |")
     return "\n".join(lines)
 
 
@@ -103,7 +116,7 @@ def main(
         if only in name
         for row in rows(recordings, name, estimator, odd=odd)
     ]
-    print(table(found))
+    print(tables(found))
 
 
 if __name__ == "__main__":

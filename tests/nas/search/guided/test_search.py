@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from nas.problem.constraints import violations
-from nas.problem.objectives import Constraint, Goal, minimised
+from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Request, Status, minimised
 from nas.problem.pareto import hypervolume
 from nas.search.base import FeatureSource, SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import hypervolume_improvements, sample_points
 from nas.search.guided.candidates import Effort
-from nas.search.guided.search import GuidedSearch, n_evolved
+from nas.search.guided.models import AutoKind
+from nas.search.guided.search import GuidedSearch, n_evolved, uncertainties
 from nas.search.guided.surrogate import HammingProcess
 from nas.search.random import RandomSearch
 from nas.search.ranking import survivors
@@ -278,3 +280,41 @@ def test_held_out_predictions_are_those_of_fits_without_the_fold() -> None:
     expected = kernel[np.ix_(fold, rest)] @ np.linalg.solve(kernel[np.ix_(rest, rest)], labels.z[rest])
     found = labels.prediction(*model._posterior.held_out([fold, rest])).mean[fold]
     assert found == pytest.approx(model.values(labels.centre + labels.unit * expected), rel=1e-6)
+
+
+def test_an_uncertain_label_has_little_weight() -> None:
+    """One of 60 latencies is twice what it should be; its error says so."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, size=(80, 8)).astype(np.float64)
+    y = np.exp(x @ np.linspace(0.1, 0.8, 8))
+    labels, errors = y[:60].copy(), np.zeros(60)
+    labels[30], errors[30] = 2 * labels[30], 0.5
+    off = {}
+    for name, known in (("unknown", None), ("known", errors)):
+        model = HammingProcess(range(8), trend=range(8), goal=Goal.MINIMIZE)
+        model.fit(x[:60], labels, known)
+        off[name] = float(np.mean(np.abs(model.predict(x).mean / y - 1)))
+    assert off["known"] < 0.5 * off["unknown"]
+
+
+def test_models_without_errors_leave_uncertain_labels_out_while_enough_are_certain() -> None:
+    space, rng = space_of(5), np.random.default_rng(0)
+    networks = list(dict.fromkeys(space.sample(rng) for _ in range(60)))
+    source = FeatureSource(space.encode, FeatureLayout(macs=0, aggregates=(0,)))
+    labels, errors = np.exp(rng.normal(size=len(networks))), np.zeros(len(networks))
+    errors[:10] = 0.2
+    kind = AutoKind(source, seed=0)
+    assert kind.fit(networks, labels, ratio=True, errors=errors).predictor.quality.n == len(networks) - 10
+    errors[:] = 0.2
+    assert kind.fit(networks, labels, ratio=True, errors=errors).predictor.quality.n == len(networks)
+
+
+def test_only_noisy_timed_values_have_uncertainties() -> None:
+    accuracy, latency = Objective.parse("accuracy", []), Objective.parse("latency_ms@p", ["p"])
+    a = space_of(2).smallest
+    noisy = Measurement(Request(a, "latency_ms", "p"), Status.NOISY, 2.0, 0.329)
+    scored = Measurement(Request(a, "accuracy"), Status.OK, 0.9, 0.01)
+    evaluation = Evaluation(a, {latency.name: noisy, accuracy.name: scored})
+    assert uncertainties(evaluation, [accuracy, latency]) == pytest.approx([0.0, 0.1])
+    calm = Evaluation(a, {latency.name: replace(noisy, status=Status.OK)})
+    assert uncertainties(calm, [accuracy, latency]).tolist() == [0.0, 0.0]
