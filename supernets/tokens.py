@@ -147,3 +147,15 @@ def last_token(x: Tensor) -> Tensor:
     if has_torch_function((x,)):
         return handle_torch_function(last_token, (x,), x)
     return x[:, -1]
+
+
+def token_losses(logits: Tensor, ids: Tensor) -> Tensor:
+    """The negative logarithm of the probability of each token after the first, (n, tokens - 1).
+
+    Args:
+        logits: (n, tokens, vocabulary), of the token after each.
+        ids: (n, tokens).
+    """
+    if has_torch_function((logits, ids)):
+        return handle_torch_function(token_losses, (logits, ids), logits, ids)
+    return -logits[:, :-1].log_softmax(2).gather(2, ids[:, 1:, None]).squeeze(2)

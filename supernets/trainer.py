@@ -283,7 +283,7 @@ def correct_predictions(module: nn.Module, part: Part, *, batch_size: int = 500)
 
 def score_and_loss(module: nn.Module, part: Part, task: Task) -> tuple[float, float]:
     """The value of the task's first metric, in single precision, and the mean loss; see `outputs_of`."""
-    outputs = outputs_of(module, part)
+    outputs = outputs_of(task.scored(module), part, batch_size=5 * task.scored_together)
     score = task.score(task.metrics[0].name, outputs.numpy(), part.labels.numpy())
     return float(np.float32(score.value)), task.losses(outputs, part.labels).mean().item()
 

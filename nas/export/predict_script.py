@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from supernets.data.preprocessing import (
+    BlockFormat,
     Format,
     ImageFormat,
     RowFormat,
@@ -189,7 +190,7 @@ def _libraries(format: Format) -> str:
     match format:
         case ImageFormat():
             return ", numpy and Pillow"
-        case TextFormat():
+        case TextFormat() | BlockFormat():
             return ", numpy and tokenizers"
         case RowFormat():
             return " and numpy"

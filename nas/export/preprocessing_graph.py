@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nas.errors import ExportFailedError
 from nas.export.manifest import NO_TOKENIZERS
-from supernets.data import Format, ImageFormat, RowFormat, TextFormat
+from supernets.data import BlockFormat, Format, ImageFormat, RowFormat, TextFormat
 
 IMAGE = "image"
 """The input of such a graph: decoded bytes, (batch, height, width, channels)."""
@@ -23,7 +23,7 @@ _PRECISION_BITS = 22
 
 def check_available(format: Format) -> None:
     """Raises `ExportFailedError` for preprocessing that has no ONNX operators."""
-    if isinstance(format, TextFormat):
+    if isinstance(format, TextFormat | BlockFormat):
         raise ExportFailedError(NO_TOKENIZERS, code="export.preprocessing-unavailable")
     if isinstance(format, RowFormat):
         problem = "a model takes images as they are where it is of images, and this run is of rows of numbers"

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from supernets.data.documents import text_documents
 from supernets.data.fashion_mnist import fashion_mnist
 from supernets.data.image_folder import image_folder, images_of_folder, resizing_of, spread
 from supernets.data.image_table import image_table, images_of_table
@@ -25,21 +26,22 @@ from supernets.data.labelled_examples import (
     wrong_kind,
 )
 from supernets.data.number_table import number_table, standardisation
-from supernets.data.options import ImageOptions, RowOptions, TextOptions
+from supernets.data.options import DocumentOptions, ImageOptions, RowOptions, TextOptions
 from supernets.data.pixels import check_memory, fit, image_of, normalise, statistics
 from supernets.data.preprocessing import ImageFormat, Resizing, RowFormat, TextFormat, decode, standardised
 from supernets.data.splitting import Split, split
 from supernets.data.targets import CLASSES
+from supernets.data.text_blocks import block_data_set
 from supernets.data.text_classification import text_classification
 from supernets.data.tokenizing import SentenceTokenizer
 
-NAMES = ("digits", "fashion-mnist", "image-folder", "image-table", "text-classification", "number-table")
+NAMES = ("digits", "fashion-mnist", "image-folder", "image-table", "text-classification", "number-table", "text")
 _OF_FILES = ("image-folder", "image-table")
 """Data sets of image files, which are resized as they are read."""
 
 
 def load_data(
-    name: str, *, path: Path | None = None, options: ImageOptions | TextOptions | RowOptions | None = None,
+    name: str, *, path: Path | None = None, options: ImageOptions | TextOptions | RowOptions | DocumentOptions | None = None,
     validation: int | float | None = None, test: int | float | None = None, seed: int = 0,
     targets: str = CLASSES, on_progress: OnProgress = no_progress,
 ) -> DataSet:  # fmt: skip
@@ -52,7 +54,8 @@ def load_data(
         name: ``digits`` (scikit-learn's 1,797 images of 8 x 8), ``fashion-mnist`` (70,000 of 28 x 28: the files in
             `path`, else Debian's package, else a download), ``image-folder`` (the user's own in `path`),
             ``image-table`` (the user's own, named in the table `path` with their labels), ``text-classification`` (the
-            user's own sentences in `path`) or ``number-table`` (the rows of numbers of the table `path`, with a label each).
+            user's own sentences in `path`), ``number-table`` (the rows of numbers of the table `path`, with a label each) or
+            ``text`` (the user's own documents in `path`, for language models).
         options: of the data set's kind; None for the defaults.
         validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
             data set's default. It is an error to ask for a part that the data set has itself.
@@ -64,6 +67,16 @@ def load_data(
         DataError: unknown name; options of another kind; files missing, damaged or unfit to train on; the split cannot be
             made.
     """
+    if name == "text":
+        if path is None or not isinstance(options, DocumentOptions | None):
+            raise wrong_kind(
+                f"{name} needs a path, to text files or tables of documents, and options of documents or none"
+            )
+        wanted = options or DocumentOptions()
+        documents = text_documents(path, wanted)
+        return block_data_set(name, documents, split(documents, validation=validation, test=test, seed=seed), wanted)
+    if isinstance(options, DocumentOptions):
+        raise wrong_kind(f"{name} is no text to model, and got the options of one; expected those of its kind")
     if name == "number-table":
         if path is None or not isinstance(options, RowOptions | None):
             raise wrong_kind(f"{name} needs a path, a table of numbers and labels, and options of rows or none")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from supernets.data.labelled_examples import listed, wrong_kind
-from supernets.data.preprocessing import Format, ImageFormat, RowFormat, TextFormat
+from supernets.data.preprocessing import BlockFormat, Format, ImageFormat, RowFormat, TextFormat
 
 _DIGEST_CHARACTERS = 16
 """64 bits: enough to distinguish data sets by accident, not against forgery."""
@@ -19,11 +19,12 @@ class Part:
     """Inputs with their labels; `Part.of` makes one.
 
     Attributes:
-        inputs: images (n, c, h, w), float32, normalised; or sentences (n, tokens), int64, padded at their ends. In an order
-            that mixes the classes.
-        labels: (n,), int64, of classes; else (n, ...), float32, as the data set's task takes them.
+        inputs: images (n, c, h, w), float32, normalised; sentences (n, tokens), int64, padded at their ends; or blocks of text
+            (n, block), int64. In an order that mixes the classes.
+        labels: (n,), int64, of classes; else (n, ...), float32, as the data set's task takes them; of blocks see
+            `supernets.data.text_blocks`.
         digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels.
-        padding: the token that sentences are padded with; None for images.
+        padding: the token that sentences are padded with; None for images and blocks.
         names: of each example, in the data set's files; empty where a caller has no use for them.
     """
 
@@ -123,6 +124,13 @@ class DataSet:
         if isinstance(self.format, RowFormat):
             return self.format
         raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected rows of numbers (number-table)")
+
+    @property
+    def blocks(self) -> BlockFormat:
+        """The format of its blocks of text; raises `DataError` if it is of others."""
+        if isinstance(self.format, BlockFormat):
+            return self.format
+        raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected text to model (text)")
 
 
 def head(part: Part, n: int) -> Part:

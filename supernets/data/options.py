@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from supernets.data.labelled_examples import invalid_option
 
@@ -17,6 +18,8 @@ INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 """Pillow's, by its names."""
 MAX_VOCABULARY = 100_000
 MIN_VOCABULARY = 100
+_BYTES = 257
+"""Tokens of all bytes and of the separator of documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +109,46 @@ class TextOptions:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise invalid_option(f"max_tokens={self.max_tokens}: expected a number of tokens, at least 1")
-        if not MIN_VOCABULARY <= self.vocabulary <= MAX_VOCABULARY:
-            raise invalid_option(
-                f"vocabulary={self.vocabulary}: expected a number of tokens from {MIN_VOCABULARY} to {MAX_VOCABULARY}"
-            )
-        if self.encoding not in ENCODINGS:
-            raise invalid_option(f"encoding={self.encoding!r}: expected one of {', '.join(ENCODINGS)}")
+        _check_reading(self.vocabulary, self.encoding, least=MIN_VOCABULARY)
         if self.text_column is not None and self.text_column == self.label_column:
             raise invalid_option(f"text_column and label_column are both {self.text_column!r}; expected two columns")
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentOptions:
+    """How documents are read, tokenized and packed for language models.
+
+    Attributes:
+        tokenizer: as of `TextOptions`; None trains one of pairs of bytes on the training part.
+        block: tokens of a block.
+        vocabulary: the most tokens of a trained tokenizer.
+        documents: whether plain files are documents, or their paragraphs, between empty lines; None takes the paragraphs of a
+            single file, and else files.
+        text_column: of a table; None takes the column with a usual name.
+        encoding: as of `TextOptions`.
+
+    Raises:
+        DataError: a number is out of its range, or the encoding is unknown.
+    """
+
+    tokenizer: Path | None = None
+    block: int = 128
+    vocabulary: int = 4000
+    documents: Literal["files", "paragraphs"] | None = None
+    text_column: str | None = None
+    encoding: str = "utf-8"
+
+    def __post_init__(self) -> None:
+        if self.block < 2:
+            raise invalid_option(f"max_tokens={self.block}: expected a block of at least 2 tokens")
+        if self.documents not in (None, "files", "paragraphs"):
+            raise invalid_option(f"documents={self.documents!r}: expected files or paragraphs")
+        _check_reading(self.vocabulary, self.encoding, least=_BYTES)
+
+
+def _check_reading(vocabulary: int, encoding: str, *, least: int) -> None:
+    if not least <= vocabulary <= MAX_VOCABULARY:
+        expected = f"expected a number of tokens from {least} to {MAX_VOCABULARY}"
+        raise invalid_option(f"vocabulary={vocabulary}: {expected}")
+    if encoding not in ENCODINGS:
+        raise invalid_option(f"encoding={encoding!r}: expected one of {', '.join(ENCODINGS)}")

@@ -224,4 +224,37 @@ class RowFormat:
         }
 
 
-Format = ImageFormat | TextFormat | RowFormat
+@dataclass(frozen=True, slots=True)
+class BlockFormat:
+    """The preprocessing of documents for language models, from text to the input of a network.
+
+    Attributes:
+        vocabulary: number of different tokens: every id is below it.
+        separator: the token before and after each document.
+        separator_token: its text.
+        block: tokens of a block.
+        tokenizer: the tokenizer's whole description, as a ``tokenizer.json`` has it.
+    """
+
+    noun: ClassVar[str] = "text"
+
+    vocabulary: int
+    separator: int
+    separator_token: str
+    block: int
+    tokenizer: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The description in words and numbers, for manifests."""
+        return {
+            "kind": "text",
+            "tokenizer": "the file .tokenizer.json beside the model; special tokens in a text are split like other words",
+            "separator": self.separator,
+            "separator_token": self.separator_token,
+            "block": self.block,
+            "vocabulary": self.vocabulary,
+            "layout": "batch, token",
+        }
+
+
+Format = ImageFormat | TextFormat | RowFormat | BlockFormat

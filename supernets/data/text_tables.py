@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from supernets.data.labelled_examples import malformed
 from supernets.data.text_files import TextFile
 
-_TEXTS = ("text", "sentence", "review", "content", "message")
+TEXTS = ("text", "sentence", "review", "content", "message")
 _LABELS = ("label", "class", "category", "sentiment", "target")
 """Names of columns that are taken if none is given."""
 _SHOWN = 5
@@ -41,7 +41,7 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
     if not rows:
         raise malformed(f"{file.where}: holds no rows; expected a text and a label in each; add some")
     columns = list(rows[0][1])
-    text = chosen_column("text", text_column, columns, _TEXTS, file)
+    text = chosen_column("text", text_column, columns, TEXTS, file)
     label = chosen_column("label", label_column, columns, _LABELS, file)
     if text == label:
         raise malformed(f"{file.where}: text and label are both the column {text!r}; expected two columns")

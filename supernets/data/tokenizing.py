@@ -21,7 +21,7 @@ from supernets.files import check_regular
 if TYPE_CHECKING:  # an optional library, which is loaded where it is used
     from tokenizers import Tokenizer
 
-_unusable = partial(DataError, code="data.tokenizer-unusable")
+unusable = partial(DataError, code="data.tokenizer-unusable")
 FILE = "tokenizer.json"
 """A tokenizer's name in the folder of a pretrained model."""
 MAX_FILE_MIB = 64
@@ -64,7 +64,7 @@ class SentenceTokenizer:
         added = tokenizer.num_special_tokens_to_add(is_pair=False)
         if max_tokens <= added:
             need = f"expected at least {added + 1}"
-            raise _unusable(f"max_tokens={max_tokens}: {where} adds {added} special tokens; {need}")
+            raise unusable(f"max_tokens={max_tokens}: {where} adds {added} special tokens; {need}")
         self._tokenizer = configure(tokenizer, max_tokens)
 
     @classmethod
@@ -74,22 +74,7 @@ class SentenceTokenizer:
         Raises:
             DataError: the file is missing, damaged or too large, or the tokenizer cannot be used.
         """
-        file = path / FILE if path.is_dir() else path
-        try:
-            check_regular(file)
-            if file.stat().st_size > MAX_FILE_MIB * 2**20:
-                raise _unusable(f"{file}: is larger than {MAX_FILE_MIB} MiB; expected a {FILE}; replace it")
-            text = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            expected = f"the {FILE} of a pretrained model (the tokenizer's save_pretrained writes one)"
-            raise _unusable(f"{file}: cannot be read ({reason}); expected {expected}; correct the path") from None
-        from tokenizers import Tokenizer
-
-        try:
-            tokenizer = Tokenizer.from_str(text)
-        except Exception as error:  # the library raises no narrower one
-            raise _unusable(f"{file}: is no tokenizer ({error}); expected a {FILE}; replace it") from None
+        tokenizer, file, text = read_tokenizer(path)
         return cls(tokenizer, max_tokens=max_tokens, where=str(file), text=text)
 
     @classmethod
@@ -155,7 +140,7 @@ class SentenceTokenizer:
             try:
                 found = self._tokenizer.encode(sentence)
             except Exception as error:  # the library raises no narrower one
-                raise _unusable(f"{names[i]}: {self._where} cannot tokenize it ({error}); take another") from None
+                raise unusable(f"{names[i]}: {self._where} cannot tokenize it ({error}); take another") from None
             flat.extend(found.ids)
             lengths[i], cut[i] = len(found.ids), bool(found.overflowing)
         gib = len(sentences) * int(lengths.max(initial=1)) * 8 / 2**30
@@ -173,11 +158,51 @@ class SentenceTokenizer:
         empty = np.flatnonzero(~there.any(axis=1))
         if len(empty):
             hint = "remove it, or take a tokenizer that marks the ends of sentences"
-            raise _unusable(f"{names[empty[0]]}: {self._where} makes no token of it; {hint}")
+            raise unusable(f"{names[empty[0]]}: {self._where} makes no token of it; {hint}")
         padded = np.flatnonzero(((ids == self.padding) & there).any(axis=1))
         if len(padded):
             made = f"{self._where} makes its padding token {self.padding_token!r} of a part of it"
-            raise _unusable(f"{names[padded[0]]}: {made}; expected a token for padding alone; give the tokenizer one")
+            raise unusable(f"{names[padded[0]]}: {made}; expected a token for padding alone; give the tokenizer one")
+
+
+def read_tokenizer(path: Path) -> tuple[Tokenizer, Path, str]:
+    """The tokenizer of a ``tokenizer.json``, or of the folder that holds one, with the file and its text.
+
+    Raises:
+        DataError: the file is missing, damaged or too large.
+    """
+    file = path / FILE if path.is_dir() else path
+    try:
+        check_regular(file)
+        if file.stat().st_size > MAX_FILE_MIB * 2**20:
+            raise unusable(f"{file}: is larger than {MAX_FILE_MIB} MiB; expected a {FILE}; replace it")
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        expected = f"the {FILE} of a pretrained model (the tokenizer's save_pretrained writes one)"
+        raise unusable(f"{file}: cannot be read ({reason}); expected {expected}; correct the path") from None
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # the library raises no narrower one
+        raise unusable(f"{file}: is no tokenizer ({error}); expected a {FILE}; replace it") from None
+    return tokenizer, file, text
+
+
+def train_byte_pairs(texts: Sequence[str], *, vocabulary: int, special: str) -> Tokenizer:
+    """A tokenizer of pairs of bytes that can restore every text, with one special token; the same in every process."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, show_progress=False, special_tokens=[special], min_frequency=_MIN_FREQUENCY,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )  # fmt: skip
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
 
 
 def _padding(tokenizer: Tokenizer, where: str) -> int:
@@ -187,7 +212,7 @@ def _padding(tokenizer: Tokenizer, where: str) -> int:
     found = next((i for i in map(tokenizer.token_to_id, tokens) if i is not None), None)
     if found is None:
         hint = "add it to the tokenizer, and a row to the model's embeddings"
-        raise _unusable(f"{where}: has no token to pad with ({', '.join(tokens)}); expected one; {hint}")
+        raise unusable(f"{where}: has no token to pad with ({', '.join(tokens)}); expected one; {hint}")
     return int(found)
 
 

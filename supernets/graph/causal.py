@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from supernets.graph.functions import add, chunk, concatenate, matmul, multiply, permute, softmax, subtract
-from supernets.graph.ir import CONTEXT, Graph, Shape, Value
+from supernets.graph.ir import CONTEXT, PAST, Graph, Shape, Value
 from supernets.tokens import MASKED
 
 _FLOAT = 1
@@ -148,5 +148,28 @@ def last_token(graph: Graph, x: Value) -> Value:
     return graph.add("Gather", [x, _whole(graph, -1)], (x.shape[0], x.shape[2]), axis=1)
 
 
-RULES = (token_positions, causal_mask, rotation, rotated, rows_at, by_head, appended, attend_grouped, last_token)
+def token_losses(graph: Graph, logits: Value, ids: Value) -> Value:
+    """`supernets.tokens.token_losses`: (n, tokens, vocabulary), (n, tokens) -> (n, tokens - 1)."""
+    (n, tokens), vocabulary, one = ids.shape, logits.shape[2], graph.numbers([1])
+    fewer = tokens - 1 if tokens > 0 else PAST  # every token but the last is before another
+    before = graph.add("Slice", [logits, graph.numbers([0]), graph.numbers([-1]), one], (n, fewer, vocabulary))
+    likelihood = graph.add("LogSoftmax", [before], before.shape, axis=2)
+    after = graph.add("Slice", [ids, one, graph.numbers([np.iinfo(np.int64).max]), one], (n, fewer))
+    at = graph.add("Unsqueeze", [after, graph.numbers([2])], (n, fewer, 1))
+    found = graph.add("GatherElements", [likelihood, at], at.shape, axis=2)
+    return graph.add("Neg", [graph.add("Squeeze", [found, graph.numbers([2])], after.shape)], after.shape)
+
+
+RULES = (
+    token_positions,
+    causal_mask,
+    rotation,
+    rotated,
+    rows_at,
+    by_head,
+    appended,
+    attend_grouped,
+    last_token,
+    token_losses,
+)
 """Each of the function of its name."""

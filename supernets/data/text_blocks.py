@@ -1,0 +1,136 @@
+"""Tokenizes documents and packs them into blocks of tokens, for language models."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from supernets.data.in_memory import DataSet, Part
+from supernets.data.labelled_examples import Examples, Source, malformed
+from supernets.data.options import DocumentOptions
+from supernets.data.preprocessing import BlockFormat
+from supernets.data.splitting import Split
+from supernets.data.tokenizing import read_tokenizer, train_byte_pairs, unusable
+
+if TYPE_CHECKING:  # an optional library, which is loaded where it is used
+    from tokenizers import Tokenizer
+
+SEPARATOR = "<|endoftext|>"
+"""The separator of trained tokenizers."""
+_USUAL_SEPARATORS = (SEPARATOR, "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
+NOTHING = -1
+"""The document of positions that fill the last block."""
+
+
+class DocumentTokenizer:
+    """Turns documents into token ids; special tokens that are written in a document are tokenized like other words.
+
+    Args:
+        where: its name in errors.
+        text: its whole description, as a ``tokenizer.json`` has it.
+
+    Raises:
+        DataError: it has no token that separates documents.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, where: str, text: str) -> None:
+        self._where, self.json = where, text
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True
+        self._tokenizer = tokenizer
+        known = {token: number for token in _USUAL_SEPARATORS if (number := tokenizer.token_to_id(token)) is not None}
+        if not known:
+            listed = ", ".join(_USUAL_SEPARATORS)
+            raise unusable(
+                f"{where}: has no token that ends a document ({listed}); expected one; add it to the tokenizer"
+            )
+        self.separator_token, self.separator = next(iter(known.items()))
+
+    @classmethod
+    def load(cls, path: Path) -> DocumentTokenizer:
+        """The tokenizer of a ``tokenizer.json``, or of the folder that holds one; raises `DataError` if it cannot be used."""
+        tokenizer, file, text = read_tokenizer(path)
+        return cls(tokenizer, where=str(file), text=text)
+
+    @classmethod
+    def train(cls, documents: Sequence[str], *, vocabulary: int) -> DocumentTokenizer:
+        """A tokenizer of pairs of bytes (BPE, as GPT-2's, arXiv 1508.07909) for these documents, which it can all restore.
+
+        Args:
+            vocabulary: the most tokens, at least 257: all bytes and the separator.
+        """
+        tokenizer = train_byte_pairs(documents, vocabulary=vocabulary, special=SEPARATOR)
+        return cls(tokenizer, where="the trained tokenizer", text=str(tokenizer.to_str()))
+
+    @property
+    def vocabulary(self) -> int:
+        """One more than the largest id of a token, with added ones: the rows of a table of embeddings."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
+    def encode(self, document: str, name: str) -> tuple[list[int], list[int]]:
+        """The ids of a document's tokens, and the bytes of text of each, whose sum may lack what no token has."""
+        try:
+            # One by one: the library's threads do not survive a fork, and would use cores that were not granted.
+            found = self._tokenizer.encode(document, add_special_tokens=False)
+        except Exception as error:  # the library raises no narrower one
+            raise unusable(f"{name}: {self._where} cannot tokenize it ({error}); take another") from None
+        ends = np.fromiter((end for _, end in found.offsets), dtype=np.int64, count=len(found.offsets))
+        widths = np.array([len(character.encode()) for character in document], dtype=np.int64)
+        up_to = np.concatenate([[0], np.cumsum(widths)])[np.maximum.accumulate(ends)] if len(ends) else ends
+        return list(found.ids), np.diff(up_to, prepend=0).tolist()
+
+
+def block_data_set(name: str, source: Source, split: Split, options: DocumentOptions) -> DataSet:
+    """The data set of split documents; a tokenizer that is trained here sees the training part only.
+
+    A part's documents, in their order, are one sequence of tokens: the separator, a document, the separator, and so on. Its
+    blocks overlap by one token, so that each token but the first separator is predicted once. Inputs are (n, block). Labels are
+    (n, block - 1, 3): the next token, the number of its document and the bytes of text that it has; `NOTHING` is the document
+    where a block is filled up.
+
+    Raises:
+        DataError: the tokenizer cannot be used, or the training part is shorter than a block.
+    """
+    if options.tokenizer is not None:
+        tokenizer = DocumentTokenizer.load(options.tokenizer)
+    else:
+        tokenizer = DocumentTokenizer.train(split.train.inputs.tolist(), vocabulary=options.vocabulary)
+    train, validation, test = (_packed(examples, tokenizer, options.block, source.where) for examples in split)
+    if len(train) < 2:
+        n = int((train.labels[..., 1] != NOTHING).sum())
+        expected = f"expected at least two blocks of {options.block}; add text, or lower max_tokens"
+        raise malformed(f"{source.where}: the training part has {n} tokens; {expected}")
+    format = BlockFormat(
+        vocabulary=tokenizer.vocabulary, separator=tokenizer.separator, separator_token=tokenizer.separator_token,
+        block=options.block, tokenizer=tokenizer.json,
+    )  # fmt: skip
+    return DataSet(name, train, validation, test, (), format, targets=source.targets)
+
+
+def _packed(examples: Examples, tokenizer: DocumentTokenizer, block: int, where: str) -> Part:
+    ids, documents, sizes = array("q", [tokenizer.separator]), array("q"), array("q")
+    for number, text in enumerate(examples.inputs.tolist()):
+        own, bytes_each = tokenizer.encode(text, f"{where}: {examples.name(number)}")
+        ids.extend([*own, tokenizer.separator])
+        sizes.extend([*bytes_each, len(text.encode()) - sum(bytes_each)])
+        documents.extend([number] * (len(own) + 1))
+    n = -(-len(documents) // (block - 1))
+    spare = n * (block - 1) - len(documents)
+    sequence = np.concatenate([np.frombuffer(ids, np.int64), np.full(spare, tokenizer.separator)])
+    starts = np.arange(n)[:, None] * (block - 1)
+    inputs = sequence[starts + np.arange(block)]
+    labels = np.stack(
+        [
+            inputs[:, 1:],
+            np.concatenate([np.frombuffer(documents, np.int64), np.full(spare, NOTHING)]).reshape(n, block - 1),
+            np.concatenate([np.frombuffer(sizes, np.int64), np.zeros(spare, np.int64)]).reshape(n, block - 1),
+        ],
+        axis=2,
+    )
+    return Part.of(torch.from_numpy(inputs), torch.from_numpy(labels))
