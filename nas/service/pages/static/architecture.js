@@ -93,12 +93,14 @@ function partsOf(choices) {
 
 /** Options of the whole network, each as a bar filled up to its level. */
 function drawWhole(svg, names, own, most, choices, width) {
-  const perRow = Math.max(1, Math.floor(width / 190));
+  const texts = names.map((name) => `${name} ${own.get(name) ?? "–"}${ofMost(own.get(name), most.get(name))}`);
+  const needed = Math.max(190, ...texts.map((text) => LETTER * text.length + GAP)); // a model's own layers have long names
+  const perRow = Math.max(1, Math.floor(width / needed));
   names.forEach((name, i) => {
-    const [x, y] = [190 * (i % perRow), 34 * Math.floor(i / perRow)];
+    const [x, y] = [needed * (i % perRow), 34 * Math.floor(i / perRow)];
     const { options } = choices.find((choice) => choice.name === name);
     const filled = (options.indexOf(own.get(name)) + 1) / options.length;
-    write(svg, x, y + 12, `${name} ${own.get(name) ?? "–"}${ofMost(own.get(name), most.get(name))}`);
+    write(svg, x, y + 12, texts[i]);
     if (filled < 1) box(svg, x + 0.5, y + 17.5, 160, 7, "ghost");
     box(svg, x + 0.5, y + 17.5, 160 * filled, 7, "own");
   });

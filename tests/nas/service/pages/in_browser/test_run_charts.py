@@ -167,6 +167,32 @@ def test_a_network_of_45_blocks_is_drawn_within_the_page(
     assert chromium.run("return document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_choices_of_a_models_layers_have_long_names_that_do_not_overlap(
+    chromium: Chromium, server: Server, width: int
+) -> None:
+    names = [f"features.*.block.*.fc{i}.out.144.width" for i in range(5)] + ["features:1.depth"]
+    space = SearchSpace([Choice(name, (0.25, 0.5, 1.0)) for name in names])
+    store = open_store(server.runs.create("own", "name: own\n"), create=True, driver=True)
+    store.describe(search_facts(space, TWO, profiles=[PROFILE], name="own"), budget=Budget(2))
+    store.record_ask(0, [space.smallest, space.largest])
+    for architecture in (space.smallest, space.largest):
+        measure(store, architecture, store.search_facts().objectives)
+    store.close()
+    chromium.look(width=width)
+    chromium.open(f"{server.url}/runs/own-1?network={space.smallest.key}")
+    chromium.until(lambda: chosen(chromium) == space.smallest.key)
+    boxes = "return [...document.querySelectorAll('#architecture text')].map(e => e.getBoundingClientRect().toJSON())"
+    texts = chromium.run(boxes)
+    assert len(texts) == len(names)
+    for i, one in enumerate(texts):
+        assert one["right"] <= width
+        for other in texts[:i]:
+            apart = one["left"] >= other["right"] or one["top"] >= other["bottom"] - 4
+            assert apart, (one, other)
+    assert chromium.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_genes_are_shown_once_they_are_near(chromium: Chromium, made: Server) -> None:
     open_run(chromium, made, "plain-1")
     importance = insight_json(Run.open(made.runs, "plain-1").report_and_insight()[1])["importance"]
