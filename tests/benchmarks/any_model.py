@@ -1,19 +1,22 @@
 """How many models of torchvision, timm and transformers become supernets, with the checks that make a model count.
 
-    python -m tests.benchmarks.any_model RESULTS.jsonl [--only 'timm:*'] [--subnets 20] [--cpu-seconds 120] [--memory 6]
+    python -m tests.benchmarks.any_model RESULTS.jsonl [--only 'timm:*'] [--subnets 20] [--cpu-seconds 120] [--memory 12]
     python -m tests.benchmarks.any_model RESULTS.jsonl --torch-pruning PRUNING.jsonl --cpu-seconds 60
     python -m tests.benchmarks.any_model RESULTS.jsonl [--torch-pruning PRUNING.jsonl] --table
 
 Needs torchvision, timm and transformers; the second command checks Torch-Pruning on the same models, and needs it. Each model
-is checked in its own process with limits of CPU time and memory; one that exceeds them is a row like every other. A second run
-continues the first.
+is checked in its own process with limits of CPU time and address space; one that exceeds them is a row like every other. A
+second run continues the first. The limits, 120 seconds and 12 GiB, are for a small machine and say nothing of the models;
+those that need more are checked again with higher ones:
+
+    python -m tests.benchmarks.any_model RESULTS.jsonl --retry --cpu-seconds 900 --memory 14
 
 Method. Weights are random; tensors that hold one number are randomised and batch norms get the statistics of random inputs, so
 that outputs depend on everything. A model counts if
 
 - the largest subnet equals the original (1e-5 of the output's scale in single precision, both in the channels-last layout,
-  since convolutions round otherwise in another one; 1e-10 in double precision, 1e-6 if the forward itself converts to single),
-  batches of 2 and 3;
+  since convolutions round otherwise in another one; 1e-10 in double precision, in which conversions to single
+  precision inside of the forward are left out; 1e-6 if it has some), batches of 2 and 3;
 - permuting the units of all axes changes nothing in double precision (1e-10, or ten times the response to inputs that differ by
   one unit in the last place), while one tensor left out changes the output at least a hundred times as much, on sampled axes;
 - random subnets agree live, extracted and in ONNX Runtime (1e-4), for batches of 1 and 3;
@@ -30,7 +33,7 @@ import resource
 import time
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -111,9 +114,10 @@ def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
     del supernet, family
     double, doubled = in_double(captured.tensors), _real(x)
     del captured
-    row.update(_equal_in_double(model, adopted, double, doubled))
+    before = outputs_of(adopted, double, [doubled])
+    row.update(_equal_in_double(model, adopted, before, doubled))
     del model
-    row.update(_permutations(adopted, double, doubled))
+    row.update(_permutations(adopted, double, doubled, before))
     row["cpu_s"] = time.process_time()
     return row
 
@@ -139,31 +143,29 @@ class _KeepsDouble(TorchDispatchMode):
         return func(*args, **given)
 
 
-def _equal_in_double(model: nn.Module, adopted: Adopted, double: Mapping[str, Tensor], x: Tensor) -> Row:
-    """Equality in double precision, to which the model itself is converted."""
+def _equal_in_double(model: nn.Module, adopted: Adopted, before: Sequence[Tensor], x: Tensor) -> Row:
+    """Equality of the outputs in double precision, to which the model itself is converted."""
     arguments = [own for call in adopted.program.calls for own in call.arguments.values()]
     row: Row = {"casts": "dtype:float32" in arguments}
-    base = outputs_of(adopted, double, [x])
-    row["depends"] = difference([base[0][:1]], [base[0][1:]])
+    row["depends"] = difference([before[0][:1]], [before[0][1:]])
     model.double()
     found = []
     for mode in (nullcontext, _KeepsDouble) if row["casts"] else (nullcontext,):
         try:
             with torch.no_grad(), mode():
-                found.append(difference([model(x)], base))
+                found.append(difference([model(x)], before))
         except RuntimeError:  # the user's forward works in single precision alone
             continue
     row["equal_double"] = min(found, default=None)
     return row
 
 
-def _permutations(adopted: Adopted, double: dict[str, Tensor], x: Tensor) -> Row:
+def _permutations(adopted: Adopted, double: dict[str, Tensor], x: Tensor, before: Sequence[Tensor]) -> Row:
     """Permutations and their controls."""
-    proof = prove_permutations(adopted, double, [x], controls=CONTROLS)
+    proof = prove_permutations(adopted, double, [x], controls=CONTROLS, before=before)
     row: Row = {"permuted": proof.permuted, "control": min(proof.control.values(), default=0.0)}
     if proof.permuted > 1e-10 and x.is_floating_point():
-        base = outputs_of(adopted, double, [x])
-        row["response"] = difference(base, outputs_of(adopted, double, [x * (1 + 2**-52)]))
+        row["response"] = difference(before, outputs_of(adopted, double, [x * (1 + 2**-52)]))
     return row
 
 
