@@ -161,10 +161,11 @@ def inspection_lines(found: Inspection) -> list[str]:
         ("operations without a rule", [f"{name} ({n})" for name, n in found.unknown.items()]),
         ("parameters that the forward does not read", list(found.model.unused)),
         ("tied tensors", [f"{alias} = {name}" for alias, name in found.tied.items()]),
-        ("notes", list(found.model.notes)),
     ):
         if some:
             lines += ["", *_wrapped(f"{title}: {_some(some)}", indent="  ")]
+    if found.model.notes:
+        lines += ["", "notes:", *(line for note in found.model.notes for line in _wrapped(f"- {note}", indent="  "))]
     return lines + (["", *_proof_lines(found.proof)] if found.proof is not None else [])
 
 

@@ -51,6 +51,9 @@ def test_the_work_of_the_layers_is_drawn_before_anything_is_trained(shell: Shell
     assert planned.code == 0, planned.err
     assert "in every network" in planned.out
     assert "blocks.0" in (shell.folder / "plan.svg").read_text()
+    seven = shell.job(f'name: own\ndata: {{name: digits}}\nsupernet: {{model: "{NAME}", arguments: {{classes: 7}}}}\n')
+    noted = shell.nas("plan", seven, "--inline", "--no-time").out
+    assert "\nnotes:\n- head has 7 outputs" in noted
     assert shell.nas("inspect", NAME, *INPUT, "--plot", "layers.jpg").error == "plot.invalid-path"
     other = shell.job("name: small\ndata: {name: digits}\nsupernet: {preset: digits}\n")
     assert shell.nas("plan", other, "--inline", "--plot", "plan.png").code == 2
