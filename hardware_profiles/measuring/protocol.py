@@ -45,6 +45,9 @@ NOISY = 0.04
 _BASE_ERROR, _LOAD_ERROR, _REPEAT_ERROR = 0.012, 0.025, 1.5
 """Half of the 90 % interval: of an entry on a quiet machine; what is added where others get all of the CPU's time; per share by
 which the fastest rounds differ."""
+_INTERRUPTED_ERROR, _INTERRUPTED_POWER = 0.8, 2
+"""Of the wall clock: the share of its time that an entry may have lost if all of its runs were interrupted, and the power of
+the share of such runs with which that falls. Rough: two threads at a load of 9, against the fastest run of six sessions."""
 _UNDISTURBED_SHARE = 0.05
 """With fewer undisturbed runs, as those longer than a time slice on a busy core, a run pays for caches that others emptied."""
 _MOST_REFILL = 0.25
@@ -178,19 +181,23 @@ def estimate(rounds: Rounds, clock: Clock, load: Load) -> Estimate:
     """Ranking latency of an entry: its fastest run, by thread CPU time if one thread computes, with its error.
 
     An entry of which nearly every run was interrupted had to fill the caches again, partly or wholly: half of the refill is
-    subtracted, and is part of the error.
+    subtracted, and is part of the error. The wall clock has no such correction: where most runs were interrupted, the value is
+    an upper bound, and the error reaches down to what may be true.
     """
     floors, wall = clock.floors(rounds), np.concatenate(rounds.wall_ms)
     floor = float(floors.min())
     refill = 0.0
     if clock.name == "thread-cpu" and np.mean(np.concatenate(rounds.switches) == 0) < _UNDISTURBED_SHARE:
         refill = min(load.refill_ms, _MOST_REFILL * floor) / 2
-    value = floor - refill
-    error = math.hypot(_BASE_ERROR + _LOAD_ERROR * load.taken, _REPEAT_ERROR * _gap(floors), refill / value)
+    value, lost = floor - refill, clock.lost(rounds)
+    interrupted = _INTERRUPTED_ERROR * lost**_INTERRUPTED_POWER if clock.name == "wall" else 0.0
+    error = math.hypot(
+        _BASE_ERROR + _LOAD_ERROR * load.taken, _REPEAT_ERROR * _gap(floors), refill / value, interrupted
+    )
     p50, p90, p99 = (float(percentile) for percentile in np.percentile(wall, (50, 90, 99)))
     n = len(wall)
     tail = (p90 if n >= P90_SAMPLES else None, p99 if n >= P99_SAMPLES else None)
-    return Estimate(value, error, p50, *tail, clock.lost(rounds))
+    return Estimate(value, error, p50, *tail, lost)
 
 
 def drift(levels: Floats) -> float:

@@ -114,6 +114,18 @@ def test_an_entry_has_settled_when_three_rounds_agree() -> None:
     assert repeats(np.array([1.0, 1.3, 1.005, 1.009]))
 
 
+def test_threads_that_were_always_interrupted_have_an_upper_bound_with_a_wide_error() -> None:
+    def found(n_slow: int) -> float:
+        wall = [[4.0] * (10 - n_slow) + [9.0] * n_slow] * 4
+        switches = tuple(np.array([0.0] * (10 - n_slow) + [1.0] * n_slow) for _ in range(4))
+        times = Rounds(*(tuple(map(np.array, wall)),) * 2, switches)
+        return estimate(times, TWO, QUIET).error
+
+    assert found(0) == pytest.approx(0.012)
+    assert found(2) == pytest.approx(np.hypot(0.012, 0.8 * 0.2**2))
+    assert found(9) == pytest.approx(np.hypot(0.012, 0.8 * 0.9**2))
+
+
 def test_calm_rounds_are_those_near_the_fastest_call_of_this_or_previous_sessions() -> None:
     calls = np.array([1.5, 1.0, 1.09, 1.6])
     assert calm_rounds(calls).tolist() == [False, True, True, False]
