@@ -11,8 +11,11 @@ if TYPE_CHECKING:  # a name of a profile is checked without loading numpy
     from numpy.typing import NDArray
 
 
-RUNTIMES: Mapping[str, str] = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
-"""The names of the runtimes, by their module."""
+RUNTIMES: Mapping[str, str] = {
+    "onnxruntime": "hardware_profiles.runtimes.onnx_runtime:OnnxRuntime",
+    "openvino": "hardware_profiles.runtimes.openvino_runtime:OpenVino",
+}
+"""The classes of the shipped runtimes; see `hardware_profiles.runtimes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,13 @@ class HardwareProfile:
     Attributes:
         threads: intra-op threads of the runtime, each pinned to a CPU of its own.
         batch_size: examples per call.
-        provider: execution provider of ONNX Runtime, or device of OpenVINO.
+        provider: execution provider of ONNX Runtime, or device of another runtime.
         placement: Ray resources of the node to measure on, e.g. ``{"hw-raspberrypi5": 1}``; empty for this machine.
         ssh: host to measure on, as the ssh command takes it, e.g. ``pi@raspberrypi``; "" for this machine. Excludes
             `placement`.
         python: the interpreter on an ssh host, with numpy and the runtime.
-        runtime: what runs the models: ``onnxruntime`` or ``openvino``.
+        runtime: what runs the models: ``onnxruntime``, ``openvino``, or ``module:Class`` of a
+            `hardware_profiles.runtimes.base.Runtime`.
     """
 
     name: str

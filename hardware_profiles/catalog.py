@@ -25,6 +25,7 @@ from hardware_profiles.base import RUNTIMES, HardwareProfile
 from hardware_profiles.errors import ProfileError, suggestion
 from hardware_profiles.files import check_regular
 from hardware_profiles.requirements import check_requirements, platform_error
+from hardware_profiles.runtimes.registry import check_name, find_runtime
 
 MAX_THREADS = 1024
 MAX_BATCH = 65_536
@@ -48,7 +49,10 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, str) and bool(_PROVIDER.match(v)),
         "the name of a provider of ONNX Runtime, such as CPUExecutionProvider, or of a device of OpenVINO, such as CPU",
     ),
-    "runtime": (lambda v: v in RUNTIMES, f"one of {', '.join(RUNTIMES)}"),
+    "runtime": (
+        lambda v: isinstance(v, str),
+        f"one of {', '.join(RUNTIMES)}, or module:Class",
+    ),  # its name is checked below
     "placement": (_is_placement, "Ray resources with amounts above 0, such as {hw-raspberrypi5: 1}"),
     "ssh": (lambda v: v == "" or (isinstance(v, str) and bool(_SSH.match(v))), "a host, such as pi@raspberrypi"),
     "python": (lambda v: isinstance(v, str) and bool(v.strip()), "the path of an interpreter, such as venv/bin/python"),
@@ -105,25 +109,22 @@ def in_runtime(profile: HardwareProfile, runtime: str) -> HardwareProfile:
     """A CPU profile in another runtime.
 
     Raises:
-        ProfileError: the runtime is unknown, or the profile is not measured on a CPU.
+        ProfileError: the runtime is unknown, its module is missing, or the profile is not measured on a CPU.
     """
-    if runtime not in RUNTIMES:
-        hint = suggestion(runtime, RUNTIMES)
-        message = f"unknown runtime {runtime!r}{hint}; expected one of {', '.join(RUNTIMES)}"
-        raise ProfileError(message, code="profile.unknown-runtime")
+    check_name(runtime)
     if runtime == profile.runtime:
         return profile
     if not profile.on_cpu:
         message = f"profile {profile.name} runs on {profile.provider}; runtimes can be exchanged on a CPU only"
         raise ProfileError(f"{message}; write a profile file for {runtime}", code="profile.unknown-runtime")
-    return replace(profile, runtime=runtime, provider="CPU" if runtime == "openvino" else "CPUExecutionProvider")
+    return replace(profile, runtime=runtime, provider=find_runtime(runtime).device)
 
 
 def check_machine(profile: HardwareProfile) -> None:
     """Returns if this machine meets a profile's requirements; the worker of a remote profile checks its own machine.
 
     Raises:
-        ProfileError: too few CPUs, a provider that the installed ONNX Runtime lacks, or no Linux.
+        ProfileError: too few CPUs, a runtime that is not installed, a provider that it lacks, or no Linux.
     """
     if profile.remote:
         return
@@ -139,24 +140,26 @@ def check_machine(profile: HardwareProfile) -> None:
 
 
 def runtime_here(profile: HardwareProfile) -> dict[str, Any]:
-    """The version of a profile's runtime on this machine, and its devices.
-
-    It is imported late, since listing profiles needs no runtime.
+    """The version of a profile's runtime on this machine, and its devices, as its worker would describe them.
 
     Raises:
-        ProfileError: it is not installed.
+        ProfileError: there is no such runtime, or it is not installed.
     """
-    if profile.runtime == "onnxruntime":
-        import onnxruntime
-
-        providers = onnxruntime.get_available_providers()
-        return {"onnxruntime": onnxruntime.__version__, "available_providers": providers}
+    runtime = find_runtime(profile.runtime)
     try:
-        import openvino
+        return _installed(profile.runtime)
     except ImportError as error:
-        message = f"profile {profile.name} is measured in OpenVINO, and `import openvino` fails ({error}); install it: "
-        raise ProfileError(f"{message}pip install openvino", code="profile.runtime-missing") from None
-    return {"openvino": openvino.__version__, "available_providers": openvino.Core().available_devices}
+        fault = f"`import {runtime.package}` fails ({error}); install it: pip install {runtime.package}"
+        message = f"profile {profile.name} is measured in {runtime.label}, and {fault}"
+        raise ProfileError(message, code="profile.runtime-missing") from None
+
+
+@cache
+def _installed(name: str) -> dict[str, Any]:
+    """A runtime's version and devices. Raises `ImportError` where it is not installed."""
+    runtime, version = find_runtime(name), find_runtime(name).version()
+    other = {} if name == "onnxruntime" else {"runtime": f"{runtime.label} {version}"}
+    return {runtime.package: version, **other, "available_providers": runtime.devices()}
 
 
 def environment_for(profile: HardwareProfile, environment: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -204,8 +207,11 @@ def _parse(text: str, source: str) -> HardwareProfile:
         raise ProfileError(f"{source}: placement (a Ray node) and ssh (a host) exclude each other; remove one")
     if "python" in data and not data.get("ssh"):
         raise ProfileError(f"{source}: python: it is the interpreter on an ssh host; add `ssh: user@host` or remove it")
-    if data.get("runtime", "onnxruntime") != "onnxruntime":
-        data = {"provider": "CPU", **data}
+    if (name := data.get("runtime", "onnxruntime")) != "onnxruntime":
+        try:
+            data = {"provider": find_runtime(name).device, **data}
+        except ProfileError as error:
+            raise ProfileError(f"{source}: runtime: {error}", code=error.code) from None
     return HardwareProfile(**data)
 
 

@@ -74,7 +74,7 @@ def measure_together(
     Arguments and errors as `measure_latency`; `ModelError`, too, for more models than share their rounds.
     """
     chosen = load_profile(profile) if isinstance(profile, str) else profile
-    check_precision(precision, chosen.provider)
+    check_precision(precision, chosen.provider, chosen.runtime)
     paths = [Path(model) for model in models]
     deployments = [_deployment(path, chosen, shapes or {}, precision) for path in paths]
     if len(list(batches_of(deployments))) > 1:

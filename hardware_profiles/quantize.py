@@ -10,38 +10,26 @@ from numpy.typing import NDArray
 from hardware_profiles.errors import PrecisionError, suggestion
 from hardware_profiles.precisions.half import to_half
 from hardware_profiles.precisions.int8 import quantize
+from hardware_profiles.runtimes.registry import find_runtime
 
 PRECISIONS = ("fp32", "int8", "fp16", "bf16")
-_RUNS: Mapping[str, tuple[str, ...]] = {
-    "CPUExecutionProvider": ("fp32", "int8"),
-    "CPU": ("fp32", "int8"),  # OpenVINO's
-    "CUDAExecutionProvider": ("fp32", "fp16", "bf16"),
-    "TensorrtExecutionProvider": ("fp32", "fp16", "bf16"),
-}
-"""Precisions in which each provider computes. Others of ONNX Runtime's are not listed: they cast to float32 or use the CPU."""
-_WHY_NOT = {
-    ("CPUExecutionProvider", "fp16"): "ONNX Runtime casts it to fp32 on a CPU",
-    ("CPUExecutionProvider", "bf16"): "ONNX Runtime has no bf16 kernels for a CPU",
-    ("CPU", "fp16"): "it is measured in fp32 arithmetic in OpenVINO on a CPU",
-    ("CPU", "bf16"): "it is measured in fp32 arithmetic in OpenVINO on a CPU",
-    ("CUDAExecutionProvider", "int8"): "ONNX Runtime's CUDA kernels compute int8 models in fp32",
-    ("TensorrtExecutionProvider", "int8"): "TensorRT needs int8 activations, and this package quantizes them to uint8",
-}
 
 
-def check_precision(precision: str, provider: str) -> None:
-    """Returns if a provider computes in a precision.
+def check_precision(precision: str, provider: str, runtime: str = "onnxruntime") -> None:
+    """Returns if a provider, or a device of another runtime, computes in a precision.
 
     Raises:
         PrecisionError: the precision is unknown, or the provider does not support it.
+        ProfileError: there is no such runtime.
     """
     _check_known(precision)
-    runs = _RUNS.get(provider, ("fp32",))
+    found = find_runtime(runtime)
+    runs = found.precisions.get(provider, ("fp32",))
     if precision not in runs:
-        why = _WHY_NOT.get((provider, precision), "its support is not verified")
-        others = [name for name, known in _RUNS.items() if precision in known]
-        advice = f"choose {', '.join(runs)}, or a profile with another provider: {', '.join(others)}"
-        message = f"{provider} does not run {precision} ({why}); {advice}"
+        why = found.reasons.get((provider, precision), "its support is not verified")
+        others = [name for name, known in found.precisions.items() if precision in known]
+        other = f", or a profile with another provider: {', '.join(others)}" if others else ""
+        message = f"{provider} does not run {precision} ({why}); choose {', '.join(runs)}{other}"
         raise PrecisionError(message, code="precision.unsupported-by-provider")
 
 

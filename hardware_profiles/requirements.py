@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hardware_profiles.base import RUNTIMES, HardwareProfile
+from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ProfileError, UnreachableError, suggestion
 
 
@@ -31,10 +31,10 @@ def check_requirements(profile: HardwareProfile, environment: Mapping[str, Any])
     provider, available = profile.provider, environment["available_providers"]
     if provider not in available:
         # A well-formed name is no misspelling: CUDAExecutionProvider does not mean CPUExecutionProvider.
-        runtime = RUNTIMES[profile.runtime]
+        runtime = environment.get("runtime") or f"ONNX Runtime {environment['onnxruntime']}"
         hint = "" if provider.endswith("ExecutionProvider") else suggestion(provider, available)
         raise ProfileError(
-            f"profile {profile.name} needs the provider {provider!r}{hint}, and {runtime} {environment[profile.runtime]} on "
+            f"profile {profile.name} needs the provider {provider!r}{hint}, and {runtime} on "
             f"{host} has {', '.join(available)}; change the profile or install a build with the provider",
             code="profile.provider-unavailable",
         )

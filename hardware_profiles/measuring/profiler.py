@@ -16,8 +16,9 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
 from hardware_profiles.measuring.protocol import CALM_SESSIONS
 from hardware_profiles.measuring.results import Result, clock_of, results
-from hardware_profiles.measuring.session import Limits, run_session
+from hardware_profiles.measuring.session import Limits, run_session, trivial_model
 from hardware_profiles.requirements import check_requirements, platform_error
+from hardware_profiles.runtimes.registry import find_runtime
 from hardware_profiles.transports.connection import Connection
 
 MAX_BATCH = 20
@@ -64,9 +65,11 @@ class WorkerProfiler:
         self._profile, self._connect, self._pauses_s = profile, connect, pauses_s
         self._limits = limits or Limits()
         rng, clock = np.random.default_rng(seed), clock_of(profile)
+        self._convert = find_runtime(profile.runtime).convert
         self._run_session = partial(
-            run_session, lock=lock, limits=self._limits, rng=rng, on_wait=on_wait, on_wait_end=on_wait_end, clock=clock
-        )
+            run_session, convert=self._convert, lock=lock, limits=self._limits, rng=rng, clock=clock,
+            on_wait=on_wait, on_wait_end=on_wait_end,
+        )  # fmt: skip
         self._levels = [] if levels is None else levels
         self._connection: Connection | None = None
         self._environment: Mapping[str, Any] = {}
@@ -149,7 +152,8 @@ class WorkerProfiler:
         if self._connection is None:
             self._connection = self._reach()
             profile = self._profile
-            self._connection.send({"do": "start", "threads": profile.threads, "provider": profile.provider})
+            about = {"threads": profile.threads, "provider": profile.provider, "trivial": trivial_model(self._convert)}
+            self._connection.send({"do": "start", **about})
             answer = self._connection.receive(seconds=self._limits.start)
             try:
                 if answer["event"] == "refused":
@@ -188,7 +192,7 @@ class WorkerProfiler:
 
 
 def _unstable(what: str) -> WorkerError:
-    advice = "check the machine's memory and other processes, and that `import onnxruntime` works there"
+    advice = "check the machine's memory and other processes, and that the runtime can be imported there"
     return WorkerError(f"{what}; {advice}. Finished measurements are kept", code="worker.machine-unstable")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hardware_profiles.base import Graph
 from hardware_profiles.errors import WorkerDiedError, WorkerError
@@ -26,6 +27,12 @@ from hardware_profiles.measuring.protocol import (
 )
 from hardware_profiles.transports.connection import Connection
 
+_Convert = Callable[[bytes, Mapping[str, NDArray[Any]]], bytes]
+_TRIVIAL = bytes.fromhex(
+    "08083a330a0c0a0178120179220452656c751201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112"
+    "040a02080142040a00100d"
+)
+"""An ONNX model of one Relu node from ``x`` to ``y``, float32 (1,)."""
 _SENTINELS, _CALL = 3, 2
 """Two of the same small network, whose difference is noise, and a call of nearly no work, which shows slow rounds best."""
 _SLOWER = 50
@@ -75,6 +82,15 @@ class Session:
     waited_s: float = 0.0
 
 
+def trivial_model(convert: _Convert) -> str:
+    """The model that a worker loads and runs before each other, to set up the runtime, in hexadecimal digits.
+
+    Args:
+        convert: as in `run_session`.
+    """
+    return convert(_TRIVIAL, {"x": np.zeros(1, np.float32)}).hex()
+
+
 def read_sentinel() -> Graph:
     """The shipped sentinel, with fixed inputs (1, 16, 32, 32)."""
     model = (resources.files("hardware_profiles") / "data" / "sentinel.onnx").read_bytes()
@@ -92,6 +108,7 @@ def run_session(
     connection: Connection,
     graphs: Sequence[Graph],
     *,
+    convert: _Convert,
     lock: str | Path,
     limits: Limits,
     rng: np.random.Generator,
@@ -104,6 +121,7 @@ def run_session(
     """Times all graphs in the same rounds.
 
     Args:
+        convert: what the runtime reads, from an ONNX model and the inputs of a call.
         lock: name of the host's lock, one file for all its users; or the path of a file.
         rng: shuffles the entries of each round.
         calm_ms: the fastest call of nearly no work in previous sessions; infinite if there was none.
@@ -116,7 +134,7 @@ def run_session(
     """
     entries = [read_sentinel(), read_sentinel(), read_call(), *graphs]
     waited_s = _acquire(connection, str(lock), limits, on_wait, on_wait_end)
-    loaded, failures = _load(connection, entries, limits)
+    loaded, failures = _load(connection, entries, convert, limits)
     _check_sentinels(failures)
     live = sorted(loaded) if len(loaded) > _SENTINELS else []  # without a graph the sentinels are not needed
     rounds = _Rounds(
@@ -186,17 +204,22 @@ class _Rounds:
 
 
 def _load(
-    connection: Connection, entries: Sequence[Graph], limits: Limits
+    connection: Connection, entries: Sequence[Graph], convert: _Convert, limits: Limits
 ) -> tuple[dict[int, dict[str, Any]], dict[int, str]]:
     """The answers to loading by index, and the reasons of the failures by index."""
     loaded: dict[int, dict[str, Any]] = {}
     failures: dict[int, str] = {}
     for i, graph in enumerate(entries):
+        try:
+            model = convert(graph.model, graph.inputs[0])
+        except Exception as error:  # the converter of a runtime may raise anything; the other models are measured
+            failures[i] = f"{type(error).__name__}: {error}"
+            continue
         inputs = io.BytesIO()
         np.savez(inputs, *(array for call in graph.inputs for array in call.values()))
         names = [list(call) for call in graph.inputs]  # not in the .npz, whose keys cannot be any text
         command = {"do": "load", "id": str(i), "names": names}
-        answer = _ask(connection, command, limits.answer, (i,), (graph.model, inputs.getvalue()))
+        answer = _ask(connection, command, limits.answer, (i,), (model, inputs.getvalue()))
         if answer["event"] == "loaded":
             loaded[i] = answer
         else:
@@ -207,7 +230,7 @@ def _load(
 def _check_sentinels(failures: dict[int, str]) -> None:
     for i in range(_SENTINELS):
         if i in failures:
-            message = f"the runtime fails on the sentinel model: {failures[i]}; check the installation of ONNX Runtime"
+            message = f"the runtime fails on the sentinel model: {failures[i]}; check the installation of the runtime"
             raise WorkerError(message, code="worker.sentinel-failed")
 
 

@@ -1,11 +1,12 @@
 """The measuring process: pinned to CPUs and alone on its host, it times ONNX models by the commands of its driver.
 
-It needs only Python >= 3.9 on Linux, numpy and one runtime (onnxruntime or openvino): this one file is sent to a board and runs
-there. All decisions are the driver's, which also sets the environment variables of thread pools and of the runtime. A command
-is a line of JSON; after one with "payloads": [length, ...] follow as many byte strings of these lengths. Each is answered by a
-line of JSON:
+It needs only Python >= 3.9 on Linux, numpy and one runtime: this one file, and that of the runtime's class, are sent to a board
+and run there. All decisions are the driver's, which also sets the environment variables of thread pools and of the runtime. A
+command is a line of JSON; after one with "payloads": [length, ...] follow as many byte strings of these lengths. Each is
+answered by a line of JSON:
 
-    {"do": "start", "threads", "provider"}   -> {"event": "ready", "environment"} | {"event": "unsupported", "platform"}
+    {"do": "start", "threads", "provider", "trivial": a smallest model for the runtime, in hexadecimal digits}
+                                             -> {"event": "ready", "environment"} | {"event": "unsupported", "platform"}
                                                 | {"event": "refused", "message"}
     {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}]
                                                 {"event": "acquired"} | {"event": "lock-timeout", "holder", "lock"}
@@ -40,19 +41,35 @@ import stat
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
 import numpy as np
 
-RUNTIME = os.environ.get("MEASURED_RUNTIME", "onnxruntime")
-"""What runs the models; imported before any fork, so that the forks need not load it again."""
-if RUNTIME == "openvino":
-    import openvino
-else:
-    import onnxruntime
 
+def _load_runtime() -> Any:
+    """The runtime that MEASURED_RUNTIME names as ``FILE:CLASS``, or ONNX Runtime.
+
+    See `hardware_profiles.runtimes.base.Runtime`. Its source is this module's RUNTIME_SOURCE where the driver sent it, else the
+    file. It is not imported by a name, since its package need not be installed here.
+    """
+    named = os.environ.get("MEASURED_RUNTIME", "")
+    if not named:
+        named = f"{Path(__file__).parents[1] / 'runtimes' / 'onnx_runtime.py'}:OnnxRuntime"
+    file, _, name = named.rpartition(":")
+    module = types.ModuleType("measured_runtime")
+    sys.modules[module.__name__] = module  # for its dataclasses
+    source = globals().get("RUNTIME_SOURCE") or Path(file).read_text(encoding="utf-8")
+    exec(compile(source, file, "exec"), vars(module))
+    return getattr(module, name)()
+
+
+RUNTIME = _load_runtime()
+"""What runs the models."""
+VERSION = RUNTIME.version()
+"""Of the runtime, which is imported before any fork, so that the forks need not load it again."""
 _REALTIME = os.environ.get("NAS_MEASURING_REALTIME", "") not in ("", "0")
 
 _Calls = tuple[dict[str, Any], ...]
@@ -65,11 +82,6 @@ _LEAST_CREATIONS, _CREATIONS, _CREATION_MS = 3, 5, 50.0
 """A session is created at least and at most this number of times, until the creations take this time in all."""
 _PARENT_SECONDS = 0.5
 _PR_SET_PDEATHSIG, _ADDR_NO_RANDOMIZE = 1, 0x0040000
-_TRIVIAL = bytes.fromhex(
-    "08083a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a"
-    "08080112040a02080142040a00100d"
-)
-"""An ONNX model of one Identity node from ``x`` to ``y``, float32 (1,)."""
 _ISA = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
     "neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "rvv",
@@ -232,10 +244,9 @@ def environment_of(cpus: list[int], provider: str) -> dict[str, Any]:
 
 
 def _runtime() -> dict[str, Any]:
-    """The runtime's version by its name, and the devices that it can use."""
-    if RUNTIME == "openvino":
-        return {"openvino": openvino.__version__, "available_providers": openvino.Core().available_devices}
-    return {"onnxruntime": onnxruntime.__version__, "available_providers": onnxruntime.get_available_providers()}
+    """The runtime's version by its package, and the devices that it can use."""
+    other = {} if RUNTIME.package == "onnxruntime" else {"runtime": f"{RUNTIME.label} {VERSION}"}
+    return {RUNTIME.package: VERSION, **other, "available_providers": RUNTIME.devices()}
 
 
 class Worker:
@@ -244,7 +255,7 @@ class Worker:
     def __init__(self, out: TextIO, zygote: Zygote | None) -> None:
         self._out, self._zygote = out, zygote
         self._cpus: list[int] = []
-        self._provider = ""
+        self._provider, self._trivial = "", b""
         self._lock: int | None = None
         self._ticks, self._asleep_s = (0, 0), 0.0
         self._loaded: dict[str, tuple[Any, _Calls]] = {}
@@ -253,13 +264,14 @@ class Worker:
         self._out.write(json.dumps({"event": event, **values}) + "\n")
         self._out.flush()
 
-    def start(self, threads: int, provider: str) -> None:
-        """Pins this thread to the first of its CPUs; ONNX Runtime pins its own threads to the others."""
+    def start(self, threads: int, provider: str, trivial: str) -> None:
+        """Pins this thread to the first of its CPUs; the runtime pins its own threads to the others."""
         if self._zygote is None:
             self._answer("unsupported", platform=sys.platform)
             return
         try:
             self._cpus, self._provider = _asked_cpus(threads) or _choose_cpus(threads), provider
+            self._trivial = bytes.fromhex(trivial)
             environment = environment_of(self._cpus, provider)
             os.sched_setaffinity(0, self._cpus[:1])
             _prefer(True)
@@ -297,7 +309,7 @@ class Worker:
         """Creates a session and warms it up until it is stable, after another process has measured creation and memory."""
         assert self._zygote is not None  # "start" rejects a machine without
         try:
-            alone = self._zygote.measure(self._cpus, self._provider, names, payloads)
+            alone = self._zygote.measure(self._cpus, self._provider, names, [*payloads, self._trivial])
             model, inputs = payloads
             calls = _read_calls(inputs, names)
             session, session_ms = _create_session(model, self._cpus, self._provider, calls)
@@ -307,7 +319,7 @@ class Worker:
             return
         self._loaded[id] = session, calls
         costs = {"warm_ms": warm_ms, "session_ms": [*alone["session_ms"], session_ms], "peak_mib": alone["peak_mib"]}
-        self._answer("loaded", **costs, providers=session.get_providers())
+        self._answer("loaded", **costs, providers=list(session.devices))
 
     def round(self, order: list[tuple[str, int]]) -> None:
         """Runs the entries in order, each its number of times in a row."""
@@ -409,14 +421,14 @@ def _measure_alone(connection: socket.socket) -> None:
     """The fork's work: reads one model, creates its session, runs it, and answers with the cost."""
     with connection.makefile("rb") as file, connection.makefile("w", encoding="utf-8") as out:
         request = next(_commands(file))
-        model, inputs = request["payloads"]
+        model, inputs, smallest = request["payloads"]
         os.sched_setaffinity(0, request["cpus"][:1])
         try:
             calls = _read_calls(inputs, request["names"])
             # The runtime's code and the setup of its first session, some 16 MiB, are not the model's.
             example = {"x": np.zeros(1, np.float32)}
-            trivial, _ = _create_session(_TRIVIAL, request["cpus"], request["provider"], (example,), whole=False)
-            trivial.run(None, example)
+            trivial, _ = _create_session(smallest, request["cpus"], request["provider"], (example,), whole=False)
+            trivial.run(example)
             with contextlib.suppress(OSError):  # if the kernel cannot reset the peak, the previous one counts
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
             before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -450,67 +462,14 @@ def _read_calls(inputs: bytes, names: list[list[str]]) -> _Calls:
 def _create_session(
     model: bytes, cpus: list[int], provider: str, calls: _Calls, *, whole: bool = True
 ) -> tuple[Any, float]:
-    """A session of the model, and the milliseconds to create it; if `whole`, the provider must run every operation.
+    """The model loaded by the runtime, and the milliseconds that this took; if `whole`, the provider must run every operation.
 
     Args:
-        calls: that the session will be run with.
+        calls: that it will be run with.
     """
-    if RUNTIME == "openvino":
-        start = time.perf_counter()
-        compiled = _Compiled(model, len(cpus), provider, calls)
-        return compiled, (time.perf_counter() - start) * 1e3
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = len(cpus)
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    if len(cpus) > 1:  # the runtime counts processors from 1; the calling thread is its first
-        others = ";".join(str(cpu + 1) for cpu in cpus[1:])
-        options.add_session_config_entry("session.intra_op_thread_affinities", others)
-    if whole and provider != "CPUExecutionProvider":  # or the CPU's time would count as the provider's
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     start = time.perf_counter()
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=False)
-    except Exception as error:  # onnxruntime's exceptions share no base class of their own
-        if "fallback to CPU EP has been explicitly disabled" in str(error):
-            raise RuntimeError(
-                f"the provider {provider} does not run all of the model's operations and leaves some to the CPU; "
-                "choose another precision or another provider"
-            ) from error
-        raise
-    session_ms = (time.perf_counter() - start) * 1e3
-    session.disable_fallback()
-    if session.get_providers()[0] != provider:
-        raise RuntimeError(
-            f"the provider {provider} cannot start; check that the libraries that it needs are installed"
-        )
-    return session, session_ms
-
-
-class _Compiled:
-    """A model in OpenVINO, called like a session of ONNX Runtime."""
-
-    def __init__(self, model: bytes, threads: int, device: str, calls: _Calls) -> None:
-        self._device = device
-        core = openvino.Core()
-        read = core.read_model(model)
-        shapes = [{name: tuple(array.shape) for name, array in call.items()} for call in calls]
-        if all(shape == shapes[0] for shape in shapes):  # with fixed shapes the runtime plans its memory once
-            read.reshape({name: list(shape) for name, shape in shapes[0].items()})
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}  # or some processors compute in bfloat16
-        if device == "CPU":
-            settings.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1, ENABLE_CPU_PINNING=threads > 1)
-        self._request = core.compile_model(read, device, settings).create_infer_request()
-
-    def run(self, _: None, feeds: dict[str, Any]) -> Any:
-        """Calls the model; the outputs stay in the runtime's memory."""
-        return self._request.infer(feeds, share_inputs=True, share_outputs=True)
-
-    def get_providers(self) -> list[str]:
-        """The device that runs the model, alone."""
-        return [self._device]
+    session = RUNTIME.load(model, device=provider, cpus=cpus, inputs=calls, whole=whole)
+    return session, (time.perf_counter() - start) * 1e3
 
 
 def lock_path(name: str, folders: tuple[str, ...] = ("/run/lock", "/dev/shm", "/tmp")) -> str:
@@ -574,7 +533,7 @@ def _time_runs(session: Any, calls: _Calls, n: int) -> tuple[list[float], list[f
             before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
             cpu_start, start = thread_time(), perf_counter()
             for feeds in calls:  # no counter: it would be timed, too
-                run(None, feeds)
+                run(feeds)
             end, cpu_end = perf_counter(), thread_time()
             wall.append((end - start) * 1e3)
             cpu.append((cpu_end - cpu_start) * 1e3)
@@ -604,8 +563,6 @@ def _commands(file: BinaryIO | io.BufferedReader) -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Answers commands until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver handles it
-    if RUNTIME == "onnxruntime":
-        onnxruntime.disable_telemetry_events()  # nothing but the models may use the CPU
     zygote = Zygote() if sys.platform == "linux" else None  # before the first thread starts
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")

@@ -10,7 +10,7 @@ import os
 import sys
 
 _OLDEST = (3, 9)
-_NEEDED = ("numpy", os.environ.get("MEASURED_RUNTIME", "onnxruntime"))
+_NEEDED = ("numpy", os.environ.get("MEASURED_PACKAGE", "onnxruntime"))
 
 
 def lacking() -> "tuple[str, str]":
@@ -44,9 +44,11 @@ def main() -> None:
     sys.stdout.flush()
     if module:
         return
-    (length,) = json.loads(sys.stdin.buffer.readline())["payloads"]
-    source = sys.stdin.buffer.read(length)
-    exec(compile(source, "worker.py", "exec"), {"__name__": "__main__"})
+    worker, runtime = (sys.stdin.buffer.read(n) for n in json.loads(sys.stdin.buffer.readline())["payloads"])
+    exec(
+        compile(worker, "worker.py", "exec"),
+        {"__name__": "__main__", "RUNTIME_SOURCE": runtime},
+    )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hardware_profiles.errors import WorkerDiedError, WorkerError
+from hardware_profiles.runtimes.registry import source_of
 
 WORKER_FILE = Path(__file__).parents[1] / "measuring" / "worker.py"
 FIXED_LAYOUT = ("setarch", "-R")
@@ -57,13 +58,14 @@ def local_command() -> list[str]:
 
 
 def worker_settings(threads: int, runtime: str = "onnxruntime") -> dict[str, str]:
-    """A worker's environment variables: its runtime, thread pools of `threads` without spinning, and a fixed hash seed.
+    """A worker's environment variables: the class of its runtime with the file that has it here, thread pools of `threads`
+    without spinning, and a fixed hash seed.
 
     The seed complements `FIXED_LAYOUT`: with a random memory layout, the time of a call varies by half a microsecond between
     processes, which is 0.9 % of the smallest networks' latency; with a fixed layout it hardly varies.
     """
     pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    fixed = {"OMP_WAIT_POLICY": "passive", "PYTHONHASHSEED": "0", "MEASURED_RUNTIME": runtime}
+    fixed = {"OMP_WAIT_POLICY": "passive", "PYTHONHASHSEED": "0", "MEASURED_RUNTIME": source_of(runtime)}
     return {**dict.fromkeys(pools, str(threads)), **fixed}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
+from hardware_profiles.runtimes.registry import find_runtime, source_of
 from hardware_profiles.transports.connection import FIXED_LAYOUT, WORKER_FILE, LocalConnection, worker_settings
 
 BOOTSTRAP_FILE = Path(__file__).with_name("bootstrap.py")
@@ -89,7 +90,8 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
         connection.send({"do": "bootstrap"}, [BOOTSTRAP_FILE.read_bytes()])
         answer = connection.receive(seconds=_HELLO_SECONDS)
         if answer["event"] == "ready":
-            connection.send({"do": "worker"}, [WORKER_FILE.read_bytes()])
+            file = Path(source_of(profile.runtime).rpartition(":")[0])
+            connection.send({"do": "worker"}, [WORKER_FILE.read_bytes(), file.read_bytes()])
             return connection
     except WorkerDiedError as death:
         error: ProfileError = _connect_error(profile, connection, death)
@@ -103,7 +105,8 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
         raise
     else:
         found = f"{profile.python} there is Python {answer['python']}: {answer['message']}"
-        install = f"install {answer['module']} there (`{profile.python} -m pip install numpy {profile.runtime}`), or "
+        packages = f"numpy {find_runtime(profile.runtime).package}"
+        install = f"install {answer['module']} there (`{profile.python} -m pip install {packages}`), or "
         advice = f"{'' if answer['module'] == 'python' else install}set the profile's key python to another interpreter"
         error = ProfileError(f"{_place(profile)}: {found}; {advice}", code="profile.host-python")
     connection.close()
@@ -113,7 +116,9 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
 def ssh_arguments(profile: HardwareProfile, config: Path | None) -> list[str]:
     """The arguments of ssh: options, host, and one command, which is safe in any shell of the host."""
     options = [argument for key, value in _OPTIONS.items() for argument in ("-o", f"{key}={value}")]
+    package = find_runtime(profile.runtime).package
     settings = [f"{key}={value}" for key, value in worker_settings(profile.threads, profile.runtime).items()]
+    settings.append(f"MEASURED_PACKAGE={package}")
     python = profile.python.removeprefix("~/")  # quoted, ~ is not expanded; ssh starts in the home folder
     worker = shlex.join(["env", *settings, python, "-c", _LOADER])
     fixed = shlex.join(FIXED_LAYOUT)

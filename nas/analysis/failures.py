@@ -75,7 +75,7 @@ def failed_networks(store: RunStore, search: SearchFacts) -> list[FailedNetwork]
     """The networks of which the last attempt at a measurement failed, in the order of the first such attempt."""
     found: dict[Architecture, list[FailedMeasurement]] = {}
     for measurement in store.failures():
-        candidate = search.precisions.candidate(measurement.request)
+        candidate = search.variants.candidate(measurement.request)
         found.setdefault(candidate, []).append(FailedMeasurement.of(measurement))
     return [_network(search, candidate, measurements) for candidate, measurements in found.items()]
 
@@ -85,7 +85,7 @@ def too_noisy(store: RunStore, search: SearchFacts) -> frozenset[str]:
     results: dict[Architecture, list[Result]] = {}
     for m in store.failures():
         if m.request.fidelity is Fidelity.SEARCH:
-            results.setdefault(search.precisions.candidate(m.request), []).append(Result.of(m.status, m.detail))
+            results.setdefault(search.variants.candidate(m.request), []).append(Result.of(m.status, m.detail))
     return frozenset(candidate.key for candidate, found in results.items() if worst(found) is Result.TOO_NOISY)
 
 

@@ -94,10 +94,10 @@ def finetunings_of(runs: RunsFolder, run: str, report: RunReport | None, store: 
     """The runs of a folder that fine-tune one network of a run with this store and report (None: a training), oldest first."""
     found = []
     for folder, job in _jobs_of(runs, run):
-        network, precision = Architecture.parse(str(job.supernet.network)), job.precisions[0]
-        of = FinetunedNetwork(run, network, precision, None)
+        network, variant = Architecture.parse(str(job.supernet.network)), job.first_variant
+        of = FinetunedNetwork(run, network, variant, None)
         if report is not None:
-            of = network_of(run, store, network, precision)
+            of = network_of(run, store, network, variant)
         found.append(_finetuning(folder, of, report, store))
     return found
 

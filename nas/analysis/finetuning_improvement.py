@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.analysis.significance import Comparison, compare_scores
-from nas.problem.objectives import ACCURACY, Fidelity, Objective, Request
+from nas.problem.objectives import ACCURACY, Fidelity, Objective, Request, Variant
 from nas.store.base import RunStore
 from supernets.space import Architecture
 
@@ -19,15 +19,20 @@ class FinetunedNetwork:
 
     Attributes:
         run: the run that has the network.
-        network: its architecture, without precision.
-        precision: in which it is measured and deployed.
+        network: its architecture, without its variant.
+        variant: in which it is measured and deployed.
         key: by which commands select it in that run; None where that run is a training.
     """
 
     run: str
     network: Architecture
-    precision: str
+    variant: Variant
     key: str | None
+
+    @property
+    def precision(self) -> str:
+        """The precision of its variant."""
+        return self.variant.precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +117,11 @@ class Improvement:
         }
 
 
-def network_of(run: str, store: RunStore, network: Architecture, precision: str) -> FinetunedNetwork:
+def network_of(run: str, store: RunStore, network: Architecture, variant: Variant) -> FinetunedNetwork:
     """A network of a search, described by the search's store."""
-    precisions = store.search_facts().precisions
-    known = precision in precisions.names
-    candidate = precisions.candidate(Request(network, "macs", precision=precision)) if known else None
-    return FinetunedNetwork(run, network, precision, None if candidate is None else candidate.key)
+    variants = store.search_facts().variants
+    asked = Request(network, "macs", None, Fidelity.SEARCH, *variant)
+    return FinetunedNetwork(run, network, variant, variants.candidate(asked).key if variant in variants else None)
 
 
 def improvement_between(of: FinetunedNetwork, after: RunStore, before: RunStore) -> Improvement:
@@ -132,10 +136,10 @@ def improvement_between(of: FinetunedNetwork, after: RunStore, before: RunStore)
     """
     facts, search = after.facts(), after.search_facts()
     scored = search.scored
-    single, _ = search.precisions.split(search.space.largest)
+    single, _ = search.variants.split(search.space.largest)
     parts = {}
     for part, fidelity in _FIDELITIES.items():
-        now, then = (Request(a, scored.name, None, fidelity, of.precision) for a in (single, of.network))
+        now, then = (Request(a, scored.name, None, fidelity, *of.variant) for a in (single, of.network))
         new, old = after.find([now]).get(now), before.find([then]).get(then)
         if new is not None and old is not None and new.value is not None and old.value is not None:
             parts[part] = Change(old.value, new.value, compare_scores((after, new), (before, old)))

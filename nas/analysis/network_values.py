@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.problem.objectives import Fidelity, Objective
-from nas.problem.precision import PRECISION
+from nas.problem.variants import PRECISION, RUNTIME
 from supernets.space import Architecture, Option, SearchSpace
 
 Array = NDArray[np.float64]
@@ -55,8 +55,17 @@ class Point:
     @property
     def precision(self) -> str:
         """The precision in which it is deployed, where the run has several; else ""."""
-        last = self.space.choices[-1]  # see `Precisions`
-        return str(last.options[self.architecture.genes[-1]]) if last.name == PRECISION else ""
+        return self._last(PRECISION)
+
+    @property
+    def runtime(self) -> str:
+        """The runtime in which it is deployed, where the run has several; else ""."""
+        return self._last(RUNTIME)
+
+    def _last(self, name: str) -> str:
+        """The option of a choice of the variant, which are the last ones (see `Variants`); "" where there is none."""
+        last = zip(self.space.choices[-2:], self.architecture.genes[-2:], strict=True)
+        return next((str(choice.options[gene]) for choice, gene in last if choice.name == name), "")
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,7 +42,7 @@ class RunReport:
     Attributes:
         run: the run's id.
         name: the job's name; the id where it has none.
-        space: the search space; with the precisions as its last choice where there are several.
+        space: the search space; with the choices of the variant last (see `Variants`).
         metrics: what every measured network has a value of: the objectives, and what only constraints are on.
         task: what networks were trained and scored for.
         constraints: what a network must satisfy to be on a front.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from nas.analysis.network_values import Points
-from nas.problem.objectives import Fidelity, Objective, Status
-from nas.problem.precision import Precisions
+from nas.problem.objectives import Fidelity, Objective, Status, Variant
+from nas.problem.variants import Variants
 from nas.store.base import Fit, Outcome, RunStore
 from nas.store.run_facts import SearchFacts
 from supernets.space import Architecture, SearchSpace
@@ -50,7 +50,7 @@ class MeasuredRun:
         self.metrics, self._scored = tuple(search.metrics), search.scored.name
         self._n_metrics = len(self.metrics)
         self.again: set[Architecture] = set()
-        self._rows = self._read(store, search.precisions)
+        self._rows = self._read(store, search.variants)
         self._finalists = finalists
         anchors = [search.space.smallest, search.space.largest]
         asked = [architecture for step in asks for architecture in step]
@@ -63,20 +63,21 @@ class MeasuredRun:
                 if all(outcome.value is not None for outcome in found):
                     self.complete[architecture] = None
 
-    def _read(self, store: RunStore, precisions: Precisions) -> dict[Architecture, list[Outcome | None]]:
+    def _read(self, store: RunStore, variants: Variants) -> dict[Architecture, list[Outcome | None]]:
         """By candidate, a row of outcomes: of each metric by the search, of each by the longer protocol, and the test score."""
         searched, final = ([(o.metric, o.profile, f) for o in self.metrics] for f in (Fidelity.SEARCH, Fidelity.FINAL))
         places = {slot: place for place, slot in enumerate([*searched, *final, (self._scored, None, Fidelity.TEST)])}
         n_places, again = len(places), Fidelity.FINAL
-        candidates: dict[tuple[Architecture, str], Architecture] = {}
+        candidates: dict[tuple[Architecture, Variant], Architecture] = {}
         rows: dict[Architecture, list[Outcome | None]] = {}
         for outcome in store.outcomes():
-            architecture, metric, profile, fidelity, precision, *_ = outcome
-            if precision not in precisions.names:
+            architecture, metric, profile, fidelity, precision, runtime, *_ = outcome
+            variant = Variant(precision, runtime)
+            if variant not in variants:
                 continue
-            candidate = candidates.get((architecture, precision))
+            candidate = candidates.get((architecture, variant))
             if candidate is None:
-                candidate = candidates[architecture, precision] = precisions.candidate(outcome.request)
+                candidate = candidates[architecture, variant] = variants.candidate(outcome.request)
                 rows[candidate] = [None] * n_places
             place = places.get((metric, profile, fidelity))
             if place is not None:

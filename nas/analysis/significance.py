@@ -85,9 +85,9 @@ def _measurements(
     store: RunStore, a: Architecture, b: Architecture, objective: Objective
 ) -> tuple[Measurement, Measurement]:
     levels = (Fidelity.FINAL, Fidelity.SEARCH) if objective.profile else (Fidelity.SEARCH,)
-    precisions = store.search_facts().precisions
+    variants = store.search_facts().variants
     for fidelity in levels:
-        requests = [precisions.request(candidate, objective, fidelity) for candidate in (a, b)]
+        requests = [variants.request(candidate, objective, fidelity) for candidate in (a, b)]
         found = store.find(requests)
         pair = [found[request] for request in requests if request in found and found[request].value is not None]
         if len(pair) == 2:

@@ -213,7 +213,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "profile.name-taken": "A user's hardware profile has the name of one in the catalog.",
     "profile.no-cluster": "A profile is measured on a Ray node, and the program is not connected to a cluster.",
     "profile.node-broken": "The Ray node of a profile cannot start a worker.",
-    "profile.not-allowed": "A hardware profile uses ssh, so that only the administrator of the server can add it.",
+    "profile.not-allowed": "A hardware profile uses ssh or a class as its runtime: only the server's administrator can add it.",
     "profile.not-yaml": "The file of a hardware profile is not valid YAML.",
     "profile.platform-unsupported": "The profile's machine does not run Linux, which measuring needs.",
     "profile.provider-unavailable": "ONNX Runtime on the profile's machine lacks the execution provider.",

@@ -134,6 +134,7 @@ class RunDetail(RunSummary):
     constraints: tuple[ConstraintInfo, ...]
     profiles: tuple[str, ...]
     precisions: tuple[str, ...]
+    runtimes: tuple[str, ...] = ()
     algorithm: str | None
     models_from: int | None = None
     """The number of the first evaluation that models chose, or will choose if none before it fails; None for an algorithm
@@ -333,6 +334,7 @@ class Profile(Schema):
     threads: int
     batch_size: int
     provider: str
+    runtime: str = "onnxruntime"
     placement: dict[str, float]
     ssh: str
     description: str

@@ -24,7 +24,7 @@ def block_costs(job: ResolvedJob, supernet: Supernet, candidates: Sequence[Archi
     Raises:
         LookupTableError, EvaluationError: a table cannot be read any more, or is of another space.
     """
-    table = supernet.costs([job.precisions.split(candidate)[0] for candidate in candidates])
+    table = supernet.costs([job.variants.split(candidate)[0] for candidate in candidates])
     latencies = _latencies(job, supernet, candidates)
     networks = {
         candidate.key: NetworkCosts(
@@ -46,8 +46,8 @@ def _latencies(
         if (path := job.lookup_tables.get(profile.name)) is None:
             continue
         table = load_lookup(path, profile=profile, environment=None)
-        estimated = LatencyFeatures(supernet, table, job.precisions).estimates(candidates)
-        scales = np.array([table.fits[job.precisions.split(candidate)[1]].scale for candidate in candidates])
+        estimated = LatencyFeatures(supernet, table, job.variants).estimates(candidates)
+        scales = np.array([table.fits[job.variants.split(candidate)[1].precision].scale for candidate in candidates])
         blocks = np.round(estimated[:, 1:] * scales[:, None], _DECIMALS)
         rests = np.round(estimated[:, 0] - blocks.sum(axis=1), _DECIMALS)
         found[profile.name] = _by_network(blocks, rests)

@@ -8,16 +8,18 @@ from typing import Any
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine
-from hardware_profiles.errors import PrecisionError
+from hardware_profiles.errors import PrecisionError, ProfilingError
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
+from hardware_profiles.runtime import runtime_version
 from nas.build.prepared_job import PreparedJob, space_digest
 from nas.build.references import check_screening
 from nas.build.search_objects import build_algorithm, exact_values
 from nas.build.supernet_factory import SupernetFactory
 from nas.errors import JobError
 from nas.problem.objectives import EXACT_METRICS
+from nas.problem.variants import environment_name
 
 
 def check_trainable(supernets: SupernetFactory) -> None:
@@ -46,7 +48,7 @@ def check_searchable(prepared: PreparedJob) -> None:
 
 
 def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
-    """The environment of each profile, by name, once every metric of the job can be measured in every precision.
+    """The environments of the profiles, by `environment_name`, once every metric of the job can be measured in every variant.
 
     The machine of each profile is contacted; for profiles on Ray nodes, a cluster must be connected.
 
@@ -57,29 +59,41 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
     """
     job = prepared.job
     tables, found = job.lookup_tables, {}
-    for profile in job.profiles:
+    for runtime in job.variants.runtimes:
+        _check_scored(runtime, where=job.source)
+    for place, profile in job.deployed.items():
         check_machine(profile)
-        for precision in job.precisions.names:
+        for precision in job.variants.precisions:
             try:
-                check_precision(precision, profile.provider)
+                check_precision(precision, profile.provider, profile.runtime)
             except PrecisionError as error:
                 where = f"{job.source}: precisions: profile {profile.name}"
                 raise JobError(f"{where}: {error}", code="job.precision-unavailable") from None
         with open_profiler(profile) as profiler:
-            found[profile.name] = environment = profiler.environment()
+            found[environment_name(*place)] = environment = profiler.environment()
         if (path := tables.get(profile.name)) is not None:
             _check_table(prepared, path, profile, environment)
     return found
+
+
+def _check_scored(runtime: str, *, where: str) -> None:
+    """Raises `JobError` unless networks can be scored in a runtime, which runs in this program for that."""
+    try:
+        runtime_version(runtime)
+    except ProfilingError as error:
+        raise JobError(
+            f"{where}: runtimes: metrics of the task are scored in {runtime}: {error}", code=error.code
+        ) from None
 
 
 def _check_constraints(prepared: PreparedJob) -> None:
     """Rejects bounds on computed costs outside of the range of the space."""
     if not (exact := [c for c in prepared.job.constraints if c.metric.metric in EXACT_METRICS]):
         return
-    supernet, precisions = prepared.supernets.current(), prepared.job.precisions
+    supernet, variants = prepared.supernets.current(), prepared.job.variants
     ends = [prepared.space.smallest, prepared.space.largest]  # every cost grows with every choice
     for constraint in exact:
-        low, high = exact_values(supernet, precisions, constraint.metric.metric, ends).tolist()
+        low, high = exact_values(supernet, variants, constraint.metric.metric, ends).tolist()
         for key, bound, broken in (
             ("max", constraint.maximum, constraint.maximum is not None and constraint.maximum < low),
             ("min", constraint.minimum, constraint.minimum is not None and constraint.minimum > high),
@@ -93,7 +107,7 @@ def _check_constraints(prepared: PreparedJob) -> None:
 
 def _check_table(prepared: PreparedJob, path: Path, profile: HardwareProfile, environment: Mapping[str, Any]) -> None:
     table, digest = load_lookup(path, profile=profile, environment=environment), space_digest(prepared.supernets.family)
-    missing = [precision for precision in prepared.job.precisions.names if precision not in table.fits]
+    missing = [precision for precision in prepared.job.variants.precisions if precision not in table.fits]
     if table.source != digest:
         fault = f"is of another space ({table.source}) than the job's ({digest}); calibrate with this job"
     elif missing:

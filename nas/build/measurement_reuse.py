@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,7 +12,8 @@ from nas.build.prepared_job import PreparedJob, compatibility_facts
 from nas.build.references import not_a_search
 from nas.errors import NasError, UnknownNameError
 from nas.evaluation.scoring import scoring_environment
-from nas.problem.objectives import Evaluation, Fidelity, Measurement, Objective, Request, Status
+from nas.problem.objectives import ONNX_RUNTIME, Evaluation, Fidelity, Measurement, Objective, Request, Status
+from nas.problem.variants import environment_name
 from nas.store.base import RunStore
 from nas.store.compatibility import check_compatibility, check_weights
 from nas.store.folder import RunsFolder
@@ -59,7 +60,7 @@ def find_reuse(
 
     Args:
         replay: a run whose every measurement is taken; the job's ``warm_start`` names others.
-        current: the environments of the job's profiles now, by name.
+        current: the environments of the job's profiles now, by `environment_name`.
 
     Raises:
         NasError: one of them is gone, or no search of the same supernet and data.
@@ -71,19 +72,21 @@ def find_reuse(
         with _open(runs, replay, _REPLAY).store() as store:
             facts = _checked(replay, store, prepared, _REPLAY)
             without = _measured_otherwise(facts, prepared)
-            reused.append(ReusedRun(replay, tuple(facts.compatibility["profiles"]), failures=True, without=without))
+            runtimes = facts.search.variants.runtimes if facts.search else ()
+            profiles = _by_runtime(facts.compatibility["profiles"], runtimes)
+            reused.append(ReusedRun(replay, profiles, failures=True, without=without, scored_in=tuple(runtimes)))
             environments |= store.state().environments
     for run in prepared.config.warm_start:
         with _open(runs, run, _WARM_START).store() as store:
             facts, theirs = _checked(run, store, prepared, _WARM_START), store.state().environments
-            ours = {f"profile {name}": environment for name, environment in current.items()}
-            ours |= {"accuracy": scoring_environment()} | environments
+            runtimes = prepared.job.variants.runtimes
+            scored = {environment_name(None, runtime): scoring_environment(runtime) for runtime in runtimes}
+            ours = {**current, **scored, **environments}
             same = {of for of, was in theirs.items() if of in ours and not differences(was, ours[of])}
             source = replace(
                 _comparable(run, facts.compatibility, prepared, same), without=_measured_otherwise(facts, prepared)
             )
-            valid = {f"profile {name}" for name in source.profiles} | ({"accuracy"} if source.accuracy else set())
-            environments = {of: theirs[of] for of in theirs if of in valid} | environments
+            environments = {of: theirs[of] for of in theirs if of in source.environments} | environments
             reused.append(source)
             prior_results += _results(store, source, prepared)
     known = known_candidates(prior_results, prepared.job.metrics)
@@ -140,11 +143,11 @@ def prior_evaluations(facts: SearchFacts) -> list[Evaluation]:
     found = []
     for result in facts.prior_results:
         candidate = Architecture.parse(result["key"])
-        network, precision = facts.precisions.split(candidate)
+        network, variant = facts.variants.split(candidate)
         measured = {}
         for name, (value, error) in result["figures"].items():
             metric, _, profile = name.partition("@")
-            request = Request(network, metric, profile or None, Fidelity.SEARCH, precision)
+            request = Request(network, metric, profile or None, Fidelity.SEARCH, *variant)
             status = Status.SKIPPED if value is None else Status.OK
             measured[name] = Measurement(request, status, value, error)
         found.append(Evaluation(candidate, measured))
@@ -204,8 +207,16 @@ def _measured_otherwise(facts: RunFacts, prepared: PreparedJob) -> tuple[str, ..
 def _comparable(run: str, compatibility: Mapping[str, Any], prepared: PreparedJob, same: set[str]) -> ReusedRun:
     """A warm start's run, with the profiles that both measure by the same protocol and in the `same` environment."""
     theirs, ours = compatibility["profiles"], compatibility_facts(prepared, measured=True)["profiles"]
-    equal = [name for name in ours if theirs.get(name) == ours[name] and f"profile {name}" in same]
-    return ReusedRun(run, tuple(equal), accuracy="accuracy" in same)
+    equal, runtimes = [name for name in ours if theirs.get(name) == ours[name]], prepared.job.variants.runtimes
+    profiles = tuple(name for name in _by_runtime(equal, runtimes) if f"profile {name}" in same)
+    scored = [runtime for runtime in runtimes if environment_name(None, runtime) in same]
+    others = tuple(runtime for runtime in scored if runtime != ONNX_RUNTIME)
+    return ReusedRun(run, profiles, accuracy=ONNX_RUNTIME in scored, scored_in=others)
+
+
+def _by_runtime(profiles: Iterable[str], runtimes: Sequence[str]) -> tuple[str, ...]:
+    """Profiles in each runtime, as `ReusedRun` names them."""
+    return tuple(environment_name(name, r).removeprefix("profile ") for name in profiles for r in runtimes)
 
 
 def _results(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[dict[str, Any]]:
@@ -213,16 +224,16 @@ def _results(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[
 
     Missing values are included: a candidate that was skipped for its latency must not count as the fastest without accuracy.
     """
-    precisions = prepared.job.precisions
+    variants = prepared.job.variants
     found: dict[Architecture, dict[str, list[float | None]]] = {}
     for measurement in store.measurements(Fidelity.SEARCH):
         request = measurement.request
-        if request.precision not in precisions.names:
+        if request.variant not in variants:
             continue
         name = request.metric if request.profile is None else f"{request.metric}@{request.profile}"
         if not source.has(request):
             name = f"{name} of {source.run}" if request.profile else f"{name}@{source.run}"
-        values = found.setdefault(precisions.candidate(request), {})
+        values = found.setdefault(variants.candidate(request), {})
         values[name] = [measurement.value, measurement.error]
     return [
         {"key": candidate.key, "figures": values}

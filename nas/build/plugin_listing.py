@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hardware_profiles.base import RUNTIMES
 from nas.config.data import DATA_SETS
 from nas.config.training import STRATEGIES
 from nas.errors import PluginError
@@ -22,6 +23,7 @@ SHIPPED: Mapping[Kind, Collection[str]] = {
     Kind.STRATEGIES: STRATEGIES,
     Kind.TASKS: TASKS,
     Kind.DATA: DATA_SETS,
+    Kind.RUNTIMES: RUNTIMES,
 }
 """Names that no plug-in can take, by kind."""
 
@@ -94,6 +96,10 @@ def _contract(kind: Kind) -> type:
             return TrainingStrategy
         case Kind.METRICS:
             return Metric
+        case Kind.RUNTIMES:
+            from hardware_profiles.runtimes.base import Runtime
+
+            return Runtime
         case Kind.TASKS:
             from supernets.tasks import Task
 

@@ -48,8 +48,8 @@ class PreparedJob:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The space of candidates: the family's networks, in each of the precisions."""
-        return self.job.precisions.space(self.supernets.family.space)
+        """The space of candidates: the family's networks, in each of the variants."""
+        return self.job.variants.space(self.supernets.family.space)
 
 
 def prepare_job(

@@ -1,4 +1,4 @@
-"""A job's config with the names in it resolved: profiles, objectives, constraints, precisions, lookup tables (no torch)."""
+"""A job's config with the names in it resolved: profiles, objectives, constraints, variants, lookup tables (no torch)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
-from hardware_profiles.catalog import load_profile
+from hardware_profiles.catalog import in_runtime, load_profile
 from hardware_profiles.errors import ProfileError
 from nas.build.task_metrics import metrics_of_task
 from nas.config import SearchJob
 from nas.errors import JobError, PluginError
 from nas.evaluation.metric import Metric
 from nas.plugins import PluginRef, check, construct, find, load, of_object
-from nas.problem.objectives import Constraint, Goal, MetricKind, Objective, metrics_of
-from nas.problem.precision import Precisions
+from nas.problem.objectives import ONNX_RUNTIME, Constraint, Goal, MetricKind, Objective, metrics_of
 from nas.problem.tasks import TaskMetrics
+from nas.problem.variants import Variants
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,18 @@ class ResolvedJob:
 
     @cached_property
     def profiles(self) -> list[HardwareProfile]:
-        """The job's hardware profiles.
+        """The job's hardware profiles; where the job names one runtime, in that.
 
         Raises:
             JobError: one is unknown, its file is missing or malformed, or two have one name.
         """
         profiles: dict[str, HardwareProfile] = {}
+        only = self._runtimes[0] if len(self._runtimes) == 1 else None
         for i, name in enumerate(self.config.hardware):
             where = f"{self.source}: hardware[{i}]"
             try:
                 profile = load_profile(name)
+                profile = profile if only is None else in_runtime(profile, only)
             except ProfileError as error:
                 raise JobError(f"{where}: {error}", code=error.code) from None
             if profile.name in profiles:
@@ -95,6 +97,30 @@ class ResolvedJob:
                 )
             profiles[profile.name] = profile
         return list(profiles.values())
+
+    @property
+    def _runtimes(self) -> tuple[str, ...]:
+        """The runtimes that the job names; of a plug-in its class, by which a measuring process finds it."""
+        refs = [self.plugins.get(f"runtimes[{i}]") for i in range(len(self.config.runtimes or ()))]
+        named = zip(self.config.runtimes or (), refs, strict=True)
+        return tuple(name if ref is None else ref.target for name, ref in named)
+
+    @cached_property
+    def deployed(self) -> dict[tuple[str, str], HardwareProfile]:
+        """The job's hardware profiles in each of its runtimes, by name and runtime (see `Request.runtime`).
+
+        Raises:
+            JobError: as `profiles`, or a profile cannot be measured in a runtime.
+        """
+        found = {}
+        for profile in self.profiles:
+            for runtime in self.variants.runtimes:
+                try:
+                    own = in_runtime(profile, runtime) if len(self._runtimes) > 1 else profile
+                except ProfileError as error:
+                    raise JobError(f"{self.source}: runtimes: {error}", code=error.code) from None
+                found[profile.name, runtime] = own
+        return found
 
     @cached_property
     def lookup_tables(self) -> dict[str, Path]:
@@ -150,6 +176,10 @@ class ResolvedJob:
         return metrics_of(self.objectives, self.constraints)
 
     @cached_property
-    def precisions(self) -> Precisions:
-        """The precisions that networks are deployed in."""
-        return Precisions(self.config.precisions)
+    def variants(self) -> Variants:
+        """The variants that networks are deployed in.
+
+        Without runtimes in the job, the runtime is that of its profiles, or ONNX Runtime where these have several.
+        """
+        own = {profile.runtime for profile in self.profiles}
+        return Variants(self.config.precisions, self._runtimes or (own.pop() if len(own) == 1 else ONNX_RUNTIME,))

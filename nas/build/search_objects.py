@@ -17,7 +17,7 @@ from nas.evaluation.measuring_evaluator import Measured, Timed
 from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scoring
 from nas.problem.objectives import EXACT_METRICS, Evaluation
-from nas.problem.precision import Precisions, exact_value
+from nas.problem.variants import Variants, environment_name, exact_value
 from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
 from nas.search.registry import make_algorithm, models_from
 from supernets.base import Supernet
@@ -39,7 +39,7 @@ def build_algorithm(
     """
     job, config = prepared.job, prepared.config
     exact = {
-        metric.name: partial(exact_values, supernet, job.precisions, metric.metric)
+        metric.name: partial(exact_values, supernet, job.variants, metric.metric)
         for metric in job.metrics
         if metric.metric in EXACT_METRICS
     }
@@ -61,14 +61,14 @@ def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSou
     """Features by name of each metric that is modelled: analytic costs; with a lookup table, block latencies too."""
     job = prepared.job
     costs = FeatureSource(
-        partial(architecture_features, supernet, precisions=job.precisions),
+        partial(architecture_features, supernet, variants=job.variants),
         feature_layout(len(supernet.family.blocks), prepared.space),
     )
     found = {metric.name: costs for metric in job.metrics if metric.metric not in EXACT_METRICS}
     for profile in job.profiles:
         if (path := job.lookup_tables.get(profile.name)) is not None:
             table = load_lookup(path, profile=profile, environment=None)
-            latencies = LatencyFeatures(supernet, table, job.precisions)
+            latencies = LatencyFeatures(supernet, table, job.variants)
             timed = [m.name for m in job.metrics if m.profile == profile.name and m.metric in _PREDICTED_FROM_BLOCKS]
             found |= dict.fromkeys(timed, FeatureSource(latencies, latencies.layout))
     return found
@@ -85,17 +85,21 @@ def build_evaluator(
         on_wait, on_wait_end: called when a measurement has to wait for its machine, and when it need no longer.
     """
     profiles = {
-        profile.name: Timed(
+        place: Timed(
             open_profiler(
-                profile, seed=seed, on_wait=on_wait, on_wait_end=on_wait_end, levels=environments.levels(profile.name)
+                profile,
+                seed=seed,
+                on_wait=on_wait,
+                on_wait_end=on_wait_end,
+                levels=environments.levels(environment_name(*place)),
             ),
             prepared.data.timed_batches(profile),
         )
-        for profile in prepared.job.profiles
+        for place, profile in prepared.job.deployed.items()
     }
     own = OwnMetrics(
         prepared.job.own_metrics, inputs=part.inputs.numpy(), labels=part.labels.numpy(), costs=supernet.cost,
-        profiles={profile.name: profile for profile in prepared.job.profiles}, weights=weights, data=part.digest,
+        profiles=prepared.job.deployed, weights=weights, data=part.digest,
     )  # fmt: skip
     return Measured(
         scoring, supernet.cost, profiles,
@@ -104,11 +108,11 @@ def build_evaluator(
 
 
 def exact_values(
-    supernet: Supernet, precisions: Precisions, metric: str, candidates: Sequence[Architecture]
+    supernet: Supernet, variants: Variants, metric: str, candidates: Sequence[Architecture]
 ) -> NDArray[np.float64]:
     """A computed metric of candidates, (n,)."""
-    split = [precisions.split(candidate) for candidate in candidates]
+    split = [variants.split(candidate) for candidate in candidates]
     table = supernet.costs([network for network, _ in split])
     totals = getattr(table, metric).sum(axis=1).tolist()
     pairs = zip(totals, split, strict=True)
-    return np.array([exact_value(metric, total, precision) for total, (_, precision) in pairs], dtype=np.float64)
+    return np.array([exact_value(metric, total, variant.precision) for total, (_, variant) in pairs], dtype=np.float64)

@@ -128,6 +128,7 @@ def _compare_runtimes(
     """Measures the model in each runtime, and prints their latencies in the given order."""
     from hardware_profiles.catalog import in_runtime
     from hardware_profiles.model_file import measure_latency, parse_shapes, summary
+    from hardware_profiles.runtimes.registry import find_runtime
 
     profiles = [in_runtime(chosen, runtime.strip()) for runtime in runtimes]
     note = partial(print, file=sys.stderr)
@@ -141,7 +142,7 @@ def _compare_runtimes(
     rows = [
         [
             own.runtime,
-            str(found["environment"].get(own.runtime)).partition("-")[0],
+            str(found["environment"].get(find_runtime(own.runtime).package)).partition("-")[0],
             f"{found['latency_ms']:.4f} ± {found['latency_ms'] * found['resolution']:.4f}",
             f"{found['latency_ms'] / made[0]['latency_ms']:.2f}",
             f"{found['session_ms']:.0f} ms, {found['peak_mib']:.1f} MiB",

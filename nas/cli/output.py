@@ -139,12 +139,12 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
     """
     from nas.analysis.formatting import score_text
 
-    precision = ["precision"] if any(point.precision for _, point in points) else []
-    header = ["#", *precision, *(o.name for o in report.columns), f"test {report.scored.name}", "architecture"]
+    variant = [name for name in ("precision", "runtime") if any(getattr(point, name) for _, point in points)]
+    header = ["#", *variant, *(o.name for o in report.columns), f"test {report.scored.name}", "architecture"]
     rows = []
     for label, point in points:
         values = [report.value_text(point, o) for o in report.columns]
-        own = [point.precision for _ in precision]
+        own = [getattr(point, name) for name in variant]
         rows.append([label, *own, *values, score_text(report.scored, point.test, missing=""), point.key])
     print_table(header, rows)
     if note := report.note_on(point for _, point in points):

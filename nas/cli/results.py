@@ -286,8 +286,10 @@ def export(
     if made["fidelity"] != "final" and any("@" in name for name in made["values"]):
         print("latency measured only by the search's shorter protocol")
     _print_knee(runs, run, chosen=select is not None or index is not None or knee)
-    print(f"wrote {made['path']} ({_values(made)}, {made['precision']})")
-    print(f"parity with torch {made['parity']:.1e}{answers}\nsha256 {made['sha256']}")
+    runtime = "" if made["runtime"] == "onnxruntime" else f" in {made['runtime']}"
+    print(f"wrote {made['path']} ({_values(made)}, {made['precision']}{runtime})")
+    other = [f", in {name} {parity:.1e}" for name, parity in made.get("parity_in_runtimes", {}).items()]
+    print(f"parity with torch {made['parity']:.1e}{''.join(other)}{answers}\nsha256 {made['sha256']}")
     files = [made[name] for name in ("weights", "tokenizer", "manifest", "script") if name in made]
     return print("\n".join(f"wrote {path}" for path in files))
 

@@ -144,8 +144,10 @@ def _open_names(definitions: dict[str, Any]) -> None:
     metrics = {"anyOf": [{"enum": sorted({name.partition("@")[0] for name in known_objectives(profiles)})}, _METRIC]}
     job["objectives"]["items"] = metrics
     job["constraints"]["propertyNames"] = metrics
-    for key in ("hardware", "objectives", "precisions", "warm_start"):
-        job[key]["uniqueItems"] = True
+    runtimes = job["runtimes"]["anyOf"][0]
+    runtimes["items"] = {"anyOf": [{"enum": runtimes["items"]["enum"]}, _PLUGIN]}
+    for own in (runtimes, *(job[key] for key in ("hardware", "objectives", "precisions", "warm_start"))):
+        own["uniqueItems"] = True
 
 
 def _accept_short_forms(definitions: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
+from hardware_profiles.base import RUNTIMES
 from nas.config.data import DATA_SETS, SIZES, TEXT, VOCABULARY, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
 from nas.config.metrics import BoundsConfig, MetricConfig
@@ -21,7 +22,7 @@ from nas.config.training import STRATEGIES, TrainingConfig
 from nas.config.written_metrics import OwnMetrics, WrittenMetrics, check_distinct, check_own_metric
 from nas.errors import JobError
 from nas.plugins import Kind
-from nas.problem.objectives import NO_METRICS, Constraint, Objective
+from nas.problem.objectives import NO_METRICS, ONNX_RUNTIME, Constraint, Objective, Variant
 from nas.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
@@ -74,6 +75,12 @@ class SearchJob(Section):
         Field(min_length=1, description="a list of fp32, int8, fp16 and bf16, e.g. [fp32, int8]"),
     ] = ("fp32",)
     """What networks are deployed in; with several, the search chooses for each network."""
+    runtimes: Annotated[
+        tuple[plugin_name(Kind.RUNTIMES, RUNTIMES), ...] | None,  # type: ignore[valid-type]  # as that of an algorithm
+        Field(min_length=1, description="a list of runtimes, e.g. [onnxruntime, openvino]"),
+    ] = None
+    """What runs the networks on every profile; with several, the search chooses for each network. Profiles name their own
+    runtimes by default."""
     lookup_tables: Annotated[
         tuple[Path, ...], Field(description="a list of files that `nas calibrate` wrote, at most one a profile")
     ] = ()
@@ -117,8 +124,8 @@ class SearchJob(Section):
         for i, text in enumerate(self.hardware):
             if not is_profile_path(text) and not _NAME.fullmatch(text):
                 raise problem(f"hardware[{i}]", f"expected a profile's name or path, got {show(text)}")
-        for key in ("hardware", "warm_start", "precisions"):
-            check_distinct(key, getattr(self, key))
+        for key in ("hardware", "warm_start", "precisions", "runtimes"):
+            check_distinct(key, getattr(self, key) or ())
         self._check_task()
         if self.training.strategy == "sorted" and not self.supernet.nested and self.supernet.from_ is None:
             raise conflict(
@@ -133,6 +140,11 @@ class SearchJob(Section):
         elif self.training.distill == "original":
             raise conflict("training.distill", "original is the model of supernet.model, and the job names none; expected "
                 "largest, teacher or none")  # fmt: skip
+        if self.lookup_tables and len(self.runtimes or ()) > 1:
+            raise conflict(
+                "lookup_tables",
+                "are each of one runtime, and the search chooses among several; remove them, or name one runtime",
+            )
         self._check_metrics()
         if not any(map(is_profile_path, self.hardware)):  # a profile file's name is known only when it is read
             self._written.parsed_objectives(self.hardware)
@@ -149,8 +161,14 @@ class SearchJob(Section):
             "search.algorithm": (Kind.SEARCH, self.search.algorithm, ALGORITHMS),
             "training.strategy": (Kind.STRATEGIES, self.training.strategy, STRATEGIES),
             "supernet.family": (Kind.FAMILIES, self.supernet.family, FAMILIES),
+            **{f"runtimes[{i}]": (Kind.RUNTIMES, name, RUNTIMES) for i, name in enumerate(self.runtimes or ())},
             **metrics,
         }
+
+    @property
+    def first_variant(self) -> Variant:
+        """The first precision in the first runtime that it names."""
+        return Variant(self.precisions[0], self.runtimes[0] if self.runtimes else ONNX_RUNTIME)
 
     @property
     def rate_of_family(self) -> bool:

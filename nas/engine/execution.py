@@ -27,6 +27,7 @@ from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.environments import Environments
 from nas.evaluation.scoring import InlineScoring, Scoring
 from nas.problem.objectives import Evaluation
+from nas.problem.variants import environment_name
 from nas.store.base import RunStatus, RunStore
 from nas.store.compatibility import check_teacher, check_weights
 from nas.store.folder import RunFolder
@@ -147,7 +148,7 @@ class _SearchExecution:
         with self._evaluator(test, scoring) as evaluator:
             measure_finalists(
                 chosen, prepared.job.metrics, evaluator, self.run.store,
-                precisions=prepared.job.precisions, scored=prepared.job.scored, on_progress=self.waits.progress,
+                variants=prepared.job.variants, scored=prepared.job.scored, on_progress=self.waits.progress,
             )  # fmt: skip
 
     def _search(self) -> list[Evaluation]:
@@ -166,7 +167,7 @@ class _SearchExecution:
                 budget=state.budget,
                 batch=prepared.config.search.batch,
                 constraints=prepared.job.constraints,
-                precisions=prepared.job.precisions,
+                variants=prepared.job.variants,
                 known=facts.known,
                 retry_failures=state.retry_failures,
                 screen_images=few,
@@ -202,10 +203,11 @@ class _SearchExecution:
 
 
 def calm_levels(store: RunStore) -> dict[str, list[float]]:
-    """By profile, the fastest call of nearly no work in the sessions in which a run measured, one per session."""
+    """By environment of a profile, the fastest call of nearly no work in each session in which a run measured."""
     found: dict[str, dict[float, None]] = {}
     for measurement in store.measurements():
         level = measurement.environment.get("call_ms")
         if level is not None:  # a batch's rows may come from several sessions in turns
-            found.setdefault(str(measurement.request.profile), {})[float(level)] = None
-    return {profile: list(levels) for profile, levels in found.items()}
+            of = environment_name(measurement.request.profile, measurement.request.runtime)
+            found.setdefault(of, {})[float(level)] = None
+    return {of: list(levels) for of, levels in found.items()}

@@ -14,7 +14,7 @@ from nas.problem.budget import MAX_FINALISTS
 from nas.problem.constraints import feasible_within_noise, violations
 from nas.problem.objectives import ACCURACY, Constraint, Evaluation, Fidelity, Objective, minimised
 from nas.problem.pareto import non_dominated
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.store.base import RunStore
 from supernets.space import Architecture
 
@@ -69,7 +69,7 @@ def measure_finalists(
     evaluator: Evaluator,
     store: RunStore,
     *,
-    precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
+    variants: Variants = Variants(),  # noqa: B008 - a frozen value
     scored: Objective = ACCURACY,
     on_progress: Callable[[SearchProgress], None] = lambda progress: None,
 ) -> None:
@@ -81,9 +81,9 @@ def measure_finalists(
         scored: the metric of the test part.
     """
     store.update_state(finalists=tuple(architectures))
-    requests = [precisions.test_request(a, scored) for a in architectures]
+    requests = [variants.test_request(a, scored) for a in architectures]
     timed = [o for o in metrics if o.profile is not None]
-    requests += [precisions.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]
+    requests += [variants.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]
     on_progress(SearchProgress(PHASE, 0, len(requests)))
     remeasuring = Remeasuring(evaluator, store.add)
     for done, _ in enumerate(Cached(remeasuring, store.find, keep=store.add).evaluate(requests), 1):

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from supernets.trainer import Epoch
 
 FORMS = "tensorboard:FOLDER or mlflow:URI"
-_PARAMETERS = ("name", "kind", "seed", "algorithm", "evaluations", "epochs", "objectives", "profiles", "precisions")
+_PARAMETERS = (
+    "name",
+    "kind",
+    "seed",
+    "algorithm",
+    "evaluations",
+    "epochs",
+    "objectives",
+    "profiles",
+    "precisions",
+    "runtimes",
+)
 """Facts of a run that are kept as its parameters."""
 _EVERY_S, _MOST = 5.0, 500
 """Metrics are buffered for at most this number of seconds and up to this number: each write is a request to a server."""

@@ -102,7 +102,7 @@ def describe(
             objectives=tuple(job.objectives),
             constraints=tuple(job.constraints),
             profiles=tuple(profile.name for profile in job.profiles),
-            precisions=job.precisions,
+            variants=job.variants,
             algorithm=config.search.algorithm,
             reused=reuse.runs,
             prior_results=reuse.prior_results,

@@ -21,7 +21,7 @@ from nas.problem.objectives import (
     Status,
     minimised,
 )
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture
 
@@ -72,7 +72,7 @@ def scoring_is_cheaper(anchors: Sequence[Evaluation], metrics: Sequence[Objectiv
 
 
 def known_evaluation(
-    architecture: Architecture, metrics: Sequence[Objective], found: dict[Request, Measurement], precisions: Precisions
+    architecture: Architecture, metrics: Sequence[Objective], found: dict[Request, Measurement], variants: Variants
 ) -> Evaluation:
     """A candidate with the best known measurement of each metric: its own, else that of a few examples, else why it was
     skipped.
@@ -81,8 +81,8 @@ def known_evaluation(
     """
     known: dict[str, Measurement] = {}
     for metric in metrics:
-        own = found.get(precisions.request(architecture, metric))
-        few = found.get(precisions.request(architecture, metric, Fidelity.SCREEN))
+        own = found.get(variants.request(architecture, metric))
+        few = found.get(variants.request(architecture, metric, Fidelity.SCREEN))
         is_skipped = own is not None and own.status is Status.SKIPPED
         best = few if own is None or (is_skipped and few is not None and few.value is not None) else own
         if best is not None:

@@ -17,7 +17,7 @@ from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.remeasuring import Remeasuring
 from nas.problem.budget import Budget, Stop, StopReason
 from nas.problem.objectives import Constraint, Evaluation, Objective, metrics_of
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.search.base import SearchAlgorithm
 from nas.store.base import Fit, RunStore
 from supernets.space import Architecture, SearchSpace
@@ -33,7 +33,7 @@ def search(
     *,
     batch: int,
     constraints: Sequence[Constraint] = (),
-    precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
+    variants: Variants = Variants(),  # noqa: B008 - a frozen value
     known: Sequence[Architecture] = (),
     retry_failures: bool = False,
     stop_when: StopCallback = lambda evaluations: "",
@@ -49,7 +49,7 @@ def search(
     more at the end; the algorithm and the front get the better values.
 
     Args:
-        space: of candidates: `Precisions.space` of the networks'.
+        space: of candidates: `Variants.space` of the networks'.
         constraints: what breaks one enters neither front nor hypervolume; their metrics are measured, too.
         known: candidates that the evaluator answers without measuring, as those of a warm start: they are evaluated first, the
             algorithm learns from them, they may be on the front, and they are not part of the budget.
@@ -73,7 +73,7 @@ def search(
 
     candidates = BatchEvaluation(
         evaluator=Cached(remeasuring, store.find, keep=store.add, replay_failures=not retry_failures),
-        store=store, metrics=metrics, precisions=precisions, on_complete=show,
+        store=store, metrics=metrics, variants=variants, on_complete=show,
     )  # fmt: skip
     run = _Search(
         space=space, objectives=objectives, constraints=constraints, algorithm=algorithm, candidates=candidates,

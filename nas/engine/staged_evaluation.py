@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nas.engine.screening import MetricAt, Stages, known_evaluation, was_skipped
 from nas.evaluation.base import Evaluator
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Objective, Request
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.store.base import RunStore
 from supernets.space import Architecture
 
@@ -29,7 +29,7 @@ class BatchEvaluation:
     evaluator: Evaluator
     store: RunStore
     metrics: Sequence[Objective]
-    precisions: Precisions
+    variants: Variants
     on_complete: Callable[[int], None]
 
     def whole(self, batch: Sequence[Architecture]) -> list[Evaluation]:
@@ -52,7 +52,7 @@ class BatchEvaluation:
         return self._evaluations(batch, found)
 
     def _evaluations(self, candidates: Sequence[Architecture], found: _Found) -> list[Evaluation]:
-        return [known_evaluation(candidate, self.metrics, found, self.precisions) for candidate in candidates]
+        return [known_evaluation(candidate, self.metrics, found, self.variants) for candidate in candidates]
 
     def _take(
         self,
@@ -62,13 +62,13 @@ class BatchEvaluation:
         found: _Found,
     ) -> None:
         """Adds measurements of some candidates of a batch to those found."""
-        request = self.precisions.request
+        request = self.variants.request
         missing = {a: sum(request(a, metric) not in found for metric in self.metrics) for a in batch}
         requests = [request(a, metric, fidelity) for a in candidates for metric, fidelity in wanted]
         for measurement in self.evaluator.evaluate(requests):
             found[measurement.request] = measurement
             if measurement.request.fidelity is not Fidelity.SCREEN:
-                missing[self.precisions.candidate(measurement.request)] -= 1
+                missing[self.variants.candidate(measurement.request)] -= 1
             complete = sum(n == 0 for n in missing.values())
             if complete < len(batch):  # a complete batch is shown with the front and the hypervolume that it makes
                 self.on_complete(complete)
@@ -78,7 +78,7 @@ class BatchEvaluation:
         reasons_to_skip: SkipReasons,
     ) -> set[Architecture]:  # fmt: skip
         """The candidates whose remaining metrics are skipped: as recorded, or as decided and recorded now."""
-        requests = {a: [self.precisions.request(a, metric) for metric in rest] for a in candidates}
+        requests = {a: [self.variants.request(a, metric) for metric in rest] for a in candidates}
         known = self.store.find([r for own in requests.values() for r in own])
         recorded = {a: [known[r] for r in own if r in known] for a, own in requests.items()}
         reasons = {a: recorded[a][0].message for a in candidates if was_skipped(recorded[a], stage)}

@@ -17,7 +17,7 @@ class Environments:
     Args:
         known: those of earlier measurements.
         keep: called with all of them whenever one is added.
-        levels: by profile, the fastest call of nearly no work in earlier sessions, by which a profiler recognises a slower
+        levels: by environment, the fastest call of nearly no work in earlier sessions, by which a profiler recognises a slower
             machine.
     """
 
@@ -28,17 +28,17 @@ class Environments:
         levels: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self._known, self._keep = dict(known or {}), keep
-        self._levels = {profile: list(found) for profile, found in (levels or {}).items()}
+        self._levels = {of: list(found) for of, found in (levels or {}).items()}
 
-    def levels(self, profile: str) -> list[float]:
-        """The fastest calls in a profile's sessions until now; a profiler appends to them."""
-        return self._levels.setdefault(profile, [])
+    def levels(self, of: str) -> list[float]:
+        """The fastest calls in an environment's sessions until now; a profiler appends to them."""
+        return self._levels.setdefault(of, [])
 
     def check(self, of: str, environment: Environment) -> None:
         """Records the environment of the first measurement; `EvaluationError` where that of a later one differs.
 
         Args:
-            of: what is measured: ``accuracy``, or ``profile NAME``.
+            of: its name, by `nas.problem.variants.environment_name`.
         """
         was = self._known.get(of)
         if was is None:

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from hardware_profiles.lookup_table import LookupTable
 from nas.errors import EvaluationError
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from predictors.feature_columns import FeatureLayout
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.space import Architecture, SearchSpace
 
 _N_TOTALS = 3
-_FP32 = Precisions()
+_FP32 = Variants()
 
 
 def feature_layout(n_blocks: int, space: SearchSpace | None = None) -> FeatureLayout:
@@ -30,14 +30,14 @@ def feature_layout(n_blocks: int, space: SearchSpace | None = None) -> FeatureLa
 
 
 def architecture_features(
-    supernet: Supernet, candidates: Sequence[Architecture], precisions: Precisions = _FP32
+    supernet: Supernet, candidates: Sequence[Architecture], variants: Variants = _FP32
 ) -> NDArray[np.float64]:
     """Features, (n, d): total MACs, parameters and activation bytes; the same by block; then `SearchSpace.encode`.
 
     Args:
-        candidates: of `precisions.space`; the gene of the precision is the last choice that is encoded.
+        candidates: of `variants.space`; the genes of the variant are the last choices that are encoded.
     """
-    costs, genes = _costs(supernet, candidates, precisions)
+    costs, genes = _costs(supernet, candidates, variants)
     return np.hstack([costs, genes])
 
 
@@ -49,15 +49,15 @@ class LatencyFeatures:
 
     Args:
         table: of the profile, complete; None where there is none.
-        precisions: of the candidates; the table needs a fit in each.
+        variants: of the candidates; the table needs a fit in each.
 
     Raises:
         EvaluationError: the table holds no block of the supernet's smallest and largest network: it is of another space.
         LookupTableError: it lacks a precision.
     """
 
-    def __init__(self, supernet: Supernet, table: LookupTable | None, precisions: Precisions = _FP32) -> None:
-        self._supernet, self._table, self._precisions = supernet, table, precisions
+    def __init__(self, supernet: Supernet, table: LookupTable | None, variants: Variants = _FP32) -> None:
+        self._supernet, self._table, self._variants = supernet, table, variants
         self._n_blocks = len(supernet.family.blocks)
         self._estimated: set[tuple[str, str]] = set()
         if table is not None:
@@ -67,7 +67,7 @@ class LatencyFeatures:
     @property
     def layout(self) -> FeatureLayout:
         """Where the columns are."""
-        space = self._precisions.space(self._supernet.space)
+        space = self._variants.space(self._supernet.space)
         if self._table is None:
             return feature_layout(self._n_blocks, space)
         n_costs = _N_TOTALS + 3 * self._n_blocks
@@ -83,7 +83,7 @@ class LatencyFeatures:
 
     def __call__(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
         """Features, (n, d)."""
-        costs, genes = _costs(self._supernet, candidates, self._precisions)
+        costs, genes = _costs(self._supernet, candidates, self._variants)
         if self._table is None:
             return np.hstack([costs, genes])
         return np.hstack([costs, self.estimates(candidates), genes])
@@ -97,13 +97,13 @@ class LatencyFeatures:
         table = self._table
         if table is None:
             raise ValueError("estimates need a lookup table")
-        split = [self._precisions.split(candidate) for candidate in candidates]
-        networks, own = [network for network, _ in split], np.array([precision for _, precision in split])
+        split = [self._variants.split(candidate) for candidate in candidates]
+        networks, own = [network for network, _ in split], np.array([variant.precision for _, variant in split])
         found = np.zeros((len(candidates), 1 + self._n_blocks))
         if not candidates:
             return found
         keys, macs = self._blocks.of(networks), self._supernet.costs(networks).macs
-        for precision in self._precisions.names:
+        for precision in self._variants.precisions:
             rows = own == precision
             if rows.any():
                 self._estimated |= {(precision, key) for key in table.missing(keys[rows], precision)}
@@ -115,7 +115,7 @@ class LatencyFeatures:
     def _check(self, table: LookupTable) -> None:
         space = self._supernet.space
         keys = self._blocks.of([space.smallest, space.largest])
-        for precision in self._precisions.names:
+        for precision in self._variants.precisions:
             table.estimate(np.zeros(1), precision)  # has a fit
             lacking = table.missing(keys, precision)
             if lacking.issuperset(set(keys.ravel().tolist()) - {""}):
@@ -134,11 +134,11 @@ def _groups(n_aggregates: int, space: SearchSpace | None) -> tuple[int, ...]:
 
 
 def _costs(
-    supernet: Supernet, candidates: Sequence[Architecture], precisions: Precisions
+    supernet: Supernet, candidates: Sequence[Architecture], variants: Variants
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Costs, total and by block, (n, 3 + 3 n_blocks), and the genes encoded, (n, d)."""
-    table = supernet.costs([precisions.split(candidate)[0] for candidate in candidates])
+    table = supernet.costs([variants.split(candidate)[0] for candidate in candidates])
     by_block = [table.macs, table.parameters, table.activation_bytes]
     totals = np.stack([block.sum(axis=1) for block in by_block], axis=1)
     costs = np.hstack([totals, *by_block]).astype(np.float64)
-    return costs, precisions.space(supernet.space).encode(candidates)
+    return costs, variants.space(supernet.space).encode(candidates)

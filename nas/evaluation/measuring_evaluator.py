@@ -14,14 +14,23 @@ from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
 from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scored, Scoring, ScoringTask
-from nas.problem.objectives import EXACT_METRICS, TIMED_METRICS, Fidelity, Measurement, Request, Status
-from nas.problem.precision import exact_value
+from nas.problem.objectives import (
+    EXACT_METRICS,
+    ONNX_RUNTIME,
+    TIMED_METRICS,
+    Fidelity,
+    Measurement,
+    Request,
+    Status,
+    Variant,
+)
+from nas.problem.variants import environment_name, exact_value
 from supernets.cost import Cost
 from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 
-_Variant = tuple[Architecture, str]
-"""A network in a precision."""
+_Candidate = tuple[Architecture, Variant]
+"""A network in a variant."""
 _KEPT_MODELS = 256
 """Of a batch or some, a few hundred kilobytes each."""
 _DETAILS = (
@@ -29,13 +38,11 @@ _DETAILS = (
     "preempted_share",
 )  # fmt: skip
 """Fields of a latency measurement that are kept as its detail."""
-SCORES = "accuracy"
-"""Name of the environment of all metrics of the task."""
 
 
-def scoring_protocol(metric: str) -> str:
+def scoring_protocol(metric: str, runtime: str = ONNX_RUNTIME) -> str:
     """The protocol by which a metric of the task is scored."""
-    return f"recalibrated-{'top1' if metric == 'accuracy' else metric}-onnxruntime/v1"
+    return f"recalibrated-{'top1' if metric == 'accuracy' else metric}-{runtime}/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,7 @@ class Measured:
         screen_images: examples behind a metric of the task of fidelity ``screen``; None where none is asked for. With it,
             the models of the last candidates are kept, so that none is built again for its next stage. So are those of
             candidates whose latency is uncertain, which are measured again.
+        profiles: by name and runtime.
         environments: those that the measurements must come from.
         own: measures the metrics of plug-ins.
     """
@@ -62,7 +70,7 @@ class Measured:
         self,
         scoring: Scoring,
         costs: Callable[[Architecture], Cost],
-        profiles: Mapping[str, Timed],
+        profiles: Mapping[tuple[str, str], Timed],
         *,
         weights: str,
         data: str,
@@ -73,50 +81,52 @@ class Measured:
         self._scoring, self._costs, self._profiles = scoring, costs, profiles
         self._weights, self._data = weights, data
         self._screen_images = screen_images
-        self._built: dict[_Variant, bytes] = {}
+        self._built: dict[_Candidate, bytes] = {}
         self._environments = environments or Environments()
         self._own = own
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        wanted: dict[tuple[_Variant, bool], list[Request]] = {}  # by candidate, and whether on some images only
+        wanted: dict[tuple[_Candidate, bool], list[Request]] = {}  # by candidate, and whether on some images only
         for request in requests:
-            variant = request.architecture, request.precision
-            wanted.setdefault((variant, request.fidelity is Fidelity.SCREEN), []).append(request)
+            candidate = request.architecture, request.variant
+            wanted.setdefault((candidate, request.fidelity is Fidelity.SCREEN), []).append(request)
         yield from (self._exact(request) for request in requests if request.metric in EXACT_METRICS)
-        tasks = [self._task(variant, own, few=few) for (variant, few), own in wanted.items()]
-        models: dict[_Variant, Scored] = {}
+        tasks = [self._task(candidate, own, few=few) for (candidate, few), own in wanted.items()]
+        models: dict[_Candidate, Scored] = {}
         for scored in self._scoring.score([task for task in tasks if task is not None]):
-            variant, few = (scored.task.architecture, scored.task.precision), scored.task.images is not None
+            candidate, few = (scored.task.architecture, scored.task.variant), scored.task.images is not None
             if self._screen_images is not None:
-                self._keep_model(variant, scored.model)
+                self._keep_model(candidate, scored.model)
             if not few:
-                models[variant] = scored
-            yield from (self._score(r, scored) for r in wanted[variant, few] if self._is_scored(r))
+                models[candidate] = scored
+            yield from (self._score(r, scored) for r in wanted[candidate, few] if self._is_scored(r))
         yield from self._own_metrics(requests, models)
         # Every task is done, so the cores are free: timing beside scoring would be wrong by more than the noise floor.
         timed = [request for request in requests if request.metric in TIMED_METRICS]
-        for name in dict.fromkeys(request.profile for request in timed):
+        for place in dict.fromkeys((request.profile, request.runtime) for request in timed):
             for longer in (False, True):
-                group = [r for r in timed if r.profile == name and (r.fidelity is Fidelity.FINAL) is longer]
+                group = [
+                    r for r in timed if (r.profile, r.runtime) == place and (r.fidelity is Fidelity.FINAL) is longer
+                ]
                 yield from self._time(group, models, longer=longer)
 
-    def _task(self, variant: _Variant, requests: Sequence[Request], *, few: bool) -> ScoringTask | None:
+    def _task(self, candidate: _Candidate, requests: Sequence[Request], *, few: bool) -> ScoringTask | None:
         metrics = {request.metric for request in requests}
         if not metrics - EXACT_METRICS:
             return None
         staged = self._screen_images is not None
         return ScoringTask(
-            *variant,
+            *candidate,
             metrics=tuple(dict.fromkeys(request.metric for request in requests if self._is_scored(request))),
             model=staged or any(r.metric not in EXACT_METRICS and not self._is_scored(r) for r in requests),
             images=self._screen_images if few else None,
-            built=self._built.get(variant),
+            built=self._built.get(candidate),
         )
 
-    def _keep_model(self, variant: _Variant, model: bytes | None) -> None:
+    def _keep_model(self, candidate: _Candidate, model: bytes | None) -> None:
         if model is not None:
-            self._built.pop(variant, None)
-            self._built[variant] = model
+            self._built.pop(candidate, None)
+            self._built[candidate] = model
             while len(self._built) > _KEPT_MODELS:
                 del self._built[next(iter(self._built))]
 
@@ -130,11 +140,11 @@ class Measured:
         value = exact_value(request.metric, computed, request.precision)
         return Measurement(request, Status.OK, value, 0.0, protocol="computed")
 
-    def _own_metrics(self, requests: Sequence[Request], models: Mapping[_Variant, Scored]) -> Iterator[Measurement]:
+    def _own_metrics(self, requests: Sequence[Request], models: Mapping[_Candidate, Scored]) -> Iterator[Measurement]:
         for request in requests:
             if self._own is None or request.metric not in self._own:
                 continue
-            scored = models[request.architecture, request.precision]
+            scored = models[request.architecture, request.variant]
             failed = scored.model is None
             yield (
                 self._failed(request, scored.failure) if failed else self._own.measurement(request, scored.model or b"")
@@ -148,11 +158,11 @@ class Measured:
     def _score(self, request: Request, scored: Scored) -> Measurement:
         if scored.failure:
             return self._failed(request, scored.failure, scored.seconds, scored.environment)
-        self._environments.check(SCORES, scored.environment)
+        self._environments.check(environment_name(None, request.runtime), scored.environment)
         score = scored.scores[request.metric]
         return Measurement(
             request, Status.OK, score.value, score.error,
-            weights=self._weights, data=self._data, protocol=scoring_protocol(request.metric),
+            weights=self._weights, data=self._data, protocol=scoring_protocol(request.metric, request.runtime),
             environment=scored.environment, detail=score.detail, samples=score.samples, seconds=scored.seconds,
         )  # fmt: skip
 
@@ -169,29 +179,30 @@ class Measured:
         )  # fmt: skip
 
     def _time(
-        self, requests: Sequence[Request], models: Mapping[_Variant, Scored], *, longer: bool
+        self, requests: Sequence[Request], models: Mapping[_Candidate, Scored], *, longer: bool
     ) -> Iterator[Measurement]:
-        """Measurements for requests of one profile; a network is timed once for all of its metrics."""
-        wanted: dict[_Variant, list[Request]] = {}
+        """Measurements for requests of one profile and runtime; a network is timed once for all of its metrics."""
+        wanted: dict[_Candidate, list[Request]] = {}
         for request in requests:
-            scored = models[request.architecture, request.precision]
+            scored = models[request.architecture, request.variant]
             if scored.model is None:
                 yield self._failed(request, scored.failure)
             else:
-                wanted.setdefault((request.architecture, request.precision), []).append(request)
+                wanted.setdefault((request.architecture, request.variant), []).append(request)
         if not wanted:
             return
-        profile = self._profiles[str(requests[0].profile)]
+        name, runtime = str(requests[0].profile), requests[0].runtime
+        profile, of = self._profiles[name, runtime], environment_name(name, runtime)
         inputs = [{INPUT: examples} for examples in profile.examples]
-        deployments = [Deployment.single(models[variant].model or b"", *inputs) for variant in wanted]
+        deployments = [Deployment.single(models[candidate].model or b"", *inputs) for candidate in wanted]
         results = profile.profiler.measure(deployments, longer=longer)
-        for (variant, own), result in zip(wanted.items(), results, strict=True):
+        for (candidate, own), result in zip(wanted.items(), results, strict=True):
             if isinstance(result, LatencyFailure):
                 yield from (self._failed(request, result.message, environment=result.environment) for request in own)
                 continue
-            self._environments.check(f"profile {requests[0].profile}", result.environment)
+            self._environments.check(of, result.environment)
             if result.noisy:
-                self._keep_model(variant, models[variant].model)
+                self._keep_model(candidate, models[candidate].model)
             yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
 
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:

@@ -27,6 +27,7 @@ class MeasuredNetwork:
         labels: of these examples, (n,).
         input_name: of the model's input.
         profile: the hardware profile that the value is asked for; None unless the metric is per profile.
+        runtime: in which it is deployed.
     """
 
     architecture: Architecture
@@ -37,6 +38,7 @@ class MeasuredNetwork:
     labels: NDArray[Any]
     input_name: str
     profile: HardwareProfile | None = None
+    runtime: str = "onnxruntime"
 
     def outputs(self, inputs: NDArray[Any] | None = None) -> NDArray[Any]:
         """The model's outputs for examples, (n, ...); None stands for `inputs`. Raises `ModelError` if it does not run."""
@@ -45,7 +47,8 @@ class MeasuredNetwork:
         from hardware_profiles.runtime import run_calls
 
         given = self.inputs if inputs is None else inputs
-        found = run_calls(self.model, ({self.input_name: given[i : i + _BATCH]} for i in range(0, len(given), _BATCH)))
+        calls = ({self.input_name: given[i : i + _BATCH]} for i in range(0, len(given), _BATCH))
+        found = run_calls(self.model, calls, runtime=self.runtime)
         return np.concatenate([outputs[0] for outputs in found])
 
 

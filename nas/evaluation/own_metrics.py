@@ -26,12 +26,13 @@ class OwnMetrics:
 
     Args:
         metrics: by name, with the plug-ins that they come from.
+        profiles: by name and runtime.
         data: digest of the examples.
     """
 
     def __init__(
         self, metrics: Mapping[str, tuple[PluginRef, Metric]], *, inputs: NDArray[Any], labels: NDArray[Any],
-        costs: Callable[[Architecture], Cost], profiles: Mapping[str, HardwareProfile], weights: str, data: str,
+        costs: Callable[[Architecture], Cost], profiles: Mapping[tuple[str, str], HardwareProfile], weights: str, data: str,
     ) -> None:  # fmt: skip
         self._metrics, self._costs, self._profiles = metrics, costs, profiles
         self._network = partial(MeasuredNetwork, inputs=inputs, labels=labels, input_name=INPUT)
@@ -44,10 +45,11 @@ class OwnMetrics:
         """The answer to a request for a network with this ONNX model; an error of the plug-in is a failure that names it."""
         ref, metric = self._metrics[request.metric]
         started = time.perf_counter()
-        profile = None if request.profile is None else self._profiles[request.profile]
+        profile = None if request.profile is None else self._profiles[request.profile, request.runtime]
         network = self._network(
-            request.architecture, request.precision, model, cost=self._costs(request.architecture), profile=profile
-        )
+            request.architecture, request.precision, model,
+            cost=self._costs(request.architecture), profile=profile, runtime=request.runtime,
+        )  # fmt: skip
         made = partial(self._made, request, protocol=f"plug-in {ref.target} {ref.version}".strip())
         try:
             with calling(ref, "measure"):

@@ -16,8 +16,10 @@ from torch import Tensor
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_calls, runtime_version
+from hardware_profiles.runtimes.registry import find_runtime
 from nas.errors import EvaluationError
 from nas.problem.example_scores import encoded
+from nas.problem.objectives import ONNX_RUNTIME, Variant
 from supernets.base import Supernet
 from supernets.data import Part, by_length
 from supernets.module_to_onnx import INPUT, onnx_model
@@ -42,15 +44,15 @@ def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor]) ->
     return convert(model, precision, [{INPUT: calibration[0].numpy()}])
 
 
-def outputs_of(model: bytes, part: Part) -> NDArray[np.float32]:
+def outputs_of(model: bytes, part: Part, runtime: str = ONNX_RUNTIME) -> NDArray[np.float32]:
     """What an ONNX model answers to every example of a part, (n, ...), in the part's order; or `ModelError`."""
-    return answers(model, by_length(part, _SCORING_BATCH))
+    return answers(model, by_length(part, _SCORING_BATCH), runtime)
 
 
-def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]]) -> NDArray[np.float32]:
+def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]], runtime: str = ONNX_RUNTIME) -> NDArray[np.float32]:
     """`outputs_of`, of batches as `by_length` makes them."""
     # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.
-    found = run_calls(model, ({INPUT: inputs.numpy()} for _, inputs in batches))
+    found = run_calls(model, ({INPUT: inputs.numpy()} for _, inputs in batches), runtime=runtime)
     outputs = np.concatenate([answered[0] for answered in found])
     order = torch.cat([chosen for chosen, _ in batches]).numpy()
     out = np.empty_like(outputs)
@@ -60,7 +62,7 @@ def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]]) -> NDArray[n
 
 @dataclass(frozen=True, slots=True)
 class ScoringTask:
-    """One network in a precision to be scored: its metrics, its ONNX model, or both.
+    """One network in a variant to be scored: its metrics, its ONNX model, or both.
 
     Attributes:
         metrics: names of metrics of the job's task.
@@ -69,7 +71,7 @@ class ScoringTask:
     """
 
     architecture: Architecture
-    precision: str
+    variant: Variant
     metrics: tuple[str, ...]
     model: bool
     images: int | None = None
@@ -121,9 +123,11 @@ class Scored:
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
-def scoring_environment() -> dict[str, Any]:
-    """The environment of metrics that are scored in this process."""
-    return {"torch": torch.__version__, "onnxruntime": runtime_version(), "machine": platform.machine(), "threads": 1}
+def scoring_environment(runtime: str = ONNX_RUNTIME) -> dict[str, Any]:
+    """The environment of metrics that are scored in this process, in a runtime."""
+    found, version = find_runtime(runtime), runtime_version(runtime)
+    other = {} if runtime == ONNX_RUNTIME else {"runtime": f"{found.label} {version}"}
+    return {"torch": torch.__version__, found.package: version, **other, "machine": platform.machine(), "threads": 1}
 
 
 class Scoring(Protocol):
@@ -163,7 +167,7 @@ class InlineScoring:
             model = task.built or self._build(task)
             scores: dict[str, ExampleScores] = {}
             if task.metrics:
-                outputs = answers(model, self._first(task.images))
+                outputs = answers(model, self._first(task.images), task.variant.runtime)
                 targets = self._labels[: len(outputs)]
                 made = {name: self._task.score(name, outputs, targets) for name in task.metrics}
                 scores = {
@@ -172,7 +176,7 @@ class InlineScoring:
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         shipped, seconds = model if task.model else None, time.perf_counter() - started
-        return Scored(task, scores, shipped, seconds, environment=scoring_environment())
+        return Scored(task, scores, shipped, seconds, environment=scoring_environment(task.variant.runtime))
 
     def _first(self, n: int | None) -> list[tuple[Tensor, Tensor]]:
         """Batches of the first `n` examples; of all for None."""
@@ -185,7 +189,7 @@ class InlineScoring:
     def _build(self, task: ScoringTask) -> bytes:
         module = recalibrate(self._supernet.extract(task.architecture), self._calibration)
         model = onnx_model(module, self._calibration[0][:2])
-        return in_precision(model, task.precision, self._calibration)
+        return in_precision(model, task.variant.precision, self._calibration)
 
     def close(self) -> None:
         """Nothing to end."""

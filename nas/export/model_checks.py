@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from hardware_profiles.runtime import run_calls, run_in_openvino, run_model
+from hardware_profiles.runtime import run_calls, run_model
+from hardware_profiles.runtimes.registry import find_runtime
 from nas.errors import ExportFailedError
 from nas.evaluation.scoring import outputs_of
 from nas.export.preprocessing_graph import IMAGE
 from nas.problem.example_scores import decoded
-from nas.problem.objectives import Measurement
+from nas.problem.objectives import ONNX_RUNTIME, Measurement
 from supernets.data import ImageFormat, Part
 from supernets.module_to_onnx import INPUT
 from supernets.tasks import CLASSIFICATION, Task
@@ -57,18 +58,18 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     return difference
 
 
-def parity_in_openvino(model: bytes, inputs: NDArray[Any]) -> float:
-    """The largest absolute difference between OpenVINO's and ONNX Runtime's outputs, over the deviation of the latter's.
+def parity_in_runtime(model: bytes, inputs: NDArray[Any], runtime: str) -> float:
+    """The largest absolute difference between a runtime's and ONNX Runtime's outputs, over the deviation of the latter's.
 
     Raises:
         ExportFailedError: it is above `MAX_PARITY`.
-        ModelError: OpenVINO rejects the model, or is not installed.
+        ModelError: the runtime rejects the model, or is not installed.
     """
-    (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_in_openvino(model, {INPUT: inputs})
+    (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_model(model, {INPUT: inputs}, runtime=runtime)
     difference = float(np.abs(outputs - expected).max() / max(float(expected.std()), 1e-12))
     if not difference <= MAX_PARITY:
         message = f"differ by {difference:.2g} of their deviation from ONNX Runtime's (at most {MAX_PARITY:g})"
-        raise ExportFailedError(f"the exported model's outputs in OpenVINO {message}", code="export.outputs-differ")
+        raise ExportFailedError(f"the exported model's outputs in {runtime} {message}", code="export.outputs-differ")
     return difference
 
 
@@ -91,9 +92,13 @@ def parity_on_images(plain: bytes, whole: bytes, format: ImageFormat, images: Se
     return difference
 
 
-def agreement(one: bytes, two: bytes, part: Part, task: Task = CLASSIFICATION) -> float:
-    """The share of examples to which the outputs of two models mean the same to the task (classified alike, say)."""
-    return float(np.mean(task.alike(outputs_of(one, part), outputs_of(two, part))))
+def agreement(one: bytes, two: bytes, part: Part, task: Task = CLASSIFICATION, runtime: str = ONNX_RUNTIME) -> float:
+    """The share of examples to which the outputs of two models mean the same to the task (classified alike, say).
+
+    Args:
+        runtime: of the second; the first runs in ONNX Runtime.
+    """
+    return float(np.mean(task.alike(outputs_of(one, part), outputs_of(two, part, runtime))))
 
 
 def as_measured(
@@ -109,11 +114,15 @@ def as_measured(
     if scored is None or scored.samples is None:
         return None
     was = decoded(scored.samples, {**scored.detail, "images": len(validation)})
-    now = task.score(scored.request.metric, outputs_of(model, validation), validation.labels.numpy()).examples
+    now = task.score(
+        scored.request.metric, outputs_of(model, validation, scored.request.runtime), validation.labels.numpy()
+    ).examples
     tolerance = 0.0 if now.dtype == np.bool_ else SAME_SCORE * float(was.std())
     same = float(np.mean(np.abs(now.astype(np.float64) - was) <= tolerance))
     if same < MIN_SAME and round((1 - same) * len(was)) > 1:
-        versions = ", ".join(f"{name} {scored.environment.get(name)}" for name in ("torch", "onnxruntime"))
+        versions = ", ".join(
+            f"{name} {scored.environment.get(name)}" for name in ("torch", find_runtime(scored.request.runtime).package)
+        )
         raise ExportFailedError(
             f"the exported model {task.verbs[0]} {1 - same:.1%} of the validation examples differently from the measured one "
             f"(at most {1 - MIN_SAME:.0%}); export on the machine of the search, or one with its processor, {versions}",

@@ -21,7 +21,7 @@ from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.export.bundle import write_bundle
 from nas.export.cost_selection import networks_by_cost
 from nas.export.export_paths import export_path, paths_beside
-from nas.export.model_checks import agreement, as_measured, parity, parity_in_openvino, parity_on_images
+from nas.export.model_checks import agreement, as_measured, parity, parity_in_runtime, parity_on_images
 from nas.export.predict_script import onnx_script
 from nas.export.preprocessing_graph import add_preprocessing, check_available
 from nas.export.provenance import Provenance, preprocessing_facts, score_network
@@ -79,7 +79,7 @@ def export_onnx(
     with opened.store() as store:
         report = build_report(store, run=run)
         point = choose(report, select, index)
-        provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().precisions, store)
+        provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().variants, store)
         path = export_path(path, run, point.key)
         trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
         return _write_bundle(point, provenance, path, trained, in_graph=with_preprocessing)
@@ -96,7 +96,8 @@ def _write_bundle(
         in_graph: whether the model does the preprocessing of images.
 
     Returns:
-        ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``agreement`` (the share of
+        ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``runtime`` (that it was scored and, if
+        the job says so, measured in), ``parity_in_runtimes`` (of the fp32 model with ONNX Runtime), ``agreement`` (the share of
         examples to which the written model and the fp32 one answer alike, as its task says), ``as_measured`` (the share of
         validation examples on which the written model scores as the one that the search scored; None where it scored none),
         ``values``, ``fidelity``, ``architecture`` and the paths of the other files.
@@ -109,7 +110,7 @@ def _write_bundle(
     data, supernet = trained.data.dataset, trained.checkpoint.supernet
     if in_graph:
         check_available(data.format)
-    network, precision = provenance.precisions.split(point.architecture)
+    network, variant = provenance.variants.split(point.architecture)
     batches = trained.data.calibration.split(CALIBRATION_BATCH)  # as in the search
     module = recalibrate(supernet.extract(network), batches)
     index = np.resize(np.arange(len(data.validation)), max(_CHECKED_BATCHES))  # repeats examples of a small part
@@ -117,17 +118,22 @@ def _write_bundle(
     exact = onnx_model(module, batches[0][:2])
     checks: dict[str, Any] = {"parity": max(parity(module, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
     described = provenance.facts(point, trained)
-    if any("openvino" in measured.get("environment", {}) for measured in described["measured_with"].values()):
-        checks["parity_in_openvino"] = parity_in_openvino(exact, inputs)
-    model = in_precision(exact, precision, batches)
-    checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED), trained.data.task)
+    if others := provenance.other_runtimes(variant):
+        checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name) for name in others}
+    model = in_precision(exact, variant.precision, batches)
+    checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED), trained.data.task, variant.runtime)
     checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point), trained.data.task)
     if in_graph:
         plain, model = model, add_preprocessing(model, data.images)
         checks["parity_on_raw_images"] = parity_on_images(
             plain, model, data.images, trained.data.some_images(_RAW_IMAGES)
         )
-    facts = {**described, "precision": precision, **preprocessing_facts(data.format, in_graph)}
+    facts = {
+        **described,
+        "precision": variant.precision,
+        "runtime": variant.runtime,
+        **preprocessing_facts(data.format, in_graph),
+    }
     model = _with_metadata(model, facts)
     onnx.checker.check_model(model, full_check=True)
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
@@ -140,7 +146,8 @@ def _write_bundle(
         files[tokenizer_path] = data.format.tokenizer.encode()
     sha256 = write_bundle(files, manifest_path, {**facts, **checks})[path]
     return {
-        "path": str(path), "sha256": sha256, "precision": precision, **checks, "values": dict(point.values),
+        "path": str(path), "sha256": sha256, "precision": variant.precision,
+        "runtime": variant.runtime, **checks, "values": dict(point.values),
         "task": trained.data.config.task, "answered": trained.data.task.verbs[1],
         "fidelity": str(point.fidelity), "architecture": dict(point.described), "key": point.key,
         "weights": str(weights_path), "manifest": str(manifest_path), "script": str(script_path),

@@ -110,7 +110,8 @@ def _attributes(report: RunReport, found: Mapping[str, Outcome], number: int | N
         if all(o.name != name for o in report.objectives) and outcome.value is not None:
             attributes[name] = outcome.value
         attributes[f"status:{name}"] = str(outcome.status)
-    attributes["precision"] = ", ".join(sorted({outcome.precision for outcome in found.values()}))
+    for name in ("precision", "runtime"):
+        attributes[name] = ", ".join(sorted({getattr(outcome, name) for outcome in found.values()}))
     if number is not None:
         attributes["front"] = number
         attributes["final"] = dict(report.front[number].values)

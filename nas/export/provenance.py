@@ -13,8 +13,8 @@ from nas.errors import ExportFailedError
 from nas.evaluation.measuring_evaluator import Measured
 from nas.evaluation.scoring import InlineScoring
 from nas.export.preprocessing_graph import IMAGE, STEPS
-from nas.problem.objectives import EXACT_METRICS, Fidelity, Measurement, Objective, Request
-from nas.problem.precision import Precisions
+from nas.problem.objectives import EXACT_METRICS, ONNX_RUNTIME, Fidelity, Measurement, Objective, Request, Variant
+from nas.problem.variants import Variants
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from supernets.data import Format, ImageFormat, Part, RowFormat, TextFormat
@@ -34,7 +34,7 @@ class Provenance:
     run: str
     metrics: Sequence[Objective]
     profiles: Sequence[str]
-    precisions: Precisions
+    variants: Variants
     store: RunStore
 
     def facts(self, point: Point, trained: TrainedRun) -> dict[str, Any]:
@@ -54,10 +54,17 @@ class Provenance:
             "outputs": dict(trained.data.task.described(trained.data.dataset)),
         }
 
+    def other_runtimes(self, variant: Variant) -> list[str]:
+        """The runtimes, beside ONNX Runtime, in which a network of this variant was scored or measured."""
+        facts = self.store.facts()
+        profiles = facts.compatibility.get("profiles", {}).values() if facts is not None else ()
+        found = {variant.runtime, *(profile.get("runtime", ONNX_RUNTIME) for profile in profiles)}
+        return sorted(found - {ONNX_RUNTIME})
+
     def measured_with(self, metric: Objective, point: Point) -> Mapping[str, Any]:
         """Protocol, fidelity and environment of a metric: of the final measurement, where there is one that did not fail."""
         fidelities = (Fidelity.FINAL, Fidelity.SEARCH)
-        requests = [self.precisions.request(point.architecture, metric, fidelity) for fidelity in fidelities]
+        requests = [self.variants.request(point.architecture, metric, fidelity) for fidelity in fidelities]
         found = self.store.find(requests)
         measurement = next((found[r] for r in requests if r in found and found[r].value is not None), None)
         if measurement is None:
@@ -71,7 +78,7 @@ class Provenance:
         metric = next((metric for metric in self.metrics if metric.of_task), None)
         if metric is None:
             return None
-        request = self.precisions.request(point.architecture, metric)
+        request = self.variants.request(point.architecture, metric)
         measured, samples = self.store.find([request]).get(request), self.store.samples(request)
         return None if measured is None or samples is None else replace(measured, samples=samples)
 
@@ -120,11 +127,11 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
     """
     task = metrics_of_task(trained.data.config)
     metrics = (*task.metrics, *(Objective.parse(name, []) for name in sorted(EXACT_METRICS)))
-    precisions, store = Precisions(), MemoryStore()
+    variants, store = Variants(), MemoryStore()
     checkpoint, data = trained.checkpoint, trained.data.dataset
-    requests = {metric.name: precisions.request(network, metric) for metric in metrics}
+    requests = {metric.name: variants.request(network, metric) for metric in metrics}
     scored = task.scored(metrics)
-    test = precisions.test_request(network, scored)
+    test = variants.test_request(network, scored)
 
     def evaluate(part: Part, wanted: list[Request]) -> None:
         evaluator = Measured(
@@ -145,7 +152,7 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
         errors={name: error for name, (_, error) in measured.items()},
         test=dict(zip((scored.name, "error"), _value_and_error(found[test]), strict=True)),
     )
-    return point, Provenance(run, metrics, (), precisions, store)
+    return point, Provenance(run, metrics, (), variants, store)
 
 
 def _value_and_error(measurement: Measurement) -> tuple[float, float]:

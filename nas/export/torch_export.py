@@ -105,7 +105,7 @@ def export_torch(
         report = build_report(store, run=run)
         point = choose(report, select, index)
         path = torch_path(path, run, point.key)
-        provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().precisions, store)
+        provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().variants, store)
         trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
         return _write(point, provenance, path, trained)
 
@@ -117,7 +117,7 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
         raise ExportFailedError(
             f"{text}write ONNX with `nas export`, or see `nas export-transformers`", code="export.format-unavailable"
         )
-    network, precision = provenance.precisions.split(point.architecture)
+    network, variant = provenance.variants.split(point.architecture)
     module = recalibrate(supernet.extract(network), trained.data.calibration.split(CALIBRATION_BATCH)).eval()
     program = _program(module, data.validation.inputs[:2])
     weights, manifest = path.with_suffix(".safetensors"), path.with_suffix(".json")
@@ -139,8 +139,9 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
     files = {path: script.encode(), weights: serialise_tensors({name: t.contiguous() for name, t in state.items()})}
     digests = write_bundle(files, manifest, {**facts, "parity": parity})
     return {
-        "path": str(path), "sha256": digests[path], "format": "torch", "precision": "fp32", "searched_precision": precision,
-        "parity": parity, "values": dict(point.values), "key": point.key, "original": facts["original"],
+        "path": str(path), "sha256": digests[path], "format": "torch", "precision": "fp32",
+        "searched_precision": variant.precision, "parity": parity, "values": dict(point.values),
+        "key": point.key, "original": facts["original"],
         "architecture": dict(point.described), "weights": str(weights), "manifest": str(manifest),
     }  # fmt: skip
 

@@ -17,6 +17,7 @@ from nas.errors import ExportFailedError
 from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
 from nas.export.export_paths import check_empty
 from nas.export.predict_script import transformers_script
+from nas.problem.objectives import Variant
 from nas.problem.tasks import CLASSIFICATION
 from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
@@ -91,10 +92,10 @@ def _select(run: StoredRun, select: str | None, index: int | None) -> tuple[Arch
         return largest_network(run) if select is None else networks_by_cost(run).satisfying(select)[-1]
     with run.store() as store:
         report = build_report(store, run=run.id)
-        precisions = store.search_facts().precisions
+        variants = store.search_facts().variants
     point = choose(report, select, index)
-    network, _ = precisions.split(point.architecture)
-    same = [p for p in report.candidates if precisions.split(p.architecture) == (network, "fp32")]
+    network, _ = variants.split(point.architecture)
+    same = [p for p in report.candidates if variants.split(p.architecture) == (network, Variant())]
     return network, same[0].values if same else None
 
 

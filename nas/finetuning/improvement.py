@@ -31,13 +31,13 @@ def improvement_of(run: StoredRun) -> Improvement:
     assert named.from_ is not None, "a fine-tuned network is one of another run"
     assert named.network is not None
     origin, network = StoredRun.open(run.runs, named.from_), Architecture.parse(named.network)
-    precision = run.job.precisions[0]
+    variant = run.job.first_variant
     with run.store() as after, origin.store() as before:
         if origin.kind != "training":
-            return improvement_between(network_of(origin.id, before, network, precision), after, before)
+            return improvement_between(network_of(origin.id, before, network, variant), after, before)
         # A training has no measurements of its own: the network is scored now, in fp32.
         from nas.build.prepared_job import load_trained_run
         from nas.export.provenance import score_network
 
         scored = score_network(origin.id, network, load_trained_run(origin))[1].store
-        return improvement_between(FinetunedNetwork(origin.id, network, precision, None), after, scored)
+        return improvement_between(FinetunedNetwork(origin.id, network, variant, None), after, scored)

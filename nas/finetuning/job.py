@@ -7,6 +7,7 @@ from nas.config import SearchJob, job_of
 from nas.config.plugin_names import names_of_stored_jobs
 from nas.engine.run import Run
 from nas.errors import SelectionError
+from nas.problem.objectives import Variant
 from supernets.space import Architecture
 
 DEFAULT_RATE_SHARE = 0.1
@@ -30,7 +31,7 @@ def finetuning_job(
         SelectionError: there is no such network.
         JobError: a number is out of its range.
     """
-    network, precision = _select(run, select, index)
+    network, variant = _select(run, select, index)
     job = run.job
     data = job.model_dump(mode="json", by_alias=True, exclude_none=True)
     training = {key: data["training"][key] for key in _KEPT}
@@ -42,7 +43,8 @@ def finetuning_job(
             "strategy": "largest", "distill": "teacher", "teacher": _teacher(run), "keep": "best",
             "epochs": epochs, "learning_rate": rate, **training,
         },
-        "precisions": [precision],
+        "precisions": [variant.precision],
+        "runtimes": [variant.runtime],
         "search": {"algorithm": "random", "evaluations": 2},
     }  # fmt: skip
     for key in ("constraints", "lookup_tables", "warm_start"):
@@ -68,15 +70,15 @@ def _teacher(run: Run) -> str:
     return str(named.from_path) if named.from_path is not None else _teacher(Run.open(run.runs, named.from_))
 
 
-def _select(run: Run, select: str | None, index: int | None) -> tuple[Architecture, str]:
-    """The network of a run, and the precision that it is deployed in."""
+def _select(run: Run, select: str | None, index: int | None) -> tuple[Architecture, Variant]:
+    """The network of a run, and the variant that it is deployed in."""
     if run.kind == "training":
         if select is None:
             remedy = "select a network, e.g. --select 'macs<=2e6', or search it"
             raise SelectionError(f"run {run.id!r} is a training and has no front; {remedy}", code="run.not-a-search")
         from nas.export.cost_selection import networks_by_cost  # loads torch
 
-        return networks_by_cost(run).satisfying(select)[-1][0], run.job.precisions[0]
+        return networks_by_cost(run).satisfying(select)[-1][0], run.job.first_variant
     point = choose(run.report, select, index)
     with run.store() as store:
-        return store.search_facts().precisions.split(point.architecture)
+        return store.search_facts().variants.split(point.architecture)

@@ -86,7 +86,7 @@ class _Calibration:
         self, prepared: PreparedJob, profile: HardwareProfile, path: Path, profiler: LatencyProfiler, n_subnets: int,
         on_progress: Progress,
     ) -> None:  # fmt: skip
-        self._path, self._progress, self._precisions = path, on_progress, prepared.job.precisions.names
+        self._path, self._progress, self._precisions = path, on_progress, prepared.job.variants.precisions
         # Untrained weights need as long as trained ones: no kernel depends on their values.
         self._supernet = prepared.supernets.untrained().eval()
         self._keys = BlockKeys(self._supernet)

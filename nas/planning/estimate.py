@@ -115,10 +115,10 @@ def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator)
     model = any(o.metric in TIMED_METRICS for o in prepared.job.metrics)
     started, found = time.perf_counter(), list[Scored]()
     while len(found) < 2 or (len(found) < _SCORED and time.perf_counter() - started < _SCORED_S):
-        network, precision = prepared.job.precisions.split(prepared.space.sample(rng))
-        made = scoring.score_one(ScoringTask(network, precision, metrics=scored, model=model))
+        network, variant = prepared.job.variants.split(prepared.space.sample(rng))
+        made = scoring.score_one(ScoringTask(network, variant, metrics=scored, model=model))
         if made.failure:
-            message = f"cannot score network {network.key} in {precision}: {made.failure}"
+            message = f"cannot score network {network.key} in {variant}: {made.failure}"
             raise EvaluationError(message, code="evaluation.not-scored")
         found.append(made)
     return found
@@ -159,13 +159,13 @@ def _ask_seconds(prepared: PreparedJob, supernet: Supernet, rng: np.random.Gener
 def _simulated(
     prepared: PreparedJob, supernet: Supernet, candidate: Architecture, rng: np.random.Generator
 ) -> Evaluation:
-    network, _ = prepared.job.precisions.split(candidate)
+    network, _ = prepared.job.variants.split(candidate)
     cost, most = (supernet.cost(a).macs for a in (network, supernet.space.largest))
     found = {}
     for objective in prepared.job.metrics:
         quality = 1 - 0.1 * (most / cost) ** 0.25
         value = (quality if objective.sign < 0 else 1 - quality) if objective.of_task else float(cost)
-        request = prepared.job.precisions.request(candidate, objective)
+        request = prepared.job.variants.request(candidate, objective)
         found[objective.name] = Measurement(request, Status.OK, value * float(rng.uniform(0.99, 1.01)), 0.0)
     return Evaluation(candidate, found)
 

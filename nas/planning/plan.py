@@ -37,7 +37,7 @@ class Plan:
     """The plan of a job.
 
     Attributes:
-        size: exact number of candidates: networks times precisions.
+        size: exact number of candidates: networks times variants.
         noun: for the data set's examples.
         images: numbers of examples in the three parts of the data.
         n_cut: number of sentences cut to ``data.max_tokens``; None for images.
@@ -114,11 +114,13 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
     ends, calibration = [space.smallest, space.largest], prepared.data.calibration.split(CALIBRATION_BATCH)
     networks = [onnx_model(supernet.extract(a), data.validation.inputs[:2]) for a in ends]
     latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
-    for profile in prepared.job.profiles:
+    several = len(prepared.job.variants.runtimes) > 1
+    for (_, runtime), profile in prepared.job.deployed.items():
         inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
         with open_profiler(profile, seed=job.seed) as profiler:
-            for precision in reversed(prepared.job.precisions.names):
-                where = profile.name if precision == "fp32" else f"{profile.name} in {precision}"
+            for precision in reversed(prepared.job.variants.precisions):
+                how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
+                where = " in ".join([profile.name, *how])
                 models = [in_precision(model, precision, calibration) for model in networks]
                 deployments = [Deployment.single(model, *inputs) for model in models]
                 results = measure_all(profiler, deployments, [f"network {a.key} on profile {where}" for a in ends])

@@ -78,7 +78,7 @@ def transfer(
     digest = space_digest(prepared.supernets.family)
     tables = [load_of_other_machine(file, source=digest) for file in known]
     torch.set_num_threads(1)
-    space, precisions = _Space(prepared), prepared.job.precisions.names
+    space, precisions = _Space(prepared), prepared.job.variants.precisions
     known_devices = {precision: space.known(tables, precision) for precision in precisions}
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         rng = np.random.default_rng(prepared.config.seed)

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     METRICS = "metrics"
     DATA = "data"
     TASKS = "tasks"
+    RUNTIMES = "runtimes"
 
     @property
     def group(self) -> str:
@@ -39,6 +40,7 @@ _NOUNS = {
     Kind.METRICS: "metric",
     Kind.DATA: "data set",
     Kind.TASKS: "task",
+    Kind.RUNTIMES: "runtime",
 }
 
 

@@ -239,15 +239,47 @@ def is_shipped_metric(name: str) -> bool:
     return name in _METRICS
 
 
+ONNX_RUNTIME = "onnxruntime"
+"""The runtime of a deployment that names none."""
+
+
+class Variant(NamedTuple):
+    """How a network is deployed: its precision, and the runtime that runs it."""
+
+    precision: str = "fp32"
+    runtime: str = ONNX_RUNTIME
+
+    def __str__(self) -> str:
+        """``int8``, or ``int8@openvino``: the runtime where it is not ONNX Runtime."""
+        return self.precision if self.runtime == ONNX_RUNTIME else f"{self.precision}@{self.runtime}"
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """The variant that `str` gave."""
+        precision, _, runtime = text.partition("@")
+        return cls(precision, runtime or ONNX_RUNTIME)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to measure: one metric of one architecture in one precision; the key of a `Measurement` inside a run."""
+    """What to measure: one metric of one architecture in one variant; the key of a `Measurement` inside a run.
+
+    Attributes:
+        runtime: in which a metric of the task is scored and a profile is measured. In a job without `runtimes` whose profiles
+            have several runtimes, each profile is measured in its own, and this is the one for scoring.
+    """
 
     architecture: Architecture
     metric: str
     profile: str | None = None
     fidelity: Fidelity = Fidelity.SEARCH
     precision: str = "fp32"
+    runtime: str = ONNX_RUNTIME
+
+    @property
+    def variant(self) -> Variant:
+        """The precision and the runtime."""
+        return Variant(self.precision, self.runtime)
 
 
 _WITHOUT_VALUE = (Status.FAILED, Status.SKIPPED)

@@ -13,6 +13,7 @@ from hardware_profiles.errors import ProfileError
 from nas.api import schemas
 from nas.config.strict_yaml import parse_mapping
 from nas.errors import JobError, RunStateError, UnknownNameError
+from nas.plugins import is_dotted
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
 from nas.service.tasks import TaskRequests
@@ -86,11 +87,16 @@ class Hardware:
         """A user's profile, added under its name.
 
         Raises:
-            JobError: it is no profile, one that uses the server's ssh, or one that this machine can never serve.
+            JobError: it is no profile, one that uses the server's ssh or a class as its runtime, or one that this machine
+                can never serve.
             RunStateError: its name is taken, or the server has too many.
         """
         # The catalog's own parser is for files of this machine, and has no limits.
-        name = parse_mapping(upload.profile, source="profile", what="hardware profile").get("name")
+        written = parse_mapping(upload.profile, source="profile", what="hardware profile")
+        name, runtime = written.get("name"), written.get("runtime")
+        if isinstance(runtime, str) and is_dotted(runtime):  # reading the profile imports its runtime's module
+            text = f"the runtime {runtime} is a class: the server's administrator can add the profile"
+            raise JobError(text, code="profile.not-allowed", fields=[("profile", text)])
         if isinstance(name, str) and name in self._shipped:
             raise RunStateError(f"the catalog has a profile {name!r}; choose another name", code="name.taken")
         added = len(list(self._folder.glob(_ADDED)))
@@ -181,6 +187,7 @@ class Hardware:
             threads=profile.threads,
             batch_size=profile.batch_size,
             provider=profile.provider,
+            runtime=profile.runtime,
             placement=dict(profile.placement),
             ssh=profile.ssh,
             description=profile.description,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, Unpack
 
 from nas.errors import NasError, StoreError
 from nas.problem.evaluation_counts import EvaluationCounts
-from nas.problem.objectives import Fidelity, Measurement, Request, Status
+from nas.problem.objectives import ONNX_RUNTIME, Fidelity, Measurement, Request, Status
 from nas.store.block_costs import BLOCK_COSTS, BlockCosts
 from nas.store.json_values import plain
 from nas.store.run_facts import RunFacts, SearchFacts
@@ -64,6 +64,7 @@ class Outcome(NamedTuple):
     profile: str | None
     fidelity: Fidelity
     precision: str
+    runtime: str
     attempt: int
     status: Status
     value: float | None
@@ -76,7 +77,7 @@ class Outcome(NamedTuple):
     @property
     def request(self) -> Request:
         """What was asked for."""
-        return Request(*self[:5])
+        return Request(*self[:6])
 
 
 class MeasuringSession(NamedTuple):
@@ -89,6 +90,7 @@ class MeasuringSession(NamedTuple):
     """The noise floor, as a share; None where it was not recorded."""
     time: float
     """When the first one was committed, in seconds since the epoch."""
+    runtime: str = ONNX_RUNTIME
 
 
 class RunStore(Protocol):
@@ -200,7 +202,7 @@ class RunStore(Protocol):
         """How many there are, all attempts counted; cheap, unlike reading them."""
 
     def counts(self, n_metrics: int) -> EvaluationCounts:
-        """Numbers of the networks (each in a precision) with at least `n_metrics` metrics of the search's fidelity, by the
+        """Numbers of the networks (each in a variant) with at least `n_metrics` metrics of the search's fidelity, by the
         worst of these; cheap, too."""
 
     def failures(self) -> list[Measurement]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from nas.problem.objectives import Fidelity, Measurement, Request, Status, check_value
+from nas.problem.objectives import Fidelity, Measurement, Request, Status, Variant, check_value
 from nas.store.base import Outcome
 from nas.store.json_values import plain
 from supernets.space import Architecture
@@ -64,13 +64,16 @@ def check_step(step: int, following: int) -> None:
 
 
 def request_columns(request: Request) -> dict[str, str]:
-    """A request by column name. No profile is "", not NULL: in SQL two NULLs differ, so no UNIQUE would hold."""
+    """A request by column name; the column of the precision holds the variant.
+
+    No profile is "", not NULL: in SQL two NULLs differ, so no UNIQUE would hold.
+    """
     return {
         "architecture": request.architecture.key,
         "metric": request.metric,
         "profile": request.profile or "",
         "fidelity": str(request.fidelity),
-        "precision": request.precision,
+        "precision": str(request.variant),
     }
 
 
@@ -84,11 +87,11 @@ def measurement_columns(measurement: Measurement) -> dict[str, Any]:
 def measurement_of(row: Sequence[Any]) -> Measurement:
     """The measurement that a row of `MEASUREMENT_COLUMNS` holds, without samples; ValueError or SpaceError if damaged."""
     # By position: to look columns up by name takes as long as to read them from the database.
-    (architecture, metric, profile, fidelity, precision, attempt, status, value, error, weights, data, protocol, environment,
+    (architecture, metric, profile, fidelity, variant, attempt, status, value, error, weights, data, protocol, environment,
      detail, seconds, message, time) = row  # fmt: skip
     known = _FIDELITIES.get(fidelity) or Fidelity(fidelity)
     return Measurement(
-        Request(Architecture.parse(architecture), metric, profile or None, known, precision),
+        Request(Architecture.parse(architecture), metric, profile or None, known, *Variant.parse(variant)),
         _STATUSES.get(status) or Status(status), value, error,
         weights=weights, data=data, protocol=protocol, environment=environment, detail=detail, attempt=attempt,
         seconds=seconds, message=message, committed=time,
@@ -97,12 +100,12 @@ def measurement_of(row: Sequence[Any]) -> Measurement:
 
 def outcome_of(row: Sequence[Any]) -> Outcome:
     """The outcome that a row of `OUTCOME_COLUMNS` holds; ValueError or SpaceError if damaged."""
-    key, metric, profile, fidelity, precision, attempt, status, value, error, seconds, message, time = row
+    key, metric, profile, fidelity, variant, attempt, status, value, error, seconds, message, time = row
     known = _STATUSES.get(status) or Status(status)
     check_value(value, known)
     return Outcome(
-        Architecture.parse(key), metric, profile or None, _FIDELITIES.get(fidelity) or Fidelity(fidelity), precision,
-        attempt, known, value, error, seconds, message, time,
+        Architecture.parse(key), metric, profile or None, _FIDELITIES.get(fidelity) or Fidelity(fidelity),
+        *Variant.parse(variant), attempt, known, value, error, seconds, message, time,
     )  # fmt: skip
 
 

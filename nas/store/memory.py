@@ -96,13 +96,13 @@ class MemoryStore(RunStore):
 
     def sessions(self) -> list[MeasuringSession]:
         self._check_open()
-        first: dict[tuple[str, float, float | None], float] = {}
+        first: dict[tuple[str, float, float | None, str], float] = {}
         for m in self._measurements.values():
             level = m.environment.get("level_ms")
             if m.request.profile is not None and level is not None:
-                key = (m.request.profile, level, m.environment.get("noise"))
+                key = (m.request.profile, level, m.environment.get("noise"), m.request.runtime)
                 first[key] = min(m.committed, first.get(key, m.committed))
-        found = [MeasuringSession(*key, begun) for key, begun in first.items()]
+        found = [MeasuringSession(*key[:3], begun, key[3]) for key, begun in first.items()]
         return sorted(found, key=lambda session: (session.profile, session.time))
 
     def n_measurements(self) -> int:
@@ -114,7 +114,7 @@ class MemoryStore(RunStore):
         networks: dict[tuple[Architecture, str], list[Result]] = {}
         for r, m in self._latest.items():
             if r.fidelity is Fidelity.SEARCH:
-                networks.setdefault((r.architecture, r.precision), []).append(Result.of(m.status, m.detail))
+                networks.setdefault((r.architecture, str(r.variant)), []).append(Result.of(m.status, m.detail))
         return EvaluationCounts.of(worst(results) for results in networks.values() if len(results) >= n_metrics)
 
     def failures(self) -> list[Measurement]:
@@ -154,8 +154,8 @@ class MemoryStore(RunStore):
 def _outcome(m: Measurement) -> Outcome:
     r = m.request
     return Outcome(
-        r.architecture, r.metric, r.profile, r.fidelity, r.precision, m.attempt, m.status, m.value, m.error, m.seconds,
-        m.message, m.committed,
+        r.architecture, r.metric, r.profile, r.fidelity, r.precision, r.runtime, m.attempt, m.status, m.value, m.error,
+        m.seconds, m.message, m.committed,
     )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from typing import Any, Literal, Self
 
 from nas.errors import StoreError
 from nas.plugins import PluginRef
-from nas.problem.objectives import EXACT_METRICS, Constraint, Goal, Objective, Request, metrics_of
-from nas.problem.precision import Precisions
+from nas.problem.objectives import EXACT_METRICS, ONNX_RUNTIME, Constraint, Goal, Objective, Request, metrics_of
 from nas.problem.tasks import CLASSIFICATION, TaskMetrics
+from nas.problem.variants import Variants, environment_name
 from supernets.space import Architecture, SearchSpace
 
 Kind = Literal["training", "search"]
@@ -23,8 +23,10 @@ class ReusedRun:
     """Another run whose measurements a run takes, and which of them.
 
     Attributes:
-        profiles: the hardware profiles whose measurements come from the same environment and protocol.
-        accuracy: whether its metrics of the task do.
+        profiles: the hardware profiles whose measurements come from the same environment and protocol, as ``NAME`` or
+            ``NAME in RUNTIME``.
+        accuracy: whether its metrics of the task do, scored in ONNX Runtime.
+        scored_in: the other runtimes in which they do.
         failures: reuse its failures, too: what failed there has failed here.
         without: metrics that another plug-in, or another version of it, measured there.
     """
@@ -34,19 +36,26 @@ class ReusedRun:
     accuracy: bool = True
     failures: bool = False
     without: tuple[str, ...] = ()
+    scored_in: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """What `asdict` gave, of this version or an earlier one."""
-        return cls(**{**data, "profiles": tuple(data["profiles"]), "without": tuple(data.get("without") or ())})
+        lists = {key: tuple(data.get(key) or ()) for key in ("profiles", "without", "scored_in")}
+        return cls(**{**data, **lists})
+
+    @property
+    def environments(self) -> frozenset[str]:
+        """The names of the environments whose measurements it gives."""
+        scored = [*([ONNX_RUNTIME] if self.accuracy else []), *self.scored_in]
+        return frozenset([f"profile {name}" for name in self.profiles] + [environment_name(None, r) for r in scored])
 
     def has(self, request: Request) -> bool:
         """Whether its measurement of a request is valid for this run."""
         if request.metric in self.without:
             return False
-        if request.profile is not None:
-            return request.profile in self.profiles
-        return self.accuracy or request.metric in EXACT_METRICS
+        of = environment_name(request.profile, request.runtime)
+        return of in self.environments or (request.profile is None and request.metric in EXACT_METRICS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +63,7 @@ class SearchFacts:
     """What a search has beyond a training.
 
     Attributes:
-        space: of candidates, with the gene of the precision where there are several.
+        space: of candidates; see `Variants`.
         reused: the runs whose measurements it takes.
         prior_results: of a warm start: by network, in the order measured, its ``key`` and its ``figures``, name ->
             [value, error], both null where that run has none. Copied, so that a resumed search begins from the same even
@@ -69,7 +78,7 @@ class SearchFacts:
     objectives: tuple[Objective, ...]
     constraints: tuple[Constraint, ...] = ()
     profiles: tuple[str, ...] = ()
-    precisions: Precisions = Precisions()  # noqa: RUF009 - a frozen value
+    variants: Variants = Variants()  # noqa: RUF009 - a frozen value
     algorithm: str = ""
     reused: tuple[ReusedRun, ...] = ()
     prior_results: tuple[Mapping[str, Any], ...] = ()
@@ -103,7 +112,8 @@ class SearchFacts:
                 if not m.is_shipped
             },
             "profiles": list(self.profiles),
-            "precisions": list(self.precisions.names),
+            "precisions": list(self.variants.precisions),
+            "runtimes": list(self.variants.runtimes),
             "algorithm": self.algorithm,
             "sources": [asdict(run) for run in self.reused],
             "learnt": list(self.prior_results),
@@ -126,7 +136,9 @@ class SearchFacts:
             objectives=tuple(own.get(name) or Objective.parse(name, profiles) for name in data["objectives"]),
             constraints=tuple(Constraint.from_json(c, profiles, own) for c in data.get("constraints") or ()),
             profiles=profiles,
-            precisions=Precisions(tuple(data.get("precisions") or ("fp32",))),
+            variants=Variants(
+                tuple(data.get("precisions") or ("fp32",)), tuple(data.get("runtimes") or (ONNX_RUNTIME,))
+            ),
             algorithm=data.get("algorithm") or "",
             reused=tuple(map(ReusedRun.from_json, data.get("sources") or ())),
             prior_results=tuple(data.get("learnt") or ()),

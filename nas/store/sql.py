@@ -11,7 +11,7 @@ from typing import Any, Self
 from sqlalchemy import Table, bindparam, case, delete, exists, func, insert, select
 
 from nas.problem.evaluation_counts import EvaluationCounts, Result, worst
-from nas.problem.objectives import Fidelity, Measurement, Request, Status
+from nas.problem.objectives import Fidelity, Measurement, Request, Status, Variant
 from nas.store import tables
 from nas.store.base import Event, Fit, MeasuringSession, Outcome, RunStatus, RunStore
 from nas.store.database import Database
@@ -71,7 +71,7 @@ _IS_LATEST = ~exists().where(
 _LEVEL, _NOISE = (tables.measurements.c.environment[name].as_float() for name in ("level_ms", "noise"))
 _BEGUN = func.min(tables.measurements.c.time)
 _SESSIONS = (
-    select(tables.measurements.c.profile, _LEVEL, _NOISE, _BEGUN)
+    select(tables.measurements.c.profile, _LEVEL, _NOISE, _BEGUN, func.min(tables.measurements.c.precision))
     .where(tables.measurements.c.profile != "", _LEVEL.is_not(None))
     .group_by(tables.measurements.c.profile, _LEVEL, _NOISE)
     .order_by(tables.measurements.c.profile, _BEGUN)
@@ -187,7 +187,11 @@ class SqlStore(RunStore):
 
     def sessions(self) -> list[MeasuringSession]:
         with self._session.reading() as connection:
-            return [MeasuringSession(*row) for row in connection.execute(_SESSIONS)]
+            rows = connection.execute(_SESSIONS)
+            return [
+                MeasuringSession(profile, level, noise, time, Variant.parse(variant).runtime)
+                for profile, level, noise, time, variant in rows
+            ]
 
     def n_measurements(self) -> int:
         with self._session.reading() as connection:

@@ -24,6 +24,7 @@ _HOMES = {
     "MetricContract": "metric",
     "OBJECTIVES": "search",
     "PredictorContract": "predictor",
+    "RuntimeContract": "runtime",
     "SearchContract": "search",
     "StoreContract": "store",
     "StrategyContract": "strategy",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from nas.testing.latency_profiler import LatencyProfilerContract as LatencyProfilerContract
     from nas.testing.metric import MetricContract as MetricContract
     from nas.testing.predictor import PredictorContract as PredictorContract
+    from nas.testing.runtime import RuntimeContract as RuntimeContract
     from nas.testing.search import OBJECTIVES as OBJECTIVES
     from nas.testing.search import ConstraintContract as ConstraintContract
     from nas.testing.search import SearchContract as SearchContract

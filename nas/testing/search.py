@@ -13,7 +13,7 @@ import pytest
 
 from nas.problem.constraints import violations
 from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Status
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture, Choice, SearchSpace
 
@@ -54,7 +54,7 @@ def _evaluation(space: SearchSpace, architecture: Architecture, *, failed: bool)
     figures[PARAMETERS.name] = float(sum(architecture.genes))
     found = {}
     for objective in (*OBJECTIVES, PARAMETERS):
-        request = Precisions().request(architecture, objective)
+        request = Variants().request(architecture, objective)
         value = None if failed else figures[objective.name]
         status = Status.FAILED if failed else Status.OK
         found[objective.name] = Measurement(request, status, value, None if failed else 0.0)

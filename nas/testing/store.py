@@ -13,7 +13,7 @@ from nas.errors import StoreError
 from nas.problem.budget import Budget, Plateau, Stop, StopReason
 from nas.problem.evaluation_counts import EvaluationCounts
 from nas.problem.objectives import Constraint, Fidelity, Goal, Measurement, Objective, Request, Status
-from nas.problem.precision import ORDER, Precisions
+from nas.problem.variants import ORDER, Variants
 from nas.store.base import Event, Fit, RunStatus, RunStore
 from nas.store.run_facts import ReusedRun, RunFacts
 from nas.store.run_state import RunState, StateUpdate
@@ -68,7 +68,7 @@ SEARCH = search_facts(
         Constraint(Objective("energy_mj@cpu", "mJ", Goal.MINIMIZE), maximum=3.0),
         Constraint(Objective("latency_ms", "", Goal.MAXIMIZE), minimum=1.0),
     ),
-    precisions=Precisions(ORDER[:2]),
+    variants=Variants(ORDER[:2]),
     algorithm="guided",
     reused=(ReusedRun("other-1", ("cpu",), accuracy=False, failures=True, without=("energy_mj",)),),
     prior_results=({"key": "0-x-1", "figures": {"accuracy": [0.5, None]}},),
@@ -304,9 +304,12 @@ class StoreContract(RecordsContract):
             store.add(replace(measured(number), environment=environment))
         other = Request(architecture(9), "latency_ms", "board")
         store.add(Measurement(other, Status.OK, 1.0, 0.0, environment={"level_ms": 2.0, "noise": 0.5}))
+        other = replace(other, runtime="openvino")
+        store.add(Measurement(other, Status.OK, 1.0, 0.0, environment={"level_ms": 2.5, "noise": 0.5}))
         store.add(Measurement(Request(architecture(9), "macs"), Status.OK, 1.0, 0.0, environment={"level_ms": 3.0}))
         assert sorted(store.sessions(), key=str) == [
-            ("board", 2.0, 0.5, NOW), ("cpu-1-thread", 1.25, None, NOW), ("cpu-1-thread", 1.5, 0.01, NOW),
+            ("board", 2.0, 0.5, NOW, "onnxruntime"), ("board", 2.5, 0.5, NOW, "openvino"),
+            ("cpu-1-thread", 1.25, None, NOW, "onnxruntime"), ("cpu-1-thread", 1.5, 0.01, NOW, "onnxruntime"),
         ]  # fmt: skip
 
     def test_a_network_is_whole_once_it_has_so_many_figures(self, store: RunStore) -> None:

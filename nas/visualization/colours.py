@@ -27,3 +27,6 @@ PRECISION_GREYS = {
     "bf16": Colour("#556F64", "#AEC7BD"),
 }
 """Of networks off the front, by precision; `MEASURED` for the others."""
+OTHER_RUNTIME = Colour("#B08D57", "#D9BE91")
+OTHER_RUNTIME_GREYS = {"int8": Colour("#7A5C2E", "#EAD9BC")}
+"""The same of networks in another runtime than the first of the job; `OTHER_RUNTIME` for the others."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from nas.analysis.report import RunReport
 from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.problem.pareto import non_dominated
+from nas.problem.variants import RUNTIME
 from nas.visualization import chart_data, colours
 from nas.visualization.colours import Colour
 
@@ -37,6 +38,35 @@ FINETUNED_NAME = "fine-tuned"
 
 _SYMBOLS = {"": "circle", "fp32": "circle", "int8": "square", "fp16": "cross", "bf16": "x"}
 """By `Point.precision`."""
+
+
+class Group(NamedTuple):
+    """Networks of one variant: its precision and its runtime, "" where the run has a single one of them.
+
+    Attributes:
+        other: whether the runtime is not the first of the job; the symbols of these are hollow.
+    """
+
+    precision: str = ""
+    runtime: str = ""
+    other: bool = False
+
+    def __str__(self) -> str:
+        """``int8, openvino``."""
+        return ", ".join(filter(None, self[:2]))
+
+    @property
+    def symbol(self) -> str:
+        """The symbol of its networks."""
+        return _SYMBOLS[self.precision]
+
+    @property
+    def grey(self) -> Colour:
+        """The colour of its networks that are on no front."""
+        greys = colours.OTHER_RUNTIME_GREYS if self.other else colours.PRECISION_GREYS
+        return greys.get(self.precision, colours.OTHER_RUNTIME if self.other else colours.MEASURED)
+
+
 _SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
 _MUTED = 0.4
 """Opacity of error bars."""
@@ -156,13 +186,13 @@ class Networks:
 
     Attributes:
         within, breaking: measured networks on no front that keep all limits, and that break one; no anchors.
-        by_precision: all evaluated networks, where the run has several precisions; else empty.
+        by_variant: all evaluated networks, where the run has several variants; else empty.
     """
 
     report: RunReport
     within: Points
     breaking: Points
-    by_precision: Mapping[str, Sequence[Point]]
+    by_variant: Mapping[Group, Sequence[Point]]
     finetunings: Sequence[Finetuning]
 
     @classmethod
@@ -173,7 +203,7 @@ class Networks:
         rest = measured.take([place for place, key in enumerate(measured.keys) if key not in shown])
         breaks = broken_by(rest, report.constraints) > 0
         within, breaking = (rest.take(np.flatnonzero(chosen)) for chosen in (~breaks, breaks))
-        groups = by_precision(report.evaluated)
+        groups = by_variant(report.evaluated)
         return cls(report, within, breaking, groups if len(groups) > 1 else {}, finetunings)
 
     def series(self, pair: Pair) -> list[Series]:
@@ -193,16 +223,14 @@ class Networks:
         return [series for series in made if len(series.points)]
 
     def _measured(self, pair: Pair, *, joined: bool) -> list[Series]:
-        """The networks within all limits by precision, and the line of each precision's own front where there are several."""
+        """The networks within all limits by variant, and the line of each variant's own front where there are several."""
         made = []
-        for precision, points in by_precision(self.within).items():
-            grey = colours.PRECISION_GREYS.get(precision, colours.MEASURED)
-            look = Look(grey, _SYMBOLS[precision], opacity=0.75)
-            made.append(_series(pair, _named(MEASURED_NAME, precision), points, look))
-        for precision, points in self.by_precision.items() if joined else ():
-            grey = colours.PRECISION_GREYS.get(precision, colours.MEASURED)
-            name = f"front of {precision} alone, while searching"
-            look = Look(grey, line="solid", steps=True, opacity=0.8)
+        for group, points in by_variant(self.within).items():
+            look = Look(group.grey, group.symbol, hollow=group.other, opacity=0.75)
+            made.append(_series(pair, _named(MEASURED_NAME, group), points, look))
+        for group, points in self.by_variant.items() if joined else ():
+            name = f"front of {group} alone, while searching"
+            look = Look(group.grey, line="solid", steps=True, opacity=0.8)
             made.append(_series(pair, name, non_dominated_of(points, pair), look))
         return made
 
@@ -221,14 +249,15 @@ class Networks:
         """The panel's front with its errors, and paler the members of the joint front that are not on it."""
         own, others = front_of_pair(self.report, pair)
         name = FRONT_NAME if own is self.report.front else PROFILE_FRONT_NAME
-        groups = by_precision(own)
+        groups = by_variant(own)
         look = Look(colours.FRONT, size=9, line="solid" if joined else "", steps=joined, errors=_MUTED)
         made = [_series(pair, JOINT_NAME, others, Look(colours.FRONT, "circle", opacity=0.45))]
-        if joined and len(groups) > 1:  # one line through all precisions
+        if joined and len(groups) > 1:  # one line through all variants
             made.append(_series(pair, _named(name, next(iter(groups))), own, replace(look, errors=0.0)))
             look = replace(look, line="", steps=False)
-        for precision, points in groups.items():
-            made.append(_series(pair, _named(name, precision), points, replace(look, symbol=_SYMBOLS[precision])))
+        for group, points in groups.items():
+            own_look = replace(look, symbol=group.symbol, hollow=group.other)
+            made.append(_series(pair, _named(name, group), points, own_look))
         return made
 
     def _finetuned(self, pair: Pair) -> list[Series]:
@@ -270,14 +299,17 @@ def non_dominated_of(points: Sequence[Point], pair: Pair) -> list[Point]:
     return sorted(kept, key=lambda p: cost.sign * p.values[cost.name])
 
 
-def by_precision(points: Sequence[Point]) -> Mapping[str, Sequence[Point]]:
-    """Points by their precision; one group, "", where the run has a single one."""
-    if not points or not points[0].precision:
-        return {"": points}
-    places: dict[str, list[int]] = {precision: [] for precision in _SYMBOLS}
+def by_variant(points: Sequence[Point]) -> Mapping[Group, Sequence[Point]]:
+    """Points by their variant; one group where the run has a single one."""
+    if not points or not (points[0].precision or points[0].runtime):
+        return {Group(): points}
+    runtimes = next((choice.options for choice in points[0].space.choices if choice.name == RUNTIME), ("",))
+    places: dict[Group, list[int]] = {
+        Group(precision, str(runtime), i > 0): [] for precision in _SYMBOLS for i, runtime in enumerate(runtimes)
+    }
     for place, point in enumerate(points):
-        places[point.precision].append(place)
-    return {precision: taken(points, own) for precision, own in places.items() if own}
+        places[Group(point.precision, point.runtime, point.runtime != runtimes[0])].append(place)
+    return {group: taken(points, own) for group, own in places.items() if own}
 
 
 def _profile(pair: Pair) -> str:
@@ -286,8 +318,8 @@ def _profile(pair: Pair) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
-def _named(name: str, precision: str) -> str:
-    return f"{name}, {precision}" if precision else name
+def _named(name: str, group: Group) -> str:
+    return f"{name}, {group}" if str(group) else name
 
 
 def _series(pair: Pair, name: str, points: Sequence[Point], look: Look) -> Series:

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
+from hardware_profiles.catalog import in_runtime
 from hardware_profiles.environment import machine_key
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.profiler_factory import open_profiler
+from hardware_profiles.runtimes.registry import find_runtime
 
 Floats = NDArray[np.float64]
 
@@ -64,9 +65,11 @@ def networks(n: int, batch_size: int, seed: int) -> list[Network]:
     return [Network(model, {"input": image}) for model in models]
 
 
-def ours(subnets: Sequence[Network], batch_size: int, seed: int) -> tuple[list[float], list[float], dict[str, Any]]:
+def ours(
+    subnets: Sequence[Network], batch_size: int, seed: int, runtime: str = "onnxruntime"
+) -> tuple[list[float], list[float], dict[str, Any]]:
     """Latencies and resolutions by this project's protocol (NaN for failures), and more about the session."""
-    profile = HardwareProfile("benchmark", batch_size=batch_size)
+    profile = in_runtime(HardwareProfile("benchmark", batch_size=batch_size), runtime)
     with open_profiler(profile, seed=seed) as profiler:
         profiler.environment()  # starts the worker, as a search does once
         found = list(profiler.measure([Deployment.single(net.model, net.inputs) for net in subnets]))
@@ -82,17 +85,17 @@ def ours(subnets: Sequence[Network], batch_size: int, seed: int) -> tuple[list[f
     return [a for a, _ in pairs], [b for _, b in pairs], session
 
 
-def common(subnets: Sequence[Network], warm_up: int, runs: int, middle: Callable[[Floats], Any]) -> list[float]:
+def common(
+    subnets: Sequence[Network], warm_up: int, runs: int, middle: Callable[[Floats], Any], runtime: str = "onnxruntime"
+) -> list[float]:
     """Latencies as most tools measure them: a session, warm-up runs, timed runs in a row, and one statistic of these."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    found = []
+    own, found = find_runtime(runtime), []
     for net in subnets:
-        session = onnxruntime.InferenceSession(net.model, options, providers=["CPUExecutionProvider"])
+        session = own.load(net.model, device=own.device, cpus=[0], inputs=[net.inputs], whole=False)
         times = []
         for _ in range(warm_up + runs):
             start = time.perf_counter()
-            session.run(None, dict(net.inputs))
+            session.run(net.inputs)
             times.append((time.perf_counter() - start) * 1e3)
         found.append(float(middle(np.array(times[warm_up:]))))
     return found
@@ -189,14 +192,14 @@ def measure(args: argparse.Namespace, state: dict[str, Any], batch_size: int, cp
             with training(None if args.alone else training_cpu):
                 started = time.perf_counter()
                 if name == "ours":
-                    latencies, resolutions, session = ours(subnets, batch_size, args.seed + repetition)
+                    latencies, resolutions, session = ours(subnets, batch_size, args.seed + repetition, args.runtime)
                     kept["resolution"].append(resolutions)
                     kept["told"].append(session)
                     seconds = session["seconds"]
                 else:
                     allowed = os.sched_getaffinity(0)
                     os.sched_setaffinity(0, {measuring})
-                    latencies = common(subnets, *COMMON[name])
+                    latencies = common(subnets, *COMMON[name], args.runtime)
                     os.sched_setaffinity(0, allowed)
                     seconds = time.perf_counter() - started
             kept["latency_ms"].append(latencies)
@@ -213,7 +216,7 @@ def _save(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def _load(args: argparse.Namespace, key: str) -> dict[str, Any]:
-    about = {"networks": args.networks, "seed": args.seed, "alone": args.alone, "machine": key}
+    about = {"networks": args.networks, "seed": args.seed, "alone": args.alone, "machine": key, "runtime": args.runtime}
     if not args.state.exists():
         return {"about": about}
     state: dict[str, Any] = json.loads(args.state.read_text(encoding="utf-8"))
@@ -228,6 +231,7 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=40)
     parser.add_argument("--batches", default="1,16")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runtime", default="onnxruntime", help="onnxruntime, openvino, or module:Class")
     parser.add_argument("--alone", action="store_true", help="without a training process beside it")
     parser.add_argument("--state", type=Path, default=Path("runs/repeatability.json"))
     parser.add_argument("--json", action="store_true")
@@ -236,7 +240,7 @@ def main() -> None:
     if args.train is not None:
         os.sched_setaffinity(0, {args.train})
         return train_forever()
-    with open_profiler(HardwareProfile("benchmark")) as profiler:
+    with open_profiler(in_runtime(HardwareProfile("benchmark"), args.runtime)) as profiler:
         environment = profiler.environment()
     measuring = int(environment["pinned_cpus"][0])
     others = sorted(os.sched_getaffinity(0) - {measuring})

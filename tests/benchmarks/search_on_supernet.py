@@ -39,7 +39,7 @@ from nas.evaluation.environments import Environments
 from nas.evaluation.ray_pool import RayPool
 from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.problem.budget import Budget
-from nas.problem.objectives import Evaluation, Measurement, Request, Status
+from nas.problem.objectives import Evaluation, Measurement, Request, Status, Variant
 from nas.problem.pareto import hypervolume, reference_point
 from nas.search.base import SearchAlgorithm
 from nas.store.folder import RunsFolder
@@ -135,7 +135,9 @@ class Bench:
         profile = self.prepared.job.profiles[0]
         scored = {
             s.task.architecture: s
-            for s in self.test.score([ScoringTask(a, "fp32", metrics=("accuracy",), model=True) for a in architectures])
+            for s in self.test.score(
+                [ScoringTask(a, Variant(), metrics=("accuracy",), model=True) for a in architectures]
+            )
         }
         profiler = open_profiler(profile, seed=seed)
         inputs = [{INPUT: examples} for examples in self.prepared.data.timed_batches(profile)]

@@ -22,7 +22,9 @@ def test_the_catalog_has_one_and_two_threads_with_batch_1_and_16_and_a_gpu() -> 
         ("cpu-1-thread-batch-16", 1, 16),
         ("cpu-2-threads-batch-16", 2, 16),
     }
-    assert [(p.name, p.provider) for p in known_profiles() if p not in cpus] == [("cuda", "CUDAExecutionProvider")]
+    assert [(p.name, p.provider) for p in known_profiles() if p not in cpus] == [
+        ("cpu-1-thread-openvino", "CPU"), ("cuda", "CUDAExecutionProvider"),
+    ]  # fmt: skip
     assert all(p.description and not p.remote for p in known_profiles())
 
 

@@ -16,7 +16,7 @@ from hardware_profiles.environment import differences, machine_key
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.requirements import check_requirements
-from hardware_profiles.runtime import run_in_openvino, run_model
+from hardware_profiles.runtime import run_model
 from nas.testing.onnx_networks import conv_net
 from tests.errors import raises
 
@@ -41,11 +41,11 @@ def test_models_are_measured_in_it(tmp_path: Path) -> None:
 
 
 def test_its_outputs_are_those_of_onnx_runtime() -> None:
-    (expected,), (found,) = run_model(conv_net(), INPUT), run_in_openvino(conv_net(), INPUT)
+    (expected,), (found,) = run_model(conv_net(), INPUT), run_model(conv_net(), INPUT, runtime="openvino")
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert expected.std() > 0
     with raises("model.rejected", "OpenVINO"):
-        run_in_openvino(b"no model", INPUT)
+        run_model(b"no model", INPUT, runtime="openvino")
 
 
 def test_a_profile_file_names_it(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_profile_file_names_it(tmp_path: Path) -> None:
     assert (profile.runtime, profile.provider, profile.on_cpu) == ("openvino", "CPU", True)
     check_machine(profile)
     path.write_text("name: mine\nruntime: openvin\n")
-    with raises("profile.invalid-value", "onnxruntime, openvino"):
+    with raises("profile.unknown-runtime", "mine.yaml: runtime: unknown runtime 'openvin' (did you mean 'openvino'?)"):
         load_profile(str(path))
     path.write_text("name: mine\nruntime: openvino\nprovider: NPU\n")
     with raises("profile.provider-unavailable", "NPU", "OpenVINO"):
@@ -78,17 +78,17 @@ def test_profiles_and_environments_of_before_are_unchanged() -> None:
     assert "runtime" not in plain.to_json()
     assert in_runtime(plain, "openvino").to_json()["runtime"] == "openvino"
     old = {"cpu": "A", "onnxruntime": "1.32.0"}
-    assert machine_key(old) == machine_key({**old, "openvino": None})
-    new = {"cpu": "A", "openvino": "2026.4"}
+    assert machine_key(old) == machine_key({**old, "runtime": None})
+    new = {"cpu": "A", "runtime": "OpenVINO 2026.4"}
     assert machine_key(old) != machine_key(new)
-    assert differences(new, {**new, "openvino": "2027.0"}) == ["OpenVINO: was 2026.4, is 2027.0"]
+    assert differences(new, {**new, "runtime": "OpenVINO 2027"}) == ["runtime: was OpenVINO 2026.4, is OpenVINO 2027"]
 
 
 def test_precisions_that_it_runs() -> None:
-    check_precision("fp32", "CPU")
-    check_precision("int8", "CPU")
+    check_precision("fp32", "CPU", "openvino")
+    check_precision("int8", "CPU", "openvino")
     with raises("precision.unsupported-by-provider", "fp32 arithmetic"):
-        check_precision("fp16", "CPU")
+        check_precision("fp16", "CPU", "openvino")
 
 
 def test_without_the_package_the_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +96,7 @@ def test_without_the_package_the_profile_is_refused(monkeypatch: pytest.MonkeyPa
     with raises("profile.runtime-missing", "pip install openvino"):
         check_machine(PROFILE)
     with raises("model.runtime-missing", "pip install openvino"):
-        run_in_openvino(conv_net(), INPUT)
+        run_model(conv_net(), INPUT, runtime="openvino")
 
 
 def test_a_machine_without_the_device_is_named() -> None:
@@ -105,6 +105,7 @@ def test_a_machine_without_the_device_is_named() -> None:
         "allowed_cpus": 4,
         "quota_cpus": None,
         "openvino": "2026.4",
+        "runtime": "OpenVINO 2026.4",
         "available_providers": ["GPU"],
     }
     with raises("profile.provider-unavailable", "OpenVINO 2026.4 on board has GPU"):

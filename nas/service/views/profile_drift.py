@@ -44,6 +44,9 @@ def _of_run(folder: RunFolder) -> Mapping[str, schemas.Drift]:
 
 
 def _drift(run: str, sessions: Sequence[MeasuringSession]) -> schemas.Drift:
+    sessions = [
+        session for session in sessions if session.runtime == sessions[0].runtime
+    ]  # levels differ between runtimes
     noises = [session.noise for session in sessions if session.noise is not None]
     return schemas.Drift(
         run=run,

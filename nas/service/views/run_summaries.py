@@ -26,7 +26,7 @@ from nas.store.opening import is_held
 
 _EVENTS = 50
 _NO_SEARCH: dict[str, Any] = {
-    "objectives": (), "constraints": (), "profiles": (), "precisions": (), "algorithm": None,
+    "objectives": (), "constraints": (), "profiles": (), "precisions": (), "runtimes": (), "algorithm": None,
     "front_size": 0, "hypervolume": None, "reference": {},
 }  # fmt: skip
 """The parts of a run's details that only a search has."""
@@ -132,7 +132,8 @@ class RunSummaries:
                     for c in report.constraints
                 ),
                 "profiles": report.profiles,
-                "precisions": facts.search.precisions.names,
+                "precisions": facts.search.variants.precisions,
+                "runtimes": facts.search.variants.runtimes,
                 "algorithm": facts.search.algorithm,
                 "models_from": report.models_from,
                 "front_size": len(report.front),

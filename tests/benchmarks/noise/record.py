@@ -26,6 +26,7 @@ import numpy as np
 import typer
 
 from hardware_profiles.measuring.profiler import LOCK
+from hardware_profiles.measuring.session import trivial_model
 from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
 from tests.benchmarks.noise.models import Entry, networks, sentinels
 
@@ -92,7 +93,14 @@ def _rounds(connection: LocalConnection, entries: list[Entry], seed: int) -> dic
         connection.send(command, payloads)
         return connection.receive(seconds=600)
 
-    environment = ask({"do": "start", "threads": 1, "provider": "CPUExecutionProvider"})["environment"]
+    environment = ask(
+        {
+            "do": "start",
+            "threads": 1,
+            "provider": "CPUExecutionProvider",
+            "trivial": trivial_model(lambda model, inputs: model),
+        }
+    )["environment"]
     if (answer := ask({"do": "acquire", "lock": LOCK, "seconds": 900}))["event"] == "waiting":
         answer = connection.receive(seconds=900)
     assert answer["event"] == "acquired", answer

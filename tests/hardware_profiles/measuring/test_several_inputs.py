@@ -37,7 +37,7 @@ class Clocked:
         clock = SimpleNamespace(perf_counter=lambda: self._now, thread_time=lambda: self._now / 2)
         monkeypatch.setitem(CODE["_time_runs"].__globals__, "time", clock)
 
-    def run(self, names: None, feeds: dict[str, np.ndarray]) -> None:
+    def run(self, feeds: dict[str, np.ndarray]) -> None:
         self.lengths.append(feeds["ids"].size)
         if self.lengths[-1] == self._unknown:
             raise ValueError("unknown length")

@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from hardware_profiles.errors import WorkerDiedError
+from hardware_profiles.measuring.session import _TRIVIAL as TRIVIAL
+from hardware_profiles.runtimes.registry import source_of
 from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, local_command, worker_environment
 from nas.testing.onnx_networks import conv_net, declare, endless
 
@@ -66,7 +68,8 @@ def load(connection: LocalConnection, payloads: Sequence[bytes] = NET, *, n_call
 
 
 def start(connection: LocalConnection, threads: int = 1, provider: str = "CPUExecutionProvider") -> dict[str, Any]:
-    environment: dict[str, Any] = ask(connection, do="start", threads=threads, provider=provider)["environment"]
+    started = ask(connection, do="start", threads=threads, provider=provider, trivial=TRIVIAL.hex())
+    environment: dict[str, Any] = started["environment"]
     return environment
 
 
@@ -79,7 +82,7 @@ def allowed_cpus(pid: int) -> dict[str, str]:
     return found
 
 
-def test_the_file_alone_runs_with_numpy_and_onnxruntime(tmp_path: Path) -> None:
+def test_the_file_and_that_of_a_runtime_alone_run_with_numpy_and_onnxruntime(tmp_path: Path) -> None:
     packages = tmp_path / "packages"
     packages.mkdir()
     installed = Path(np.__file__).parent.parent
@@ -88,8 +91,11 @@ def test_the_file_alone_runs_with_numpy_and_onnxruntime(tmp_path: Path) -> None:
             (packages / name).symlink_to(installed / name)
     alone = tmp_path / "worker.py"
     alone.write_bytes(WORKER_FILE.read_bytes())
+    file, _, name = source_of("onnxruntime").rpartition(":")
+    (tmp_path / "runtime.py").write_bytes(Path(file).read_bytes())
     # -S: no site-packages, only the standard library and the folder
-    connection = LocalConnection([sys.executable, "-S", "-P", str(alone)], {"PYTHONPATH": str(packages)})
+    environment = {"PYTHONPATH": str(packages), "MEASURED_RUNTIME": f"{tmp_path / 'runtime.py'}:{name}"}
+    connection = LocalConnection([sys.executable, "-S", "-P", str(alone)], environment)
     try:
         assert start(connection)["onnxruntime"] == onnxruntime.__version__
         assert load(connection)["event"] == "loaded"
@@ -231,16 +237,14 @@ def test_a_model_that_a_provider_leaves_to_the_cpu_is_rejected(worker: LocalConn
     assert answer["event"] == "failed"
     assert AZURE in answer["message"]
     assert "CPU" in answer["message"]
-    session, _ = CODE["_create_session"](
-        CODE["_TRIVIAL"], [0], AZURE, (), whole=False
-    )  # the baseline of the peak memory
-    assert session.get_providers()[0] == AZURE
+    session, _ = CODE["_create_session"](TRIVIAL, [0], AZURE, (), whole=False)  # the baseline of the peak memory
+    assert session.devices[0] == AZURE
 
 
 def test_a_provider_whose_libraries_are_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "InferenceSession", _on_cpu)
     with pytest.raises(RuntimeError, match="NoProvider"):
-        CODE["_create_session"](CODE["_TRIVIAL"], [0], "NoProvider", (), whole=False)
+        CODE["_create_session"](TRIVIAL, [0], "NoProvider", (), whole=False)
 
 
 def _on_cpu(model: bytes, options: onnxruntime.SessionOptions, **asked: object) -> onnxruntime.InferenceSession:
@@ -254,12 +258,14 @@ def test_the_worker_runs_from_its_input() -> None:
         "import sys;n=int(sys.stdin.buffer.readline());"
         "exec(compile(sys.stdin.buffer.read(n),'worker','exec'),{'__name__':'__main__'})"
     )
+    environment = {**os.environ, "MEASURED_RUNTIME": source_of("onnxruntime")}
     source = WORKER_FILE.read_bytes()
     load_line = json.dumps(
         {"do": "load", "id": "0", "names": [["x"]], "payloads": [len(part) for part in NET]}
     ).encode()
-    begin = json.dumps({"do": "start", "threads": 1, "provider": "CPUExecutionProvider"}).encode()
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    command = {"do": "start", "threads": 1, "provider": "CPUExecutionProvider", "trivial": TRIVIAL.hex()}
+    begin, pipe = json.dumps(command).encode(), subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(b"".join((b"%d\n" % len(source), source, begin, b"\n", load_line, b"\n", *NET)))

@@ -232,7 +232,7 @@ def test_a_connection_of_the_users_is_not_shared(server: Server, tmp_path: Path)
     finally:
         subprocess.run([*ssh, "-O", "exit", "board"], check=True, stderr=subprocess.DEVNULL)
     try:
-        connection.send({"do": "start", "threads": 1, "provider": "CPUExecutionProvider"})
+        connection.send({"do": "start", "threads": 1, "provider": "CPUExecutionProvider", "trivial": ""})
         assert connection.receive(seconds=60)["event"] == "ready"
     finally:
         connection.close()
@@ -246,4 +246,4 @@ def test_the_command_is_safe_in_the_hosts_shell() -> None:
     words = shlex.split(outer[2])
     inner = words[words.index("$fixed") + 1 :]
     assert inner[:2] == ["env", "OMP_NUM_THREADS=2"]
-    assert inner[7:9] == ["my env/bin/python", "-c"]
+    assert inner[8:10] == ["my env/bin/python", "-c"]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nas.analysis.finetuning_improvement import FinetunedNetwork, improvement_between, network_of
-from nas.problem.objectives import Fidelity, Measurement, Request, Status
-from nas.problem.precision import Precisions
+from nas.problem.objectives import Fidelity, Measurement, Request, Status, Variant
+from nas.problem.variants import Variants
 from nas.store.memory import MemoryStore
 from nas.testing.run_facts import search_facts
 from supernets.space import Architecture, Choice, SearchSpace
@@ -43,9 +43,9 @@ def test_an_improvement_is_of_the_measured_precision(
     precision: str, best_epoch: int | None, after: int, improved: bool, better_in_fp32: bool | None, verdict: str
 ) -> None:
     store = scored(SINGLE, precision, after)
-    store.describe(search_facts(ONE_NETWORK, epochs=5, precisions=Precisions((precision,))), best_epoch=best_epoch)
+    store.describe(search_facts(ONE_NETWORK, epochs=5, variants=Variants((precision,))), best_epoch=best_epoch)
     improvement = improvement_between(
-        FinetunedNetwork("small-1", NETWORK, precision, "2-0-1"), store, scored(NETWORK, precision, 800)
+        FinetunedNetwork("small-1", NETWORK, Variant(precision), "2-0-1"), store, scored(NETWORK, precision, 800)
     )
     found = improvement.to_json()
     assert (improvement.improved, found["improved"]) == (improved, improved)
@@ -56,9 +56,9 @@ def test_an_improvement_is_of_the_measured_precision(
 
 def test_without_a_figure_of_before_nothing_is_said_to_be_better() -> None:
     store = scored(SINGLE, "int8", 900)
-    store.describe(search_facts(ONE_NETWORK, epochs=5, precisions=Precisions(("int8",))), best_epoch=2)
+    store.describe(search_facts(ONE_NETWORK, epochs=5, variants=Variants(("int8",))), best_epoch=2)
     improvement = improvement_between(
-        FinetunedNetwork("small-1", NETWORK, "int8", None), store, scored(NETWORK, "fp32", 800)
+        FinetunedNetwork("small-1", NETWORK, Variant("int8"), None), store, scored(NETWORK, "fp32", 800)
     )
     assert not improvement.improved
     assert improvement.verdict == "not compared: its accuracy before was not measured in int8"
@@ -66,7 +66,7 @@ def test_without_a_figure_of_before_nothing_is_said_to_be_better() -> None:
 
 def test_the_key_is_the_one_that_the_other_run_chooses_it_by() -> None:
     store = MemoryStore()
-    store.describe(search_facts(precisions=Precisions(("fp32", "int8"))))
-    assert network_of("small-1", store, NETWORK, "fp32").key == "2-0-1-1"  # int8 is the first of them
-    assert network_of("small-1", store, NETWORK, "int8").key == "2-0-1-0"
-    assert network_of("small-1", store, NETWORK, "bf16").key is None
+    store.describe(search_facts(variants=Variants(("fp32", "int8"))))
+    assert network_of("small-1", store, NETWORK, Variant("fp32")).key == "2-0-1-1"  # int8 is the first of them
+    assert network_of("small-1", store, NETWORK, Variant("int8")).key == "2-0-1-0"
+    assert network_of("small-1", store, NETWORK, Variant("bf16")).key is None

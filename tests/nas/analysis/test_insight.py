@@ -16,7 +16,7 @@ from nas.analysis.insight import insight_json, insight_of, timeline_of
 from nas.analysis.predictor_accuracy import PredictorAccuracy, predictor_accuracy_of
 from nas.analysis.report import RunReport, build_report
 from nas.problem.objectives import Measurement, Objective, Status
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.store.base import Fit, RunStatus
 from nas.store.memory import MemoryStore
 from nas.testing.run_facts import search_facts
@@ -43,7 +43,7 @@ def report_of(values_of_network: Callable[[Architecture], tuple[float, float]], 
     for architecture in architectures:
         for name, value in zip(TWO, values_of_network(architecture), strict=True):
             objective = Objective.parse(name, [PROFILE])
-            store.add(Measurement(Precisions().request(architecture, objective), Status.OK, value, 0.0))
+            store.add(Measurement(Variants().request(architecture, objective), Status.OK, value, 0.0))
     return build_report(store, run="x")
 
 

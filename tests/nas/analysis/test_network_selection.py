@@ -12,7 +12,7 @@ from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport, build_report
 from nas.analysis.report_json import selection_json
 from nas.problem.objectives import Fidelity, Measurement, Objective, Status
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from tests.errors import raises
 from tests.nas.export.runs import BOARD, PROFILE, TWO, example_run, table_of
 
@@ -64,7 +64,7 @@ def test_a_network_whose_longer_measurement_failed_is_found_by_its_key() -> None
     store = example_run()
     chosen = build_report(store, run="example-1").evaluated[5]
     latency = Objective.parse(LATENCY, [PROFILE])
-    request = Precisions().request(chosen.architecture, latency, Fidelity.FINAL)
+    request = Variants().request(chosen.architecture, latency, Fidelity.FINAL)
     store.add(Measurement(request, Status.FAILED, None, None, attempt=1, message="the worker died"))
     found = build_report(store, run="example-1")
     assert chosen.key not in found.candidates.places

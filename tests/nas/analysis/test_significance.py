@@ -9,7 +9,7 @@ import pytest
 
 from nas.analysis.significance import compare, paired_standard_error
 from nas.problem.objectives import Fidelity, Measurement, Objective, Status
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.store.memory import MemoryStore
 from nas.testing.run_facts import search_facts
 from supernets.space import Architecture
@@ -34,12 +34,12 @@ def add_accuracy(
     error = math.sqrt(share * (1 - share) / len(right))
     samples = np.packbits(np.array(right, dtype=np.uint8)).tobytes() if keep else None
     detail = {"images": len(right)}
-    request = Precisions().request(architecture, ACCURACY)
+    request = Variants().request(architecture, ACCURACY)
     store.add(Measurement(request, Status.OK, share, error, data=data, detail=detail, samples=samples))
 
 
 def add(store: MemoryStore, architecture: Architecture, objective: Objective, value: float, error: float) -> None:
-    store.add(Measurement(Precisions().request(architecture, objective), Status.OK, value, error))
+    store.add(Measurement(Variants().request(architecture, objective), Status.OK, value, error))
 
 
 def test_paired_standard_error_is_that_of_the_mean_difference() -> None:
@@ -107,9 +107,9 @@ def test_final_latencies_decide_where_both_were_measured_again() -> None:
     store = searched()
     add(store, A, LATENCY, 1.0, 0.1)
     add(store, B, LATENCY, 1.05, 0.1)
-    store.add(Measurement(Precisions().request(A, LATENCY, Fidelity.FINAL), Status.OK, 1.0, 0.01))
+    store.add(Measurement(Variants().request(A, LATENCY, Fidelity.FINAL), Status.OK, 1.0, 0.01))
     assert compare(store, A, B, LATENCY).threshold == 0.1
-    store.add(Measurement(Precisions().request(B, LATENCY, Fidelity.FINAL), Status.OK, 1.05, 0.01))
+    store.add(Measurement(Variants().request(B, LATENCY, Fidelity.FINAL), Status.OK, 1.05, 0.01))
     assert compare(store, A, B, LATENCY).threshold == 0.01
     assert compare(store, A, B, LATENCY).distinguishable
 
@@ -133,7 +133,7 @@ def test_damaged_answers_are_an_error() -> None:
     store = searched()
     add_accuracy(store, A, [1, 0, 1])
     bad = Measurement(
-        Precisions().request(B, ACCURACY),
+        Variants().request(B, ACCURACY),
         Status.OK,
         0.5,
         0.1,

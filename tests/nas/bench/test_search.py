@@ -14,7 +14,7 @@ import pytest
 from nas.bench.search import Replay, Row, bench_search, quartiles
 from nas.bench.table import Table, TableEvaluator
 from nas.problem.objectives import Evaluation
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.search.registry import make_algorithm
 from supernets.space import Architecture
 from tests.errors import raises
@@ -59,7 +59,7 @@ def evaluations_of(replay: Replay, architectures: Sequence[Architecture]) -> lis
     evaluator = TableEvaluator(replay.table, {o.name: o.name for o in replay.objectives})
     found = []
     for architecture in architectures:
-        requests = [Precisions().request(architecture, objective) for objective in replay.objectives]
+        requests = [Variants().request(architecture, objective) for objective in replay.objectives]
         found.append(Evaluation(architecture, {m.request.metric: m for m in evaluator.evaluate(requests)}))
     return found
 

@@ -44,7 +44,7 @@ def test_sizes_are_exact_and_without_a_table_there_are_no_latencies(tmp_path: Pa
     costs = block_costs(prepared.job, supernet, [space.smallest, space.largest])
     assert costs.places == ("stem", "stage0.block0", "stage0.block1", "head", "classifier")
     for candidate in (space.smallest, space.largest):
-        own, exact = costs.networks[candidate.key], supernet.cost(prepared.job.precisions.split(candidate)[0])
+        own, exact = costs.networks[candidate.key], supernet.cost(prepared.job.variants.split(candidate)[0])
         assert (sum(own.parameters), sum(own.macs)) == (exact.parameters, exact.macs)
         assert own.latencies == {}
     assert costs.networks[space.smallest.key].macs[2] == 0  # the block that it lacks
@@ -65,7 +65,7 @@ def test_latencies_of_each_precision_add_up_to_the_prediction_of_its_fit(tmp_pat
     costs = block_costs(prepared.job, supernet, candidates)
     assert len(costs.networks) == 2 * 6
     for candidate in candidates:
-        network, precision = prepared.job.precisions.split(candidate)
+        network, (precision, _) = prepared.job.variants.split(candidate)
         found = costs.networks[candidate.key].latencies[PROFILE.name]
         net_ms = [0.0 if key == ABSENT else entries[key].net_ms for key in BlockKeys(supernet).of([network])[0]]
         assert found.blocks_ms == pytest.approx([fits[precision].scale * ms for ms in net_ms])

@@ -20,7 +20,7 @@ def test_a_bound_outside_of_the_space_s_range_is_rejected_with_the_range(
     tmp_path: Path, metric: str, bound: str, key: object, value: str
 ) -> None:
     job = prepared(tmp_path, f"constraints: {{{metric}: {{{bound}: {key}}}}}\n")
-    ends = exact_values(job.supernets.untrained(), job.job.precisions, metric, [job.space.smallest, job.space.largest])
+    ends = exact_values(job.supernets.untrained(), job.job.variants, metric, [job.space.smallest, job.space.largest])
     mentions = [f"job.yaml: constraints.{metric}.{bound}", value, *(f"{end:g}" for end in ends)]
     with raises("job.constraint-unsatisfiable", *mentions):
         check_searchable(job)

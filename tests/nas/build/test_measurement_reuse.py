@@ -8,7 +8,7 @@ from typing import cast
 from nas.build.measurement_reuse import _results, prior_evaluations
 from nas.build.prepared_job import PreparedJob
 from nas.problem.objectives import Measurement, Objective, Status
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.search.warm_start import promising
 from nas.store.memory import MemoryStore
 from nas.store.run_facts import ReusedRun
@@ -21,7 +21,7 @@ GOOD, FAST, POOR, BROKEN = (Architecture((gene,)) for gene in range(4))
 
 def test_networks_that_were_left_or_failed_teach_but_are_not_asked_for_first() -> None:
     """Among those without accuracy, the fastest would be a front of their own."""
-    store, (accuracy, latency), request = MemoryStore(), OBJECTIVES, Precisions().request
+    store, (accuracy, latency), request = MemoryStore(), OBJECTIVES, Variants().request
     for architecture, share, ms in ((GOOD, 0.9, 3.0), (FAST, 0.8, 1.0)):
         store.add(Measurement(request(architecture, accuracy), Status.OK, share, 0.01))
         store.add(Measurement(request(architecture, latency), Status.OK, ms, 0.1))
@@ -33,7 +33,7 @@ def test_networks_that_were_left_or_failed_teach_but_are_not_asked_for_first() -
     learnt = _results(
         store,
         ReusedRun("earlier-1", ("cpu",)),
-        cast(PreparedJob, SimpleNamespace(job=SimpleNamespace(precisions=Precisions()))),
+        cast(PreparedJob, SimpleNamespace(job=SimpleNamespace(variants=Variants()))),
     )
     store.describe(search_facts(prior_results=tuple(learnt)))
     evaluations = prior_evaluations(store.search_facts())

@@ -125,7 +125,7 @@ def test_a_search_on_a_profile_in_openvino_is_exported_with_its_outputs_compared
     assert {"latency_ms@cpu-1-thread", "latency_ms@ov"} <= point["values"].keys()
     made = shell.nas("export", "small-1", "--json")
     assert made.code == 0, made.err
-    assert 0 <= made.data["parity_in_openvino"] < 1e-4
+    assert 0 <= made.data["parity_in_runtimes"]["openvino"] < 1e-4
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once(shell: Shell, model: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import namedtuple
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def test_profiles_that_a_machine_can_measure() -> None:
     runtime, profiles = machine.measuring({**ENVIRONMENT, "allowed_cpus": 1})
     assert runtime.found == "ONNX Runtime 1.22.0 with CPUExecutionProvider"
     assert profiles.state is State.OK
-    assert "cpu-1-thread, cpu-1-thread-batch-16 (not cuda, cpu-2-threads, cpu-2-threads-batch-16)" in profiles.found
+    openvino = find_spec("openvino") is not None
+    usable, missing = (", cpu-1-thread-openvino", "") if openvino else ("", "cpu-1-thread-openvino, ")
+    assert f"cpu-1-thread{usable}, cpu-1-thread-batch-16 (not {missing}cuda, cpu-2-threads, " in profiles.found
 
 
 def test_a_machine_that_can_measure_no_profile() -> None:

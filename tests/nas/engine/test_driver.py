@@ -40,7 +40,7 @@ def test_a_resumed_search_knows_each_session_of_a_profile_once() -> None:
         request = Request(networks[i], "latency_ms", "cpu")
         store.add(Measurement(request, Status.OK, 1.0, 0.1, environment={"call_ms": level}))
     store.add(Measurement(Request(networks[0], "accuracy"), Status.OK, 0.9, 0.1))
-    assert calm_levels(store) == {"cpu": [1.0, 2.0, 2.1]}
+    assert calm_levels(store) == {"profile cpu": [1.0, 2.0, 2.1]}
 
 
 def job_of(workers: int) -> SearchJob:

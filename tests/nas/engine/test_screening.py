@@ -20,7 +20,7 @@ from nas.evaluation.base import Evaluator
 from nas.problem.budget import Budget
 from nas.problem.objectives import Constraint, Evaluation, Fidelity, Measurement, Objective, Request, Status, minimised
 from nas.problem.pareto import non_dominated
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.search.base import SearchProblem
 from nas.search.random import RandomSearch
 from nas.search.registry import make_algorithm
@@ -183,9 +183,9 @@ class TestOnTheTable:
             other.record_ask(step, batch)
         taken = next(e.architecture for e in told[2:] if not e.screened_out)
         figures = TableEvaluator(table, COLUMNS, scales={"accuracy": 0.01})
-        (whole,) = figures.evaluate([Precisions().request(left[0], ACCURACY)])
+        (whole,) = figures.evaluate([Variants().request(left[0], ACCURACY)])
         other.add(whole)
-        other.add(Measurement.skipped(Precisions().request(taken, ACCURACY), "then", stage=1))
+        other.add(Measurement.skipped(Variants().request(taken, ACCURACY), "then", stage=1))
         third, _ = run(table, other, "random", 100)
         out = {e.architecture: e.screened_out for e in third}
         assert (out[left[0]], out[taken]) == (False, True)
@@ -225,10 +225,10 @@ def made(table: Table, accuracy: float | None, latency: float | None, *, few: bo
     architecture, found = table.space.smallest, dict[str, Measurement]()
     if accuracy is not None:
         fidelity = Fidelity.SCREEN if few else Fidelity.SEARCH
-        request = Precisions().request(architecture, ACCURACY, fidelity)
+        request = Variants().request(architecture, ACCURACY, fidelity)
         found[ACCURACY.name] = Measurement(request, Status.OK, accuracy, 0.01, detail={"images": IMAGES})
     if latency is not None:
-        found[LATENCY.name] = Measurement(Precisions().request(architecture, LATENCY), Status.OK, latency, 0.05)
+        found[LATENCY.name] = Measurement(Variants().request(architecture, LATENCY), Status.OK, latency, 0.05)
     return Evaluation(architecture, found)
 
 
@@ -280,7 +280,7 @@ class TestWorth:
         assert not self.verdict(table, made(table, 0.80, None, few=True), Bounding((0.0, 0.5)))
 
     def test_a_failure_is_recorded_whole_and_nothing_is_left_while_nothing_is_feasible(self, table: Table) -> None:
-        request = Precisions().request(table.space.smallest, LATENCY)
+        request = Variants().request(table.space.smallest, LATENCY)
         failed = Evaluation(
             table.space.smallest, {LATENCY.name: Measurement(request, Status.FAILED, None, None, message="no")}
         )
@@ -305,13 +305,13 @@ def test_the_cheaper_of_timing_and_screening_comes_first(table: Table) -> None:
 
 
 def test_a_candidate_is_seen_by_the_best_figures_that_it_has(table: Table) -> None:
-    architecture, request = table.space.largest, Precisions().request
+    architecture, request = table.space.largest, Variants().request
     few = Measurement(request(architecture, ACCURACY, Fidelity.SCREEN), Status.OK, 0.8, 0.1, detail={"images": IMAGES})
     left = Measurement.skipped(request(architecture, ACCURACY), "left", stage=0)
     whole = Measurement(request(architecture, ACCURACY), Status.OK, 0.85, 0.01)
 
     def seen(*found: Measurement) -> Evaluation:
-        return known_evaluation(architecture, OBJECTIVES, {m.request: m for m in found}, Precisions())
+        return known_evaluation(architecture, OBJECTIVES, {m.request: m for m in found}, Variants())
 
     assert seen(few).measurements == {ACCURACY.name: few}
     assert seen(few, left).measurements == {ACCURACY.name: few}

@@ -17,7 +17,7 @@ from nas.engine.search_progress import SearchProgress
 from nas.problem.budget import Budget, Plateau, Stop, StopReason
 from nas.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
 from nas.problem.pareto import hypervolume_history
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.search.base import SearchProblem
 from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
@@ -290,8 +290,8 @@ def test_finalists_are_the_front_its_ties_and_the_anchors(table: Table) -> None:
         return Evaluation(
             a,
             {
-                accuracy.name: Measurement(Precisions().request(a, accuracy), Status.OK, acc, 0.003),
-                latency.name: Measurement(Precisions().request(a, latency), Status.OK, ms, 0.01 * ms),
+                accuracy.name: Measurement(Variants().request(a, accuracy), Status.OK, acc, 0.003),
+                latency.name: Measurement(Variants().request(a, latency), Status.OK, ms, 0.01 * ms),
             },
         )
 

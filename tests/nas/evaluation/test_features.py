@@ -9,7 +9,7 @@ import torch
 from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable
 from nas.errors import EvaluationError
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet
@@ -18,7 +18,7 @@ from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.space import Architecture
 from tests.errors import raises
 
-BOTH = Precisions(("fp32", "int8"))
+BOTH = Variants(("fp32", "int8"))
 
 
 def supernet(preset: str = "digits", size: int = 8) -> Supernet:
@@ -79,7 +79,7 @@ def test_the_table_gives_each_candidate_the_sum_of_its_blocks(net: Supernet, can
     assert layout.lookup is not None
     keys = BlockKeys(net)
     for row, candidate in zip(rows, candidates, strict=True):
-        network, precision = BOTH.split(candidate)
+        network, (precision, _) = BOTH.split(candidate)
         own = [table.entries[precision][key].net_ms if key else 0.0 for key in keys.of([network])[0].tolist()]
         fit = table.fits[precision]
         assert row[layout.lookup] == pytest.approx(fit.scale * sum(own) + fit.offset_ms, rel=1e-12)

@@ -65,7 +65,7 @@ def measured(
     return Measured(
         scorer,
         supernet.cost,
-        {PROFILE.name: Timed(open_profiler(PROFILE, seed=0), (part.inputs[:16].numpy(),))},
+        {(PROFILE.name, "onnxruntime"): Timed(open_profiler(PROFILE, seed=0), (part.inputs[:16].numpy(),))},
         weights="w",
         data=part.digest,
         screen_images=screen_images,
@@ -190,7 +190,10 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
     data = load_data("digits", validation=0.25, test=0.25, seed=0)
     part, profiles = data.validation, [load_profile(name) for name in ("cpu-1-thread", "cpu-1-thread-batch-16")]
     scoring = CountedScoring(InlineScoring(supernet, head(data.train, 200), part))
-    timed = {p.name: Timed(open_profiler(p, seed=0), (part.inputs[: p.batch_size].numpy(),)) for p in profiles}
+    timed = {
+        (p.name, "onnxruntime"): Timed(open_profiler(p, seed=0), (part.inputs[: p.batch_size].numpy(),))
+        for p in profiles
+    }
     evaluator = Measured(scoring, supernet.cost, timed, weights="w", data=part.digest)
     network = supernet.family.space.smallest
     requests = [
@@ -202,7 +205,7 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
     evaluator.close()
     assert len(found) == len(requests) == 6
     assert all(m.value is not None for m in found.values())
-    assert [(task.precision, bool(task.metrics), task.model) for task in scoring.tasks] == [
+    assert [(task.variant.precision, bool(task.metrics), task.model) for task in scoring.tasks] == [
         ("fp32", True, True),
         ("int8", True, True),
     ]
@@ -236,7 +239,7 @@ def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(s
     part, profiler = data.validation, Listening()
     examples = (part.inputs[:16].numpy(), part.inputs[16:32].numpy())
     scoring = InlineScoring(supernet, head(data.train, 200), part)
-    timed = {"p": Timed(profiler, examples)}
+    timed = {("p", "onnxruntime"): Timed(profiler, examples)}
     evaluator = Measured(scoring, supernet.cost, timed, weights="w", data=part.digest)
     (found,) = evaluator.evaluate([Request(supernet.space.smallest, "throughput", "p")])
     (deployment,) = profiler.given

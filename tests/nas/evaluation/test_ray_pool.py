@@ -12,6 +12,7 @@ from ray.cluster_utils import Cluster
 from nas.evaluation import actors
 from nas.evaluation.ray_pool import RayPool
 from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
+from nas.problem.objectives import Variant
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, Part, head
@@ -56,7 +57,7 @@ def pool(cluster: Cluster, supernet: Supernet, parts: Parts) -> Iterator[RayPool
 @pytest.fixture(scope="module")
 def tasks(supernet: Supernet) -> list[ScoringTask]:
     rng = np.random.default_rng(0)
-    return [ScoringTask(supernet.space.sample(rng), "fp32", metrics=("accuracy",), model=False) for _ in range(8)]
+    return [ScoringTask(supernet.space.sample(rng), Variant(), metrics=("accuracy",), model=False) for _ in range(8)]
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_another_task_is_scored_as_in_this_process(cluster: Cluster, digits: Dat
     torch.manual_seed(0)
     made = make_supernet(MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=1))
     chosen = (made.space.smallest, made.space.largest)
-    tasks = [ScoringTask(architecture, "fp32", metrics=("mae", "r2"), model=False) for architecture in chosen]
+    tasks = [ScoringTask(architecture, Variant(), metrics=("mae", "r2"), model=False) for architecture in chosen]
     given = (head(data.train, 200), data.validation)
     pool = RayPool(made, *given, workers=1, task=task)
     try:

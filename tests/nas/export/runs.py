@@ -15,7 +15,7 @@ from nas.analysis.report import RunReport
 from nas.analysis.significance import Comparison
 from nas.problem.budget import Budget
 from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Status, metrics_of
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.store.base import Fit, RunStatus, RunStore
 from nas.store.memory import MemoryStore
 from nas.testing.run_facts import search_facts
@@ -104,7 +104,7 @@ def measure(
     architecture: Architecture,
     objectives: Sequence[Objective],
     fidelity: Fidelity = Fidelity.SEARCH,
-    precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
+    variants: Variants = Variants(),  # noqa: B008 - a frozen value
 ) -> None:
     """Adds the measurements of one architecture; final latencies come out 10 % lower, with half the error."""
     for objective in objectives:
@@ -113,14 +113,14 @@ def measure(
             value, error = 0.9 * value, 0.5 * 0.9 * error
         bits = np.packbits(answers(architecture)).tobytes() if objective.metric == "accuracy" else None
         detail = {"images": N_IMAGES} if bits is not None else {}
-        request = precisions.request(architecture, objective, fidelity)
+        request = variants.request(architecture, objective, fidelity)
         store.add(Measurement(request, Status.OK, value, error, data="images", detail=detail, samples=bits))
 
 
 def fail(store: RunStore, architecture: Architecture, objectives: Sequence[Objective]) -> None:
     """Adds measurements of which the last failed."""
     measure(store, architecture, objectives[:-1])
-    request = Precisions().request(architecture, objectives[-1])
+    request = Variants().request(architecture, objectives[-1])
     store.add(Measurement(request, Status.FAILED, None, None, message="the worker died"))
 
 
@@ -139,7 +139,7 @@ def example_run(
     final: bool = True,
     name: str = "digits-cnn",
     algorithm: str = "guided",
-    precisions: Precisions = Precisions(),  # noqa: B008 - a frozen value
+    variants: Variants = Variants(),  # noqa: B008 - a frozen value
     limits: Mapping[str, tuple[float | None, float | None]] | None = None,
     n_final: int | None = None,
     store: RunStore | None = None,
@@ -157,13 +157,13 @@ def example_run(
     constraints = [Constraint(Objective.parse(o, profiles), *bounds) for o, bounds in (limits or {}).items()]
     figures = metrics_of(objectives, constraints)
     rng = np.random.default_rng(0)
-    space = precisions.space(SPACE)
+    space = variants.space(SPACE)
     pool = list(dict.fromkeys(space.sample(rng) for _ in range(4 * n)))
     pool = [a for a in pool if a not in (space.smallest, space.largest)]
     told, spare = pool[: n - 2], pool[n - 2 : n + 28]
     anchors = [space.smallest, space.largest]
     facts = search_facts(
-        space, names, profiles=profiles, name=name, constraints=tuple(constraints), precisions=precisions,
+        space, names, profiles=profiles, name=name, constraints=tuple(constraints), variants=variants,
         algorithm=algorithm,
     )  # fmt: skip
     store.describe(facts, budget=Budget(n))
@@ -176,7 +176,7 @@ def example_run(
     for step, batch in enumerate([anchors, *(told[i : i + 10] for i in range(0, len(told), 10))]):
         store.record_ask(step, batch)
         for architecture in batch:
-            measure(store, architecture, figures, precisions=precisions)
+            measure(store, architecture, figures, variants=variants)
         if step:
             predict(store, step, [*batch, *spare], objectives)
     if final:
@@ -184,7 +184,7 @@ def example_run(
         store.update_state(finalists=tuple(measured_again))
         test = [Objective.parse("accuracy", [])]
         for architecture in measured_again:
-            measure(store, architecture, [o for o in figures if o.profile], Fidelity.FINAL, precisions)
-            measure(store, architecture, test, Fidelity.TEST, precisions)
+            measure(store, architecture, [o for o in figures if o.profile], Fidelity.FINAL, variants)
+            measure(store, architecture, test, Fidelity.TEST, variants)
         store.set_status(RunStatus.FINISHED, reason="the budget of evaluations is used up")
     return store

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from nas.analysis.report import build_report
 from nas.export.optuna_study import export_study
 from nas.problem.objectives import Objective
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from nas.store.sql import SqlStore
@@ -89,7 +89,7 @@ def test_bounds_are_constraints_of_the_study(tmp_path: Path) -> None:
 
 
 def test_precision_is_a_parameter(tmp_path: Path) -> None:
-    study = exported(example_run(precisions=Precisions(("int8", "fp32"))), tmp_path)
+    study = exported(example_run(variants=Variants(("int8", "fp32"))), tmp_path)
     assert {t.params["precision"] for t in study.trials} == {"int8", "fp32"}
     assert all(t.params["precision"] == t.user_attrs["precision"] for t in study.trials)
 

@@ -14,7 +14,7 @@ def test_a_failed_final_measurement_leaves_the_one_of_the_search() -> None:
     store = example_run(TWO)
     report = build_report(store, run="example-1")
     point, latency = report.front[0], report.objectives[1]
-    provenance = Provenance("example-1", report.metrics, report.profiles, store.search_facts().precisions, store)
+    provenance = Provenance("example-1", report.metrics, report.profiles, store.search_facts().variants, store)
     assert provenance.measured_with(latency, point)["fidelity"] == "final"
     (final,) = (
         m

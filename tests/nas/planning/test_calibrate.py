@@ -116,7 +116,7 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
             for feed, n in zip(graph.inputs, wanted, strict=True)
             for given in list(feed.values())[1:]
         )
-    features = LatencyFeatures(prepared.supernets.untrained(), table, prepared.job.precisions)
+    features = LatencyFeatures(prepared.supernets.untrained(), table, prepared.job.variants)
     estimated = features(prepared.space.enumerate())[:, features.layout.lookup]
     assert (estimated > 0).all()
     assert features.n_estimated == 0

@@ -34,7 +34,7 @@ from nas.problem.objectives import (
     minimised,
 )
 from nas.problem.pareto import hypervolume, non_dominated
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.search.random import RandomSearch
 from nas.store.memory import MemoryStore
 from nas.store.sql import SqlStore
@@ -109,7 +109,7 @@ def test_constrained_metrics_are_stored_like_all_others(table: Table, tmp_path: 
     store = SqlStore.open(tmp_path / "run.db", create=True, driver=True)
     evaluator = Asked(table)
     told, _ = run(table, store, 18, [SMALL], evaluator=evaluator)
-    kept = store.find([Precisions().request(e.architecture, MACS) for e in told])
+    kept = store.find([Variants().request(e.architecture, MACS) for e in told])
     assert len(kept) == 18
     n = len(evaluator.asked)
     again, _ = run(table, store, 26, [SMALL], evaluator=evaluator)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.problem.objectives import Constraint, Evaluation, Measurement, Objective, Status, minimised
 from nas.problem.pareto import non_dominated
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.search.base import SearchAlgorithm, SearchProblem
 from nas.search.registry import make_algorithm
 from nas.search.warm_start import FIRST, PriorObservations, promising
@@ -32,7 +32,7 @@ def elsewhere(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     found = []
     for e in evaluations:
         value = 3 * e.value(latency)
-        slow = Measurement(Precisions().request(e.architecture, ELSEWHERE), Status.OK, value, 0.0)
+        slow = Measurement(Variants().request(e.architecture, ELSEWHERE), Status.OK, value, 0.0)
         found.append(Evaluation(e.architecture, {accuracy.name: e.measurements[accuracy.name], ELSEWHERE.name: slow}))
     return found
 

@@ -27,7 +27,7 @@ from nas.api.schemas import ExportRequest
 from nas.config import load_job
 from nas.errors import ServiceError, UnknownNameError
 from nas.problem.objectives import Fidelity, Measurement, Objective, Status
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import TaskStatus
@@ -230,7 +230,7 @@ def test_a_profile_shows_its_noise_by_run(client: TestClient, runs: RunsFolder) 
     objective = Objective.parse(TWO[1], ["cpu-1-thread"])
     levels = [(1.0, 0.01), (1.0, 0.01), (3.0, 0.03)]  # two sessions
     for i, (level, noise) in enumerate(levels):
-        request = Precisions().request(Architecture((0, 0, 0, i, -1, -1)), objective)
+        request = Variants().request(Architecture((0, 0, 0, i, -1, -1)), objective)
         about = {"level_ms": level, "noise": noise}
         store.add(Measurement(request, Status.OK, 1.0, 0.01, environment=about, attempt=5))
     store.close()

@@ -149,6 +149,9 @@ HOSTILE = {
     "profile: ssh": Hostile(
         422, "POST", f"{API}/profiles", {"json": {"profile": "name: evil\nssh: -oProxyCommand=touch\n"}}
     ),
+    "profile: a class as its runtime": Hostile(
+        422, "POST", f"{API}/profiles", {"json": {"profile": "name: evil\nruntime: antigravity:fly\n"}}
+    ),
     "profile: ssh host": Hostile(422, "POST", f"{API}/profiles", {"json": {"profile": "name: evil\nssh: me@elsewhere\n"}}),
     "profile: script": Hostile(422, "POST", f"{API}/profiles", {"json": {"profile": "name: <script>\n"}}),
     "measurement: up": Hostile(404, "POST", f"{API}/profiles/..%2fx/measurements", model(b"x")),

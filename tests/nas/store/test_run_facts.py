@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from nas.problem.budget import Budget, Stop, StopReason
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.store.run_facts import VERSION, RunFacts, SearchFacts
 from nas.store.run_state import RunState
 from nas.store.sql import SqlStore
@@ -32,7 +32,7 @@ def test_what_the_first_versions_did_not_store_has_its_default() -> None:
     facts = RunFacts.from_json(OLDEST)
     assert facts is not None
     assert isinstance(facts.search, SearchFacts)
-    assert facts.search.precisions == Precisions(("fp32",))
+    assert facts.search.variants == Variants(("fp32",))
     assert (facts.search.constraints, facts.search.reused, facts.search.prior_results) == ((), (), ())
     assert (facts.name, facts.epochs) == ("", 0)
     assert RunState.from_json(OLDEST) == RunState(budget=Budget(30))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from nas.analysis.network_selection import Limit, parse_limits, within
 from nas.analysis.report import RunReport, build_report
-from nas.problem.precision import Precisions
+from nas.problem.variants import Variants
 from nas.visualization import chart_data, front_panels
 from nas.visualization.chart_data import convergence, heading
 from nas.visualization.front_panels import Networks, front_of_pair, is_joined, pairs
@@ -94,7 +94,7 @@ def test_the_front_chart_shows_each_kind_of_point_in_its_place(report: RunReport
 
 
 def test_precisions_are_told_apart_and_each_has_its_front() -> None:
-    found = build_report(example_run(precisions=Precisions(("fp32", "int8"))), run="example-1")
+    found = build_report(example_run(variants=Variants(("fp32", "int8"))), run="example-1")
     (axis,) = drawn(found)
     counts = {}
     for precision, marker in (("fp32", "o"), ("int8", "s")):

@@ -1,0 +1,75 @@
+"""ONNX Runtime and OpenVINO on the networks of a run: answers on the validation part, and latencies.
+
+Run: ``python -m tests.benchmarks.runtimes RUN``. Networks of the run's space are taken from small to large (the smallest, the
+largest and random ones), with the weights that its supernet has, in fp32 and int8. *Same* is the share of validation examples
+that both runtimes classify alike; *difference* the largest one of their outputs, over the deviation of ONNX Runtime's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from hardware_profiles.base import Deployment, LatencyMeasurement
+from hardware_profiles.catalog import in_runtime, load_profile
+from hardware_profiles.profiler_factory import open_profiler
+from nas.build.prepared_job import load_trained_run
+from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision, outputs_of
+from nas.store.folder import RunsFolder
+from nas.store.stored_run import StoredRun
+from supernets.module_to_onnx import INPUT, onnx_model
+from supernets.recalibration import recalibrate
+
+RUNTIMES, PRECISIONS = ("onnxruntime", "openvino"), ("fp32", "int8")
+
+
+def main(
+    run: str,
+    runs: Annotated[Path, typer.Option("--runs")] = Path("runs"),
+    networks: int = 8,
+    profile: str = "cpu-1-thread-batch-16",
+    seed: int = 0,
+) -> None:
+    """Prints a line for each network and precision, and a summary by precision."""
+    trained = load_trained_run(StoredRun.open(RunsFolder(runs), run))
+    supernet, data = trained.checkpoint.supernet, trained.data.dataset
+    space, rng = supernet.space, np.random.default_rng(seed)
+    chosen = [space.smallest, space.largest, *(space.sample(rng) for _ in range(networks - 2))]
+    chosen.sort(key=lambda a: supernet.cost(a).macs)
+    calibration = trained.data.calibration.split(CALIBRATION_BATCH)
+    exact = [onnx_model(recalibrate(supernet.extract(a), calibration), calibration[0][:2]) for a in chosen]
+    models = {p: [in_precision(model, p, calibration) for model in exact] for p in PRECISIONS}
+    place, labels = load_profile(profile), data.validation.labels.numpy()
+    inputs = {INPUT: data.validation.inputs[: place.batch_size].numpy()}
+    deployments = [Deployment.single(model, inputs) for own in models.values() for model in own]
+    latencies = []
+    for runtime in RUNTIMES:
+        with open_profiler(in_runtime(place, runtime)) as profiler:
+            found = list(profiler.measure(deployments))
+        latencies.append([m.latency_ms if isinstance(m, LatencyMeasurement) else np.nan for m in found])
+    times = np.array(latencies).reshape(len(RUNTIMES), len(PRECISIONS), len(chosen))
+    print(f"{len(labels)} validation examples; {profile}\n")
+    print(
+        "| MACs | precision | same | difference | accuracy | in OpenVINO | latency | in OpenVINO |\n" + "|---" * 8 + "|"
+    )
+    for k, precision in enumerate(PRECISIONS):
+        for i, (network, model) in enumerate(zip(chosen, models[precision], strict=True)):
+            one, two = (outputs_of(model, data.validation, runtime) for runtime in RUNTIMES)
+            answers = [outputs.argmax(axis=1) for outputs in (one, two)]
+            first, second = (f"{(own == labels).mean():.2%}" for own in answers)
+            cells = (
+                f"{supernet.cost(network).macs:,}", precision, f"{(answers[0] == answers[1]).mean():.2%}",
+                f"{np.abs(one - two).max() / one.std():.1e}", first, second, f"{times[0, k, i]:.4f} ms",
+                f"{times[1, k, i]:.4f} ms",
+            )  # fmt: skip
+            print("| " + " | ".join(cells) + " |")
+    for k, precision in enumerate(PRECISIONS):
+        wins, ratio = (times[1, k] < times[0, k]).sum(), np.nanmedian(times[1, k] / times[0, k])
+        print(f"\n{precision}: OpenVINO is faster on {wins} of {len(chosen)}; the median ratio is {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
