@@ -20,13 +20,15 @@ SUPERNET_SHARE = 0.2
 """Of the training time of all limits together: a supernet only ranks networks, and the finetuning makes them good."""
 EVALUATIONS = 32
 """Of networks of the supernet, for each limit."""
+_USED = 0.9
+"""Of a limit, at least: finetuning gains more for larger networks than the losses of a supernet that is hardly trained tell."""
 _TRIES = 3000
 _MUTATION = 0.25
 """The probability that a gene is drawn again."""
 _MEASURED = 17
 """Random networks to which the prediction of latency is fitted, besides the largest and the smallest: one session."""
 _MEASURING_ROUNDS = 4
-_SCORED = 500
+_SCORED = 1000
 """Validation examples on which a search scores."""
 
 
@@ -58,7 +60,7 @@ def searched(supernet: Supernet, setting: Setting) -> tuple[dict[float, Architec
         latencies.measure([a for limit in LIMITS for a in _promising(losses, latencies, limit)])
     chosen, notes = {}, {}
     for limit in LIMITS:
-        chosen[limit] = best = min(latencies.within(limit, losses), key=losses.__getitem__)
+        chosen[limit] = best = min(latencies.near(limit, losses), key=losses.__getitem__)
         described = {name: str(value) for name, value in supernet.space.values(best).items()}
         notes[str(limit)] = {**described, "loss": losses[best], "measured": latencies.measured[best]}
     return chosen, {**notes, "evaluations": len(losses)}
@@ -66,9 +68,9 @@ def searched(supernet: Supernet, setting: Setting) -> tuple[dict[float, Architec
 
 def _promising(losses: Mapping[Architecture, float], latencies: Latencies, limit: float) -> list[Architecture]:
     """Networks better than the best measured one of a limit, by their loss, that are predicted to be within it."""
-    best = min((losses[a] for a in latencies.within(limit, losses)), default=math.inf)
+    best = min((losses[a] for a in latencies.near(limit, losses)), default=math.inf)
     left = (a for a in losses if a not in latencies.measured and losses[a] < best)
-    return sorted((a for a in left if latencies.predict(a) <= limit), key=losses.__getitem__)[:4]
+    return sorted((a for a in left if _USED * limit <= latencies.predict(a) <= limit), key=losses.__getitem__)[:4]
 
 
 def evolved(
@@ -81,7 +83,7 @@ def evolved(
     def near(make: Callable[[], Architecture], n: int) -> None:
         new: dict[Architecture, None] = {}
         for _ in range(_TRIES):
-            if 0.85 * limit <= predict(a := make()) <= 1.02 * limit and a not in found:
+            if _USED * limit <= predict(a := make()) <= 1.02 * limit and a not in found:
                 new[a] = None
                 if len(new) == n:
                     break
@@ -134,9 +136,10 @@ class Latencies:
         """The predicted latency of a network."""
         return float(np.array(self._features(a)) @ self._fitted)
 
-    def within(self, limit: float, among: Container[Architecture]) -> list[Architecture]:
-        """Networks whose measured latency is within a limit."""
-        return [a for a, ratio in self.measured.items() if ratio <= limit and a in among]
+    def near(self, limit: float, among: Container[Architecture]) -> list[Architecture]:
+        """Networks that were measured within a limit and use most of it; all within it, if there are none such."""
+        within = {a: ratio for a, ratio in self.measured.items() if ratio <= limit and a in among}
+        return [a for a, ratio in within.items() if ratio >= _USED * limit] or list(within)
 
     def _features(self, a: Architecture) -> list[float]:
         cost = self._supernet.cost(a)

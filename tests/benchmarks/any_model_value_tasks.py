@@ -272,7 +272,7 @@ def task(name: str, text: Path) -> ValueTask:
         case "efficientnet-lite0":
             return ValueTask(
                 name, efficientnet_lite0, *fashion(3000, 2000, 4000, size=64), prepared=colour,
-                epochs=3, learning_rate=2e-3, budget=2.5, tuning_rate=1e-3, batch=4,
+                epochs=3, learning_rate=5e-4, budget=2.5, tuning_rate=5e-4, batch=4,
             )  # fmt: skip
         case "minilm":
             return ValueTask(
