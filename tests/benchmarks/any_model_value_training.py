@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hardware_profiles import Deployment, HardwareProfile, LatencyFailure, open_profiler
+from hardware_profiles import Deployment, HardwareProfile, LatencyMeasurement, open_profiler
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.runtime import run_calls
 from supernets.base import Supernet
@@ -26,8 +26,6 @@ from tests.benchmarks.any_model_value_tasks import Examples, ValueTask
 
 BATCH = 64
 _TEMPERATURE = 2.0
-_SESSIONS = 4
-"""Sessions in which a latency that is too uncertain on a busy machine is measured again."""
 WHOLE = SpaceOptions(granularity="model", widths=tuple(i / 32 for i in range(2, 33)))
 """One width for all layers."""
 
@@ -180,34 +178,19 @@ class Stopwatch:
         return lower(network.eval(), input_shape_of(self._task.example()))
 
     def ratios(self, models: Sequence[bytes]) -> list[float]:
-        """Latency of each over that of the original, which is measured in each session.
-
-        Raises:
-            RuntimeError: a latency was too uncertain in each of several sessions.
-        """
-        found: dict[int, float] = {}
-        for _ in range(_SESSIONS):
-            left = [i for i in range(len(models)) if i not in found]
-            for start in range(0, len(left), MAX_BATCH - 1):
-                self._measure(models, left[start : start + MAX_BATCH - 1], found)
-        if len(found) < len(models):
-            raise RuntimeError(
-                "the machine is too busy to measure latencies; finished methods are kept, continue later"
+        """Latency of each over that of the original, which is measured in each session."""
+        found: list[float] = []
+        while len(found) < len(models):
+            part = models[len(found) : len(found) + MAX_BATCH - 1]
+            base, *own = self._profiler.measure(
+                [Deployment.single(model, self._input) for model in (self.original, *part)]
             )
-        return [found[i] for i in range(len(models))]
-
-    def _measure(self, models: Sequence[bytes], which: Sequence[int], found: dict[int, float]) -> None:
-        """Adds the ratios of some models, of one session, where they are certain."""
-        deployments = [Deployment.single(model, self._input) for model in (self.original, *(models[i] for i in which))]
-        base, *rest = self._profiler.measure(deployments)
-        if isinstance(base, LatencyFailure):
-            return
-        self.original_ms = base.latency_ms
-        found.update(
-            (i, own.latency_ms / base.latency_ms)
-            for i, own in zip(which, rest, strict=True)
-            if not isinstance(own, LatencyFailure)
-        )
+            assert isinstance(base, LatencyMeasurement), base.message
+            self.original_ms = base.latency_ms
+            for one in own:
+                assert isinstance(one, LatencyMeasurement), one.message
+                found.append(one.latency_ms / base.latency_ms)
+        return found
 
     def close(self) -> None:
         """Ends the worker."""
