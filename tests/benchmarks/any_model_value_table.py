@@ -44,9 +44,11 @@ def as_table(rows: Sequence[Row]) -> str:
                 f"| {_difference(*to_uniform)} | {ratios} |"
             )
     wins = [sum(one) for one in zip(*ahead, strict=True)] if ahead else [0, 0]
+    both = sum(map(all, ahead))
     lines += [
         "",
-        f"Ahead of the best pruned network in {wins[0]} of {len(ahead)} cells, of uniform scaling in {wins[1]}.",
+        f"Ahead of the best pruned network in {wins[0]} of {len(ahead)} cells, of uniform scaling in {wins[1]}, "
+        f"of both in {both}.",
     ]
     return "\n".join(lines)
 
