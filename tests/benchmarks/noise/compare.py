@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tests.benchmarks.noise.estimators import ESTIMATORS, Estimator, Recording
 
 LOADS = ("quiet", "one", "bursts", "4", "8", "20")
-APART = 0.15
+APART, PAIRS_APART = 0.15, 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,17 @@ def inversions(ms: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
     return float(sum(wrong)) / len(ms)
 
 
+def repeatability(ms: NDArray[np.float64]) -> str:
+    """How well sessions agree, (n_sessions, n_networks): as `tests.benchmarks.repeatability` has it of two."""
+    differences, inverted = [], []
+    for a, b in combinations(ms, 2):
+        mean = (a + b) / 2
+        differences.append(float(np.mean(np.abs(a - b) / mean)))
+        apart = [(i, j) for i, j in combinations(range(len(mean)), 2) if abs(mean[i] / mean[j] - 1) > PAIRS_APART]
+        inverted.append(sum((a[i] - a[j]) * (b[i] - b[j]) < 0 for i, j in apart))
+    return f"{np.mean(differences):.2%}, {max(differences):.2%}, {np.mean(inverted):.1f}"
+
+
 def tables(found: Sequence[Row]) -> str:
     """Two tables in Markdown, a row for each estimator and a column for each load."""
     errors = _table(found, lambda row: f"{row.median:.1%} / {row.worst:.1%}")
@@ -117,6 +128,12 @@ def main(
         for row in rows(recordings, name, estimator, odd=odd)
     ]
     print(tables(found))
+    print(
+        "\nPairs of quiet sessions: mean difference of the same network (mean and worst pair), pairs of networks inverted:\n"
+    )
+    for name in dict.fromkeys(row.estimator for row in found):
+        values = [[g.ms for g in ESTIMATORS[name](r)] for r in recordings if r.load == "quiet"]
+        print(f"- {name}: {repeatability(np.array(values))}")
 
 
 if __name__ == "__main__":
