@@ -14,7 +14,7 @@ from nas.analysis.network_values import Point, Points
 from nas.analysis.report import RunReport
 from nas.analysis.significance import Comparison
 from nas.problem.budget import Budget
-from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Status, metrics_of
+from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective, Status, Variant, metrics_of
 from nas.problem.variants import Variants
 from nas.store.base import Fit, RunStatus, RunStore
 from nas.store.memory import MemoryStore
@@ -92,7 +92,7 @@ def trained_further(report: RunReport) -> tuple[Finetuning, Finetuning]:
     after = replace(before, values={name: v if name == "accuracy" else v * 1.02 for name, v in values.items()})
     comparison = Comparison(0.05, 0.01, "paired")
     change = Change(before.values["accuracy"], values["accuracy"], comparison)
-    of = FinetunedNetwork(report.run, before.architecture, "fp32", before.key)
+    of = FinetunedNetwork(report.run, before.architecture, Variant(), before.key)
     improvement = Improvement(of, 2, 3, {"validation": change})
     done = Finetuning("b-1", of, "finished", False, "", 3, 3, report.columns, before, after, improvement)
     left = Finetuning("b-2", replace(of, key=other.key), "running", False, "", 1, 3, before=other)
