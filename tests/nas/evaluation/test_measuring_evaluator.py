@@ -170,7 +170,7 @@ def test_an_uncertain_time_to_load_has_a_value_and_its_error(
     supernet: Supernet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = measured(supernet)
-    profiler = made._profiles[PROFILE.name].profiler
+    profiler = made._profiles[PROFILE.name, "onnxruntime"].profiler
     measure = profiler.measure
 
     def unsettled(*args: Any, **options: Any) -> Iterator[Any]:
