@@ -15,8 +15,9 @@ from nas.errors import JobError, PluginError
 from nas.plugins import Kind, calling, find, load
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint
-from supernets.data import DataSet, RowFormat, TextFormat
+from supernets.data import BlockFormat, DataSet, RowFormat, TextFormat
 from supernets.errors import CheckpointError, SpaceError, SupernetError
+from supernets.families.decoder.pretrained import DecoderConfig
 from supernets.families.encoder.pretrained import BertConfig
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
@@ -155,6 +156,10 @@ def _sizes(data: DataSet, n_outputs: int, pretrained: PretrainedConfig | None) -
         sizes |= {"padding": text.padding, "tokens": text.typical_tokens}
         if isinstance(pretrained, BertConfig):
             _check_tokenizer(text, pretrained)
+    elif isinstance(blocks := data.format, BlockFormat):
+        sizes = {"vocabulary": blocks.vocabulary, "positions": blocks.block, "tokens": blocks.block}
+        if isinstance(pretrained, DecoderConfig):
+            _check_blocks(blocks, pretrained)
     elif isinstance(data.format, RowFormat):
         sizes |= {"features": len(data.format.columns)}
     else:
@@ -177,6 +182,16 @@ def _check_tokenizer(text: TextFormat, config: BertConfig) -> None:
     else:
         return
     raise mismatch(f"pretrained: {folder} {fault}")
+
+
+def _check_blocks(blocks: BlockFormat, config: DecoderConfig) -> None:
+    """Raises `CheckpointError` unless the pretrained network takes such tokens and as many."""
+    if blocks.vocabulary > config.vocabulary:
+        fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {blocks.vocabulary}"
+        raise mismatch(f"pretrained: {config.folder} {fault}; give the tokenizer that the network was trained with")
+    if blocks.block > (most := config.positions):
+        fault = f"has {most} positions, and the blocks {blocks.block} tokens"
+        raise mismatch(f"pretrained: {config.folder} {fault}; set data.max_tokens to {most} or less")
 
 
 def pretrained_weights(pretrained: PretrainedTransformer, family: Family) -> dict[str, Tensor]:

@@ -24,7 +24,9 @@ from nas.errors import JobError, UnknownNameError
 from nas.parts import require
 from nas.store.folder import RunFolder, RunsFolder
 from supernets.data import (
+    BlockFormat,
     DataSet,
+    DocumentOptions,
     ImageFormat,
     ImageOptions,
     OnProgress,
@@ -90,6 +92,8 @@ class JobData:
         """Validation examples that a profile's timed runs use: one batch, (batch, ...), for each call."""
         tokens = self.config.data.timed_tokens
         batches = typical_batches(self.dataset.validation, profile.batch_size, tokens=tokens)
+        if isinstance(self.dataset.format, BlockFormat):
+            batches = [inputs[:, :tokens] for inputs in batches]
         return tuple(inputs.numpy() for inputs in batches)
 
 
@@ -129,6 +133,10 @@ def load_job_data(
     load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
     if data.name == NUMBERS:
         task, found = task_for(config, load(options=RowOptions(label_column=data.label_column)), source=source)
+        return JobData(found, config, task)
+    if data.of_documents:
+        documents = _document_options(config, runs, pretrained=folder, source=source)
+        task, found = task_for(config, load(options=documents), source=source)
         return JobData(found, config, task)
     options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, model=model, source=source)
     task, found = task_for(config, load(options=options), source=source)
@@ -190,6 +198,17 @@ def _data_options(
     return TextOptions(tokenizer=options.get("tokenizer"), **given)
 
 
+def _document_options(job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str) -> DocumentOptions:
+    """The options of a job's documents; the tokenizer as of sentences."""
+    data, tokenizer = job.data, job.data.tokenizer or pretrained
+    if tokenizer is None:
+        tokenizer = _of_trained(job, runs, of_text=True, source=source).get("tokenizer")
+    given = _given(data, ("vocabulary", "documents", "text_column", "encoding"))
+    if tokenizer is not None:
+        given.pop("vocabulary", None)
+    return DocumentOptions(tokenizer=tokenizer, block=data.max_tokens or DocumentOptions().block, **given)
+
+
 def _keys(of_text: bool) -> tuple[str, ...]:
     """Those that a pretrained network would fix."""
     return _OF_TEXT if of_text else _OF_IMAGES
@@ -203,7 +222,7 @@ def _given(data: DataConfig, keys: Sequence[str]) -> dict[str, Any]:
 def _fixed_by(folder: Path, supernet: SupernetConfig) -> dict[str, Any]:
     """The options that the pretrained network in a folder fixes for the family."""
     description = supernet.description
-    if description.data == "sentences":
+    if description.data in ("sentences", "texts"):
         return {"tokenizer": folder}
     config = description.pretrained_config(folder)
     return {key: getattr(config, key) for key in _OF_IMAGES}

@@ -12,8 +12,9 @@ from nas.errors import JobError, StoreError
 from nas.store.folder import RunFolder, write_atomically
 from supernets.checkpoint import has_checkpoint, weights_digest
 from supernets.errors import CheckpointError
+from supernets.families.shared.model_folder import unusable
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer
-from supernets.pretrained import CONFIG, find_pretrained
+from supernets.pretrained import CONFIG, GGUF, find_pretrained
 
 _WEIGHTS, _DIGEST = "weights.json", "digest"
 """File with the digest of the weights, written last: where it exists, the other files are complete."""
@@ -66,6 +67,9 @@ def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: 
         return None
     try:
         folder = find_preprocessing(name, run)
+        if folder.suffix == GGUF:
+            message = f"{folder}: a job takes a folder of the transformers library; a GGUF file is read in Python alone"
+            raise unusable(f"{message} (supernets.families.decoder.pretrained)")
         config: PretrainedConfig = supernet.description.pretrained_config(folder)
         if run is not None and folder == run.pretrained:
             if has_checkpoint(run.checkpoint):

@@ -16,7 +16,7 @@ def check_parts(job: SearchJob, *, source: str) -> None:
     Args:
         source: name of the job file in errors.
     """
-    if job.data.of_text:
+    if job.data.of_text or job.data.of_documents:
         require("text", f"{source}: data.name: {job.data.name}")
     entry = ALGORITHMS.get(job.search.algorithm)
     if entry is not None and entry.part:

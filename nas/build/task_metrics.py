@@ -16,6 +16,7 @@ _CONTRACT, _METRIC = "supernets.tasks:Task", "supernets.tasks:Metric"
 _CLASSES = {
     "classification": "supernets.tasks.classification:Classification",
     "regression": "supernets.tasks.regression:Regression",
+    "language-modelling": "supernets.tasks.language_modelling:LanguageModelling",
     "multi-label": "supernets.tasks.multi_label:MultiLabel",
 }
 

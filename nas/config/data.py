@@ -14,12 +14,13 @@ from nas.config.plugin_names import Settings, plugin_name, settings
 from nas.config.section import Section, whole
 from nas.plugins import Kind
 
-TEXT, TABLE, NUMBERS = "text-classification", "image-table", "number-table"
-DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS)
+TEXT, TABLE, NUMBERS, DOCUMENTS = "text-classification", "image-table", "number-table", "text"
+DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS)
 """The shipped data sets."""
 OF_FILES = (
     "path",
     "skip_unreadable",
+    "documents",
     "text_column",
     "image_column",
     "label_column",
@@ -38,10 +39,13 @@ _OF_NAMES = {
     "crop": ("image-folder", TABLE),
     "interpolation": ("image-folder", TABLE),
     "label_column": (TABLE, TEXT, NUMBERS),
+    "documents": (DOCUMENTS,),
 }
 """Keys of some data sets, by their names."""
 VOCABULARY = 8000
-"""The default for a tokenizer that is trained; a given tokenizer has its own vocabulary."""
+"""The default for a tokenizer that is trained on sentences; a given tokenizer has its own vocabulary."""
+_OF_DOCUMENTS = 4000
+"""The same for documents to model."""
 
 SIZES = {"digits": 1797, "fashion-mnist": 60_000}
 """Images that the validation part is taken from."""
@@ -117,11 +121,16 @@ class DataConfig(Section):
     """None takes that of `supernet.pretrained`, or of the network that `supernet.from` was made of, or trains one on the
     training part."""
     max_tokens: int | None = whole(4, 8192, default=None, of="tokens")
-    """Longer sentences are cut."""
+    """Longer sentences are cut; documents to model are packed into blocks of this length."""
     timed_tokens: int | None = whole(1, 8192, default=None, of="tokens")
-    """Of every sentence that latency is measured on; None takes typical lengths of the validation part."""
+    """Of every sentence that latency is measured on; None takes typical lengths of the validation part. Of a language model,
+    the length of the prompt and of the cache of a step; None takes `max_tokens`."""
     vocabulary: int | None = whole(100, 100_000, default=None, of="tokens")
     """Of a tokenizer that is trained on the training part."""
+    documents: Annotated[
+        Literal["files", "paragraphs"] | None, Field(description="files or paragraphs, between empty lines")
+    ] = None
+    """What the documents to model are; None takes the paragraphs of a single file, and else files."""
     text_column: _Column = None
     """The column of the sentences."""
     image_column: _Column = None
@@ -147,9 +156,12 @@ class DataConfig(Section):
     @classmethod
     def _fill(cls, data: Any) -> Any:
         """Sets the defaults of data of sentences."""
-        if not isinstance(data, dict) or data.get("name") != TEXT:
+        trained = {TEXT: VOCABULARY, DOCUMENTS: _OF_DOCUMENTS}
+        if not isinstance(data, dict) or data.get("name") not in tuple(trained):
             return data
-        missing = dict(_DEFAULTS) if data.get("tokenizer") is not None else {**_DEFAULTS, "vocabulary": VOCABULARY}
+        missing: dict[str, Any] = dict(_DEFAULTS)
+        if data.get("tokenizer") is None:
+            missing["vocabulary"] = trained[data["name"]]
         return {**data, **{key: value for key, value in missing.items() if data.get(key) is None}}
 
     @model_validator(mode="after")
@@ -169,12 +181,13 @@ class DataConfig(Section):
             raise missing_key(
                 "path", "is missing; expected a .csv, .tsv or .jsonl table of numbers with a label in each row"
             )
-        kind = "sentences" if self.of_text else "images" if self.of_images else "rows of numbers"
+        kinds = {TEXT: "sentences", NUMBERS: "rows of numbers", DOCUMENTS: "text to model"}
+        kind = kinds.get(self.name, "images")
         for other, keys in (("images", OF_IMAGES), ("sentences", OF_TEXT)):
             for key in keys:
-                if other != kind and getattr(self, key) is not None:
+                if other != kind and not (self.of_documents and keys is OF_TEXT) and getattr(self, key) is not None:
                     raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
-        if self.of_text:
+        if self.of_text or self.of_documents:
             self._check_text()
         for key, names in _OF_NAMES.items():
             if getattr(self, key) is not None and self.name not in names:
@@ -216,8 +229,8 @@ class DataConfig(Section):
 
     def _check_text(self) -> None:
         if self.path is None:
-            tables = "a .csv, .tsv or .jsonl table"
-            raise missing_key("path", f"is missing; expected {tables}, or a folder or .zip of one text file a class")
+            tables, of = "a .csv, .tsv or .jsonl table", "text files" if self.of_documents else "one text file a class"
+            raise missing_key("path", f"is missing; expected {tables}, or a folder or .zip of {of}")
         self._check_tokens()
         if self.text_column is not None and self.text_column == self.label_column:
             raise conflict("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
@@ -248,9 +261,14 @@ class DataConfig(Section):
         return bool(self.name == TEXT)
 
     @property
+    def of_documents(self) -> bool:
+        """Whether the data are documents for language models."""
+        return bool(self.name == DOCUMENTS)
+
+    @property
     def of_images(self) -> bool:
         """Whether the data are images; true for data of plug-ins, of which it is not known here."""
-        return self.name not in (TEXT, NUMBERS)
+        return self.name not in (TEXT, NUMBERS, DOCUMENTS)
 
     @property
     def paths(self) -> Mapping[str, Path]:

@@ -22,8 +22,16 @@ from nas.config.training import STRATEGIES, TrainingConfig
 from nas.config.written_metrics import OwnMetrics, WrittenMetrics, check_distinct, check_own_metric
 from nas.errors import JobError
 from nas.plugins import Kind
-from nas.problem.objectives import NO_METRICS, ONNX_RUNTIME, Constraint, Objective, Variant
-from nas.problem.tasks import CLASSIFICATION, SHIPPED, TaskMetrics
+from nas.problem.objectives import (
+    NO_METRICS,
+    ONNX_RUNTIME,
+    SERVED_METRICS,
+    TIMED_METRICS,
+    Constraint,
+    Objective,
+    Variant,
+)
+from nas.problem.tasks import CLASSIFICATION, LANGUAGE, SHIPPED, TaskMetrics
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
@@ -103,7 +111,8 @@ class SearchJob(Section):
         if (task := SHIPPED.get(str(data.get("task")))) not in (None, CLASSIFICATION) and data.get(
             "objectives"
         ) is None:
-            data = {**data, "objectives": [task.metrics[0].name, "latency_ms"]}
+            timed = "time_per_token_ms" if task.name == LANGUAGE else "latency_ms"
+            data = {**data, "objectives": [task.metrics[0].name, timed]}
         supernet, training = data.get("supernet"), data.get("training", {})
         if not (isinstance(supernet, dict) and isinstance(training, dict)):
             return data
@@ -203,11 +212,28 @@ class SearchJob(Section):
             raise missing_key(
                 "objectives", f"is missing; name a metric of the task {self.task}, e.g. [METRIC, latency_ms]"
             )
+        self._check_served()
         if self.task != CLASSIFICATION.name and self.training.divergence != "kl":
             raise conflict(
                 "training.divergence",
                 f"alpha compares the probabilities of classes, and the task is {self.task}; remove it",
             )
+
+    def _check_served(self) -> None:
+        """Language models are timed as they are served, by two models; other networks by one."""
+        of_language = self.task == LANGUAGE
+        if of_language and self.precisions != ("fp32",):
+            raise conflict("precisions", f"networks of the task {LANGUAGE} are measured in fp32; remove it")
+        if of_language and self.runtimes not in (None, (ONNX_RUNTIME,)):
+            raise conflict("runtimes", f"networks of the task {LANGUAGE} are measured in {ONNX_RUNTIME}; remove it")
+        served = ", ".join(SERVED_METRICS)
+        for key, names in (("objectives", self.objectives), ("constraints", tuple(self.constraints))):
+            for name in names:
+                metric = name.partition("@")[0]
+                if of_language and metric in TIMED_METRICS and metric not in SERVED_METRICS:
+                    raise conflict(key, f"a language model is timed as it is served: {served}; replace {name}")
+                if not of_language and metric in SERVED_METRICS:
+                    raise conflict(key, f"{name} is of language models (task: {LANGUAGE}); take latency_ms")
 
     @property
     def _written(self) -> WrittenMetrics:

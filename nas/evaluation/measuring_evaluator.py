@@ -14,9 +14,11 @@ from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
 from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scored, Scoring, ScoringTask
+from nas.evaluation.serving_inputs import serving_inputs
 from nas.problem.objectives import (
     EXACT_METRICS,
     ONNX_RUNTIME,
+    SERVED_METRICS,
     TIMED_METRICS,
     Fidelity,
     Measurement,
@@ -38,6 +40,7 @@ _DETAILS = (
     "preempted_share",
 )  # fmt: skip
 """Fields of a latency measurement that are kept as its detail."""
+_LATENCIES = frozenset({"latency_ms", *SERVED_METRICS})
 
 
 def scoring_protocol(metric: str, runtime: str = ONNX_RUNTIME) -> str:
@@ -121,6 +124,7 @@ class Measured:
             model=staged or any(r.metric not in EXACT_METRICS and not self._is_scored(r) for r in requests),
             images=self._screen_images if few else None,
             built=self._built.get(candidate),
+            served=not metrics.isdisjoint(SERVED_METRICS),
         )
 
     def _keep_model(self, candidate: _Candidate, model: bytes | None) -> None:
@@ -181,22 +185,24 @@ class Measured:
     def _time(
         self, requests: Sequence[Request], models: Mapping[_Candidate, Scored], *, longer: bool
     ) -> Iterator[Measurement]:
-        """Measurements for requests of one profile and runtime; a network is timed once for all of its metrics."""
-        wanted: dict[_Candidate, list[Request]] = {}
+        """Measurements for requests of one profile and runtime; a model is timed once for all of its metrics."""
+        wanted: dict[tuple[_Candidate, str], list[Request]] = {}  # the text: the model of those that it is served by
         for request in requests:
             scored = models[request.architecture, request.variant]
+            served = SERVED_METRICS.get(request.metric, "")
             if scored.model is None:
                 yield self._failed(request, scored.failure)
+            elif served and served not in scored.served:
+                yield self._failed(request, f"{request.metric} is of networks that are served by a model {served!r}")
             else:
-                wanted.setdefault((request.architecture, request.variant), []).append(request)
+                wanted.setdefault(((request.architecture, request.variant), served), []).append(request)
         if not wanted:
             return
         name, runtime = str(requests[0].profile), requests[0].runtime
         profile, of = self._profiles[name, runtime], environment_name(name, runtime)
-        inputs = [{INPUT: examples} for examples in profile.examples]
-        deployments = [Deployment.single(models[candidate].model or b"", *inputs) for candidate in wanted]
+        deployments = [deployment_of(models[candidate], served, profile.examples) for candidate, served in wanted]
         results = profile.profiler.measure(deployments, longer=longer)
-        for (candidate, own), result in zip(wanted.items(), results, strict=True):
+        for ((candidate, _), own), result in zip(wanted.items(), results, strict=True):
             if isinstance(result, LatencyFailure):
                 yield from (self._failed(request, result.message, environment=result.environment) for request in own)
                 continue
@@ -211,14 +217,22 @@ class Measured:
             request, Status.NOISY if result.noisy else Status.OK, value, error,
             weights=self._weights, protocol=result.protocol, environment=result.environment,
             detail={name: getattr(result, name) for name in _DETAILS},
-            samples=encode_samples(result) if request.metric == "latency_ms" else None, seconds=result.seconds,
+            samples=encode_samples(result) if request.metric in _LATENCIES else None, seconds=result.seconds,
         )  # fmt: skip
+
+
+def deployment_of(scored: Scored, served: str, examples: Sequence[NDArray[Any]]) -> Deployment:
+    """What is timed of a network: its model, or the one of this name by which it is served, with inputs made of examples."""
+    if served:
+        (texts,) = examples
+        return Deployment.single(scored.served[served], serving_inputs(scored.served[served], texts))
+    return Deployment.single(scored.model or b"", *({INPUT: own} for own in examples))
 
 
 def _value_and_error(metric: str, result: LatencyMeasurement, batch_size: int) -> tuple[float, float]:
     """The value of a timed metric and its error."""
     match metric:
-        case "latency_ms":
+        case "latency_ms" | "time_to_first_token_ms" | "time_per_token_ms":
             return result.latency_ms, result.latency_ms * result.resolution
         case "throughput":
             value = 1e3 * batch_size / result.latency_ms

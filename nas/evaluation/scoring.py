@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_calls, runtime_version
@@ -28,8 +28,6 @@ from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Score, Task
 
 CALIBRATION_BATCH = 250
-_SCORING_BATCH = 100
-"""Examples a call of the runtime; its activations stay in the cache, and larger ones were slower."""
 
 
 def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor]) -> bytes:
@@ -44,9 +42,15 @@ def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor]) ->
     return convert(model, precision, [{INPUT: calibration[0].numpy()}])
 
 
-def outputs_of(model: bytes, part: Part, runtime: str = ONNX_RUNTIME) -> NDArray[np.float32]:
-    """What an ONNX model answers to every example of a part, (n, ...), in the part's order; or `ModelError`."""
-    return answers(model, by_length(part, _SCORING_BATCH), runtime)
+def outputs_of(
+    model: bytes, part: Part, runtime: str = ONNX_RUNTIME, *, together: int = Task.scored_together
+) -> NDArray[np.float32]:
+    """What an ONNX model answers to every example of a part, (n, ...), in the part's order; or `ModelError`.
+
+    Args:
+        together: examples a call of the runtime.
+    """
+    return answers(model, by_length(part, together), runtime)
 
 
 def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]], runtime: str = ONNX_RUNTIME) -> NDArray[np.float32]:
@@ -66,6 +70,7 @@ class ScoringTask:
 
     Attributes:
         metrics: names of metrics of the job's task.
+        served: whether the models by which the network is deployed are needed, where these are others (`Task.served`).
         images: the metrics are taken on this number of examples, the first ones; None for all.
         built: the model, where an earlier task gave it.
     """
@@ -76,6 +81,7 @@ class ScoringTask:
     model: bool
     images: int | None = None
     built: bytes | None = field(default=None, repr=False)
+    served: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +117,7 @@ class Scored:
     Attributes:
         scores: by name of each metric that was asked for.
         model: serialised ONNX; None unless it was asked for.
+        served: the models by which it is deployed, by name; empty unless they were asked for.
         failure: why there is nothing, or "".
         environment: where and with what it was scored, JSON-able.
     """
@@ -118,6 +125,7 @@ class Scored:
     task: ScoringTask
     scores: Mapping[str, ExampleScores] = field(default_factory=dict)
     model: bytes | None = field(default=None, repr=False)
+    served: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     seconds: float = 0.0
     failure: str = ""
     environment: Mapping[str, Any] = field(default_factory=dict)
@@ -165,6 +173,7 @@ class InlineScoring:
         started = time.perf_counter()
         try:
             model = task.built or self._build(task)
+            served = self._task.served(self._network(task)) if task.served else {}
             scores: dict[str, ExampleScores] = {}
             if task.metrics:
                 outputs = answers(model, self._first(task.images), task.variant.runtime)
@@ -176,19 +185,21 @@ class InlineScoring:
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         shipped, seconds = model if task.model else None, time.perf_counter() - started
-        return Scored(task, scores, shipped, seconds, environment=scoring_environment(task.variant.runtime))
+        return Scored(task, scores, shipped, served, seconds, environment=scoring_environment(task.variant.runtime))
 
     def _first(self, n: int | None) -> list[tuple[Tensor, Tensor]]:
         """Batches of the first `n` examples; of all for None."""
         n = len(self._part) if n is None else min(n, len(self._part))
         if n not in self._batches:
             few = replace(self._part, inputs=self._part.inputs[:n], labels=self._part.labels[:n])
-            self._batches[n] = by_length(few, _SCORING_BATCH)
+            self._batches[n] = by_length(few, self._task.scored_together)
         return self._batches[n]
 
+    def _network(self, task: ScoringTask) -> nn.Module:
+        return recalibrate(self._supernet.extract(task.architecture), self._calibration)
+
     def _build(self, task: ScoringTask) -> bytes:
-        module = recalibrate(self._supernet.extract(task.architecture), self._calibration)
-        model = onnx_model(module, self._calibration[0][:2])
+        model = onnx_model(self._task.scored(self._network(task)), self._calibration[0][:2])
         return in_precision(model, task.variant.precision, self._calibration)
 
     def close(self) -> None:

@@ -98,7 +98,9 @@ def agreement(one: bytes, two: bytes, part: Part, task: Task = CLASSIFICATION, r
     Args:
         runtime: of the second; the first runs in ONNX Runtime.
     """
-    return float(np.mean(task.alike(outputs_of(one, part), outputs_of(two, part, runtime))))
+    together = task.scored_together
+    first, second = outputs_of(one, part, together=together), outputs_of(two, part, runtime, together=together)
+    return float(np.mean(task.alike(first, second)))
 
 
 def as_measured(
@@ -113,10 +115,9 @@ def as_measured(
     """
     if scored is None or scored.samples is None:
         return None
-    was = decoded(scored.samples, {**scored.detail, "images": len(validation)})
-    now = task.score(
-        scored.request.metric, outputs_of(model, validation, scored.request.runtime), validation.labels.numpy()
-    ).examples
+    outputs = outputs_of(model, validation, scored.request.runtime, together=task.scored_together)
+    now = task.score(scored.request.metric, outputs, validation.labels.numpy()).examples
+    was = decoded(scored.samples, {**scored.detail, "images": len(now)})
     tolerance = 0.0 if now.dtype == np.bool_ else SAME_SCORE * float(was.std())
     same = float(np.mean(np.abs(now.astype(np.float64) - was) <= tolerance))
     if same < MIN_SAME and round((1 - same) * len(was)) > 1:

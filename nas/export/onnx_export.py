@@ -25,9 +25,10 @@ from nas.export.model_checks import agreement, as_measured, parity, parity_in_ru
 from nas.export.predict_script import onnx_script
 from nas.export.preprocessing_graph import add_preprocessing, check_available
 from nas.export.provenance import Provenance, preprocessing_facts, score_network
+from nas.export.served_models import generate_script, served_parity
 from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
-from supernets.data import TextFormat, head
+from supernets.data import BlockFormat, TextFormat, head
 from supernets.module_to_onnx import onnx_model
 from supernets.recalibration import recalibrate
 
@@ -90,7 +91,8 @@ def _write_bundle(
 ) -> dict[str, Any]:
     """Writes ``FILE.onnx``, ``FILE.safetensors``, ``FILE.predict.py`` and ``FILE.json`` (the manifest), once all checks passed.
 
-    A network of sentences comes with the tokenizer that makes its input, ``FILE.tokenizer.json``.
+    A network of sentences comes with the tokenizer that makes its input, ``FILE.tokenizer.json``; so does a language model,
+    which is served by two models: ``FILE.onnx`` reads prompts, and ``FILE.step.onnx`` one more token each.
 
     Args:
         in_graph: whether the model does the preprocessing of images.
@@ -115,8 +117,9 @@ def _write_bundle(
     module = recalibrate(supernet.extract(network), batches)
     index = np.resize(np.arange(len(data.validation)), max(_CHECKED_BATCHES))  # repeats examples of a small part
     inputs = data.validation.inputs[torch.from_numpy(index)].numpy()
-    exact = onnx_model(module, batches[0][:2])
-    checks: dict[str, Any] = {"parity": max(parity(module, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
+    scored, served = trained.data.task.scored(module), trained.data.task.served(module)
+    exact = onnx_model(scored, batches[0][:2])
+    checks: dict[str, Any] = {"parity": max(parity(scored, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
     described = provenance.facts(point, trained)
     if others := provenance.other_runtimes(variant):
         checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name) for name in others}
@@ -134,15 +137,26 @@ def _write_bundle(
         "runtime": variant.runtime,
         **preprocessing_facts(data.format, in_graph),
     }
-    model = _with_metadata(model, facts)
-    onnx.checker.check_model(model, full_check=True)
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
     weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
-    script = onnx_script(
-        data.format, model=path.name, tokenizer=tokenizer_path.name, targets=data.targets, in_graph=in_graph
-    )
-    files = {path: model, weights_path: weights, script_path: script.encode()}
-    if isinstance(data.format, TextFormat):
+    if isinstance(data.format, BlockFormat):
+        most = data.format.block
+        checks["served_parity"] = served_parity(module, served, inputs[:1], positions=most)
+        models = {path: served["prefill"], path.with_suffix(".step.onnx"): served["step"]}
+        prefill, step = (own.name for own in models)
+        script = generate_script(
+            data.format, name=script_path.name, models=(prefill, step), tokenizer=tokenizer_path.name, positions=most
+        )
+    else:
+        models = {path: model}
+        script = onnx_script(
+            data.format, model=path.name, tokenizer=tokenizer_path.name, targets=data.targets, in_graph=in_graph
+        )
+    files = {file: _with_metadata(own, facts) for file, own in models.items()}
+    for own in files.values():
+        onnx.checker.check_model(own, full_check=True)
+    files |= {weights_path: weights, script_path: script.encode()}
+    if isinstance(data.format, TextFormat | BlockFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
     sha256 = write_bundle(files, manifest_path, {**facts, **checks})[path]
     return {

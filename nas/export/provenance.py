@@ -17,7 +17,8 @@ from nas.problem.objectives import EXACT_METRICS, ONNX_RUNTIME, Fidelity, Measur
 from nas.problem.variants import Variants
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
-from supernets.data import Format, ImageFormat, Part, RowFormat, TextFormat
+from supernets.data import BlockFormat, Format, ImageFormat, Part, RowFormat, TextFormat
+from supernets.families.decoder.serving import IDS, PADDING
 from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 
@@ -110,6 +111,13 @@ def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
                 }  # fmt: skip
         case RowFormat():
             made = {"name": INPUT, "shape": ["batch", len(format.columns)], "dtype": "float32"}
+        case BlockFormat():
+            made = {
+                "name": IDS, "shape": ["batch", "tokens"], "dtype": "int64", "vocabulary": format.vocabulary,
+                "also": f"{PADDING} (batch,), int64: the tokens that pad each text at its beginning; a step reads one token a "
+                "text, and as past.* what the call before returned as present.*",
+                "tokenizer": "its ids, by the file .tokenizer.json beside the model, after the separator",
+            }  # fmt: skip
         case TextFormat():
             made = {
                 "name": INPUT, "shape": ["batch", "tokens"], "dtype": "int64", "padding": format.padding,

@@ -31,7 +31,7 @@ from supernets.capture.program import Program
 from supernets.capture.python_source import CLASS, source_of
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture
-from supernets.data import TextFormat
+from supernets.data import BlockFormat, TextFormat
 from supernets.errors import CaptureError
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.single_network import innermost
@@ -112,8 +112,8 @@ def export_torch(
 
 def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun) -> dict[str, Any]:
     data, supernet = trained.data.dataset, trained.checkpoint.supernet
-    if isinstance(data.format, TextFormat):
-        text = "the network reads sentences of any length, and the written module would read those of one; "
+    if isinstance(data.format, TextFormat | BlockFormat):
+        text = "the network reads texts of any length, and the written module would read those of one; "
         raise ExportFailedError(
             f"{text}write ONNX with `nas export`, or see `nas export-transformers`", code="export.format-unavailable"
         )

@@ -22,6 +22,7 @@ from nas.build.prepared_job import PreparedJob, space_digest
 from nas.errors import EvaluationError
 from nas.planning.block_latency import BlockLatency, in_batches
 from supernets.blocks import BlockKeys
+from supernets.data import BlockFormat
 from supernets.errors import SpaceError
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.single_network import innermost
@@ -70,6 +71,13 @@ def calibrate(
         message = (
             f"{prepared.job.source}: supernet.model: the network cannot be divided into blocks, since no value alone connects "
             "a part of it with the rest"
+        )
+        raise EvaluationError(
+            f"{message}; measure latency in the search, without lookup_tables", code="lookup-table.no-blocks"
+        )
+    if isinstance(prepared.data.dataset.format, BlockFormat):
+        message = (
+            f"{prepared.job.source}: task: a language model is timed as it is served, by whole models and not by blocks"
         )
         raise EvaluationError(
             f"{message}; measure latency in the search, without lookup_tables", code="lookup-table.no-blocks"

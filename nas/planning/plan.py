@@ -12,6 +12,7 @@ from nas.build.measurement_reuse import Reuse
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import first_modelled
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
+from nas.evaluation.serving_inputs import serving_inputs
 from nas.planning.estimate import Times, estimate
 from nas.planning.latencies import measure_all
 from supernets.cost import Cost
@@ -112,17 +113,25 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
     job, data, space = prepared.config, prepared.data.dataset, prepared.supernets.family.space
     supernet = prepared.supernets.current()
     ends, calibration = [space.smallest, space.largest], prepared.data.calibration.split(CALIBRATION_BATCH)
-    networks = [onnx_model(supernet.extract(a), data.validation.inputs[:2]) for a in ends]
+    modules, task = [supernet.extract(a) for a in ends], prepared.data.task
+    served = [task.served(module) for module in modules]
+    networks = [] if served[0] else [onnx_model(module, data.validation.inputs[:2]) for module in modules]
     latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
     several = len(prepared.job.variants.runtimes) > 1
     for (_, runtime), profile in prepared.job.deployed.items():
         inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
         with open_profiler(profile, seed=job.seed) as profiler:
-            for precision in reversed(prepared.job.variants.precisions):
+            for precision in (*reversed(prepared.job.variants.precisions if networks else ()), *served[0]):
                 how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
                 where = " in ".join([profile.name, *how])
-                models = [in_precision(model, precision, calibration) for model in networks]
-                deployments = [Deployment.single(model, *inputs) for model in models]
+                if networks:
+                    models = [in_precision(model, precision, calibration) for model in networks]
+                    deployments = [Deployment.single(model, *inputs) for model in models]
+                else:  # each of the models that it is served by, on its own
+                    where, texts = f"{profile.name}, {precision}", prepared.data.timed_batches(profile)[0]
+                    deployments = [
+                        Deployment.single(own[precision], serving_inputs(own[precision], texts)) for own in served
+                    ]
                 results = measure_all(profiler, deployments, [f"network {a.key} on profile {where}" for a in ends])
                 for latency, result in zip(latencies, results, strict=True):
                     latency[where] = (result.latency_ms, result.latency_ms * result.resolution)

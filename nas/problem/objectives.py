@@ -70,10 +70,14 @@ _METRICS: Mapping[str, MetricKind] = {
     "mae": MetricKind("", Goal.MINIMIZE, scored=True),
     "r2": MetricKind("", Goal.MAXIMIZE, scored=True),
     "average_precision": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "perplexity": MetricKind("", Goal.MINIMIZE, scored=True),
+    "bits_per_byte": MetricKind("bits", Goal.MINIMIZE, scored=True),
     "latency_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
     "throughput": MetricKind("images/s", Goal.MAXIMIZE, per_profile=True),
     "peak_mib": MetricKind("MiB", Goal.MINIMIZE, per_profile=True),
     "session_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "time_to_first_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "time_per_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
     "macs": MetricKind("MACs", Goal.MINIMIZE),
     "parameters": MetricKind("parameters", Goal.MINIMIZE),
     "activation_bytes": MetricKind("bytes", Goal.MINIMIZE),
@@ -86,6 +90,9 @@ EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes"})
 TIMED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.per_profile)
 """Metrics of a deployment timed on a hardware profile: latency, examples per second, the peak memory of creating and running
 the session, and the time to create it."""
+
+SERVED_METRICS: Mapping[str, str] = {"time_to_first_token_ms": "prefill", "time_per_token_ms": "step"}
+"""Timed metrics of networks that are served by several models (`supernets.tasks.Task.served`), with the name of the model."""
 
 
 @dataclass(frozen=True, slots=True)

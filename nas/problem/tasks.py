@@ -44,17 +44,22 @@ class TaskMetrics:
         return cls(str(data["name"]), tuple(metrics))
 
 
+LANGUAGE = "language-modelling"
 CLASSIFICATION = TaskMetrics("classification", (ACCURACY,))
 SHIPPED: Mapping[str, TaskMetrics] = {
     task.name: task
     for task in (
         CLASSIFICATION,
         TaskMetrics("regression", (Objective("mae", "", Goal.MINIMIZE), Objective("r2", "", Goal.MAXIMIZE))),
+        TaskMetrics(
+            LANGUAGE,
+            (Objective("perplexity", "", Goal.MINIMIZE), Objective("bits_per_byte", "bits", Goal.MINIMIZE)),
+        ),
         TaskMetrics("multi-label", (Objective("average_precision", "share", Goal.MAXIMIZE),)),
     )
 }
 """By the name that job files have."""
-_NEVER_NEGATIVE = frozenset({"accuracy", "mae", "average_precision"})
+_NEVER_NEGATIVE = frozenset({"accuracy", "mae", "average_precision", "perplexity", "bits_per_byte"})
 
 
 def may_be_negative(metric: Objective) -> bool:

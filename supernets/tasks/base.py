@@ -96,6 +96,11 @@ class Task(ABC):
         """
         return network
 
+    def served(self, network: nn.Module) -> Mapping[str, bytes]:
+        """The ONNX models by which a network is deployed, by name, where they are others than the one that is scored; by
+        default none. Raises `ExportError` where it cannot be deployed."""
+        return {}
+
     @abstractmethod
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of each example, (n,), differentiable in the outputs (n, ...); also of the outputs that are scored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,9 @@ from torch.nn import functional
 
 from supernets.data import DataSet
 from supernets.divergence import Divergence, divergence
+from supernets.errors import ExportError
+from supernets.families.decoder.network import Decoder
+from supernets.families.decoder.serving import lower_prefill, lower_step
 from supernets.tasks.base import Metric, Score, Task
 from supernets.tokens import token_losses
 
@@ -40,7 +44,7 @@ class LanguageModelling(Task):
     """
 
     name = "language-modelling"
-    metrics = (Metric("perplexity", maximize=False), Metric("bits_per_byte", maximize=False))
+    metrics = (Metric("perplexity", maximize=False), Metric("bits_per_byte", "bits", maximize=False))
     targets = "text"
     verbs = ("continues", "continued")
 
@@ -56,6 +60,13 @@ class LanguageModelling(Task):
 
     def scored(self, network: nn.Module) -> nn.Module:
         return TokenLosses(network).train(network.training)
+
+    def served(self, network: nn.Module) -> Mapping[str, bytes]:
+        if not isinstance(network, Decoder):
+            raise ExportError(
+                f"{type(network).__name__} is no network of the family decoder, which is served with a cache"
+            )
+        return {"prefill": lower_prefill(network), "step": lower_step(network)}
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         there = targets[..., 1] >= 0

@@ -70,7 +70,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         """Of rotary positions, in single precision, as the transformers library computes them; () for learned positions."""
         if self._plain:
             return ()
-        exponents = torch.arange(0, self.spec.head_size, 2).float() / self.spec.head_size
+        exponents = torch.arange(0, self.spec.head_size, 2, device="cpu").float() / self.spec.head_size
         return tuple((1.0 / self.theta**exponents).tolist())
 
     def attention_dim(self, layer: str) -> Dim:

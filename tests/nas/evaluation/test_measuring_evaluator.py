@@ -18,7 +18,7 @@ from nas.evaluation.base import Evaluator
 from nas.evaluation.environments import Environments
 from nas.evaluation.measuring_evaluator import Measured, Timed
 from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
-from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
+from nas.problem.objectives import SERVED_METRICS, TIMED_METRICS, Fidelity, Request, Status
 from nas.testing.evaluator import EvaluatorContract
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
@@ -96,7 +96,7 @@ def test_every_metric_of_two_precisions_comes_of_one_timing_each(shared: Measure
     asked = [
         Request(largest, metric, PROFILE.name, precision=p)
         for p in ("fp32", "int8")
-        for metric in sorted(TIMED_METRICS)
+        for metric in sorted(TIMED_METRICS - SERVED_METRICS.keys())
     ]
     asked += [Request(largest, "accuracy", precision=p) for p in ("fp32", "int8")]
     found = {(m.request.precision, m.request.metric): m for m in shared.evaluate(asked)}
@@ -113,6 +113,12 @@ def test_every_metric_of_two_precisions_comes_of_one_timing_each(shared: Measure
     # Untrained, but not of one class alone: eight bits answer most images as 32 do, and some otherwise.
     answers = [np.frombuffer(found[p, "accuracy"].samples or b"", np.uint8) for p in ("fp32", "int8")]
     assert len(answers[0]) == len(answers[1]) > 0
+
+
+def test_a_metric_of_served_models_fails_for_networks_of_one(shared: Measured, supernet: Supernet) -> None:
+    (found,) = shared.evaluate([Request(supernet.space.smallest, "time_per_token_ms", PROFILE.name)])
+    assert found.status is Status.FAILED
+    assert "'step'" in found.message
 
 
 def test_a_network_that_cannot_be_made_fails_alone(shared: Measured, supernet: Supernet) -> None:

@@ -1,0 +1,118 @@
+"""Language models: from documents to a searched, exported network that continues texts as torch does."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tokenizers import Tokenizer
+
+from nas.evaluation.serving_inputs import serving_inputs
+from supernets.checkpoint import load_checkpoint
+from supernets.families.decoder.serving import lower_prefill, lower_step
+from supernets.space import Architecture
+from tests.nas.commands import Shell, assert_error
+from tests.supernets.data.test_documents import document
+
+JOB: dict[str, Any] = {
+    "name": "texts", "task": "language-modelling", "seed": 1,
+    "data": {"name": "text", "path": "text.txt", "max_tokens": 80, "vocabulary": 300},
+    "supernet": {
+        "family": "decoder", "space": {
+            "head_size": 8, "depth": [1, 2], "width": [16, 32], "heads": [1, 2], "queries": [1, 2], "hidden": [16, 48],
+        },
+    },
+    "training": {"epochs": 2, "batch_size": 8, "learning_rate": 0.01},
+    "objectives": ["perplexity", "bits_per_byte", "macs"], "search": {"algorithm": "random", "evaluations": 4},
+}  # fmt: skip
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    (tmp_path / "text.txt").write_text("\n\n".join(map(document, range(120))), encoding="utf-8")
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+def job(shell: Shell, **changes: Any) -> Path:
+    return shell.job(yaml.safe_dump({**JOB, **changes}))
+
+
+def test_a_searched_network_is_exported_and_continues_texts_as_torch(shell: Shell) -> None:
+    found = shell.nas("search", job(shell), "--inline")
+    assert found.code == 0, found
+    report = json.loads(shell.nas("show", "texts-1", "--json").out)
+    assert report["scored"] == "perplexity"
+    point = report["front"][0]["values"]
+    assert 1 < point["perplexity"] < 300
+    answer = json.loads(shell.nas("export", "texts-1", "-o", "net.onnx", "--index", "0", "--json").out)
+    assert answer["as_measured"] == 1
+    assert max(answer["parity"], answer["served_parity"]) < 1e-4
+    folder = shell.folder
+    tokenizer = Tokenizer.from_file(str(folder / "net.tokenizer.json"))
+    supernet = load_checkpoint(folder / "runs/texts-1/checkpoint").supernet
+    network = supernet.extract(Architecture.parse(answer["key"]))
+    command = [sys.executable, str(folder / "net.predict.py"), "the quick"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    separator = json.loads((folder / "net.json").read_text())["preprocessing"]["separator"]
+    ids = [separator, *tokenizer.encode("the quick", add_special_tokens=False).ids]
+    for _ in range(64):
+        with torch.no_grad():
+            ids.append(int(network(torch.tensor([ids]))[0, -1].argmax()))
+        if ids[-1] == separator:
+            break
+    assert printed == tokenizer.decode(ids) + "\n"
+
+
+@pytest.mark.slow
+def test_prompts_and_steps_are_timed_apart(shell: Shell) -> None:
+    objectives = ["perplexity", "time_per_token_ms", "time_to_first_token_ms"]
+    assert shell.nas("plan", (path := job(shell, objectives=objectives))).code == 0
+    assert shell.nas("search", path, "--inline").code == 0
+    values = json.loads(shell.nas("show", "texts-1", "--json").out)["extremes"]["largest"]["values"]
+    assert values["time_to_first_token_ms@cpu-1-thread"] > values["time_per_token_ms@cpu-1-thread"] > 0
+
+
+def test_the_models_get_prompts_or_one_token_with_a_cache() -> None:
+    from tests.supernets.families.decoder.test_family import LLAMA
+
+    network = LLAMA.build(LLAMA.space.smallest).eval()
+    texts = np.arange(12).reshape(2, 6)
+    prompt, step = (serving_inputs(lower(network), texts) for lower in (lower_prefill, lower_step))
+    assert {name: own.tolist() for name, own in prompt.items()} == {"ids": texts.tolist(), "padding": [0, 0]}
+    assert step["ids"].tolist() == [[5], [11]]
+    assert {step[f"past.0.{kind}"].shape for kind in ("key", "value")} == {(2, 1, 6, 4)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "mention"),
+    [
+        ({"objectives": ["perplexity", "latency_ms"]}, "job.conflict", "time_per_token_ms"),
+        ({"precisions": ["int8"]}, "job.conflict", "fp32"),
+        ({"runtimes": ["openvino"]}, "job.conflict", "onnxruntime"),
+        ({"data": {**JOB["data"], "label_column": "x"}}, "job.conflict", "label_column"),
+        ({"data": {**JOB["data"], "image_size": 8}}, "job.conflict", "image_size"),
+        ({"data": {**JOB["data"], "documents": "lines"}}, "job.unknown-name", "paragraphs"),
+        ({"data": {**JOB["data"], "max_tokens": 8000}}, "data.malformed-table", "two blocks of 8000"),
+        ({"task": "classification", "objectives": ["accuracy", "macs"]}, "job.unfit-data", "text"),
+        ({"supernet": {"family": "encoder", "preset": "tiny"}}, "job.unfit-data", "texts"),
+        (
+            {"data": {"name": "digits"}, "task": "classification", "objectives": ["accuracy", "macs"]},
+            "job.unfit-data",
+            "texts",
+        ),
+        (
+            {"data": {"name": "digits"}, "task": "classification", "objectives": ["time_per_token_ms"]},
+            "job.conflict",
+            "latency_ms",
+        ),
+    ],
+)
+def test_jobs_that_do_not_fit_are_rejected(shell: Shell, changes: dict[str, Any], code: str, mention: str) -> None:
+    assert_error(shell.nas("search", job(shell, **changes), "--inline"), mention, code=code)
