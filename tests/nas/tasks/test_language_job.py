@@ -75,7 +75,7 @@ def test_prompts_and_steps_are_timed_apart(shell: Shell) -> None:
     objectives = ["perplexity", "time_per_token_ms", "time_to_first_token_ms"]
     assert shell.nas("plan", (path := job(shell, objectives=objectives))).code == 0
     assert shell.nas("search", path, "--inline").code == 0
-    values = json.loads(shell.nas("show", "texts-1", "--json").out)["extremes"]["largest"]["values"]
+    values = json.loads(shell.nas("show", "texts-1", "--json").out)["anchors"]["largest"]["values"]
     assert values["time_to_first_token_ms@cpu-1-thread"] > values["time_per_token_ms@cpu-1-thread"] > 0
 
 
