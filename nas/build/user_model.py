@@ -15,6 +15,7 @@ from nas.errors import JobError
 from supernets.base import Supernet
 from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, own_model, with_tensors
 from supernets.capture.model_names import FRACTIONS, HUB, is_file
+from supernets.capture.program import is_constant
 from supernets.capture.sources import UserModel, open_model
 from supernets.capture.space import Granularity, SpaceOptions
 from supernets.capture.weights import matching, read_weights
@@ -61,10 +62,10 @@ def loaded(path: Path, *, weights: str | None = None) -> CapturedModel:
             f"{path}: weights: {HUB} are those of a library's model, and this is a file; name a file of weights",
             code="job.conflict",
         )
-    own = {name: tensor for name, tensor in model.tensors.items() if not name.startswith("constants.")}
-    found: dict[str, Tensor] = {
-        k: t for k, t in read_weights(find_weights(weights)).items() if k not in model.program.aliases
-    }
+    tensors, state = model.tensors, model.state or {name for name in model.tensors if not is_constant(name)}
+    own = {name: tensor for name, tensor in tensors.items() if name in state}
+    unread = {*model.program.aliases, *state} - set(own)  # parts of the model that its forward does not run
+    found: dict[str, Tensor] = {k: t for k, t in read_weights(find_weights(weights)).items() if k not in unread}
     return with_tensors(model, matching(own, found, source=weights))
 
 

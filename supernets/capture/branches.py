@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from supernets.capture.program import Call, Program, Ref, refs, state_values
+from supernets.capture.program import Call, Program, Ref, is_constant, refs, state_values
 
 _INDEX = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)|(?<=_)\d+(?=\.|$)|(?<=[a-z])\d+(?=\.|$)")
 """The position of a layer in its container, in a module's path: ``layers.3``, ``layer_3`` or ``block3``."""
@@ -125,7 +125,9 @@ def _common(calls: Sequence[Call]) -> str:
     paths = [call.module.split(".") for call in calls if call.module]
     for call in calls:
         paths += [
-            name.split(".")[:-1] for name in refs(call.arguments.values()) if not name.startswith(("%", "constants."))
+            name.split(".")[:-1]
+            for name in refs(call.arguments.values())
+            if not name.startswith("%") and not is_constant(name)
         ]
     if not paths:
         return ""

@@ -46,6 +46,7 @@ class CapturedModel:
         unused: parameters of the model that its forward does not read.
         notes: what was changed on the way, one sentence each.
         fresh: the layers whose weights are new, where they were replaced for other outputs.
+        state: the names of the model's whole state, which a file of its weights has; empty in files of earlier versions.
         difference: the largest to the outputs of the model's module for a batch of 3, relative to their scale; None where the
             module is not at hand.
     """
@@ -57,6 +58,7 @@ class CapturedModel:
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     fresh: tuple[str, ...] = ()
+    state: frozenset[str] = frozenset()
     difference: float | None = None
 
     @property
@@ -98,7 +100,15 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
     ]
     program = replace(found.program, padding=None if model.tokens is None else model.tokens.padding)
     return CapturedModel(
-        model.name, program, found.tensors, model.preprocessing, unused, tuple(notes), model.fresh, compared.difference
+        model.name,
+        program,
+        found.tensors,
+        model.preprocessing,
+        unused,
+        tuple(notes),
+        model.fresh,
+        frozenset(module.state_dict()),
+        compared.difference,
     )
 
 
@@ -136,6 +146,7 @@ def save_capture(path: Path, model: CapturedModel) -> None:
         "unused": list(model.unused),
         "notes": list(model.notes),
         "fresh": list(model.fresh),
+        "state": sorted(model.state),
     }
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as file:
@@ -166,8 +177,8 @@ def load_capture(path: Path) -> CapturedModel:
             raise _unreadable(path, f"format {index['format']!r}, version {index['version']!r}")
         tensors = load(parts[_TENSORS])
         preprocessing = Preprocessing.from_json(index["preprocessing"])
-        texts = {key: index.get(key, []) for key in ("unused", "notes", "fresh")}
-        unused, notes, fresh = (tuple(str(text)[:1000] for text in own[:100_000]) for own in texts.values())
+        texts = {key: index.get(key, []) for key in ("unused", "notes", "fresh", "state")}
+        unused, notes, fresh, state = (tuple(str(text)[:1000] for text in own[:100_000]) for own in texts.values())
         name, data = str(index["model"])[:1000], index["program"]
     except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise _unreadable(path, repr(error)[:200]) from None
@@ -182,7 +193,7 @@ def load_capture(path: Path) -> CapturedModel:
     except Exception as error:  # rules expect the arguments that torch's operations have
         raise _unreadable(path, repr(error)[:200]) from error
     own = {tensor: tensors[tensor] for tensor in program.tensors}
-    return CapturedModel(name, program, own, preprocessing, unused, notes, fresh)
+    return CapturedModel(name, program, own, preprocessing, unused, notes, fresh, frozenset(state))
 
 
 def with_tensors(model: CapturedModel, tensors: Mapping[str, Tensor]) -> CapturedModel:

@@ -13,7 +13,7 @@ from supernets.capture.contexts import evaluating
 from supernets.capture.diagnosis import place_of, raised
 from supernets.capture.memory import check_values
 from supernets.capture.proof import difference, elastic_network
-from supernets.capture.tracing import Captured, ModuleCall, capture, tensors_of
+from supernets.capture.tracing import Captured, ModuleCall, capture, parts_of, tensors_of
 from supernets.errors import CaptureError
 
 _BATCH = 3
@@ -57,6 +57,7 @@ def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> 
                 "the batch is written into its forward; take it from the input there, x.shape[0]",
                 code="capture.example",
             ) from error
+        before = {name: (id(own), own._version) for name, own in module.named_buffers()}
         try:
             outputs = call(module, repeated)
         except Exception as error:  # the user's forward may raise anything
@@ -82,10 +83,14 @@ def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> 
                 "from the input, x.shape[0]",
                 code="capture.example",
             )
-    left = tuple(
-        f"an output is no tensor of floating-point numbers ({kind}); it is left out" for kind in _left(outputs)
-    )
-    return Comparison(apart, left)
+    notes = [f"an output is no tensor of floating-point numbers ({kind}); it is left out" for kind in _left(outputs)]
+    after = {name: (id(own), own._version) for name, own in module.named_buffers()}
+    if changed := [name for name, state in before.items() if after.get(name) != state]:
+        notes.append(
+            f"its forward changes {', '.join(changed)} in evaluation mode, and the captured one keeps their values; change "
+            "them only where self.training is true"
+        )
+    return Comparison(apart, tuple(notes))
 
 
 def _apart(a: list[Tensor], b: list[Tensor]) -> float:
@@ -141,10 +146,8 @@ def _has_nan(value: Tensor) -> bool:
 
 def _left(outputs: object) -> Iterator[str]:
     """The kinds of outputs that are not captured."""
-    if isinstance(outputs, Mapping):
-        outputs = list(outputs.values())
-    if isinstance(outputs, list | tuple):
-        for own in outputs:
+    if (parts := parts_of(outputs)) is not None:
+        for own in parts:
             yield from _left(own)
     elif outputs is not None and not (isinstance(outputs, Tensor) and outputs.is_floating_point()):
         yield str(outputs.dtype).removeprefix("torch.") if isinstance(outputs, Tensor) else type(outputs).__name__

@@ -8,7 +8,7 @@ import numpy as np
 
 from supernets.axes import Dim, axes_in, size_of
 from supernets.capture.adoption import Adopted
-from supernets.capture.network import LAYERS
+from supernets.capture.network import stated_names
 from supernets.capture.program import BATCH, state_values
 from supernets.cost import CostTable, Counts
 from supernets.space import Architecture
@@ -67,10 +67,10 @@ class ProgramCosts:
     def _present(self, n: int, dropped: Sequence[frozenset[str]]) -> Counts:
         """Whether each network has each call, (n, n_calls) of 0 and 1."""
         program = self._adopted.program
-        present = np.ones((n, len(program.calls)), dtype=np.int64)
+        present, layers = np.ones((n, len(program.calls)), dtype=np.int64), stated_names(program)[1]
         for row, names in enumerate(dropped):
             for i, branch in enumerate(self._adopted.branches):
-                if f"{LAYERS}.{i}" in names:
+                if f"{layers}.{i}" in names:
                     present[row, list(branch.calls)] = 0
         state = state_values(program)
         for index in reversed(

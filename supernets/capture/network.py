@@ -19,6 +19,15 @@ SIZES, LAYERS = "axis_sizes", "layers_left"
 """Submodules whose children state the sizes of the axes, as empty buffers (size, 0), and which branches are there."""
 
 
+def stated_names(program: Program) -> tuple[str, str]:
+    """The names of the two submodules, `SIZES` and `LAYERS`; with underscores where the captured network has these names."""
+    theirs = {name.partition(".")[0] for name in program.tensors}
+    sizes, layers = SIZES, LAYERS
+    while {sizes, layers} & theirs:
+        sizes, layers = f"{sizes}_", f"{layers}_"
+    return sizes, layers
+
+
 class Holder(nn.Module):
     """A node of the module tree: holds tensors and further nodes, and has no forward."""
 
@@ -56,9 +65,15 @@ class ProgramModule(nn.Module):
         copied: whether the network has copies of the tensors, and not the tensors themselves.
     """
 
+    captured_program: Program
+    _captured_steps: list[tuple[Call, Callable[..., Any] | str]]
+    _captured_last_reads: list[tuple[str, ...]]
+
     def __init__(self, program: Program, tensors: Mapping[str, Tensor], *, copied: bool = True) -> None:
         super().__init__()
-        self.captured_program = program
+        # As torch's modules set attributes, a user's module of the same name would be in the way.
+        own = self.__dict__
+        own["captured_program"] = program
         norms = batch_norms(program)
         tensors = {name: tensors[name].detach() for name in program.tensors}
         if copied:
@@ -74,8 +89,8 @@ class ProgramModule(nn.Module):
                 owner._parameters[leaf] = nn.Parameter(tensors[name])
             else:
                 owner._buffers[leaf] = tensors[name]
-        self._captured_steps = [(call, self._step(call, norms)) for call in program.calls]
-        self._captured_last_reads = _last_reads(program)
+        own["_captured_steps"] = [(call, self._step(call, norms)) for call in program.calls]
+        own["_captured_last_reads"] = _last_reads(program)
 
     def _owner(self, path: str) -> nn.Module:
         """The node of a path, created on the way."""
@@ -199,26 +214,31 @@ class ElasticNetwork(ProgramModule):
         branches: that a network may lack.
     """
 
+    _captured_axes: tuple[str, ...]
+    _captured_branches: tuple[Branch, ...]
+    _captured_skipped: dict[tuple[int, ...], Mapping[int, str]]
+    _captured_stated: tuple[str, str]
+
     def __init__(
         self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], branches: Sequence[Branch] = (),
         *, copied: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(program, tensors, copied=copied)
-        self._captured_axes = tuple(sizes)
-        self._captured_branches = tuple(branches)
-        self._captured_skipped: dict[tuple[int, ...], Mapping[int, str]] = {}
+        own = self.__dict__
+        own["_captured_axes"], own["_captured_branches"] = tuple(sizes), tuple(branches)
+        own["_captured_skipped"] = {}
+        own["_captured_stated"] = stated_names(program)
         left = Holder()
         for i in range(len(branches)):
             left.add_module(str(i), Holder())
-        self.add_module(SIZES, _stated(sizes))
-        self.add_module(LAYERS, left)
+        self._modules.update(zip(self._captured_stated, (_stated(sizes), left), strict=True))
 
     def captured_sizes(self) -> Mapping[str, int]:
-        stated = cast(nn.Module, self._modules[SIZES])._buffers
+        stated = cast(nn.Module, self._modules[self._captured_stated[0]])._buffers
         return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._captured_axes)}
 
     def captured_skipped(self) -> Mapping[int, str]:
-        left = cast(nn.Module, self._modules[LAYERS])._modules
+        left = cast(nn.Module, self._modules[self._captured_stated[1]])._modules
         gone = tuple(i for i in range(len(self._captured_branches)) if str(i) not in left)
         if gone not in self._captured_skipped:
             self._captured_skipped[gone] = skipped_calls(
@@ -233,15 +253,18 @@ class PlainNetwork(ProgramModule):
     Args:
         sizes: of the axes, which its state records; no call reads them.
         blocks: the names of blocks by the values that they compute.
+        stated: the name of the submodule that records the sizes.
     """
+
+    _captured_blocks: Mapping[str, str]
 
     def __init__(
         self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int],
-        blocks: Mapping[str, str] | None = None, *, copied: bool = True,
+        blocks: Mapping[str, str] | None = None, *, copied: bool = True, stated: str = SIZES,
     ) -> None:  # fmt: skip
         super().__init__(program, tensors, copied=copied)
-        self._captured_blocks = blocks or {}
-        self.add_module(SIZES, _stated(sizes))
+        self.__dict__["_captured_blocks"] = blocks or {}
+        self._modules[stated] = _stated(sizes)
 
     @staticmethod
     def lowered(graph: Graph, module: PlainNetwork, path: str, x: Value) -> Value:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from supernets.axes import Dim
+
+_CONSTANT = re.compile(r"constants_*\.[^.]+")
 
 Shape = tuple[int, ...]
 
@@ -86,7 +89,8 @@ class Program:
 
     Attributes:
         inputs: names of the inputs.
-        tensors: parameters, buffers and constants by their names in the network's state; constants are ``constants.of_N``.
+        tensors: parameters, buffers and constants by their names in the network's state; constants are ``constants.of_N``,
+            or ``constants_.of_N`` where the network has something named ``constants``.
         trainable: names of the parameters among the tensors.
         values: of inputs, tensors and the calls' outputs, by name.
         aliases: further names in the user's state of tied tensors, by alias.
@@ -151,3 +155,8 @@ def needed_calls(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, .
             needed.update(call.reads())
             kept.append(call)
     return tuple(reversed(kept))
+
+
+def is_constant(name: str) -> bool:
+    """Whether a tensor's name is one that capture gives to constants; a module ``constants`` may hold some like them."""
+    return _CONSTANT.fullmatch(name) is not None

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from itertools import count
 
+from torch import nn
+
 from supernets.axes import Concat, Dim
 from supernets.capture.program import BATCH, Argument, Program, Ref, Size
 from supernets.capture.python_calls import call_text, returns_several
@@ -19,21 +21,16 @@ _PART = '''class Part(nn.Module):
     """Holds layers and tensors by name."""
 
     def __getitem__(self, name: int | str) -> Any:
-        return getattr(self, str(name))
+        return next(own[str(name)] for own in (self._modules, self._parameters, self._buffers) if str(name) in own)
 
-    def put(self, path: str, value: nn.Module | Tensor) -> None:
-        """Places a layer, a parameter or a buffer at a path, such as ``blocks.0.norm``."""
-        name, _, rest = path.partition(".")
-        if rest:
-            if name not in self._modules:
-                self.add_module(name, Part())
-            self[name].put(rest, value)
-        elif isinstance(value, nn.Module):
-            self.add_module(name, value)
-        elif isinstance(value, nn.Parameter):
-            self.register_parameter(name, value)
-        else:
-            self.register_buffer(name, value)
+
+def put(part: nn.Module, path: str, value: nn.Module | Tensor) -> None:
+    """Places a layer, a parameter or a buffer at a path, such as ``blocks.0.norm``; it may have the name of a method."""
+    *outer, name = path.split(".")
+    for own in outer:
+        part = part._modules.setdefault(own, Part())
+    kinds = (part._modules, nn.Module), (part._parameters, nn.Parameter), (part._buffers, Tensor)
+    next(own for own, kind in kinds if isinstance(value, kind))[name] = value
 '''
 _NETWORK = '''class {name}(Part):
     """{about}"""
@@ -46,6 +43,8 @@ _NETWORK = '''class {name}(Part):
 {lines}
         return {outputs}
 '''
+_ATTRIBUTES = nn.Module()
+"""Its attributes hide modules of the same names; a name that begins with two underscores is another one in a class."""
 _NUMBERED = re.compile(r"(.*_)?\d+")
 _RESERVED = frozenset(("self", "n", "x", "torch", "nn", "F", "Any", "Tensor", "len", "slice"))
 
@@ -62,14 +61,14 @@ def source_of(program: Program, *, about: str) -> str:
     layers = layers_of(program)
     runs = {id(call): path for path, layer in layers.items() for call in layer.calls}
     owned = {name for layer in layers.values() for name in layer.tensors}
-    parts = [f"self.put({quoted(path)}, {layer.constructor})" for path, layer in layers.items()]
+    parts = [f"put(self, {quoted(path)}, {layer.constructor})" for path, layer in layers.items()]
     for name in program.tensors:
         if name not in owned:
             spec = program.values[name]
             kind = "" if spec.dtype == "float32" else f", dtype=torch.{spec.dtype}"
             zeros = f"torch.zeros({spec.shape}{kind})"
             parts.append(
-                f"self.put({quoted(name)}, {f'nn.Parameter({zeros})' if name in program.trainable else zeros})"
+                f"put(self, {quoted(name)}, {f'nn.Parameter({zeros})' if name in program.trainable else zeros})"
             )
     names = _variables(program)
     lines, layer_before = [], ""
@@ -108,7 +107,8 @@ def access(path: str) -> str:
     """The expression for a layer or tensor in a method of the network."""
     found = "self"
     for part in path.split("."):
-        plain = part.isidentifier() and not keyword.iskeyword(part)
+        plain = part.isidentifier() and part.isascii() and not keyword.iskeyword(part)
+        plain = plain and not part.startswith("__") and not hasattr(_ATTRIBUTES, part)
         found += (
             f".{part}" if plain else f"[{part}]" if part.isdecimal() and str(int(part)) == part else f"[{quoted(part)}]"
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import count
 from typing import Any, cast
 
 import torch
@@ -63,24 +64,28 @@ class _Flat(nn.Module):
         if not (found := tuple(tensors_of(outputs))):
             kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise CaptureError(
-                f"its forward returns {kind}; expected a tensor of floating-point numbers, or a list, tuple or "
-                "mapping with some",
+                f"its forward returns {kind}; expected a tensor of floating-point numbers, or a list, tuple, "
+                "mapping or dataclass with some",
                 code="capture.outputs",
             )
         return found
 
 
 def tensors_of(outputs: object) -> Iterator[Tensor]:
-    """The floating-point tensors of a module's outputs: alone, in a sequence or in a mapping (nested ones too)."""
-    if isinstance(outputs, Tensor):
-        if outputs.is_floating_point():
-            yield outputs
-    elif isinstance(outputs, Mapping):
-        for value in outputs.values():
-            yield from tensors_of(value)
-    elif isinstance(outputs, list | tuple):
-        for value in outputs:
-            yield from tensors_of(value)
+    """The floating-point tensors of a module's outputs: alone, in a sequence, mapping or dataclass (nested ones too)."""
+    if isinstance(outputs, Tensor) and outputs.is_floating_point():
+        yield outputs
+    for own in parts_of(outputs) or ():
+        yield from tensors_of(own)
+
+
+def parts_of(outputs: object) -> list[Any] | None:
+    """The values of a sequence, mapping or dataclass; None for anything else."""
+    if isinstance(outputs, Mapping):
+        return list(outputs.values())
+    if is_dataclass(outputs) and not isinstance(outputs, type):
+        return [getattr(outputs, own.name) for own in fields(outputs)]
+    return list(outputs) if isinstance(outputs, list | tuple) else None
 
 
 def capture(
@@ -157,6 +162,8 @@ class _Reader:
         self._canonical = _canonical_names(self._state)
         self._trainable = {name for name, _ in flat.model.named_parameters()}
         self._batch = len(example[0])
+        theirs = {name.partition(".")[0] for name in self._state}
+        self._constants_at = next(own for n in count() if (own := "constants" + "_" * n) not in theirs)
         self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, ValueSpec] = {}
         self._calls: list[Call] = []
@@ -254,6 +261,8 @@ class _Reader:
             op, arguments = "aten.to.dtype", {key: own for key, own in arguments.items() if key != "device"}
         elif op in ("aten.view.default", "aten._unsafe_view.default"):  # strides may differ from the trace's
             op, arguments = "aten.reshape.default", {"self": arguments["self"], "shape": arguments["size"]}
+        elif op == "aten.copy.default" and len({_spec(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1:
+            op, arguments = "aten.clone.default", {"self": arguments["src"], "memory_format": None}  # it has a gradient
         self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))
         if out_of_place is not target:
             if node.args[0] in self._constants or changes_others(node):
@@ -300,6 +309,11 @@ class _Reader:
             case fx.Node() if value in self._constants:
                 return self._constant(value)
             case fx.Node():
+                if isinstance(value.meta.get("val"), torch.SymFloat | torch.SymInt | torch.SymBool):
+                    raise CaptureError(
+                        f"a number is read from a tensor, as item() or float() does{_at(value)}; leave it a tensor",
+                        code="capture.data-dependent",
+                    )
                 return Ref(self._named[value])
             case None | bool() | int() | float():
                 return value
@@ -317,7 +331,7 @@ class _Reader:
         value = self._constants[node]
         if not isinstance(value, Tensor):
             return cast(Argument, value)
-        name = f"constants.of_{node.name}"  # a name like "to" would be that of a module's method
+        name = f"{self._constants_at}.of_{node.name}"  # a name like "to" would be that of a module's method
         if name not in self._tensors:
             self._add_tensor(name, value.detach().clone().contiguous())
         return Ref(name)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from supernets.graph.block_division import Piece, cut, whole
-from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, PAST, TOKENS, Shape
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, INPUT, LENGTH, OUTPUT, PAST, TOKENS, Shape
 from supernets.graph.serialise import OPSET, serialise
-from supernets.graph.traversal import BATCH, INPUT, LENGTH_NAME, OUTPUT, Input, walk, walk_inputs
+from supernets.graph.traversal import BATCH, LENGTH_NAME, Input, walk, walk_inputs
 
 __all__ = [
     "BATCH", "BATCH_SIZE", "CONTEXT", "INPUT", "LENGTH", "LENGTH_NAME", "OPSET", "OUTPUT", "PAST", "TOKENS", "BlockInput",

@@ -17,6 +17,8 @@ _in_place = partial(LoweringError, code="export.in-place")
 _type_mismatch = partial(LoweringError, code="export.type-mismatch")
 
 Shape = tuple[int, ...]
+INPUT, OUTPUT = "input", "logits"
+"""Names of the first input and of the output."""
 BATCH_SIZE = -1
 """Stands in a shape for the dynamic batch size; only the first dimension can be the batch."""
 LENGTH = -2

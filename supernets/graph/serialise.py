@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 
 from supernets.graph.block_division import Piece
-from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, PAST
-from supernets.graph.traversal import BATCH, LENGTH_NAME, OUTPUT
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, OUTPUT, PAST
+from supernets.graph.traversal import BATCH, LENGTH_NAME
 
 OPSET = 18
 """The default of torch's exporter."""

@@ -15,11 +15,11 @@ from torch import Tensor, fx, nn
 from supernets.errors import LoweringError
 from supernets.graph import functions
 from supernets.graph.calls import FUNCTIONS, METHODS
-from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, PAST, TOKENS, Graph, Shape, Value
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, INPUT, LENGTH, OUTPUT, PAST, TOKENS, Graph, Shape, Value
 from supernets.graph.rules import RULES
 from supernets.graph.trace import HOLE, bind, join, trace
 
-INPUT, OUTPUT, BATCH, LENGTH_NAME = "input", "logits", "batch", "tokens"
+BATCH, LENGTH_NAME = "batch", "tokens"
 
 
 class DynamicSize(Enum):
@@ -132,7 +132,8 @@ def _check(module: nn.Module, taken: set[str]) -> None:
             problem = f"{name or 'the network'} ({type(child).__name__}) {problem}"
             raise LoweringError(problem, code="export.module-state")
     tensors = (name for name, value in vars(module).items() if isinstance(value, Tensor))
-    if taken := taken & {*module._parameters, *module._buffers, *tensors}:
+    renames = hasattr(type(module), "lowered")  # a captured network, whose rule gives such tensors other names
+    if not renames and (taken := taken & {*module._parameters, *module._buffers, *tensors}):
         raise LoweringError(f"the network has a tensor named {taken.pop()!r}, which the graph uses; rename it")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import partial, reduce
 from math import sqrt
 from typing import cast
 
@@ -20,6 +20,7 @@ from supernets.sharing.spec import MixtureSpec
 from supernets.space import Architecture
 
 _invalid = partial(SpaceError, code="sharing.invalid")
+_MODULES = nn.ModuleDict()
 
 
 class Mixture(nn.Module):
@@ -72,10 +73,11 @@ class Mixture(nn.Module):
         scale = sqrt(self.experts) if fresh else 1.0
         stacked = set()
         for layer in self.layers:
-            for name, parameter in template.get_submodule(layer).named_parameters(prefix=layer, recurse=False):
-                experts = [parameter, *(other.get_parameter(name) for other in others)]
+            for name, parameter in _module(template, layer).named_parameters(prefix=layer, recurse=False):
+                leaf = name.rpartition(".")[2]
+                experts = [parameter, *(cast(nn.Parameter, _module(own, layer)._parameters[leaf]) for own in others)]
                 stack = torch.stack([expert.detach() for expert in experts]) * scale
-                setattr(template.get_submodule(layer), name.rpartition(".")[2], nn.Parameter(stack))
+                _module(template, layer)._parameters[leaf] = nn.Parameter(stack)
                 stacked.add(name)
         return frozenset(stacked)
 
@@ -165,7 +167,7 @@ def _layers(family: Family, template: nn.Module) -> list[str]:
     for name, (output, _) in matrices.items():
         layer, _, leaf = name.rpartition(".")
         if layer and leaf == "weight" and output == 0:
-            own = {key for key, _ in template.get_submodule(layer).named_parameters(recurse=False)}
+            own = {key for key, _ in _module(template, layer).named_parameters(recurse=False)}
             found += [layer] if own <= {"weight", "bias"} else []
     return found
 
@@ -176,5 +178,11 @@ def _block_of(family: Family, layer: str) -> str:
 
 
 def _key(name: str) -> str:
-    """A module's name without dots, which names inside a ModuleDict must not have."""
-    return name.replace(".", "/")
+    """A module's name as one inside a ModuleDict: without dots, and none of its own attributes, such as ``keys``."""
+    key = name.replace(".", "/")
+    return f"{key}/" if hasattr(_MODULES, key) else key
+
+
+def _module(template: nn.Module, path: str) -> nn.Module:
+    """The module of a path; torch's `get_submodule` finds no module with the name of a method."""
+    return reduce(lambda module, part: cast(nn.Module, module._modules[part]), path.split("."), template)

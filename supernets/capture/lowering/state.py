@@ -13,7 +13,7 @@ from torch import Tensor
 from supernets.axes import Dim
 from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
 from supernets.errors import LoweringError
-from supernets.graph.ir import BATCH_SIZE, Attribute, Graph, Node, Value
+from supernets.graph.ir import BATCH_SIZE, INPUT, OUTPUT, Attribute, Graph, Node, Value
 
 FLOAT, INT64, BOOL = 1, 7, 9
 """ONNX's numbers of types."""
@@ -63,11 +63,13 @@ class Lowering:
             tensor = self._tensors[name].detach()
             if tensor.dtype is torch.int32:
                 tensor = tensor.long()
+            taken = name in (INPUT, OUTPUT) or (name.startswith(f"{INPUT}_") and "." not in name)
+            own = f"{name}." if taken else name  # no tensor's name ends with a dot
             if tensor.dtype is torch.bool:
-                self.graph.parameters[name] = tensor.cpu().numpy()
-                self._values[name] = self.graph.input(name, tuple(tensor.shape))
+                self.graph.parameters[own] = tensor.cpu().numpy()
+                self._values[name] = self.graph.input(own, tuple(tensor.shape))
             else:
-                self._values[name] = self.graph.parameter(name, tensor)
+                self._values[name] = self.graph.parameter(own, tensor)
         return self._values[name]
 
     def tensor(self, argument: Argument) -> Value:

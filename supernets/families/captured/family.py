@@ -16,7 +16,7 @@ from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.blocks import Division
 from supernets.capture.branches import layer_of
 from supernets.capture.costs import ProgramCosts
-from supernets.capture.network import LAYERS, SIZES, ElasticNetwork, PlainNetwork
+from supernets.capture.network import ElasticNetwork, PlainNetwork, stated_names
 from supernets.capture.program import Program, Ref, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
@@ -49,7 +49,8 @@ class CapturedFamily:
         self.space = self._elastic.space
         self.axes: Axes = self.adopted.axes
         self._tensors = _zeros(program) if tensors is None else dict(tensors)
-        self._stated = {f"{SIZES}.{i}": (name, 0) for i, name in enumerate(self.axes)}
+        self._names = stated_names(program)
+        self._stated = {f"{self._names[0]}.{i}": (name, 0) for i, name in enumerate(self.axes)}
         division = Division(self.adopted)
         self._division = division if len(division.blocks) > 1 else None
         self.blocks = layer_names(program) if self._division is None else tuple(block.name for block in division.blocks)
@@ -94,7 +95,7 @@ class CapturedFamily:
         if gone not in self._unused:
             program = specialised(self.adopted, self.adopted.full_sizes, gone)
             unused = _unused(self.source, frozenset(program.tensors))
-            self._unused[gone] = unused | {f"{LAYERS}.{i}" for i in gone}
+            self._unused[gone] = unused | {f"{self._names[1]}.{i}" for i in gone}
         return self._unused[gone]
 
     def build(self, architecture: Architecture) -> nn.Module:
@@ -111,7 +112,7 @@ class CapturedFamily:
             values={**program.values, **values},
         )
         blocks = {} if self._division is None else self._division.of_value
-        return PlainNetwork(program, _zeros(program), sizes, blocks, copied=False)
+        return PlainNetwork(program, _zeros(program), sizes, blocks, copied=False, stated=self._names[0])
 
     def example(self, batch_size: int = 1) -> Tensor:
         spec = self.source.values[self.source.inputs[0]]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 import nas
+from nas.build.user_model import loaded
+from supernets.capture.captured_model import capture_model, own_model, save_capture
 from supernets.capture.proof import difference
 from tests.errors import raises
+from tests.supernets.capture import faulty
 from tests.supernets.capture.networks import example, network
 
 
@@ -17,6 +22,18 @@ def test_the_largest_subnet_is_the_module() -> None:
         found = supernet.extract(supernet.space.largest)(x)
         assert difference([module(x)], [found]) <= 1e-5
     assert supernet.cost(supernet.space.smallest).macs < supernet.cost(supernet.space.largest).macs
+
+
+def test_a_captured_file_takes_the_weights_of_the_whole_model(tmp_path: Path) -> None:
+    module, file, weights = faulty.Answering(), tmp_path / "model.nas", tmp_path / "weights.pt"
+    save_capture(file, capture_model(own_model(faulty.Answering()), torch.randn(2, 4)))
+    torch.save(module.state_dict(), weights)
+    found = loaded(file, weights=str(weights))
+    assert torch.equal(found.tensors["first.weight"], module.first.weight)
+    assert found.tensors["factor"][0] == 0.5
+    torch.save({**module.state_dict(), "more": torch.zeros(1)}, weights)
+    with raises("capture.other-weights", "more"):
+        loaded(file, weights=str(weights))
 
 
 def test_options_choose_the_space() -> None:

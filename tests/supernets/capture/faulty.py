@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -24,6 +25,58 @@ class Converting(Plain):
 
     def forward(self, x: Tensor) -> Any:
         return super().forward(x) * float(x.mean())
+
+
+class Scaling(Plain):
+    """Reads a number from its inputs and goes on with it."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) * x.mean().item()
+
+
+class HalfInside(Plain):
+    """Has a part in half precision."""
+
+    def forward(self, x: Tensor) -> Any:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            x = self.first(x).relu()
+        return self.last(x.float())
+
+
+class Counting(Plain):
+    """Changes its buffers in evaluation mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(1))
+        self.register_buffer("mean", torch.zeros(16))
+
+    def forward(self, x: Tensor) -> Any:
+        self.calls += 1
+        hidden = self.first(x)
+        cast(Tensor, self.mean).copy_(hidden[0])
+        return self.last(hidden - 0.1 * self.mean)
+
+
+@dataclass
+class Answer:
+    """What `Answering` returns."""
+
+    scores: Tensor
+    best: Tensor
+
+
+class Answering(Plain):
+    """Returns a dataclass, has a part that it does not run, and a buffer that its state does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.BatchNorm1d(4)
+        self.register_buffer("factor", torch.full((16,), 0.5), persistent=False)
+
+    def forward(self, x: Tensor) -> Any:
+        scores = self.last(self.first(x).relu() * self.factor)
+        return Answer(scores, scores.argmax(1))
 
 
 class Selecting(Plain):

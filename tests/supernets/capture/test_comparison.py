@@ -7,6 +7,9 @@ import torch
 from torch import nn
 
 from supernets.capture.captured_model import CapturedModel, capture_model, own_model
+from supernets.capture.space import SpaceOptions
+from supernets.checkpoint import make_supernet
+from supernets.families.captured.family import CapturedFamily
 from tests.errors import raises
 from tests.supernets.capture import faulty
 
@@ -55,6 +58,21 @@ def test_outputs_of_several_kinds_are_captured_and_others_noted() -> None:
     both = captured(faulty.Returning("both"))
     assert [spec.shape for spec in both.outputs] == [(2, 3)]
     assert "(int64)" in both.notes[0]
+
+
+def test_a_dataclass_of_outputs_is_captured_and_others_noted() -> None:
+    found = captured(faulty.Answering())
+    assert [spec.shape for spec in found.outputs] == [(2, 3)]
+    assert "(int64)" in found.notes[0]
+
+
+def test_buffers_that_change_in_evaluation_mode_are_noted_and_the_network_can_be_trained() -> None:
+    found = captured(faulty.Counting())
+    assert "its forward changes calls, mean in evaluation mode" in found.notes[0]
+    family = CapturedFamily(found.program, SpaceOptions(multiple=4), tensors=found.tensors)
+    supernet = make_supernet(family).train()
+    supernet(torch.randn(2, 4), supernet.space.smallest).sum().backward()
+    assert all(own.grad is not None for own in supernet.parameters())
 
 
 def test_layers_that_torch_does_not_see_are_noted() -> None:

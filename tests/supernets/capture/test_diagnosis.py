@@ -27,6 +27,8 @@ def line(text: str) -> str:
     ("module", "code", "parts"),
     [
         (faulty.Converting(), "capture.data-dependent", (line("float(x.mean())"), "torch.where")),
+        (faulty.Scaling(), "capture.data-dependent", (line("x.mean().item()"), "leave it a tensor")),
+        (faulty.HalfInside(), "capture.model-unusable", (line("x = self.first(x).relu()"), "bfloat16", "enabled=False")),
         (faulty.Selecting(), "capture.data-dependent", (line("hidden > 0"), "mask")),
         (faulty.ThroughNumpy(), "capture.data-dependent", (line(".numpy()"),)),
         (faulty.Dropping(), "capture.random", (line("training=True"), "training=self.training")),

@@ -52,7 +52,7 @@ def test_layers_are_layers_and_lines_are_readable() -> None:
     module, text = written(specialised(adopted, adopted.full_sizes))
     assert isinstance(module.get_submodule("layer1.0.body.0.0"), nn.Conv2d)
     assert isinstance(module.get_submodule("layer1.0.body.0.1"), nn.BatchNorm2d)
-    assert '        self.put("stem.0", nn.Conv2d(3, 16, 3, padding=1, bias=False))' in text
+    assert '        put(self, "stem.0", nn.Conv2d(3, 16, 3, padding=1, bias=False))' in text
     assert "        # layer1.0\n" in text
     assert "        x = self.layer1[0].body[0][1](x)\n" in text
     module.load_state_dict(found.tensors)  # batch norms count no batches in a file without metadata
