@@ -42,7 +42,7 @@ def measured(number: int, *, attempt: int = 0, value: float = 1.5, samples: byte
         0.01,
         weights="w1",
         data="d1",
-        protocol="interleaved-floor/v2",
+        protocol="interleaved-floor/v1",
         environment={"cpu": "x", "cores": 2},
         detail={"p50_ms": 1.75, "rounds": [5, 5]},
         samples=samples,
