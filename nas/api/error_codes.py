@@ -251,6 +251,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.taken-over": "Another driver has taken the run over, so that this one may not write any more.",
     "run.unknown": "There is no run with this name; the message lists the known ones.",
     "run.wrong-state": "The state of the run does not allow this: it is running, has ended, or is of the other kind.",
+    "runtime.unknown": "There is no runtime with this name; the message lists the known ones.",
     "samples.damaged": "Stored raw samples of a measurement are damaged.",
     "selection.ambiguous": "A network is selected in more than one way.",
     "selection.invalid": "A `--select` expression is malformed or nothing satisfies it.",

@@ -540,7 +540,7 @@ def started(**variables: str) -> dict[str, Any]:
     """The answer of a worker with these environment variables to its start."""
     connection = LocalConnection(local_command(), {**worker_environment(1), **variables})
     try:
-        return ask(connection, do="start", threads=1, provider="CPUExecutionProvider")
+        return ask(connection, do="start", threads=1, provider="CPUExecutionProvider", trivial=TRIVIAL.hex())
     finally:
         connection.close()
 

@@ -269,7 +269,7 @@ class TestMLflow:
         assert [line.split()[1:] for line in (run / "metrics/search/front").read_text().splitlines()] == [["2.0", "2"]]
         assert (run / "params/objectives").read_text() == "accuracy, macs"
         assert {path.name for path in (run / "params").iterdir()} == {
-            "name", "kind", "seed", "algorithm", "evaluations", "objectives", "profiles", "precisions",
+            "name", "kind", "seed", "algorithm", "evaluations", "objectives", "profiles", "precisions", "runtimes",
         }  # fmt: skip
         assert "status: 5" in (run / "meta.yaml").read_text()  # killed
         assert len(list(run.parent.glob("*/params"))) == 2
