@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from hardware_profiles import catalog
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.catalog import check_machine, in_runtime, load_profile
 from hardware_profiles.environment import differences, machine_key
@@ -93,6 +94,7 @@ def test_precisions_that_it_runs() -> None:
 
 def test_without_the_package_the_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
+    catalog._installed.cache_clear()  # a process asks once
     with raises("profile.runtime-missing", "pip install openvino"):
         check_machine(PROFILE)
     with raises("model.runtime-missing", "pip install openvino"):
