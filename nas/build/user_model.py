@@ -64,9 +64,9 @@ def loaded(path: Path, *, weights: str | None = None) -> CapturedModel:
         )
     tensors, state = model.tensors, model.state or {name for name in model.tensors if not is_constant(name)}
     own = {name: tensor for name, tensor in tensors.items() if name in state}
-    unread = {*model.program.aliases, *state} - set(own)  # parts of the model that its forward does not run
-    found: dict[str, Tensor] = {k: t for k, t in read_weights(find_weights(weights)).items() if k not in unread}
-    return with_tensors(model, matching(own, found, source=weights))
+    others = {*model.program.aliases, *state}  # parts of the model that its forward does not run
+    found = read_weights(find_weights(weights))
+    return with_tensors(model, matching(own, found, source=weights, others=others))
 
 
 def input_of(text: str | None) -> tuple[int, ...] | None:

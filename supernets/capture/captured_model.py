@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from supernets.capture.adoption import adopt
 from supernets.capture.comparison import compare
 from supernets.capture.diagnosis import unregistered
+from supernets.capture.inference import remedy
 from supernets.capture.program import Program, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.rules import RULES
@@ -118,8 +119,8 @@ def check_operations(model: CapturedModel) -> None:
         if call.name not in RULES:
             where = f" in {call.module}" * bool(call.module) + f" (at {call.place})" * bool(call.place)
             raise CaptureError(
-                f"{model.name}: the operation {call.name}{where} has no rule, and could not be read back or exported; write it "
-                "with other operations of torch; `nas inspect` lists those without a rule",
+                f"{model.name}: the operation {call.name}{where} has no rule{remedy(call)}, and could not be read back or "
+                "exported; write it with other operations of torch; `nas inspect` lists those without a rule",
                 code="capture.unknown-operation",
             )
 

@@ -12,8 +12,9 @@ from supernets.capture.adoption import adopt
 from supernets.capture.contexts import evaluating
 from supernets.capture.diagnosis import place_of, raised
 from supernets.capture.memory import check_values
+from supernets.capture.outputs import parts_of, tensors_of
 from supernets.capture.proof import difference, elastic_network
-from supernets.capture.tracing import Captured, ModuleCall, capture, parts_of, tensors_of
+from supernets.capture.tracing import Captured, ModuleCall, capture
 from supernets.errors import CaptureError
 
 _BATCH = 3

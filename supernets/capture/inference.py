@@ -26,6 +26,15 @@ SymbolicArgument = Dimension | int | tuple["SymbolicArgument", ...]
 """An argument that restates sizes, by the dimensions that it restates."""
 
 
+def remedy(call: Call) -> str:
+    """What to do about an operation without a rule that computes a weight, ``" (...)"``; "" for others."""
+    if "parametrizations" in call.module.split("."):
+        return " (torch.nn.utils.parametrize.remove_parametrizations makes the weight a plain one)"
+    if any(name.endswith(("weight_u", "weight_v")) for name in call.reads()):
+        return " (torch.nn.utils.remove_spectral_norm makes the weight a plain one)"
+    return ""
+
+
 @dataclass
 class Inference:
     """The dimensions of every value of a program, while its calls are read in order.
@@ -63,7 +72,7 @@ class Inference:
             rule = rules.get(call.name)
             if rule is None:
                 self.unknown[call.op] = self.unknown.get(call.op, 0) + 1
-                self.fix_call(call, f"{call.name} has no rule")
+                self.fix_call(call, f"{call.name} has no rule", remedy(call))
                 continue
             try:
                 rule(self, call)
@@ -74,9 +83,9 @@ class Inference:
             for dimension in self.dims[name]:
                 fix(dimension, "an output of the network")
 
-    def fix_call(self, call: Call, reason: str) -> None:
+    def fix_call(self, call: Call, reason: str, then: str = "") -> None:
         """Fixes all dimensions that a call reads or returns."""
-        where = f"{reason} in {call.module}" if call.module else reason
+        where = (f"{reason} in {call.module}" if call.module else reason) + then
         for name in call.reads():
             for dimension in self.dims[name]:
                 fix(dimension, where)

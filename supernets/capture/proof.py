@@ -21,7 +21,7 @@ class PermutationProof:
 
     Attributes:
         permuted: with the units of all axes permuted in every tensor that has them.
-        control: by axis, with one tensor left out; a correct map makes it large.
+        control: by axis of several tensors, with one of them left out; a correct map makes it large.
     """
 
     permuted: float
@@ -125,10 +125,13 @@ def prove_permutations(
     with _permuted(adopted, tensors, {name: (order, list(adopted.dims)) for name, order in orders.items()}):
         all_axes = difference(before, outputs_of(adopted, tensors, inputs))
     found: dict[str, float] = {}
-    names = list(adopted.axes)
+    tensors_of = {
+        name: [t for t, dims in adopted.dims.items() if any(name in axes_in(dim) for dim in dims)]
+        for name in adopted.axes
+    }
+    names = [name for name, having in tensors_of.items() if len(having) > 1]
     for name in names if controls is None else names[:: max(1, len(names) // max(controls, 1))][:controls]:
-        having = [t for t, dims in adopted.dims.items() if any(name in axes_in(dim) for dim in dims)]
-        with _permuted(adopted, tensors, {name: (orders[name], having[1:])}):
+        with _permuted(adopted, tensors, {name: (orders[name], tensors_of[name][1:])}):
             found[name] = difference(before, outputs_of(adopted, tensors, inputs))
     return PermutationProof(all_axes, found)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -337,7 +337,9 @@ def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
 def unwrapped(module: nn.Module) -> nn.Module:
     """The module that torch.compile or a wrapper for several devices was given."""
     while True:
-        inner = module.module if isinstance(module, _WRAPPERS) else getattr(module, "_orig_mod", None)
-        if not isinstance(inner, nn.Module):
+        if isinstance(module, _WRAPPERS):
+            module = module.module
+        elif type(module).__name__ == "OptimizedModule":  # its class is in a module that takes seconds to import
+            module = cast(nn.Module, module._orig_mod)
+        else:
             return module
-        module = inner

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, cast
 
@@ -19,6 +19,7 @@ from supernets.capture.contexts import evaluating, quiet
 from supernets.capture.diagnosis import check_module, reason
 from supernets.capture.inlining import inlined
 from supernets.capture.mutation import MutatedViewError, changes_others, operation_out_of_place, without_mutations
+from supernets.capture.outputs import tensors_of
 from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls
 from supernets.capture.repetition import repeated_for_batches
 from supernets.capture.row_selection import without_row_numbers
@@ -69,23 +70,6 @@ class _Flat(nn.Module):
                 code="capture.outputs",
             )
         return found
-
-
-def tensors_of(outputs: object) -> Iterator[Tensor]:
-    """The floating-point tensors of a module's outputs: alone, in a sequence, mapping or dataclass (nested ones too)."""
-    if isinstance(outputs, Tensor) and outputs.is_floating_point():
-        yield outputs
-    for own in parts_of(outputs) or ():
-        yield from tensors_of(own)
-
-
-def parts_of(outputs: object) -> list[Any] | None:
-    """The values of a sequence, mapping or dataclass; None for anything else."""
-    if isinstance(outputs, Mapping):
-        return list(outputs.values())
-    if is_dataclass(outputs) and not isinstance(outputs, type):
-        return [getattr(outputs, own.name) for own in fields(outputs)]
-    return list(outputs) if isinstance(outputs, list | tuple) else None
 
 
 def capture(
@@ -227,7 +211,8 @@ class _Reader:
             if all(arg in self._constants for arg in node.all_input_nodes):
                 self._constants[node] = target(*self._real(node.args), **self._real(node.kwargs))
                 return
-            raise CaptureError(f"{target} computes a shape from data{_at(node)}", code="capture.data-dependent")
+            text = f"{getattr(target, '__name__', target)} computes a shape from data, or is no operation of tensors{_at(node)}"
+            raise CaptureError(f"{text}; use operations on whole tensors there", code="capture.data-dependent")
         name = target.name().split("::")[-1].split(".")[0]
         if name in _RANDOM and not (target._schema.arguments and name.endswith("_like")):
             raise CaptureError(f"{name} draws random numbers in evaluation mode{_at(node)}", code="capture.random")
@@ -261,6 +246,9 @@ class _Reader:
             op, arguments = "aten.to.dtype", {key: own for key, own in arguments.items() if key != "device"}
         elif op in ("aten.view.default", "aten._unsafe_view.default"):  # strides may differ from the trace's
             op, arguments = "aten.reshape.default", {"self": arguments["self"], "shape": arguments["size"]}
+        elif op == "aten.squeeze.default":  # a batch of one example stays a batch
+            shape = cast(fx.Node, node.args[0]).meta["val"].shape
+            op, arguments = "aten.squeeze.dims", {**arguments, "dim": tuple(i for i, n in enumerate(shape) if n == 1)}
         elif op == "aten.copy.default" and len({_spec(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1:
             op, arguments = "aten.clone.default", {"self": arguments["src"], "memory_format": None}  # it has a gradient
         self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))

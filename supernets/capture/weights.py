@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from supernets.errors import CaptureError
 _MOST = 10
 """Differences that an error lists."""
 _WRAPPERS = ("state_dict", "model", "model_state_dict", "module")
+_PREFIX = re.compile(r"(module|_orig_mod)\.")
+"""Before the names of a network that `torch.nn.DataParallel` or `torch.compile` holds."""
 _COUNT = "num_batches_tracked"
 
 
@@ -42,15 +45,22 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise CaptureError(
             f"{path}: expected the tensors of a model by name (its state_dict)", code="capture.weights-unusable"
         )
-    return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
+    return {str(name): tensor for name, tensor in found.items()}
 
 
-def matching(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], *, source: str) -> dict[str, Tensor]:
+def matching(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], *, source: str, others: Collection[str] = (),
+) -> dict[str, Tensor]:  # fmt: skip
     """The tensors for each expected one, of its type.
+
+    Args:
+        others: further names that may be found.
 
     Raises:
         CaptureError: the names or shapes differ; the first ten differences are listed.
     """
+    known = {*expected, *others}
+    found = {_plain(name, known): tensor for name, tensor in found.items()}
     differences = [
         f"{name}: missing, expected {_shape(tensor)}"
         for name, tensor in expected.items()
@@ -64,7 +74,7 @@ def matching(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], *, sou
     differences += [
         f"{name}: {_shape(tensor)}, the model has no such tensor"
         for name, tensor in found.items()
-        if name not in expected and not name.endswith(_COUNT)
+        if name not in known and not name.endswith(_COUNT)
     ]
     if differences:
         more = f"\n  and {len(differences) - _MOST} more" if len(differences) > _MOST else ""
@@ -75,6 +85,13 @@ def matching(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], *, sou
             code="capture.other-weights",
         )
     return {name: found[name].to(tensor.dtype) if name in found else tensor for name, tensor in expected.items()}
+
+
+def _plain(name: str, known: Collection[str]) -> str:
+    """A name without the prefixes of wrappers; a model's own module may be named like them."""
+    while name not in known and (prefix := _PREFIX.match(name)):
+        name = name[prefix.end() :]
+    return name
 
 
 def _shape(tensor: Tensor) -> str:

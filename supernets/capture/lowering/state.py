@@ -110,7 +110,14 @@ class Lowering:
     def emit(
         self, op: str, inputs: Sequence[Value | None], attributes: Mapping[str, Attribute] | None = None, *, n: int = 1
     ) -> list[Value]:
-        """Appends a node with n outputs."""
+        """Appends a node with n outputs.
+
+        Raises:
+            LoweringError: an attribute depends on the batch, as the groups of a convolution with weights for each example do.
+        """
+        for key, value in (attributes or {}).items():
+            if isinstance(value, Size):
+                raise LoweringError(f"there is no rule for {op} whose {key} depends on the size of the batch")
         index = len(self.graph.nodes)
         names = tuple("" if value is None else value.name for value in inputs)
         outputs = [f"/{op.lower()}_{index}" + (f"_{i}" if i else "") for i in range(n)]

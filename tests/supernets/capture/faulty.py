@@ -79,6 +79,28 @@ class Answering(Plain):
         return Answer(scores, scores.argmax(1))
 
 
+class Squeezing(Plain):
+    """Returns numbers, one for each example, and a number for one."""
+
+    def forward(self, x: Tensor) -> Any:
+        return self.last(self.first(x).relu())[:, :1].squeeze()
+
+
+class OfExamples(Plain):
+    """Has a convolution whose groups are the examples."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels = nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Any:
+        n = len(x)
+        found = nn.functional.conv1d(
+            self.first(x).view(1, n, 16), self.kernels(x).view(n * 2, 1, 3), padding=1, groups=n
+        )
+        return self.last(found.view(n, 2, 16).mean(1).relu())
+
+
 class Selecting(Plain):
     """Has a result whose size depends on values."""
 

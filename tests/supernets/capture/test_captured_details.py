@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from hardware_profiles.runtime import run_model
 from supernets.capture.adoption import adopt
+from supernets.capture.captured_model import capture_model, own_model
 from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations
 from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.inspection import inspect_model
 from supernets.graph import INPUT, input_shape_of, lower
 from tests import errors
+from tests.supernets.capture import faulty
 
 
 class Masked(nn.Module):
@@ -148,6 +153,55 @@ def test_a_constant_that_differs_between_examples_is_rejected() -> None:
 
     with errors.raises("capture.example", "constants"):
         capture(Numbered(), [torch.randn(2, 4)])
+
+
+def test_an_axis_of_one_tensor_has_no_control() -> None:
+    class Gram(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last, self.weight = nn.Linear(4, 8), nn.Linear(8, 3), nn.Parameter(torch.randn(8, 16))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(self.first(x) @ self.weight @ self.weight.t())
+
+    found = inspect_model(capture_model(own_model(Gram()), torch.randn(2, 4)), SpaceOptions(multiple=4))
+    assert len(found.choices) == 2
+    assert found.proof is not None
+    assert found.proof.holds
+
+
+def test_a_batch_of_one_example_is_not_squeezed() -> None:
+    found = capture(faulty.Squeezing(), [torch.randn(2, 4)])
+    supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=4), tensors=found.tensors)).eval()
+    module = supernet.extract(supernet.space.smallest)
+    for n in (1, 3):
+        x = torch.randn(n, 4)
+        with torch.no_grad():
+            expected = module(x)
+        (out,) = run_model(lower(module, (4,)), {INPUT: x.numpy()})
+        assert expected.shape == out.shape == (n,)
+        assert difference([expected], [torch.from_numpy(out)]) <= 1e-4
+
+
+def test_a_convolution_with_kernels_of_each_example_is_captured_and_not_lowered() -> None:
+    module, x = faulty.OfExamples(), torch.randn(3, 4)
+    found = capture(module, [x[:2]])
+    supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=4), tensors=found.tensors)).eval()
+    extracted = supernet.extract(supernet.space.largest)
+    with torch.no_grad():
+        assert difference([module(x)], [extracted(x)]) <= 1e-5
+    with errors.raises("export.unknown-operation", "Conv", "group"):
+        lower(extracted, (4,))
+
+
+@pytest.mark.parametrize(
+    ("normed", "remedy"),
+    [(spectral_norm, "remove_parametrizations"), (nn.utils.spectral_norm, "remove_spectral_norm")],
+)
+def test_weights_that_are_fixed_by_their_parametrization_have_a_remedy(normed: Any, remedy: str) -> None:
+    module = nn.Sequential(normed(nn.Linear(4, 16)), nn.ReLU(), nn.Linear(16, 3)).eval()
+    with errors.raises("capture.nothing-elastic", "mv", remedy):
+        CapturedFamily(capture(module, [torch.randn(2, 4)]).program, SpaceOptions())
 
 
 def test_outputs_that_are_not_finite_never_agree() -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from supernets.capture.captured_model import CapturedModel, capture_model, load_
 from supernets.capture.classifier import with_outputs
 from supernets.capture.model_names import is_file, is_function, is_library
 from supernets.capture.proof import difference, outputs_of
-from supernets.capture.sources import Preprocessing, open_model
+from supernets.capture.sources import Preprocessing, open_model, unwrapped
 from supernets.capture.weights import matching, read_weights
 from tests.errors import raises
 from tests.supernets.capture import faulty
@@ -280,6 +281,16 @@ def test_weights_are_read_from_both_kinds_of_files(tmp_path: Path, name: str) ->
         save_file(state, tmp_path / name)
     found = matching(state, read_weights(tmp_path / name), source=name)
     assert all(torch.equal(found[key], value) for key, value in state.items())
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_weights_of_a_wrapped_model_and_of_one_with_a_module_of_that_name_are_read(tmp_path: Path, prefix: str) -> None:
+    module = nn.Sequential(OrderedDict(module=nn.Linear(2, 3), _orig_mod=nn.Linear(3, 1)))
+    for state in (module.state_dict(), nn.Linear(2, 2).state_dict()):
+        torch.save({f"{prefix}{key}": value for key, value in state.items()}, tmp_path / "w.pt")
+        found = matching(state, read_weights(tmp_path / "w.pt"), source="w.pt")
+        assert all(torch.equal(found[key], value) for key, value in state.items())
+    assert unwrapped(module) is module
 
 
 def test_weights_of_another_model_are_refused_with_the_first_ten_differences(tmp_path: Path) -> None:
