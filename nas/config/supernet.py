@@ -212,7 +212,8 @@ class SupernetConfig(Section):
         if self.preset is None and self.space is None and self.from_ is None and self.pretrained is None:
             raise missing_key("", f"expected a preset ({', '.join(presets)}), a space, or from (a trained run)")
         if self.pretrained is not None and self.description.pretrained is None:
-            possible = " and ".join(name for name, family in FAMILIES.items() if family.pretrained is not None)
+            *others, last = (name for name, family in FAMILIES.items() if family.pretrained is not None)
+            possible = f"{', '.join(others)} and {last}"
             raise conflict("pretrained", f"the families {possible} are made of pretrained networks, got {self.family}")
         if self.pretrained is not None and self.preset is None:
             return  # the space is within the pretrained network's, whose sizes are in its folder

@@ -189,7 +189,7 @@ def test_images_that_are_not_the_networks_are_refused(shell: Shell, data: str, m
         ),
         (
             "{family: vit, pretrained: vit}",
-            "the families encoder and vit-encoder are made of pretrained networks, got vit",
+            "the families encoder, vit-encoder and decoder are made of pretrained networks, got vit",
         ),
         ("{family: vit-encoder, pretrained: vit, preset: tiny}", "the space leaves some of it out|is larger than"),
     ],
