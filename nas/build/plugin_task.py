@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from nas.errors import PluginError
 from nas.plugins import PluginRef, calling, construct
@@ -57,6 +57,16 @@ class _Checked:
     @property
     def verbs(self) -> tuple[str, str]:
         return self.inner.verbs
+
+    @property
+    def scored_together(self) -> int:
+        return self.inner.scored_together
+
+    def scored(self, network: nn.Module) -> nn.Module:
+        return self._made("scored", lambda: self.inner.scored(network), nn.Module)
+
+    def served(self, network: nn.Module) -> Mapping[str, bytes]:
+        return self._made("served", lambda: self.inner.served(network), Mapping)  # type: ignore[type-abstract]
 
     def prepared(self, data: DataSet) -> DataSet:
         return self._made("prepared", lambda: self.inner.prepared(data), DataSet)

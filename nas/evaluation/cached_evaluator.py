@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from nas.errors import EvaluationError
 from nas.evaluation.base import Evaluator
+from nas.evaluation.remeasuring import Remeasuring
 from nas.problem.objectives import Measurement, Request, Status
 
 _SHOWN = 3
@@ -77,7 +78,7 @@ class Cached:
             request = answer.request
             if request not in open_requests:
                 raise EvaluationError(
-                    f"{type(inner).__name__} answered {_shown(request)}, which it was not asked or had answered; "
+                    f"{_name(inner)} answered {_shown(request)}, which it was not asked or had answered; "
                     "an evaluator answers each request once"
                 )
             del open_requests[request]
@@ -88,9 +89,14 @@ class Cached:
             yield from [answer] * times[request]
         if open_requests:
             raise EvaluationError(
-                f"{type(inner).__name__} left {len(open_requests)} of {len(missing)} requests unanswered "
+                f"{_name(inner)} left {len(open_requests)} of {len(missing)} requests unanswered "
                 f"({_listed(list(open_requests))}); an evaluator answers each request once"
             )
+
+
+def _name(evaluator: Evaluator) -> str:
+    """The class of an evaluator, which may be a user's."""
+    return type(evaluator.inner if isinstance(evaluator, Remeasuring) else evaluator).__name__
 
 
 def _listed(requests: Sequence[Request]) -> str:

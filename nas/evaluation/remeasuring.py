@@ -25,7 +25,7 @@ class Remeasuring:
     """
 
     def __init__(self, inner: Evaluator, keep: Callable[[Measurement], None]) -> None:
-        self._inner, self._keep = inner, keep
+        self.inner, self._keep = inner, keep
         self._queue: dict[Request, tuple[Measurement, int]] = {}
         self._improved: dict[Request, Measurement] = {}
 
@@ -60,11 +60,11 @@ class Remeasuring:
 
     def close(self) -> None:
         """Closes the inner evaluator."""
-        self._inner.close()
+        self.inner.close()
 
     def _evaluate(self, requests: Sequence[Request], again: Sequence[Request]) -> Iterator[Measurement]:
         repeated = set(again)
-        for answer in self._inner.evaluate([*requests, *again]):
+        for answer in self.inner.evaluate([*requests, *again]):
             if answer.request in repeated:
                 self._repeat(answer)
                 continue
