@@ -11,6 +11,7 @@ from hardware_profiles.environment import differences
 from nas.build.prepared_job import PreparedJob, compatibility_facts
 from nas.build.references import not_a_search
 from nas.errors import NasError, UnknownNameError
+from nas.evaluation.cached_evaluator import Attempts
 from nas.evaluation.scoring import scoring_environment
 from nas.problem.objectives import ONNX_RUNTIME, Evaluation, Fidelity, Measurement, Objective, Request, Status
 from nas.problem.variants import environment_name
@@ -21,8 +22,8 @@ from nas.store.run_facts import ReusedRun, RunFacts, SearchFacts
 from nas.store.stored_run import StoredRun
 from supernets.space import Architecture
 
-MeasurementLookup = Callable[[Sequence[Request]], dict[Request, Measurement]]
-"""Returns the known measurements among some requests."""
+MeasurementLookup = Callable[[Sequence[Request]], Attempts]
+"""Returns the known attempts at some requests, the first one first."""
 _REPLAY, _WARM_START = "--replay", "warm_start"
 
 
@@ -119,8 +120,8 @@ def open_lookup(runs: RunsFolder, reused: Sequence[ReusedRun], weights: str) -> 
         for source, store in stores:
             check_weights(source.run, store.state().weights, weights)
 
-        def find(requests: Sequence[Request]) -> dict[Request, Measurement]:
-            found: dict[Request, Measurement] = {}
+        def find(requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
+            found: dict[Request, list[Measurement]] = {}
             for source, store in stores:
                 found |= _found(source, store, [r for r in requests if r not in found])
             return found
@@ -128,14 +129,20 @@ def open_lookup(runs: RunsFolder, reused: Sequence[ReusedRun], weights: str) -> 
         yield find
 
 
-def _found(source: ReusedRun, store: RunStore, requests: Sequence[Request]) -> dict[Request, Measurement]:
-    """The valid measurements that a reused run's store holds of some requests, with samples."""
-    found = store.find([r for r in requests if source.has(r)])
-    return {
-        r: replace(m, samples=store.samples(r))
-        for r, m in found.items()
-        if m.status is not Status.SKIPPED and (source.failures or m.status is not Status.FAILED)
-    }
+def _found(source: ReusedRun, store: RunStore, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
+    """The valid measurements that a reused run's store holds of some requests, the last attempts with samples.
+
+    A replay gets all attempts, so that it learns what its original learnt when that did; a warm start the last ones.
+    """
+    found: dict[Request, list[Measurement]] = {}
+    for request, attempts in store.attempts([r for r in requests if source.has(r)]).items():
+        chosen = attempts if source.failures else attempts[-1:]
+        chosen = [
+            m for m in chosen if m.status is not Status.SKIPPED and (source.failures or m.status is not Status.FAILED)
+        ]
+        if chosen:
+            found[request] = [*chosen[:-1], replace(chosen[-1], samples=store.samples(request))]
+    return found
 
 
 def prior_evaluations(facts: SearchFacts) -> list[Evaluation]:

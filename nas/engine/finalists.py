@@ -85,7 +85,7 @@ def measure_finalists(
     timed = [o for o in metrics if o.profile is not None]
     requests += [variants.request(a, o, Fidelity.FINAL) for o in timed for a in architectures]
     on_progress(SearchProgress(PHASE, 0, len(requests)))
-    remeasuring = Remeasuring(evaluator, store.add)
-    for done, _ in enumerate(Cached(remeasuring, store.find, keep=store.add).evaluate(requests), 1):
+    remeasuring = Remeasuring(Cached(evaluator, store.attempts, keep=store.add))
+    for done, _ in enumerate(remeasuring.evaluate(requests), 1):
         on_progress(SearchProgress(PHASE, done, len(requests), uncertain=remeasuring.n_uncertain))
     remeasuring.last()

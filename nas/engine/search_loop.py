@@ -65,16 +65,16 @@ def search(
     tracker = FrontTracker(objectives, constraints)
     evaluations: list[Evaluation] = []
 
-    remeasuring = Remeasuring(evaluator, store.add)
+    cached = Cached(evaluator, store.attempts, keep=store.add, replay_failures=not retry_failures)
+    remeasuring = Remeasuring(cached)
 
     def show(n_complete: int = 0) -> None:
         done = max(0, len(evaluations) + n_complete - len(known))
         on_progress(tracker.progress(done, budget.evaluations, uncertain=remeasuring.n_uncertain))
 
     candidates = BatchEvaluation(
-        evaluator=Cached(remeasuring, store.find, keep=store.add, replay_failures=not retry_failures),
-        store=store, metrics=metrics, variants=variants, on_complete=show,
-    )  # fmt: skip
+        evaluator=remeasuring, store=store, metrics=metrics, variants=variants, on_complete=show
+    )
     run = _Search(
         space=space, objectives=objectives, constraints=constraints, algorithm=algorithm, candidates=candidates,
         store=store, budget=budget, batch=batch, known=known, criteria=StopCriteria(budget, stop_when), tracker=tracker,
@@ -195,7 +195,6 @@ class _Search:
             evaluations = self.candidates.whole(asked)
         else:
             evaluations = self.candidates.in_stages(asked, self._stages(self.screen_images), self._reasons_to_skip)
-        self.remeasuring.enqueue(m for evaluation in evaluations for m in evaluation.measurements.values())
         self.tracker.check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self._correct()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 from nas.evaluation.base import Evaluator
 from nas.problem.objectives import Measurement, Request, Status
@@ -15,18 +14,19 @@ MOST_AT_ONCE = 8
 
 
 class Remeasuring:
-    """An evaluator that repeats noisy measurements beside later requests, and keeps the repetition if it is less uncertain.
+    """An evaluator that repeats noisy measurements beside later requests.
 
-    A search thus takes accuracies between a measurement and its repetition, and no time is spent on waiting.
+    A search thus takes accuracies between a measurement and its repetition, and no time is spent on waiting. A request that
+    was answered before has the same answer, or that of its last repetition.
 
     Args:
-        inner: measures.
-        keep: called with each repetition that is kept; its attempt is one more than that of the measurement that it replaces.
+        inner: answers a repeated request with its next attempt, which is no worse, as `Cached` does.
     """
 
-    def __init__(self, inner: Evaluator, keep: Callable[[Measurement], None]) -> None:
-        self.inner, self._keep = inner, keep
-        self._queue: dict[Request, tuple[Measurement, int]] = {}
+    def __init__(self, inner: Evaluator) -> None:
+        self._inner = inner
+        self._answers: dict[Request, Measurement] = {}
+        self._queue: dict[Request, int] = {}  # by the number of repetitions
         self._improved: dict[Request, Measurement] = {}
 
     @property
@@ -34,18 +34,13 @@ class Remeasuring:
         """The number of measurements that wait for their repetition."""
         return len(self._queue)
 
-    def enqueue(self, measurements: Iterable[Measurement]) -> None:
-        """Queues the noisy ones among some measurements; those of an earlier driver's queue are in no other way known."""
-        for measurement in measurements:
-            if measurement.status is Status.NOISY:
-                self._queue.setdefault(measurement.request, (measurement, measurement.attempt))
-
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
         """The measurements that were requested, in any order; repetitions are not among them, see `improved`."""
-        profiles = {request.profile for request in requests} - {None}
-        due = [r for r, (_, times) in self._queue.items() if r.profile in profiles and times < MOST_AGAIN]
-        again = [request for request in due if request not in requests][:MOST_AT_ONCE]
-        yield from self._evaluate(requests, again)
+        yield from (self._answers[request] for request in requests if request in self._answers)
+        new = [request for request in requests if request not in self._answers]
+        profiles = {request.profile for request in new} - {None}
+        due = [r for r, times in self._queue.items() if r.profile in profiles and times < MOST_AGAIN]
+        yield from self._evaluate(new, due[:MOST_AT_ONCE])
 
     def last(self) -> None:
         """Repeats everything that is still uncertain, once."""
@@ -60,30 +55,25 @@ class Remeasuring:
 
     def close(self) -> None:
         """Closes the inner evaluator."""
-        self.inner.close()
+        self._inner.close()
 
-    def _evaluate(self, requests: Sequence[Request], again: Sequence[Request]) -> Iterator[Measurement]:
+    def _evaluate(self, new: Sequence[Request], again: Sequence[Request]) -> Iterator[Measurement]:
         repeated = set(again)
-        for answer in self.inner.evaluate([*requests, *again]):
-            if answer.request in repeated:
-                self._repeat(answer)
-                continue
-            self.enqueue([answer])
-            yield answer
-
-    def _repeat(self, answer: Measurement) -> None:
-        known, times = self._queue.pop(answer.request)
-        better = _uncertainty(answer) < _uncertainty(known)
-        if better:
-            known = replace(answer, attempt=known.attempt + 1 + answer.attempt)
-            self._improved[answer.request] = known
-            self._keep(known)
-        if known.status is Status.NOISY:
-            self._queue[answer.request] = known, times + 1
+        for answer in self._inner.evaluate([*new, *again]):
+            request = answer.request
+            times = self._queue.pop(request) + 1 if request in repeated else 0
+            if request in repeated and _figures(answer) != _figures(self._answers[request]):
+                self._improved[request] = answer
+            self._answers[request] = answer
+            if answer.status is Status.NOISY:
+                self._queue[request] = times
+            if request not in repeated:
+                yield answer
+        # In the order of the requests, not in that of the answers: a search that is replayed repeats the same.
+        for request in [*again, *new]:
+            if request in self._queue:
+                self._queue[request] = self._queue.pop(request)
 
 
-def _uncertainty(measurement: Measurement) -> float:
-    """Relative; infinite without a value."""
-    if not measurement.value or measurement.error is None:
-        return float("inf")
-    return measurement.error / abs(measurement.value)
+def _figures(measurement: Measurement) -> tuple[float | None, float | None]:
+    return measurement.value, measurement.error

@@ -188,6 +188,9 @@ class RunStore(Protocol):
     def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
         """The latest attempt at each request that has one, without samples."""
 
+    def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
+        """All attempts at each request that has one, the first one first, without samples."""
+
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         """All of them in the order committed, without samples (latest attempts only)."""
 
@@ -209,7 +212,7 @@ class RunStore(Protocol):
         """Measurements whose latest attempt failed, of every fidelity, in the order committed, without samples."""
 
     def samples(self, request: Request) -> bytes | None:
-        """The raw samples of the latest attempt at a request."""
+        """The raw samples of the latest attempt at a request that has some."""
 
     def record_fit(self, fit: Fit) -> None:
         """Keeps one fit, in place of an earlier one of the same step and objective."""

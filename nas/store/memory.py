@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -32,7 +33,7 @@ class MemoryStore(RunStore):
         self._info: dict[str, Any] = {}
         self._asks: list[list[Architecture]] = []
         self._measurements: dict[tuple[Request, int], Measurement] = {}
-        self._latest: dict[Request, Measurement] = {}
+        self._attempts: dict[Request, list[Measurement]] = {}
         self._fits: dict[tuple[int, str], Fit] = {}
         self._events: list[Event] = []
 
@@ -77,13 +78,14 @@ class MemoryStore(RunStore):
             return
         kept = replace(kept, committed=self._clock())
         self._measurements[kept.request, kept.attempt] = kept
-        last = self._latest.get(kept.request)
-        if last is None or last.attempt < kept.attempt:
-            self._latest[kept.request] = kept
+        insort(self._attempts.setdefault(kept.request, []), kept, key=attrgetter("attempt"))
 
     def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
+        return {request: made[-1] for request, made in self.attempts(requests).items()}
+
+    def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         self._check_open()
-        return {r: _without_samples(self._latest[r]) for r in requests if r in self._latest}
+        return {r: list(map(_without_samples, self._attempts[r])) for r in requests if r in self._attempts}
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         self._check_open()
@@ -112,8 +114,9 @@ class MemoryStore(RunStore):
     def counts(self, n_metrics: int) -> EvaluationCounts:
         self._check_open()
         networks: dict[tuple[Architecture, str], list[Result]] = {}
-        for r, m in self._latest.items():
+        for r, made in self._attempts.items():
             if r.fidelity is Fidelity.SEARCH:
+                m = made[-1]
                 networks.setdefault((r.architecture, str(r.variant)), []).append(Result.of(m.status, m.detail))
         return EvaluationCounts.of(worst(results) for results in networks.values() if len(results) >= n_metrics)
 
@@ -122,8 +125,7 @@ class MemoryStore(RunStore):
 
     def samples(self, request: Request) -> bytes | None:
         self._check_open()
-        found = self._latest.get(request)
-        return None if found is None else found.samples
+        return next((m.samples for m in reversed(self._attempts.get(request, [])) if m.samples is not None), None)
 
     def record_fit(self, fit: Fit) -> None:
         self._check_open()

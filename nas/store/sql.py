@@ -164,6 +164,9 @@ class SqlStore(RunStore):
                 connection.execute(_ADD_SAMPLES, {"measurement": made, "samples": kept.samples})
 
     def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
+        return {request: made[-1] for request, made in self.attempts(requests).items()}
+
+    def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         wanted = set(requests)
         keys = list(dict.fromkeys(request.architecture.key for request in requests))
         found: list[Measurement] = []
@@ -171,7 +174,11 @@ class SqlStore(RunStore):
             for start in range(0, len(keys), _KEYS_A_QUERY):
                 some = tables.measurements.c.architecture.in_(keys[start : start + _KEYS_A_QUERY])
                 found += [measurement_of(row) for row in connection.execute(_MEASUREMENTS.where(some))]
-        return {m.request: m for m in latest(found, attrgetter("request")) if m.request in wanted}
+        made: dict[Request, list[Measurement]] = {}
+        for measurement in sorted(found, key=attrgetter("attempt")):
+            if measurement.request in wanted:
+                made.setdefault(measurement.request, []).append(measurement)
+        return made
 
     def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
         query = _MEASUREMENTS.order_by(tables.measurements.c.id)
@@ -220,7 +227,7 @@ class SqlStore(RunStore):
     def samples(self, request: Request) -> bytes | None:
         query = (
             select(tables.samples.c.samples)
-            .select_from(tables.measurements.outerjoin(tables.samples))
+            .select_from(tables.measurements.join(tables.samples))
             .where(*(tables.measurements.c[name] == value for name, value in request_columns(request).items()))
             .order_by(tables.measurements.c.attempt.desc())
             .limit(1)

@@ -275,10 +275,20 @@ class StoreContract(RecordsContract):
         assert [(m.request, m.attempt) for m in store.measurements()] == [(request(1), 2), (request(2), 0)]
         assert store.samples(request(1)) == b"two"
 
-    def test_a_later_attempt_without_samples_has_none(self, store: RunStore) -> None:
+    def test_samples_are_of_the_latest_attempt_that_has_some(self, store: RunStore) -> None:
         store.add(measured(1, samples=b"one"))
-        store.add(failed(1, attempt=1))
-        assert store.samples(request(1)) is None
+        store.add(measured(1, attempt=1, samples=b"two"))
+        store.add(measured(1, attempt=2))
+        store.add(failed(2))
+        assert store.samples(request(1)) == b"two"
+        assert store.samples(request(2)) is None
+
+    def test_attempts_come_the_first_one_first(self, store: RunStore) -> None:
+        for one in (measured(1, attempt=2), failed(1), measured(2), measured(1, attempt=1, samples=b"one")):
+            store.add(one)
+        found = store.attempts([request(1), request(3)])
+        assert {asked: [m.attempt for m in made] for asked, made in found.items()} == {request(1): [0, 1, 2]}
+        assert [m.samples for m in found[request(1)]] == [None] * 3
 
     def test_measurements_come_in_the_order_committed(self, store: RunStore) -> None:
         order = [5, 3, 9, 1]

@@ -121,8 +121,8 @@ class Bench:
                 batch=job.search.batch,
             )
 
-    def _known_accuracies(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
-        return self.accuracies.find([r for r in requests if r.metric == "accuracy"])
+    def _known_accuracies(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
+        return self.accuracies.attempts([r for r in requests if r.metric == "accuracy"])
 
     def _keep_accuracy(self, measurement: Measurement) -> None:
         if measurement.request.metric == "accuracy" and measurement.status is Status.OK:

@@ -19,7 +19,7 @@ from supernets.checkpoint import save_checkpoint
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 
-PROFILE = "description: of this test\nthreads: 1\nbatch_size: 1\n"
+PROFILE = "name: board\ndescription: of this test\nthreads: 1\nbatch_size: 1\n"
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import pytest
-
+from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.remeasuring import MOST_AGAIN, MOST_AT_ONCE, Remeasuring
 from nas.problem.objectives import Measurement, Request, Status
+from nas.store.memory import MemoryStore
 from nas.testing.search import space_of
 
 A, B, C, *OTHERS = space_of(5).enumerate()[:20]
@@ -37,65 +37,100 @@ class Machine:
         """Nothing to close."""
 
 
+def repeating(machine: Machine) -> tuple[Remeasuring, MemoryStore]:
+    store = MemoryStore()
+    return Remeasuring(Cached(machine, store.attempts, keep=store.add)), store
+
+
 def test_an_uncertain_latency_is_repeated_beside_later_ones_of_its_profile_until_it_is_good() -> None:
-    machine, kept = Machine(0.2, 0.2, 0.01), list[Measurement]()
-    evaluator = Remeasuring(machine, kept.append)
+    machine = Machine(0.2, 0.2, 0.01)
+    evaluator, store = repeating(machine)
     (first,) = evaluator.evaluate([latency(A)])
     assert (first.status, evaluator.n_uncertain) == (Status.NOISY, 1)
     assert [m.request for m in evaluator.evaluate([Request(B, "accuracy"), latency(B, "q")])] == machine.asked[1]
-    assert kept == []
     assert [m.request for m in evaluator.evaluate([latency(C)])] == [latency(C)]
     assert machine.asked[2] == [latency(C), latency(A)]
-    (better,) = kept
-    assert (better.request, better.status, better.attempt, better.value) == (latency(A), Status.OK, 1, 2.01)
-    assert evaluator.improved() == {latency(A): better}
+    better = store.find([latency(A)])[latency(A)]
+    assert (better.status, better.attempt, better.value) == (Status.OK, 1, 2.01)
+    assert [(request, m.value) for request, m in evaluator.improved().items()] == [(latency(A), 2.01)]
     assert evaluator.improved() == {}
     list(evaluator.evaluate([latency(B)]))
     assert machine.asked[3] == [latency(B)]
 
 
-def test_a_repetition_that_is_no_better_is_not_kept_and_the_end_tries_once_more() -> None:
-    machine, kept = Machine(0.2, 0.3, 0.25, 0.01, 0.01), list[Measurement]()
-    evaluator = Remeasuring(machine, kept.append)
+def test_a_repetition_that_is_no_better_changes_nothing_and_the_end_tries_once_more() -> None:
+    machine = Machine(0.2, 0.3, 0.25, 0.01, 0.01)
+    evaluator, store = repeating(machine)
     list(evaluator.evaluate([latency(A)]))
     for other in OTHERS[: MOST_AGAIN + 1]:
         list(evaluator.evaluate([Request(other, "accuracy"), latency(other)]))
     assert sum(latency(A) in asked for asked in machine.asked) == 1 + MOST_AGAIN
+    assert latency(A) not in evaluator.improved()
     waiting = evaluator.n_uncertain
     assert waiting > 0
     evaluator.last()
     assert latency(A) in machine.asked[-1]
     assert len(machine.asked[-1]) == waiting
     assert evaluator.n_uncertain == 0
-    (better,) = [m for m in kept if m.request == latency(A)]
-    assert (better.value, better.attempt) == (2.01, 1)
+    assert [m.value for m in store.attempts([latency(A)])[latency(A)]] == [2.2, 2.2, 2.2, 2.01]
 
 
 def test_a_busy_machine_repeats_few_at_once() -> None:
     machine = Machine(0.2)
-    evaluator = Remeasuring(machine, lambda m: None)
+    evaluator, _ = repeating(machine)
     list(evaluator.evaluate([latency(a) for a in OTHERS]))
     assert len(OTHERS) > MOST_AT_ONCE
     list(evaluator.evaluate([latency(A)]))
-    assert len(machine.asked[1]) == 1 + MOST_AT_ONCE
+    assert machine.asked[1] == [latency(A), *(latency(a) for a in OTHERS[:MOST_AT_ONCE])]
 
 
-@pytest.mark.parametrize(("attempt", "repeated"), [(0, True), (MOST_AGAIN, False)])
-def test_those_of_an_earlier_driver_are_queued_again(attempt: int, repeated: bool) -> None:
-    machine = Machine(0.01)
-    evaluator = Remeasuring(machine, lambda m: None)
-    evaluator.enqueue([Measurement(latency(A), Status.NOISY, 2.0, 0.5, attempt=attempt)])
-    list(evaluator.evaluate([latency(B)]))
-    assert (latency(A) in machine.asked[0]) is repeated
+def test_a_request_that_was_answered_has_the_answer_of_its_last_repetition() -> None:
+    machine = Machine(0.2, 0.01)
+    evaluator, _ = repeating(machine)
+    (first,) = evaluator.evaluate([latency(A)])
+    assert list(evaluator.evaluate([latency(A)])) == [first]
+    evaluator.last()
+    assert [m.value for m in evaluator.evaluate([latency(A)])] == [2.01]
+    assert machine.asked == [[latency(A)]] * 2
+
+
+def test_what_an_earlier_driver_measured_is_repeated_at_the_same_calls() -> None:
+    first_machine, second_machine = Machine(0.2, 0.3, 0.01), Machine(0.0)
+    first, store = repeating(first_machine)
+    second = Remeasuring(Cached(second_machine, store.attempts, keep=store.add))
+    batches = [[latency(a)] for a in (A, B, C)]
+    learnt = [([m.value for m in first.evaluate(batch)], first.improved()) for batch in batches]
+    assert len(learnt[2][1]) == 2
+    again = [([m.value for m in second.evaluate(batch)], second.improved()) for batch in batches]
+    assert again == learnt
+    assert second_machine.asked == []
+    first.last()
+    second.last()
+    assert second_machine.asked == []
+
+
+def test_repetitions_follow_the_order_of_requests_whatever_the_order_of_answers() -> None:
+    class Backwards(Machine):
+        def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+            yield from reversed(list(super().evaluate(requests)))
+
+    machine = Backwards(0.2)
+    evaluator, _ = repeating(machine)
+    list(evaluator.evaluate([latency(A), latency(B)]))
+    list(evaluator.evaluate([latency(C)]))
+    assert machine.asked[1] == [latency(C), latency(A), latency(B)]
 
 
 def test_a_model_that_no_longer_runs_keeps_its_value() -> None:
-    class Broken(Machine):
+    class Breaking(Machine):
         def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+            if not self.asked:
+                yield from super().evaluate(requests)
+                return
             yield from (Measurement(r, Status.FAILED, None, None, message="gone") for r in requests)
 
-    kept = list[Measurement]()
-    evaluator = Remeasuring(Broken(0.0), kept.append)
-    evaluator.enqueue([Measurement(latency(A), Status.NOISY, 2.0, 0.5)])
+    evaluator, store = repeating(Breaking(0.2))
+    list(evaluator.evaluate([latency(A)]))
     evaluator.last()
-    assert kept == []
+    assert [(m.status, m.value) for m in evaluator.evaluate([latency(A)])] == [(Status.NOISY, 2.2)]
+    assert store.failures() == []
