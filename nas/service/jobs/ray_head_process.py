@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Self
 
 from nas.errors import ServiceError
+from nas.evaluation.cluster import WORKER_NICENESS
 from nas.store.folder import write_atomically
 
 _HOST = "127.0.0.1"
@@ -177,6 +178,7 @@ def log_of(folder: Path) -> str:
 def _environment(token: Path, temporary: str) -> dict[str, str]:
     """The environment of the head and of its jobs."""
     return {
+        "RAY_worker_niceness": WORKER_NICENESS,
         **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         _HEAD: temporary,
         "RAY_AUTH_MODE": "token",
