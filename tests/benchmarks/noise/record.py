@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from unittest import mock
 
 import numpy as np
 import typer
@@ -61,14 +62,15 @@ def burst() -> None:
 
 @contextlib.contextmanager
 def beside(load: str) -> Iterator[None]:
-    """Other processes at equal priority while the body runs."""
+    """Other processes at equal priority, each of one thread, while the body runs."""
     kinds = {"quiet": [], "one": [compute], "bursts": [burst, burst]}.get(load)
     if kinds is None:
         kinds = [(compute, walk)[i % 2] for i in range(int(load))]
     context = multiprocessing.get_context("spawn")  # a session of their own is not needed: nothing is shared
     others = [context.Process(target=kind, daemon=True) for kind in kinds]
-    for other in others:
-        other.start()
+    with mock.patch.dict(os.environ, {"OPENBLAS_NUM_THREADS": "1"}):  # a busy process is one busy core
+        for other in others:
+            other.start()
     try:
         time.sleep(PAUSE_S if others else 0)
         yield
