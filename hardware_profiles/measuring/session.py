@@ -279,15 +279,9 @@ def _ask(
 
 
 def _times(runs: Sequence[Mapping[str, Any]], n_inputs: int = 1) -> Rounds:
-    """Times per call: a run makes one call with each of a graph's inputs.
-
-    Where a hypervisor takes time away, the kernel subtracts it from the thread's clock, which may then stand still during a
-    short run. Its wall time is what is known of it, an upper bound.
-    """
+    """Times per call: a run makes one call with each of a graph's inputs."""
     units = {"wall_ms": n_inputs, "cpu_ms": n_inputs, "switches": 1}
-    wall, cpu, switches = ([np.asarray(run[key]) / n for run in runs] for key, n in units.items())
-    known = [np.where(c > 0, c, w) for w, c in zip(wall, cpu, strict=True)]
-    return Rounds(tuple(wall), tuple(known), tuple(switches))
+    return Rounds(*(tuple(np.asarray(run[key]) / n for run in runs) for key, n in units.items()))
 
 
 def _timed(loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], graph: Graph) -> Timed:

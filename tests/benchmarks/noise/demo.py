@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.noise.demo FOLDER [--times 5] [--loads quiet,4,bursts]
 
-Runs the recipe ``digits-cnn``, as ``make demo`` does, and then measures the front's members again with no load started, in three
-sessions. For each load: the failed evaluations, the duration as a multiple of the quiet one, and the share of front members whose
-latency is within its stated error of the mean of these. Finished runs are kept in ``FOLDER/demo.jsonl``; a second call continues.
+Runs the recipe ``digits-cnn``, as ``make demo`` does, and then measures the front's members again with no load started, in
+three sessions. For each load: the failed evaluations, the duration as a multiple of the quiet one, and the share of front
+members whose latency is within its stated error of the mean of these. Finished runs are kept in ``FOLDER/demo.jsonl``; a second
+call continues.
 """
 
 from __future__ import annotations

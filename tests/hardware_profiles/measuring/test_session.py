@@ -10,7 +10,6 @@ import pytest
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
 from hardware_profiles.measuring.profiler import WorkerProfiler
 from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS, MOST_ROUNDS
-from hardware_profiles.measuring.session import _times
 from tests.hardware_profiles.machine import Machine
 
 WILD = [1.0 + 0.1 * i for i in range(MOST_ROUNDS)]
@@ -75,14 +74,3 @@ def test_previous_sessions_tell_a_slower_machine() -> None:
     assert (found.latency_ms, found.noisy, len(machine.rounds)) == (1.2, True, MOST_ROUNDS)
     assert found.resolution == pytest.approx(0.5)
     assert levels == [1.0, 1.5]
-
-
-def test_a_run_during_which_the_threads_clock_stood_still_counts_with_its_wall_time() -> None:
-    runs = [
-        {"wall_ms": [0.4, 0.2], "cpu_ms": [0.3, 0.0], "switches": [1, 0]},
-        {"wall_ms": [0.2], "cpu_ms": [0.2], "switches": [0]},
-    ]
-    rounds = _times(runs, 2)
-    assert [times.tolist() for times in rounds.cpu_ms] == [[0.15, 0.1], [0.1]]
-    assert [times.tolist() for times in rounds.wall_ms] == [[0.2, 0.1], [0.1]]
-    assert [times.tolist() for times in rounds.switches] == [[1, 0], [0]]
