@@ -340,7 +340,7 @@ def export_transformers(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export an encoder for the transformers library.
+    """Export an encoder or a language model for the transformers library.
 
     Its layers must be uniform. For a training: the largest network.
     """

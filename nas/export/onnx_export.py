@@ -21,11 +21,12 @@ from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.export.bundle import write_bundle
 from nas.export.cost_selection import networks_by_cost
 from nas.export.export_paths import export_path, paths_beside
+from nas.export.generate_script import generate_script
 from nas.export.model_checks import agreement, as_measured, parity, parity_in_runtime, parity_on_images
 from nas.export.predict_script import onnx_script
 from nas.export.preprocessing_graph import add_preprocessing, check_available
 from nas.export.provenance import Provenance, preprocessing_facts, score_network
-from nas.export.served_models import generate_script, served_parity
+from nas.export.served_models import served_parity
 from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.data import BlockFormat, TextFormat, head

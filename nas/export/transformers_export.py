@@ -1,4 +1,4 @@
-"""Exports an encoder of a run as a folder that the transformers library loads."""
+"""Exports an encoder or a language model of a run as a folder that the transformers library loads."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from nas.build.prepared_job import load_trained_run
 from nas.errors import ExportFailedError
 from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
 from nas.export.export_paths import check_empty
+from nas.export.generate_script import transformers_generate_script
 from nas.export.predict_script import transformers_script
 from nas.problem.objectives import Variant
-from nas.problem.tasks import CLASSIFICATION
+from nas.problem.tasks import CLASSIFICATION, LANGUAGE
 from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
-from supernets.data import DataSet, Format
+from supernets.data import BlockFormat, DataSet, Format
 from supernets.data.tokenizing import FILE as TOKENIZER
 from supernets.errors import ExportError
+from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.pretrained import read_decoder_config
+from supernets.families.decoder.writing import write_decoder
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.pretrained import read_bert, write_bert
 from supernets.families.shared.pretrained_transformer import renumbered
@@ -42,9 +46,9 @@ def export_transformers(
     runs: RunsFolder, run: str, folder: Path, *, select: str | None = None, index: int | None = None,
     accept_plugin_versions: bool = False, data: object = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Writes one encoder, of sentences or images, as a folder that the transformers library loads.
+    """Writes one encoder (of sentences or images) or language model as a folder that the transformers library loads.
 
-    The weights are read back and compared, as are the outputs of the network that they make.
+    The folder is read back, and the weights of the network that it makes are compared, and its outputs.
 
     Args:
         folder: a new or an empty one.
@@ -63,21 +67,23 @@ def export_transformers(
     opened = StoredRun.open(runs, run)
     network, measured = _select(opened, select, index)
     trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
-    if trained.data.config.task != CLASSIFICATION.name:
-        problem = f"run {run!r} is of the task {trained.data.config.task}, and this export writes classifiers alone"
+    if (task := trained.data.config.task) not in (CLASSIFICATION.name, LANGUAGE):
+        problem = f"run {run!r} is of the task {task}, and this export writes classifiers and language models"
         raise ExportFailedError(f"{problem}; write ONNX with `nas export`", code="export.task-unavailable")
     supernet, data = trained.checkpoint.supernet, trained.data.dataset
     values = costs_of(supernet, [network])[0][1] if measured is None else measured
     family, plain = innermost(supernet.family, network)
     module = supernet.extract(network)
-    tensors, loader = _write(folder, family, plain, module, data)
+    again, loader = _write(folder, family, plain, module, data)
     _write_preprocessing(folder, loader, data.format)
-    again = family.build(plain).eval()
-    again.load_state_dict(tensors)
-    read = again.state_dict()
-    same_weights = all(torch.equal(tensor, read[name]) for name, tensor in module.state_dict().items())
+    examples = data.validation.inputs[: 1 if isinstance(data.format, BlockFormat) else 8]
     with torch.no_grad():
-        outputs, expected = (one(data.validation.inputs[:8]) for one in (again, module))
+        outputs, expected = (one.eval()(examples) for one in (again, module))
+    read = again.state_dict()
+    # Of decoders, the library has some weights in another form, with other roundings.
+    same_weights = isinstance(family, DecoderFamily) or all(
+        torch.equal(tensor, read[name]) for name, tensor in module.state_dict().items()
+    )
     # Not by ">": NaN must not pass.
     same_outputs = bool((outputs - expected).abs().max() <= ROUNDING * expected.abs().max())
     if not (same_weights and same_outputs):
@@ -102,17 +108,27 @@ def _select(run: StoredRun, select: str | None, index: int | None) -> tuple[Arch
 def _write_preprocessing(folder: Path, loader: str, format: Format) -> None:
     """Writes what the library's own preprocessing does not state, and a script that preprocesses as in training."""
     write_atomically(folder / _PREPROCESSING, json.dumps(format.to_json(), indent=2).encode())
-    script = transformers_script(format, loader=loader, facts=_PREPROCESSING, tokenizer=TOKENIZER)
+    if isinstance(format, BlockFormat):
+        script = transformers_generate_script(loader, name=_SCRIPT)
+    else:
+        script = transformers_script(format, loader=loader, facts=_PREPROCESSING, tokenizer=TOKENIZER)
     write_atomically(folder / _SCRIPT, script.encode())
 
 
 def _write(
     folder: Path, family: Family, network: Architecture, module: nn.Module, data: DataSet
-) -> tuple[Mapping[str, Tensor], str]:
-    """The tensors of a network, read back from the folder that it was written to, and the class that loads the folder."""
-    own, class_names = module.state_dict(), data.class_names
-    tensors: Mapping[str, Tensor]
+) -> tuple[nn.Module, str]:
+    """The network read back from the folder that it was written to, and the class that loads the folder."""
+    own, class_names, format = module.state_dict(), data.class_names, data.format
     match family:
+        case DecoderFamily() if isinstance(format, BlockFormat):
+            write_decoder(
+                folder, family, network, own, tokenizer=format.tokenizer, separator=format.separator,
+                separator_token=format.separator_token,
+            )  # fmt: skip
+            config = read_decoder_config(folder)
+            again = DecoderFamily(config.space(), tokens=1, **config.fixed)
+            return _loaded(again, again.space.largest, config.read(folder).weights(again)), "AutoModelForCausalLM"
         case EncoderFamily():
             write_bert(folder, family, network, own, class_names=class_names, tokenizer=data.sentences.tokenizer)
             tensors, loader = read_bert(folder).tensors, "AutoModelForSequenceClassification"
@@ -121,8 +137,15 @@ def _write(
             write_vit(folder, family, network, own, class_names=class_names, mean=images.mean, std=images.std)
             tensors, loader = read_vit(folder).tensors, "AutoModelForImageClassification"
         case _:
-            known = f"{EncoderFamily.name} and {ViTEncoderFamily.name}, and this one is of {family.name}"
+            names = (EncoderFamily.name, ViTEncoderFamily.name, DecoderFamily.name)
+            known = f"{', '.join(names[:-1])} and {names[-1]}, and this one is of {family.name}"
             raise ExportError(
                 f"the transformers library has networks of the families {known}; write ONNX with `nas export`"
             )
-    return renumbered(tensors, dict(enumerate(family.kept(network)))), loader
+    return _loaded(family, network, renumbered(tensors, dict(enumerate(family.kept(network))))), loader
+
+
+def _loaded(family: Family, network: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:
+    module = family.build(network)
+    module.load_state_dict(tensors)
+    return module

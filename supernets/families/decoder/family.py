@@ -3,8 +3,8 @@ hidden channels layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from supernets.axes import Dim
 from supernets.errors import SpaceError
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
+from supernets.families.decoder.rotary import frequencies
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.families.shared.layers import weighted
 from supernets.families.shared.spec import Number
@@ -32,6 +33,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         tokens: of the text that costs are counted for.
         epsilon: of the norms.
         theta: the base of rotary frequencies.
+        scaling: of rotary frequencies, see `rotary.Scaling`.
         embedding_scale: multiplies the words' embeddings, as in Gemma.
 
     Raises:
@@ -42,6 +44,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     spec_type = DecoderSpec
     numbers: ClassVar[Numbers] = {
         **dict.fromkeys(_LIMITS, int), **dict.fromkeys(("epsilon", "theta", "embedding_scale"), float),
+        "scaling": tuple,
     }  # fmt: skip
     elastic = ("heads", "queries", "hidden")
     counted = ("heads", "queries")
@@ -49,16 +52,19 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
 
     def __init__(
         self, spec: DecoderSpec, *, vocabulary: int, positions: int, tokens: int, epsilon: float = 1e-5,
-        theta: float = 10000.0, embedding_scale: float = 1.0,
+        theta: float = 10000.0, scaling: Sequence[float] = (), embedding_scale: float = 1.0,
     ) -> None:  # fmt: skip
         for name, value in {"vocabulary": vocabulary, "positions": positions, "tokens": tokens}.items():
             Number(_LIMITS[name]).checked(name, value)
         if tokens > positions:
             raise SpaceError(f"tokens: texts of {tokens} tokens, and the networks have {positions} positions")
         self.vocabulary, self.positions, self.tokens, self.n_classes = vocabulary, positions, tokens, vocabulary
-        self.epsilon, self.theta, self.embedding_scale = epsilon, theta, embedding_scale
+        self.epsilon, self.theta, self.scaling, self.embedding_scale = epsilon, theta, tuple(scaling), embedding_scale
         self.tied = {"head.words": WORDS} if spec.tied else {}
         super().__init__(spec)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "scaling": list(self.scaling)}
 
     @property
     def _plain(self) -> bool:
@@ -67,11 +73,8 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
 
     @property
     def frequencies(self) -> tuple[float, ...]:
-        """Of rotary positions, in single precision, as the transformers library computes them; () for learned positions."""
-        if self._plain:
-            return ()
-        exponents = torch.arange(0, self.spec.head_size, 2, device="cpu").float() / self.spec.head_size
-        return tuple((1.0 / self.theta**exponents).tolist())
+        """Of rotary positions; () for learned positions."""
+        return () if self._plain else frequencies(self.spec.head_size, self.theta, self.scaling)
 
     def attention_dim(self, layer: str) -> Dim:
         return (f"{layer}.heads", f"{layer}.queries", self.spec.head_size)

@@ -145,7 +145,7 @@ def _settings(
     if f"{kind}.attention.key_length" in fields:
         settings["head_dim"] = own("attention.key_length")
     if (scaling := fields.get(f"{kind}.rope.scaling.type", "none")) != "none":
-        settings["rope_scaling"] = {"rope_type": scaling}
+        settings["rope_scaling"] = {"rope_type": scaling, "factor": own("rope.scaling.factor", 0.0)}
     return settings
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from supernets.axes import full_sizes, size_of
 from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
 from supernets.families.decoder.gguf_file import open_gguf
+from supernets.families.decoder.rotary import Scaling, read_rotary
 from supernets.families.decoder.spec import Activation, DecoderSpec, space_within
 from supernets.families.shared.model_folder import NamedTensors, Settings, TensorFile, read_config, unusable
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
@@ -24,15 +25,16 @@ _ACTIVATIONS: Mapping[object, Activation] = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh",
 }  # fmt: skip
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
-_LLAMA: Mapping[str, str] = {
+LLAMA_NAMES: Mapping[str, str] = {
     "attention.query": "self_attn.q_proj", "attention.key": "self_attn.k_proj", "attention.value": "self_attn.v_proj",
     "attention.project": "self_attn.o_proj", "mlp.gate": "mlp.gate_proj", "mlp.up": "mlp.up_proj", "mlp.down": "mlp.down_proj",
     "norm1": "input_layernorm", "norm2": "post_attention_layernorm",
 }  # fmt: skip
-_GPT2: Mapping[str, str] = {
+GPT2_NAMES: Mapping[str, str] = {
     "attention.project": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj", "norm1": "ln_1", "norm2": "ln_2",
     **dict.fromkeys(("attention.query", "attention.key", "attention.value"), "attn.c_attn"),
 }  # fmt: skip
+"""Modules of a layer, and their names in the library."""
 _UNREAD = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 """Buffers in files of earlier versions of the library."""
 
@@ -55,6 +57,7 @@ class DecoderConfig(PretrainedConfig):
     vocabulary: int
     positions: int
     theta: float
+    scaling: Scaling
     tied: bool
     activation: Activation
     qkv_bias: bool
@@ -83,7 +86,7 @@ class DecoderConfig(PretrainedConfig):
         scale = self.width**0.5 if self.kind == "gemma" else 1.0
         return {
             "vocabulary": self.vocabulary, "positions": self.positions, "epsilon": self.epsilon, "theta": self.theta,
-            "embedding_scale": scale,
+            "scaling": self.scaling, "embedding_scale": scale,
         }  # fmt: skip
 
     def read(self, folder: Path) -> PretrainedTransformer:
@@ -137,11 +140,12 @@ def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
     act = settings.data.get("hidden_activation") or settings.data.get("hidden_act", "silu")
     if kind == "gemma" and act == "gelu":
         act = "gelu_pytorch_tanh"  # what early files mean
+    theta, scaling = read_rotary(settings)
     return DecoderConfig(
         path, settings.whole("num_hidden_layers"), width, groups, settings.whole("intermediate_size"),
         settings.number("rms_norm_eps", default=1e-6, most=1),
         kind=kind, channels=width // heads if size is None else settings.whole("head_dim"), queries=heads // groups,
-        vocabulary=settings.whole("vocab_size"), positions=_positions(settings), theta=_theta(settings),
+        vocabulary=settings.whole("vocab_size"), positions=_positions(settings), theta=theta, scaling=scaling,
         tied=settings.flag("tie_word_embeddings", default=kind == "gemma"),
         activation=_activation(settings, act), qkv_bias=kind == "qwen2",
     )  # fmt: skip
@@ -156,7 +160,7 @@ def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
     return DecoderConfig(
         path, settings.whole("n_layer"), width, heads, hidden, settings.number("layer_norm_epsilon", default=1e-5, most=1),
         kind="gpt2", channels=width // heads, queries=1, vocabulary=settings.whole("vocab_size"),
-        positions=settings.whole("n_positions"), theta=10000.0, tied=settings.flag("tie_word_embeddings", default=True),
+        positions=settings.whole("n_positions"), theta=1e4, scaling=(), tied=settings.flag("tie_word_embeddings", default=True),
         activation=_activation(settings, settings.data.get("activation_function", "gelu_new")), qkv_bias=False,
     )  # fmt: skip
 
@@ -181,18 +185,6 @@ def _positions(settings: Settings) -> int:
     if window is None or settings.data.get("use_sliding_window") is False:
         return most
     return min(most, settings.whole("sliding_window"))
-
-
-def _theta(settings: Settings) -> float:
-    """The base of the rotary frequencies; raises `CheckpointError` for those that are scaled."""
-    given = settings.data.get("rope_parameters") or settings.data.get("rope_scaling") or {}
-    kind = given.get("rope_type", given.get("type", "default"))
-    if kind != "default" or given.get("partial_rotary_factor", 1.0) != 1.0:
-        which = f"its rotary positions are of the type {kind!r}"
-        raise unusable(f"{settings.path}: {which}; the family decoder reads 'default'; give another network")
-    return Settings(settings.path, {"rope_theta": 10000.0, **settings.data, **given}).number(
-        "rope_theta", default=1e4, most=1e12
-    )
 
 
 def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
@@ -220,7 +212,7 @@ def _llama_tensor(file: NamedTensors, name: str, shape: tuple[int, ...], config:
     theirs = {"embedding.words": "embed_tokens", "head.norm": "norm"}.get(module)
     if theirs is None:
         _, number, rest = module.split(".", 2)
-        theirs = f"layers.{number}.{_LLAMA[rest]}"
+        theirs = f"layers.{number}.{LLAMA_NAMES[rest]}"
     tensor = file.take(f"{theirs}.{kind}", *shape)
     return (
         1 + tensor if config.kind == "gemma" and "norm" in module else tensor
@@ -235,7 +227,7 @@ def _gpt2_tensor(file: NamedTensors, name: str, shape: tuple[int, ...]) -> Tenso
     if module.startswith("head."):
         return file.take_head("lm_head.weight", *shape) if module == "head.words" else file.take(f"ln_f.{kind}", *shape)
     _, number, rest = module.split(".", 2)
-    theirs, part = f"h.{number}.{_GPT2[rest]}.{kind}", ("query", "key", "value")
+    theirs, part = f"h.{number}.{GPT2_NAMES[rest]}.{kind}", ("query", "key", "value")
     shape = shape[::-1]
     if rest.partition(".")[2] not in part:
         return file.take(theirs, *shape).T.contiguous() if len(shape) > 1 else file.take(theirs, *shape)

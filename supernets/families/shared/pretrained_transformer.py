@@ -19,7 +19,7 @@ from supernets.families.shared.transformer_spec import LayersSpec
 from supernets.space import Architecture
 
 mismatch = partial(CheckpointError, code="pretrained.mismatch")
-_not_writable = partial(ExportError, code="export.no-such-architecture")
+not_writable = partial(ExportError, code="export.no-such-architecture")
 
 _LAYERS = {
     "depth": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads", "hidden": "intermediate_size",
@@ -233,20 +233,25 @@ def write_network(
 
 def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
     """The sizes of a network's layers by the keys of the library's configuration; raises `ExportError` if it has none."""
-    values = family.space.values(architecture)
-    kept, width = family.kept(architecture), int(values["width"])
-    chosen = {name: [int(values[f"layer{i}.{name}"]) for i in kept] for name in ("heads", "hidden")}
-    for name, options in chosen.items():
-        if len(set(options)) > 1:
-            raise _not_writable(
-                f"the transformers library has no {noun} whose layers differ, and this network's {name} are {options}; choose "
-                "one whose layers are alike (a search of a nested space has no others), or export ONNX"
-            )
-    heads, hidden = chosen["heads"][0], chosen["hidden"][0]
+    chosen, width = uniform_options(family, architecture, noun=noun), family.width(architecture)
+    heads, hidden = chosen["heads"], chosen["hidden"]
     if heads * family.spec.head_size != width:
-        raise _not_writable(
+        raise not_writable(
             f"the transformers library divides a {noun}'s width among its heads, and this network has {heads} heads of "
             f"{family.spec.head_size} channels in a width of {width}; choose one with all of its heads, or export ONNX"
         )
-    sizes = {"depth": len(kept), "width": width, "heads": heads, "hidden": hidden}
+    sizes = {"depth": len(family.kept(architecture)), "width": width, "heads": heads, "hidden": hidden}
     return {theirs: sizes[ours] for ours, theirs in _LAYERS.items()}
+
+
+def uniform_options(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
+    """The options that all layers of a network have, by name; raises `ExportError` if they differ, and names them."""
+    values, kept = family.space.values(architecture), family.kept(architecture)
+    chosen = {name: [int(values[f"{family.layer}{i}.{name}"]) for i in kept] for name in family.elastic}
+    if differing := [f"{name} {options}" for name, options in chosen.items() if len(set(options)) > 1]:
+        raise not_writable(
+            f"the transformers library has no {noun} whose layers differ, and the layers {list(kept)} of this network have "
+            f"{' and '.join(differing)}; choose one whose layers are alike (a search of a nested space has no others), or "
+            "export ONNX"
+        )
+    return {name: options[0] for name, options in chosen.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,7 +12,8 @@ from supernets.errors import CheckpointError
 from supernets.families.shared.module_costs import ModuleCosts
 from supernets.families.shared.spec import Spec
 
-Numbers = Mapping[str, type[int | float]]
+Numbers = Mapping[str, Callable[[Any], Any]]
+"""By name, the type that makes a value of what JSON has of it."""
 
 
 class DescribedFamily(ModuleCosts):
@@ -37,7 +38,7 @@ class DescribedFamily(ModuleCosts):
         """
         try:
             make: Any = cls
-            numbers = {name: number(data[name]) for name, number in cls.numbers.items()}
+            numbers = {name: number(data[name]) for name, number in cls.numbers.items() if name in data}
             family: Self = make(cls.spec_type.from_json(data["spec"]), **numbers)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the description of a family {cls.name} is malformed: {error!r}") from None

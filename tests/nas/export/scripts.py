@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import subprocess
 import sys
@@ -37,3 +38,20 @@ def module_of(script: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def bare_interpreter(folder: Path, *packages: str) -> list[str]:
+    """A command that runs a script where only the standard library and these installed packages can be imported.
+
+    Args:
+        folder: empty; gets links to the packages.
+    """
+    for package in packages:
+        files = importlib.metadata.distribution(package).files or ()
+        for name in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+            (folder / name).symlink_to(str(importlib.metadata.distribution(package).locate_file(name)))
+    code = (
+        "import runpy, sys; sys.argv = sys.argv[1:]; "
+        f"sys.path.append({str(folder)!r}); runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    return [sys.executable, "-I", "-S", "-c", code]  # -S: without the packages of the interpreter

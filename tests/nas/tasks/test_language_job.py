@@ -70,6 +70,34 @@ def test_a_searched_network_is_exported_and_continues_texts_as_torch(shell: Shel
     assert printed == tokenizer.decode(ids) + "\n"
 
 
+def test_a_network_of_uniform_layers_is_one_of_the_transformers_library(shell: Shell) -> None:
+    pytest.importorskip("transformers")
+    assert shell.nas("search", job(shell), "--inline").code == 0
+    report = json.loads(shell.nas("show", "texts-1", "--json").out)
+    key = report["anchors"]["largest"]["key"]
+    made = shell.nas("export-transformers", "texts-1", "-o", "llama", "--select", f"key={key}", "--json")
+    assert made.code == 0, made
+    assert made.data["loader"] == "AutoModelForCausalLM"
+    assert made.data["values"]["perplexity"] == report["anchors"]["largest"]["values"]["perplexity"]
+    shell.nas("export", "texts-1", "-o", "net.onnx", "--select", f"key={key}")
+    folder, texts = shell.folder, ["the quick", "a <|endoftext|>"]
+    printed = [
+        subprocess.run(
+            [sys.executable, "-W", "ignore", str(script), *texts],
+            capture_output=True,
+            text=True,
+            check=True,
+            encoding="utf-8",
+        ).stdout
+        for script in (folder / "llama" / "predict.py", folder / "net.predict.py")
+    ]
+    assert printed[0] == printed[1]
+    levels = key.split("-")
+    levels[-1] = "0"
+    refused = shell.nas("export-transformers", "texts-1", "-o", "other", "--select", f"key={'-'.join(levels)}")
+    assert refused.code == 1
+
+
 @pytest.mark.slow
 def test_prompts_and_steps_are_timed_apart(shell: Shell) -> None:
     objectives = ["perplexity", "time_per_token_ms", "time_to_first_token_ms"]

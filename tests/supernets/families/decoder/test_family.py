@@ -33,6 +33,10 @@ ORDERED = DecoderFamily(
 """Its depth of two keeps the first and the last layer; with a head and biases of its own."""
 
 
+SCALED = DecoderFamily(SPEC, **SIZES, scaling=(4.0, 1.0, 4.0, 8.0))
+"""With frequencies as Llama 3 scales them."""
+
+
 def texts(n: int = 16, tokens: int = TOKENS_EACH, seed: int = 0) -> Tensor:
     """Random ids."""
     return torch.randint(VOCABULARY, (n, tokens), generator=torch.Generator().manual_seed(seed))
@@ -160,7 +164,7 @@ class TestI4Onnx:
 
 
 class TestDescription:
-    @pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED])
+    @pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED, SCALED])
     def test_a_family_comes_back_from_json(self, family: DecoderFamily) -> None:
         again = family_from_json(json.loads(json.dumps(family.to_json())))
         assert again.to_json() == family.to_json()

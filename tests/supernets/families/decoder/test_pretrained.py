@@ -46,7 +46,7 @@ def saved(kind: str, folder: Path, *, shards: bool = False, **settings: Any) -> 
     from transformers import AutoConfig, AutoModelForCausalLM
 
     torch.manual_seed(0)
-    network = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SETTINGS[kind], **settings))
+    network = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SETTINGS[kind] | settings))
     with torch.no_grad():
         for parameter in network.parameters():  # the library's own are too small to make a difference
             parameter.add_(0.2 * torch.randn(parameter.shape))
@@ -74,6 +74,26 @@ def assert_equal(path: Path, network: Any, *, relative: float = 1e-5) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_logits_equal_those_of_the_library(kind: str, tmp_path: Path) -> None:
     assert_equal(tmp_path, saved(kind, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        {"rope_type": "linear", "factor": 3.0},
+        {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 16,
+        },
+    ],
+    ids=["linear", "llama3"],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_scaled_rotary_positions(kind: str, scaling: dict[str, Any], tmp_path: Path) -> None:
+    network = saved(kind, tmp_path, rope_parameters={**scaling, "rope_theta": 5000.0})
+    assert_equal(tmp_path, network)
+    unscaled = saved(kind, tmp_path / "unscaled", rope_parameters={"rope_type": "default", "rope_theta": 5000.0})
+    with pytest.raises(AssertionError):
+        assert_equal(tmp_path, unscaled)
 
 
 def test_a_folder_of_several_files(tmp_path: Path) -> None:
@@ -118,6 +138,9 @@ def to_gguf(kind: str, network: Any, path: Path, types: str = "F32") -> None:
         writer.add_head_count_kv(2)
         writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
         writer.add_key_length(getattr(config, "head_dim", None) or 4)
+        if config.rope_parameters["rope_type"] == "linear":
+            writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+            writer.add_rope_scaling_factor(config.rope_parameters["factor"])
     names = gguf.get_tensor_name_map(
         {"llama": gguf.MODEL_ARCH.LLAMA, "gpt2": gguf.MODEL_ARCH.GPT2}.get(kind, gguf.MODEL_ARCH.GEMMA), 3
     )
@@ -151,6 +174,12 @@ class TestGGUF:
     def test_logits_equal_those_of_the_library(self, kind: str, tmp_path: Path) -> None:
         network = saved(kind, tmp_path)
         to_gguf(kind, network, tmp_path / "network.gguf")
+        assert_equal(tmp_path / "network.gguf", network)
+
+    def test_linearly_scaled_rotary_positions(self, tmp_path: Path) -> None:
+        scaled = {"rope_type": "linear", "rope_theta": 5000.0, "factor": 3.0}
+        network = saved("llama", tmp_path, rope_parameters=scaled)
+        to_gguf("llama", network, tmp_path / "network.gguf")
         assert_equal(tmp_path / "network.gguf", network)
 
     def test_quantised_tensors_are_read(self, tmp_path: Path) -> None:
@@ -219,7 +248,7 @@ class TestErrors:
             ({"num_key_value_heads": 4}, "num_key_value_heads 4 does not divide num_attention_heads 6"),
             ({"hidden_act": "relu"}, "'relu' | silu"),
             ({"rope_parameters": {"rope_type": "yarn"}}, "rotary positions | 'yarn'"),
-            ({"rope_scaling": {"type": "linear"}, "rope_parameters": None}, "rotary positions | 'linear'"),
+            ({"rope_scaling": {"type": "dynamic"}, "rope_parameters": None}, "rotary positions | 'dynamic'"),
             ({"attention_bias": True}, "attention_bias is True"),
             ({"hidden_size": "24"}, "hidden_size is '24'"),
             ({"vocab_size": 61}, "embed_tokens.weight | 60 x 24 | 61 x 24"),

@@ -17,7 +17,7 @@ from supernets.checkpoint import make_supernet
 from supernets.families.decoder.network import Decoder, Served
 from supernets.families.decoder.serving import IDS, PADDING, cache_names, cache_shapes, lower_prefill, lower_step
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, texts
+from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, SCALED, texts
 
 LENGTHS = {1: (5,), 3: (2, 5, 1)}
 """Tokens of the prompts of a batch."""
@@ -25,7 +25,7 @@ STEPS = 4
 Call = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 
-@pytest.fixture(scope="module", params=[LLAMA, GPT2, ORDERED], ids=["llama", "gpt2", "ordered"])
+@pytest.fixture(scope="module", params=[LLAMA, GPT2, ORDERED, SCALED], ids=["llama", "gpt2", "ordered", "scaled"])
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     return invariants.randomised(make_supernet(request.param))
 

@@ -1,0 +1,141 @@
+"""Writes decoders in the layouts of the `transformers` library."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
+from supernets.families.decoder.pretrained import GPT2_NAMES, LLAMA_NAMES
+from supernets.families.decoder.rotary import rotary_settings
+from supernets.families.shared.model_folder import write_folder
+from supernets.families.shared.pretrained_transformer import not_writable, renumbered, uniform_options
+from supernets.pretrained import TOKENIZER
+from supernets.space import Architecture
+
+_CLASSES = {
+    "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "gemma": "GemmaForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+}  # fmt: skip
+_ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}
+_HEAD = "head.words.weight"
+
+
+def write_decoder(
+    folder: Path, family: DecoderFamily, architecture: Architecture, tensors: Mapping[str, Tensor], *, tokenizer: str,
+    separator: int, separator_token: str,
+) -> None:  # fmt: skip
+    """Writes a network as a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
+
+    Its ``model_type`` is that of the library's class that has these features. Where embeddings are scaled by other numbers than
+    in Gemma, the written ones are scaled, and the head's are apart.
+
+    Args:
+        folder: made if it does not exist.
+        tensors: of the extracted network, by the family's names.
+        tokenizer: the text of its ``tokenizer.json``.
+        separator, separator_token: the token that begins and ends texts.
+
+    Raises:
+        ExportError: the library has no such network, or a file cannot be written.
+    """
+    options = uniform_options(family, architecture, noun="decoder")
+    width, kept = family.width(architecture), family.kept(architecture)
+    kind = _kind(family, width, options)
+    tensors = renumbered(tensors, {number: i for i, number in enumerate(kept)})
+    tied = family.spec.tied
+    if kind != "gemma" and family.embedding_scale != 1:
+        tensors = {_HEAD: tensors[WORDS], **tensors, WORDS: tensors[WORDS] * family.embedding_scale}
+        tied = False
+    sizes = _gpt2_sizes if kind == "gpt2" else _llama_sizes
+    settings = {
+        "architectures": [_CLASSES[kind]], "model_type": kind, **sizes(family, kind, width, len(kept), options),
+        "vocab_size": family.vocabulary, "tie_word_embeddings": tied, "torch_dtype": "float32", "use_cache": True,
+        "bos_token_id": separator, "eos_token_id": separator,
+    }  # fmt: skip
+    named = _gpt2_tensors(tensors, len(kept)) if kind == "gpt2" else _llama_tensors(tensors, lower=kind == "gemma")
+    of_tokenizer = {
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": separator_token, "eos_token": separator_token,
+        "model_max_length": family.positions, "split_special_tokens": True, "clean_up_tokenization_spaces": False,
+    }  # fmt: skip
+    files = {TOKENIZER: tokenizer, "tokenizer_config.json": json.dumps(of_tokenizer, indent=2)}
+    write_folder(folder, settings, dict(named), files)
+
+
+def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
+    """The ``model_type`` of the class of the library that has a network's features."""
+    spec, heads = family.spec, options["heads"] * options["queries"]
+    if spec.layout == "gpt2":
+        if heads * spec.head_size != width or options["queries"] > 1:
+            made = f"{options['heads']} heads of {options['queries']} x {spec.head_size} channels in a width of {width}"
+            raise not_writable(
+                f"the transformers library divides the width of a GPT-2 among its heads, and this network has {made}; choose "
+                "one with all of its heads, or export ONNX"
+            )
+        return "gpt2"
+    if spec.qkv_bias:
+        return "qwen2"
+    if math.isclose(family.embedding_scale, width**0.5, rel_tol=1e-6) and spec.activated_by == "gelu-tanh":
+        return "gemma"
+    return "mistral" if width % heads else "llama"  # which may have heads that do not divide the width
+
+
+def _llama_sizes(
+    family: DecoderFamily, kind: str, width: int, depth: int, options: Mapping[str, int]
+) -> dict[str, Any]:
+    of_kind = {"mistral": {"sliding_window": None}, "qwen2": {"use_sliding_window": False}}
+    return {
+        "hidden_size": width, "num_hidden_layers": depth, "intermediate_size": options["hidden"],
+        "num_attention_heads": options["heads"] * options["queries"], "num_key_value_heads": options["heads"],
+        "head_dim": family.spec.head_size, "hidden_act": _ACTIVATIONS[family.spec.activated_by],
+        "max_position_embeddings": family.positions, "rms_norm_eps": family.epsilon, "attention_dropout": 0.0,
+        **rotary_settings(family.theta, family.scaling), **of_kind.get(kind, {}),
+    }  # fmt: skip
+
+
+def _gpt2_sizes(family: DecoderFamily, kind: str, width: int, depth: int, options: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "n_embd": width, "n_layer": depth, "n_head": options["heads"], "n_inner": options["hidden"],
+        "n_positions": family.positions, "layer_norm_epsilon": family.epsilon,
+        "activation_function": _ACTIVATIONS[family.spec.activated_by],
+        **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
+    }  # fmt: skip
+
+
+def _llama_tensors(tensors: Mapping[str, Tensor], *, lower: bool) -> Iterator[tuple[str, Tensor]]:
+    """The tensors by the library's names.
+
+    Args:
+        lower: whether the weights of norms are written lower by one, as Gemma has them.
+    """
+    outside = {"embedding.words": "model.embed_tokens", "head.norm": "model.norm", "head.words": "lm_head"}
+    for name, tensor in tensors.items():
+        module, _, kind = name.rpartition(".")
+        theirs = outside.get(module)
+        if theirs is None:
+            _, number, rest = module.split(".", 2)
+            theirs = f"model.layers.{number}.{LLAMA_NAMES[rest]}"
+        yield f"{theirs}.{kind}", tensor - 1 if lower and "norm" in module else tensor
+
+
+def _gpt2_tensors(tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[str, Tensor]]:
+    """As `_llama_tensors`: the library keeps linear layers transposed, and queries, keys and values in one."""
+    yield "transformer.wte.weight", tensors[WORDS]
+    yield "transformer.wpe.weight", tensors[POSITIONS]
+    if _HEAD in tensors:
+        yield "lm_head.weight", tensors[_HEAD]
+    joined = [f"attention.{part}" for part in ("query", "key", "value")]
+    for kind in ("weight", "bias"):
+        yield f"transformer.ln_f.{kind}", tensors[f"head.norm.{kind}"]
+        for i in range(depth):
+            own = {rest: tensors[f"layers.{i}.{rest}.{kind}"] for rest in GPT2_NAMES}
+            parts = {theirs: own[rest] for rest, theirs in GPT2_NAMES.items() if rest not in joined}
+            parts[GPT2_NAMES[joined[0]]] = torch.cat([own[rest] for rest in joined])
+            for theirs, part in parts.items():
+                yield f"transformer.h.{i}.{theirs}.{kind}", part.T if part.ndim > 1 else part
