@@ -2,13 +2,14 @@
 
     python -m tests.benchmarks.search_on_supernet JOB.yaml --from RUN_OR_PATH [--seeds 5] [--evaluations 100] [--json]
 
-Method. Each algorithm searches the same trained supernet with the same budget of real evaluations (the smallest and the
-largest network included) in the engine's loop. Uniform scaling evaluates every distinct architecture whose genes are all at
-level round(t (n - 1)). Accuracy depends on the weights alone and is measured once per architecture; latency is measured again
-in every search. Then, seed by seed, the finalists of all three are measured together by the longer protocol, in the same
-shuffled rounds, and scored on the test part. The hypervolume of each re-measured front has one reference point: the worst
-values of the smallest and the largest network, moved out by 10 % of their difference. It is shown as a share of the box
-between that point and the best values of all algorithms in that seed.
+Method. The job's first objective is a score (accuracy, perplexity), its second one a time (latency, time per token). Each
+algorithm searches the same trained supernet with the same budget of real evaluations (the smallest and the largest network
+included) in the engine's loop. Uniform scaling evaluates every distinct architecture whose genes are all at level
+round(t (n - 1)). The score depends on the weights alone and is measured once per architecture; the time is measured again in
+every search. Then, seed by seed, the finalists of all three are measured together by the longer protocol, in the same shuffled
+rounds, and scored on the test part. The hypervolume of each re-measured front has one reference point: the worst values of
+the smallest and the largest network, moved out by 10 % of their difference. It is shown as a share of the box between that
+point and the best values of all algorithms in that seed.
 
 Resumable: searches and measurements are stored in the folder --work.
 """
@@ -16,7 +17,7 @@ Resumable: searches and measurements are stored in the folder --work.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from hardware_profiles.base import Deployment, LatencyFailure
+from hardware_profiles.base import LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import prepare_job
 from nas.build.search_objects import build_algorithm, build_evaluator
@@ -36,19 +37,18 @@ from nas.engine.search_loop import search
 from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.evaluation.environments import Environments
+from nas.evaluation.measuring_evaluator import deployment_of
 from nas.evaluation.ray_pool import RayPool
-from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
+from nas.evaluation.scoring import InlineScoring, Scored, Scoring, ScoringTask
 from nas.problem.budget import Budget
-from nas.problem.objectives import Evaluation, Measurement, Request, Status, Variant
-from nas.problem.pareto import hypervolume, reference_point
+from nas.problem.objectives import SERVED_METRICS, Evaluation, Goal, Measurement, Request, Status, Variant
+from nas.problem.pareto import hypervolume, non_dominated, reference_point
 from nas.search.base import SearchAlgorithm
 from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore
-from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 
 ALGORITHMS = ("guided", "random", "uniform scaling")
-_TOGETHER = 24
 
 
 class UniformScaling(SearchAlgorithm):
@@ -71,7 +71,7 @@ class UniformScaling(SearchAlgorithm):
 class Shared:
     """Scoring processes that outlive their evaluator."""
 
-    def __init__(self, pool: RayPool) -> None:
+    def __init__(self, pool: Scoring) -> None:
         self._pool = pool
 
     def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
@@ -82,7 +82,11 @@ class Shared:
 
 
 class Bench:
-    """One trained supernet with what its searches share: scoring processes and measured accuracies."""
+    """One trained supernet with what its searches share: scoring processes and measured scores.
+
+    Args:
+        workers: scoring processes; None: one a core; 0: none, but this process.
+    """
 
     def __init__(self, job: SearchJob, work: Path, runs: Path, workers: int | None) -> None:
         self.runs = RunsFolder(runs)
@@ -90,10 +94,17 @@ class Bench:
         if self.prepared.supernets.checkpoint is None:
             raise SystemExit("give a trained supernet with --from")
         self.checkpoint, self.work = self.prepared.supernets.checkpoint, work
-        self.accuracies = SqlStore.open(work / "accuracies.db", create=True, driver=True)
+        self.scored, self.timed = self.prepared.job.objectives[:2]
+        self.served = SERVED_METRICS.get(self.timed.metric, "")
+        self.scores = SqlStore.open(work / "accuracies.db", create=True, driver=True)
         supernet, data = self.checkpoint.supernet, self.prepared.data
-        self.pool = RayPool(supernet, data.calibration, data.dataset.validation, workers=workers)
-        self.test = InlineScoring(supernet, data.calibration, data.dataset.test)
+        parts, task = (data.calibration, data.dataset.validation), data.task
+        self.pool: Scoring = (
+            InlineScoring(supernet, *parts, task)
+            if workers == 0
+            else RayPool(supernet, *parts, workers=workers, task=task)
+        )
+        self.test = InlineScoring(supernet, data.calibration, data.dataset.test, task)
 
     def search(self, job: SearchJob, algorithm: str, seed: int) -> list[Evaluation]:
         """One search, continued if it was interrupted."""
@@ -115,38 +126,35 @@ class Bench:
                 prepared.supernets.family.space,
                 prepared.job.objectives,
                 chosen,
-                Cached(measured, self._known_accuracies, keep=self._keep_accuracy),
+                Cached(measured, self._known_scores, keep=self._keep_score),
                 store,
                 Budget(job.search.evaluations),
                 batch=job.search.batch,
             )
 
-    def _known_accuracies(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
-        return self.accuracies.attempts([r for r in requests if r.metric == "accuracy"])
+    def _known_scores(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
+        return self.scores.attempts([r for r in requests if r.metric == self.scored.name])
 
-    def _keep_accuracy(self, measurement: Measurement) -> None:
-        if measurement.request.metric == "accuracy" and measurement.status is Status.OK:
-            self.accuracies.add(measurement)
+    def _keep_score(self, measurement: Measurement) -> None:
+        if measurement.request.metric == self.scored.name and measurement.status is Status.OK:
+            self.scores.add(measurement)
 
     def measure_finalists(
         self, architectures: Sequence[Architecture], seed: int
     ) -> dict[Architecture, tuple[float, float]]:
-        """Latency by the longer protocol, all in the same rounds, and accuracy on the test part."""
-        profile = self.prepared.job.profiles[0]
-        scored = {
-            s.task.architecture: s
-            for s in self.test.score(
-                [ScoringTask(a, Variant(), metrics=("accuracy",), model=True) for a in architectures]
-            )
-        }
-        profiler = open_profiler(profile, seed=seed)
-        inputs = [{INPUT: examples} for examples in self.prepared.data.timed_batches(profile)]
-        deployments = [Deployment.single(scored[a].model or b"", *inputs) for a in architectures]
+        """The score on the test part, and the time by the longer protocol, all in the same rounds."""
+        profile, name, whole = self.prepared.job.profiles[0], self.scored.name, not self.served
+        tasks = [ScoringTask(a, Variant(), (name,), model=whole, served=bool(self.served)) for a in architectures]
+        scored = {s.task.architecture: s for s in self.test.score(tasks)}
+        if failed := [s.failure for s in scored.values() if s.failure]:
+            raise SystemExit(failed[0])
+        profiler, examples = open_profiler(profile, seed=seed), self.prepared.data.timed_batches(profile)
+        deployments = [deployment_of(scored[a], self.served, examples) for a in architectures]
         out = {}
         for a, latency in zip(architectures, profiler.measure(deployments, longer=True), strict=True):
             if isinstance(latency, LatencyFailure):
                 raise SystemExit(latency.message)
-            out[a] = (scored[a].scores["accuracy"].value, latency.latency_ms)
+            out[a] = (scored[a].scores[name].value, latency.latency_ms)
         profiler.close()
         return out
 
@@ -157,25 +165,74 @@ def compare_seed(bench: Bench, job: SearchJob, seed: int) -> dict[str, Any]:
     ends = [space.smallest, space.largest]
     searched = {name: bench.search(job, name, seed) for name in ALGORITHMS}
     chosen = {name: choose_finalists(evaluations, objectives, ends) for name, evaluations in searched.items()}
-    union = list(dict.fromkeys(a for found in chosen.values() for a in found))
+    validation = {e.architecture: e.value(bench.scored) for found in searched.values() for e in found if not e.failed}
+    evaluations = {name: len(found) for name, found in searched.items()}
+    return {"seed": seed, "evaluations": evaluations, **remeasured(bench, chosen, validation, seed)}
+
+
+def remeasured(
+    bench: Bench, chosen: Mapping[str, Sequence[Architecture]], validation: Mapping[Architecture, float], seed: int
+) -> dict[str, Any]:
+    """The fronts of several algorithms and their hypervolumes, from measurements in the same rounds.
+
+    Args:
+        chosen: the finalists of each algorithm.
+        validation: the score of each of these on the validation part.
+    """
+    space = bench.prepared.supernets.family.space
+    union = list(dict.fromkeys([space.smallest, space.largest, *(a for found in chosen.values() for a in found)]))
     again = bench.measure_finalists(union, seed)
-    validation = {e.architecture: e.value(objectives[0]) for found in searched.values() for e in found}
-    row: dict[str, Any] = {"seed": seed, "evaluations": {name: len(found) for name, found in searched.items()}}
-    for label, accuracy in (("validation", validation), ("test", {a: values[0] for a, values in again.items()})):
-        points = {a: np.array([-accuracy[a], again[a][1]]) for a in union}
-        reference = reference_point(points[ends[0]], points[ends[1]])
+    sign, row = 1.0 if bench.scored.goal is Goal.MINIMIZE else -1.0, dict[str, Any]()
+    for label, scores in (("validation", validation), ("test", {a: values[0] for a, values in again.items()})):
+        points = {a: np.array([sign * scores[a], again[a][1]]) for a in union}
+        reference = reference_point(points[space.smallest], points[space.largest])
         ideal: NDArray[np.float64] = np.min(list(points.values()), axis=0)
         box = float(np.prod(reference - ideal))
         row[label] = {
             name: hypervolume(np.array([points[a] for a in found]), reference) / box for name, found in chosen.items()
         }
+        row[f"{label} front"] = {name: _front([points[a] for a in found], sign) for name, found in chosen.items()}
     return row
+
+
+def _front(points: Sequence[NDArray[np.float64]], sign: float) -> list[tuple[float, float]]:
+    """The score and time of each network that no other one of these beats, fastest first."""
+    values = np.array(points)
+    front = values[non_dominated(values)]
+    return [(sign * float(score), float(time)) for score, time in front[np.argsort(front[:, 1])]]
+
+
+def searching(job: SearchJob, from_: str, evaluations: int) -> SearchJob:
+    """The job with a trained supernet and a budget."""
+    supernet = job.supernet.model_copy(update={"from_": from_})
+    budget = job.search.model_copy(update={"evaluations": evaluations})
+    return job.model_copy(update={"supernet": supernet, "search": budget})
+
+
+def compare(
+    job: SearchJob, from_: str, *, work: Path, runs: Path, seeds: int, evaluations: int, workers: int | None
+) -> Iterator[dict[str, Any]]:
+    """The comparison of each seed, from the folder `work` where it is kept."""
+    torch.set_num_threads(1)
+    work.mkdir(parents=True, exist_ok=True)
+    job = searching(job, from_, evaluations)
+    if workers != 0:
+        start_ray()
+    bench = None
+    for seed in range(1, seeds + 1):
+        kept = work / f"seed-{seed}-{evaluations}.json"
+        if not kept.exists():
+            bench = bench or Bench(job, work, runs, workers)
+            kept.write_text(json.dumps(compare_seed(bench, job, seed)))
+        yield json.loads(kept.read_text())
+    if workers != 0:
+        stop_ray()
 
 
 def main(
     job: Path,
     from_: Annotated[str, typer.Option("--from", help="A trained supernet: a run, or a checkpoint's path.")],
-    workers: Annotated[int | None, typer.Option(help="Scoring processes; one a core by default.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Scoring processes; one a core by default; 0: this one.")] = None,
     seeds: int = 5,
     evaluations: int = 100,
     work: Path = Path("runs/search-on-supernet"),
@@ -183,41 +240,35 @@ def main(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Prints one row per seed, and how often each algorithm was ahead."""
-    torch.set_num_threads(1)
-    work.mkdir(parents=True, exist_ok=True)
-    loaded = load_job(job)
-    loaded = loaded.model_copy(
-        update={
-            "supernet": loaded.supernet.model_copy(update={"from_": from_}),
-            "search": loaded.search.model_copy(update={"evaluations": evaluations}),
-        }
-    )
-    start_ray()
-    bench = Bench(loaded, work, runs, workers)
-    rows = []
-    for seed in range(1, seeds + 1):
-        kept = work / f"seed-{seed}-{evaluations}.json"
-        if not kept.exists():
-            kept.write_text(json.dumps(compare_seed(bench, loaded, seed)))
-        rows.append(json.loads(kept.read_text()))
-        if not as_json:
-            _print_row(rows[-1])
-    stop_ray()
+    made = compare(load_job(job), from_, work=work, runs=runs, seeds=seeds, evaluations=evaluations, workers=workers)
+    print_comparison(made, as_json=as_json)
+
+
+def print_comparison(rows: Iterator[dict[str, Any]], *, as_json: bool) -> None:
+    """Prints each row as soon as it is there, then a summary; or all of them as JSON."""
     if as_json:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps(list(rows), indent=1))
         return
+    done = []
+    for row in rows:
+        _print_row(row)
+        done.append(row)
     for part in ("validation", "test"):
-        ahead = sum(all(row[part]["guided"] > row[part][other] for other in ALGORITHMS[1:]) for row in rows)
-        means = ", ".join(f"{name} {np.mean([row[part][name] for row in rows]):.4f}" for name in ALGORITHMS)
-        print(f"{part} accuracy, mean share: {means}; guided ahead of both in {ahead} of {len(rows)} seeds")
+        first, *others = done[0][part]
+        ahead = sum(all(row[part][first] > row[part][other] for other in others) for row in done)
+        means = ", ".join(f"{name} {np.mean([row[part][name] for row in done]):.4f}" for name in (first, *others))
+        print(f"{part} score, mean share: {means}; {first} ahead of all others in {ahead} of {len(done)} seeds")
 
 
 def _print_row(row: dict[str, Any]) -> None:
     for part in ("validation", "test"):
         shares = ", ".join(
-            f"{name} {row[part][name]:.4f} ({row['evaluations'][name]} evaluations)" for name in ALGORITHMS
+            f"{name} {share:.4f} ({row['evaluations'][name]} evaluations)" for name, share in row[part].items()
         )
-        print(f"seed {row['seed']}, {part} accuracy and re-measured latency: {shares}", flush=True)
+        print(f"seed {row['seed']}, {part} score and re-measured time: {shares}", flush=True)
+        for name, front in row.get(f"{part} front", {}).items():
+            listed = ", ".join(f"{score:.4g} at {time:.4g} ms" for score, time in front)
+            print(f"  {name}, {len(front)} networks over a factor of {front[-1][1] / front[0][1]:.1f}: {listed}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from supernets.errors import CheckpointError
+from supernets.families.decoder.rotary import frequencies, rotary_settings
 from supernets.families.shared.model_folder import unusable
 from supernets.files import check_regular
 
@@ -27,6 +28,10 @@ _GPT2: Mapping[str, str] = {
     "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj",
     "attn_norm": "ln_1", "ffn_norm": "ln_2",
 }  # fmt: skip
+_DIVISORS = "rope_freqs.weight"
+"""A tensor that scales rotary frequencies."""
+_LLAMA3 = (1.0, 4.0, 8192.0)
+"""Of the scaling in all versions of Llama 3 from 3.1 on, beside its factor: see `rotary.Scaling`."""
 _OUTSIDE_LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _OUTSIDE_GPT2 = {
     "token_embd": "transformer.wte", "position_embd": "transformer.wpe", "output_norm": "transformer.ln_f", "output": "lm_head",
@@ -96,6 +101,9 @@ def open_gguf(path: Path) -> GGUFFile:
     settings = _settings(path, kind, fields, lengths, {tensor.name for tensor in reader.tensors})
     reads: dict[str, Callable[[], Tensor]] = {}
     for tensor in reader.tensors:
+        if tensor.name == _DIVISORS and "rope_theta" in settings:
+            settings["rope_scaling"] = _scaling(path, tensor, settings)
+            continue
         name = _their_name(path, kind, tensor.name)
         reads[name] = partial(_tensor, tensor, name, settings)
     return GGUFFile(settings, _Lazy(reads), dict(reader.fields.items()))
@@ -147,6 +155,20 @@ def _settings(
     if (scaling := fields.get(f"{kind}.rope.scaling.type", "none")) != "none":
         settings["rope_scaling"] = {"rope_type": scaling, "factor": own("rope.scaling.factor", 0.0)}
     return settings
+
+
+def _scaling(path: Path, tensor: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of Llama 3's scaling, which files have as the divisor of each frequency."""
+    divisors = torch.from_numpy(tensor.data.copy()).float()
+    llama3 = (float(divisors.max()), *_LLAMA3)
+    unscaled, scaled = (
+        torch.tensor(frequencies(2 * len(divisors), settings["rope_theta"], own)) for own in ((), llama3)
+    )
+    if not torch.allclose(unscaled / scaled, divisors, rtol=1e-3):
+        found = ", ".join(f"{divisor:.3g}" for divisor in divisors.tolist())
+        raise unusable(f"{path}: its rotary frequencies are divided by {found}; Llama 3 has others; give another file")
+    scaling: dict[str, Any] = rotary_settings(settings["rope_theta"], llama3)["rope_scaling"]
+    return scaling
 
 
 def _their_name(path: Path, kind: str, name: str) -> str:

