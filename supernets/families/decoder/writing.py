@@ -89,7 +89,7 @@ def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
 def _llama_sizes(
     family: DecoderFamily, kind: str, width: int, depth: int, options: Mapping[str, int]
 ) -> dict[str, Any]:
-    of_kind = {"mistral": {"sliding_window": None}, "qwen2": {"use_sliding_window": False}}
+    of_kind: dict[str, dict[str, Any]] = {"mistral": {"sliding_window": None}, "qwen2": {"use_sliding_window": False}}
     return {
         "hidden_size": width, "num_hidden_layers": depth, "intermediate_size": options["hidden"],
         "num_attention_heads": options["heads"] * options["queries"], "num_key_value_heads": options["heads"],
