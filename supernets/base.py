@@ -80,6 +80,10 @@ class Sharing(nn.Module, ABC):
     def weights(self, architecture: Architecture) -> dict[str, Tensor]:
         """A subnet's tensors by the template's names, on the autograd graph; buffers are cloned in training mode."""
 
+    def placed(self, tree: nn.Module, architecture: Architecture) -> nn.Module:
+        """A clone of the template with a subnet's tensors, or with others that give the same outputs; in place."""
+        return place(tree, self.weights(architecture))
+
     @abstractmethod
     def permute(self, axis: str, order: Tensor) -> None:
         """Reorders an axis in every stored tensor that has it; the largest network's outputs do not change."""
@@ -88,6 +92,10 @@ class Sharing(nn.Module, ABC):
     @abstractmethod
     def template(self) -> nn.Module:
         """The module tree that live subnets are cloned from."""
+
+    def fixed(self) -> frozenset[str]:
+        """Names of the parameters that are not trained."""
+        return frozenset(name for name, parameter in self.named_parameters() if not parameter.requires_grad)
 
     def decayed(self) -> frozenset[str]:
         """Names of the parameters under weight decay: matrices and kernels, not biases and norms."""
@@ -131,8 +139,7 @@ class Supernet(nn.Module):
 
     def subnet(self, architecture: Architecture) -> nn.Module:
         """A live subnet. Use it for one step only: an optimiser step makes its tensors stale."""
-        tree = clone_tree(self.sharing.template, self.family.dropped(architecture))
-        return place(tree, self.weights(architecture))
+        return self.sharing.placed(clone_tree(self.sharing.template, self.family.dropped(architecture)), architecture)
 
     def forward(self, x: Tensor, architecture: Architecture) -> Tensor:
         """The outputs of a subnet."""

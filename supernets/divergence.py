@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -36,6 +37,48 @@ def divergence(name: Divergence, logits: Tensor, teacher: Tensor) -> Tensor:
         case "alpha":
             (value, surrogate), (other_value, other) = (_alpha(logits, teacher, alpha) for alpha in _ALPHAS)
             return torch.where(value > other_value, surrogate, other).mean()
+
+
+@dataclass(frozen=True)
+class TopLogits:
+    """What is kept of a teacher's logits for `top_divergence`: k numbers of each example in place of all classes.
+
+    Attributes:
+        log_p: (n, k), the logarithms of its largest probabilities.
+        classes: (n, k), whose they are.
+        rest: (n,), the probability of all other classes together; None if there is none.
+    """
+
+    log_p: Tensor
+    classes: Tensor
+    rest: Tensor | None
+
+
+@torch.no_grad()
+def top_logits(teacher: Tensor, k: int) -> TopLogits:
+    """The k most probable classes of a teacher by its logits (n, classes), or all of them if there are fewer."""
+    values, classes = teacher.topk(min(k, teacher.shape[1]))
+    log_p = values - teacher.logsumexp(1, keepdim=True)
+    return TopLogits(log_p, classes, 1 - log_p.exp().sum(1) if k < teacher.shape[1] else None)
+
+
+def top_divergence(logits: Tensor, target: TopLogits) -> Tensor:
+    """The mean KL(teacher || subnet) over a batch, with the classes outside the teacher's k largest as one class.
+
+    With K the k classes of the largest p, p_r = 1 - sum over K of p_i and q_r = 1 - sum over K of q_i, it is the sum over K of
+    p_i log(p_i / q_i), plus p_r log(p_r / q_r). It is at most the divergence over all classes, and equal with k = classes.
+    The teacher's logits need not be kept.
+
+    Args:
+        logits: (n, classes), of the subnet.
+    """
+    log_q = logits.log_softmax(1).gather(1, target.classes)
+    kl = (target.log_p.exp() * (target.log_p - log_q)).sum(1)
+    if target.rest is not None:
+        least = torch.finfo(logits.dtype).eps  # what a difference from 1 is rounded to
+        p, q = target.rest.clamp(min=least), -torch.expm1(log_q.logsumexp(1).clamp(max=-least))
+        kl = kl + p * (p / q).log()
+    return kl.mean()
 
 
 def _alpha(logits: Tensor, teacher: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

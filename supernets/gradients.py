@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernets.base import Distillation, LabelLoss, Pass, Supernet
-from supernets.divergence import Divergence
+from supernets.divergence import Divergence, TopLogits, top_divergence, top_logits
 from supernets.errors import TrainingError
+from supernets.live_subnets import checkpointed
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Task
 
@@ -52,6 +55,32 @@ class Group(Reduction):
             tensor.copy_(part.view_as(tensor))
 
 
+Precision = Literal["auto", "float32", "bfloat16"]
+Target = Tensor | TopLogits
+"""What a teacher's outputs are kept as until the subnets that learn from them have run."""
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """How the gradients of a step are computed; but for rounding, only `divergence` and `top_k` change them.
+
+    Attributes:
+        top_k: distil from the teacher's k most probable classes and the rest (see `top_divergence`); None for all.
+        accumulate: parts that a step's batch is divided into; their gradients are added up, and memory holds the activations
+            of one. They have two examples or more, and may be fewer, where a network has batch norms, whose statistics are
+            each part's own.
+        activation_checkpointing: compute the activations within blocks again in the backward pass, in place of keeping them.
+        precision: of forwards; ``auto`` is bfloat16 on an accelerator, else float32. Weights, losses and the optimiser's state
+            are in float32.
+    """
+
+    divergence: Divergence = "kl"
+    top_k: int | None = None
+    accumulate: int = 1
+    activation_checkpointing: bool = False
+    precision: Precision = "auto"
+
+
 class StepGradients:
     """Computes the gradients of a supernet's passes over one batch, or over this worker's share of it.
 
@@ -62,15 +91,18 @@ class StepGradients:
     def __init__(
         self,
         supernet: Supernet,
-        divergence: Divergence,
+        options: StepOptions,
         *,
         teacher: nn.Module | None,
         device: torch.device,
         workers: Reduction,
         task: Task = CLASSIFICATION,
     ) -> None:
-        self._supernet, self._divergence, self._task = supernet, divergence, task
+        self._supernet, self._options, self._task = supernet, options, task
         self._device, self._workers = device, workers
+        template = supernet.sharing.template
+        self._least = 2 if any(isinstance(module, _BatchNorm) for module in template.modules()) else 1
+        self._halved = options.precision == "bfloat16" or (options.precision == "auto" and device != CPU)
         self.teacher: nn.Module | None = None
         if teacher is not None:
             self.set_teacher(teacher)
@@ -86,7 +118,10 @@ class StepGradients:
     @torch.no_grad()
     def loss(self, architecture: Architecture, images: Tensor, labels: Tensor) -> float:
         """A subnet's mean loss over all workers' shares, equal for each of them."""
-        loss = self._task.loss(self._forward(self._supernet, images, architecture), labels, reduction="sum")
+        n = self._n_parts(len(images))
+        parts = zip(images.tensor_split(n), labels.tensor_split(n), strict=True)
+        losses = [self._task.loss(self._subnet_logits(x, architecture), y, reduction="sum") for x, y in parts]
+        loss = torch.stack(losses).sum()
         sums = torch.stack([loss, loss.new_tensor(float(len(labels)))])
         self._workers.sum_([sums])
         return (sums[0] / sums[1]).item()
@@ -101,7 +136,8 @@ class StepGradients:
         Raises:
             TrainingError: a pass distils from a frozen teacher that is missing or has other outputs.
         """
-        losses = self._accumulate(passes, images, labels)
+        n_parts = self._n_parts(len(images) // max(p.part[1] for p in passes))
+        losses = torch.stack([self._backward_part(passes, images, labels, (i, n_parts)) for i in range(n_parts)]).sum(0)
         if self._workers.size > 1:
             sums = [*(p.grad for p in self._supernet.sharing.parameters() if p.grad is not None), losses]
             for own in sums:
@@ -109,50 +145,88 @@ class StepGradients:
             self._workers.sum_(sums)
         return cast(list[float], losses.tolist())
 
-    def _accumulate(self, passes: Sequence[Pass], images: Tensor, labels: Tensor) -> Tensor:
-        """Adds the gradients of the passes over this worker's share; returns their losses, (n_passes,)."""
-        teaching = {term.teacher for p in passes for term in p.terms if isinstance(term, Distillation)}
-        targets: dict[int, Tensor] = {}  # logits of passes that teach others
-        frozen: dict[tuple[int, int], Tensor] = {}  # the frozen teacher's logits by part of the batch
+    def _n_parts(self, n_examples: int) -> int:
+        """The number of parts that a batch of n examples, or a pass's part of it, is divided into."""
+        return max(1, min(self._options.accumulate, n_examples // self._least))
+
+    def _backward_part(
+        self, passes: Sequence[Pass], images: Tensor, labels: Tensor, accumulated: tuple[int, int]
+    ) -> Tensor:
+        """Adds the gradients of the passes over the i-th of n parts of what each covers; returns their losses, (n_passes,),
+        weighted by the part's share of the examples."""
+        distilled = [(p.part, term) for p in passes for term in p.terms if isinstance(term, Distillation)]
+        targets: dict[tuple[int | None, tuple[int, int], float], Target] = {}
         losses = []
         for index, p in enumerate(passes):
-            i, n_parts = p.part
-            x, y = images.tensor_split(n_parts)[i], labels.tensor_split(n_parts)[i]
-            logits = self._forward(self._supernet, x, p.architecture)
+            x, y, share = _part(images, labels, p.part, accumulated)
+            shape = None
+            for part, term in distilled:
+                key = (None, part, term.temperature)
+                if term.teacher is None and part == p.part and key not in targets:
+                    logits = self._frozen_logits(x)
+                    shape, targets[key] = logits.shape, self._target(logits, term.temperature)
+            logits = self._subnet_logits(x, p.architecture)
+            if shape is not None and logits.shape != shape:
+                raise TrainingError(
+                    f"the frozen teacher's outputs have the shape {tuple(shape)}, the subnets' {tuple(logits.shape)}; "
+                    "set training.teacher to a network of the same outputs",
+                    code="training.teacher-mismatch",
+                )
             loss = logits.new_zeros(())
-            for term in p.terms:
-                match term:
+            for own in p.terms:
+                match own:
                     case LabelLoss(weight):
                         loss = loss + weight * self._task.loss(logits, y)
                     case Distillation(teacher, weight, temperature):
-                        if teacher is None and p.part not in frozen:
-                            frozen[p.part] = self._frozen_logits(x, like=logits)
-                        target = frozen[p.part] if teacher is None else targets[teacher]
-                        distance = self._task.distance(logits / temperature, target / temperature, self._divergence)
+                        distance = self._distance(logits, targets[teacher, p.part, temperature], temperature)
                         loss = loss + weight * temperature**2 * distance
+            loss = share * loss
             loss.backward()
             losses.append(loss.detach())
-            if index in teaching:
-                targets[index] = logits.detach()
+            for part, term in distilled:
+                if term.teacher == index:
+                    targets[index, part, term.temperature] = self._target(logits.detach(), term.temperature)
         return torch.stack(losses)
 
+    def _target(self, logits: Tensor, temperature: float) -> Target:
+        softened, k = _softened(logits, temperature), self._options.top_k
+        return softened if k is None else top_logits(softened.flatten(0, -2), k)
+
+    def _distance(self, logits: Tensor, target: Target, temperature: float) -> Tensor:
+        softened = _softened(logits, temperature)
+        if isinstance(target, TopLogits):
+            return top_divergence(softened.flatten(0, -2), target)
+        return self._task.distance(softened, target, self._options.divergence)
+
     @torch.no_grad()
-    def _frozen_logits(self, images: Tensor, like: Tensor) -> Tensor:
+    def _frozen_logits(self, images: Tensor) -> Tensor:
         if self.teacher is None:
             problem = "the strategy distils from a frozen teacher, and there is none; set training.teacher"
             raise TrainingError(problem, code="training.no-teacher")
-        logits = self._forward(self.teacher, images)
-        if logits.shape != like.shape:
-            raise TrainingError(
-                f"the frozen teacher's outputs have the shape {tuple(logits.shape)}, the subnets' {tuple(like.shape)}; "
-                "set training.teacher to a network of the same outputs",
-                code="training.teacher-mismatch",
-            )
-        return logits
+        return self._forward(self.teacher, images)
 
-    def _forward(self, module: nn.Module, *args: Any) -> Tensor:
-        """A network's logits in single precision; on an accelerator the forward runs in bfloat16."""
-        if self._device == CPU:
-            return cast(Tensor, module(*args))
+    def _subnet_logits(self, images: Tensor, architecture: Architecture) -> Tensor:
+        subnet = self._supernet.subnet(architecture)
+        if self._options.activation_checkpointing:
+            subnet = checkpointed(subnet, self._supernet.family.blocks[:-1])  # the last one's outputs are kept anyway
+        return self._forward(subnet, images)
+
+    def _forward(self, module: nn.Module, images: Tensor) -> Tensor:
+        """A network's logits in single precision; the forward may run in bfloat16."""
+        if not self._halved:
+            return cast(Tensor, module(images))
         with torch.autocast(self._device.type, torch.bfloat16):
-            return cast(Tensor, module(*args)).float()
+            return cast(Tensor, module(images)).float()
+
+
+def _part(
+    images: Tensor, labels: Tensor, of_pass: tuple[int, int], accumulated: tuple[int, int]
+) -> tuple[Tensor, Tensor, float]:
+    """A part of a pass's part of a batch, with its labels, and its share of that part's examples."""
+    (i, n), (j, m) = of_pass, accumulated
+    whole, y = images.tensor_split(n)[i], labels.tensor_split(n)[i].tensor_split(m)[j]
+    return whole.tensor_split(m)[j], y, len(y) / max(1, len(whole))
+
+
+def _softened(logits: Tensor, temperature: float) -> Tensor:
+    return logits if temperature == 1 else logits / temperature

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from functools import partial
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 def clone_tree(module: nn.Module, dropped: frozenset[str] = frozenset(), prefix: str = "") -> nn.Module:
@@ -43,6 +45,20 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") ->
             place(child, weights, f"{prefix}{name}.")
     if own:
         _fit_attributes(module, own)
+    return module
+
+
+def checkpointed(module: nn.Module, blocks: Collection[str]) -> nn.Module:
+    """The live subnet, whose blocks compute their activations again in the backward pass; in place.
+
+    Between the passes each block keeps its inputs only (activation checkpointing; Chen et al. 2016, arXiv 1604.06174).
+
+    Args:
+        blocks: names of modules; those that the subnet lacks are ignored.
+    """
+    for name, own in module.named_modules():
+        if name in blocks:
+            own.__dict__["forward"] = partial(checkpoint, own.forward, use_reentrant=False, preserve_rng_state=False)
     return module
 
 

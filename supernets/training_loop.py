@@ -16,7 +16,7 @@ from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
 from supernets.divergence import Divergence
 from supernets.errors import TrainingError
-from supernets.gradients import ALONE, CPU, Reduction, StepGradients
+from supernets.gradients import ALONE, CPU, Precision, Reduction, StepGradients, StepOptions
 from supernets.recalibration import recalibrate
 from supernets.tasks import CLASSIFICATION, Task
 
@@ -35,6 +35,8 @@ class TrainingSettings:
         keep: the final weights: those of the last epoch, or of the epoch after which the largest network had the best
             validation score (0, before the first epoch, included).
         threads: torch's threads; the weights are bitwise repeatable for a given number.
+        clip_norm: the largest norm of a step's gradient, which a larger one is scaled to; None for no limit.
+        top_k, accumulate, activation_checkpointing, precision: see `StepOptions`.
     """
 
     epochs: int
@@ -48,6 +50,16 @@ class TrainingSettings:
     keep: Literal["last", "best"] = "last"
     threads: int = 1
     seed: int = 0
+    clip_norm: float | None = None
+    top_k: int | None = None
+    accumulate: int = 1
+    activation_checkpointing: bool = False
+    precision: Precision = "auto"
+
+    @property
+    def step(self) -> StepOptions:
+        """Those of one step's gradients."""
+        return StepOptions(self.divergence, self.top_k, self.accumulate, self.activation_checkpointing, self.precision)
 
 
 class Loop:
@@ -76,7 +88,7 @@ class Loop:
         self._supernet, self._part, self._strategy, self._settings = supernet.to(device), part, strategy, settings
         self._workers = workers
         self._gradients = StepGradients(
-            supernet, settings.divergence, teacher=teacher, device=device, workers=workers, task=task
+            supernet, settings.step, teacher=teacher, device=device, workers=workers, task=task
         )
         self._own_teacher: nn.Module | None = None
         self._phases = tuple(strategy.phases(settings.epochs))
@@ -170,7 +182,7 @@ class Loop:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         settings, sharing = self._settings, self._supernet.sharing
-        named, decayed = list(sharing.named_parameters()), sharing.decayed()
+        named, decayed = [(n, p) for n, p in sharing.named_parameters() if p.requires_grad], sharing.decayed()
         groups = [
             {"params": [(n, p) for n, p in named if n in decayed], "weight_decay": settings.weight_decay},
             {"params": [(n, p) for n, p in named if n not in decayed], "weight_decay": 0.0},
@@ -196,6 +208,8 @@ class Loop:
         for loss, own in zip(losses, passes, strict=True):
             if not math.isfinite(loss):
                 raise _not_finite(f"the loss is {loss} in {where}, architecture {own.architecture.key}", epoch)
+        if self._settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._supernet.sharing.parameters(), self._settings.clip_norm)
         self._optimizer.step()
         return float(sum(losses[: passes[0].part[1]]))  # of one pass over the batch, or of one pass per part
 

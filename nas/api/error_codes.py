@@ -119,6 +119,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "job.lookup-table-unusable": "A lookup table is of another space than the job's, or lacks one of its precisions.",
     "job.missing-key": "A job file lacks a key that its other keys require.",
     "job.no-accelerator": "The job requests an accelerator that torch does not find on this machine.",
+    "job.no-bfloat16": "The job trains in bfloat16 on a CPU that has no instructions for it.",
     "job.not-allowed": "A submitted job refers to a file, run, profile or network that clients of the service may not use.",
     "job.not-editable": "A value of a job file cannot be changed by itself, as it is part of an alias; edit the text.",
     "job.nothing-to-train": "A job that names a trained supernet was to be trained.",

@@ -104,6 +104,10 @@ def _inputs_of(family: Family) -> str:
             return f"sentences of {' x '.join(map(str, sizes))} tokens and {n} classes"
         return f"{' x '.join(map(str, sizes))} images of {n} classes"
     plain = inner.to_json()
-    if "vocabulary" in plain:
+    if "image_size" in plain:
+        return "{channels} x {image_size} x {image_size} images of {n_classes} classes".format_map(plain)
+    if "features" in plain:
+        return "rows of {features} numbers and {n_classes} outputs".format_map(plain)
+    if "n_classes" in plain:
         return "sentences of {vocabulary} different tokens and {n_classes} classes".format_map(plain)
-    return "{channels} x {image_size} x {image_size} images of {n_classes} classes".format_map(plain)
+    return "texts of {vocabulary} different tokens".format_map(plain)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -203,9 +204,17 @@ def pretrained_weights(pretrained: PretrainedTransformer, family: Family) -> dic
 
 
 def find_sharing(
-    supernet: SupernetConfig, family: Family, *, checkpoint: Checkpoint | None, source: str
+    supernet: SupernetConfig,
+    family: Family,
+    *,
+    checkpoint: Checkpoint | None,
+    source: str,
+    adapter_rank: int | None = None,
 ) -> SharingSpec:
     """How the supernet shares its weights, checked for this family.
+
+    Args:
+        adapter_rank: of the adapters that the job trains, if any.
 
     Raises:
         JobError: the family has no tensors that such a sharing applies to.
@@ -215,12 +224,12 @@ def find_sharing(
     given = supernet.sharing
     if checkpoint is not None:
         trained = checkpoint.supernet.sharing.spec
-        if given is not None and given.spec() != trained:
+        if given is not None and given.spec() != replace(trained, adapter_rank=None):
             fault = "the checkpoint's sharing is not the job's; leave sharing out, or train a supernet with it"
             raise CheckpointError(f"supernet.from: {fault}", code="checkpoint.other-supernet")
         return trained
-    spec = PLAIN if given is None else given.spec()
     try:
+        spec = replace(PLAIN if given is None else given.spec(), adapter_rank=adapter_rank)
         with torch.device("meta"):  # allocates nothing, and draws no random numbers
             ChainSharing(family, spec)
     except SpaceError as error:

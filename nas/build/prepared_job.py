@@ -96,7 +96,9 @@ def prepare_job(
     checkpoint, parent = (None, named) if config.supernet.trains else (named, None)
     supernets = SupernetFactory(
         config, data, runs, family,
-        sharing=find_sharing(config.supernet, family, checkpoint=checkpoint, source=source),
+        sharing=find_sharing(
+            config.supernet, family, checkpoint=checkpoint, source=source, adapter_rank=config.training.adapter_rank
+        ),
         checkpoint=checkpoint, parent=parent, pretrained=pretrained, source=source,
         objects=objects, model=model,
     )  # fmt: skip

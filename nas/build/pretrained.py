@@ -33,6 +33,20 @@ class Pretrained:
     digest: str
     network: PretrainedTransformer | None
 
+    def original(self, name: str) -> tuple[PretrainedTransformer, str]:
+        """The network with its weights, and their digest: read again, where a checkpoint has replaced them.
+
+        Args:
+            name: as in the job.
+
+        Raises:
+            CheckpointError: it is not there any more.
+        """
+        if self.network is not None:
+            return self.network, self.digest
+        network = self.config.read(find_pretrained(name))
+        return network, weights_digest(network.tensors)
+
     def keep(self, run: RunFolder) -> None:
         """Copies the network's config and preprocessing into a run's folder, in place of an earlier copy.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -58,17 +60,30 @@ class TeacherNetwork:
     weights_digest: str
 
 
-def find_device(training: TrainingConfig, *, source: str) -> torch.device:
+_BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
+"""What Linux calls the instructions that multiply in bfloat16."""
+
+
+def find_device(
+    training: TrainingConfig, *, source: str, cpu_information: Path = Path("/proc/cpuinfo")
+) -> torch.device:
     """The device of a training: an accelerator where the job allows it and torch finds one.
 
     Raises:
-        JobError: the job asks for an accelerator that torch does not find.
+        JobError: the job asks for an accelerator that torch does not find, or for bfloat16 on a CPU that lacks it.
     """
     wanted, available = training.device, torch.cuda.is_available()
     if wanted == "cuda" and not available:
         message = f"{source}: training.device: torch finds no CUDA device here; use auto or cpu"
         raise JobError(message, code="job.no-accelerator")
-    return torch.device("cuda" if wanted != "cpu" and available else "cpu")
+    if wanted != "cpu" and available:
+        return torch.device("cuda")
+    if training.precision == "bfloat16":
+        known = cpu_information.read_text() if cpu_information.is_file() else ""
+        if not _BFLOAT16.search(known):
+            message = "this CPU has no instructions for bfloat16 (AVX512-BF16, AMX), which would be slower than float32"
+            raise JobError(f"{source}: training.precision: {message}; use auto", code="job.no-bfloat16")
+    return torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -191,7 +206,9 @@ class SupernetFactory:
         return TrainingSettings(
             training.epochs, training.batch_size, training.learning_rate, training.weight_decay, training.divergence,
             shift=training.augment.shift, flip=training.augment.flip, calibration_images=job.calibration_images,
-            keep=training.keep, threads=training.threads, seed=job.seed,
+            keep=training.keep, threads=training.threads, seed=job.seed, clip_norm=training.clip_norm, top_k=training.top_k,
+            accumulate=training.accumulate, activation_checkpointing=training.activation_checkpointing,
+            precision=training.precision,
         )  # fmt: skip
 
     def device(self) -> torch.device:
@@ -209,16 +226,24 @@ class SupernetFactory:
         if self.checkpoint is not None or self._distill != "frozen":
             return None
         if training.teacher is None:
-            if self.model is None:
-                raise ValueError("a job without a teacher or a model is refused when it is read")
-            original = self._new()
-            return TeacherNetwork(original.extract(original.space.largest), weights_digest(self.model.tensors))
+            return self._original()
         where = f"{self.source}: {key}"
         checkpoint = find_checkpoint(self.runs, training.teacher, training.teacher_path, where=where)
         check_outputs(checkpoint, self.family, source=training.teacher, key=key)
         check_training_data(checkpoint, self.data.dataset, key=key)
         supernet = checkpoint.supernet
         return TeacherNetwork(self._recalibrated(supernet, supernet.space.largest), checkpoint.weights_digest)
+
+    def _original(self) -> TeacherNetwork:
+        """The model, or the pretrained network, that the supernet is made of."""
+        if self.model is not None:
+            network, digest = self._new(), weights_digest(self.model.tensors)
+        elif self.pretrained is not None:
+            original, digest = self.pretrained.original(str(self.config.supernet.pretrained))
+            network = make_supernet(self.family, pretrained=pretrained_weights(original, self.family))
+        else:
+            raise ValueError("a job without a teacher or a model is refused when it is read")
+        return TeacherNetwork(network.extract(network.space.largest), digest)
 
     def _recalibrated(self, supernet: Supernet, network: Architecture) -> nn.Module:
         return recalibrate(supernet.extract(network), self.data.calibration.split(CALIBRATION_BATCH))

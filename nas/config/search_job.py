@@ -17,7 +17,7 @@ from nas.config.plugin_names import names_of_stored_jobs, plugin_name
 from nas.config.search import SearchConfig
 from nas.config.section import Section, whole
 from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
-from nas.config.supernet import SupernetConfig, training_of_model
+from nas.config.supernet import SharingConfig, SupernetConfig, training_of_model
 from nas.config.training import STRATEGIES, TrainingConfig
 from nas.config.written_metrics import OwnMetrics, WrittenMetrics, check_distinct, check_own_metric
 from nas.errors import JobError
@@ -39,6 +39,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 WHAT = "job file"
 """The name of its kind in errors."""
+_DECODER = "decoder"
 _PRETRAINED_RATE = 0.0001
 """Peak learning rate of a job that begins with pretrained weights, which the general default would destroy."""
 
@@ -146,9 +147,7 @@ class SearchJob(Section):
                 "data.tokenizer")  # fmt: skip
         if self.supernet.model is not None:
             self._check_model()
-        elif self.training.distill == "original":
-            raise conflict("training.distill", "original is the model of supernet.model, and the job names none; expected "
-                "largest, teacher or none")  # fmt: skip
+        self._check_training()
         if self.lookup_tables and len(self.runtimes or ()) > 1:
             raise conflict(
                 "lookup_tables",
@@ -189,6 +188,26 @@ class SearchJob(Section):
     def plugins(self) -> dict[str, tuple[Kind, str]]:
         """The plug-ins that it names, by key; shipped classes are none."""
         return {key: (kind, name) for key, (kind, name, shipped) in self.names.items() if name not in shipped}
+
+    def _check_training(self) -> None:
+        """Checks what the training asks of the supernet and the task."""
+        training, supernet = self.training, self.supernet
+        of_decoder = supernet.family == _DECODER
+        if training.distill == "original" and supernet.model is None and not (of_decoder and supernet.pretrained):
+            raise conflict("training.distill", "original is the model of supernet.model or the decoder of supernet.pretrained; "
+                "the job names none: expected largest, teacher or none")  # fmt: skip
+        if training.top_k is not None and self.task not in (CLASSIFICATION.name, LANGUAGE):
+            raise conflict(
+                "training.top_k", f"is of the probabilities of classes, and the task is {self.task}; remove it"
+            )
+        if training.activation_checkpointing and supernet.model is not None:
+            raise conflict("training.activation_checkpointing", "a supernet of a model has none; remove it, and raise "
+                "training.accumulate to save memory")  # fmt: skip
+        trained = supernet.pretrained is not None or supernet.network is not None
+        plain = supernet.sharing in (None, SharingConfig())
+        if training.adapters is not None and not (of_decoder and trained and plain):
+            raise conflict("training.adapters", "are of a trained decoder (supernet.family: decoder, with pretrained) with "
+                "sharing: slice; remove it")  # fmt: skip
 
     def _check_metrics(self) -> None:
         used = {text.partition("@")[0] for text in (*self.objectives, *self.constraints)}

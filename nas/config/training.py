@@ -12,6 +12,7 @@ from nas.config.errors import conflict, missing_key, problem
 from nas.config.plugin_names import Settings, plugin_name, settings
 from nas.config.section import Flag, OptionalPath, Section, number, positive, whole
 from nas.plugins import Kind
+from supernets.sharing.spec import MAX_RANK
 
 
 class AugmentConfig(Section):
@@ -21,6 +22,13 @@ class AugmentConfig(Section):
     """The most that images are moved in each direction."""
     flip: Flag = False
     """Whether half of the images are mirrored."""
+
+
+class AdaptersConfig(Section):
+    """Low-rank adapters (LoRA) of the linear layers, which are trained in place of the weights."""
+
+    rank: int = whole(1, MAX_RANK, default=8)
+    """Of the change of a layer's weights."""
 
 
 STRATEGIES = ("sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "largest")
@@ -76,14 +84,28 @@ class TrainingConfig(Section):
     """The trained supernet whose largest network teaches, with `distill: teacher`."""
     divergence: Literal["kl", "alpha"] = "kl"
     """How outputs are compared with the teacher's."""
+    top_k: int | None = whole(1, 2**24, default=None, of="classes")
+    """The most probable classes (tokens) of a teacher that are distilled, with the others as one more, to save memory; None:
+    all of them."""
     epochs: int = whole(1, 10**6, default=12)
     """Passes over the training part."""
     batch_size: int = whole(2, 10**6, default=64)
     """Examples of a step."""
+    accumulate: int = whole(1, 10**6, default=1, of="parts")
+    """Parts of a step's batch, computed one after the other, to save memory; the result is that of the whole batch, except for
+    batch norms."""
+    activation_checkpointing: Flag = False
+    """Whether activations within blocks are computed again in the backward pass, in place of keeping them, to save memory."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of forwards; auto is bfloat16 on an accelerator, else float32. Weights and losses are in float32."""
+    adapters: Annotated[AdaptersConfig | None, Field(description="a mapping, e.g. {rank: 8}")] = None
+    """Trains low-rank adapters (LoRA) of the linear layers of a pretrained decoder, and norms, in place of all weights."""
     learning_rate: float = positive(100, default=0.003)
     """The peak of its schedule."""
     weight_decay: float = number(0, 100, default=0.01)
-    """Decoupled, as in AdamW."""
+    """Decoupled, as in AdamW; of matrices and kernels, not of norms and biases."""
+    clip_norm: float | None = positive(10**6, default=None)
+    """The largest norm of a step's gradient, which a larger one is scaled to; None for no limit."""
     augment: AugmentConfig = AugmentConfig()
     keep: Literal["last", "best"] = "last"
     """Whether the weights of the last epoch, or those of the best one on the validation part, are kept."""
@@ -129,12 +151,24 @@ class TrainingConfig(Section):
             raise conflict("teacher_epochs", f"needs distill: teacher, got distill: {self.distill}; remove it")
         if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:
             raise problem("teacher_epochs", f"expected at most the {self.epochs} epochs, got {self.teacher_epochs}")
+        if self.top_k is not None and (self.distill == "none" or self.divergence != "kl"):
+            raise conflict(
+                "top_k", "is of distillation by the divergence kl; remove top_k, or set distill and divergence"
+            )
+        if self.accumulate * self.workers > self.batch_size:
+            least = f"expected at most {self.batch_size // self.workers}, the examples of a step for each worker"
+            raise problem("accumulate", f"{least}; got {self.accumulate}")
         noun, n = "workers", self.workers
         if self.strategy == "sorted":
             noun, n = "micro-batches", self.micro_batches * self.workers
         if self.batch_size < 2 * n:
             raise problem("batch_size", f"expected at least {2 * n}, 2 for each of {n} {noun}; got {self.batch_size}")
         return self
+
+    @property
+    def adapter_rank(self) -> int | None:
+        """Of the adapters that it trains; None where it trains the weights."""
+        return None if self.adapters is None else self.adapters.rank
 
     @property
     def unread(self) -> tuple[str, ...]:

@@ -10,7 +10,12 @@ from nas.errors import NasError, PluginError, UnknownNameError
 from nas.plugins import PluginRef, find
 from supernets.errors import CheckpointError
 
-_ALWAYS: Mapping[str, Mapping[str, object]] = {"supernet": {"divergence": "kl", "keep": "last"}}
+_ALWAYS: Mapping[str, Mapping[str, object]] = {
+    "supernet": {
+        "divergence": "kl", "keep": "last", "clip_norm": None, "top_k": None, "accumulate": 1,
+        "activation_checkpointing": False, "precision": "auto",
+    },
+}  # fmt: skip
 """Values, by section, that earlier versions did not record because there was no other."""
 _UNKNOWN: Mapping[str, tuple[str, ...]] = {
     "": ("family",),

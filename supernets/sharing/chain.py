@@ -1,4 +1,4 @@
-"""The sharing of all supernets: slices of stored tensors, optionally mixed and with transformed kernels."""
+"""The sharing of all supernets: slices of stored tensors, optionally mixed, with transformed kernels or with adapters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from supernets.axes import Dim, axes_in, check_dims, permute_tensor, slice_tensor
 from supernets.base import Family, Sharing, channels_last
+from supernets.live_subnets import place
+from supernets.sharing.adapters import Adapters
 from supernets.sharing.kernels import KernelTransforms
 from supernets.sharing.mixture import Mixture, mixed
 from supernets.sharing.spec import PLAIN, SharingSpec
@@ -16,7 +18,7 @@ from supernets.space import Architecture
 
 
 class ChainSharing(Sharing):
-    """Slices the stored tensors, then mixes experts, then transforms kernels.
+    """Slices the stored tensors, then mixes experts, then transforms kernels; or adds adapters.
 
     Stored tensors have the template's names; those of a mixed layer are stacks of experts, (experts, *shape). `supernets.axes`
     slices and permutes all of them, routers included. Slicing first is cheaper and gives the same result, because it
@@ -42,6 +44,7 @@ class ChainSharing(Sharing):
             self.stored.load_state_dict(dict(pretrained), strict=True)
         self.mixture = None if spec.mixture is None else Mixture(family, spec.mixture, self.stored)
         self.kernels = KernelTransforms(family, self.stored) if spec.kernels == "transform" else None
+        self.adapters = None if spec.adapter_rank is None else Adapters(family, spec.adapter_rank, self.stored)
         self._stacked = frozenset[str]()
         if self.mixture is not None:
             self._stacked = self.mixture.store_experts(
@@ -56,7 +59,7 @@ class ChainSharing(Sharing):
         for name, declared in self._family.dims().items():
             experts = self.mixture.experts if self.mixture is not None and name in self._stacked else None
             dims[f"stored.{name}"] = declared if experts is None else (experts, *declared)
-        for link, module in (("mixture", self.mixture), ("kernels", self.kernels)):
+        for link, module in (("mixture", self.mixture), ("kernels", self.kernels), ("adapters", self.adapters)):
             if module is not None:
                 dims.update({f"{link}.{name}": declared for name, declared in module.dims().items()})
         return dims
@@ -66,6 +69,16 @@ class ChainSharing(Sharing):
         return self.stored
 
     def weights(self, architecture: Architecture) -> dict[str, Tensor]:
+        return self._weights(architecture, folded=True)
+
+    def placed(self, tree: nn.Module, architecture: Architecture) -> nn.Module:
+        if self.adapters is None:
+            return super().placed(tree, architecture)
+        placed = place(tree, self._weights(architecture, folded=False))
+        return self.adapters.attached(placed, self._family.sizes(architecture))
+
+    def _weights(self, architecture: Architecture, *, folded: bool) -> dict[str, Tensor]:
+        """A subnet's tensors; unless `folded`, without its adapters."""
         sizes, dropped = dict(self._family.sizes(architecture)), self._family.dropped(architecture)
         axes, kernels = self._family.axes, self.kernels
         prefixes = tuple(f"{name}." for name in dropped)  # of a tensor alone, too: with a dot after each name
@@ -83,6 +96,8 @@ class ChainSharing(Sharing):
                     tensor = mixed(tensor, coefficients[name.rpartition(".")[0]])
                 if kernels is not None:
                     tensor = kernels.transformed(name, tensor, sizes)
+                if folded and self.adapters is not None:
+                    tensor = self.adapters.adapted(name, tensor, sizes)
                 out[name] = tensor
         for name, buffer in self.stored.named_buffers():
             if not f"{name}.".startswith(prefixes):

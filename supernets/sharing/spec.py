@@ -14,7 +14,7 @@ _invalid = partial(SpaceError, code="sharing.invalid")
 Routing = Literal["layer", "neuron"]
 Kernels = Literal["centre", "transform"]
 
-MAX_EXPERTS, MAX_HIDDEN = 64, 4096
+MAX_EXPERTS, MAX_HIDDEN, MAX_RANK = 64, 4096, 1024
 """Far above useful values; they catch typing errors."""
 
 
@@ -58,6 +58,8 @@ class SharingSpec:
         mixture: None for one stored tensor each.
         kernels: the source of a smaller kernel: the larger one's centre, or a learned transform of it (Cai et al. 2020,
             arXiv 1908.09791).
+        adapter_rank: of low-rank adapters of linear layers, which are trained in place of the weights; None to train the
+            weights. With plain slices only.
 
     Raises:
         SpaceError: a value is invalid; the message begins with the key.
@@ -65,15 +67,21 @@ class SharingSpec:
 
     mixture: MixtureSpec | None = None
     kernels: Kernels = "centre"
+    adapter_rank: int | None = None
 
     def __post_init__(self) -> None:
         if self.mixture is not None and not isinstance(self.mixture, MixtureSpec):
             raise _invalid(f"mixture: expected a mapping with experts, routing, ...; got {self.mixture!r}")
         _check_word("kernels", self.kernels, get_args(Kernels))
+        if self.adapter_rank is not None:
+            _check_number("adapter_rank", self.adapter_rank, 1, MAX_RANK)
+            if self.mixture is not None or self.kernels != "centre":
+                raise _invalid("adapter_rank: adapters are of plain slices; remove them, or mixture and kernels")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads, for checkpoints."""
-        return asdict(self)
+        # As earlier versions wrote it, which had neither of the later keys.
+        return {k: v for k, v in asdict(self).items() if k in ("mixture", "kernels") or v is not None}
 
     @classmethod
     def from_json(cls, data: object) -> SharingSpec:

@@ -19,6 +19,7 @@ from supernets.families.decoder.serving import lower_prefill, lower_step
 from supernets.tasks.base import Metric, Score, Task
 from supernets.tokens import token_losses
 
+_NO_LABEL = -100
 _MOST_LOGITS = 2**25
 """Computed at once for a score: 128 MiB."""
 
@@ -71,8 +72,12 @@ class LanguageModelling(Task):
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         there = targets[..., 1] >= 0
         if outputs.ndim > 2:  # logits
-            of_classes, ids = outputs[:, :-1].flatten(0, 1), targets[..., 0].flatten()
-            outputs = functional.cross_entropy(of_classes, ids, reduction="none").view(there.shape)
+            # The last token has no label. A slice of the logits without it would copy them, and their gradient, too.
+            ids = functional.pad(targets[..., 0], (0, 1), value=_NO_LABEL)
+            losses = functional.cross_entropy(
+                outputs.flatten(0, 1), ids.flatten(), ignore_index=_NO_LABEL, reduction="none"
+            )
+            outputs = losses.view(ids.shape)[:, :-1]
         return (outputs * there).sum(1) / there.sum(1).clamp(min=1)
 
     def distance(self, outputs: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
-from supernets.divergence import divergence
+from supernets.divergence import divergence, top_divergence, top_logits
 
 
 @pytest.fixture
@@ -71,3 +71,44 @@ def test_alpha_is_finite_if_the_teacher_gives_a_class_probability_zero() -> None
         teacher = torch.tensor([[sure, 0.0, 0.0]])
         found.append(torch.autograd.grad(divergence("alpha", own, teacher), own)[0])
     torch.testing.assert_close(found[1], found[0])
+
+
+class TestTopK:
+    @pytest.mark.parametrize("k", [5, 9])
+    def test_with_all_classes_it_is_the_divergence(self, logits: tuple[Tensor, Tensor], k: int) -> None:
+        own, teacher = (tensor.float().detach().requires_grad_() for tensor in logits)
+        expected, came = divergence("kl", own, teacher), top_divergence(own, top_logits(teacher, k))
+        assert came.item() == pytest.approx(expected.item(), abs=1e-6)
+        one, two = (torch.autograd.grad(value, own)[0] for value in (expected, came))
+        torch.testing.assert_close(two, one, rtol=0, atol=1e-6)
+
+    @pytest.mark.parametrize("k", [1, 3])
+    def test_the_other_classes_are_one(self, logits: tuple[Tensor, Tensor], k: int) -> None:
+        own, teacher = logits
+        values, expected = [], torch.zeros((), dtype=torch.float64)
+        for p, q in zip(teacher.softmax(1), own.softmax(1), strict=True):
+            chosen = p.argsort(descending=True)[:k]
+            both = [torch.cat([x[chosen], 1 - x[chosen].sum()[None]]) for x in (p, q)]
+            expected = expected + kl_divergence(Categorical(both[0]), Categorical(both[1])) / len(own)
+            values.append(chosen)
+        target = top_logits(teacher, k)
+        assert target.classes.tolist() == torch.stack(values).tolist()
+        came = top_divergence(own, target)
+        torch.testing.assert_close(came, expected)
+        assert came < divergence("kl", own, teacher)
+        torch.testing.assert_close(*(torch.autograd.grad(value, own)[0] for value in (came, expected)))
+
+    def test_it_is_finite_for_sure_and_opposite_predictions(self) -> None:
+        own = torch.tensor([[90.0, 0.0, -90.0]], requires_grad=True)
+        for teacher in (torch.tensor([[-90.0, 0.0, 90.0]]), torch.tensor([[90.0, 0.0, 0.0]])):
+            came = top_divergence(own, top_logits(teacher, 1))
+            assert came.isfinite()
+            (gradient,) = torch.autograd.grad(came, own)
+            assert gradient.isfinite().all()
+            assert gradient.abs().max() <= 1 + 1e-4
+
+    def test_the_teacher_gets_no_gradient(self, logits: tuple[Tensor, Tensor]) -> None:
+        own, teacher = logits
+        teacher = teacher.clone().requires_grad_()
+        top_divergence(own, top_logits(teacher, 2)).backward()
+        assert teacher.grad is None

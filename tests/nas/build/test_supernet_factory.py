@@ -10,7 +10,9 @@ import torch
 
 from nas.build.checks import check_trainable
 from nas.build.prepared_job import PreparedJob, prepare_job
+from nas.build.supernet_factory import find_device
 from nas.config import parse_job
+from nas.config.training import TrainingConfig
 from nas.store.folder import RunsFolder
 from supernets.base import Distillation, Family, LabelLoss, Supernet
 from supernets.checkpoint import make_supernet, save_checkpoint
@@ -81,3 +83,16 @@ class TestTeacher:
         untrainable = prepare_job(parse_job(text, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")
         with raises("run.unknown", "job.yaml: training.teacher: ", "gone-1"):
             check_trainable(untrainable.supernets)
+
+
+def test_bfloat16_needs_a_cpu_with_instructions_for_it(tmp_path: Path) -> None:
+    training = TrainingConfig(precision="bfloat16", device="cpu")
+    known = tmp_path / "cpuinfo"
+    for flags in ("flags: avx2 avx512f avx512_bf16", "flags: amx_bf16 amx_tile", "Features: asimd bf16"):
+        known.write_text(flags)
+        assert find_device(training, source="job.yaml", cpu_information=known).type == "cpu"
+    known.write_text("flags: avx2 avx512f")
+    for path in (known, tmp_path / "none"):
+        with raises("job.no-bfloat16", "job.yaml: training.precision: ", "AVX512-BF16", "use auto"):
+            find_device(training, source="job.yaml", cpu_information=path)
+        assert find_device(training.model_copy(update={"precision": "auto"}), source="x", cpu_information=path)

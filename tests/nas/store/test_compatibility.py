@@ -22,7 +22,10 @@ from supernets.checkpoint import save_checkpoint
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 
-LATER = ("distill", "teacher", "random_subnets", "micro_batches", "candidates", "pick", "divergence")
+LATER = (
+    "distill", "teacher", "random_subnets", "micro_batches", "candidates", "pick", "divergence", "clip_norm", "top_k",
+    "accumulate", "activation_checkpointing", "precision",
+)  # fmt: skip
 """What trainings of earlier versions did not record of themselves; nor did they record their family."""
 
 
@@ -53,6 +56,9 @@ CHANGES = [
     (", strategy: attentive", ", strategy: attentive, pick: worst", "supernet, pick: was best, is worst"),
     ("", ", learning_rate: 0.1", "supernet, learning_rate: was 0.003, is 0.1"),
     ("", ", weight_decay: 0", "supernet, weight_decay: was 0.01, is 0.0"),
+    ("", ", accumulate: 2", "supernet, accumulate: was 1, is 2"),
+    ("", ", top_k: 3", "supernet, top_k: was None, is 3"),
+    ("", ", clip_norm: 1", "supernet, clip_norm: was None, is 1"),
     ("", ", augment: {shift: 1}", "supernet, shift: was 0, is 1"),
     ("", ", augment: {flip: true}", "supernet, flip: was False, is True"),
 ]

@@ -68,6 +68,7 @@ SHARINGS: dict[str, SharingSpec] = {
     "neuron": BY_NEURON,
     "transform": SharingSpec(kernels="transform"),
     "neuron and transform": SharingSpec(BY_NEURON.mixture, "transform"),
+    "adapters": SharingSpec(adapter_rank=3),
 }
 CASES = [(f, s) for f in FAMILIES for s in SHARINGS if f in ("cnn", "mobilenet_v3") or "transform" not in s]
 """Every family with every sharing that applies to it."""
@@ -79,7 +80,7 @@ def made(family: str, sharing: str) -> Supernet:
     supernet = invariants.randomised(make_supernet(FAMILIES[family], SHARINGS[sharing]))
     with torch.no_grad():
         for name, parameter in supernet.named_parameters():
-            if "router" in name:
+            if "router" in name or "adapters" in name:
                 parameter.mul_(0.2)
     return supernet
 

@@ -14,6 +14,7 @@ SPECS = [
     PLAIN,
     SharingSpec(kernels="transform"),
     SharingSpec(MixtureSpec()),
+    SharingSpec(adapter_rank=4),
     SharingSpec(MixtureSpec(3, "neuron", 16, True, ("stages.*", "head.conv")), "transform"),
 ]
 

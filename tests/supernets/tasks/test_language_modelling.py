@@ -11,12 +11,12 @@ import torch
 
 from hardware_profiles.runtime import run_model
 from supernets.checkpoint import make_supernet
-from supernets.data import DocumentOptions, load_data
+from supernets.data import DocumentOptions, head, load_data
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.graph import INPUT, TOKENS, lower
 from supernets.tasks import LanguageModelling
-from supernets.trainer import outputs_of, score_and_loss, train
+from supernets.trainer import Epoch, outputs_of, score_and_loss, train
 from supernets.training_loop import TrainingSettings
 from supernets.training_strategies.single_phase import SandwichStrategy
 from tests.supernets.data.test_documents import BLOCK, document
@@ -107,3 +107,22 @@ def test_training_lowers_the_perplexity_and_the_runtime_scores_the_same(tmp_path
         (found,) = run_model(lower(task.scored(network), TOKENS), {INPUT: data.validation.inputs.numpy()})
         assert found.shape == tuple(expected.shape)
         assert np.abs(found - expected.numpy()).max() <= 1e-4
+
+
+def test_the_progress_of_a_training_shows_the_scores_of_the_first_tokens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(map(document, range(120))), encoding="utf-8")
+    data = load_data("text", path=path, options=DocumentOptions(block=BLOCK, vocabulary=300))
+    task, n = TASK.for_data(data), 3
+    assert len(data.validation) > n
+    monkeypatch.setattr("supernets.trainer._SHOWN_TOKENS", n * BLOCK + 5)
+    spec = DecoderSpec(head_size=8, depth=(1, 2), width=(16,), heads=(1,), hidden=(16,))
+    supernet = make_supernet(DecoderFamily(spec, vocabulary=task.n_outputs(data), positions=BLOCK, tokens=BLOCK))
+    epochs: list[Epoch] = []
+    settings = TrainingSettings(epochs=1, batch_size=16)
+    strategy = SandwichStrategy(supernet.space, 0)
+    train(supernet, data, strategy, settings, tmp_path / "training", task=task, on_epoch=epochs.append)
+    expected, _ = score_and_loss(supernet.extract(supernet.space.smallest), head(data.validation, n), task)
+    assert epochs[0].smallest == pytest.approx(expected, rel=1e-6)
