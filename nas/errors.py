@@ -7,6 +7,8 @@ from difflib import get_close_matches
 
 _QUOTED = 80
 """Characters of a name that an error quotes."""
+_LISTED = 20
+"""Known names that an error lists."""
 
 
 def quoted(text: str) -> str:
@@ -57,7 +59,8 @@ class UnknownNameError(NasError):
         known = list(known)
         near = get_close_matches(name[:_QUOTED], [k for k in known if k != name], n=1, cutoff=0.5)
         ask = f"; did you mean {near[0]!r}?" if near else "."
-        listed = f" Known: {', '.join(known[:20]) if known else 'none'}."
+        more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+        listed = f" Known: {', '.join(known[:_LISTED]) if known else 'none'}{more}."
         listed = listed if known or not hint else ""
         prefix = f"{where}: " if where else ""
         tail = f" {hint}" if hint else ""

@@ -299,7 +299,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "sweep.empty": "There is no sweep to plot.",
     "sweep.invalid-step": "The step between the widths of a sweep is out of range.",
     "sweep.unsupported-family": "A sweep needs a family whose stages have widths.",
-    "table.disagreement": "Rows of a table describe one architecture with different values.",
+    "table.disagreement": "A table's genes are averages that do not determine the architectures of its rows.",
     "table.incomplete": "A table that is declared exhaustive lacks architectures of its space.",
     "table.invalid": "The description or the CSV file of a table of measurements is malformed.",
     "table.unexplained-gene": "An empty gene cell of a table has no single explanation by an earlier gene.",

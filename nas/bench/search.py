@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 
@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.bench.errors import BenchmarkError
+from nas.bench.results_file import ResultsFile, Row
 from nas.bench.table import Table, TableEvaluator
 from nas.engine.search_loop import search
 from nas.errors import UnknownNameError
 from nas.parts import require
+from nas.plugins import Kind, find
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Goal, Objective, minimised
 from nas.problem.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
@@ -36,38 +38,6 @@ _ROUNDING = 1e-9
 _Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One run of one algorithm.
-
-    Attributes:
-        evaluations_to: by share (``0.99``), the evaluations that reached it; None if none did.
-        hypervolume: pairs of a number of evaluations and the share of the exact front's hypervolume after them, at the
-            end of every batch and wherever it grew.
-        own_seconds: CPU time, on one thread, of the algorithm and the loop with its store and the table's answers.
-    """
-
-    algorithm: str
-    seed: int
-    evaluations_to: Mapping[str, int | None]
-    hypervolume: Sequence[tuple[int, float]]
-    own_seconds: float
-
-    @property
-    def evaluations(self) -> int:
-        """The number of evaluations."""
-        return self.hypervolume[-1][0]
-
-    @property
-    def share(self) -> float:
-        """The share at the end."""
-        return self.hypervolume[-1][1]
-
-    def to_json(self) -> dict[str, object]:
-        """Plain data, one key per attribute."""
-        return asdict(self)
-
-
 @dataclass(frozen=True)
 class Replay:
     """A search problem whose measurements are all in a table, so that its exact front is known.
@@ -76,7 +46,7 @@ class Replay:
         reference: the exact front's nadir, moved out by 10 % of the front's range in each objective (of the table's
             range where the front has none), minimised, (n_objectives,).
         volume: the exact front's hypervolume.
-        n_front: size of the exact front.
+        n_front: different points of the exact front.
         exact: objectives that need no measuring: algorithms can compute them for any architecture.
     """
 
@@ -95,8 +65,8 @@ class Replay:
 
         Raises:
             UnknownNameError: the table has no such column, or an exact column is not an objective.
-            EvaluationError: fewer than two columns, a duplicate or a constant one, rows that
-                disagree (``table.disagreement``), or too few values (``benchmark.unknown-front``).
+            EvaluationError: fewer than two columns, a duplicate or a constant one, averages that do not distinguish the
+                rows (``table.disagreement``), or too few values (``benchmark.unknown-front``).
         """
         goals = [(Goal.MAXIMIZE, maximize), (Goal.MINIMIZE, minimize)]
         objectives = tuple(Objective(name, "", goal) for goal, names in goals for name in names)
@@ -105,10 +75,15 @@ class Replay:
         values = np.column_stack([o.sign * np.array(table.values[o.name], dtype=np.float64) for o in objectives])
         known = values[~np.isnan(values).any(axis=1)]
         _check_values(table, objectives, known)
-        front = known[non_dominated(known)]
+        front = np.unique(known[non_dominated(known)], axis=0)
         extent = np.ptp(front, axis=0)
         reference = front.max(axis=0) + MARGIN * np.where(extent > 0, extent, np.ptp(known, axis=0))
         return cls(table, objectives, reference, hypervolume(front, reference), len(front), tuple(exact))
+
+    def to_json(self) -> dict[str, object]:
+        """What determines the problem, as plain data."""
+        table = {"name": self.table.name, "digest": self.table.digest}
+        return {"table": table, "objectives": {o.name: str(o.goal) for o in self.objectives}, "exact": list(self.exact)}
 
     def problem(self, seed: int) -> SearchProblem:
         """The input of an algorithm."""
@@ -163,11 +138,14 @@ def bench_search(
     seeds: int,
     target: float | None = None,
     batch: int = BATCH,
+    results: ResultsFile | None = None,
     on_progress: Callable[[str, int, int, float], None] = lambda algorithm, seed, done, share: None,
 ) -> Iterator[Row]:
     """Rows of all algorithms for the seeds 0, 1, ..., as they end.
 
     Args:
+        algorithms: names as in job files, or ``module:Class``.
+        results: gets each row when it ends; rows that it has are not run again.
         on_progress: called with the algorithm, the seed, its evaluations so far and their share.
 
     Raises:
@@ -176,18 +154,29 @@ def bench_search(
         BenchmarkError: no algorithm or a duplicate, or invalid numbers.
     """
     for name in algorithms:
-        if name not in ALGORITHMS:
-            raise UnknownNameError("algorithm", name, ALGORITHMS)
-        if part := ALGORITHMS[name].part:
+        if find(Kind.SEARCH, name, ALGORITHMS) is None and (part := ALGORITHMS[name].part):
             require(part, f"the algorithm {name}")
     if not algorithms or len(set(algorithms)) != len(algorithms):
         raise BenchmarkError(f"the algorithms are {', '.join(algorithms) or 'none'}; expected different ones")
     if seeds < 1:
         raise BenchmarkError(f"--seeds: expected at least 1, got {seeds}")
     check_numbers(evaluations=evaluations, target=target, batch=batch)
-    run = partial(replay.run, evaluations=evaluations, target=target, batch=batch)
-    pairs = product(algorithms, range(seeds))
-    return (run(name, seed, on_progress=partial(on_progress, name, seed)) for name, seed in pairs)
+    settings = {**replay.to_json(), "evaluations": evaluations, "target": target, "batch": batch}
+    known = {} if results is None else results.read(settings)
+
+    def rows() -> Iterator[Row]:
+        for name, seed in product(algorithms, range(seeds)):
+            row = known.get((name, seed))
+            if row is None:
+                row = replay.run(
+                    name, seed, evaluations=evaluations, target=target, batch=batch,
+                    on_progress=partial(on_progress, name, seed),
+                )  # fmt: skip
+                if results is not None:
+                    results.add(row, settings)
+            yield row
+
+    return rows()
 
 
 def check_numbers(*, evaluations: int, target: float | None, batch: int) -> None:

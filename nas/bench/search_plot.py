@@ -23,7 +23,7 @@ from nas.visualization.plotly_embedding import Chart, array, script
 from nas.visualization.style import SOFT, STYLE, add_heading, files_of
 
 if TYPE_CHECKING:
-    from nas.bench.search import Row
+    from nas.bench.results_file import Row
 
 FORMATS = (".png", ".svg", ".html")
 # Okabe and Ito (2008) without their yellow, which fades on white.

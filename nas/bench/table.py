@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +25,14 @@ class Table:
 
     Attributes:
         name: of its file.
-        architectures: one per row, in the file's order; all different unless there is a `disagreement`.
-        values: by column, one per row; NaN for an empty cell.
+        architectures: one per row, in the file's order; all different unless the table is `numeric`.
+        values: by column, one per row; the mean where the file has several rows of an architecture; NaN for an empty cell.
+        errors: standard errors of the values by column, one per row: from the scatter of an architecture's rows; 0 for one row.
         exhaustive: whether every architecture of the space is a row.
         rows: row number by architecture; the first of several.
-        numeric: genes are numbers (averages, say), not options.
-        disagreement: why a search cannot be replayed: rows of one architecture differ. Only a numeric table has one: its
-            genes are features that do not distinguish all architectures. Predictors can still be trained on its rows.
+        digest: of the CSV file and its description.
+        numeric: genes are numbers (averages, say), not options. They may not distinguish all architectures: predictors can
+            be trained on all rows, but searches not be replayed.
     """
 
     name: str
@@ -38,8 +41,9 @@ class Table:
     values: Mapping[str, tuple[float, ...]]
     exhaustive: bool
     rows: Mapping[Architecture, int]
+    errors: Mapping[str, tuple[float, ...]]
+    digest: str = ""
     numeric: bool = False
-    disagreement: str = ""
 
     @classmethod
     def load(cls, path: Path | str) -> Table:
@@ -47,12 +51,11 @@ class Table:
 
         The file has the keys ``table`` (a CSV file beside it, which may end in .gz), ``genes`` (columns; the others are
         metrics), ``exhaustive`` and ``numeric`` (optional; genes are averages, each different value is an option).
-        Rows that repeat an architecture with equal values count once, unless others differ.
+        Rows of one architecture, such as trainings from several seeds, are averaged, unless the table is numeric.
 
         Raises:
-            NasError: a file is missing or malformed, a gene has no column, rows of one architecture disagree in a table
-                that is not numeric, a value is not a number, an inactive gene has no single explanation, or an exhaustive
-                table lacks architectures.
+            NasError: a file is missing or malformed, a gene has no column, a value is not a number, an inactive gene has no
+                single explanation, or an exhaustive table lacks architectures.
         """
         path = Path(path)
         file, genes, exhaustive, numeric = description(path)
@@ -64,26 +67,32 @@ class Table:
         if not cells:
             raise TableError(f"{file}: has gene columns only; expected at least one column of measurements")
         values = {name: numbers(column, f"{file}: column {name!r}") for name, column in cells.items()}
-        rows, disagreement = _first_rows(architectures, values, file)
-        table = cls(file.name, space, tuple(architectures), values, exhaustive, rows, numeric, disagreement)
+        rows = _rows_by_architecture(architectures)
         if not numeric:
-            table.check_replayable()
+            architectures = list(rows)
+            means = {name: tuple(_mean(column, own) for own in rows.values()) for name, column in values.items()}
+            errors = {name: tuple(_error(column, own) for own in rows.values()) for name, column in values.items()}
+            rows = {architecture: [row] for row, architecture in enumerate(architectures)}
+        else:
+            means, errors = values, {name: (0.0,) * len(column) for name, column in values.items()}
         if exhaustive and len(rows) != space.size:
             raise TableError(
                 f"{path}: exhaustive is true, but {file.name} has {len(rows)} of the {space.size} architectures "
                 "of its space; add the missing rows, or set 'exhaustive: false'",
                 code="table.incomplete",
             )
-        if disagreement or len(rows) == len(architectures):
-            return table
-        values = {name: tuple(column[row] for row in rows.values()) for name, column in values.items()}
-        numbered = {architecture: row for row, architecture in enumerate(rows)}
-        return replace(table, architectures=tuple(rows), values=values, rows=numbered)
+        first = {architecture: own[0] for architecture, own in rows.items()}
+        digest = hashlib.sha256(path.read_bytes() + file.read_bytes()).hexdigest()[:16]
+        return cls(file.name, space, tuple(architectures), means, exhaustive, first, errors, digest, numeric)
 
     def check_replayable(self) -> None:
-        """Raises `TableError` (code ``table.disagreement``) where rows of one architecture disagree."""
-        if self.disagreement:
-            raise TableError(self.disagreement, code="table.disagreement")
+        """Raises `TableError` (code ``table.disagreement``) where averages do not distinguish the architectures of rows."""
+        if len(self.rows) < len(self.architectures):
+            raise TableError(
+                f"{self.name}: its genes are averages (numeric: true), and {len(self.architectures)} rows have only "
+                f"{len(self.rows)} different genes; searches need genes that determine the architecture",
+                code="table.disagreement",
+            )
 
     def value(self, architecture: Architecture, column: str) -> float | None:
         """The value of an architecture in a column; None where the table has none.
@@ -99,7 +108,7 @@ class Table:
 
 
 class TableEvaluator:
-    """Answers requests of any fidelity with a table's values, as exact ones; a value that it lacks is FAILED.
+    """Answers requests of any fidelity with a table's values and their errors; a value that it lacks is FAILED.
 
     Args:
         columns: the table's column by objective name, e.g. ``{"latency_ms@raspi4": "latency_ms_raspi4"}``.
@@ -108,7 +117,7 @@ class TableEvaluator:
         delay_s: time that each evaluation takes, for tests of interruption.
 
     Raises:
-        TableError: rows of one architecture disagree.
+        TableError: the genes of a numeric table do not distinguish its rows.
         UnknownNameError: the table has no such column, or a scale is for an objective without one.
     """
 
@@ -154,29 +163,35 @@ class TableEvaluator:
         if value is None:
             why = f"{self._table.name} has no {column} of architecture {request.architecture.key}"
             return Measurement(request, Status.FAILED, None, None, message=why, **known)
-        return Measurement(request, Status.OK, value * self._scales.get(objective, 1.0), 0.0, **known)
+        error, scale = (
+            self._table.errors[column][self._table.rows[request.architecture]],
+            self._scales.get(objective, 1.0),
+        )
+        return Measurement(request, Status.OK, value * scale, error * abs(scale), **known)
 
 
 def _objective(request: Request) -> str:
     return request.metric if request.profile is None else f"{request.metric}@{request.profile}"
 
 
-def _first_rows(
-    architectures: Sequence[Architecture], values: Mapping[str, tuple[float, ...]], file: Path
-) -> tuple[dict[Architecture, int], str]:
-    """The first row of each architecture, and the first disagreement of another row with it ("" for none)."""
-    first: dict[Architecture, int] = {}
-    disagreement = ""
+def _rows_by_architecture(architectures: Sequence[Architecture]) -> dict[Architecture, list[int]]:
+    found: dict[Architecture, list[int]] = {}
     for row, architecture in enumerate(architectures):
-        other = first.setdefault(architecture, row)
-        if other == row or disagreement:
-            continue
-        for name, column in values.items():
-            one, two = column[other], column[row]
-            if one != two and not (math.isnan(one) and math.isnan(two)):
-                disagreement = (
-                    f"{file}: rows {other + 2} and {row + 2} are one architecture, but differ in {name} "
-                    f"({one:g} and {two:g}); keep one"
-                )
-                break
-    return first, disagreement
+        found.setdefault(architecture, []).append(row)
+    return found
+
+
+def _mean(column: Sequence[float], rows: Sequence[int]) -> float:
+    """Of the rows that have a value; NaN if none has."""
+    known = _known(column, rows)
+    return statistics.fmean(known) if known else math.nan
+
+
+def _error(column: Sequence[float], rows: Sequence[int]) -> float:
+    """Standard error of the mean of the rows that have a value; 0 for less than two."""
+    known = _known(column, rows)
+    return statistics.stdev(known) / math.sqrt(len(known)) if len(known) > 1 else 0.0
+
+
+def _known(column: Sequence[float], rows: Sequence[int]) -> list[float]:
+    return [column[row] for row in rows if not math.isnan(column[row])]

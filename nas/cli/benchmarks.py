@@ -17,7 +17,7 @@ from nas.parts import require
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nas.bench import search as searching
+    from nas.bench import results_file
     from nas.bench.predictor import Row
 
 bench = typer.Typer(
@@ -83,7 +83,7 @@ def search(
         option("--exact", metavar="COL[,COL]", help="Columns (parameters, MACs) known for every architecture."),
     ] = None,
     algorithms: Annotated[
-        str, typer.Option("--algorithms", metavar="A,B", help="Names as in job files.")
+        str, typer.Option("--algorithms", metavar="A,B", help="Names as in job files, or module:Class.")
     ] = "guided,nsga2,random",
     evaluations: Annotated[int, typer.Option("--evaluations", help="Most evaluations per run.")] = 400,
     seeds: Annotated[int, typer.Option("--seeds", help="Runs of each algorithm.")] = 5,
@@ -91,6 +91,10 @@ def search(
         float | None, option("--target", help="Stop a run at this share of the exact front's hypervolume, e.g. 0.99.")
     ] = None,
     batch: Annotated[int, typer.Option("--batch", help="Evaluations per batch.")] = 10,
+    results: Annotated[
+        Path | None,
+        option("--results", metavar="FILE", help="Keep each run in this file when it ends; go on with what it lacks."),
+    ] = None,
     plot: Annotated[
         Path | None, option("--plot", metavar="FILE", help="Plot to this file: .png, .svg or .html.")
     ] = None,
@@ -100,6 +104,7 @@ def search(
 
     Counts the evaluations that they need to find the front of the table.
     """
+    from nas.bench.results_file import ResultsFile
     from nas.bench.search import Replay, bench_search
     from nas.bench.table import Table
 
@@ -114,8 +119,9 @@ def search(
     with _progress(evaluations) as (update, end):
         rows = []
         for row in bench_search(
-            replay, names, evaluations=evaluations, seeds=seeds, target=target, batch=batch, on_progress=update
-        ):
+            replay, names, evaluations=evaluations, seeds=seeds, target=target, batch=batch,
+            results=None if results is None else ResultsFile(results), on_progress=update,
+        ):  # fmt: skip
             rows.append(row)
             end(row)
     line = f"{replay.table.name}: {', '.join(o.name for o in replay.objectives)}"
@@ -124,7 +130,7 @@ def search(
     else:
         over = f"medians of {seeds} seeds (quartiles)" if seeds > 1 else "one seed"
         print(
-            f"{line}; {replay.n_front} architectures on the exact front\n"
+            f"{line}; {replay.n_front} points on the exact front\n"
             f"Evaluations to a share of its hypervolume, then the share and CPU time at the end: {over}"
         )
         shares = list(rows[0].evaluations_to)
@@ -140,7 +146,7 @@ def search(
 @contextmanager
 def _progress(
     evaluations: int,
-) -> Iterator[tuple[Callable[[str, int, int, float], None], Callable[[searching.Row], None]]]:
+) -> Iterator[tuple[Callable[[str, int, int, float], None], Callable[[results_file.Row], None]]]:
     """Callbacks that show a run in progress and a finished run: a bar on a terminal, else a line per run."""
     from rich.progress import Progress
 
@@ -151,7 +157,7 @@ def _progress(
         def update(algorithm: str, seed: int, done: int, share: float) -> None:
             progress.update(task, completed=done, description=f"{algorithm}, seed {seed}: {share:.2%}")
 
-        def end(row: searching.Row) -> None:
+        def end(row: results_file.Row) -> None:
             line = f"{row.algorithm}, seed {row.seed}: {row.share:.2%} after {row.evaluations} evaluations"
             print(f"{line}, {row.own_seconds:.1f} s", file=sys.stderr)
 
@@ -169,7 +175,7 @@ def _names(given: list[str] | None, option: str) -> list[str]:
     return names
 
 
-def _search_summary(rows: list[searching.Row], shares: list[str]) -> list[list[str]]:
+def _search_summary(rows: list[results_file.Row], shares: list[str]) -> list[list[str]]:
     """Medians and quartiles over the seeds, by algorithm."""
     from statistics import median
 

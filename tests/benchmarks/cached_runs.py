@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nas.bench.search import Replay, Row
+from nas.bench.results_file import Row
+from nas.bench.search import Replay
 from nas.bench.table import Table
 from nas.bench.table_file import description
 from tests.benchmarks.algorithm_source import source_digest

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.bench.search import BATCH, Row
+from nas.bench.results_file import Row
+from nas.bench.search import BATCH
 from nas.search.algorithms import ALGORITHMS
 from tests.benchmarks.cached_runs import Cache, Spec, run_missing
 

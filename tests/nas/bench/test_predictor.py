@@ -126,7 +126,7 @@ def test_repeated_architectures_with_other_labels_are_learnt(tmp_path: Path) -> 
     (tmp_path / "t.csv").write_text("\n".join(lines), encoding="utf-8")
     (tmp_path / "t.yaml").write_text("table: t.csv\ngenes: [dim, depth]\nnumeric: true\n", encoding="utf-8")
     table = Table.load(tmp_path / "t.yaml")
-    assert table.disagreement
+    assert len(table.rows) < len(table.architectures)
     rows = {r.model: r.mape for r in bench_predictor(table, "latency_ms", train=[30], test=50, seeds=1)}
     assert rows["auto"] is not None
     assert rows["ridge"] is not None

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.bench.search import Replay, Row, bench_search, quartiles
+from nas.bench.results_file import ResultsFile, Row
+from nas.bench.search import Replay, bench_search, quartiles
 from nas.bench.table import Table, TableEvaluator
 from nas.problem.objectives import Evaluation
 from nas.problem.variants import Variants
@@ -222,6 +223,45 @@ def test_progress_reports_every_batch(digits: Replay) -> None:
     assert [shown[2] for shown in seen] == [2, 12, 22] * 4
     assert seen[2][:2] == ("random", 0)
     assert seen[2][3] == pytest.approx(dict(rows[0].hypervolume)[22])
+
+
+def test_results_are_kept_when_they_come_and_an_interrupted_benchmark_goes_on(digits: Replay, tmp_path: Path) -> None:
+    results, done = ResultsFile(tmp_path / "results.jsonl"), list[str]()
+
+    def run(seeds: int, evaluations: int = 25) -> list[Row]:
+        return list(
+            bench_search(
+                digits, ["random", "nsga2"], evaluations=evaluations, seeds=seeds, results=results,
+                on_progress=lambda name, seed, n, _: done.append(f"{name} {seed}") if n == 2 else None,
+            )
+        )  # fmt: skip
+
+    begun = bench_search(digits, ["random", "nsga2"], evaluations=25, seeds=2, results=results)
+    first = next(begun)
+    assert len(results.path.read_text().splitlines()) == 1
+    with results.path.open("a") as file:
+        file.write('{"settings": {"ta')  # as a kill leaves it
+    rows = run(2)
+    assert rows[0] == first
+    assert done == ["random 1", "nsga2 0", "nsga2 1"]
+    assert run(2) == rows
+    assert len(results.path.read_text().splitlines()) == 4
+    run(1, evaluations=24)
+    assert len(results.path.read_text().splitlines()) == 6
+    results.path.write_text('{"settings": {}, "row": {"algorithm": "random"}}\n')
+    with raises("benchmark.invalid", str(results.path), "line 1"):
+        run(1)
+
+
+def test_an_algorithm_may_be_a_users_class(digits: Replay) -> None:
+    (row,) = bench_search(digits, ["nas.search.random:RandomSearch"], evaluations=25, seeds=1)
+    (same,) = bench_search(digits, ["random"], evaluations=25, seeds=1)
+    assert row.hypervolume == same.hypervolume
+
+
+def test_equal_points_of_the_exact_front_count_once(tmp_path: Path) -> None:
+    table = Table.load(write_table(tmp_path, lambda genes: {"gain": genes[0], "cost": 1.0 + genes[0]}, n_genes=2))
+    assert Replay.of(table, ["gain"], ["cost"]).n_front == 3
 
 
 def test_quartiles_of_runs_some_of_which_did_not_arrive() -> None:

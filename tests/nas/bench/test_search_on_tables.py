@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.bench.search import Row
+from nas.bench.results_file import Row
 from nas.search.algorithms import ALGORITHMS
 from tests.benchmarks import algorithm_source, search_on_tables
 from tests.benchmarks.algorithm_source import source_digest

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.bench.search import Row
+from nas.bench.results_file import Row
 from nas.bench.search_plot import curves, plot_search, search_figure
 from tests.errors import raises
 

@@ -145,13 +145,22 @@ class TestBadTable:
         with raises(code, *values):
             Table.load(write(tmp_path, rows(), yaml=yaml))
 
-    def test_rows_of_one_architecture_that_disagree(self, tmp_path: Path) -> None:
+    def test_rows_of_one_architecture_are_averaged_and_their_scatter_is_the_error(self, tmp_path: Path) -> None:
         cells = rows()
         other = [*cells[2][:5], "12.5", cells[2][6]]
-        with raises("table.disagreement", f"rows 4 and {len(cells) + 2}", "accuracy", "12.5"):
-            Table.load(write(tmp_path, [*cells, other]))
+        table = Table.load(write(tmp_path, [*cells, other, [*other[:5], "", other[6]]]))
+        accuracy = float(cells[2][5])
+        assert len(table.architectures) == len(cells)
+        assert table.values["accuracy"][2] == pytest.approx((accuracy + 12.5) / 2)
+        assert table.errors["accuracy"][2] == pytest.approx(abs(accuracy - 12.5) / 2)
+        assert table.errors["latency_ms"][2] == pytest.approx(0, abs=1e-12)
+        assert set(table.errors["accuracy"][:2]) == {0.0}
+        (found,) = TableEvaluator(table, {"accuracy": "accuracy"}, scales={"accuracy": 0.01}).evaluate(
+            [Request(table.architectures[2], "accuracy")]
+        )
+        assert (found.value, found.error) == pytest.approx(((accuracy + 12.5) / 200, abs(accuracy - 12.5) / 200))
 
-    def test_rows_of_averages_that_disagree_are_learnt_from_but_not_replayed(self, tmp_path: Path) -> None:
+    def test_rows_of_averages_that_repeat_are_learnt_from_but_not_replayed(self, tmp_path: Path) -> None:
         cells = rows()
         other = [*cells[2][:5], "12.5", cells[2][6]]
         yaml = f"table: tiny.csv.gz\ngenes: [{', '.join(GENES)}]\nnumeric: true\n"
@@ -159,14 +168,12 @@ class TestBadTable:
         assert table.numeric
         assert table.architectures[-1] == table.architectures[2]
         assert (table.values["accuracy"][2], table.values["accuracy"][-1]) == (float(cells[2][5]), 12.5)
-        with raises("table.disagreement", f"rows 4 and {len(cells) + 2}"):
+        with raises("table.disagreement", str(len(cells) + 1), str(len(cells))):
             TableEvaluator(table, {"accuracy": "accuracy"})
 
-    def test_numeric_rows_that_agree_are_replayed(self, tmp_path: Path) -> None:
+    def test_numeric_rows_that_differ_are_replayed(self, tmp_path: Path) -> None:
         yaml = f"table: tiny.csv.gz\ngenes: [{', '.join(GENES)}]\nnumeric: true\n"
-        table = Table.load(write(tmp_path, [*rows(), rows()[0]], yaml=yaml))
-        assert (table.disagreement, len(table.architectures)) == ("", SPACE.size)
-        assert TableEvaluator(table, {"accuracy": "accuracy"}) is not None
+        assert TableEvaluator(Table.load(write(tmp_path, rows(), yaml=yaml)), {"accuracy": "accuracy"}) is not None
 
     def test_an_exhaustive_table_with_a_row_missing(self, tmp_path: Path) -> None:
         yaml = f"table: tiny.csv.gz\ngenes: [{', '.join(GENES)}]\nexhaustive: true\n"

@@ -14,7 +14,7 @@ import pytest
 
 from nas.analysis.network_selection import parse_limits
 from nas.analysis.report import build_report
-from nas.bench.search import Row
+from nas.bench.results_file import Row
 from nas.bench.search_plot import search_page
 from nas.visualization import chart_data
 from nas.visualization.front_panels import front_panels
