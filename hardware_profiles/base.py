@@ -116,6 +116,9 @@ class LatencyMeasurement:
         peak_mib: peak memory that the session and one run of it, with all inputs, added to a process.
         session_error_ms, peak_error_mib: smaller differences in these are ties. The gap between the two fastest creations,
             at least 15 %; the difference of the two sentinels' peaks, scaled to this one, at least 1/8 MiB.
+        energy_mj: millijoules per call above waiting; None unless energy was asked for and its counter works.
+        energy_error_mj: half of its 90 % interval.
+        energy_failure: why a profiler with `energy` has none.
         discarded_rounds: 0; until protocol v1, the number of rounds in which the sentinels were slow.
         drift: largest relative change of the sentinels between the start, the middle and the end.
         preempted_share: share of runs in which the worker lost the CPU.
@@ -146,6 +149,9 @@ class LatencyMeasurement:
     raw_cpu_ms: NDArray[np.float64] = field(repr=False)
     round_lengths: tuple[int, ...] = field(repr=False)
     seconds: float = 0.0
+    energy_mj: float | None = None
+    energy_error_mj: float | None = None
+    energy_failure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

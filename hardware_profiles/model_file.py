@@ -24,8 +24,8 @@ _MAX_BYTES = 2**31 - 1
 """The size limit of a protobuf message."""
 _SUMMARY = (
     "profile", "latency_ms", "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "throughput_per_s", "session_ms",
-    "session_error_ms", "peak_mib", "peak_error_mib", "discarded_rounds", "drift", "preempted_share", "noisy", "protocol",
-    "environment",
+    "session_error_ms", "peak_mib", "peak_error_mib", "energy_mj", "energy_error_mj", "discarded_rounds", "drift",
+    "preempted_share", "noisy", "protocol", "environment",
 )  # fmt: skip
 
 
@@ -36,6 +36,7 @@ def measure_latency(
     shapes: Mapping[str, Sequence[int]] | None = None,
     precision: str = "fp32",
     longer: bool = True,
+    energy: bool = False,
     on_wait: Callable[[str], None] | None = None,
 ) -> LatencyMeasurement:
     """The latency of an ONNX file on a profile, per batch.
@@ -49,6 +50,7 @@ def measure_latency(
         precision: fp32 measures the model unchanged; others convert it first. int8 is calibrated on random inputs, which
             is enough for its latency but not for its accuracy.
         longer: more rounds, for final measurements.
+        energy: measure its energy as well, which must be possible on the machine.
         on_wait: receives a message when another measurement holds the host.
 
     Raises:
@@ -56,7 +58,9 @@ def measure_latency(
         PrecisionError: the model cannot be converted to the precision, or the provider does not run it.
         ProfileError, WorkerError: the profile cannot be measured.
     """
-    (measured,) = measure_together([model], profile, shapes=shapes, precision=precision, longer=longer, on_wait=on_wait)
+    (measured,) = measure_together(
+        [model], profile, shapes=shapes, precision=precision, longer=longer, energy=energy, on_wait=on_wait
+    )
     return measured
 
 
@@ -67,6 +71,7 @@ def measure_together(
     shapes: Mapping[str, Sequence[int]] | None = None,
     precision: str = "fp32",
     longer: bool = True,
+    energy: bool = False,
     on_wait: Callable[[str], None] | None = None,
 ) -> list[LatencyMeasurement]:
     """The latencies of ONNX files, in order, measured in turns in the same rounds.
@@ -83,12 +88,16 @@ def measure_together(
             f"{MAX_BATCH}, of {MAX_BATCH_BYTES / 2**20:.0f} MiB",
             code="model.not-comparable",
         )
-    with open_profiler(chosen, seed=SEED, on_wait=on_wait) as profiler:
+    with open_profiler(chosen, seed=SEED, on_wait=on_wait, energy=energy) as profiler:
         results = list(profiler.measure(deployments, longer=longer))
     found = []
     for path, result in zip(paths, results, strict=True):
         if isinstance(result, LatencyFailure):
             raise ModelError(f"{path}: {result.message}", code="model.not-measured")
+        if result.energy_failure:
+            raise ModelError(
+                f"{path}: its energy cannot be measured: {result.energy_failure}", code="model.not-measured"
+            )
         found.append(result)
     return found
 

@@ -26,6 +26,7 @@ def open_profiler(
     limits: Limits | None = None,
     lock: str = LOCK,
     levels: list[float] | None = None,
+    energy: bool = False,
 ) -> WorkerProfiler:
     """A profiler that measures where the profile says; close it, or use it in a ``with``.
 
@@ -46,6 +47,7 @@ def open_profiler(
         limits=limits,
         lock=lock,
         levels=levels,
+        energy=energy,
     )
 
 

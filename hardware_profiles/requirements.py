@@ -65,6 +65,13 @@ def shown_resources(placement: Mapping[str, float]) -> str:
     return ", ".join(f"{name}: {amount:g}" for name, amount in placement.items())
 
 
+def energy_error(profile: HardwareProfile, reason: str) -> ProfileError:
+    """The error of a machine whose energy cannot be measured."""
+    where = profile.ssh or ("its Ray node" if profile.placement else "this machine")
+    message = f"profile {profile.name}: energy_mj cannot be measured on {where}: {reason}. Or measure without energy_mj"
+    return ProfileError(message, code="profile.no-energy")
+
+
 def platform_error(profile: HardwareProfile, platform: str) -> ProfileError:
     """The error of a system that cannot pin processes to CPUs."""
     message = f"profile {profile.name}: measuring needs Linux, which can pin processes to CPUs; this is {platform}"

@@ -17,7 +17,7 @@ from hardware_profiles.errors import ConnectionLostError, ProfileError, Unreacha
 from hardware_profiles.measuring.protocol import CALM_SESSIONS
 from hardware_profiles.measuring.results import Result, clock_of, results
 from hardware_profiles.measuring.session import Limits, run_session, trivial_model
-from hardware_profiles.requirements import check_requirements, platform_error
+from hardware_profiles.requirements import check_requirements, energy_error, platform_error
 from hardware_profiles.runtimes.registry import find_runtime
 from hardware_profiles.transports.connection import Connection
 
@@ -47,6 +47,7 @@ class WorkerProfiler:
         on_wait_end: is called when the host is free.
         levels: the fastest call of nearly no work in previous sessions on this machine, in order, which identifies a slower
             session; each session appends its own.
+        energy: whether to measure energy as well, for which the machine needs counters that may be read.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class WorkerProfiler:
         lock: str = LOCK,
         pauses_s: Sequence[float] = PAUSES_S,
         levels: list[float] | None = None,
+        energy: bool = False,
     ) -> None:
-        self._profile, self._connect, self._pauses_s = profile, connect, pauses_s
+        self._profile, self._connect, self._pauses_s, self._energy = profile, connect, pauses_s, energy
         self._limits = limits or Limits()
         rng, clock = np.random.default_rng(seed), clock_of(profile)
         self._convert = find_runtime(profile.runtime).convert
@@ -134,7 +136,9 @@ class WorkerProfiler:
         owners = [i for i, deployment in enumerate(deployments) for _ in deployment.graphs]
         started, calm_ms = time.perf_counter(), min(self._levels[-CALM_SESSIONS:], default=math.inf)
         try:
-            session = self._run_session(self._started(), graphs, longer=longer, calm_ms=calm_ms)
+            connection = self._started()
+            counter = self._environment["energy"] if self._energy else None
+            session = self._run_session(connection, graphs, longer=longer, calm_ms=calm_ms, counter=counter)
         except BaseException as error:
             self.close()  # the process may be in the middle of a command
             if isinstance(error, ConnectionLostError):
@@ -153,6 +157,7 @@ class WorkerProfiler:
             self._connection = self._reach()
             profile = self._profile
             about = {"threads": profile.threads, "provider": profile.provider, "trivial": trivial_model(self._convert)}
+            about |= {"energy": True} if self._energy else {}
             self._connection.send({"do": "start", **about})
             answer = self._connection.receive(seconds=self._limits.start)
             try:
@@ -160,6 +165,8 @@ class WorkerProfiler:
                     raise WorkerError(f"profile {profile.name}: {answer['message']}", code="worker.refused")
                 if answer["event"] == "unsupported":
                     raise platform_error(profile, answer["platform"])
+                if answer["event"] == "no-energy":
+                    raise energy_error(profile, answer["message"])
                 check_requirements(profile, answer["environment"])
             except (ProfileError, WorkerError):
                 self.close()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.measuring import protocol
+from hardware_profiles.measuring.energy import Energy
 from hardware_profiles.measuring.protocol import PROTOCOL, Clock, Estimate, Load
 from hardware_profiles.measuring.session import Session, Timed
 
@@ -138,6 +139,7 @@ def _result(
     resolution = protocol.resolution(noise.noise, error, noise.excess)
     wall, cpu = ([times for found in timed for times in getattr(found.rounds, key)] for key in ("wall_ms", "cpu_ms"))
     session_ms, peak_mib = sum(min(found.session_ms) for found in timed), sum(found.peak_mib for found in timed)
+    energy_mj, energy_error_mj, energy_failure = _energy(deployment, timed, about)
     session_error = max(LEAST_SESSION_NOISE, *(_creation_error(found.session_ms) for found in timed))
     return LatencyMeasurement(
         latency_ms=latency,
@@ -160,7 +162,28 @@ def _result(
         raw_cpu_ms=np.concatenate(cpu),
         round_lengths=tuple(len(times) for times in wall),
         seconds=seconds,
+        energy_mj=energy_mj,
+        energy_error_mj=energy_error_mj,
+        energy_failure=energy_failure,
     )
+
+
+def _energy(
+    deployment: Deployment, timed: Sequence[Timed], about: Mapping[str, Any]
+) -> tuple[float | None, float | None, str]:
+    """The sum over graphs of energy times calls, its error, and why there is none.
+
+    What disturbs one graph disturbs the others, so that their errors are added. The difference of the two equal sentinels, in
+    the environment, is the least error.
+    """
+    found = [(graph, own.energy) for graph, own in zip(deployment.graphs, timed, strict=True)]
+    for _, own in found:
+        if not isinstance(own, Energy):
+            return None, None, own or ""
+    pairs = [(graph.calls, own) for graph, own in found if isinstance(own, Energy)]
+    value = sum(calls * own.mj for calls, own in pairs)
+    error = sum(calls * own.error_mj for calls, own in pairs)
+    return value, max(error, value * float(about["energy"]["noise"])), ""
 
 
 def _tail(calls: NDArray[np.float64], percentiles: Sequence[float | None]) -> float | None:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Graph
 from hardware_profiles.errors import WorkerDiedError, WorkerError
+from hardware_profiles.measuring.energy import Energy, EnergyRounds, SessionEnergy, noise_of
 from hardware_profiles.measuring.protocol import (
     CALM_SHARE,
     Clock,
@@ -57,12 +59,14 @@ class Timed:
         session_ms: of each creation of a runtime session.
         peak_mib: peak resident memory that one creation and one run added, in a process of their own.
         providers: in order of priority.
+        energy: of a call, or why it has none; None where it was not asked for.
     """
 
     rounds: Rounds = field(repr=False)
     session_ms: tuple[float, ...]
     peak_mib: float
     providers: tuple[str, ...]
+    energy: Energy | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ class Session:
     Attributes:
         sentinels: two of the same network, and the call of nearly no work; None if no graph could be loaded.
         environment: what may have changed since the worker's start: share of its CPUs' time that the hypervisor gave to
-            others, load, governor, quota, and the seconds for which the machine was suspended; JSON-able.
+            others, load, governor, quota, and the seconds for which the machine was suspended; JSON-able. With energy, how it
+            was measured: ``energy``.
         waited_s: time until the host's lock was free.
     """
 
@@ -117,6 +122,7 @@ def run_session(
     calm_ms: float,
     on_wait: Callable[[str], None] | None,
     on_wait_end: Callable[[], None] | None,
+    counter: Mapping[str, Any] | None = None,
 ) -> Session:
     """Times all graphs in the same rounds.
 
@@ -127,6 +133,7 @@ def run_session(
         calm_ms: the fastest call of nearly no work in previous sessions; infinite if there was none.
         on_wait: receives a message if another measurement holds the host.
         on_wait_end: is called when it has ended.
+        counter: the worker's description of its energy counters; with it, rounds of energy follow.
 
     Raises:
         WorkerDiedError: the process died or hung; its `suspects` are set.
@@ -142,8 +149,15 @@ def run_session(
     )
     rounds.run(rng)
     _check_sentinels(failures)
-    timed = {i: _timed(loaded[i], rounds.runs[i], entries[i]) for i in live if i not in failures}
+    energy = SessionEnergy()
+    if counter is not None and live:
+        energy = _energy(connection, entries, rounds, rng, float(counter["update_ms"]))
+        _check_sentinels(failures)
+    timed = {i: _timed(loaded[i], rounds.runs[i], entries[i], energy.found.get(i)) for i in live if i not in failures}
     environment = _ask(connection, {"do": "release"}, limits.answer, ())["environment"]
+    if counter is not None:
+        noise = {"noise": noise_of(energy.found.get(0), energy.found.get(1))}
+        environment = {**environment, "energy": {**counter, **energy.about, **noise}}
     found = (failures.get(i) or timed[i] for i in range(_SENTINELS, len(entries)))
     return Session(tuple(found), (timed[0], timed[1], timed[2]) if live else None, environment, waited_s)
 
@@ -201,6 +215,18 @@ class _Rounds:
         if any(i in self.failures for i in range(_SENTINELS)):
             return True  # an error ends the session
         return float(np.mean(calm_rounds(np.array(self.floors[_CALL]), self.calm_ms))) >= CALM_SHARE
+
+
+def _energy(
+    connection: Connection, entries: Sequence[Graph], timed: _Rounds, rng: np.random.Generator, update_ms: float
+) -> SessionEnergy:
+    """The energies of the entries that ran in the rounds, but of the call of nearly no work."""
+    ran = [i for i in timed.warm_ms if i != _CALL and i not in timed.failures]
+    return EnergyRounds(
+        partial(_ask, connection), update_ms, {i: timed.warm_ms[i] for i in ran}, {i: len(entries[i].inputs) for i in ran},
+        sentinels=_SENTINELS, one_thread=timed.clock.name == "thread-cpu", answer_s=timed.limits.answer,
+        longer=timed.longer, failures=timed.failures,
+    ).run(rng)  # fmt: skip
 
 
 def _load(
@@ -284,6 +310,8 @@ def _times(runs: Sequence[Mapping[str, Any]], n_inputs: int = 1) -> Rounds:
     return Rounds(*(tuple(np.asarray(run[key]) / n for run in runs) for key, n in units.items()))
 
 
-def _timed(loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], graph: Graph) -> Timed:
+def _timed(
+    loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], graph: Graph, energy: Energy | str | None
+) -> Timed:
     rounds = _times(runs, len(graph.inputs))
-    return Timed(rounds, tuple(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"]))
+    return Timed(rounds, tuple(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"]), energy)

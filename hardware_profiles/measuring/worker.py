@@ -5,9 +5,9 @@ and run there. All decisions are the driver's, which also sets the environment v
 command is a line of JSON; after one with "payloads": [length, ...] follow as many byte strings of these lengths. Each is
 answered by a line of JSON:
 
-    {"do": "start", "threads", "provider", "trivial": a smallest model for the runtime, in hexadecimal digits}
-                                             -> {"event": "ready", "environment"} | {"event": "unsupported", "platform"}
-                                                | {"event": "refused", "message"}
+    {"do": "start", "threads", "provider", "trivial": a smallest model for the runtime, in hexadecimal digits,
+     "energy": whether to find energy counters} -> {"event": "ready", "environment"} | {"event": "unsupported", "platform"}
+                                                | {"event": "refused", "message"} | {"event": "no-energy", "message"}
     {"do": "acquire", "lock", "seconds"}     -> [{"event": "waiting", "holder", "lock"}]
                                                 {"event": "acquired"} | {"event": "lock-timeout", "holder", "lock"}
                                                 | {"event": "lock-unusable", "lock", "reason"}
@@ -15,10 +15,14 @@ answered by a line of JSON:
                                              -> {"event": "loaded", "warm_ms", "session_ms", "peak_mib", "providers"}
                                               | {"event": "failed", "message"}
     {"do": "round", "order": [[id, n], ...]} -> {"event": "round", "entries": {id: {"wall_ms", ...} | {"message"}}}
+    {"do": "energy", "order": [[id, n] or ["", milliseconds of waiting], ...]}
+                                             -> {"event": "energy", "entries": {id: {"uj", "s", "cpu_s"} | {"message"}
+                                                | {"unclear"}}} | {"event": "no-energy", "message"}
     {"do": "release"}                        -> {"event": "released", "environment"}
 
 The user may set NAS_MEASURING_CPUS (``2,3``, as isolated cores) and NAS_MEASURING_REALTIME=1, which needs the right to it.
-A run makes one call with each of the inputs, and its times are the sums over them. The process ends at the end of its input.
+NAS_POWERCAP names another folder than /sys/class/powercap with energy counters. A run makes one call with each of the inputs,
+and its times and its energy are the sums over them. The process ends at the end of its input.
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ import itertools
 import json
 import os
 import platform
+import re
 import resource
 import select
 import signal
@@ -81,6 +86,14 @@ _WARM_UP_SECONDS, _WARM_UP_RUNS = 0.25, 200
 _LEAST_CREATIONS, _CREATIONS, _CREATION_MS = 3, 5, 50.0
 """A session is created at least and at most this number of times, until the creations take this time in all."""
 _PARENT_SECONDS = 0.5
+_NVML = "libnvidia-ml.so.1"
+_ON_CPU = ("DnnlExecutionProvider", "XnnpackExecutionProvider")
+"""Providers that run on the CPU, beside those that say so."""
+_GPUS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+_MOST_WATTS, _LIMIT_EXCESS = 1000.0, 2.0
+"""Most power of a domain that states no limit, and how far above its limit another may be for a moment."""
+_UPDATES, _STILL_SECONDS = 17, 0.5
+"""Changes of a counter that show how often it changes; one that does not change for this time stands still."""
 _PR_SET_PDEATHSIG, _ADDR_NO_RANDOMIZE = 1, 0x0040000
 _ISA = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
@@ -164,7 +177,7 @@ def device(provider: str, root: str = "/proc/driver/nvidia") -> str | None:
 
     With GPUs of several models, all of them, and the ones that the process may use.
     """
-    if provider not in ("CUDAExecutionProvider", "TensorrtExecutionProvider"):
+    if provider not in _GPUS:
         return None
     found = [_fields(str(file)).get("Model", []) for file in Path(root, "gpus").glob("*/information")]
     models = sorted({model for own in found for model in own})
@@ -172,6 +185,197 @@ def device(provider: str, root: str = "/proc/driver/nvidia") -> str | None:
         models.append(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
     version = next((word for word in _read(f"{root}/version").split() if word[0].isdigit() and "." in word), "unknown")
     return ", ".join([*(models or ["unknown GPU"]), f"driver {version}"])
+
+
+class NoEnergyError(Exception):
+    """Why energy cannot be measured, and what to do about it."""
+
+
+def _powercap() -> str:
+    return os.environ.get("NAS_POWERCAP") or "/sys/class/powercap"
+
+
+class RaplDomain:
+    """A power domain of the CPU, with a counter of its energy in microjoules that begins again after its range.
+
+    Attributes:
+        span_s: the time within which it cannot begin again twice; reads must be nearer to each other.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.name = _read(str(folder / "name"))
+        self._file = folder / "energy_uj"
+        self._range_uj = int(_read(str(folder / "max_energy_range_uj")) or 0)
+        limits = [int(_read(str(file)) or 0) for file in folder.glob("constraint_*_power_limit_uw")]
+        watts = _LIMIT_EXCESS * max(limits, default=0) / 1e6 or _MOST_WATTS
+        self.span_s = self._range_uj / 1e6 / watts if self._range_uj else float("inf")
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins to count at the present value."""
+        self._last_uj, self._total_uj, self._at = self._raw_uj(), 0, time.monotonic()
+
+    def read(self) -> float:
+        """Microjoules since `restart`.
+
+        Raises:
+            NoEnergyError: the counter cannot be read.
+            OverflowError: the last read is so long ago that the counter may have begun again more than once.
+        """
+        raw_uj, now = self._raw_uj(), time.monotonic()
+        added_uj, unread_s = raw_uj - self._last_uj, now - self._at
+        self._last_uj, self._at = raw_uj, now
+        if unread_s > self.span_s:
+            raise OverflowError(
+                f"the counter {self.name} was not read for {unread_s:.3g} s, and may begin again every {self.span_s:.3g} s"
+            )
+        self._total_uj += added_uj + (self._range_uj if added_uj < 0 else 0)
+        return self._total_uj
+
+    def _raw_uj(self) -> int:
+        try:
+            return int(self._file.read_bytes())
+        except PermissionError:
+            raise NoEnergyError(_forbidden(self._file)) from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise NoEnergyError(f"the energy counter {self._file} cannot be read: {reason}") from None
+
+
+def _forbidden(file: Path) -> str:
+    return (
+        f"only root may read the energy counter {file}: since 2020 kernels forbid it to other users, who could observe each "
+        f"other's work. On a machine of your own: sudo chmod a+r {_powercap()}/intel-rapl:*/energy_uj, or permanently a file "
+        '/etc/udev/rules.d/70-energy.rules with SUBSYSTEM=="powercap", ACTION=="add", KERNEL=="intel-rapl:*", '
+        'RUN+="/bin/chmod a+r %S%p/energy_uj"'
+    )
+
+
+class GpuEnergy:
+    """The energy counter of an NVIDIA GPU (Volta and later), of which NVML gives millijoules."""
+
+    span_s = float("inf")
+
+    def __init__(self, library: str = _NVML) -> None:
+        try:
+            self._nvml = ctypes.CDLL(library)
+            self._call("nvmlInit_v2")
+        except OSError as error:
+            message = (
+                f"NVML cannot be loaded ({error}); it is part of the NVIDIA driver, and containers need `--gpus all`"
+            )
+            raise NoEnergyError(message) from None
+        self._gpu = ctypes.c_void_p()
+        wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+        self.name = wanted if wanted.startswith(("GPU-", "MIG-")) else f"gpu {int(wanted) if wanted.isdigit() else 0}"
+        if self.name == wanted:
+            self._call("nvmlDeviceGetHandleByUUID", wanted.encode(), ctypes.byref(self._gpu))
+        else:
+            self._call("nvmlDeviceGetHandleByIndex_v2", int(self.name[4:]), ctypes.byref(self._gpu))
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins to count at the present value."""
+        self._first_uj = self._raw_uj()
+
+    def read(self) -> float:
+        """Microjoules since `restart`; raises `NoEnergyError`."""
+        return self._raw_uj() - self._first_uj
+
+    def _raw_uj(self) -> int:
+        found = ctypes.c_ulonglong()
+        self._call("nvmlDeviceGetTotalEnergyConsumption", self._gpu, ctypes.byref(found))
+        return 1000 * found.value
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        try:
+            code = getattr(self._nvml, name)(*arguments)
+        except AttributeError:
+            raise NoEnergyError(f"this NVIDIA driver has no {name}; install a newer one") from None
+        if code:
+            self._nvml.nvmlErrorString.restype = ctypes.c_char_p
+            reason = (self._nvml.nvmlErrorString(code) or b"").decode("utf-8", "replace")
+            raise NoEnergyError(f"NVML's {name} fails: {reason} ({code}); GPUs before Volta have no energy counter")
+
+
+def energy_counters(cpus: list[int], provider: str) -> tuple[list[Any], dict[str, Any]]:
+    """The counters of what runs models, and a description: their names, the milliseconds between changes, and their step.
+
+    Of the CPU, the packages with these CPUs and, where it has a counter of its own, their memory.
+
+    Raises:
+        NoEnergyError: there is none, one may not be read, or one stands still.
+    """
+    if provider in _GPUS:
+        counters: list[Any] = [GpuEnergy()]
+    elif "cpu" in provider.lower() or provider in _ON_CPU:
+        counters = list(_rapl_domains(cpus))
+    else:
+        raise NoEnergyError(f"no energy counter is known for {provider}, only for CPUs and NVIDIA GPUs")
+    moving: list[tuple[Any, float, float]] = []
+    for counter in counters:
+        pace = _pace(counter)
+        if pace is not None:
+            moving.append((counter, *pace))
+        elif counter.name != "dram":  # that stands still on some processors whose package includes it
+            raise NoEnergyError(
+                f"the energy counter {counter.name} stands still; a virtual machine may show one that it does not count"
+            )
+    about = {
+        "counters": [counter.name for counter, _, _ in moving],
+        "update_ms": max(update_ms for _, update_ms, _ in moving),
+        "step_uj": sum(step_uj for _, _, step_uj in moving),
+    }
+    return [counter for counter, _, _ in moving], about
+
+
+def _rapl_domains(cpus: list[int]) -> Iterator[RaplDomain]:
+    packages = {}
+    for folder in sorted(Path(_powercap()).glob("intel-rapl:*")):  # AMD's CPUs, too
+        named = re.match(r"package-(\d+)", _read(str(folder / "name")))
+        if named:
+            packages[folder] = named.group(1)
+    if not packages:
+        raise NoEnergyError(
+            f"there are no energy counters in {_powercap()}: virtual machines and containers hide them, and most ARM boards "
+            "have none; on another machine, load the kernel's module (sudo modprobe intel_rapl_msr)"
+        )
+    ids = {_read(f"/sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id") for cpu in cpus}
+    own = [folder for folder, package in packages.items() if package in ids]
+    for package in own or packages:
+        yield RaplDomain(package)
+        for folder in sorted(package.parent.glob(f"{package.name}:*")):
+            if _read(str(folder / "name")) == "dram":
+                yield RaplDomain(folder)
+
+
+def _pace(counter: Any) -> tuple[float, float] | None:
+    """Milliseconds between changes of a counter, and microjoules of a change; None if it stands still.
+
+    The lower quartile of those seen: while this process has no CPU, changes are missed.
+
+    Raises:
+        NoEnergyError: it cannot be read often enough.
+    """
+    counter.restart()
+    changes: list[tuple[float, float]] = []
+    started, last_uj, seldom = time.perf_counter(), 0.0, ""
+    while len(changes) < _UPDATES and time.perf_counter() - started < _STILL_SECONDS:
+        try:
+            uj = counter.read()
+        except OverflowError as error:
+            seldom = str(error)
+            continue
+        if uj != last_uj:
+            changes.append((time.perf_counter(), uj))
+            last_uj = uj
+    if seldom and not changes:
+        raise NoEnergyError(seldom)
+    gaps = [(changes[i][0] - changes[i - 1][0], changes[i][1] - changes[i - 1][1]) for i in range(1, len(changes))]
+    if not gaps:
+        return None
+    ms, uj = (sorted(gap[k] for gap in gaps)[len(gaps) // 4] for k in (0, 1))
+    return ms * 1e3, uj
 
 
 def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float | None:
@@ -259,12 +463,13 @@ class Worker:
         self._lock: int | None = None
         self._ticks, self._asleep_s = (0, 0), 0.0
         self._loaded: dict[str, tuple[Any, _Calls]] = {}
+        self._counters: list[Any] = []
 
     def _answer(self, event: str, **values: Any) -> None:
         self._out.write(json.dumps({"event": event, **values}) + "\n")
         self._out.flush()
 
-    def start(self, threads: int, provider: str, trivial: str) -> None:
+    def start(self, threads: int, provider: str, trivial: str, energy: bool = False) -> None:
         """Pins this thread to the first of its CPUs; the runtime pins its own threads to the others."""
         if self._zygote is None:
             self._answer("unsupported", platform=sys.platform)
@@ -276,6 +481,11 @@ class Worker:
             os.sched_setaffinity(0, self._cpus[:1])
             _prefer(True)
             _prefer(False)
+            if energy:
+                self._counters, environment["energy"] = energy_counters(self._cpus, provider)
+        except NoEnergyError as error:
+            self._answer("no-energy", message=str(error))
+            return
         except (OSError, ValueError) as error:
             self._answer("refused", message=str(error))
             return
@@ -334,6 +544,59 @@ class Worker:
                 entries[id] = {"message": _message(error)}
         gc.enable()
         self._answer("round", entries=entries)
+
+    def energy(self, order: list[tuple[str, float]]) -> None:
+        """Runs the entries in order, each its number of times in a row, or waits, and reads the energy of each."""
+        entries = {}
+        gc.disable()
+        try:
+            for id, n in order:
+                entries[id] = self._energy_of(id, n)
+        except NoEnergyError as error:
+            self._answer("no-energy", message=str(error))
+            return
+        finally:
+            gc.enable()
+        self._answer("energy", entries=entries)
+
+    def _energy_of(self, id: str, n: float) -> dict[str, Any]:
+        """Microjoules, seconds, and CPU seconds of this process; ``message`` of a model that fails, ``unclear`` of counters
+        that were read too rarely."""
+        pause_s = min(counter.span_s for counter in self._counters) / 2
+        for counter in self._counters:
+            counter.restart()
+        cpu_start, start = time.process_time(), time.perf_counter()
+        try:
+            steps = self._waits(n / 1e3, pause_s) if id == "" else self._runs(id, int(n))
+            read_at = start + pause_s
+            while True:
+                try:
+                    if next(steps, None) is None:
+                        break
+                except Exception as error:  # of the runtime, as above
+                    return {"message": _message(error)}
+                if time.perf_counter() >= read_at:
+                    for counter in self._counters:
+                        counter.read()
+                    read_at = time.perf_counter() + pause_s
+            uj = sum(counter.read() for counter in self._counters)
+        except OverflowError as error:
+            return {"unclear": str(error)}
+        return {"uj": uj, "s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu_start}
+
+    def _runs(self, id: str, n: int) -> Iterator[bool]:
+        session, calls = self._loaded[id]
+        for _ in range(n):
+            for feeds in calls:
+                session.run(feeds)
+            yield True
+
+    @staticmethod
+    def _waits(seconds: float, pause_s: float) -> Iterator[bool]:
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            time.sleep(min(left, pause_s))
+            yield True
 
     def release(self) -> None:
         """Drops the loaded models, releases the host's lock, and reports what may have changed since it was taken."""
@@ -568,7 +831,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the output of libraries must not mix with the answers
     worker = Worker(out, zygote)
-    known = (worker.start, worker.acquire, worker.load, worker.round, worker.release)
+    known = (worker.start, worker.acquire, worker.load, worker.round, worker.energy, worker.release)
     commands: dict[str, Callable[..., None]] = {command.__name__: command for command in known}
     for command in _commands(sys.stdin.buffer):
         commands[command.pop("do")](**command)

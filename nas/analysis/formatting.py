@@ -27,6 +27,7 @@ _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, fa
     "throughput": ("Throughput", "images/s", 1.0),
     "peak_mib": ("Peak memory", "MiB", 1.0),
     "session_ms": ("Time to load", "ms", 1.0),
+    "energy_mj": ("Energy", "mJ", 1.0),
     "time_to_first_token_ms": ("Time to first token", "ms", 1.0),
     "time_per_token_ms": ("Time per token", "ms", 1.0),
     "macs": ("Multiply-accumulates", "M", 1e-6),

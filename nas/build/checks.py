@@ -53,7 +53,7 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
     The machine of each profile is contacted; for profiles on Ray nodes, a cluster must be connected.
 
     Raises:
-        ProfileError: a machine does not answer, or lacks what its profile asks for.
+        ProfileError: a machine does not answer, or lacks what its profile asks for, or the counters of an energy.
         JobError: a provider does not run a precision, or a lookup table is of another space.
         LookupTableError: a table is damaged, or of another profile, machine or precision.
     """
@@ -69,7 +69,7 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
             except PrecisionError as error:
                 where = f"{job.source}: precisions: profile {profile.name}"
                 raise JobError(f"{where}: {error}", code="job.precision-unavailable") from None
-        with open_profiler(profile) as profiler:
+        with open_profiler(profile, energy=profile.name in job.energy_profiles) as profiler:
             found[environment_name(*place)] = environment = profiler.environment()
         if (path := tables.get(profile.name)) is not None:
             _check_table(prepared, path, profile, environment)

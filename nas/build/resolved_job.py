@@ -16,7 +16,7 @@ from nas.config import SearchJob
 from nas.errors import JobError, PluginError
 from nas.evaluation.metric import Metric
 from nas.plugins import PluginRef, check, construct, find, load, of_object
-from nas.problem.objectives import ONNX_RUNTIME, Constraint, Goal, MetricKind, Objective, metrics_of
+from nas.problem.objectives import ENERGY, ONNX_RUNTIME, Constraint, Goal, MetricKind, Objective, metrics_of
 from nas.problem.tasks import TaskMetrics
 from nas.problem.variants import Variants
 
@@ -174,6 +174,12 @@ class ResolvedJob:
     def metrics(self) -> list[Objective]:
         """What is measured of every candidate: the objectives, then the metrics that only constraints use."""
         return metrics_of(self.objectives, self.constraints)
+
+    @property
+    def energy_profiles(self) -> frozenset[str]:
+        """Names of the profiles on which energy is measured."""
+        energy = (o.profile for o in self.metrics if o.metric == ENERGY and ENERGY not in self.own_metrics)
+        return frozenset(profile for profile in energy if profile is not None)
 
     @cached_property
     def variants(self) -> Variants:

@@ -24,7 +24,7 @@ from supernets.base import Supernet
 from supernets.data import Part
 from supernets.space import Architecture
 
-_PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput"})
+_PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})
 """Metrics that the latencies of blocks help to predict."""
 
 
@@ -92,6 +92,7 @@ def build_evaluator(
                 on_wait=on_wait,
                 on_wait_end=on_wait_end,
                 levels=environments.levels(environment_name(*place)),
+                energy=profile.name in prepared.job.energy_profiles,
             ),
             prepared.data.timed_batches(profile),
         )

@@ -66,6 +66,10 @@ def profile(
     compare: Annotated[
         str | None, option("--compare", help="Runtimes to measure the model in, e.g. onnxruntime,openvino.")
     ] = None,
+    energy: Annotated[
+        bool,
+        typer.Option("--energy", help="Measure the energy of a call as well, where the machine has counters of it."),
+    ] = False,
     sweep: Annotated[
         Path | None, option("--sweep", help="A job file: find widths of its stages that are as fast as narrower ones.")
     ] = None,
@@ -87,27 +91,31 @@ def profile(
         raise typer.BadParameter("expected either a model to measure, or --sweep with a job file")
     if sweep is not None:
         require("plots", "nas profile --sweep")
-    if sweep is not None and (shape or precision != "fp32" or compare is not None):
+    if sweep is not None and (shape or precision != "fp32" or compare is not None or energy):
         raise typer.BadParameter(
-            "--shape, --precision and --compare are for a model; a sweep measures the job's blocks in fp32"
+            "--shape, --precision, --compare and --energy are for a model; a sweep measures the job's blocks in fp32"
         )
     given = None if name is None else load_profile(name)
     if model is not None:
         chosen = given or load_profile(DEFAULT_PROFILE)
         with connected(address, spread=False, profiles=[chosen]):
             if compare is not None:
-                return _compare_runtimes(model, chosen, compare.split(","), shape or [], precision, as_json)
-            return _profile_model(model, chosen, shape or [], precision, as_json)
+                return _compare_runtimes(model, chosen, compare.split(","), shape or [], precision, energy, as_json)
+            return _profile_model(model, chosen, shape or [], precision, energy, as_json)
     assert sweep is not None
     return _sweep(sweep, given, output, address, runs, as_json)
 
 
-def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, as_json: bool) -> None:
+def _profile_model(
+    model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, energy: bool, as_json: bool
+) -> None:
     from hardware_profiles.model_file import measure_latency, parse_shapes, summary
     from nas.analysis.formatting import share_text
 
     note = partial(print, file=sys.stderr)
-    measured = measure_latency(model, chosen, shapes=parse_shapes(shapes), precision=precision, on_wait=note)
+    measured = measure_latency(
+        model, chosen, shapes=parse_shapes(shapes), precision=precision, energy=energy, on_wait=note
+    )
     made = summary(chosen, measured)
     if as_json:
         return print_json(made)
@@ -115,6 +123,10 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
     print(f"{model} on {chosen.name} (batch {chosen.batch_size}): {latency}")
     tail = ", ".join(f"{key[:3]} {made[key]:.4f}" for key in ("p50_ms", "p90_ms", "p99_ms") if made[key] is not None)
     print(f"of {made['samples']} runs: {tail} ms, {made['preempted_share']:.1%} preempted")
+    if energy:
+        how = made["environment"]["energy"]
+        waiting = f"above the {how['waiting_w']:.3g} W of waiting, by the counters {', '.join(how['counters'])}"
+        print(f"energy {made['energy_mj']:.4g} ± {made['energy_error_mj']:.2g} mJ a call, {waiting}")
     return print(
         f"session created in {made['session_ms']:.1f} ± {made['session_error_ms']:.1f} ms, "
         f"peak memory {made['peak_mib']:.1f} ± {made['peak_error_mib']:.1f} MiB, "
@@ -123,8 +135,9 @@ def _profile_model(model: Path, chosen: HardwareProfile, shapes: list[str], prec
 
 
 def _compare_runtimes(
-    model: Path, chosen: HardwareProfile, runtimes: list[str], shapes: list[str], precision: str, as_json: bool
-) -> None:
+    model: Path, chosen: HardwareProfile, runtimes: list[str], shapes: list[str], precision: str, energy: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Measures the model in each runtime, and prints their latencies in the given order."""
     from hardware_profiles.catalog import in_runtime
     from hardware_profiles.model_file import measure_latency, parse_shapes, summary
@@ -132,10 +145,10 @@ def _compare_runtimes(
 
     profiles = [in_runtime(chosen, runtime.strip()) for runtime in runtimes]
     note = partial(print, file=sys.stderr)
-    made = [
-        summary(own, measure_latency(model, own, shapes=parse_shapes(shapes), precision=precision, on_wait=note))
-        for own in profiles
-    ]
+    measure = partial(
+        measure_latency, model, shapes=parse_shapes(shapes), precision=precision, energy=energy, on_wait=note
+    )
+    made = [summary(own, measure(profile=own)) for own in profiles]
     if as_json:
         return print_json([{"runtime": own.runtime, **found} for own, found in zip(profiles, made, strict=True)])
     print(f"{model} on {chosen.name} (batch {chosen.batch_size}), {precision}")
@@ -146,11 +159,12 @@ def _compare_runtimes(
             f"{found['latency_ms']:.4f} ± {found['latency_ms'] * found['resolution']:.4f}",
             f"{found['latency_ms'] / made[0]['latency_ms']:.2f}",
             f"{found['session_ms']:.0f} ms, {found['peak_mib']:.1f} MiB",
+            *([f"{found['energy_mj']:.4g} ± {found['energy_error_mj']:.2g}"] if energy else []),
         ]
         for own, found in zip(profiles, made, strict=True)
     ]
     heads = ["runtime", "version", "latency (ms)", f"of {profiles[0].runtime}", "session"]
-    return print_table(heads, rows)
+    return print_table([*heads, *(["energy (mJ)"] if energy else [])], rows)
 
 
 def _sweep(

@@ -160,9 +160,11 @@ def plan(
         ["MACs", *(f"{cost.macs:,}" for cost in costs)],
         ["activations, KiB", *(f"{cost.activation_bytes / 1024:,.1f}" for cost in costs)],
     ]
-    for name in made.smallest.latency_ms:
-        ends = (made.smallest.latency_ms[name], made.largest.latency_ms[name])
-        rows.append([f"latency on {name}, ms (measured)", *(f"{value:.4g} ± {error:.1g}" for value, error in ends)])
+    measured = [(f"latency on {name}, ms", name, "latency_ms") for name in made.smallest.latency_ms]
+    measured += [(f"energy on {name}, mJ", name, "energy_mj") for name in made.smallest.energy_mj]
+    for title, name, metric in measured:
+        ends = (getattr(extreme, metric)[name] for extreme in (made.smallest, made.largest))
+        rows.append([f"{title} (measured)", *(f"{value:.4g} ± {error:.1g}" for value, error in ends)])
     print_table(["", "smallest", "largest"], rows)
     print(f"{made.noun}s: {', '.join(f'{n:,} {part}' for part, n in made.images.items())}")
     if made.warning:

@@ -249,7 +249,7 @@ class SearchJob(Section):
         for key, names in (("objectives", self.objectives), ("constraints", tuple(self.constraints))):
             for name in names:
                 metric = name.partition("@")[0]
-                if of_language and metric in TIMED_METRICS and metric not in SERVED_METRICS:
+                if of_language and metric in TIMED_METRICS and metric not in (*SERVED_METRICS, *self.metrics):
                     raise conflict(key, f"a language model is timed as it is served: {served}; replace {name}")
                 if not of_language and metric in SERVED_METRICS:
                     raise conflict(key, f"{name} is of language models (task: {LANGUAGE}); take latency_ms")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nas.config.errors import conflict, problem, show
 from nas.config.metrics import BoundsConfig
 from nas.errors import UnknownNameError
-from nas.problem.objectives import TIMED_METRICS, Constraint, Goal, MetricKind, Objective, is_shipped_metric
+from nas.problem.objectives import ENERGY, TIMED_METRICS, Constraint, Goal, MetricKind, Objective, is_shipped_metric
 from nas.problem.tasks import SHIPPED, TaskMetrics, task_of
 
 METRIC = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -84,7 +84,7 @@ def check_own_metric(name: str) -> None:
     if not METRIC.fullmatch(name):
         expected = "expected names of lower-case letters, digits and _, e.g. energy_mj"
         raise problem("metrics", f"{expected}; got {show(name)}")
-    if is_shipped_metric(name):
+    if is_shipped_metric(name) and name != ENERGY:
         raise conflict(f"metrics.{name}", "is the name of a shipped metric; choose another name")
 
 

@@ -36,6 +36,7 @@ def examine(targets: Targets) -> Iterator[Finding]:
         yield software.not_loaded("onnxruntime", error)
     else:
         yield from machine.measuring(environment)
+        yield from machine.energy(environment)
         yield from machine.cpus(environment)
         yield machine.threads(targets.environ, int(environment["allowed_cpus"]))
     yield from machine.memory()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,24 @@ def measuring(environment: Mapping[str, Any]) -> list[Finding]:
         return [*findings, wrong("profiles", found, next(iter(reasons.values())))]
     unusable = f" (not {', '.join(reasons)})" if reasons else ""
     return [*findings, ok("profiles", f"this machine can measure {', '.join(usable)}{unusable}")]
+
+
+def energy(environment: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the energy of calls can be measured, on the CPU and on an NVIDIA GPU that the runtime can use; what would help.
+
+    No finding is a problem: only jobs with ``energy_mj`` need it.
+    """
+    from hardware_profiles.measuring.worker import NoEnergyError, energy_counters
+
+    places = {"CPUExecutionProvider": "CPU", "CUDAExecutionProvider": "GPU"}
+    for provider in (name for name in places if name in environment["available_providers"]):
+        try:
+            _, about = energy_counters(sorted(os.sched_getaffinity(0))[:1], provider)
+        except NoEnergyError as error:
+            yield ok("energy", f"energy_mj cannot be measured on the {places[provider]}: {error}")
+        else:
+            found = f"by {', '.join(about['counters'])}, which change every {about['update_ms']:.2g} ms"
+            yield ok("energy", f"energy_mj can be measured on the {places[provider]}, {found}")
 
 
 def cpus(environment: Mapping[str, Any]) -> list[Finding]:

@@ -9,6 +9,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
+from hardware_profiles.measuring.energy import ENERGY_PROTOCOL
+from hardware_profiles.measuring.energy import NOISY as NOISY_ENERGY
 from hardware_profiles.measuring.samples import encode_samples
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
@@ -16,6 +18,7 @@ from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scored, Scoring, ScoringTask
 from nas.evaluation.serving_inputs import serving_inputs
 from nas.problem.objectives import (
+    ENERGY,
     EXACT_METRICS,
     ONNX_RUNTIME,
     SERVED_METRICS,
@@ -105,7 +108,7 @@ class Measured:
             yield from (self._score(r, scored) for r in wanted[candidate, few] if self._is_scored(r))
         yield from self._own_metrics(requests, models)
         # Every task is done, so the cores are free: timing beside scoring would be wrong by more than the noise floor.
-        timed = [request for request in requests if request.metric in TIMED_METRICS]
+        timed = [request for request in requests if request.metric in TIMED_METRICS and not self._is_own(request)]
         for place in dict.fromkeys((request.profile, request.runtime) for request in timed):
             for longer in (False, True):
                 group = [
@@ -146,7 +149,7 @@ class Measured:
 
     def _own_metrics(self, requests: Sequence[Request], models: Mapping[_Candidate, Scored]) -> Iterator[Measurement]:
         for request in requests:
-            if self._own is None or request.metric not in self._own:
+            if self._own is None or not self._is_own(request):
                 continue
             scored = models[request.architecture, request.variant]
             failed = scored.model is None
@@ -156,8 +159,11 @@ class Measured:
 
     def _is_scored(self, request: Request) -> bool:
         """Whether its metric is one of the task."""
-        other = request.metric in EXACT_METRICS or request.metric in TIMED_METRICS
-        return not other and (self._own is None or request.metric not in self._own)
+        return not (request.metric in EXACT_METRICS or request.metric in TIMED_METRICS or self._is_own(request))
+
+    def _is_own(self, request: Request) -> bool:
+        """Whether its metric is one of a plug-in."""
+        return self._own is not None and request.metric in self._own
 
     def _score(self, request: Request, scored: Scored) -> Measurement:
         if scored.failure:
@@ -207,15 +213,20 @@ class Measured:
                 yield from (self._failed(request, result.message, environment=result.environment) for request in own)
                 continue
             self._environments.check(of, result.environment)
-            if result.noisy:
+            if any(_is_noisy(request.metric, result) for request in own):
                 self._keep_model(candidate, models[candidate].model)
             yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
 
     def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:
+        if request.metric == ENERGY and result.energy_mj is None:
+            reason = result.energy_failure or "the profiler was opened without energy"
+            message = f"energy on profile {request.profile} cannot be measured: {reason}"
+            return self._failed(request, message, result.seconds, result.environment)
         value, error = _value_and_error(request.metric, result, batch_size)
         return Measurement(
-            request, Status.NOISY if result.noisy else Status.OK, value, error,
-            weights=self._weights, protocol=result.protocol, environment=result.environment,
+            request, Status.NOISY if _is_noisy(request.metric, result) else Status.OK, value, error,
+            weights=self._weights, environment=result.environment,
+            protocol=ENERGY_PROTOCOL if request.metric == ENERGY else result.protocol,
             detail={name: getattr(result, name) for name in _DETAILS},
             samples=encode_samples(result) if request.metric in _LATENCIES else None, seconds=result.seconds,
         )  # fmt: skip
@@ -227,6 +238,13 @@ def deployment_of(scored: Scored, served: str, examples: Sequence[NDArray[Any]])
         (texts,) = examples
         return Deployment.single(scored.served[served], serving_inputs(scored.served[served], texts))
     return Deployment.single(scored.model or b"", *({INPUT: own} for own in examples))
+
+
+def _is_noisy(metric: str, result: LatencyMeasurement) -> bool:
+    """Whether a timed metric should be measured again on a calmer machine."""
+    if metric == ENERGY:
+        return (result.energy_error_mj or 0.0) > NOISY_ENERGY * (result.energy_mj or 0.0)
+    return result.noisy
 
 
 def _value_and_error(metric: str, result: LatencyMeasurement, batch_size: int) -> tuple[float, float]:
@@ -241,5 +259,7 @@ def _value_and_error(metric: str, result: LatencyMeasurement, batch_size: int) -
             return result.peak_mib, result.peak_error_mib
         case "session_ms":
             return result.session_ms, result.session_error_ms
+        case "energy_mj" if result.energy_mj is not None and result.energy_error_mj is not None:
+            return result.energy_mj, result.energy_error_mj
         case _:
             raise EvaluationError(f"no timing gives {metric!r}; expected one of {', '.join(sorted(TIMED_METRICS))}")

@@ -136,7 +136,8 @@ def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[fl
             {SERVED_METRICS.get(o.metric, "") for o in prepared.job.metrics if o.profile == profile.name},
         )
         deployments = [deployment_of(made, own, examples) for made in networks for own in sorted(served)]
-        with open_profiler(profile, seed=prepared.config.seed) as profiler:
+        energy = profile.name in prepared.job.energy_profiles
+        with open_profiler(profile, seed=prepared.config.seed, energy=energy) as profiler:
             results = measure_all(profiler, deployments, [f"a network on profile {profile.name}"] * len(deployments))
         found[profile.name] = [result.seconds for result in results]
     return found

@@ -16,5 +16,9 @@ def measure_all(
     for name, result in zip(names, profiler.measure(deployments), strict=True):
         if isinstance(result, LatencyFailure):
             raise EvaluationError(f"cannot measure {name}: {result.message}", code="latency.not-measured")
+        if result.energy_failure:
+            raise EvaluationError(
+                f"cannot measure the energy of {name}: {result.energy_failure}", code="energy.not-measured"
+            )
         found.append(result)
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hardware_profiles.base import Deployment
@@ -26,11 +26,12 @@ from supernets.space import Architecture
 @dataclass(frozen=True, slots=True)
 class Extreme:
     """The smallest or the largest network of a space, with latency and noise floor (ms per batch) by ``PROFILE`` in fp32 or
-    ``PROFILE in PRECISION``."""
+    ``PROFILE in PRECISION``, and energy with its error (mJ per batch) where the job measures it."""
 
     architecture: Architecture
     cost: Cost
     latency_ms: dict[str, tuple[float, float]]
+    energy_mj: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +117,12 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
     modules, task = [supernet.extract(a) for a in ends], prepared.data.task
     served = [task.served(module) for module in modules]
     networks = [] if served[0] else [onnx_model(module, data.validation.inputs[:2]) for module in modules]
-    latencies: list[dict[str, tuple[float, float]]] = [{}, {}]
+    latencies, energies = (list[dict[str, tuple[float, float]]]([{}, {}]) for _ in range(2))
     several = len(prepared.job.variants.runtimes) > 1
     for (_, runtime), profile in prepared.job.deployed.items():
         inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
-        with open_profiler(profile, seed=job.seed) as profiler:
+        energy = profile.name in prepared.job.energy_profiles
+        with open_profiler(profile, seed=job.seed, energy=energy) as profiler:
             for precision in (*reversed(prepared.job.variants.precisions if networks else ()), *served[0]):
                 how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
                 where = " in ".join([profile.name, *how])
@@ -133,9 +135,11 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
                         Deployment.single(own[precision], serving_inputs(own[precision], texts)) for own in served
                     ]
                 results = measure_all(profiler, deployments, [f"network {a.key} on profile {where}" for a in ends])
-                for latency, result in zip(latencies, results, strict=True):
-                    latency[where] = (result.latency_ms, result.latency_ms * result.resolution)
-    smallest, largest = (Extreme(a, supernet.cost(a), latency) for a, latency in zip(ends, latencies, strict=True))
+                for i, result in enumerate(results):
+                    latencies[i][where] = (result.latency_ms, result.latency_ms * result.resolution)
+                    if result.energy_mj is not None:
+                        energies[i][where] = (result.energy_mj, result.energy_error_mj or 0.0)
+    smallest, largest = (Extreme(a, supernet.cost(a), latencies[i], energies[i]) for i, a in enumerate(ends))
     return Plan(
         name=job.name, size=prepared.space.size, n_choices=len(prepared.space), smallest=smallest, largest=largest,
         noun=data.format.noun,
@@ -161,6 +165,10 @@ def _extreme_json(extreme: Extreme) -> dict[str, Any]:
     cost["blocks"] = [{"name": name, **block} for name, block in cost["blocks"]]
     for block in cost["blocks"]:
         block.pop("blocks")
-    latency_ms = {f"latency_ms@{name}": value for name, (value, _) in extreme.latency_ms.items()}
-    errors = {f"latency_ms@{name}": error for name, (_, error) in extreme.latency_ms.items()}
-    return {"key": extreme.architecture.key, **cost, **latency_ms, "errors": errors}
+    measured = {
+        f"{metric}@{name}": pair
+        for metric in ("latency_ms", "energy_mj")
+        for name, pair in getattr(extreme, metric).items()
+    }
+    values, errors = ({name: pair[k] for name, pair in measured.items()} for k in (0, 1))
+    return {"key": extreme.architecture.key, **cost, **values, "errors": errors}

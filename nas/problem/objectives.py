@@ -76,6 +76,7 @@ _METRICS: Mapping[str, MetricKind] = {
     "throughput": MetricKind("images/s", Goal.MAXIMIZE, per_profile=True),
     "peak_mib": MetricKind("MiB", Goal.MINIMIZE, per_profile=True),
     "session_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "energy_mj": MetricKind("mJ", Goal.MINIMIZE, per_profile=True),
     "time_to_first_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
     "time_per_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
     "macs": MetricKind("MACs", Goal.MINIMIZE),
@@ -89,7 +90,9 @@ EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes"})
 """Metrics that are computed, never measured or predicted."""
 TIMED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.per_profile)
 """Metrics of a deployment timed on a hardware profile: latency, examples per second, the peak memory of creating and running
-the session, and the time to create it."""
+the session, the time to create it, and the energy of a call."""
+ENERGY = "energy_mj"
+"""Metric that needs counters of the machine. A job's additional metric may have its name, and then replaces it."""
 
 SERVED_METRICS: Mapping[str, str] = {"time_to_first_token_ms": "prefill", "time_per_token_ms": "step"}
 """Timed metrics of networks that are served by several models (`supernets.tasks.Task.served`), with the name of the model."""

@@ -25,12 +25,13 @@ def test_a_file_is_measured_and_summarized_as_json(tmp_path: Path) -> None:
     shown = json.loads(json.dumps(summary(BATCH_4, found), allow_nan=False))
     assert list(shown) == [
         "profile", "latency_ms", "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "throughput_per_s", "session_ms",
-        "session_error_ms", "peak_mib", "peak_error_mib", "discarded_rounds", "drift", "preempted_share", "noisy",
-        "protocol", "environment",
+        "session_error_ms", "peak_mib", "peak_error_mib", "energy_mj", "energy_error_mj", "discarded_rounds", "drift",
+        "preempted_share", "noisy", "protocol", "environment",
     ]  # fmt: skip
     assert shown["throughput_per_s"] == pytest.approx(4 / (found.latency_ms / 1e3))
     assert shown["p50_ms"] <= shown["p90_ms"] <= shown["p99_ms"]
     assert shown["profile"] == "test-batch-4"
+    assert shown["energy_mj"] is shown["energy_error_mj"] is None  # it was not asked for
     assert shown["latency_ms"] == found.latency_ms > 0
     assert shown["environment"]["batch_size"] == 4
     assert len(found.round_lengths) == 20

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from hardware_profiles.measuring import protocol
+from hardware_profiles.measuring import energy, protocol
 
 _MODULE = "tests.nas.short_rounds"
 _SHORT = {
     "LEAST_ROUNDS": 6, "MOST_ROUNDS": 6, "LEAST_LONGER_ROUNDS": 8, "MOST_LONGER_ROUNDS": 8, "ROUND_MS": 3.0,
 }  # fmt: skip
+_SHORT_ENERGY = {"LEAST_ROUNDS": 4, "MOST_ROUNDS": 6, "LEAST_LONGER_ROUNDS": 4, "MOST_LONGER_ROUNDS": 6}
 _TRUE_ROUNDS = {name: getattr(protocol, name) for name in _SHORT}
 
 
@@ -38,6 +39,8 @@ def take_short_rounds(patched: pytest.MonkeyPatch) -> None:
     """Lets this process's profilers measure in few short rounds."""
     for name, value in _SHORT.items():
         patched.setattr(protocol, name, value)
+    for name, value in _SHORT_ENERGY.items():
+        patched.setattr(energy, name, value)
 
 
 def take_true_rounds(patched: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from nas.api import schemas
@@ -86,20 +86,21 @@ def _renamed(text: str, hardware: Sequence[str]) -> dict[Path, Any]:
     except JobError:
         return {}
     found: dict[Path, Any] = {}
-    objectives = list(dict.fromkeys(name for old in job.objectives for name in _names(old, hardware)))
+    own = frozenset(job.metrics)
+    objectives = list(dict.fromkeys(name for old in job.objectives for name in _names(old, hardware, own)))
     if objectives != list(job.objectives):
         found["objectives",] = objectives
     for old, bounds in job.constraints.items():
-        names = _names(old, hardware)
+        names = _names(old, hardware, own)
         if names != [old]:
             limit: Mapping[str, float] = bounds.model_dump(exclude_none=True)
             found |= {("constraints", old): None} | {("constraints", name): dict(limit) for name in names}
     return found
 
 
-def _names(metric: str, hardware: Sequence[str]) -> list[str]:
-    """The names of a metric with some profiles."""
+def _names(metric: str, hardware: Sequence[str], own: Collection[str]) -> list[str]:
+    """The names of a metric with some profiles, but of the job's own metrics."""
     short = metric.partition("@")[0]
-    if short not in TIMED_METRICS:
+    if short not in TIMED_METRICS or short in own:
         return [metric]
     return [short] if len(hardware) == 1 else [f"{short}@{profile}" for profile in hardware]

@@ -27,6 +27,7 @@ from hardware_profiles.transports.ssh import connect_by_ssh, ssh_arguments
 from nas.testing.latency_profiler import LatencyProfilerContract
 from nas.testing.onnx_networks import conv_net
 from tests.errors import raises
+from tests.hardware_profiles.energy_counters import BUSY_W, counters
 from tests.hardware_profiles.sshd import Server, missing, serve
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -88,6 +89,23 @@ def test_models_are_measured_remotely_as_locally() -> None:
     # One machine by two transports; load may slow either, hence the wide factor.
     assert 0.33 < large.latency_ms / twin.latency_ms < 3
     assert small.environment["profile"] == "a-board"
+
+
+def test_energy_is_read_on_the_host(tmp_path: Path) -> None:
+    folder, python = tmp_path / "powercap", tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nNAS_POWERCAP={shlex.quote(str(folder))} exec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    profile = replace(PROFILE, python=str(python))
+    with (
+        open_profiler(profile, energy=True) as profiler,
+        raises("profile.no-energy", "a-board", "on board", str(folder)),
+    ):
+        profiler.environment()
+    with counters(folder), open_profiler(profile, energy=True) as profiler:
+        (large,) = profiler.measure([LARGE])
+    assert isinstance(large, LatencyMeasurement)
+    assert large.energy_mj is not None
+    assert large.energy_mj / float(np.mean(large.raw_cpu_ms)) == pytest.approx(BUSY_W, rel=0.4)
 
 
 @pytest.mark.parametrize(

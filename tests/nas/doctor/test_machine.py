@@ -13,6 +13,7 @@ import pytest
 
 from nas.doctor import machine
 from nas.doctor.finding import Finding, State
+from tests.hardware_profiles.energy_counters import counters
 
 ENVIRONMENT = {
     "onnxruntime": "1.22.0", "available_providers": ["CPUExecutionProvider"], "allowed_cpus": 4, "cores": 8, "cpu": "A",
@@ -62,6 +63,21 @@ def test_a_machine_that_can_measure_no_profile() -> None:
 )
 def test_limits_and_load_of_the_cpus(change: dict[str, Any], expected: dict[str, str]) -> None:
     assert states(machine.cpus({**ENVIRONMENT, **change})) == expected
+
+
+def test_whether_energy_can_be_measured_is_told_and_is_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAS_POWERCAP", str(tmp_path))
+    (missing,) = machine.energy(ENVIRONMENT)
+    assert (missing.state, missing.remedy) == (State.OK, "")
+    assert f"energy_mj cannot be measured on the CPU: there are no energy counters in {tmp_path}" in missing.found
+    with counters(tmp_path):
+        (there,) = machine.energy(ENVIRONMENT)
+    assert there.found.startswith("energy_mj can be measured on the CPU, by package-0, which change every ")
+    cpu, gpu = machine.energy({**ENVIRONMENT, "available_providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]})
+    assert "package-0 stands still" in cpu.found
+    assert "on the GPU" in gpu.found
 
 
 @pytest.mark.parametrize(

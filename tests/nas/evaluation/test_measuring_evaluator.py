@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from tests.errors import raises
+from tests.hardware_profiles.energy_counters import counters
 
 PROFILE = load_profile("cpu-1-thread-batch-16")
 
@@ -58,6 +60,7 @@ def measured(
     *,
     screen_images: int | None = None,
     scoring: type = InlineScoring,
+    energy: bool = False,
 ) -> Measured:
     data = load_data("digits", validation=0.25, test=0.25, seed=0)
     part = data.validation
@@ -65,7 +68,11 @@ def measured(
     return Measured(
         scorer,
         supernet.cost,
-        {(PROFILE.name, "onnxruntime"): Timed(open_profiler(PROFILE, seed=0), (part.inputs[:16].numpy(),))},
+        {
+            (PROFILE.name, "onnxruntime"): Timed(
+                open_profiler(PROFILE, seed=0, energy=energy), (part.inputs[:16].numpy(),)
+            )
+        },
         weights="w",
         data=part.digest,
         screen_images=screen_images,
@@ -113,6 +120,32 @@ def test_every_metric_of_two_precisions_comes_of_one_timing_each(shared: Measure
     # Untrained, but not of one class alone: eight bits answer most images as 32 do, and some otherwise.
     answers = [np.frombuffer(found[p, "accuracy"].samples or b"", np.uint8) for p in ("fp32", "int8")]
     assert len(answers[0]) == len(answers[1]) > 0
+
+
+def test_energy_comes_with_latency_or_fails_alone(
+    supernet: Supernet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [Request(supernet.space.largest, metric, PROFILE.name) for metric in ("latency_ms", "energy_mj")]
+    file = tmp_path / "intel-rapl:0" / "energy_uj"
+    monkeypatch.setenv("NAS_POWERCAP", str(tmp_path))
+    with counters(tmp_path):
+        made = measured(supernet, energy=True)
+        latency, energy = (found := {m.request.metric: m for m in made.evaluate(asked)}).values()
+        assert list(found) == ["latency_ms", "energy_mj"]
+        assert latency.value is not None
+        assert energy.value is not None
+        assert energy.error is not None
+        assert min(energy.value, energy.error) > 0
+        assert (energy.status is Status.NOISY) is (energy.error > 0.1 * energy.value)
+        assert energy.protocol == "energy-above-waiting/v1" != latency.protocol
+        assert energy.environment == latency.environment
+        assert energy.environment["energy"]["waiting_w"] > 0
+        file.unlink()
+        latency, energy = made.evaluate(asked)
+        made.close()
+    assert latency.value is not None
+    assert (energy.status, energy.value) == (Status.FAILED, None)
+    assert f"energy on profile {PROFILE.name} cannot be measured: the energy counter {file}" in energy.message
 
 
 def test_a_metric_of_served_models_fails_for_networks_of_one(shared: Measured, supernet: Supernet) -> None:

@@ -35,7 +35,7 @@ function show({ status, reason, result }, place) {
 }
 
 function facts({ space, evaluations, epochs, images, smallest, largest }) {
-  const latency = Object.keys(smallest).filter((name) => name.startsWith("latency_ms@"));
+  const [latency, energy] = ["latency_ms@", "energy_mj@"].map((metric) => Object.keys(smallest).filter((name) => name.startsWith(metric)));
   const ends = (values) => `${values.map((value) => Number(value.toPrecision(3)).toLocaleString("en")).join(" to ")}`;
   return list([
     ["Networks in the space", count(space.size)],
@@ -43,6 +43,7 @@ function facts({ space, evaluations, epochs, images, smallest, largest }) {
     ["Budget", `${epochs === null ? "no training" : `${epochs} epochs`}, ${evaluations.toLocaleString("en")} evaluations`],
     ["Parameters", ends([smallest.parameters, largest.parameters])],
     ...latency.map((name) => [`Latency on ${name.slice(11)}`, `${ends([smallest[name], largest[name]])} ms`]),
+    ...energy.map((name) => [`Energy on ${name.slice(10)}`, `${ends([smallest[name], largest[name]])} mJ`]),
   ]);
 }
 

@@ -1,0 +1,250 @@
+"""Energy of calls by the protocol `energy-above-waiting/v1`: plans of rounds, the estimator and its error.
+
+Counters of energy change about every millisecond, and count everything that their domain does. So each entry of a session runs
+for many changes in a row, in each round, in an order shuffled per round, and so does waiting, whose power is subtracted. Other
+load that lasts as long as a round cancels; the median over rounds suppresses shorter load.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENERGY_PROTOCOL = "energy-above-waiting/v1"
+LEAST_ROUNDS, MOST_ROUNDS = 8, 24
+LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS = 12, 40
+"""Of a longer measurement."""
+WANTED = 0.02
+"""An entry needs no further rounds when half of its 90 % interval is at most this share."""
+NOISY = 0.1
+"""An energy with a larger relative error is noisy: it is measured again when the machine may be calmer."""
+PILOT_UPDATES = 20
+"""Changes of the counter in the first round, which shows how long an entry must run."""
+_LEAST_BLOCK_MS, _MOST_BLOCK_MS, _MOST_UPDATES = 40.0, 400.0, 20
+"""Least and most time of an entry in a round; of a slow counter, most is the time of this number of changes."""
+_EMPTY_ROUNDS = 4
+"""Rounds in a row without any energy after which there will be none."""
+_RESOLUTION_SHARE = 0.5
+"""Part of `WANTED` that the steps of the counter may cause."""
+_NORMAL_90, _OF_MAD = 1.645, 1.4826
+"""Of normal values: half of a 90 % interval in standard deviations, and a standard deviation in median absolute deviations."""
+_MEDIAN_90, _FEW = 2.0, 6.0
+"""Half of a 90 % interval of a median of n normal values is 2 + 6 / n of their standard deviation, estimated from their median
+absolute deviation, over the root of n; simulated for n from 8 to 40."""
+_READS = 4
+"""Each value has the errors of four reads, two of its own and two of waiting; a read is up to one step late, uniformly."""
+_LEAST_ERROR = 0.01
+"""Relative; no counter is known to be more accurate."""
+_SLOWER = 50
+"""As of rounds of latency: a round times out after this multiple of its planned time."""
+WAITING = ""
+"""The entry of the worker that waits."""
+
+_Ask = Callable[[dict[str, Any], float, Sequence[int]], dict[str, Any]]
+"""Sends a command, with the seconds until its timeout and the entries that it works on; its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What the counters and the clocks showed of an entry in a round: microjoules, seconds, CPU seconds of the worker, and the
+    number of runs (0 for waiting)."""
+
+    uj: float
+    s: float
+    cpu_s: float
+    runs: int
+
+    @property
+    def watts(self) -> float:
+        """The mean power."""
+        return self.uj / self.s / 1e6 if self.s > 0 else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """The energy of an entry above waiting.
+
+    Attributes:
+        mj: millijoules per call, above 0.
+        error_mj: half of its 90 % interval.
+        rounds: behind it.
+        taken: share of the time of its runs in which the worker had no CPU; 0 with several threads or a device.
+    """
+
+    mj: float
+    error_mj: float
+    rounds: int
+    taken: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnergy:
+    """The energies of a session's entries by index, or why an entry has none.
+
+    Attributes:
+        about: of the session, for the environment of its measurements; JSON-able.
+    """
+
+    found: Mapping[int, Energy | str] = field(default_factory=dict)
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def block_ms(update_ms: float, watts: float, idle_watts: float, rounds: int) -> float:
+    """Milliseconds that an entry of this power must run in each round so that the counter's steps cause little error.
+
+    Args:
+        update_ms: between changes of the counter.
+    """
+    share = (watts - idle_watts) / watts if watts > idle_watts > 0 else 1.0
+    step_error = _NORMAL_90 * math.sqrt(_READS / 12 / rounds)
+    wanted_ms = step_error * update_ms / (_RESOLUTION_SHARE * WANTED * share)
+    return min(max(_LEAST_BLOCK_MS, wanted_ms), max(_MOST_BLOCK_MS, _MOST_UPDATES * update_ms))
+
+
+def estimate_energy(pairs: Sequence[tuple[Block, Block]], update_ms: float, *, calls: int, one_thread: bool) -> Energy:
+    """The energy of a call from an entry's blocks, each with the waiting of its round.
+
+    Where other processes had this CPU meanwhile, they had it during the waiting, too, and the energy is too low by up to their
+    share relative to the rest: that is part of the error. A value below its random error is replaced by the middle of the
+    interval that is possible, from 0 to the value and its error.
+
+    Args:
+        calls: of a run.
+        one_thread: the worker computes in one thread on the CPU, so that its CPU time shows what others took.
+    """
+    blocks = [block for block, _ in pairs]
+    net = np.array([(b.uj - wait.watts * 1e6 * b.s) / (b.runs * calls) / 1e3 for b, wait in pairs])
+    value = float(np.median(net))
+    spread = _OF_MAD * float(np.median(np.abs(net - value)))
+    late_mj = np.median([max(b.watts, wait.watts) * update_ms / (b.runs * calls) for b, wait in pairs])
+    taken = 0.0
+    if one_thread:
+        taken = min(max(0.0, 1 - sum(b.cpu_s for b in blocks) / sum(b.s for b in blocks)), 0.99)
+    random = math.hypot(
+        (_MEDIAN_90 + _FEW / len(pairs)) * spread / math.sqrt(len(pairs)),
+        _NORMAL_90 * math.sqrt(_READS / 12 / len(pairs)) * float(late_mj),
+    )
+    if value < random:
+        value = random = (max(value, 0.0) + random) / 2
+    error = math.hypot(random, (_LEAST_ERROR + taken / (1 - taken)) * value)
+    return Energy(value, error, len(pairs), taken)
+
+
+def noise_of(first: Energy | str | None, second: Energy | str | None) -> float:
+    """The relative difference of the two equal sentinels; 0 where one has no energy."""
+    if not isinstance(first, Energy) or not isinstance(second, Energy):
+        return 0.0
+    return abs(first.mj - second.mj) / ((first.mj + second.mj) / 2)
+
+
+@dataclass
+class EnergyRounds:
+    """Runs rounds of entries with these milliseconds and calls per run until the error of each is small.
+
+    Attributes:
+        update_ms: between changes of the counter.
+        sentinels: entries of `run_ms` that stay to the end.
+        failures: reasons by entry; those of entries that fail while they run are added.
+    """
+
+    ask: _Ask
+    update_ms: float
+    run_ms: Mapping[int, float]
+    calls: Mapping[int, int]
+    sentinels: int
+    one_thread: bool
+    answer_s: float
+    longer: bool
+    failures: dict[int, str]
+    _pairs: dict[int, list[tuple[Block, Block]]] = field(init=False)
+    _unclear: str = ""
+    _stopped: str = ""
+    _empty: int = 0
+    _waits: list[Block] = field(init=False)
+
+    def run(self, rng: np.random.Generator) -> SessionEnergy:
+        """The energies; a counter that fails ends the rounds, and no entry has a value."""
+        self._pairs, self._waits = {i: [] for i in self.run_ms}, []
+        least, most = (LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS) if self.longer else (LEAST_ROUNDS, MOST_ROUNDS)
+        pilot_ms = max(_LEAST_BLOCK_MS / 2, PILOT_UPDATES * self.update_ms)
+        plan = {i: (pilot_ms, max(1, math.ceil(pilot_ms / ms)) if ms > 0 else 1) for i, ms in self.run_ms.items()}
+        plan = self._planned(self._round(plan, pilot_ms, rng), plan, least)
+        wait_ms = max((ms for ms, _ in plan.values()), default=0.0)
+        active = list(self.run_ms)
+        for n_done in range(1, most + 1):
+            active = [i for i in active if i not in self.failures]
+            if self._stopped or not any(i >= self.sentinels for i in active):
+                break
+            found = self._round({i: plan[i] for i in active}, wait_ms, rng)
+            if (wait := found.pop(WAITING, None)) is not None:
+                self._waits.append(wait)
+                for key, block in found.items():
+                    self._pairs[int(key)].append((block, wait))
+            if n_done >= least:
+                active = [i for i in active if i < self.sentinels or not self._settled(i, least)]
+        return self._result(least, wait_ms)
+
+    def _planned(
+        self, pilot: Mapping[str, Block], plan: Mapping[int, tuple[float, int]], rounds: int
+    ) -> dict[int, tuple[float, int]]:
+        """The milliseconds and runs of each entry in a round, by what the pilot showed."""
+        waiting, made = pilot.get(WAITING), dict(plan)
+        for i, (_, n) in plan.items():
+            block = pilot.get(str(i))
+            if waiting is not None and block is not None and block.s > 0:
+                ms = block_ms(self.update_ms, block.watts, waiting.watts, rounds)
+                made[i] = ms, max(2, math.ceil(n * ms / (1e3 * block.s)))
+        return made
+
+    def _round(
+        self, plan: Mapping[int, tuple[float, int]], wait_ms: float, rng: np.random.Generator
+    ) -> dict[str, Block]:
+        """The blocks of a round by key; without those that failed or are unclear."""
+        keys = [WAITING, *map(str, plan)]
+        numbers = {WAITING: wait_ms, **{str(i): n for i, (_, n) in plan.items()}}
+        order = [[keys[k], numbers[keys[k]]] for k in rng.permutation(len(keys))]
+        seconds = self.answer_s + _SLOWER * (wait_ms + sum(ms for ms, _ in plan.values())) / 1e3
+        answer = self.ask({"do": "energy", "order": order}, seconds, list(plan))
+        if answer["event"] != "energy":
+            self._stopped = str(answer["message"])
+            return {}
+        found = {}
+        for key, block in answer["entries"].items():
+            if "message" in block:
+                self.failures[int(key)] = str(block["message"])
+            elif "unclear" in block or block["uj"] <= 0:
+                self._unclear = str(block.get("unclear", "the counter stood still"))
+            else:
+                runs = 0 if key == WAITING else int(numbers[key])
+                found[key] = Block(float(block["uj"]), float(block["s"]), float(block["cpu_s"]), runs)
+        self._empty = 0 if found else self._empty + 1
+        if self._empty == _EMPTY_ROUNDS:
+            self._stopped = f"no entry of {_EMPTY_ROUNDS} rounds has an energy: {self._unclear}"
+        return found
+
+    def _settled(self, i: int, least: int) -> bool:
+        """Whether more rounds would tell little; they do not tell what others take of the CPU."""
+        if len(self._pairs[i]) < least:
+            return False
+        found = self._estimate(i, one_thread=False)
+        return found.error_mj <= WANTED * found.mj
+
+    def _estimate(self, i: int, *, one_thread: bool) -> Energy:
+        return estimate_energy(self._pairs[i], self.update_ms, calls=self.calls[i], one_thread=one_thread)
+
+    def _result(self, least: int, wait_ms: float) -> SessionEnergy:
+        if self._stopped:
+            return SessionEnergy(dict.fromkeys(self.run_ms, self._stopped), {"failure": self._stopped})
+        few = f"only some rounds of {least} have an energy: {self._unclear}"
+        found = {
+            i: self._estimate(i, one_thread=self.one_thread) if len(pairs) >= least else few
+            for i, pairs in self._pairs.items()
+        }
+        waits: NDArray[np.float64] = np.array([wait.watts for wait in self._waits])
+        idle = {"waiting_w": float(np.median(waits))} if len(waits) else {}
+        return SessionEnergy(found, {"protocol": ENERGY_PROTOCOL, "rounds": len(waits), "block_ms": wait_ms, **idle})

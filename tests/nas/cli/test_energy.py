@@ -1,0 +1,76 @@
+"""Energy as a user asks for it: plans, searches and `nas profile`, of a counter that a process advances with CPU time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.graph import lower
+from tests.hardware_profiles.energy_counters import counters
+from tests.nas.commands import SMALL_JOB, Shell, assert_error
+
+ENERGY_JOB = (
+    SMALL_JOB.replace("objectives: [accuracy, latency_ms]", "objectives: [accuracy, energy_mj]")
+    .replace("evaluations: 30, batch: 7", "evaluations: 4, batch: 4")
+    .replace("epochs: 4", "epochs: 1")
+)
+BOTH = ENERGY_JOB.replace("[cpu-1-thread]", "[cpu-1-thread, cpu-1-thread-batch-16]").replace(
+    "[accuracy, energy_mj]",
+    "[accuracy, energy_mj@cpu-1-thread, latency_ms@cpu-1-thread, energy_mj@cpu-1-thread-batch-16]",
+)
+
+
+def test_a_machine_that_cannot_measure_it_is_told_before_anything_is_trained(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAS_POWERCAP", str(tmp_path / "none"))
+    job = shell.job(ENERGY_JOB)
+    for command in ("search", "plan"):
+        refused = shell.nas(command, job, "--inline")
+        assert_error(
+            refused, "profile cpu-1-thread: energy_mj cannot be measured on this machine", code="profile.no-energy"
+        )
+    assert shell.runs() == set()
+
+
+@pytest.mark.slow
+def test_a_search_minimises_the_energies_of_two_profiles_beside_a_latency(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = shell.job(BOTH)
+    with counters(tmp_path / "powercap"):
+        monkeypatch.setenv("NAS_POWERCAP", str(tmp_path / "powercap"))
+        planned = shell.nas("plan", job, "--no-time")
+        searched = shell.nas("search", job, "--inline", "--json")
+    assert "energy on cpu-1-thread-batch-16, mJ (measured)" in planned.out
+    assert searched.code == 0, searched.err
+    single, batch = "energy_mj@cpu-1-thread", "energy_mj@cpu-1-thread-batch-16"
+    assert searched.data["failed"] == {}
+    for point in searched.data["front"]:
+        values, errors = point["values"], point["errors"]
+        assert 0 < values[single] < values[batch]  # of a call with one image, and with sixteen
+        assert errors[single] > 0
+        assert values["latency_ms@cpu-1-thread"] > 0
+    shown = shell.nas("show", "small-1")
+    assert "Energy (mJ), cpu-1-thread" in shown.out
+    assert shell.nas("plot", "small-1").code == 0
+
+
+def test_a_model_is_profiled_with_its_energy(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)
+    (shell.folder / "model.onnx").write_bytes(lower(family.template().eval(), (1, 8, 8)))
+    with counters(tmp_path / "powercap"):
+        monkeypatch.setenv("NAS_POWERCAP", str(tmp_path / "powercap"))
+        told = shell.nas("profile", "model.onnx", "--energy")
+        made = shell.nas("profile", "model.onnx", "--compare", "onnxruntime", "--energy", "--json")
+    assert told.code == 0, told.err
+    assert "mJ a call, above the " in told.out
+    assert "by the counters package-0" in told.out
+    assert min(made.data[0]["energy_mj"], made.data[0]["energy_error_mj"]) > 0
+    monkeypatch.setenv("NAS_POWERCAP", str(tmp_path / "none"))
+    assert_error(shell.nas("profile", "model.onnx", "--energy"), "no energy counters", code="profile.no-energy")
