@@ -192,6 +192,11 @@ def read_progress(folder: Path) -> Mapping[str, Any]:
         raise _damaged(folder / INDEX, f"damaged index ({error!r})") from None
 
 
+def stored_family(folder: Path) -> Family:
+    """The family of the checkpoint in a folder, whose weights are not read; raises `CheckpointError` as `load_checkpoint`."""
+    return family_from_json(_read_index(folder)["family"])
+
+
 def load_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint in a folder, with its supernet.
 

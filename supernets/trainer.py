@@ -18,7 +18,7 @@ from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, sa
 from supernets.data import BlockFormat, DataSet, Part, by_length, head
 from supernets.errors import CheckpointError
 from supernets.gradients import ALONE, CPU, Reduction
-from supernets.recalibration import recalibrate
+from supernets.recalibration import Extraction
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Metric, Task
 from supernets.training_loop import Loop, TrainingSettings
@@ -69,6 +69,8 @@ def train(
 ) -> str:
     """Trains the supernet in place, or resumes from the checkpoint in `folder`, and leaves it on the CPU.
 
+    With no epochs, the checkpoint has the weights as they are.
+
     Args:
         task: fitted to the data.
         teacher: a frozen network for strategies that distil from one; the teacher that a phase leaves replaces it.
@@ -91,6 +93,10 @@ def train(
         _check_same_training(checkpoint.progress, checkpoint.supernet, supernet, data, settings, folder)
         supernet.sharing.load_state_dict(checkpoint.supernet.sharing.state_dict())
         n_done, digest = len(checkpoint.progress["history"]), checkpoint.weights_digest
+    if settings.epochs == 0:
+        supernet.cpu().eval()
+        progress = _Record(_Scoring(supernet, data, settings, task), folder, [], None).progress(0)
+        return digest or save_checkpoint(folder, supernet, progress=progress, optimizer={})
     record = _Record.start(_Scoring(supernet, data, settings, task), folder, checkpoint) if first else None
     loop = Loop(supernet, data.train, strategy, settings, teacher=teacher, device=device, workers=workers, task=task)
     if checkpoint is not None:
@@ -140,14 +146,15 @@ class _Record:
         digest = save_checkpoint(
             self.folder,
             supernet,
-            progress=self._progress(epoch),
+            progress=self.progress(epoch),
             optimizer={} if finished else loop.optimizer_tensors(),
             teacher={} if finished else loop.own_teacher(),
             best={} if finished or self.best is None else self.best.tensors,
         )
         return done, digest
 
-    def _progress(self, epoch: int) -> dict[str, Any]:
+    def progress(self, epoch: int) -> dict[str, Any]:
+        """The record of a checkpoint after an epoch."""
         best, data, settings = self.best, self.scoring.data, self.scoring.settings
         return {
             "epoch": epoch,
@@ -184,7 +191,7 @@ class _Scoring:
     def of(self, architecture: Architecture, part: Part) -> tuple[float, float | None]:
         """Metric and loss of a subnet, the latter None where it is not finite."""
         images = head(self.data.train, self.settings.calibration_images)
-        network = recalibrate(self.supernet.extract(architecture), images.split(250))
+        network = Extraction(self.supernet, images.split(250))(architecture)
         value, loss = score_and_loss(network, part, self.task)
         return value, loss if math.isfinite(loss) else None
 

@@ -28,7 +28,7 @@ def check_trainable(supernets: SupernetFactory) -> None:
     Raises:
         JobError, CheckpointError, TrainingError: one is missing.
     """
-    if supernets.checkpoint is None:
+    if supernets.checkpoint is None and supernets.config.training.epochs:
         _ = supernets.teacher
         supernets.device()
         supernets.strategy().phases(supernets.config.training.epochs)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas.build.layer_order import LayerOrder
 from nas.config import SearchJob
 from nas.config.errors import reported
 from nas.config.supernet import SupernetConfig
@@ -18,6 +19,7 @@ from supernets.base import Family
 from supernets.checkpoint import Checkpoint
 from supernets.data import BlockFormat, DataSet, RowFormat, TextFormat
 from supernets.errors import CheckpointError, SpaceError, SupernetError
+from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import DecoderConfig
 from supernets.families.encoder.pretrained import BertConfig
 from supernets.families.nested_networks import NestedFamily
@@ -55,7 +57,7 @@ def with_rate_of_family(config: SearchJob) -> SearchJob:
 
 def find_family(
     supernet: SupernetConfig, data: DataSet, *, n_outputs: int,
-    checkpoint: Checkpoint | None, pretrained: PretrainedConfig | None, source: str,
+    checkpoint: Checkpoint | None, pretrained: PretrainedConfig | None, ordered: LayerOrder, source: str,
 ) -> Family:  # fmt: skip
     """The job's family.
 
@@ -63,6 +65,7 @@ def find_family(
         n_outputs: of its networks.
         checkpoint: of the trained supernet that the job names, to be searched or to have one of its networks fine-tuned.
         pretrained: of the network that its supernet is made of.
+        ordered: as of `nas.build.layer_order`.
 
     Raises:
         JobError: there is no such network for these data.
@@ -72,7 +75,7 @@ def find_family(
         with reported(f"{source}: supernet"):
             supernet.check_space()
     try:
-        spec = supernet.spec(None if pretrained is None else pretrained.space())
+        spec = ordered(supernet.spec(None if pretrained is None else pretrained.space()))
     except SpaceError as error:
         raise JobError(f"{source}: supernet.space.{error}", code="job.invalid-value") from None
 
@@ -230,6 +233,10 @@ def find_sharing(
         return trained
     try:
         spec = replace(PLAIN if given is None else given.spec(), adapter_rank=adapter_rank)
+        if spec.correction is not None and not isinstance(_plain(family), DecoderFamily):
+            raise SpaceError(
+                f"correction: {spec.correction} fits decoders of texts, and the family is {family.name}; remove it"
+            )
         with torch.device("meta"):  # allocates nothing, and draws no random numbers
             ChainSharing(family, spec)
     except SpaceError as error:

@@ -18,7 +18,7 @@ from nas.build.pretrained import Pretrained, find_preprocessing
 from nas.build.task import task_for
 from nas.build.task_metrics import task_class
 from nas.config import SearchJob, load_job
-from nas.config.data import NUMBERS, OF_IMAGES, OF_TEXT, VOCABULARY, DataConfig
+from nas.config.data import NUMBERS, OF_IMAGES, OF_TEXT, VOCABULARY, VOCABULARY_OF_DOCUMENTS, DataConfig
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
 from nas.parts import require
@@ -255,7 +255,7 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str)
         return {**kept_preprocessing(run, of_text=of_text), **own}
     if keys[0] not in own and made.supernet.pretrained is None:
         return {}
-    if job.data.vocabulary not in (None, VOCABULARY):
+    if job.data.vocabulary not in (None, VOCABULARY, VOCABULARY_OF_DOCUMENTS):
         message = f"{named} was made of a network with a tokenizer, and none is trained; remove it"
         raise JobError(f"{source}: data.vocabulary: {message}", code="job.conflict")
     if all(key in own for key in keys) or made.supernet.pretrained is None:

@@ -14,6 +14,7 @@ from nas.build.checkpoints import check_training_data, named_checkpoint, trainin
 from nas.build.family import find_family, find_sharing, with_rate_of_family
 from nas.build.job_data import JobData, load_job_data
 from nas.build.job_model import family_of, load_model
+from nas.build.layer_order import layer_order
 from nas.build.pretrained import load_pretrained
 from nas.build.required_parts import check_parts
 from nas.build.resolved_job import ResolvedJob
@@ -91,8 +92,9 @@ def prepare_job(
         family = family_of(model, config, source=source)
     else:
         family = find_family(
-            config.supernet, data.dataset, n_outputs=n_outputs, checkpoint=named, pretrained=sizes, source=source
-        )
+            config.supernet, data.dataset, n_outputs=n_outputs, checkpoint=named, pretrained=sizes,
+            ordered=layer_order(named, run, pretrained, data.calibration.inputs, source=source), source=source,
+        )  # fmt: skip
     checkpoint, parent = (None, named) if config.supernet.trains else (named, None)
     supernets = SupernetFactory(
         config, data, runs, family,
@@ -259,6 +261,8 @@ def _supernet(supernets: SupernetFactory) -> dict[str, Any]:
     facts |= asdict(supernets.settings()) | supernets.config.training.recipe
     if supernets.pretrained is not None:
         facts["pretrained"] = supernets.pretrained.digest
+        if supernets.config.supernet.sort is not None:
+            facts["sort"] = supernets.config.supernet.sort
     if supernets.model is not None:
         facts["model"] = {"weights": weights_digest(supernets.model.tensors), "sort": supernets.config.supernet.sort}
     if supernets.parent is not None:

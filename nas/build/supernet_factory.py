@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -29,8 +29,10 @@ from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.capture.captured_model import CapturedModel
 from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
 from supernets.data import batches
+from supernets.families.decoder.activations import activation_importance, measure_activations
+from supernets.families.decoder.network import Decoder
 from supernets.families.single_network import SingleFamily
-from supernets.recalibration import recalibrate
+from supernets.recalibration import Extraction
 from supernets.sharing.spec import SharingSpec
 from supernets.sorting import importance, orders, taylor_importance
 from supernets.space import Architecture
@@ -124,6 +126,10 @@ class SupernetFactory:
             case "taylor":
                 shown = batches(self.data.calibration, self.config.training.batch_size, generator=None)
                 supernet.sort(orders(taylor_importance(supernet, shown, self.data.task.loss)))
+            case "activations":
+                texts = self.data.calibration.split(CALIBRATION_BATCH)
+                largest = cast(Decoder, supernet.extract(supernet.space.largest))
+                supernet.sort(orders(activation_importance(largest, measure_activations(largest, texts))))
         return supernet
 
     def _new(self) -> Supernet:
@@ -246,7 +252,7 @@ class SupernetFactory:
         return TeacherNetwork(network.extract(network.space.largest), digest)
 
     def _recalibrated(self, supernet: Supernet, network: Architecture) -> nn.Module:
-        return recalibrate(supernet.extract(network), self.data.calibration.split(CALIBRATION_BATCH))
+        return Extraction(supernet, self.data.calibration.split(CALIBRATION_BATCH))(network)
 
 
 def _macs(supernet: Supernet, networks: Sequence[Architecture]) -> NDArray[Any]:

@@ -44,7 +44,7 @@ _OF_NAMES = {
 """Keys of some data sets, by their names."""
 VOCABULARY = 8000
 """The default for a tokenizer that is trained on sentences; a given tokenizer has its own vocabulary."""
-_OF_DOCUMENTS = 4000
+VOCABULARY_OF_DOCUMENTS = 4000
 """The same for documents to model."""
 
 SIZES = {"digits": 1797, "fashion-mnist": 60_000}
@@ -156,7 +156,7 @@ class DataConfig(Section):
     @classmethod
     def _fill(cls, data: Any) -> Any:
         """Sets the defaults of data of sentences."""
-        trained = {TEXT: VOCABULARY, DOCUMENTS: _OF_DOCUMENTS}
+        trained = {TEXT: VOCABULARY, DOCUMENTS: VOCABULARY_OF_DOCUMENTS}
         if not isinstance(data, dict) or data.get("name") not in tuple(trained):
             return data
         missing: dict[str, Any] = dict(_DEFAULTS)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from hardware_profiles.base import RUNTIMES
-from nas.config.data import DATA_SETS, SIZES, TEXT, VOCABULARY, DataConfig
+from nas.config.data import DATA_SETS, SIZES, TEXT, VOCABULARY, VOCABULARY_OF_DOCUMENTS, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
 from nas.config.metrics import BoundsConfig, MetricConfig
 from nas.config.plugin_names import names_of_stored_jobs, plugin_name
@@ -137,11 +137,15 @@ class SearchJob(Section):
         for key in ("hardware", "warm_start", "precisions", "runtimes"):
             check_distinct(key, getattr(self, key) or ())
         self._check_task()
+        if self.training.epochs == 0 and self.supernet.trains and not self.supernet.made_of_trained:
+            text = "0 is for networks of supernet.pretrained or supernet.model, and the job names neither; expected 1 or more"
+            raise conflict("training.epochs", text)
         if self.training.strategy == "sorted" and not self.supernet.nested and self.supernet.from_ is None:
             raise conflict(
                 "supernet.nested", "the strategy sorted trains networks that are nested, one choice a dimension for all "
                 "layers; write nested: true, or take another training.strategy")  # fmt: skip
-        if self.supernet.pretrained is not None and self.data.vocabulary not in (None, VOCABULARY):
+        trained = (None, VOCABULARY, VOCABULARY_OF_DOCUMENTS)
+        if self.supernet.pretrained is not None and self.data.vocabulary not in trained:
             raise conflict(
                 "data.vocabulary", "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a "
                 "data.tokenizer")  # fmt: skip

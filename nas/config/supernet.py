@@ -55,14 +55,17 @@ class SharingConfig(Section):
     """Mixes several stored weights by the architecture."""
     kernels: Literal["centre", "transform"] = "centre"
     """How a smaller kernel is made of a larger one: its centre, or a learned transform of it."""
+    correction: Annotated[Literal["least-squares"] | None, Field(description="least-squares")] = None
+    """Whether networks of the family decoder are corrected on `calibration_images` before they are scored and exported: their
+    output projections are fitted to the activations of the largest network."""
 
     def spec(self) -> SharingSpec:
         """The sharing as supernets take it."""
         mixture = None if self.mixture is None else MixtureSpec(**self.mixture.model_dump())
-        return SharingSpec(mixture, self.kernels)
+        return SharingSpec(mixture, self.kernels, correction=self.correction)
 
 
-_OF_MODEL = ("arguments", "weights", "granularity", "widths", "keep", "sort")
+_OF_MODEL = ("arguments", "weights", "granularity", "widths", "keep")
 """Keys that belong to `model`."""
 _NOT_OF_MODEL = ("family", "preset", "space", "nested", "from_", "network", "pretrained")
 _FOLDER = "transformers:"
@@ -87,9 +90,9 @@ class SupernetConfig(Section):
     """The options of each dimension, smallest first; beside a preset, only those to replace."""
     nested: Flag = False
     """Whether all layers take one choice for each dimension, so that each network contains the smaller ones."""
-    sharing: Annotated[SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels or both")] = (
-        None
-    )
+    sharing: Annotated[
+        SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels or correction")
+    ] = None
     """How networks share weights: slice takes the first channels of the larger layer. None, which only a job with `from` has,
     stands for the sharing of the trained supernet."""
     from_: Annotated[OptionalPath, Field(alias="from", description="a run's id or a folder")] = None
@@ -135,9 +138,13 @@ class SupernetConfig(Section):
         Field(description="a list of patterns of axes and layers, e.g. [head.*]"),
     ] = None
     """What stays as it is in the model; nas inspect prints the names."""
-    sort: Annotated[Literal["weights", "taylor", "none"] | None, Field(description="weights, taylor or none")] = None
-    """By what units are sorted, so that narrower layers have the most important ones: by the norm of the weights that read them
-    (the default), or by the change of the loss without them, estimated from gradients."""
+    sort: Annotated[
+        Literal["weights", "taylor", "activations", "none"] | None,
+        Field(description="weights, taylor, activations or none"),
+    ] = None
+    """By what the units of a model or a pretrained network are sorted, so that narrower layers have the most important ones:
+    by the norm of the weights that read them (the default for a model), by the change of the loss without them, estimated
+    from gradients, or (of the family decoder) by the error without them, measured on activations."""
 
     @model_validator(mode="before")
     @classmethod
@@ -182,6 +189,12 @@ class SupernetConfig(Section):
             raise conflict(given[0], "belongs to a supernet of a model; name the model, or remove it")
         elif self.family in FAMILIES:
             self.check_space()
+        if self.sort not in (None, "none") and not self.made_of_trained:
+            what = "units are sorted of a model or a pretrained network, and the job names neither"
+            raise conflict("sort", f"{what}; name one, or remove it")
+        if self.sort == "activations" and (self.family != "decoder" or self.model is not None):
+            of = "a model" if self.model is not None else self.family
+            raise conflict("sort", f"activations are measured of the family decoder, got {of}; take weights or taylor")
         return self
 
     def _check_model(self) -> None:
@@ -255,6 +268,11 @@ class SupernetConfig(Section):
             except ValidationError as error:
                 raise translate(error, model, source="supernet.space") from None
         return preset if space is None else space.spec(preset)
+
+    @property
+    def made_of_trained(self) -> bool:
+        """Whether it is made of a pretrained network or of a model."""
+        return self.pretrained is not None or self.model is not None
 
     @property
     def trains(self) -> bool:

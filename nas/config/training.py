@@ -87,8 +87,8 @@ class TrainingConfig(Section):
     top_k: int | None = whole(1, 2**24, default=None, of="classes")
     """The most probable classes (tokens) of a teacher that are distilled, with the others as one more, to save memory; None:
     all of them."""
-    epochs: int = whole(1, 10**6, default=12)
-    """Passes over the training part."""
+    epochs: int = whole(0, 10**6, default=12)
+    """Passes over the training part; 0 searches a pretrained network or a model without training."""
     batch_size: int = whole(2, 10**6, default=64)
     """Examples of a step."""
     accumulate: int = whole(1, 10**6, default=1, of="parts")

@@ -98,6 +98,7 @@ class RunExecution:
                 f"{self.folder.checkpoint} holds no checkpoint any more, after {state.epoch} of {settings.epochs} epochs: "
                 "the supernet is trained again from the first epoch"
             )
+        trained = trained or settings.epochs == 0
         teacher = None if trained else supernets.teacher  # which may be gone once the training is done
         if teacher is not None:
             check_teacher(self.folder.id, state.teacher, teacher.weights_digest)

@@ -23,7 +23,7 @@ from nas.problem.objectives import ONNX_RUNTIME, Variant
 from supernets.base import Supernet
 from supernets.data import Part, by_length
 from supernets.module_to_onnx import INPUT, onnx_model
-from supernets.recalibration import recalibrate
+from supernets.recalibration import Extraction
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Score, Task
 
@@ -152,14 +152,14 @@ class InlineScoring:
     """Scores in this process, on one part of the data.
 
     Args:
-        calibration: of the training part, for the batch-norm statistics: the same examples for every subnet.
+        calibration: of the training part, to recalibrate or correct subnets: the same examples for every one.
         part: that metrics are taken on.
         task: fitted to the data.
     """
 
     def __init__(self, supernet: Supernet, calibration: Part, part: Part, task: Task = CLASSIFICATION) -> None:
-        self._supernet, self._task = supernet.eval(), task
-        self._calibration = calibration.split(CALIBRATION_BATCH)
+        self._task, self._calibration = task, calibration.split(CALIBRATION_BATCH)
+        self._extraction = Extraction(supernet.eval(), self._calibration)
         self._part, self._labels = part, part.labels.numpy()
         self._batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
         """By number of examples, the first ones."""
@@ -172,8 +172,11 @@ class InlineScoring:
         """The result of one task; any error of the candidate becomes its failure."""
         started = time.perf_counter()
         try:
-            model = task.built or self._build(task)
-            served = self._task.served(self._network(task)) if task.served else {}
+            model, served = task.built, dict[str, bytes]()
+            if model is None or task.served:
+                network = self._extraction(task.architecture)
+                model = model or self._build(network, task.variant.precision)
+                served = dict(self._task.served(network)) if task.served else {}
             scores: dict[str, ExampleScores] = {}
             if task.metrics:
                 outputs = answers(model, self._first(task.images), task.variant.runtime)
@@ -195,12 +198,10 @@ class InlineScoring:
             self._batches[n] = by_length(few, self._task.scored_together)
         return self._batches[n]
 
-    def _network(self, task: ScoringTask) -> nn.Module:
-        return recalibrate(self._supernet.extract(task.architecture), self._calibration)
-
-    def _build(self, task: ScoringTask) -> bytes:
-        model = onnx_model(self._task.scored(self._network(task)), self._calibration[0][:2])
-        return in_precision(model, task.variant.precision, self._calibration)
+    def _build(self, network: nn.Module, precision: str) -> bytes:
+        return in_precision(
+            onnx_model(self._task.scored(network), self._calibration[0][:2]), precision, self._calibration
+        )
 
     def close(self) -> None:
         """Nothing to end."""

@@ -31,7 +31,7 @@ from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.data import BlockFormat, TextFormat, head
 from supernets.module_to_onnx import onnx_model
-from supernets.recalibration import recalibrate
+from supernets.recalibration import Extraction
 
 _CHECKED_BATCHES = (1, 8)
 _COMPARED = 1000
@@ -115,7 +115,7 @@ def _write_bundle(
         check_available(data.format)
     network, variant = provenance.variants.split(point.architecture)
     batches = trained.data.calibration.split(CALIBRATION_BATCH)  # as in the search
-    module = recalibrate(supernet.extract(network), batches)
+    module = Extraction(supernet, batches)(network)
     index = np.resize(np.arange(len(data.validation)), max(_CHECKED_BATCHES))  # repeats examples of a small part
     inputs = data.validation.inputs[torch.from_numpy(index)].numpy()
     scored, served = trained.data.task.scored(module), trained.data.task.served(module)

@@ -35,7 +35,7 @@ from supernets.data import BlockFormat, TextFormat
 from supernets.errors import CaptureError
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.single_network import innermost
-from supernets.recalibration import recalibrate
+from supernets.recalibration import Extraction
 from supernets.space import Architecture
 
 ROUNDING = 1e-5
@@ -118,7 +118,7 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
             f"{text}write ONNX with `nas export`, or see `nas export-transformers`", code="export.format-unavailable"
         )
     network, variant = provenance.variants.split(point.architecture)
-    module = recalibrate(supernet.extract(network), trained.data.calibration.split(CALIBRATION_BATCH)).eval()
+    module = Extraction(supernet, trained.data.calibration.split(CALIBRATION_BATCH))(network)
     program = _program(module, data.validation.inputs[:2])
     weights, manifest = path.with_suffix(".safetensors"), path.with_suffix(".json")
     facts = {

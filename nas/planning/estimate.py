@@ -84,7 +84,8 @@ def estimate(prepared: PreparedJob, *, inline: bool) -> Times:
     Raises:
         EvaluationError: a network cannot be scored or measured.
     """
-    training = None if prepared.supernets.checkpoint is not None else _training(prepared)
+    trains = prepared.supernets.checkpoint is None and prepared.config.training.epochs > 0
+    training = _training(prepared) if trains else None
     supernet = prepared.supernets.current()
     torch.set_num_threads(1)
     rng = np.random.default_rng(prepared.config.seed)

@@ -13,6 +13,7 @@ _invalid = partial(SpaceError, code="sharing.invalid")
 
 Routing = Literal["layer", "neuron"]
 Kernels = Literal["centre", "transform"]
+Correction = Literal["least-squares"]
 
 MAX_EXPERTS, MAX_HIDDEN, MAX_RANK = 64, 4096, 1024
 """Far above useful values; they catch typing errors."""
@@ -60,6 +61,8 @@ class SharingSpec:
             arXiv 1908.09791).
         adapter_rank: of low-rank adapters of linear layers, which are trained in place of the weights; None to train the
             weights. With plain slices only.
+        correction: how extracted subnets are corrected on calibration examples before they are used: their output
+            projections by least squares (`supernets.families.decoder.correction`); None for no correction.
 
     Raises:
         SpaceError: a value is invalid; the message begins with the key.
@@ -68,11 +71,14 @@ class SharingSpec:
     mixture: MixtureSpec | None = None
     kernels: Kernels = "centre"
     adapter_rank: int | None = None
+    correction: Correction | None = None
 
     def __post_init__(self) -> None:
         if self.mixture is not None and not isinstance(self.mixture, MixtureSpec):
             raise _invalid(f"mixture: expected a mapping with experts, routing, ...; got {self.mixture!r}")
         _check_word("kernels", self.kernels, get_args(Kernels))
+        if self.correction is not None:
+            _check_word("correction", self.correction, get_args(Correction))
         if self.adapter_rank is not None:
             _check_number("adapter_rank", self.adapter_rank, 1, MAX_RANK)
             if self.mixture is not None or self.kernels != "centre":
@@ -80,7 +86,7 @@ class SharingSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads, for checkpoints."""
-        # As earlier versions wrote it, which had neither of the later keys.
+        # As earlier versions wrote it, which had none of the later keys.
         return {k: v for k, v in asdict(self).items() if k in ("mixture", "kernels") or v is not None}
 
     @classmethod
@@ -93,7 +99,9 @@ class SharingSpec:
         if data == "slice":
             return PLAIN
         if not isinstance(data, Mapping):
-            raise _invalid(f"unknown sharing {data!r}; expected slice, or a mapping with mixture, kernels or both")
+            raise _invalid(
+                f"unknown sharing {data!r}; expected slice, or a mapping with mixture, kernels or correction"
+            )
         try:
             values = dict(data)
             if values.get("mixture") is not None:

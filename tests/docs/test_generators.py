@@ -41,7 +41,7 @@ def test_every_key_of_a_job_is_on_the_page_with_its_default() -> None:
     page = job_file_page()
     for model in (SearchJob, TrainingConfig):
         assert all(f"| `{field.alias or name}` |" in page for name, field in model.model_fields.items())
-    assert "| `epochs` | a whole number from 1 to 1000000 | `12` |" in page
+    assert "| `epochs` | a whole number from 0 to 1000000 | `12` |" in page
     assert all(f"### `{family}`" in page for family in FAMILIES)
 
 

@@ -58,6 +58,9 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
             Number(_LIMITS[name]).checked(name, value)
         if tokens > positions:
             raise SpaceError(f"tokens: texts of {tokens} tokens, and the networks have {positions} positions")
+        if spec.unordered:
+            what = "importance is measured in jobs of pretrained networks alone"
+            raise SpaceError(f"kept: {what}; give the layers' order, or keep the first or spread ones")
         self.vocabulary, self.positions, self.tokens, self.n_classes = vocabulary, positions, tokens, vocabulary
         self.epsilon, self.theta, self.scaling, self.embedding_scale = epsilon, theta, tuple(scaling), embedding_scale
         self.tied = {"head.words": WORDS} if spec.tied else {}

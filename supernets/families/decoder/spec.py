@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from supernets.errors import DimensionError
@@ -25,6 +25,8 @@ class DecoderSpec(LayersSpec):
         tied: whether the words' embeddings are also the weights of the output.
         activation: of the MLP; None for the layout's (silu and gelu-tanh).
         qkv_bias: whether queries, keys and values have biases in the layout ``llama``, as in Qwen2.
+        kept: as of `LayersSpec`; or the layers of the greatest ``importance``, which `order` then says: that of a job is the
+            layers' block influence on the job's training text.
         order: all layers, in the order in which smaller depths drop them, in place of `kept`.
     """
 
@@ -34,6 +36,7 @@ class DecoderSpec(LayersSpec):
     activation: Activation | None = None
     qkv_bias: bool = False
     order: Annotated[tuple[int, ...], Order()] | None = None
+    kept: Literal["first", "spread", "importance"] = field(default="first", kw_only=True)  # type: ignore[assignment]  # one more
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,6 +47,11 @@ class DecoderSpec(LayersSpec):
             raise DimensionError(
                 "head_size", f"rotary positions turn pairs of channels; expected an even number, got {self.head_size}"
             )
+
+    @property
+    def unordered(self) -> bool:
+        """Whether the layers are kept by an importance that is still to be measured."""
+        return self.kept == "importance" and self.order is None
 
     @property
     def activated_by(self) -> Activation:

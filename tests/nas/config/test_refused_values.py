@@ -34,7 +34,7 @@ KEYS = [
     ("search: {algorithm: 3}", "search.algorithm", "invalid-value", "guided | nsga2-uniform | got 3"),
     ("search: 3", "search", "invalid-value", "algorithm | evaluations | got 3"),
     ("search:", "search", "invalid-value", "null"),
-    ("training: {epochs: -1}", "training.epochs", "invalid-value", "1 to 1000000 | -1"),
+    ("training: {epochs: -1}", "training.epochs", "invalid-value", "0 to 1000000 | -1"),
     ("training: {learning_rate: -1}", "training.learning_rate", "invalid-value", "0 | 100 | -1"),
     ("training: {learning_rate: 1e39}", "training.learning_rate", "invalid-value", "0 | 100 | 1e+39"),
     ("training: {weight_decay: 1e39}", "training.weight_decay", "invalid-value", "0 to 100 | 1e+39"),

@@ -1,0 +1,215 @@
+"""The importance of a decoder's layers, heads, neurons and channels, measured on its activations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from supernets.families.decoder.network import CausalAttention, Decoder, Layer
+from supernets.tokens import causal_mask
+
+MOST_TOKENS = 2**14
+"""Of texts that importance is measured on; more change the order of SmolLM2's neurons little."""
+RIDGE = 1e-3
+"""Added to second moments before they are inverted, as a share of their mean."""
+_STEPS = 32
+"""A step of `elimination` removes one unit of this many that are left."""
+
+
+@dataclass(frozen=True)
+class LayerActivations:
+    """Second moments of a layer's activations, means over tokens.
+
+    What is added to the residual stream is weighted by one over the stream's mean square after the layer: all that follows
+    reads the stream normalised, and few tokens with large norms would else decide.
+
+    Attributes:
+        heads: (n, n), of the inputs of ``attention.project``, weighted.
+        neurons: (hidden, hidden), of the inputs of ``mlp.down``, weighted.
+        normalised: (2, width), squares of what the attention and the MLP read.
+    """
+
+    heads: Tensor
+    neurons: Tensor
+    normalised: Tensor
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Of a whole decoder.
+
+    Attributes:
+        head: (width,), squares of what the head's linear layer reads.
+    """
+
+    layers: tuple[LayerActivations, ...]
+    head: Tensor
+
+
+def some_tokens(batches: Iterable[Tensor], most: int) -> list[Tensor]:
+    """The first texts of batches of token ids (n, tokens), at least one and about `most` tokens in all."""
+    found: list[Tensor] = []
+    for ids in batches:
+        if (left := most - sum(own.numel() for own in found)) <= 0:
+            break
+        found.append(ids[: max(1, left // ids.shape[1])])
+    return found
+
+
+def with_inputs(module: nn.Module, of: nn.Module, *arguments: Any) -> tuple[Tensor, Tensor]:
+    """What a module returns, and what a module within it has read."""
+    read: list[Tensor] = []
+    handle = of.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    try:
+        return cast(Tensor, module(*arguments)), read[0]
+    finally:
+        handle.remove()
+
+
+@torch.no_grad()
+def measure_activations(network: Decoder, batches: Iterable[Tensor], *, most: int = MOST_TOKENS) -> Activations:
+    """The second moments of a decoder's activations on texts.
+
+    Args:
+        network: extracted, in evaluation mode.
+        batches: token ids, (n, tokens) each; the first ones are read, about `most` tokens in all.
+    """
+    layers = [cast(Layer, layer) for layer in network.layers.values()]
+    sums: list[list[Tensor]] = [[] for _ in layers]
+    head, n = torch.zeros(()), 0
+    for ids in (text for batch in some_tokens(batches, most) for text in batch.split(16)):
+        mask, turn, x = causal_mask(ids), network.turn(ids), network.embedding(ids)
+        n += ids.numel()
+        for i, layer in enumerate(layers):
+            x, found = _observed(layer, x, mask, turn)
+            sums[i] = [old + new for old, new in zip(sums[i], found, strict=True)] if sums[i] else found
+        head = head + network.head.norm(x).square().flatten(0, -2).sum(0)
+    measured = ([value / n for value in own] for own in sums)
+    return Activations(tuple(LayerActivations(*own) for own in measured), head / n)
+
+
+@torch.no_grad()
+def block_influence(network: Decoder, batches: Iterable[Tensor], *, most: int = MOST_TOKENS) -> list[float]:
+    """How much each layer of a decoder changes the residual stream: one minus the cosine similarity of what it reads and what
+    it returns, the mean over tokens (Men et al. 2024, arXiv 2403.03853).
+
+    Args:
+        network, batches, most: as of `measure_activations`.
+    """
+    found, n = [0.0] * len(network.layers), 0
+    for ids in (text for batch in some_tokens(batches, most) for text in batch.split(16)):
+        mask, turn, x = causal_mask(ids), network.turn(ids), network.embedding(ids)
+        n += ids.numel()
+        for i, layer in enumerate(network.layers.values()):
+            before, x = x, layer(x, mask, turn)
+            found[i] += (1 - nn.functional.cosine_similarity(before, x, dim=-1)).sum().item()
+    return [value / n for value in found]
+
+
+def _observed(layer: Layer, x: Tensor, mask: Tensor, turn: Any) -> tuple[Tensor, list[Tensor]]:
+    """What a layer returns, and the sums over tokens of the fields of `LayerActivations`."""
+    first = layer.norm1(x)
+    attended, heads = with_inputs(layer.attention, layer.attention.project, first, mask, turn)
+    second = layer.norm2(x + attended)
+    added, neurons = with_inputs(layer.mlp, layer.mlp.down, second)
+    after = x + attended + added
+    scale = after.square().mean(dim=-1, keepdim=True).clamp(min=1e-12).rsqrt()
+    moments = [(own := (read * scale).flatten(0, -2)).T @ own for read in (heads, neurons)]
+    squares = torch.stack([read.square().flatten(0, -2).sum(0) for read in (first, second)])
+    return after, [*moments, squares]
+
+
+@torch.no_grad()
+def activation_importance(network: Decoder, activations: Activations) -> dict[str, Tensor]:
+    """The importance of each index of each axis of a decoder's largest network, for `supernets.sorting.orders`.
+
+    Of groups of heads, of the queries of all groups, and of hidden channels, it is the squared error of what is added to the
+    residual stream once the index and all less important ones are gone and the weights of the others are corrected for it;
+    see `elimination`. Of channels of the residual stream, it is the share of squared inputs times squared weights of all
+    linear layers that read them, each layer's sum being one.
+
+    Returns:
+        (size,) by the name of the axis.
+    """
+    found, width = dict[str, Tensor](), _shares(_table(network), activations.head)
+    for i, (module, own) in enumerate(zip(network.layers.values(), activations.layers, strict=True)):
+        layer = cast(Layer, module)
+        attention, weight = layer.attention, layer.attention.project.weight
+        for axis, units in head_units(attention).items():
+            found[f"layer{i}.{axis}"] = elimination(own.heads, weight, units)
+        down = layer.mlp.down.weight
+        found[f"layer{i}.hidden"] = elimination(own.neurons, down, torch.arange(down.shape[1])[:, None])
+        for read, readers in zip(own.normalised, _readers(layer), strict=True):
+            width = width + sum((_shares(reader.weight, read) for reader in readers), torch.zeros(()))
+    return {"width": width, **found}
+
+
+def head_units(attention: CausalAttention) -> Mapping[str, Tensor]:
+    """The inputs of `project` that belong to each group of heads, and to each query of all groups, (units, inputs) by axis."""
+    size, n = attention.head_size, attention.project.in_features
+    groups = attention.key.out_features // size
+    channels = torch.arange(n).view(groups, n // (groups * size), size)
+    return {"heads": channels.flatten(1), "queries": channels.transpose(0, 1).flatten(1)}
+
+
+def _readers(layer: Layer) -> tuple[Sequence[nn.Linear], Sequence[nn.Linear]]:
+    """The linear layers that read the stream before the attention, and before the MLP."""
+    attention, mlp = layer.attention, layer.mlp
+    return (attention.query, attention.key, attention.value), (mlp.up,) if mlp.gate is None else (mlp.gate, mlp.up)
+
+
+def _table(network: Decoder) -> Tensor:
+    """The weight of the head's linear layer."""
+    return cast(nn.Linear, network.head.words).weight if network.table is None else network.table
+
+
+def _shares(weight: Tensor, squares: Tensor) -> Tensor:
+    """Squares of inputs (n,) times those of weights (outputs, n), summed over outputs, as shares of their sum."""
+    found = weight.square().sum(0) * squares
+    return found / found.sum().clamp(min=1e-30)
+
+
+def elimination(moments: Tensor, weight: Tensor, units: Tensor, *, steps: int = _STEPS) -> Tensor:
+    """The squared error of a linear layer's outputs once a unit and all less important ones are gone, (units,).
+
+    Units are removed one after another, always the ones that cost least, and the weights of the others are changed each time so
+    that the error is least: the optimal brain surgeon (Hassibi and Stork 1993) for groups of inputs, as ZipLM has it (Kurtic
+    et al. 2023, arXiv 2302.04089). Departure: several units are removed at once, one of `steps` of those that are left.
+
+    Args:
+        moments: (inputs, inputs), second moments of the inputs, means over tokens.
+        weight: (outputs, inputs).
+        units: (units, k), the inputs of each; all inputs are in one unit.
+    """
+    n, k = units.shape
+    at = units.flatten()
+    left, weight = torch.arange(n), weight.double()[:, at]
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(ridged(moments.double()[at][:, at])))
+    found, total = torch.zeros(n, dtype=torch.float64), 0.0
+    while len(left):
+        blocks = inverse.view(len(left), k, len(left), k).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
+        own = weight.view(-1, len(left), k).permute(1, 2, 0)
+        losses = (own * (own / blocks if k == 1 else torch.linalg.solve(blocks, own))).sum((1, 2))
+        chosen = losses.argsort(stable=True)[: max(1, len(left) // steps)]
+        stays = torch.ones(len(left), dtype=torch.bool)
+        stays[chosen] = False
+        gone = (chosen[:, None] * k + torch.arange(k)).flatten()
+        rest = stays.repeat_interleave(k).nonzero().flatten()
+        among, removed = inverse[gone][:, gone], weight[:, gone]
+        error = (removed.T * torch.linalg.solve(among, removed.T)).sum().item()
+        found[left[chosen]] = total + error * losses[chosen].cumsum(0) / losses[chosen].sum().clamp(min=1e-300)
+        total += error
+        gain = torch.linalg.solve(among, inverse[gone][:, rest])
+        weight = weight[:, rest] - removed @ gain
+        inverse = inverse[rest][:, rest] - inverse[rest][:, gone] @ gain
+        left = left[stays]
+    return found
+
+
+def ridged(moments: Tensor, share: float = RIDGE) -> Tensor:
+    """Second moments with a share of their mean added to the diagonal."""
+    return moments + (share * moments.diagonal().mean() + 1e-12) * torch.eye(len(moments), dtype=moments.dtype)
