@@ -18,6 +18,10 @@ RUNTIMES: Mapping[str, str] = {
 """The classes of the shipped runtimes; see `hardware_profiles.runtimes`."""
 
 
+WEIGHT_PRECISIONS = ("fp32", "int8", "int4")
+"""Precisions that the weights alone can be in, without calibration; see `hardware_profiles.quantize.convert_weights`."""
+
+
 @dataclass(frozen=True, slots=True)
 class HardwareProfile:
     """A deployment target: a machine, where to reach it, and how the runtime is configured there.

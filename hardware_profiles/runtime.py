@@ -69,7 +69,8 @@ def _load(runtime: Runtime, model: bytes, inputs: Mapping[str, NDArray[Any]]) ->
 
 def _outputs(loaded: LoadedModel, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Copies of a call's outputs, which the next call may overwrite."""
-    made = loaded.run(dict(inputs))
+    written = set(getattr(loaded, "in_place", {}).values())  # the caller's arrays stay as they are
+    made = loaded.run({name: np.array(own) if name in written else own for name, own in inputs.items()})
     found = list(made.values() if isinstance(made, Mapping) else made)
     del made
     return [np.array(found.pop(0)) for _ in range(len(found))]  # at no time are all of them held twice

@@ -54,29 +54,41 @@ def attend(query: Tensor, key: Tensor, value: Tensor, head_size: int, mask: Tens
     return mixed.transpose(1, 2).flatten(2)
 
 
-def token_positions(ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None) -> Tensor:
+def token_positions(
+    ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None, filled: Tensor | None = None
+) -> Tensor:
     """The positions of tokens in their texts, (1 or n, tokens), int64; 0 for padding.
 
     Args:
         ids: (n, tokens).
         padding: (n,), int64: tokens that pad each text at its beginning; None for none.
         past: (n, heads, past, channels) keys of the tokens before; None for none.
+        filled: (1,), int64: how many of `past` these are, where that has room for more; None for all.
     """
-    if has_torch_function((ids, padding, past)):
-        return handle_torch_function(token_positions, (ids, padding, past), ids, padding, past)
-    start = 0 if past is None else past.shape[2]
+    if has_torch_function((ids, padding, past, filled)):
+        return handle_torch_function(token_positions, (ids, padding, past, filled), ids, padding, past, filled)
+    start = _start(past, filled)
     positions = torch.arange(start, start + ids.shape[1], device=ids.device)[None]
     return positions if padding is None else (positions - padding[:, None]).clamp(min=0)
 
 
-def causal_mask(ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None) -> Tensor:
+def _start(past: Tensor | None, filled: Tensor | None) -> int:
+    """The number of tokens before."""
+    if past is None:
+        return 0
+    return past.shape[2] if filled is None else int(filled)
+
+
+def causal_mask(
+    ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None, filled: Tensor | None = None
+) -> Tensor:
     """A mask to add to attention scores, (1 or n, 1, tokens, past + tokens): `MASKED` for padding and for later tokens, else 0.
 
     Args: as of `token_positions`.
     """
-    if has_torch_function((ids, padding, past)):
-        return handle_torch_function(causal_mask, (ids, padding, past), ids, padding, past)
-    start = 0 if past is None else past.shape[2]
+    if has_torch_function((ids, padding, past, filled)):
+        return handle_torch_function(causal_mask, (ids, padding, past, filled), ids, padding, past, filled)
+    start = _start(past, filled)
     keys = torch.arange(start + ids.shape[1], device=ids.device)
     mask = (keys[None, None, None] > keys[None, None, start:, None]) * torch.tensor(MASKED)
     return mask if padding is None else mask + (keys < padding[:, None, None, None]) * torch.tensor(MASKED)
@@ -140,6 +152,39 @@ def attend_grouped(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> T
         return handle_torch_function(attend_grouped, (query, key, value, mask), query, key, value, mask)
     mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask.to(query.dtype), enable_gqa=True)
     return mixed.transpose(1, 2).flatten(2)
+
+
+def attend_filled(
+    query: Tensor, key: Tensor, value: Tensor, keys: Tensor, values: Tensor, mask: Tensor, filled: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention of one more token to those in a cache with room for it, and the cache with its key and value.
+
+    Args:
+        query: (n, groups x heads of a group, 1, head_size), as of `attend_grouped`.
+        key, value: (n, groups, 1, head_size), of the token.
+        keys, values: (n, groups, room, head_size), of the tokens before, and after them anything.
+        mask: (n, 1, 1, filled + 1), added to the scores.
+        filled: (1,), int64: the number of tokens before, less than the room.
+
+    Returns:
+        (n, 1, heads x head_size), and twice (n, groups, room, head_size).
+    """
+    if has_torch_function((query, key, value, keys, values, mask, filled)):
+        found: tuple[Tensor, Tensor, Tensor] = handle_torch_function(
+            attend_filled,
+            (query, key, value, keys, values, mask, filled),
+            query,
+            key,
+            value,
+            keys,
+            values,
+            mask,
+            filled,
+        )
+        return found
+    keys, values, end = keys.clone(), values.clone(), int(filled) + 1
+    keys[:, :, end - 1], values[:, :, end - 1] = key[:, :, 0], value[:, :, 0]
+    return attend_grouped(query, keys[:, :, :end], values[:, :, :end], mask), keys, values
 
 
 def last_token(x: Tensor) -> Tensor:

@@ -396,6 +396,14 @@ def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> f
     return min(found) if found else None
 
 
+def memory_mib(meminfo: str = "/proc/meminfo", limit: str = "/sys/fs/cgroup/memory.max") -> int | None:
+    """The memory of this machine, or what its control group may use of it; None where the system does not report it."""
+    total = _fields(meminfo).get("MemTotal", [""])[0].split()
+    found = [int(total[0]) // 1024] if total and total[0].isdigit() else []
+    text = _read(limit)
+    return min([*found, int(text) // 2**20] if text.isdigit() else found, default=None)
+
+
 def _cpu_times(cpus: list[int]) -> tuple[int, int]:
     """Ticks of these CPUs that the hypervisor gave to others, and all ticks."""
     own = [f"cpu{cpu}" for cpu in cpus]
@@ -431,6 +439,7 @@ def environment_of(cpus: list[int], provider: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "allowed_cpus": len(os.sched_getaffinity(0)),
         "pinned_cpus": cpus,
+        "memory_mib": memory_mib(),
         "max_khz": int(_read(f"/sys/devices/system/cpu/cpu{cpus[0]}/cpufreq/cpuinfo_max_freq") or 0) or None,
         **_changing(cpus),
         # Of this process's memory: without address randomisation, or with it.

@@ -14,7 +14,7 @@ class OnnxRuntime:
     package: ClassVar[str] = "onnxruntime"
     device: ClassVar[str] = "CPUExecutionProvider"
     precisions: ClassVar[Mapping[str, Sequence[str]]] = {
-        "CPUExecutionProvider": ("fp32", "int8"),
+        "CPUExecutionProvider": ("fp32", "int8", "int4"),
         "CUDAExecutionProvider": ("fp32", "fp16", "bf16"),
         "TensorrtExecutionProvider": ("fp32", "fp16", "bf16"),
     }
@@ -51,7 +51,12 @@ class OnnxRuntime:
 
 
 class Session:
-    """A session of one provider; `run` is the session's own, without a call of Python in between."""
+    """A session of one provider; `run` is the session's own, without a call of Python in between, unless it runs in place.
+
+    Attributes:
+        in_place: names of outputs, with the inputs in whose memory they are written: outputs ``present.X`` of the declared
+            shape of an input ``past.X``, on a CPU. After a run the arrays of these inputs hold the outputs.
+    """
 
     def __init__(self, model: bytes, provider: str, cpus: Sequence[int], *, whole: bool) -> None:
         import onnxruntime
@@ -82,4 +87,42 @@ class Session:
             raise RuntimeError(
                 f"the provider {provider} cannot start; check that the libraries that it needs are installed"
             )
-        self.run = functools.partial(session.run, None)
+        self._session, self._outputs = session, [own.name for own in session.get_outputs()]
+        self.in_place = _in_place(session) if provider == "CPUExecutionProvider" else {}
+        self._bound: dict[str, Any] = {}
+        self.run = self._run_in_place if self.in_place else functools.partial(session.run, None)
+
+    def _run_in_place(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The outputs of a call by name; those of `in_place` are the inputs' own arrays."""
+        if not self._bound or any(inputs[name] is not own for name, own in self._bound.items()):
+            self._bind({name: inputs[name] for name in self.in_place.values()})
+        for name in inputs:
+            if name not in self._bound:
+                self._binding.bind_cpu_input(name, inputs[name])
+        for name in self._others:
+            self._binding.bind_output(name)
+        self._session.run_with_iobinding(self._binding)
+        found = dict(zip([*self.in_place, *self._others], self._binding.get_outputs()))  # noqa: B905 - Python 3.9
+        return {
+            name: inputs[self.in_place[name]] if name in self.in_place else found[name].numpy()
+            for name in self._outputs
+        }
+
+    def _bind(self, caches: dict[str, Any]) -> None:
+        """Reads and writes the memory of these arrays, by input, from now on."""
+        from onnxruntime import OrtValue
+
+        self._bound, self._binding = caches, self._session.io_binding()
+        self._others = [name for name in self._outputs if name not in self.in_place]
+        for output, name in self.in_place.items():
+            cache = OrtValue.ortvalue_from_numpy(caches[name])
+            self._binding.bind_ortvalue_input(name, cache)
+            self._binding.bind_ortvalue_output(output, cache)
+
+
+def _in_place(session: Any) -> dict[str, str]:
+    """By name of each output, the input in whose memory it is written; empty for most models."""
+    shapes = {own.name: own.shape for own in session.get_inputs()}
+    pairs = {own.name: own.name.replace("present.", "past.", 1) for own in session.get_outputs()}
+    shared = {own.name for own in session.get_outputs() if shapes.get(pairs[own.name]) == own.shape}
+    return {output: name for output, name in pairs.items() if output in shared and output != name}

@@ -16,7 +16,7 @@ from nas.analysis.report import RunReport
 from nas.errors import SelectionError, quoted
 from nas.problem import pareto
 from nas.problem.objectives import EXACT_METRICS, Constraint, Objective
-from nas.problem.tasks import may_be_negative
+from nas.problem.tasks import SERVED_MEMORY, may_be_negative
 
 _EXAMPLE = '--select "latency_ms<=1.0" or --select "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
@@ -78,7 +78,7 @@ def parse_terms(expression: str, profiles: Sequence[str], metrics: Sequence[Obje
 
 def parse_cost_limits(expression: str) -> tuple[Limit, ...]:
     """The limits of an expression on computed costs alone, for networks that are not measured; raises as `parse_limits`."""
-    return parse_terms(expression, [], [Objective.parse(name, []) for name in sorted(EXACT_METRICS)])
+    return parse_terms(expression, [], [Objective.parse(name, []) for name in sorted(EXACT_METRICS - SERVED_MEMORY)])
 
 
 def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:

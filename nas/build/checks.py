@@ -16,6 +16,7 @@ from hardware_profiles.runtime import runtime_version
 from nas.build.prepared_job import PreparedJob, space_digest
 from nas.build.references import check_screening
 from nas.build.search_objects import build_algorithm, exact_values
+from nas.build.serving import check_served
 from nas.build.supernet_factory import SupernetFactory
 from nas.errors import JobError
 from nas.problem.objectives import EXACT_METRICS
@@ -38,10 +39,12 @@ def check_searchable(prepared: PreparedJob) -> None:
     """Checks the job's screening and constraints against its data and its space.
 
     Raises:
-        JobError: screening takes too many images, or no network of the space satisfies a constraint.
+        JobError: screening takes too many images, a language model's prompt or context is too long, or no network of the space
+            satisfies a constraint.
         PluginError: the algorithm of a plug-in cannot be loaded or made.
     """
     check_screening(prepared.job, len(prepared.data.dataset.validation.labels))
+    _ = prepared.serving
     _check_constraints(prepared)
     if "search.algorithm" in prepared.config.plugins:
         build_algorithm(prepared, prepared.supernets.current())
@@ -54,11 +57,12 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
 
     Raises:
         ProfileError: a machine does not answer, or lacks what its profile asks for, or the counters of an energy.
-        JobError: a provider does not run a precision, or a lookup table is of another space.
+        JobError: a provider does not run a precision, a lookup table is of another space, or a language model's cache does not
+            fit into a machine's memory.
         LookupTableError: a table is damaged, or of another profile, machine or precision.
     """
     job = prepared.job
-    tables, found = job.lookup_tables, {}
+    tables, found, memory = job.lookup_tables, {}, prepared.memory(prepared.supernets.current())
     for runtime in job.variants.runtimes:
         _check_scored(runtime, where=job.source)
     for place, profile in job.deployed.items():
@@ -71,6 +75,8 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
                 raise JobError(f"{where}: {error}", code="job.precision-unavailable") from None
         with open_profiler(profile, energy=profile.name in job.energy_profiles) as profiler:
             found[environment_name(*place)] = environment = profiler.environment()
+        if prepared.serving is not None and memory is not None:
+            check_served(prepared.serving, memory, job, profile, environment)
         if (path := tables.get(profile.name)) is not None:
             _check_table(prepared, path, profile, environment)
     return found
@@ -91,9 +97,10 @@ def _check_constraints(prepared: PreparedJob) -> None:
     if not (exact := [c for c in prepared.job.constraints if c.metric.metric in EXACT_METRICS]):
         return
     supernet, variants = prepared.supernets.current(), prepared.job.variants
+    memory = prepared.memory(supernet)
     ends = [prepared.space.smallest, prepared.space.largest]  # every cost grows with every choice
     for constraint in exact:
-        low, high = exact_values(supernet, variants, constraint.metric.metric, ends).tolist()
+        low, high = exact_values(supernet, variants, constraint.metric.metric, ends, memory=memory).tolist()
         for key, bound, broken in (
             ("max", constraint.maximum, constraint.maximum is not None and constraint.maximum < low),
             ("min", constraint.minimum, constraint.minimum is not None and constraint.minimum > high),

@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -90,10 +91,11 @@ class JobData:
 
     def timed_batches(self, profile: HardwareProfile) -> tuple[NDArray[Any], ...]:
         """Validation examples that a profile's timed runs use: one batch, (batch, ...), for each call."""
-        tokens = self.config.data.timed_tokens
-        batches = typical_batches(self.dataset.validation, profile.batch_size, tokens=tokens)
         if isinstance(self.dataset.format, BlockFormat):
-            batches = [inputs[:, :tokens] for inputs in batches]
+            serving, ids = self.config.serving, self.dataset.validation.inputs.numpy()
+            shape = serving.batch or profile.batch_size, serving.prompt_tokens or self.dataset.blocks.block
+            return (np.resize(ids, shape),)  # prompts longer than a block continue with the next ones
+        batches = typical_batches(self.dataset.validation, profile.batch_size, tokens=self.config.data.timed_tokens)
         return tuple(inputs.numpy() for inputs in batches)
 
 

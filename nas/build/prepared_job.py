@@ -18,14 +18,16 @@ from nas.build.layer_order import layer_order
 from nas.build.pretrained import load_pretrained
 from nas.build.required_parts import check_parts
 from nas.build.resolved_job import ResolvedJob
+from nas.build.serving import Serving, find_serving, served_memory
 from nas.build.supernet_factory import SupernetFactory
 from nas.config import SearchJob
 from nas.errors import PluginError
+from nas.evaluation.served_memory import ServedMemory
 from nas.plugins import Kind, find
 from nas.store.compatibility import check_compatibility, check_installed, check_plugins, check_weights
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.stored_run import StoredRun
-from supernets.base import Family
+from supernets.base import Family, Supernet
 from supernets.checkpoint import Checkpoint, load_checkpoint, weights_digest
 from supernets.data import OnProgress, no_progress
 from supernets.families.nested_networks import NestedFamily
@@ -51,6 +53,15 @@ class PreparedJob:
     def space(self) -> SearchSpace:
         """The space of candidates: the family's networks, in each of the variants."""
         return self.job.variants.space(self.supernets.family.space)
+
+    @cached_property
+    def serving(self) -> Serving | None:
+        """How its language models are served, and timed; None for other networks. Raises `JobError` as `find_serving`."""
+        return find_serving(self.config, self.data, self.supernets.family, source=self.job.source)
+
+    def memory(self, supernet: Supernet) -> ServedMemory | None:
+        """What computes the memory of its language models; None for other networks. Raises `JobError` as `served_memory`."""
+        return served_memory(self.serving, supernet, self.job)
 
 
 def prepare_job(
@@ -216,6 +227,8 @@ def compatibility_facts(prepared: PreparedJob, *, measured: bool) -> dict[str, A
                 name: {"class": ref.target, "settings": settings[name]} for name, (ref, _) in own.items()
             }
         found["profiles"] = {profile.name: profile.to_json() for profile in prepared.job.profiles}
+        if prepared.serving is not None:
+            found["serving"] = prepared.serving.to_json()
         if prepared.data.of_text:
             found["timed_tokens"] = prepared.config.data.timed_tokens
     return _plain(found)

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
+from nas.build.serving import in_place
 from nas.evaluation.environments import Environments
 from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
 from nas.evaluation.measuring_evaluator import Measured, Timed
 from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scoring
+from nas.evaluation.served_memory import ServedMemory
 from nas.problem.objectives import EXACT_METRICS, Evaluation
+from nas.problem.tasks import SERVED_MEMORY
 from nas.problem.variants import Variants, environment_name, exact_value
 from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
 from nas.search.registry import make_algorithm, models_from
@@ -39,7 +42,7 @@ def build_algorithm(
     """
     job, config = prepared.job, prepared.config
     exact = {
-        metric.name: partial(exact_values, supernet, job.variants, metric.metric)
+        metric.name: partial(exact_values, supernet, job.variants, metric.metric, memory=prepared.memory(supernet))
         for metric in job.metrics
         if metric.metric in EXACT_METRICS
     }
@@ -95,6 +98,8 @@ def build_evaluator(
                 energy=profile.name in prepared.job.energy_profiles,
             ),
             prepared.data.timed_batches(profile),
+            1 if prepared.serving is None else prepared.serving.context_tokens,
+            in_place=in_place(profile),
         )
         for place, profile in prepared.job.deployed.items()
     }
@@ -105,15 +110,24 @@ def build_evaluator(
     return Measured(
         scoring, supernet.cost, profiles,
         weights=weights, data=part.digest, screen_images=screen_images, environments=environments, own=own,
+        memory=prepared.memory(supernet),
     )  # fmt: skip
 
 
 def exact_values(
-    supernet: Supernet, variants: Variants, metric: str, candidates: Sequence[Architecture]
-) -> NDArray[np.float64]:
-    """A computed metric of candidates, (n,)."""
+    supernet: Supernet, variants: Variants, metric: str, candidates: Sequence[Architecture], *,
+    memory: ServedMemory | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
+    """A computed metric of candidates, (n,).
+
+    Args:
+        memory: of language models.
+    """
     split = [variants.split(candidate) for candidate in candidates]
-    table = supernet.costs([network for network, _ in split])
-    totals = getattr(table, metric).sum(axis=1).tolist()
-    pairs = zip(totals, split, strict=True)
-    return np.array([exact_value(metric, total, variant.precision) for total, (_, variant) in pairs], dtype=np.float64)
+    networks, precisions = [network for network, _ in split], [variant.precision for _, variant in split]
+    if memory is not None and metric in SERVED_MEMORY:
+        return memory.mib(metric, networks, precisions)
+    totals = getattr(supernet.costs(networks), metric).sum(axis=1).tolist()
+    alone = memory is not None
+    found = [exact_value(metric, total, p, weights_alone=alone) for total, p in zip(totals, precisions, strict=True)]
+    return np.array(found, dtype=np.float64)

@@ -61,7 +61,9 @@ def profile(
     ] = None,
     precision: Annotated[
         str,
-        typer.Option("--precision", help="fp32 measures the model unchanged; int8, fp16 and bf16 convert it first."),
+        typer.Option(
+            "--precision", help="fp32 measures the model unchanged; int8, int4, fp16 and bf16 convert it first."
+        ),
     ] = "fp32",
     compare: Annotated[
         str | None, option("--compare", help="Runtimes to measure the model in, e.g. onnxruntime,openvino.")

@@ -123,8 +123,7 @@ class DataConfig(Section):
     max_tokens: int | None = whole(4, 8192, default=None, of="tokens")
     """Longer sentences are cut; documents to model are packed into blocks of this length."""
     timed_tokens: int | None = whole(1, 8192, default=None, of="tokens")
-    """Of every sentence that latency is measured on; None takes typical lengths of the validation part. Of a language model,
-    the length of the prompt and of the cache of a step; None takes `max_tokens`."""
+    """Of every sentence that latency is measured on; None takes typical lengths of the validation part."""
     vocabulary: int | None = whole(100, 100_000, default=None, of="tokens")
     """Of a tokenizer that is trained on the training part."""
     documents: Annotated[
@@ -189,6 +188,9 @@ class DataConfig(Section):
                     raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
         if self.of_text or self.of_documents:
             self._check_text()
+        if self.of_documents and self.timed_tokens is not None:
+            raise conflict("timed_tokens", "is of sentences; of a language model write serving: {prompt_tokens: ..., "
+                "context_tokens: ...} in the job, and remove it")  # fmt: skip
         for key, names in _OF_NAMES.items():
             if getattr(self, key) is not None and self.name not in names:
                 raise conflict(key, f"is for an {' or '.join(names)}, and got {self.name}; remove it")

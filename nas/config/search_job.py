@@ -9,13 +9,14 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from hardware_profiles.base import RUNTIMES
+from hardware_profiles.base import RUNTIMES, WEIGHT_PRECISIONS
 from nas.config.data import DATA_SETS, SIZES, TEXT, VOCABULARY, VOCABULARY_OF_DOCUMENTS, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
 from nas.config.metrics import BoundsConfig, MetricConfig
 from nas.config.plugin_names import names_of_stored_jobs, plugin_name
 from nas.config.search import SearchConfig
 from nas.config.section import Section, whole
+from nas.config.serving import ServingConfig
 from nas.config.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.config.supernet import SharingConfig, SupernetConfig, training_of_model
 from nas.config.training import STRATEGIES, TrainingConfig
@@ -25,13 +26,12 @@ from nas.plugins import Kind
 from nas.problem.objectives import (
     NO_METRICS,
     ONNX_RUNTIME,
-    SERVED_METRICS,
     TIMED_METRICS,
     Constraint,
     Objective,
     Variant,
 )
-from nas.problem.tasks import CLASSIFICATION, LANGUAGE, SHIPPED, TaskMetrics
+from nas.problem.tasks import CLASSIFICATION, LANGUAGE, SERVED_MEMORY, SERVED_METRICS, SHIPPED, TaskMetrics
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
@@ -80,10 +80,18 @@ class SearchJob(Section):
     )
     """Bounds that every network of the front satisfies, on objectives or other metrics."""
     precisions: Annotated[
-        tuple[Annotated[Literal["fp32", "int8", "fp16", "bf16"], Field(description="fp32, int8, fp16 or bf16")], ...],
-        Field(min_length=1, description="a list of fp32, int8, fp16 and bf16, e.g. [fp32, int8]"),
+        tuple[
+            Annotated[
+                Literal["fp32", "int8", "int4", "fp16", "bf16"], Field(description="fp32, int8, int4, fp16 or bf16")
+            ],
+            ...,
+        ],
+        Field(min_length=1, description="a list of fp32, int8, int4, fp16 and bf16, e.g. [fp32, int8]"),
     ] = ("fp32",)
-    """What networks are deployed in; with several, the search chooses for each network."""
+    """What networks are deployed in; with several, the search chooses for each network. Of language models, int8 and int4 are
+    those of the weights alone; other networks have no int4."""
+    serving: ServingConfig = ServingConfig()
+    """Lengths and batch of a language model's calls."""
     runtimes: Annotated[
         tuple[plugin_name(Kind.RUNTIMES, RUNTIMES), ...] | None,  # type: ignore[valid-type]  # as that of an algorithm
         Field(min_length=1, description="a list of runtimes, e.g. [onnxruntime, openvino]"),
@@ -245,10 +253,16 @@ class SearchJob(Section):
     def _check_served(self) -> None:
         """Language models are timed as they are served, by two models; other networks by one."""
         of_language = self.task == LANGUAGE
-        if of_language and self.precisions != ("fp32",):
-            raise conflict("precisions", f"networks of the task {LANGUAGE} are measured in fp32; remove it")
+        for i, precision in enumerate(self.precisions):
+            if of_language and precision not in WEIGHT_PRECISIONS:
+                known = ", ".join(WEIGHT_PRECISIONS)
+                raise conflict(f"precisions[{i}]", f"language models are in {known}, and got {precision}; replace it")
+            if not of_language and precision == "int4":
+                raise conflict(f"precisions[{i}]", f"int4 is of language models (task: {LANGUAGE}); take int8")
         if of_language and self.runtimes not in (None, (ONNX_RUNTIME,)):
             raise conflict("runtimes", f"networks of the task {LANGUAGE} are measured in {ONNX_RUNTIME}; remove it")
+        if not of_language and self.serving.model_fields_set:
+            raise conflict("serving", f"is of language models (task: {LANGUAGE}); remove it")
         served = ", ".join(SERVED_METRICS)
         for key, names in (("objectives", self.objectives), ("constraints", tuple(self.constraints))):
             for name in names:
@@ -257,6 +271,8 @@ class SearchJob(Section):
                     raise conflict(key, f"a language model is timed as it is served: {served}; replace {name}")
                 if not of_language and metric in SERVED_METRICS:
                     raise conflict(key, f"{name} is of language models (task: {LANGUAGE}); take latency_ms")
+                if not of_language and metric in SERVED_MEMORY:
+                    raise conflict(key, f"{name} is of language models (task: {LANGUAGE}); take parameters or peak_mib")
 
     @property
     def _written(self) -> WrittenMetrics:
@@ -319,8 +335,9 @@ class SearchJob(Section):
                 del section["settings"]
         if self.supernet.model is not None:
             del data["supernet"]["family"]
-        if not data["metrics"]:
-            del data["metrics"]
+        for key in ("metrics", "serving"):
+            if not data[key]:
+                del data[key]
         return dump_mapping(data)
 
 

@@ -16,12 +16,12 @@ from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
 from nas.evaluation.own_metrics import OwnMetrics
 from nas.evaluation.scoring import Scored, Scoring, ScoringTask
+from nas.evaluation.served_memory import ServedMemory
 from nas.evaluation.serving_inputs import serving_inputs
 from nas.problem.objectives import (
     ENERGY,
     EXACT_METRICS,
     ONNX_RUNTIME,
-    SERVED_METRICS,
     TIMED_METRICS,
     Fidelity,
     Measurement,
@@ -29,8 +29,10 @@ from nas.problem.objectives import (
     Status,
     Variant,
 )
+from nas.problem.tasks import SERVED_MEMORY, SERVED_METRICS
 from nas.problem.variants import environment_name, exact_value
 from supernets.cost import Cost
+from supernets.families.decoder.serving import FILLED, PORTABLE_STEP, STEP
 from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 
@@ -43,7 +45,7 @@ _DETAILS = (
     "preempted_share",
 )  # fmt: skip
 """Fields of a latency measurement that are kept as its detail."""
-_LATENCIES = frozenset({"latency_ms", *SERVED_METRICS})
+_LATENCIES = frozenset({"latency_ms", "time_to_first_token_ms", "time_per_token_ms"})
 
 
 def scoring_protocol(metric: str, runtime: str = ONNX_RUNTIME) -> str:
@@ -53,10 +55,17 @@ def scoring_protocol(metric: str, runtime: str = ONNX_RUNTIME) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A hardware profile's profiler with the real examples that it is fed: (batch, ...) for each call of a timed run."""
+    """A hardware profile's profiler with the real examples that it is fed: (batch, ...) for each call of a timed run.
+
+    Attributes:
+        context_tokens: in the cache of a step of a network that is served with one.
+        in_place: whether the runtime writes into that cache; else it copies it.
+    """
 
     profiler: LatencyProfiler
     examples: tuple[NDArray[Any], ...]
+    context_tokens: int = 1
+    in_place: bool = True
 
 
 class Measured:
@@ -70,6 +79,7 @@ class Measured:
         profiles: by name and runtime.
         environments: those that the measurements must come from.
         own: measures the metrics of plug-ins.
+        memory: of language models.
     """
 
     def __init__(
@@ -83,8 +93,9 @@ class Measured:
         screen_images: int | None = None,
         environments: Environments | None = None,
         own: OwnMetrics | None = None,
+        memory: ServedMemory | None = None,
     ) -> None:
-        self._scoring, self._costs, self._profiles = scoring, costs, profiles
+        self._scoring, self._costs, self._profiles, self._memory = scoring, costs, profiles, memory
         self._weights, self._data = weights, data
         self._screen_images = screen_images
         self._built: dict[_Candidate, bytes] = {}
@@ -127,8 +138,13 @@ class Measured:
             model=staged or any(r.metric not in EXACT_METRICS and not self._is_scored(r) for r in requests),
             images=self._screen_images if few else None,
             built=self._built.get(candidate),
-            served=not metrics.isdisjoint(SERVED_METRICS),
+            served=tuple(sorted({name for request in requests if (name := self._served_by(request))})),
         )
+
+    def _served_by(self, request: Request) -> str:
+        """The name of the model that is timed for a metric, of those by which a network is served; "" for the one of others."""
+        timed = self._profiles.get((str(request.profile), request.runtime))
+        return served_by(request.metric, in_place=timed is None or timed.in_place)
 
     def _keep_model(self, candidate: _Candidate, model: bytes | None) -> None:
         if model is not None:
@@ -143,8 +159,13 @@ class Measured:
             timed.profiler.close()
 
     def _exact(self, request: Request) -> Measurement:
-        computed = float(getattr(self._costs(request.architecture), request.metric))
-        value = exact_value(request.metric, computed, request.precision)
+        if request.metric not in SERVED_MEMORY:
+            computed = float(getattr(self._costs(request.architecture), request.metric))
+            value = exact_value(request.metric, computed, request.precision, weights_alone=self._memory is not None)
+        elif self._memory is not None:
+            value = float(self._memory.mib(request.metric, [request.architecture], [request.precision])[0])
+        else:
+            return self._failed(request, f"{request.metric} is of networks that are served with a cache")
         return Measurement(request, Status.OK, value, 0.0, protocol="computed")
 
     def _own_metrics(self, requests: Sequence[Request], models: Mapping[_Candidate, Scored]) -> Iterator[Measurement]:
@@ -195,7 +216,7 @@ class Measured:
         wanted: dict[tuple[_Candidate, str], list[Request]] = {}  # the text: the model of those that it is served by
         for request in requests:
             scored = models[request.architecture, request.variant]
-            served = SERVED_METRICS.get(request.metric, "")
+            served = self._served_by(request)
             if scored.model is None:
                 yield self._failed(request, scored.failure)
             elif served and served not in scored.served:
@@ -206,18 +227,24 @@ class Measured:
             return
         name, runtime = str(requests[0].profile), requests[0].runtime
         profile, of = self._profiles[name, runtime], environment_name(name, runtime)
-        deployments = [deployment_of(models[candidate], served, profile.examples) for candidate, served in wanted]
+        deployments = [
+            deployment_of(models[candidate], served, profile.examples, context_tokens=profile.context_tokens)
+            for candidate, served in wanted
+        ]
         results = profile.profiler.measure(deployments, longer=longer)
-        for ((candidate, _), own), result in zip(wanted.items(), results, strict=True):
+        for ((candidate, served), own), deployment, result in zip(wanted.items(), deployments, results, strict=True):
             if isinstance(result, LatencyFailure):
                 yield from (self._failed(request, result.message, environment=result.environment) for request in own)
                 continue
             self._environments.check(of, result.environment)
             if any(_is_noisy(request.metric, result) for request in own):
                 self._keep_model(candidate, models[candidate].model)
-            yield from (self._timed(request, result, len(profile.examples[0])) for request in own)
+            cache = _cache(served, deployment)
+            yield from (self._timed(request, result, len(profile.examples[0]), cache) for request in own)
 
-    def _timed(self, request: Request, result: LatencyMeasurement, batch_size: int) -> Measurement:
+    def _timed(
+        self, request: Request, result: LatencyMeasurement, batch_size: int, more: Mapping[str, str]
+    ) -> Measurement:
         if request.metric == ENERGY and result.energy_mj is None:
             reason = result.energy_failure or "the profiler was opened without energy"
             message = f"energy on profile {request.profile} cannot be measured: {reason}"
@@ -227,16 +254,37 @@ class Measured:
             request, Status.NOISY if _is_noisy(request.metric, result) else Status.OK, value, error,
             weights=self._weights, environment=result.environment,
             protocol=ENERGY_PROTOCOL if request.metric == ENERGY else result.protocol,
-            detail={name: getattr(result, name) for name in _DETAILS},
+            detail={name: getattr(result, name) for name in _DETAILS} | dict(more),
             samples=encode_samples(result) if request.metric in _LATENCIES else None, seconds=result.seconds,
         )  # fmt: skip
 
 
-def deployment_of(scored: Scored, served: str, examples: Sequence[NDArray[Any]]) -> Deployment:
-    """What is timed of a network: its model, or the one of this name by which it is served, with inputs made of examples."""
+def served_by(metric: str, *, in_place: bool) -> str:
+    """The name of the model that is timed for a metric, of those by which a network is served; "" for the one of others.
+
+    Args:
+        in_place: as of `Timed`.
+    """
+    name = SERVED_METRICS.get(metric, "")
+    return PORTABLE_STEP if name == STEP and not in_place else name
+
+
+def _cache(served: str, deployment: Deployment) -> dict[str, str]:
+    """For the detail of a measurement: what a step does with the cache, as a function of what was timed."""
+    if served not in (STEP, PORTABLE_STEP):
+        return {}
+    return {"cache": "in place" if FILLED in deployment.graphs[0].inputs[0] else "copied"}
+
+
+def deployment_of(scored: Scored, served: str, examples: Sequence[NDArray[Any]], *, context_tokens: int) -> Deployment:
+    """What is timed of a network: its model, or the one of this name by which it is served, with inputs made of examples.
+
+    Args:
+        context_tokens: as of `serving_inputs`.
+    """
     if served:
-        (texts,) = examples
-        return Deployment.single(scored.served[served], serving_inputs(scored.served[served], texts))
+        (texts,), model = examples, scored.served[served]
+        return Deployment.single(model, serving_inputs(model, texts, context_tokens=context_tokens))
     return Deployment.single(scored.model or b"", *({INPUT: own} for own in examples))
 
 
@@ -252,7 +300,7 @@ def _value_and_error(metric: str, result: LatencyMeasurement, batch_size: int) -
     match metric:
         case "latency_ms" | "time_to_first_token_ms" | "time_per_token_ms":
             return result.latency_ms, result.latency_ms * result.resolution
-        case "throughput":
+        case "throughput" | "tokens_per_second":
             value = 1e3 * batch_size / result.latency_ms
             return value, value * result.resolution
         case "peak_mib":

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hardware_profiles.quantize import convert
+from hardware_profiles.quantize import convert, convert_weights
 from hardware_profiles.runtime import run_calls, runtime_version
 from hardware_profiles.runtimes.registry import find_runtime
 from nas.errors import EvaluationError
@@ -30,15 +30,18 @@ from supernets.tasks import CLASSIFICATION, Score, Task
 CALIBRATION_BATCH = 250
 
 
-def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor]) -> bytes:
+def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor], task: Task = CLASSIFICATION) -> bytes:
     """An ONNX model in the precision that it is scored, timed and shipped in.
 
     Args:
-        calibration: batches of training inputs, (n, ...) each; lower precisions take their ranges from the first.
+        calibration: batches of training inputs, (n, ...) each; lower precisions take their ranges from the first, unless the
+            task has `weights_alone`.
 
     Raises:
         PrecisionError: the model cannot be converted.
     """
+    if task.weights_alone:
+        return convert_weights(model, precision)
     return convert(model, precision, [{INPUT: calibration[0].numpy()}])
 
 
@@ -70,7 +73,8 @@ class ScoringTask:
 
     Attributes:
         metrics: names of metrics of the job's task.
-        served: whether the models by which the network is deployed are needed, where these are others (`Task.served`).
+        served: names of the models that are needed of those by which the network is deployed, where these are others
+            (`Task.served`).
         images: the metrics are taken on this number of examples, the first ones; None for all.
         built: the model, where an earlier task gave it.
     """
@@ -81,7 +85,7 @@ class ScoringTask:
     model: bool
     images: int | None = None
     built: bytes | None = field(default=None, repr=False)
-    served: bool = False
+    served: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +180,7 @@ class InlineScoring:
             if model is None or task.served:
                 network = self._extraction(task.architecture)
                 model = model or self._build(network, task.variant.precision)
-                served = dict(self._task.served(network)) if task.served else {}
+                served = self._served(network, task) if task.served else {}
             scores: dict[str, ExampleScores] = {}
             if task.metrics:
                 outputs = answers(model, self._first(task.images), task.variant.runtime)
@@ -199,9 +203,15 @@ class InlineScoring:
         return self._batches[n]
 
     def _build(self, network: nn.Module, precision: str) -> bytes:
-        return in_precision(
-            onnx_model(self._task.scored(network), self._calibration[0][:2]), precision, self._calibration
-        )
+        return self._in_precision(onnx_model(self._task.scored(network), self._calibration[0][:2]), precision)
+
+    def _served(self, network: nn.Module, task: ScoringTask) -> dict[str, bytes]:
+        models = self._task.served(network)
+        found = {name: models[name] for name in task.served if name in models}
+        return {name: self._in_precision(model, task.variant.precision) for name, model in found.items()}
+
+    def _in_precision(self, model: bytes, precision: str) -> bytes:
+        return in_precision(model, precision, self._calibration, self._task)
 
     def close(self) -> None:
         """Nothing to end."""

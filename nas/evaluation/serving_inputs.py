@@ -8,24 +8,27 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from supernets.families.decoder.serving import IDS, PADDING
+from supernets.families.decoder.serving import FILLED, IDS, PADDING
 
 
-def serving_inputs(model: bytes, texts: NDArray[Any]) -> dict[str, NDArray[Any]]:
+def serving_inputs(model: bytes, texts: NDArray[Any], *, context_tokens: int) -> dict[str, NDArray[Any]]:
     """Inputs of a model of `supernets.families.decoder.serving`: whole texts as prompts; or their last token, after a cache
-    of as many tokens as they have, of random keys and values.
+    of random keys and values.
 
     Args:
         texts: (batch, tokens), int64.
+        context_tokens: of each text in the cache.
     """
     rng, found = np.random.default_rng(0), dict[str, NDArray[Any]]()
-    sizes = {"batch": len(texts), "past": texts.shape[1], "tokens": texts.shape[1]}
+    sizes = {"batch": len(texts), "past": context_tokens, "room": context_tokens + 1, "tokens": texts.shape[1]}
     for value in onnx.load_model_from_string(model).graph.input:
         shape = [sizes[dim.dim_param] if dim.dim_param else dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if value.name == IDS:
             found[IDS] = np.ascontiguousarray(texts[:, -shape[1] :])
         elif value.name == PADDING:
             found[PADDING] = np.zeros(shape, np.int64)
+        elif value.name == FILLED:
+            found[FILLED] = np.array([context_tokens])
         else:
             found[value.name] = rng.standard_normal(shape, np.float32)
     return found

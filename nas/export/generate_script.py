@@ -20,12 +20,14 @@ PREFILL, STEP = (
     onnxruntime.InferenceSession(HERE / name, providers=["CPUExecutionProvider"])
     for name in ({prefill}, {step})
 )
-CACHE = [given.name for given in STEP.get_inputs()[2:]]
+CACHE = [given.name for given in STEP.get_inputs() if given.name.startswith("past")]
 SEPARATOR = {separator}  # {separator_token}: the token before and after each text
 POSITIONS = {positions}  # the most tokens of a text
 TOKENIZER = Tokenizer.from_file(str(HERE / {tokenizer}))
 TOKENIZER.encode_special_tokens = True  # those that are written in a text are words like others
 
+
+{reading}
 
 def generate(texts, tokens={most}, choose=lambda logits: logits.argmax(axis=1)):
     """The texts with what follows them: at most `tokens` tokens each, which `choose` takes from logits (n, vocabulary)."""
@@ -33,10 +35,9 @@ def generate(texts, tokens={most}, choose=lambda logits: logits.argmax(axis=1)):
     longest = max(map(len, prompts))
     padding = np.array([longest - len(prompt) for prompt in prompts])  # at the beginnings
     ids = np.array([[SEPARATOR] * n + prompt for n, prompt in zip(padding, prompts)])
-    new, model, cache = ids, PREFILL, []
+    new, read = ids, Reading(padding)
     for _ in range(min(tokens, POSITIONS - longest + 1)):
-        logits, *cache = model.run(None, {{"ids": new, "padding": padding, **dict(zip(CACHE, cache))}})
-        new, model = choose(logits).reshape(-1, 1), STEP
+        new = choose(read(new)).reshape(-1, 1)
         ids = np.concatenate([ids, new], axis=1)
         if (ids[:, longest:] == SEPARATOR).any(axis=1).all():
             break
@@ -71,6 +72,48 @@ if __name__ == "__main__":
     how = {{"choose": sampler(given.temperature, given.top_k, given.seed)}} if given.temperature > 0 else {{}}
     print(*generate(given.texts, given.tokens, **how), sep="\\n")
 '''
+_COPYING = '''class Reading:
+    """What the models have read of some texts; each step returns a longer cache of keys and values."""
+
+    def __init__(self, padding):
+        self.padding, self.cache = padding, []
+
+    def __call__(self, ids):
+        """The logits of the token after these: of prompts at first, then of one token of each text."""
+        given = {"ids": ids, "padding": self.padding, **dict(zip(CACHE, self.cache))}
+        logits, *self.cache = (STEP if self.cache else PREFILL).run(None, given)
+        return logits
+'''
+_IN_PLACE = '''class Reading:
+    """What the models have read of some texts; steps write keys and values into the memory of the cache."""
+
+    def __init__(self, padding):
+        self.padding, self.filled, self.memory, self.step = padding, 0, [], STEP.io_binding()
+
+    def __call__(self, ids):
+        """The logits of the token after these: of prompts at first, then of one token of each text."""
+        given = {"ids": ids, "padding": self.padding}
+        if not self.memory:
+            logits, *cache = PREFILL.run(None, given)
+            self.filled = ids.shape[1]
+            self.allocate(cache)
+            return logits
+        for name, array in {**given, "filled": np.array([self.filled])}.items():
+            self.step.bind_cpu_input(name, array)
+        STEP.run_with_iobinding(self.step)
+        self.filled += 1
+        return self.step.get_outputs()[-1].numpy()
+
+    def allocate(self, cache):
+        """Gives each key and value the room for all positions, as input and output of steps."""
+        for name, own in zip(CACHE, cache):
+            memory = np.zeros((*own.shape[:2], POSITIONS, own.shape[3]), own.dtype)
+            memory[:, :, : own.shape[2]] = own
+            self.memory.append(onnxruntime.OrtValue.ortvalue_from_numpy(memory))
+            self.step.bind_ortvalue_input(name, self.memory[-1])
+            self.step.bind_ortvalue_output(name.replace("past", "present"), self.memory[-1])
+        self.step.bind_output("logits")
+'''
 _TRANSFORMERS = '''"""Continues texts, greedily: python {name} "Once upon a time" ["To be" ...]. Needs transformers."""
 
 import sys
@@ -95,7 +138,9 @@ _MOST_TOKENS = 64
 """Added to a text by default."""
 
 
-def generate_script(format: BlockFormat, *, name: str, models: tuple[str, str], tokenizer: str, positions: int) -> str:
+def generate_script(
+    format: BlockFormat, *, name: str, models: tuple[str, str], tokenizer: str, positions: int, in_place: bool
+) -> str:
     """The script beside the two ONNX models by which a language model is served.
 
     Args:
@@ -103,11 +148,13 @@ def generate_script(format: BlockFormat, *, name: str, models: tuple[str, str], 
         models: names of the files of prompts and of steps.
         tokenizer: name of the tokenizer's file.
         positions: the most tokens of a text.
+        in_place: whether steps write into the cache.
     """
     prefill, step, of_tokenizer = map(json.dumps, (*models, tokenizer))
     return _SCRIPT.format(
         name=name, prefill=prefill, step=step, tokenizer=of_tokenizer, separator=format.separator,
         separator_token=format.separator_token, positions=positions, most=_MOST_TOKENS,
+        reading=_IN_PLACE if in_place else _COPYING,
     )  # fmt: skip
 
 

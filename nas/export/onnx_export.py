@@ -20,6 +20,7 @@ from nas.errors import SelectionError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.export.bundle import write_bundle
 from nas.export.cost_selection import networks_by_cost
+from nas.export.decoding import served_as_scored
 from nas.export.export_paths import export_path, paths_beside
 from nas.export.generate_script import generate_script
 from nas.export.model_checks import agreement, as_measured, parity, parity_in_runtime, parity_on_images
@@ -30,6 +31,7 @@ from nas.export.served_models import served_parity
 from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.data import BlockFormat, TextFormat, head
+from supernets.families.decoder.serving import PORTABLE_STEP, PREFILL, STEP, in_place
 from supernets.module_to_onnx import onnx_model
 from supernets.recalibration import Extraction
 
@@ -118,15 +120,16 @@ def _write_bundle(
     module = Extraction(supernet, batches)(network)
     index = np.resize(np.arange(len(data.validation)), max(_CHECKED_BATCHES))  # repeats examples of a small part
     inputs = data.validation.inputs[torch.from_numpy(index)].numpy()
-    scored, served = trained.data.task.scored(module), trained.data.task.served(module)
+    task = trained.data.task
+    scored, served = task.scored(module), task.served(module)
     exact = onnx_model(scored, batches[0][:2])
     checks: dict[str, Any] = {"parity": max(parity(scored, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
     described = provenance.facts(point, trained)
     if others := provenance.other_runtimes(variant):
         checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name) for name in others}
-    model = in_precision(exact, variant.precision, batches)
-    checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED), trained.data.task, variant.runtime)
-    checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point), trained.data.task)
+    model = in_precision(exact, variant.precision, batches, task)
+    checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED), task, variant.runtime)
+    checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point), task)
     if in_graph:
         plain, model = model, add_preprocessing(model, data.images)
         checks["parity_on_raw_images"] = parity_on_images(
@@ -142,11 +145,20 @@ def _write_bundle(
     weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
     if isinstance(data.format, BlockFormat):
         most = data.format.block
-        checks["served_parity"] = served_parity(module, served, inputs[:1], positions=most)
-        models = {path: served["prefill"], path.with_suffix(".step.onnx"): served["step"]}
+        kind = STEP if provenance.in_place else PORTABLE_STEP
+        exact_models = {name: served[name] for name in (PREFILL, kind)}
+        checks["served_parity"] = served_parity(module, exact_models, inputs[:1], positions=most)
+        shipped = {name: in_precision(exact_models[name], variant.precision, batches, task) for name in exact_models}
+        checks["served_as_scored"] = served_as_scored(model, shipped, inputs[:1])
+        models = {path: shipped[PREFILL], path.with_suffix(".step.onnx"): shipped[kind]}
         prefill, step = (own.name for own in models)
         script = generate_script(
-            data.format, name=script_path.name, models=(prefill, step), tokenizer=tokenizer_path.name, positions=most
+            data.format,
+            name=script_path.name,
+            models=(prefill, step),
+            tokenizer=tokenizer_path.name,
+            positions=most,
+            in_place=in_place(shipped[kind]),
         )
     else:
         models = {path: model}

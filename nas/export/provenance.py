@@ -6,19 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hardware_profiles.base import HardwareProfile
 from nas.analysis.network_values import Point
 from nas.build.prepared_job import TrainedRun
+from nas.build.serving import in_place
 from nas.build.task_metrics import metrics_of_task
 from nas.errors import ExportFailedError
 from nas.evaluation.measuring_evaluator import Measured
 from nas.evaluation.scoring import InlineScoring
 from nas.export.preprocessing_graph import IMAGE, STEPS
 from nas.problem.objectives import EXACT_METRICS, ONNX_RUNTIME, Fidelity, Measurement, Objective, Request, Variant
+from nas.problem.tasks import SERVED_MEMORY
 from nas.problem.variants import Variants
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
 from supernets.data import BlockFormat, Format, ImageFormat, Part, RowFormat, TextFormat
-from supernets.families.decoder.serving import IDS, PADDING
+from supernets.families.decoder.serving import FILLED, IDS, PADDING
 from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 
@@ -61,6 +64,13 @@ class Provenance:
         profiles = facts.compatibility.get("profiles", {}).values() if facts is not None else ()
         found = {variant.runtime, *(profile.get("runtime", ONNX_RUNTIME) for profile in profiles)}
         return sorted(found - {ONNX_RUNTIME})
+
+    @property
+    def in_place(self) -> bool:
+        """Whether all of its profiles write into the cache of a language model."""
+        facts = self.store.facts()
+        profiles = facts.compatibility.get("profiles", {}).values() if facts is not None else ()
+        return all(in_place(HardwareProfile(**profile)) for profile in profiles)
 
     def measured_with(self, metric: Objective, point: Point) -> Mapping[str, Any]:
         """Protocol, fidelity and environment of a metric: of the final measurement, where there is one that did not fail."""
@@ -115,7 +125,8 @@ def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
             made = {
                 "name": IDS, "shape": ["batch", "tokens"], "dtype": "int64", "vocabulary": format.vocabulary,
                 "also": f"{PADDING} (batch,), int64: the tokens that pad each text at its beginning; a step reads one token a "
-                "text, and as past.* what the call before returned as present.*",
+                f"text, and as past.* what the call before returned as present.*; where it has the input {FILLED} (1,), the "
+                "number of tokens in these, they have room for more, and present.* may be in their memory",
                 "tokenizer": "its ids, by the file .tokenizer.json beside the model, after the separator",
             }  # fmt: skip
         case TextFormat():
@@ -134,7 +145,7 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
         ExportFailedError: it cannot be scored.
     """
     task = metrics_of_task(trained.data.config)
-    metrics = (*task.metrics, *(Objective.parse(name, []) for name in sorted(EXACT_METRICS)))
+    metrics = (*task.metrics, *(Objective.parse(name, []) for name in sorted(EXACT_METRICS - SERVED_MEMORY)))
     variants, store = Variants(), MemoryStore()
     checkpoint, data = trained.checkpoint, trained.data.dataset
     requests = {metric.name: variants.request(network, metric) for metric in metrics}

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from hardware_profiles.runtime import run_model
 from nas.errors import ExportFailedError
+from nas.export.decoding import Decoding
 from nas.export.model_checks import MAX_PARITY
-from supernets.families.decoder.serving import IDS, PADDING
 
 MOST_TOKENS = 64
 """Generated for the comparison."""
@@ -32,12 +30,9 @@ def served_parity(module: nn.Module, models: Mapping[str, bytes], texts: NDArray
         ModelError: the runtime rejects a model.
     """
     ids = torch.from_numpy(texts[:, : max(1, texts.shape[1] // 2)])
-    padding, worst = np.zeros(len(ids), np.int64), 0.0
-    names, cache = [f"past.{i}.{kind}" for i in range(positions) for kind in ("key", "value")], list[NDArray[Any]]()
+    decoding, worst = Decoding(models, room=positions), 0.0
     for step in range(min(MOST_TOKENS, positions - ids.shape[1] + 1)):
-        new = ids if step == 0 else ids[:, -1:]
-        given = {IDS: new.numpy(), PADDING: padding, **dict(zip(names, cache, strict=False))}
-        found, *cache = run_model(models["step" if step else "prefill"], given)
+        found = decoding.read((ids if step == 0 else ids[:, -1:]).numpy())
         with torch.no_grad():
             expected = module.eval()(ids)[:, -1]
         worst = max(worst, float((torch.from_numpy(found) - expected).abs().max() / expected.std()))

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from hardware_profiles.base import HardwareProfile
 from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import build_algorithm
+from nas.build.serving import in_place
 from nas.errors import EvaluationError
-from nas.evaluation.measuring_evaluator import deployment_of
+from nas.evaluation.measuring_evaluator import deployment_of, served_by
 from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.planning.latencies import measure_all
 from nas.problem.budget import MAX_FINALISTS
-from nas.problem.objectives import SERVED_METRICS, TIMED_METRICS, Evaluation, Measurement, Status
+from nas.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
 from supernets.base import Supernet
 from supernets.space import Architecture
 from supernets.trainer import steps_per_epoch, time_training
@@ -113,11 +115,11 @@ def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator)
     scoring = InlineScoring(supernet, data.calibration, data.dataset.validation, data.task)
     scored = tuple(o.metric for o in prepared.job.metrics if o.of_task)
     model = any(o.metric in TIMED_METRICS for o in prepared.job.metrics)
-    served = any(o.metric in SERVED_METRICS for o in prepared.job.metrics)
+    served = sorted({name for profile in prepared.job.profiles for name in _served(prepared, profile)} - {""})
     started, found = time.perf_counter(), list[Scored]()
     while len(found) < 2 or (len(found) < _SCORED and time.perf_counter() - started < _SCORED_S):
         network, variant = prepared.job.variants.split(prepared.space.sample(rng))
-        made = scoring.score_one(ScoringTask(network, variant, metrics=scored, model=model, served=served))
+        made = scoring.score_one(ScoringTask(network, variant, metrics=scored, model=model, served=tuple(served)))
         if made.failure:
             message = f"cannot score network {network.key} in {variant}: {made.failure}"
             raise EvaluationError(message, code="evaluation.not-scored")
@@ -132,16 +134,22 @@ def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[fl
     batch = prepared.config.search.batch
     networks = (list(scored) * batch)[: min(batch, _SCORED)]
     for profile in (profile for profile in prepared.job.profiles if profile.name in wanted):
-        examples, served = (
-            prepared.data.timed_batches(profile),
-            {SERVED_METRICS.get(o.metric, "") for o in prepared.job.metrics if o.profile == profile.name},
-        )
-        deployments = [deployment_of(made, own, examples) for made in networks for own in sorted(served)]
+        examples, served = prepared.data.timed_batches(profile), _served(prepared, profile)
+        context = 1 if prepared.serving is None else prepared.serving.context_tokens
+        deployments = [
+            deployment_of(made, own, examples, context_tokens=context) for made in networks for own in sorted(served)
+        ]
         energy = profile.name in prepared.job.energy_profiles
         with open_profiler(profile, seed=prepared.config.seed, energy=energy) as profiler:
             results = measure_all(profiler, deployments, [f"a network on profile {profile.name}"] * len(deployments))
         found[profile.name] = [result.seconds for result in results]
     return found
+
+
+def _served(prepared: PreparedJob, profile: HardwareProfile) -> set[str]:
+    """The names of the models that are timed on a profile; "" for the one of networks that are served by one."""
+    metrics = [o.metric for o in prepared.job.metrics if o.profile == profile.name]
+    return {served_by(metric, in_place=in_place(profile)) for metric in metrics}
 
 
 def _ask_seconds(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> float:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import Any
 
-from hardware_profiles.base import Deployment
+from numpy.typing import NDArray
+
+from hardware_profiles.base import Deployment, HardwareProfile
 from hardware_profiles.profiler_factory import open_profiler
 from nas.analysis.formatting import guidance_text
 from nas.build.measurement_reuse import Reuse
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import first_modelled
+from nas.build.serving import in_place
+from nas.evaluation.measuring_evaluator import served_by
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.evaluation.serving_inputs import serving_inputs
 from nas.planning.estimate import Times, estimate
 from nas.planning.latencies import measure_all
+from nas.problem.tasks import SERVED_METRICS
 from supernets.cost import Cost
 from supernets.data import TextFormat
 from supernets.families.captured.family import CapturedFamily
@@ -120,20 +127,18 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
     latencies, energies = (list[dict[str, tuple[float, float]]]([{}, {}]) for _ in range(2))
     several = len(prepared.job.variants.runtimes) > 1
     for (_, runtime), profile in prepared.job.deployed.items():
-        inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
+        names = dict.fromkeys(served_by(metric, in_place=in_place(profile)) for metric in SERVED_METRICS)
+        # By the name of each model that it is served by, those of the two ends.
+        models = {"": networks} if networks else {name: [own[name] for own in served] for name in names}
         energy = profile.name in prepared.job.energy_profiles
         with open_profiler(profile, seed=job.seed, energy=energy) as profiler:
-            for precision in (*reversed(prepared.job.variants.precisions if networks else ()), *served[0]):
+            for precision, name in product(reversed(prepared.job.variants.precisions), models):
                 how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
-                where = " in ".join([profile.name, *how])
-                if networks:
-                    models = [in_precision(model, precision, calibration) for model in networks]
-                    deployments = [Deployment.single(model, *inputs) for model in models]
-                else:  # each of the models that it is served by, on its own
-                    where, texts = f"{profile.name}, {precision}", prepared.data.timed_batches(profile)[0]
-                    deployments = [
-                        Deployment.single(own[precision], serving_inputs(own[precision], texts)) for own in served
-                    ]
+                where = ", ".join(filter(None, (" in ".join([profile.name, *how]), name)))
+                converted = [in_precision(model, precision, calibration, task) for model in models[name]]
+                deployments = [
+                    Deployment.single(model, *_inputs(prepared, profile, model, name)) for model in converted
+                ]
                 results = measure_all(profiler, deployments, [f"network {a.key} on profile {where}" for a in ends])
                 for i, result in enumerate(results):
                     latencies[i][where] = (result.latency_ms, result.latency_ms * result.resolution)
@@ -150,6 +155,16 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
         times=estimate(prepared, inline=inline) if time else None, model=_inspected(prepared),
     )  # fmt: skip
+
+
+def _inputs(
+    prepared: PreparedJob, profile: HardwareProfile, model: bytes, served: str
+) -> list[Mapping[str, NDArray[Any]]]:
+    """The inputs of each call of a model; `served` is the name of one of those by which a network is served, or ""."""
+    examples = prepared.data.timed_batches(profile)
+    if not served or prepared.serving is None:
+        return [{INPUT: own} for own in examples]
+    return [serving_inputs(model, texts, context_tokens=prepared.serving.context_tokens) for texts in examples]
 
 
 def _inspected(prepared: PreparedJob) -> Inspection | None:

@@ -79,6 +79,9 @@ _METRICS: Mapping[str, MetricKind] = {
     "energy_mj": MetricKind("mJ", Goal.MINIMIZE, per_profile=True),
     "time_to_first_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
     "time_per_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "tokens_per_second": MetricKind("tokens/s", Goal.MAXIMIZE, per_profile=True),
+    "kv_cache_mib": MetricKind("MiB", Goal.MINIMIZE),
+    "model_mib": MetricKind("MiB", Goal.MINIMIZE),
     "macs": MetricKind("MACs", Goal.MINIMIZE),
     "parameters": MetricKind("parameters", Goal.MINIMIZE),
     "activation_bytes": MetricKind("bytes", Goal.MINIMIZE),
@@ -86,16 +89,13 @@ _METRICS: Mapping[str, MetricKind] = {
 SCORED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.scored)
 """Metrics of the shipped tasks."""
 NO_METRICS: Mapping[str, MetricKind] = MappingProxyType({})
-EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes"})
+EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes", "kv_cache_mib", "model_mib"})
 """Metrics that are computed, never measured or predicted."""
 TIMED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.per_profile)
 """Metrics of a deployment timed on a hardware profile: latency, examples per second, the peak memory of creating and running
 the session, the time to create it, and the energy of a call."""
 ENERGY = "energy_mj"
 """Metric that needs counters of the machine. A job's additional metric may have its name, and then replaces it."""
-
-SERVED_METRICS: Mapping[str, str] = {"time_to_first_token_ms": "prefill", "time_per_token_ms": "step"}
-"""Timed metrics of networks that are served by several models (`supernets.tasks.Task.served`), with the name of the model."""
 
 
 @dataclass(frozen=True, slots=True)

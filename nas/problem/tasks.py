@@ -45,6 +45,14 @@ class TaskMetrics:
 
 
 LANGUAGE = "language-modelling"
+SERVED_METRICS: Mapping[str, str] = {
+    "time_to_first_token_ms": "prefill",
+    "time_per_token_ms": "step",
+    "tokens_per_second": "step",
+}
+"""Timed metrics of networks that are served by several models (`supernets.tasks.Task.served`), with the name of the model."""
+SERVED_MEMORY = frozenset({"kv_cache_mib", "model_mib"})
+"""Computed metrics of networks that are served with a cache."""
 CLASSIFICATION = TaskMetrics("classification", (ACCURACY,))
 SHIPPED: Mapping[str, TaskMetrics] = {
     task.name: task

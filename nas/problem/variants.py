@@ -10,7 +10,7 @@ from supernets.space import Architecture, Choice, SearchSpace
 
 PRECISION, RUNTIME = "precision", "runtime"
 """The names of the genes of a variant."""
-ORDER = ("int8", "fp16", "bf16", "fp32")
+ORDER = ("int4", "int8", "fp16", "bf16", "fp32")
 """Precisions, smallest first, as the options of every choice."""
 SCORES = "accuracy"
 """The name of the environment of all metrics of the task."""
@@ -23,9 +23,11 @@ def environment_name(profile: str | None, runtime: str) -> str:
     return name if runtime == ONNX_RUNTIME else f"{name} in {runtime}"
 
 
-def exact_value(metric: str, value: float, precision: str) -> float:
-    """A computed metric in a precision, from its value in fp32: activations take the precision's bytes."""
-    return value * _BYTES[precision] / _BYTES["fp32"] if metric == "activation_bytes" else value
+def exact_value(metric: str, value: float, precision: str, *, weights_alone: bool = False) -> float:
+    """A computed metric in a precision, from its value in fp32: activations take the precision's bytes, unless it is that of
+    the weights alone."""
+    scaled = metric == "activation_bytes" and not weights_alone
+    return value * _BYTES[precision] / _BYTES["fp32"] if scaled else value
 
 
 @dataclass(frozen=True, slots=True)

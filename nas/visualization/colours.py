@@ -22,6 +22,7 @@ LARGEST = Colour("#CC79A7", "#E0A3C4")
 FINETUNED = Colour("#E69F00", "#F0E442")
 NEAREST = Colour("#22262B", "#E8EBEE")
 PRECISION_GREYS = {
+    "int4": Colour("#2B3038", "#F2F4F6"),
     "int8": Colour("#4D5560", "#D5DBE1"),
     "fp16": Colour("#6F6455", "#C7BDAE"),
     "bf16": Colour("#556F64", "#AEC7BD"),

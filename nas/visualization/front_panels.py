@@ -36,7 +36,7 @@ PREDICTED_NAME = "predicted, not measured"
 NEAREST_NAME = "nearest to the limits"
 FINETUNED_NAME = "fine-tuned"
 
-_SYMBOLS = {"": "circle", "fp32": "circle", "int8": "square", "fp16": "cross", "bf16": "x"}
+_SYMBOLS = {"": "circle", "fp32": "circle", "int8": "square", "int4": "diamond", "fp16": "cross", "bf16": "x"}
 """By `Point.precision`."""
 
 

@@ -8,8 +8,8 @@ from supernets.graph.functions import add, chunk, concatenate, matmul, multiply,
 from supernets.graph.ir import CONTEXT, PAST, Graph, Shape, Value
 from supernets.tokens import MASKED
 
-_FLOAT = 1
-"""ONNX's number of 32-bit floats."""
+_FLOAT, _INT = 1, 6
+"""ONNX's numbers of 32-bit floats and integers."""
 
 
 def _whole(graph: Graph, number: int) -> Value:
@@ -24,12 +24,12 @@ def _size(graph: Graph, x: Value, dim: int) -> Value:
     return graph.add("Squeeze", [size, graph.numbers([0])], ())
 
 
-def _ends(graph: Graph, ids: Value, past: Value | None) -> tuple[Value, Value, int]:
+def _ends(graph: Graph, ids: Value, past: Value | None, filled: Value | None) -> tuple[Value, Value, int]:
     """The number of tokens before, that of all tokens, and the latter's size in shapes."""
     tokens = _size(graph, ids, 1)
     if past is None:
         return _whole(graph, 0), tokens, ids.shape[1]
-    before = _size(graph, past, 2)
+    before = _size(graph, past, 2) if filled is None else graph.add("Squeeze", [filled, graph.numbers([0])], ())
     return before, graph.add("Add", [before, tokens], ()), _total(past.shape[2], ids.shape[1])
 
 
@@ -43,9 +43,11 @@ def _counted(graph: Graph, start: Value, end: Value, size: int, axes: list[int],
     return graph.add("Unsqueeze", [numbers, graph.numbers(axes)], shape)
 
 
-def token_positions(graph: Graph, ids: Value, padding: Value | None = None, past: Value | None = None) -> Value:
+def token_positions(
+    graph: Graph, ids: Value, padding: Value | None = None, past: Value | None = None, filled: Value | None = None
+) -> Value:
     """`supernets.tokens.token_positions`: (n, tokens) -> (1 or n, tokens)."""
-    start, end, _ = _ends(graph, ids, past)
+    start, end, _ = _ends(graph, ids, past, filled)
     positions = _counted(graph, start, end, ids.shape[1], [0], (1, ids.shape[1]))
     if padding is None:
         return positions
@@ -54,9 +56,11 @@ def token_positions(graph: Graph, ids: Value, padding: Value | None = None, past
     return graph.add("Max", [later, _whole(graph, 0)], later.shape)
 
 
-def causal_mask(graph: Graph, ids: Value, padding: Value | None = None, past: Value | None = None) -> Value:
+def causal_mask(
+    graph: Graph, ids: Value, padding: Value | None = None, past: Value | None = None, filled: Value | None = None
+) -> Value:
     """`supernets.tokens.causal_mask`: (n, tokens) -> (1 or n, 1, tokens, all tokens)."""
-    start, end, total = _ends(graph, ids, past)
+    start, end, total = _ends(graph, ids, past, filled)
     tokens = ids.shape[1]
     keys = _counted(graph, _whole(graph, 0), end, total, [0, 1, 2], (1, 1, 1, total))
 
@@ -143,6 +147,29 @@ def attend_grouped(graph: Graph, query: Value, key: Value, value: Value, mask: V
     return reshaped(permute(graph, mixed, 0, 2, 1, 3), [0, 0, channels], (n, tokens, channels))
 
 
+def attend_filled(
+    graph: Graph, query: Value, key: Value, value: Value, keys: Value, values: Value, mask: Value, filled: Value
+) -> tuple[Value, ...]:
+    """`supernets.tokens.attend_filled`, by an operation of ONNX Runtime, which writes into the cache where its output is in
+    the same memory."""
+    n, heads, _, size = query.shape
+    groups = key.shape[1]
+
+    def joined(x: Value, heads: int) -> Value:
+        return graph.add("Reshape", [x, graph.numbers([0, 1, heads * size])], (n, 1, heads * size))
+
+    # For each text the number of tokens before, and that of all tokens, as 32-bit integers.
+    nothing = graph.add("Shape", [query], (1,), start=0, end=1)
+    before = graph.add("Cast", [graph.add("Expand", [filled, nothing], (n,))], (n,), to=_INT)
+    last = graph.add("Squeeze", [filled, graph.numbers([0])], ())
+    total = graph.add("Cast", [graph.add("Add", [last, _whole(graph, 1)], ())], (), to=_INT)
+    tokens = [joined(query, heads), joined(key, groups), joined(value, groups)]
+    inputs = [*tokens, keys, values, before, total, None, None, None, mask]
+    shapes = [(n, 1, heads * size), keys.shape, values.shape]
+    settings = {"num_heads": heads, "kv_num_heads": groups, "scale": size**-0.5}
+    return tuple(graph.add_many("GroupQueryAttention", inputs, shapes, **settings))
+
+
 def last_token(graph: Graph, x: Value) -> Value:
     """`supernets.tokens.last_token`: (n, tokens, channels) -> (n, channels)."""
     return graph.add("Gather", [x, _whole(graph, -1)], (x.shape[0], x.shape[2]), axis=1)
@@ -169,6 +196,7 @@ RULES = (
     by_head,
     appended,
     attend_grouped,
+    attend_filled,
     last_token,
     token_losses,
 )

@@ -25,17 +25,20 @@ LENGTH = -2
 """Stands in a shape for the dynamic number of tokens."""
 PAST, CONTEXT = -3, -4
 """Stand in a shape for the dynamic number of tokens in a cache, and for that of these and the new ones."""
+ROOM = -5
+"""Stands in a shape for the number of tokens that a cache has room for."""
 TOKENS: Shape = (LENGTH,)
 """The input shape of networks that read 64-bit token ids in sentences of any length."""
 
 Attribute = int | float | str | tuple[int, ...]
-_DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT)
+_DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT, ROOM)
 _OF_INTEGERS = frozenset(
     (
         "Add",
         "Cast",
         "Concat",
         "Equal",
+        "Expand",
         "Flatten",
         "Gather",
         "Identity",
@@ -50,7 +53,9 @@ _OF_INTEGERS = frozenset(
 """Operations that compute the same as torch's on integers."""
 _NOT_INTEGER = frozenset(("Cast", "Equal", "Less"))
 """Operations on integers that return others: truth values, which only a Cast follows, or 32-bit floats."""
-_INDEXED = frozenset(("Gather", "GatherElements", "Pad", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze"))
+_INDEXED = frozenset(
+    ("Expand", "Gather", "GatherElements", "Pad", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze")
+)
 """Operations whose other inputs are integers for any type of the first; all other operations have inputs of one type."""
 
 

@@ -10,13 +10,16 @@ import onnx
 from numpy.typing import NDArray
 
 from supernets.graph.block_division import Piece
-from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, OUTPUT, PAST
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, OUTPUT, PAST, ROOM
 from supernets.graph.traversal import BATCH, LENGTH_NAME
 
 OPSET = 18
 """The default of torch's exporter."""
 IR_VERSION = 10
 """Supported by runtimes since 2024 (onnx 1.16)."""
+MICROSOFT = "com.microsoft"
+DOMAINS = {"GroupQueryAttention": MICROSOFT}
+"""Of operations that are not ONNX's own."""
 Buffer = bytes | memoryview
 _ATTRIBUTES = {  # onnx.helper.make_attribute doubles the time of `lower`
     int: (onnx.AttributeProto.INT, "i"),
@@ -40,18 +43,20 @@ def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTP
     """
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")
     model.opset_import.add(domain="", version=OPSET)
+    if any(node.op in DOMAINS for node in piece.nodes):
+        model.opset_import.add(domain=MICROSOFT, version=1)
     graph = onnx.GraphProto(name="network")
     given = zip((*piece.inputs, *piece.outputs), (*names, *outputs), strict=True)
     renamed = {value.name: name for value, name in given}
     for node in piece.nodes:
-        proto = graph.node.add(op_type=node.op, name=node.outputs[0])
+        proto = graph.node.add(op_type=node.op, name=node.outputs[0], domain=DOMAINS.get(node.op, ""))
         proto.input.extend([renamed.get(name, name) for name in node.inputs])
         proto.output.extend([renamed.get(name, name) for name in node.outputs])
         for key, attribute in node.attributes.items():
             kind, field = _ATTRIBUTES[type(attribute)]
             value = attribute.encode() if isinstance(attribute, str) else attribute
             proto.attribute.add(name=key, type=kind, **{field: value})
-    dynamic = {BATCH_SIZE: BATCH, LENGTH: LENGTH_NAME, PAST: "past", CONTEXT: "context"}
+    dynamic = {BATCH_SIZE: BATCH, LENGTH: LENGTH_NAME, PAST: "past", CONTEXT: "context", ROOM: "room"}
     for declared, own in [
         *((graph.input, own) for own in piece.inputs), *((graph.output, own) for own in piece.outputs)
     ]:  # fmt: skip

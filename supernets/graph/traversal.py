@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from supernets.errors import LoweringError
 from supernets.graph import functions
 from supernets.graph.calls import FUNCTIONS, METHODS
-from supernets.graph.ir import BATCH_SIZE, CONTEXT, INPUT, LENGTH, OUTPUT, PAST, TOKENS, Graph, Shape, Value
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, INPUT, LENGTH, OUTPUT, PAST, ROOM, TOKENS, Graph, Shape, Value
 from supernets.graph.rules import RULES
 from supernets.graph.trace import HOLE, bind, join, trace
 
@@ -29,6 +29,7 @@ class DynamicSize(Enum):
     TOKENS = LENGTH
     PAST = PAST
     CONTEXT = CONTEXT
+    ROOM = ROOM
 
 
 Size = int | DynamicSize

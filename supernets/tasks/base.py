@@ -63,6 +63,8 @@ class Task(ABC):
         metrics: what it can score; the first is the one that trainings show and keep the best weights by.
         targets: the kind of labels that data must have: ``classes``, ``numbers``, ``sets`` (of labels), or a data set's own.
         spatial: whether targets move with the pixels of an image, so that shifting and mirroring inputs alone would be wrong.
+        weights_alone: whether int8 and int4 are those of the weights, and activations are quantized when the network runs; else
+            by ranges from training examples.
         verbs: what a network does to an example and what was done to it, for messages: ``classifies``, ``classified``.
     """
 
@@ -70,6 +72,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     targets: ClassVar[str]
     spatial: ClassVar[bool] = False
+    weights_alone: ClassVar[bool] = False
     verbs: ClassVar[tuple[str, str]] = ("answers", "answered")
     scored_together: int = 100
     """Examples that a score is computed of at once; larger batches do not fit the caches of processors."""

@@ -15,7 +15,7 @@ from supernets.data import DataSet
 from supernets.divergence import Divergence, divergence
 from supernets.errors import ExportError
 from supernets.families.decoder.network import Decoder
-from supernets.families.decoder.serving import lower_prefill, lower_step
+from supernets.families.decoder.serving import ServedModels
 from supernets.tasks.base import Metric, Score, Task
 from supernets.tokens import token_losses
 
@@ -47,6 +47,7 @@ class LanguageModelling(Task):
     name = "language-modelling"
     metrics = (Metric("perplexity", maximize=False), Metric("bits_per_byte", "bits", maximize=False))
     targets = "text"
+    weights_alone = True
     verbs = ("continues", "continued")
 
     def __init__(self, scored_together: int = 100) -> None:
@@ -67,7 +68,7 @@ class LanguageModelling(Task):
             raise ExportError(
                 f"{type(network).__name__} is no network of the family decoder, which is served with a cache"
             )
-        return {"prefill": lower_prefill(network), "step": lower_step(network)}
+        return ServedModels(network)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         there = targets[..., 1] >= 0

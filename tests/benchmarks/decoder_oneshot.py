@@ -264,9 +264,9 @@ def time_networks(study: Study, results: Path) -> None:
         for row in chosen:
             network = cast(Decoder, supernet.extract(sized(supernet, row.get("values", {}))))
             models = [lower(network) for lower in (lower_prefill, lower_step)]
-            found = measure_all(
-                profiler, [Deployment.single(own, serving_inputs(own, texts)) for own in models], ["prompt", "token"]
-            )
+            inputs = [serving_inputs(own, texts, context_tokens=PROMPT) for own in models]
+            deployments = [Deployment.single(*both) for both in zip(models, inputs, strict=True)]
+            found = measure_all(profiler, deployments, ["prompt", "token"])
             add(results, {"method": row["method"], "share": row["share"], "latency": [own.latency_ms for own in found],
                           "resolution": [own.resolution for own in found]})  # fmt: skip
 

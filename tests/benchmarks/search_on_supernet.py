@@ -31,17 +31,18 @@ from hardware_profiles.base import LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import prepare_job
 from nas.build.search_objects import build_algorithm, build_evaluator
+from nas.build.serving import in_place
 from nas.config import SearchJob, load_job
 from nas.engine.finalists import choose_finalists
 from nas.engine.search_loop import search
 from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.cluster import start_ray, stop_ray
 from nas.evaluation.environments import Environments
-from nas.evaluation.measuring_evaluator import deployment_of
+from nas.evaluation.measuring_evaluator import deployment_of, served_by
 from nas.evaluation.ray_pool import RayPool
 from nas.evaluation.scoring import InlineScoring, Scored, Scoring, ScoringTask
 from nas.problem.budget import Budget
-from nas.problem.objectives import SERVED_METRICS, Evaluation, Goal, Measurement, Request, Status, Variant
+from nas.problem.objectives import Evaluation, Goal, Measurement, Request, Status, Variant
 from nas.problem.pareto import hypervolume, non_dominated, reference_point
 from nas.search.base import SearchAlgorithm
 from nas.store.folder import RunsFolder
@@ -95,7 +96,7 @@ class Bench:
             raise SystemExit("give a trained supernet with --from")
         self.checkpoint, self.work = self.prepared.supernets.checkpoint, work
         self.scored, self.timed = self.prepared.job.objectives[:2]
-        self.served = SERVED_METRICS.get(self.timed.metric, "")
+        self.served = served_by(self.timed.metric, in_place=in_place(self.prepared.job.profiles[0]))
         self.scores = SqlStore.open(work / "accuracies.db", create=True, driver=True)
         supernet, data = self.checkpoint.supernet, self.prepared.data
         parts, task = (data.calibration, data.dataset.validation), data.task
@@ -144,12 +145,14 @@ class Bench:
     ) -> dict[Architecture, tuple[float, float]]:
         """The score on the test part, and the time by the longer protocol, all in the same rounds."""
         profile, name, whole = self.prepared.job.profiles[0], self.scored.name, not self.served
-        tasks = [ScoringTask(a, Variant(), (name,), model=whole, served=bool(self.served)) for a in architectures]
+        served = (self.served,) if self.served else ()
+        tasks = [ScoringTask(a, Variant(), (name,), model=whole, served=served) for a in architectures]
         scored = {s.task.architecture: s for s in self.test.score(tasks)}
         if failed := [s.failure for s in scored.values() if s.failure]:
             raise SystemExit(failed[0])
         profiler, examples = open_profiler(profile, seed=seed), self.prepared.data.timed_batches(profile)
-        deployments = [deployment_of(scored[a], self.served, examples) for a in architectures]
+        context = 1 if self.prepared.serving is None else self.prepared.serving.context_tokens
+        deployments = [deployment_of(scored[a], self.served, examples, context_tokens=context) for a in architectures]
         out = {}
         for a, latency in zip(architectures, profiler.measure(deployments, longer=True), strict=True):
             if isinstance(latency, LatencyFailure):

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from supernets.tokens import (
     appended,
+    attend_filled,
     attend_grouped,
     by_head,
     causal_mask,
@@ -46,15 +47,22 @@ class CausalAttention(nn.Module):
         self.value = nn.Linear(width, groups * head_size, bias=qkv_bias)
         self.project = nn.Linear(groups * queries * head_size, width, bias=project_bias)
 
-    def forward(self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None) -> Any:
+    def forward(
+        self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None,
+        filled: Tensor | None = None,
+    ) -> Any:  # fmt: skip
         """The attended tokens (n, tokens, width); unless `past` is None, also keys and values of all tokens so far.
 
         Args:
             past: keys and values of the tokens before, each (n, groups, past, head_size); () for none.
+            filled: as of `attend_filled`, where `past` has room for the only token; None where it has not.
         """
         query, key, value = (by_head(part(x), self.head_size) for part in (self.query, self.key, self.value))
         if turn is not None:
             query, key = rotated(query, *turn), rotated(key, *turn)
+        if past and filled is not None:
+            attended, key, value = attend_filled(query, key, value, past[0], past[1], mask, filled)
+            return self.project(attended), key, value
         if past:
             key, value = appended(past[0], key), appended(past[1], value)
         attended = self.project(attend_grouped(query, key, value, mask))
@@ -87,12 +95,15 @@ class Layer(nn.Module):
         super().__init__()
         self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
 
-    def forward(self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None) -> Any:
+    def forward(
+        self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None,
+        filled: Tensor | None = None,
+    ) -> Any:  # fmt: skip
         """As of `CausalAttention`."""
         if past is None:
             x = x + self.attention(self.norm1(x), mask, turn)
             return x + self.mlp(self.norm2(x))
-        attended, key, value = self.attention(self.norm1(x), mask, turn, past)
+        attended, key, value = self.attention(self.norm1(x), mask, turn, past, filled)
         x = x + attended
         return x + self.mlp(self.norm2(x)), key, value
 
@@ -106,13 +117,15 @@ class Embedding(nn.Module):
         self.words = nn.Embedding(vocabulary, width)
         self.positions = None if positions is None else nn.Parameter(torch.zeros(positions, width))
 
-    def forward(self, ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None) -> Tensor:
+    def forward(
+        self, ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None, filled: Tensor | None = None
+    ) -> Tensor:
         x = self.words(ids)
         if self.scale != 1:
             x = x * self.scale
-        return cast(
-            Tensor, x if self.positions is None else x + rows_at(self.positions, token_positions(ids, padding, past))
-        )
+        if self.positions is None:
+            return cast(Tensor, x)
+        return cast(Tensor, x + rows_at(self.positions, token_positions(ids, padding, past, filled)))
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
         """For live subnets: no attribute repeats the positions' shape."""
@@ -164,9 +177,11 @@ class Decoder(nn.Module):
             x = layer(x, mask, turn)
         return cast(Tensor, self.head(x, self.table))
 
-    def turn(self, ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None) -> Turn | None:
+    def turn(
+        self, ids: Tensor, padding: Tensor | None = None, past: Tensor | None = None, filled: Tensor | None = None
+    ) -> Turn | None:
         """The angles of rotary positions; None for a network without."""
-        return rotation(token_positions(ids, padding, past), self.frequencies) if self.frequencies else None
+        return rotation(token_positions(ids, padding, past, filled), self.frequencies) if self.frequencies else None
 
     @property
     def table(self) -> Tensor | None:
@@ -195,11 +210,34 @@ class Served(nn.Module):
             padding: (n,), int64: the number of these tokens in each text.
             past: the keys and values that the calls before have returned, (n, groups, past, head_size) each.
         """
-        network, before = self.network, past[0] if past else None
-        mask, turn = causal_mask(ids, padding, before), network.turn(ids, padding, before)
-        x = network.embedding(ids, padding, before)
-        cache: list[Tensor] = []
-        for i, layer in enumerate(network.layers.values()):
-            x, key, value = layer(x, mask, turn, past[2 * i : 2 * i + 2])
-            cache += [key, value]
-        return network.head(last_token(x), network.table), *cache
+        return _served(self.network, ids, padding, past, None)
+
+
+class ServedInPlace(nn.Module):
+    """A decoder that takes steps of one token, with a cache that has room for more tokens than are in it."""
+
+    def __init__(self, network: Decoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids: Tensor, padding: Tensor, filled: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        """As of `Served`.
+
+        Args:
+            filled: (1,), int64: the number of tokens in the cache, at least one.
+            past: (n, groups, room, head_size) each, with room for one token more.
+        """
+        return _served(self.network, ids, padding, past, filled)
+
+
+def _served(
+    network: Decoder, ids: Tensor, padding: Tensor, past: Sequence[Tensor], filled: Tensor | None
+) -> tuple[Tensor, ...]:
+    before = past[0] if past else None
+    mask, turn = causal_mask(ids, padding, before, filled), network.turn(ids, padding, before, filled)
+    x = network.embedding(ids, padding, before, filled)
+    cache: list[Tensor] = []
+    for i, layer in enumerate(network.layers.values()):
+        x, key, value = layer(x, mask, turn, past[2 * i : 2 * i + 2], filled)
+        cache += [key, value]
+    return network.head(last_token(x), network.table), *cache

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
-from supernets.families.decoder.network import Decoder, Layer, Served
-from supernets.graph import BATCH_SIZE, LENGTH, OUTPUT, PAST, Input, lower_inputs
+import onnx
 
-IDS, PADDING = "ids", "padding"
+from supernets.families.decoder.network import Decoder, Layer, Served, ServedInPlace
+from supernets.graph import BATCH_SIZE, LENGTH, OUTPUT, PAST, ROOM, Input, lower_inputs
+
+PREFILL, STEP, PORTABLE_STEP = "prefill", "step", "portable-step"
+"""Names of the models: of prompts; of steps, with the cache in place if heads have a multiple of `_CHANNELS` channels; and of
+steps in ONNX's own operations alone, which copy the cache."""
+_CHANNELS = 8
+"""GroupQueryAttention takes no other heads than those with a multiple of it."""
+IDS, PADDING, FILLED = "ids", "padding", "filled"
 
 
-def cache_names(network: Decoder, prefix: str) -> list[str]:
-    """The names of the keys and values of each layer, in the order of `Served`.
+def cache_names(layers: int, prefix: str) -> list[str]:
+    """The names of the keys and values of each of so many layers, in the order of `Served`.
 
     Args:
         prefix: ``past`` for inputs, ``present`` for outputs.
     """
-    return [f"{prefix}.{i}.{kind}" for i in range(len(network.layers)) for kind in ("key", "value")]
+    return [f"{prefix}.{i}.{kind}" for i in range(layers) for kind in ("key", "value")]
 
 
 def lower_prefill(network: Decoder) -> bytes:
@@ -39,8 +46,54 @@ def lower_step(network: Decoder) -> bytes:
     """The ONNX model that reads one more token of each text: as of `lower_prefill`, with `IDS` (n, 1) and ``past.I.key`` and
     ``past.I.value``, which are what the call before returned as present."""
     shapes = [(BATCH_SIZE, groups, PAST, size) for groups, size in cache_shapes(network) for _ in ("key", "value")]
-    cache = zip(cache_names(network, "past"), shapes, strict=True)
+    cache = zip(cache_names(len(network.layers), "past"), shapes, strict=True)
     return _lowered(network, 1, [Input(name, shape) for name, shape in cache])
+
+
+def lower_step_in_place(network: Decoder) -> bytes:
+    """As of `lower_step`, with a cache that has room for more tokens: `FILLED` (1,), int64, is the number of tokens in it, and
+    ``past.I.key`` and ``past.I.value`` are (n, groups, room, head_size), as are what it returns as present.
+
+    Its attention is an operation of ONNX Runtime, GroupQueryAttention, which copies the cache unless outputs are bound to the
+    memory of inputs (`hardware_profiles.runtimes.onnx_runtime`).
+    """
+    shapes = [(BATCH_SIZE, groups, ROOM, size) for groups, size in cache_shapes(network) for _ in ("key", "value")]
+    layers = len(network.layers)
+    given = [Input(name, shape) for name, shape in zip(cache_names(layers, "past"), shapes, strict=True)]
+    read = [
+        Input(IDS, (BATCH_SIZE, 1), integer=True), Input(PADDING, (BATCH_SIZE,), integer=True),
+        Input(FILLED, (1,), integer=True), *given,
+    ]  # fmt: skip
+    return lower_inputs(ServedInPlace(network).eval(), read, [OUTPUT, *cache_names(layers, "present")])
+
+
+class ServedModels(Mapping[str, bytes]):
+    """The models by which a network is served, by name, each lowered when it is read."""
+
+    def __init__(self, network: Decoder) -> None:
+        self._network = network
+
+    def __getitem__(self, name: str) -> bytes:
+        return _LOWERINGS[name](self._network)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_LOWERINGS)
+
+    def __len__(self) -> int:
+        return len(_LOWERINGS)
+
+
+def _step(network: Decoder) -> bytes:
+    heads = {size for _, size in cache_shapes(network)}
+    return lower_step(network) if any(size % _CHANNELS for size in heads) else lower_step_in_place(network)
+
+
+_LOWERINGS = {PREFILL: lower_prefill, STEP: _step, PORTABLE_STEP: lower_step}
+
+
+def in_place(step: bytes) -> bool:
+    """Whether a model of steps is that of `lower_step_in_place`."""
+    return any(value.name == FILLED for value in onnx.load_model_from_string(step).graph.input)
 
 
 def cache_shapes(network: Decoder) -> list[tuple[int, int]]:
@@ -51,4 +104,4 @@ def cache_shapes(network: Decoder) -> list[tuple[int, int]]:
 
 def _lowered(network: Decoder, tokens: int, cache: Sequence[Input]) -> bytes:
     read = [Input(IDS, (BATCH_SIZE, tokens), integer=True), Input(PADDING, (BATCH_SIZE,), integer=True), *cache]
-    return lower_inputs(Served(network).eval(), read, [OUTPUT, *cache_names(network, "present")])
+    return lower_inputs(Served(network).eval(), read, [OUTPUT, *cache_names(len(network.layers), "present")])

@@ -153,7 +153,7 @@ def test_several_findings_make_two_lines_and_an_unknown_key_comes_first() -> Non
     message = str(fails(BASE.replace("name: a\n", "nmae: a\n") + "seed: x\nsearch: {batch: 0}"))
     assert message.splitlines() == [
         "job.yaml: nmae: unknown key 'nmae'; did you mean 'name'? Known: name, seed, data, task, supernet, training, "
-        "hardware, objectives, metrics, constraints, precisions, runtimes, lookup_tables, search, warm_start, "
+        "hardware, objectives, metrics, constraints, precisions, serving, runtimes, lookup_tables, search, warm_start, "
         "calibration_images.",
         "Also wrong: name, seed, search.batch.",
     ]

@@ -20,7 +20,8 @@ from nas.evaluation.base import Evaluator
 from nas.evaluation.environments import Environments
 from nas.evaluation.measuring_evaluator import Measured, Timed
 from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
-from nas.problem.objectives import SERVED_METRICS, TIMED_METRICS, Fidelity, Request, Status
+from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
+from nas.problem.tasks import SERVED_METRICS
 from nas.testing.evaluator import EvaluatorContract
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet

@@ -23,7 +23,7 @@ from supernets.data.text_blocks import DocumentTokenizer
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.pretrained import read_decoder_config
-from supernets.families.decoder.serving import lower_prefill, lower_step
+from supernets.families.decoder.serving import lower_prefill, lower_step, lower_step_in_place
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.pretrained import find_pretrained
 from tests.nas.export.scripts import bare_interpreter, module_of
@@ -34,18 +34,26 @@ TOKENS, PACKAGES = 64, ("onnxruntime", "numpy", "tokenizers")
 PROMPTS = ("the quick brown", "a", "of <|endoftext|> and then\nsomething else")
 
 
-def write(folder: Path, network: Decoder, tokenizer: DocumentTokenizer, *, positions: int) -> Path:
+def write(
+    folder: Path, network: Decoder, tokenizer: DocumentTokenizer, *, positions: int, in_place: bool = True
+) -> Path:
     """Writes what an export has for a network; returns the script's path."""
     (folder / "net.onnx").write_bytes(lower_prefill(network))
-    (folder / "net.step.onnx").write_bytes(lower_step(network))
+    (folder / "net.step.onnx").write_bytes((lower_step_in_place if in_place else lower_step)(network))
     (folder / "net.tokenizer.json").write_text(tokenizer.json, encoding="utf-8")
     format = BlockFormat(
         tokenizer.vocabulary, tokenizer.separator, tokenizer.separator_token, block=positions, tokenizer=tokenizer.json
     )
-    names = {"models": ("net.onnx", "net.step.onnx"), "tokenizer": "net.tokenizer.json"}
     script = folder / "net.predict.py"
-    script.write_text(generate_script(format, name=script.name, positions=positions, **names), encoding="utf-8")
+    script.write_text(_script(format, script.name, positions, in_place=in_place), encoding="utf-8")
     return script
+
+
+def _script(format: BlockFormat, name: str, positions: int, *, in_place: bool) -> str:
+    models = ("net.onnx", "net.step.onnx")
+    return generate_script(
+        format, name=name, models=models, tokenizer="net.tokenizer.json", positions=positions, in_place=in_place
+    )
 
 
 @torch.no_grad()
@@ -74,9 +82,9 @@ def network(request: pytest.FixtureRequest, tokenizer: DocumentTokenizer) -> Dec
     return network
 
 
-@pytest.fixture
-def script(network: Decoder, tokenizer: DocumentTokenizer, tmp_path: Path) -> Path:
-    return write(tmp_path, network, tokenizer, positions=128)
+@pytest.fixture(params=[True, False], ids=["in-place", "copying"])
+def script(request: pytest.FixtureRequest, network: Decoder, tokenizer: DocumentTokenizer, tmp_path: Path) -> Path:
+    return write(tmp_path, network, tokenizer, positions=128, in_place=request.param)
 
 
 def printed(script: Path, given: Sequence[str], folder: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import yaml
@@ -18,7 +19,7 @@ from nas.engine.run import Run
 from nas.evaluation.serving_inputs import serving_inputs
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
-from supernets.families.decoder.serving import lower_prefill, lower_step
+from supernets.families.decoder.serving import lower_prefill, lower_step, lower_step_in_place
 from supernets.space import Architecture
 from tests.nas.commands import Shell, assert_error
 from tests.supernets.data.test_documents import document
@@ -102,11 +103,61 @@ def test_a_network_of_uniform_layers_is_one_of_the_transformers_library(shell: S
 
 @pytest.mark.slow
 def test_prompts_and_steps_are_timed_apart(shell: Shell) -> None:
-    objectives = ["perplexity", "time_per_token_ms", "time_to_first_token_ms"]
-    assert shell.nas("plan", (path := job(shell, objectives=objectives))).code == 0
+    objectives = ["perplexity", "time_per_token_ms", "time_to_first_token_ms", "tokens_per_second"]
+    more = {"objectives": objectives, "serving": {"context_tokens": 40, "batch": 2}}
+    assert shell.nas("plan", (path := job(shell, **more))).code == 0
     assert shell.nas("search", path, "--inline").code == 0
     values = json.loads(shell.nas("show", "texts-1", "--json").out)["anchors"]["largest"]["values"]
     assert values["time_to_first_token_ms@cpu-1-thread"] > values["time_per_token_ms@cpu-1-thread"] > 0
+    # Of the same timing.
+    rate = values["tokens_per_second@cpu-1-thread"]
+    assert rate == pytest.approx(2 * 1000 / values["time_per_token_ms@cpu-1-thread"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("profile", "cache"), [("cpu-1-thread", "in place"), ("cpu-1-thread-openvino", "copied")])
+def test_the_run_and_the_export_state_what_a_step_does_with_the_cache(shell: Shell, profile: str, cache: str) -> None:
+    if profile.endswith("openvino"):
+        pytest.importorskip("openvino")
+    search = {"algorithm": "random", "evaluations": 2}
+    path = job(shell, hardware=[profile], objectives=["perplexity", "time_per_token_ms"], search=search)
+    found = shell.nas("search", path, "--inline")
+    assert found.code == 0, found
+    assert shell.nas("export", "texts-1", "-o", "net.onnx", "--index", "0").code == 0
+    manifest = json.loads((shell.folder / "net.json").read_text(encoding="utf-8"))
+    assert manifest["measured_with"][f"time_per_token_ms@{profile}"]["cache"] == cache
+    step = onnx.load(shell.folder / "net.step.onnx").graph
+    assert ("GroupQueryAttention" in {node.op_type for node in step.node}) == (cache == "in place")
+    command = [sys.executable, str(shell.folder / "net.predict.py"), "the quick"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout.startswith(
+        "the"
+    )
+
+
+def test_precisions_are_searched_and_exported_as_they_were_scored(shell: Shell) -> None:
+    objectives = ["perplexity", "model_mib", "kv_cache_mib"]
+    path = job(shell, objectives=objectives, precisions=["fp32", "int8", "int4"], serving={"context_tokens": 64})
+    found = shell.nas("search", path, "--inline")
+    assert found.code == 0, found
+    report = json.loads(shell.nas("show", "texts-1", "--json").out)
+    smallest, largest = (report["anchors"][end] for end in ("smallest", "largest"))
+    assert (smallest["architecture"]["precision"], largest["architecture"]["precision"]) == ("int4", "fp32")
+    assert smallest["values"]["model_mib"] < largest["values"]["model_mib"] / 5
+    assert largest["values"]["kv_cache_mib"] == 2 * 2 * 2 * 8 * 64 * 4 / 2**20
+    key = f"key={smallest['key']}"
+    exported = shell.nas("export", "texts-1", "-o", "net.onnx", "--select", key, "--json")
+    assert exported.code == 0, exported
+    answer = json.loads(exported.out)
+    assert (answer["precision"], answer["as_measured"]) == ("int4", 1)
+    assert answer["served_as_scored"] < 0.01
+    assert max(answer["parity"], answer["served_parity"]) < 1e-4
+    for name in ("net.onnx", "net.step.onnx"):
+        stored = onnx.load(shell.folder / name).graph
+        assert "MatMulNBits" in {node.op_type for node in stored.node}
+    command = [sys.executable, str(shell.folder / "net.predict.py"), "the quick"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout.startswith(
+        "the"
+    )
 
 
 def test_the_models_get_prompts_or_one_token_with_a_cache() -> None:
@@ -114,17 +165,45 @@ def test_the_models_get_prompts_or_one_token_with_a_cache() -> None:
 
     network = LLAMA.build(LLAMA.space.smallest).eval()
     texts = np.arange(12).reshape(2, 6)
-    prompt, step = (serving_inputs(lower(network), texts) for lower in (lower_prefill, lower_step))
+    prompt, step = (serving_inputs(lower(network), texts, context_tokens=9) for lower in (lower_prefill, lower_step))
     assert {name: own.tolist() for name, own in prompt.items()} == {"ids": texts.tolist(), "padding": [0, 0]}
     assert step["ids"].tolist() == [[5], [11]]
-    assert {step[f"past.0.{kind}"].shape for kind in ("key", "value")} == {(2, 1, 6, 4)}
+    assert {step[f"past.0.{kind}"].shape for kind in ("key", "value")} == {(2, 1, 9, 4)}
+    in_place = serving_inputs(lower_step_in_place(network), texts, context_tokens=9)
+    assert in_place["filled"].tolist() == [9]
+    assert {in_place[f"past.0.{kind}"].shape for kind in ("key", "value")} == {(2, 1, 10, 4)}
 
 
 @pytest.mark.parametrize(
     ("changes", "code", "mention"),
     [
         ({"objectives": ["perplexity", "latency_ms"]}, "job.conflict", "time_per_token_ms"),
-        ({"precisions": ["int8"]}, "job.conflict", "fp32"),
+        ({"precisions": ["fp16"]}, "job.conflict", "fp32, int8, int4"),
+        ({"data": {**JOB["data"], "timed_tokens": 8}}, "job.conflict", "serving"),
+        ({"serving": {"prompt_tokens": 0}}, "job.invalid-value", "serving.prompt_tokens"),
+        ({"serving": {"context_tokens": 80}}, "job.context-too-long", "at most 79"),
+        (
+            {
+                "hardware": ["cpu-1-thread-openvino"],
+                "precisions": ["int4"],
+                "objectives": ["perplexity", "time_per_token_ms"],
+            },
+            "job.precision-unavailable",
+            "openvino",
+        ),
+        (
+            {
+                "serving": {"batch": 65536},
+                "objectives": ["perplexity", "kv_cache_mib", "time_per_token_ms"],
+                "data": {**JOB["data"], "max_tokens": 300},
+                "supernet": {
+                    **JOB["supernet"],
+                    "space": {**JOB["supernet"]["space"], "head_size": 128, "heads": [1, 8]},
+                },
+            },
+            "job.cache-too-large",
+            "65536 x 299 tokens",
+        ),
         ({"runtimes": ["openvino"]}, "job.conflict", "onnxruntime"),
         ({"data": {**JOB["data"], "label_column": "x"}}, "job.conflict", "label_column"),
         ({"data": {**JOB["data"], "image_size": 8}}, "job.conflict", "image_size"),
@@ -141,6 +220,21 @@ def test_the_models_get_prompts_or_one_token_with_a_cache() -> None:
             {"data": {"name": "digits"}, "task": "classification", "objectives": ["time_per_token_ms"]},
             "job.conflict",
             "latency_ms",
+        ),
+        (
+            {"data": {"name": "digits"}, "task": "classification", "objectives": ["accuracy", "model_mib"]},
+            "job.conflict",
+            "parameters",
+        ),
+        (
+            {"data": {"name": "digits"}, "task": "classification", "objectives": ["accuracy"], "serving": {"batch": 2}},
+            "job.conflict",
+            "serving",
+        ),
+        (
+            {"data": {"name": "digits"}, "task": "classification", "objectives": ["accuracy"], "precisions": ["int4"]},
+            "job.conflict",
+            "int8",
         ),
     ],
 )

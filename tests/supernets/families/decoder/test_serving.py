@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,14 +11,30 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
-from supernets.families.decoder.network import Decoder, Served
-from supernets.families.decoder.serving import IDS, PADDING, cache_names, cache_shapes, lower_prefill, lower_step
+from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.network import Decoder, Served, ServedInPlace
+from supernets.families.decoder.serving import (
+    FILLED,
+    IDS,
+    PADDING,
+    PORTABLE_STEP,
+    PREFILL,
+    STEP,
+    ServedModels,
+    cache_names,
+    cache_shapes,
+    in_place,
+    lower_prefill,
+    lower_step,
+    lower_step_in_place,
+)
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, SCALED, texts
+from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, SCALED, SIZES, texts
 
 LENGTHS = {1: (5,), 3: (2, 5, 1)}
 """Tokens of the prompts of a batch."""
@@ -37,6 +54,12 @@ def networks(supernet: Supernet) -> Iterator[Decoder]:
         yield network
 
 
+def of_eight(family: DecoderFamily) -> DecoderFamily:
+    """A family with heads of eight channels, as ONNX Runtime's attention takes them."""
+    spec, scale = replace(family.spec, head_size=8), family.embedding_scale
+    return DecoderFamily(spec, **SIZES, embedding_scale=scale)
+
+
 def by_torch(network: Decoder) -> Call:
     served = Served(network)
     return lambda ids, padding, past: list(served(ids, padding, *past))
@@ -46,7 +69,7 @@ def by_runtime(network: Decoder) -> Call:
     models = {False: lower_prefill(network), True: lower_step(network)}
     for model in models.values():
         onnx.checker.check_model(model, full_check=True)
-    names = cache_names(network, "past")
+    names = cache_names(len(network.layers), "past")
 
     def call(ids: Tensor, padding: Tensor, past: list[Tensor]) -> list[Tensor]:
         cache = {name: own.numpy() for name, own in zip(names, past, strict=bool(past))}
@@ -82,6 +105,54 @@ def test_steps_equal_the_whole_forward(supernet: Supernet, n: int, made: Callabl
                 found, *cache = call(new[:, None], padding, cache)
 
 
+def in_place_by_torch(network: Decoder) -> Call:
+    served = ServedInPlace(network)
+    return lambda ids, padding, past: list(served(ids, padding, *past))
+
+
+def in_place_by_runtime(network: Decoder) -> Call:
+    model = lower_step_in_place(network)
+    onnx.checker.check_model(model, full_check=True)
+    names = [FILLED, *cache_names(len(network.layers), "past")]
+
+    def call(ids: Tensor, padding: Tensor, past: list[Tensor]) -> list[Tensor]:
+        cache = {name: own.numpy() for name, own in zip(names, past, strict=True)}
+        return [
+            torch.from_numpy(own) for own in run_model(model, {IDS: ids.numpy(), PADDING: padding.numpy(), **cache})
+        ]
+
+    return call
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("made", [in_place_by_torch, in_place_by_runtime])
+@pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED], ids=["llama", "gpt2", "ordered"])
+@torch.no_grad()
+def test_steps_in_place_equal_the_whole_forward(family: DecoderFamily, n: int, made: Callable[[Decoder], Call]) -> None:
+    """The room after the tokens may hold anything."""
+    supernet = invariants.randomised(make_supernet(of_eight(family)))
+    lengths, ids = LENGTHS[n], texts(n, max(LENGTHS[n]) + STEPS)
+    for network in networks(supernet):
+        call, longest = made(network), max(lengths)
+        padding = torch.tensor([longest - own for own in lengths])
+        prompts = torch.stack(
+            [torch.cat([torch.full((longest - k,), 7), row[:k]]) for k, row in zip(lengths, ids, strict=True)]
+        )
+        _, *cache = Served(network)(prompts, padding)
+        cache = [functional.pad(own, (0, 0, 0, STEPS + 2), value=1e3) for own in cache]
+        for step in range(STEPS):
+            new = torch.stack([row[k + step] for k, row in zip(lengths, ids, strict=True)])[:, None]
+            before = [own.clone() for own in cache]
+            found, *cache = call(new, padding, [torch.tensor([longest + step]), *cache])
+            whole = torch.stack(
+                [network(row[None, : k + step + 1])[0, -1] for k, row in zip(lengths, ids, strict=True)]
+            )
+            assert (found - whole).abs().max() <= invariants.RELATIVE_ONNX * network(ids).std()
+            for own, old in zip(cache, before, strict=True):
+                changed = (own != old).flatten(0, 1).any(0).any(1).nonzero().flatten()
+                assert changed.tolist() == [longest + step]
+
+
 @torch.no_grad()
 def test_a_step_may_read_several_tokens(supernet: Supernet) -> None:
     ids, padding = texts(2, 9), torch.tensor([0, 2])
@@ -106,3 +177,14 @@ def test_the_models_declare_what_they_read_and_return() -> None:
     assert declared(list(step.input)) == {"ids": ["batch", 1], "padding": ["batch"], **past}
     assert declared(list(step.output)) == {"logits": ["batch", 40], **present}
     assert declared(list(prefill.output))["present.0.key"] == ["batch", 1, "tokens", 4]
+    models = ServedModels(network)
+    assert (list(models), len(models)) == ([PREFILL, STEP, PORTABLE_STEP], 3)
+    assert (models[PREFILL], models[PORTABLE_STEP]) == (lower_prefill(network), lower_step(network))
+    assert models[STEP] == models[PORTABLE_STEP]  # heads of four channels
+    assert not in_place(models[STEP])
+    of_heads = ServedModels(next(networks(invariants.randomised(make_supernet(of_eight(LLAMA))))))
+    assert in_place(of_heads[STEP])
+    graph = onnx.load_from_string(of_heads[STEP]).graph
+    room = {f"past.0.{kind}": ["batch", 1, "room", 8] for kind in ("key", "value")}
+    assert declared(list(graph.input)) == {"ids": ["batch", 1], "padding": ["batch"], "filled": [1], **room}
+    assert declared(list(graph.output))["present.0.key"] == ["batch", 1, "room", 8]

@@ -1,0 +1,231 @@
+"""Quantization of the weights of linear layers and tables of embeddings, in blocks of 8 or 4 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+
+from hardware_profiles.errors import PrecisionError
+
+BITS: Mapping[str, int] = {"int8": 8, "int4": 4}
+"""Of a weight, by precision."""
+BLOCK = 32
+"""Weights of a row that share a scale."""
+_DOMAIN = "com.microsoft"
+_INTEGER_PRODUCTS = 4
+"""The operators' `accuracy_level` with which a processor quantizes each row of activations to 8 bits, in the same blocks."""
+_SCALE_BYTES = 4
+_STANDARD = ("Add", "Reshape", "Slice")
+
+
+def quantized_bytes(rows: NDArray[np.int64], columns: NDArray[np.int64], precision: str) -> NDArray[np.int64]:
+    """The bytes that matrices of these sizes take in a model, (n,), with their scales; in fp32 those of all numbers."""
+    if precision == "fp32":
+        return rows * columns * 4
+    return rows * -(-columns // BLOCK) * (BLOCK * BITS[precision] // 8 + _SCALE_BYTES)
+
+
+def quantize_blocks(matrix: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A matrix (rows, columns) as integers in blocks of `BLOCK` columns and the scale of each block, in the layout of
+    MatMulNBits: (rows, blocks, BLOCK x bits / 8) and (rows, blocks).
+
+    A block's number of the largest magnitude is represented exactly, by the least integer (as in GGML's Q4_0); integers are
+    stored with half of their range added, two of 4 bits in a byte, the first one in the lower half.
+
+    Raises:
+        PrecisionError: a number is not finite.
+    """
+    if not np.isfinite(matrix).all():
+        raise PrecisionError("a weight is not finite; use fp32", code="precision.overflow")
+    rows, columns = matrix.shape
+    blocks, half = -(-columns // BLOCK), 2 ** (bits - 1)
+    padded = np.zeros((rows, blocks * BLOCK), np.float32)
+    padded[:, :columns] = matrix
+    parts = padded.reshape(rows, blocks, BLOCK)
+    largest = np.take_along_axis(parts, np.abs(parts).argmax(2, keepdims=True), 2)
+    scales = np.where(largest == 0, 1, largest / -half).astype(np.float32)
+    integers = np.clip(np.rint(parts / scales) + half, 0, 2 * half - 1).astype(np.uint8)
+    stored = integers if bits == 8 else integers[..., ::2] | (integers[..., 1::2] << 4)
+    return stored, scales[..., 0]
+
+
+def quantize_weights(model: bytes, precision: str) -> bytes:
+    """The model with each constant matrix that it multiplies by, or looks rows up in, in ``int8`` or ``int4``.
+
+    Products become MatMulNBits, look-ups GatherBlockQuantized, operators of ONNX Runtime (domain ``com.microsoft``). A matrix
+    that both read, as that of a tied head, is stored once. Activations stay float32 in the graph; see `_INTEGER_PRODUCTS`. No
+    calibration is needed, and the same weights become the same integers in any graph.
+
+    Raises:
+        PrecisionError: the model is invalid, has no such matrix, or a weight is not finite.
+    """
+    try:
+        found = onnx.load_from_string(model)
+    except DecodeError as error:
+        raise PrecisionError(f"not a valid ONNX model: {error}", code="precision.model-invalid") from None
+    graph = found.graph
+    matrices = _matrices(graph)
+    if not matrices:
+        message = f"{precision} is of constant matrices in MatMul, Gemm and Gather, and the model has none; use fp32"
+        raise PrecisionError(message, code="precision.unsupported-operation")
+    constants: dict[str, list[int]] = {}
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.input}
+    nodes = [own for node in graph.node for own in _replaced(node, matrices, ranks, BITS[precision], constants)]
+    tensors = [tensor for tensor in graph.initializer if tensor.name not in matrices]
+    for name, matrix in matrices.items():
+        stored, scales = quantize_blocks(matrix.values, BITS[precision])
+        tensors += [numpy_helper.from_array(stored, _blocks(name)), numpy_helper.from_array(scales, _scales(name))]
+        if matrix.looked_up:  # the look-up takes the same scales in another shape
+            constants[f"{name}.shape"] = [*scales.shape, 1]
+            nodes.insert(0, _node("Reshape", [_scales(name), f"{name}.shape"], _scales(name, looked_up=True)))
+    tensors += [numpy_helper.from_array(np.array(own, np.int64), name) for name, own in constants.items()]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(tensors)
+    if all(own.domain != _DOMAIN for own in found.opset_import):
+        found.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    return bytes(found.SerializeToString(deterministic=True))
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A constant matrix, by the name of its tensor.
+
+    Attributes:
+        names: of the tensor, and of its transposed form.
+        values: (outputs, inputs).
+        looked_up: whether rows are looked up in it.
+    """
+
+    names: frozenset[str]
+    values: NDArray[np.float32]
+    looked_up: bool
+
+    @property
+    def columns(self) -> int:
+        return int(self.values.shape[1])
+
+
+def _blocks(name: str) -> str:
+    return f"{name}.blocks"
+
+
+def _scales(name: str, *, looked_up: bool = False) -> str:
+    return f"{name}.scales.rows" if looked_up else f"{name}.scales"
+
+
+def _matrices(graph: GraphProto) -> dict[str, _Matrix]:
+    """The matrices that every reader multiplies by, or looks rows up in, and all in the same direction."""
+    shown = {value.name for value in (*graph.input, *graph.output)}
+    tensors = {
+        tensor.name: tensor
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2 and tensor.name not in shown
+    }
+    turned = {
+        node.output[0]: node.input[0]
+        for node in graph.node
+        if node.op_type == "Transpose" and node.input[0] in tensors and _attribute(node, "perm", [1, 0]) == [1, 0]
+    }
+    ranked = {value.name for value in graph.input if value.type.tensor_type.HasField("shape")}
+    uses: dict[str, set[str]] = {}
+    for node in graph.node:
+        if node.output and node.output[0] in turned:
+            continue
+        for i, name in enumerate(node.input):
+            if name in tensors or name in turned:
+                use = _use(node, i, ranked)
+                if name in turned:
+                    use = {"columns": "rows", "rows": "columns"}.get(use, "other")
+                uses.setdefault(turned.get(name, name), set()).add(use)
+    found = {}
+    for name, own in uses.items():
+        names = frozenset([name, *(output for output, of in turned.items() if of == name)])
+        if "other" in own or len(own - {"table"}) > 1 or own == {"table", "columns"} or names & shown:
+            continue
+        values = numpy_helper.to_array(tensors[name])
+        found[name] = _Matrix(names, values.T if own == {"columns"} else values, "table" in own)
+    return found
+
+
+def _use(node: NodeProto, i: int, ranked: Collection[str]) -> str:
+    """What a node does with its i-th input, a constant matrix: it multiplies by its ``rows`` or its ``columns``, looks up rows
+    (``table``), or ``other``."""
+    match node.op_type, i:
+        case "MatMul", 1:
+            return "columns"
+        case "Gemm", 1:
+            plain = _attribute(node, "alpha", 1.0) == _attribute(node, "beta", 1.0) == 1 and not _attribute(
+                node, "transA", 0
+            )
+            return ("rows" if _attribute(node, "transB", 0) else "columns") if plain else "other"
+        case "Gather", 0 if _attribute(node, "axis", 0) == 0 and node.input[1] in ranked:
+            return "table"
+        case _:
+            return "other"
+
+
+def _attribute(node: NodeProto, name: str, default: Any) -> Any:
+    found = next((own for own in node.attribute if own.name == name), None)
+    return default if found is None else helper.get_attribute_value(found)
+
+
+def _node(op: str, inputs: Sequence[str], output: str, **attributes: int) -> NodeProto:
+    found = helper.make_node(op, inputs, [output], name=output, domain="" if op in _STANDARD else _DOMAIN)
+    found.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+    return found
+
+
+def _replaced(
+    node: NodeProto,
+    matrices: Mapping[str, _Matrix],
+    ranks: Mapping[str, int],
+    bits: int,
+    constants: dict[str, list[int]],
+) -> list[NodeProto]:
+    """The nodes in place of one: none for a transposition that nothing reads any more.
+
+    Args:
+        ranks: of the graph's inputs.
+        constants: receives what the nodes read, by name.
+    """
+    of = next(((name, own) for name, own in matrices.items() if own.names.intersection(node.input)), None)
+    if of is None:
+        return [node]
+    (name, matrix), output = of, node.output[0]
+    settings = {"bits": bits, "block_size": BLOCK}
+    match node.op_type:
+        case "Transpose":
+            return []
+        case "Gather":
+            inputs = [_blocks(name), node.input[1], _scales(name, looked_up=True)]
+            found = _node(
+                "GatherBlockQuantized", inputs, f"{output}.blocks", gather_axis=0, quantize_axis=2, **settings
+            )
+            return [found, *_joined(found.output[0], output, matrix.columns, ranks[node.input[1]], constants)]
+        case _:
+            biased = node.op_type == "Gemm" and len(node.input) > 2
+            product = f"{output}.product" if biased else output
+            settings |= {"K": matrix.columns, "N": len(matrix.values), "accuracy_level": _INTEGER_PRODUCTS}
+            found = _node("MatMulNBits", [node.input[0], _blocks(name), _scales(name)], product, **settings)
+            return [found, _node("Add", [product, node.input[2]], output)] if biased else [found]
+
+
+def _joined(blocks: str, output: str, columns: int, rank: int, constants: dict[str, list[int]]) -> list[NodeProto]:
+    """The rows of blocks (..., blocks, `BLOCK`), without what fills the last block: (..., columns)."""
+    shape, padded = f"{output}.shape", columns % BLOCK > 0
+    constants[shape] = [0] * rank + [-1]  # 0: as the input
+    whole = f"{output}.padded" if padded else output
+    nodes = [_node("Reshape", [blocks, shape], whole)]
+    if padded:
+        ends = [f"{output}.{name}" for name in ("start", "end", "axis")]
+        constants.update(zip(ends, ([0], [columns], [-1]), strict=True))
+        nodes.append(_node("Slice", [whole, *ends], output))
+    return nodes

@@ -1,0 +1,16 @@
+"""The serving section of a job file: how a language model is called where it is deployed (no torch)."""
+
+from __future__ import annotations
+
+from nas.config.section import Section, whole
+
+
+class ServingConfig(Section):
+    """What a language model is timed with, and how large its cache of keys and values is."""
+
+    prompt_tokens: int | None = whole(1, 2**20, default=None, of="tokens")
+    """The length of the prompt of `time_to_first_token_ms`; None takes `data.max_tokens`."""
+    context_tokens: int | None = whole(1, 2**20, default=None, of="tokens")
+    """The tokens in the cache before a step of `time_per_token_ms`, also for `kv_cache_mib`; None takes those of the prompt."""
+    batch: int | None = whole(1, 2**16, default=None, of="texts")
+    """Texts at a time; None takes the batch of each profile."""
