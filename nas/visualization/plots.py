@@ -112,7 +112,7 @@ def _draw_series(axis: Axes, series: Series) -> None:
         markersize=_POINTS_A_PIXEL * look.size,
         markerfacecolor="none" if look.hollow else colour,
         markeredgecolor=colour if look.hollow or thin else "white",
-        markeredgewidth=(1 if thin else 0.13 * look.size if look.hollow else 0.8) if look.opacity == 1 or thin else 0,
+        markeredgewidth=1 if thin else 0.13 * look.size if look.hollow else 0.8 if look.opacity == 1 else 0,
         label=series.name,
         rasterized=series.is_cloud,
     )

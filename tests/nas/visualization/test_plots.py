@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.cbook import STEP_LOOKUP_MAP
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from nas.analysis.network_selection import Limit, parse_limits, within
 from nas.analysis.report import RunReport, build_report
 from nas.problem.variants import Variants
-from nas.visualization import chart_data, front_panels
+from nas.visualization import chart_data, colours, front_panels, plots
 from nas.visualization.chart_data import convergence, heading
 from nas.visualization.front_panels import Networks, front_of_pair, is_joined, pairs
 from nas.visualization.plot_files import write_plots
@@ -120,6 +121,16 @@ def test_precisions_are_told_apart_and_each_has_its_front() -> None:
             ]
             assert not better
     assert not [name for name in legend_of(build_report(example_run(), run="x")) if "alone" in name]
+
+
+@pytest.mark.parametrize("opacity", [0.75, 1.0])
+def test_hollow_symbols_have_an_edge(opacity: float) -> None:
+    axis, nothing = Figure().add_subplot(), np.array([])
+    look = front_panels.Look(colours.PREDICTED, "circle", hollow=True, opacity=opacity)
+    plots._draw_series(axis, front_panels.Series("", (), look, nothing, nothing, nothing, nothing))
+    (line,) = axis.get_lines()
+    assert line.get_markerfacecolor() == "none"
+    assert line.get_markeredgewidth() > 0.5
 
 
 def test_predictions_are_hollow_dashed_and_named(report: RunReport) -> None:
