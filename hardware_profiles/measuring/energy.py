@@ -51,13 +51,14 @@ _Ask = Callable[[dict[str, Any], float, Sequence[int]], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What the counters and the clocks showed of an entry in a round: microjoules, seconds, CPU seconds of the worker, and the
-    number of runs (0 for waiting)."""
+    """What the counters and the clocks showed of an entry in a round: microjoules, seconds, CPU seconds of the worker, number
+    of runs (0 for waiting), and CPU seconds of others on the worker's CPUs (of waiting)."""
 
     uj: float
     s: float
     cpu_s: float
     runs: int
+    others_s: float = 0.0
 
     @property
     def watts(self) -> float:
@@ -73,13 +74,13 @@ class Energy:
         mj: millijoules per call, above 0.
         error_mj: half of its 90 % interval.
         rounds: behind it.
-        taken: share of the time of its runs in which the worker had no CPU; 0 with several threads or a device.
+        others: CPUs that others used of the worker's while it waited; 0 with a device.
     """
 
     mj: float
     error_mj: float
     rounds: int
-    taken: float = 0.0
+    others: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,33 +107,33 @@ def block_ms(update_ms: float, watts: float, idle_watts: float, rounds: int) -> 
     return min(max(_LEAST_BLOCK_MS, wanted_ms), max(_MOST_BLOCK_MS, _MOST_UPDATES * update_ms))
 
 
-def estimate_energy(pairs: Sequence[tuple[Block, Block]], update_ms: float, *, calls: int, one_thread: bool) -> Energy:
+def estimate_energy(pairs: Sequence[tuple[Block, Block]], update_ms: float, *, calls: int, on_cpu: bool) -> Energy:
     """The energy of a call from an entry's blocks, each with the waiting of its round.
 
-    Where other processes had this CPU meanwhile, they had it during the waiting, too, and the energy is too low by up to their
-    share relative to the rest: that is part of the error. A value below its random error is replaced by the middle of the
-    interval that is possible, from 0 to the value and its error.
+    While the worker runs, it displaces processes that used its CPUs while it waited, and their energy is missing in the value:
+    at most what they used, or what the worker uses, at the power of the block. That is part of the error. A value below its
+    random error is replaced by the middle of the interval that is possible, from 0 to the value and its error.
 
     Args:
         calls: of a run.
-        one_thread: the worker computes in one thread on the CPU, so that its CPU time shows what others took.
+        on_cpu: the worker computes on the CPU.
     """
     blocks = [block for block, _ in pairs]
     net = np.array([(b.uj - wait.watts * 1e6 * b.s) / (b.runs * calls) / 1e3 for b, wait in pairs])
     value = float(np.median(net))
     spread = _OF_MAD * float(np.median(np.abs(net - value)))
     late_mj = np.median([max(b.watts, wait.watts) * update_ms / (b.runs * calls) for b, wait in pairs])
-    taken = 0.0
-    if one_thread:
-        taken = min(max(0.0, 1 - sum(b.cpu_s for b in blocks) / sum(b.s for b in blocks)), 0.99)
+    others = sum(wait.others_s for _, wait in pairs) / sum(wait.s for _, wait in pairs) if on_cpu else 0.0
+    displaced = min(others, sum(b.cpu_s for b in blocks) / sum(b.s for b in blocks), 1.0)
     random = math.hypot(
         (_MEDIAN_90 + _FEW / len(pairs)) * spread / math.sqrt(len(pairs)),
         _NORMAL_90 * math.sqrt(_READS / 12 / len(pairs)) * float(late_mj),
     )
     if value < random:
         value = random = (max(value, 0.0) + random) / 2
-    error = math.hypot(random, (_LEAST_ERROR + taken / (1 - taken)) * value)
-    return Energy(value, error, len(pairs), taken)
+    whole_mj = float(np.median([b.uj / (b.runs * calls) / 1e3 for b in blocks]))
+    error = math.hypot(random, _LEAST_ERROR * value, displaced * whole_mj)
+    return Energy(value, error, len(pairs), others)
 
 
 def noise_of(first: Energy | str | None, second: Energy | str | None) -> float:
@@ -157,7 +158,7 @@ class EnergyRounds:
     run_ms: Mapping[int, float]
     calls: Mapping[int, int]
     sentinels: int
-    one_thread: bool
+    on_cpu: bool
     answer_s: float
     longer: bool
     failures: dict[int, str]
@@ -221,30 +222,30 @@ class EnergyRounds:
                 self._unclear = str(block.get("unclear", "the counter stood still"))
             else:
                 runs = 0 if key == WAITING else int(numbers[key])
-                found[key] = Block(float(block["uj"]), float(block["s"]), float(block["cpu_s"]), runs)
+                found[key] = Block(block["uj"], block["s"], block["cpu_s"], runs, block["others_s"])
         self._empty = 0 if found else self._empty + 1
         if self._empty == _EMPTY_ROUNDS:
             self._stopped = f"no entry of {_EMPTY_ROUNDS} rounds has an energy: {self._unclear}"
         return found
 
     def _settled(self, i: int, least: int) -> bool:
-        """Whether more rounds would tell little; they do not tell what others take of the CPU."""
+        """Whether more rounds would tell little; they do not tell whose energy is displaced."""
         if len(self._pairs[i]) < least:
             return False
-        found = self._estimate(i, one_thread=False)
+        found = self._estimate(i, on_cpu=False)
         return found.error_mj <= WANTED * found.mj
 
-    def _estimate(self, i: int, *, one_thread: bool) -> Energy:
-        return estimate_energy(self._pairs[i], self.update_ms, calls=self.calls[i], one_thread=one_thread)
+    def _estimate(self, i: int, *, on_cpu: bool) -> Energy:
+        return estimate_energy(self._pairs[i], self.update_ms, calls=self.calls[i], on_cpu=on_cpu)
 
     def _result(self, least: int, wait_ms: float) -> SessionEnergy:
         if self._stopped:
             return SessionEnergy(dict.fromkeys(self.run_ms, self._stopped), {"failure": self._stopped})
         few = f"only some rounds of {least} have an energy: {self._unclear}"
         found = {
-            i: self._estimate(i, one_thread=self.one_thread) if len(pairs) >= least else few
-            for i, pairs in self._pairs.items()
+            i: self._estimate(i, on_cpu=self.on_cpu) if len(pairs) >= least else few for i, pairs in self._pairs.items()
         }
         waits: NDArray[np.float64] = np.array([wait.watts for wait in self._waits])
-        idle = {"waiting_w": float(np.median(waits))} if len(waits) else {}
+        others = sum(wait.others_s for wait in self._waits) / max(sum(wait.s for wait in self._waits), 1e-9)
+        idle = {"waiting_w": float(np.median(waits)), "others_cpus": others} if len(waits) else {}
         return SessionEnergy(found, {"protocol": ENERGY_PROTOCOL, "rounds": len(waits), "block_ms": wait_ms, **idle})

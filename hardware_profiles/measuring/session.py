@@ -224,7 +224,7 @@ def _energy(
     ran = [i for i in timed.warm_ms if i != _CALL and i not in timed.failures]
     return EnergyRounds(
         partial(_ask, connection), update_ms, {i: timed.warm_ms[i] for i in ran}, {i: len(entries[i].inputs) for i in ran},
-        sentinels=_SENTINELS, one_thread=timed.clock.name == "thread-cpu", answer_s=timed.limits.answer,
+        sentinels=_SENTINELS, on_cpu=timed.clock.on_cpu, answer_s=timed.limits.answer,
         longer=timed.longer, failures=timed.failures,
     ).run(rng)  # fmt: skip
 

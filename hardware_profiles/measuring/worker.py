@@ -16,7 +16,7 @@ answered by a line of JSON:
                                               | {"event": "failed", "message"}
     {"do": "round", "order": [[id, n], ...]} -> {"event": "round", "entries": {id: {"wall_ms", ...} | {"message"}}}
     {"do": "energy", "order": [[id, n] or ["", milliseconds of waiting], ...]}
-                                             -> {"event": "energy", "entries": {id: {"uj", "s", "cpu_s"} | {"message"}
+                                             -> {"event": "energy", "entries": {id: {"uj", "s", ...} | {"message"}
                                                 | {"unclear"}}} | {"event": "no-energy", "message"}
     {"do": "release"}                        -> {"event": "released", "environment"}
 
@@ -412,6 +412,14 @@ def _cpu_times(cpus: list[int]) -> tuple[int, int]:
     return sum(counts[7] for counts in ticks if len(counts) > 7), sum(map(sum, ticks))
 
 
+def _busy_s(cpus: list[int]) -> float:
+    """Seconds, to a hundredth, for which any process or interrupt used these CPUs."""
+    own = [f"cpu{cpu}" for cpu in cpus]
+    lines = [line.split() for line in _read("/proc/stat").splitlines() if line.split()[0] in own]
+    ticks = sum(int(values[i]) for values in lines for i in (1, 2, 3, 6, 7))  # user, nice, system, interrupts
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _suspended_s() -> float:
     """Seconds for which this machine has been suspended since it started; the clocks of runs stand still meanwhile."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - time.clock_gettime(time.CLOCK_MONOTONIC)
@@ -569,12 +577,12 @@ class Worker:
         self._answer("energy", entries=entries)
 
     def _energy_of(self, id: str, n: float) -> dict[str, Any]:
-        """Microjoules, seconds, and CPU seconds of this process; ``message`` of a model that fails, ``unclear`` of counters
-        that were read too rarely."""
+        """Microjoules, seconds, CPU seconds of this process, and of others on its CPUs; ``message`` of a model that fails,
+        ``unclear`` of counters that were read too rarely."""
         pause_s = min(counter.span_s for counter in self._counters) / 2
         for counter in self._counters:
             counter.restart()
-        cpu_start, start = time.process_time(), time.perf_counter()
+        busy_start, cpu_start, start = _busy_s(self._cpus), time.process_time(), time.perf_counter()
         try:
             steps = self._waits(n / 1e3, pause_s) if id == "" else self._runs(id, int(n))
             read_at = start + pause_s
@@ -591,7 +599,9 @@ class Worker:
             uj = sum(counter.read() for counter in self._counters)
         except OverflowError as error:
             return {"unclear": str(error)}
-        return {"uj": uj, "s": time.perf_counter() - start, "cpu_s": time.process_time() - cpu_start}
+        end_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
+        others_s = max(0.0, _busy_s(self._cpus) - busy_start - cpu_s)
+        return {"uj": uj, "s": end_s, "cpu_s": cpu_s, "others_s": others_s}
 
     def _runs(self, id: str, n: int) -> Iterator[bool]:
         session, calls = self._loaded[id]

@@ -25,8 +25,8 @@ def pairs(
     return found
 
 
-def estimate(given: Pairs, *, update_ms: float = UPDATE_MS, calls: int = 1, one_thread: bool = True) -> Energy:
-    return estimate_energy(given, update_ms, calls=calls, one_thread=one_thread)
+def estimate(given: Pairs, *, update_ms: float = UPDATE_MS, calls: int = 1, on_cpu: bool = True) -> Energy:
+    return estimate_energy(given, update_ms, calls=calls, on_cpu=on_cpu)
 
 
 def test_the_power_of_waiting_is_subtracted_and_calls_are_counted() -> None:
@@ -68,15 +68,18 @@ def test_stated_intervals_hold_with_late_counters_and_noise(idle_w: float, busy_
     assert np.median(within) < 2.5 * WANTED
 
 
-def test_what_others_took_of_the_cpu_is_part_of_the_error() -> None:
-    given = [(Block(b.uj, b.s, 0.5 * b.s, b.runs), wait) for b, wait in pairs(3.0)]
-    busy = estimate(given)
-    assert busy.taken == pytest.approx(0.5)
-    assert busy.mj == pytest.approx(3.0)
-    assert busy.error_mj >= busy.mj
-    threads = estimate(given, one_thread=False)  # whose CPU time is no share of the wall time
-    assert (threads.taken, threads.mj) == (0.0, pytest.approx(3.0))
-    assert threads.error_mj < 0.05 * 3
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_work_that_runs_while_the_worker_waits_hides_energy_and_widens_the_error(share: float) -> None:
+    """A process that uses this CPU fully while the worker waits, and keeps a share of it while the worker runs."""
+    call_s, power_w = 0.002, 8.0
+    s, uj = 20 * call_s, 1e6 * (5.0 + power_w) * 20 * call_s
+    given = [(Block(uj, s, (1 - share) * s, 20), Block(uj, s, 0.0, 0, s))] * 8
+    found = estimate(given)
+    assert found.others == pytest.approx(1.0)
+    assert abs(found.mj - 1e3 * power_w * (1 - share) * call_s) <= found.error_mj
+    device = estimate(given, on_cpu=False)  # whose counter does not count the CPU
+    assert device.others == 0.0
+    assert device.error_mj < found.error_mj
 
 
 def test_an_energy_within_its_error_is_positive_and_its_interval_reaches_from_nothing() -> None:

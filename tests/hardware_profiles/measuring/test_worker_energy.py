@@ -69,6 +69,7 @@ def test_one_measurement_has_latency_and_the_energy_of_cpu_time(
     assert about["waiting_w"] == pytest.approx(IDLE_W, rel=0.3)
     assert 4 <= about["rounds"] <= 6
     assert about["protocol"] == "energy-above-waiting/v1"
+    assert 0 <= about["others_cpus"] <= 1.5
 
 
 def test_a_counter_that_begins_again_many_times_is_read_often_enough(
