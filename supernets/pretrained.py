@@ -14,7 +14,7 @@ PACKAGE, HUB = "package:", "hub:"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 GGUF = ".gguf"
 _OF_WEIGHTS = (".safetensors", ".pth", ".pt")
-TOKENIZER, PREPROCESSOR = "tokenizer.json", "preprocessor_config.json"
+TOKENIZER, TOKENIZER_CONFIG, PREPROCESSOR = "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"
 """The files read from a folder of the transformers library."""
 HUB_TIMEOUT_S = 10.0
 """For the hub's first answer."""
@@ -81,7 +81,7 @@ def _on_hub(repository: str, revision: str) -> Path:
     from huggingface_hub import HfApi, snapshot_download
 
     wanted = revision or None
-    files = [CONFIG, WEIGHTS, f"{WEIGHTS}.index.json", "model-*.safetensors", TOKENIZER, PREPROCESSOR]
+    files = [CONFIG, WEIGHTS, f"{WEIGHTS}.index.json", "model-*.safetensors", TOKENIZER, TOKENIZER_CONFIG, PREPROCESSOR]
     try:
         # First, because it has a timeout: the download would wait forever for a hub that does not answer.
         HfApi().model_info(repository, revision=wanted, timeout=HUB_TIMEOUT_S)

@@ -23,6 +23,8 @@ _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, fa
     "r2": ("R²", "", 1.0),
     "perplexity": ("Perplexity", "", 1.0),
     "bits_per_byte": ("Bits per byte", "bits", 1.0),
+    "choice_accuracy": ("Accuracy of choices", "%", 100.0),
+    "normalised_choice_accuracy": ("Accuracy of choices by likelihood per byte", "%", 100.0),
     "latency_ms": ("Latency", "ms", 1.0),
     "throughput": ("Throughput", "images/s", 1.0),
     "peak_mib": ("Peak memory", "MiB", 1.0),

@@ -35,6 +35,8 @@ from supernets.space import Architecture
 
 _HIGHEST_RATE = 100
 """As in job files."""
+_LEAST_VOCABULARY = 0.95
+"""Share of a language model's vocabulary that its tokenizer has: the rest fills tables up to a multiple of some hundreds."""
 
 
 def with_rate_of_family(config: SearchJob) -> SearchJob:
@@ -190,7 +192,10 @@ def _check_tokenizer(text: TextFormat, config: BertConfig) -> None:
 
 def _check_blocks(blocks: BlockFormat, config: DecoderConfig) -> None:
     """Raises `CheckpointError` unless the pretrained network takes such tokens and as many."""
-    if blocks.vocabulary > config.vocabulary:
+    if (own := config.own_tokenizer()) is not None and own != blocks.tokenizer:
+        fault = "has a tokenizer of its own, and the data were read with another; leave data.tokenizer out"
+        raise mismatch(f"pretrained: {config.folder} {fault}")
+    if not _LEAST_VOCABULARY * config.vocabulary <= blocks.vocabulary <= config.vocabulary:
         fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {blocks.vocabulary}"
         raise mismatch(f"pretrained: {config.folder} {fault}; give the tokenizer that the network was trained with")
     if blocks.block > (most := config.positions):

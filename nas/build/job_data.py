@@ -19,7 +19,7 @@ from nas.build.pretrained import Pretrained, find_preprocessing
 from nas.build.task import task_for
 from nas.build.task_metrics import task_class
 from nas.config import SearchJob, load_job
-from nas.config.data import NUMBERS, OF_IMAGES, OF_TEXT, VOCABULARY, VOCABULARY_OF_DOCUMENTS, DataConfig
+from nas.config.data import NUMBERS, OF_IMAGES, OF_TEXT, DataConfig
 from nas.config.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
 from nas.parts import require
@@ -203,12 +203,12 @@ def _data_options(
 def _document_options(job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str) -> DocumentOptions:
     """The options of a job's documents; the tokenizer as of sentences."""
     data, tokenizer = job.data, job.data.tokenizer or pretrained
-    if tokenizer is None:
-        tokenizer = _of_trained(job, runs, of_text=True, source=source).get("tokenizer")
-    given = _given(data, ("vocabulary", "documents", "text_column", "encoding"))
-    if tokenizer is not None:
+    fixed = {} if tokenizer is not None else _of_trained(job, runs, of_text=True, source=source)
+    own = _given(data, ("vocabulary", "documents", "text_column", "encoding", "separator", "choices"))
+    given = {"tokenizer": tokenizer, **fixed, **own}
+    if given["tokenizer"] is not None:
         given.pop("vocabulary", None)
-    return DocumentOptions(tokenizer=tokenizer, block=data.max_tokens or DocumentOptions().block, **given)
+    return DocumentOptions(block=data.max_tokens or DocumentOptions().block, **given)
 
 
 def _keys(of_text: bool) -> tuple[str, ...]:
@@ -251,13 +251,12 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str)
         return {}
     made = load_job(run.job_file, stored=True)
     own = _given(made.data, keys)
-    if not of_text:
-        own |= _given(made.data, _OF_RESIZING)
+    own |= _given(made.data, ("separator",) if of_text else _OF_RESIZING)
     if made.supernet.model is not None:
         return {**kept_preprocessing(run, of_text=of_text), **own}
     if keys[0] not in own and made.supernet.pretrained is None:
-        return {}
-    if job.data.vocabulary not in (None, VOCABULARY, VOCABULARY_OF_DOCUMENTS):
+        return _given(made.data, ("separator",))
+    if job.data.asks_for_vocabulary:
         message = f"{named} was made of a network with a tokenizer, and none is trained; remove it"
         raise JobError(f"{source}: data.vocabulary: {message}", code="job.conflict")
     if all(key in own for key in keys) or made.supernet.pretrained is None:

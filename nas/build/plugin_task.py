@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nas.errors import PluginError
 from nas.plugins import PluginRef, calling, construct
-from supernets.data import DataSet
+from supernets.data import DataSet, Part
 from supernets.divergence import Divergence
 from supernets.errors import SupernetError
 from supernets.tasks import Metric, Score, Task
@@ -61,6 +61,9 @@ class _Checked:
     @property
     def scored_together(self) -> int:
         return self.inner.scored_together
+
+    def examples(self, metric: str, part: Part) -> Part:
+        return self._made("examples", lambda: self.inner.examples(metric, part), Part)
 
     def scored(self, network: nn.Module) -> nn.Module:
         return self._made("scored", lambda: self.inner.scored(network), nn.Module)

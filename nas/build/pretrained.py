@@ -12,9 +12,8 @@ from nas.errors import JobError, StoreError
 from nas.store.folder import RunFolder, write_atomically
 from supernets.checkpoint import has_checkpoint, weights_digest
 from supernets.errors import CheckpointError
-from supernets.families.shared.model_folder import unusable
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer
-from supernets.pretrained import CONFIG, GGUF, find_pretrained
+from supernets.pretrained import find_pretrained
 
 _WEIGHTS, _DIGEST = "weights.json", "digest"
 """File with the digest of the weights, written last: where it exists, the other files are complete."""
@@ -56,8 +55,7 @@ class Pretrained:
         shutil.rmtree(run.pretrained, ignore_errors=True)
         try:
             run.pretrained.mkdir()
-            files = [self.config.folder / name for name in (CONFIG, self.config.examples_file)]
-            found = {path.name: path.read_bytes() for path in files if path.is_file()}
+            found = self.config.files()
         except OSError as error:
             raise StoreError(
                 f"{error.filename}: {error.strerror}; expected to copy {self.config.folder} without its weights to "
@@ -81,9 +79,6 @@ def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: 
         return None
     try:
         folder = find_preprocessing(name, run)
-        if folder.suffix == GGUF:
-            message = f"{folder}: a job takes a folder of the transformers library; a GGUF file is read in Python alone"
-            raise unusable(f"{message} (supernets.families.decoder.pretrained)")
         config: PretrainedConfig = supernet.description.pretrained_config(folder)
         if run is not None and folder == run.pretrained:
             if has_checkpoint(run.checkpoint):
@@ -97,7 +92,7 @@ def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: 
 
 
 def find_preprocessing(pretrained: str, run: RunFolder | None) -> Path:
-    """The folder with a pretrained network's preprocessing: the run's copy; else the network's own folder, as for
+    """The folder with a pretrained network's preprocessing: the run's copy; else the network's own folder or GGUF file, as for
     a job that is no run yet and for runs of versions that kept no copy.
 
     Raises:

@@ -11,9 +11,10 @@ from nas.build.resolved_job import ResolvedJob
 from nas.config import SearchJob
 from nas.config.data import DOCUMENTS, NUMBERS, TABLE, TEXT
 from nas.errors import JobError, NasError, UnknownNameError
+from nas.parts import require
 from nas.store.folder import RunsFolder
 from supernets.errors import CheckpointError, DataError
-from supernets.pretrained import CONFIG, HUB, WEIGHTS, find_pretrained
+from supernets.pretrained import CONFIG, GGUF, HUB, WEIGHTS, find_pretrained
 
 if TYPE_CHECKING:
     from nas.store.run_facts import Kind
@@ -120,9 +121,12 @@ def _check_pretrained(config: SearchJob, *, source: str) -> None:
         return
     try:
         folder = find_pretrained(name)
+        if folder.suffix == GGUF and folder.is_file():
+            require("gguf", f"{source}: supernet.pretrained: {folder.name}")
+            return
         if not (folder / CONFIG).is_file():
             state = f"has no {CONFIG}" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
-            expected = f"a pretrained model's folder with {CONFIG} and {WEIGHTS}"
+            expected = f"a pretrained model's folder with {CONFIG} and {WEIGHTS}, or a {GGUF} file of a language model"
             raise CheckpointError(f"{folder} {state}; expected {expected}; correct the path")
     except CheckpointError as error:
         raise JobError(f"{source}: supernet.pretrained: {error}", code="job.pretrained-unusable") from None

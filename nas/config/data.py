@@ -20,6 +20,8 @@ DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS, DO
 OF_FILES = (
     "path",
     "skip_unreadable",
+    "separator",
+    "choices",
     "documents",
     "text_column",
     "image_column",
@@ -40,12 +42,12 @@ _OF_NAMES = {
     "interpolation": ("image-folder", TABLE),
     "label_column": (TABLE, TEXT, NUMBERS),
     "documents": (DOCUMENTS,),
+    "separator": (DOCUMENTS,),
+    "choices": (DOCUMENTS,),
 }
 """Keys of some data sets, by their names."""
-VOCABULARY = 8000
-"""The default for a tokenizer that is trained on sentences; a given tokenizer has its own vocabulary."""
-VOCABULARY_OF_DOCUMENTS = 4000
-"""The same for documents to model."""
+_VOCABULARIES = {TEXT: 8000, DOCUMENTS: 4000}
+"""The defaults for a tokenizer that is trained on sentences or documents; a given tokenizer has its own vocabulary."""
 
 SIZES = {"digits": 1797, "fashion-mnist": 60_000}
 """Images that the validation part is taken from."""
@@ -116,7 +118,7 @@ class DataConfig(Section):
     tokenizer: Annotated[
         Path | None,
         BeforeValidator(_check_path),
-        Field(description="the path of a tokenizer.json, or of a pretrained model's folder with one"),
+        Field(description="the path of a tokenizer.json, of a pretrained model's folder with one, or of a GGUF file"),
     ] = None
     """None takes that of `supernet.pretrained`, or of the network that `supernet.from` was made of, or trains one on the
     training part."""
@@ -126,6 +128,16 @@ class DataConfig(Section):
     """Of every sentence that latency is measured on; None takes typical lengths of the validation part."""
     vocabulary: int | None = whole(100, 100_000, default=None, of="tokens")
     """Of a tokenizer that is trained on the training part."""
+    separator: Annotated[
+        str | None, Field(strict=True, min_length=1, max_length=100, description="the text of a token")
+    ] = None
+    """The token before and after each document to model; None takes the one that ends a text by the files of the tokenizer."""
+    choices: Annotated[
+        Path | None,
+        BeforeValidator(_check_path),
+        Field(description="the path of a JSONL file of context, options and answer, or of a folder of two"),
+    ] = None
+    """Multiple-choice questions for the validation and the test part, on which `choice_accuracy` is scored."""
     documents: Annotated[
         Literal["files", "paragraphs"] | None, Field(description="files or paragraphs, between empty lines")
     ] = None
@@ -155,12 +167,11 @@ class DataConfig(Section):
     @classmethod
     def _fill(cls, data: Any) -> Any:
         """Sets the defaults of data of sentences."""
-        trained = {TEXT: VOCABULARY, DOCUMENTS: VOCABULARY_OF_DOCUMENTS}
-        if not isinstance(data, dict) or data.get("name") not in tuple(trained):
+        if not isinstance(data, dict) or data.get("name") not in tuple(_VOCABULARIES):
             return data
         missing: dict[str, Any] = dict(_DEFAULTS)
         if data.get("tokenizer") is None:
-            missing["vocabulary"] = trained[data["name"]]
+            missing["vocabulary"] = _VOCABULARIES[data["name"]]
         return {**data, **{key: value for key, value in missing.items() if data.get(key) is None}}
 
     @model_validator(mode="after")
@@ -253,6 +264,11 @@ class DataConfig(Section):
         return size if size is None or self.validation is None else math.ceil(size * self.validation)
 
     @property
+    def asks_for_vocabulary(self) -> bool:
+        """Whether it says how large the vocabulary of a trained tokenizer is; the default, which is filled in, does not."""
+        return self.vocabulary not in (None, _VOCABULARIES.get(self.name))
+
+    @property
     def of_plugin(self) -> bool:
         """Whether the data set is a plug-in's."""
         return self.name not in DATA_SETS
@@ -275,5 +291,5 @@ class DataConfig(Section):
     @property
     def paths(self) -> Mapping[str, Path]:
         """The paths that it names, by key."""
-        named = {"path": self.path, "tokenizer": self.tokenizer}
+        named = {"path": self.path, "tokenizer": self.tokenizer, "choices": self.choices}
         return {key: path for key, path in named.items() if path is not None}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from hardware_profiles.base import RUNTIMES, WEIGHT_PRECISIONS
-from nas.config.data import DATA_SETS, SIZES, TEXT, VOCABULARY, VOCABULARY_OF_DOCUMENTS, DataConfig
+from nas.config.data import DATA_SETS, SIZES, TEXT, DataConfig
 from nas.config.errors import conflict, missing_key, problem, reported, show, translate
 from nas.config.metrics import BoundsConfig, MetricConfig
 from nas.config.plugin_names import names_of_stored_jobs, plugin_name
@@ -31,7 +31,7 @@ from nas.problem.objectives import (
     Objective,
     Variant,
 )
-from nas.problem.tasks import CLASSIFICATION, LANGUAGE, SERVED_MEMORY, SERVED_METRICS, SHIPPED, TaskMetrics
+from nas.problem.tasks import CHOICES, CLASSIFICATION, LANGUAGE, SERVED_MEMORY, SERVED_METRICS, SHIPPED, TaskMetrics
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
@@ -152,8 +152,7 @@ class SearchJob(Section):
             raise conflict(
                 "supernet.nested", "the strategy sorted trains networks that are nested, one choice a dimension for all "
                 "layers; write nested: true, or take another training.strategy")  # fmt: skip
-        trained = (None, VOCABULARY, VOCABULARY_OF_DOCUMENTS)
-        if self.supernet.pretrained is not None and self.data.vocabulary not in trained:
+        if self.supernet.pretrained is not None and self.data.asks_for_vocabulary:
             raise conflict(
                 "data.vocabulary", "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a "
                 "data.tokenizer")  # fmt: skip
@@ -244,6 +243,7 @@ class SearchJob(Section):
                 "objectives", f"is missing; name a metric of the task {self.task}, e.g. [METRIC, latency_ms]"
             )
         self._check_served()
+        self._check_choices()
         if self.task != CLASSIFICATION.name and self.training.divergence != "kl":
             raise conflict(
                 "training.divergence",
@@ -273,6 +273,18 @@ class SearchJob(Section):
                     raise conflict(key, f"{name} is of language models (task: {LANGUAGE}); take latency_ms")
                 if not of_language and metric in SERVED_MEMORY:
                     raise conflict(key, f"{name} is of language models (task: {LANGUAGE}); take parameters or peak_mib")
+
+    def _check_choices(self) -> None:
+        """Accuracies of choices are scored on questions, and these are for them alone."""
+        used = [name for name in (*self.objectives, *self.constraints) if name in CHOICES]
+        if used and self.task == LANGUAGE and self.data.choices is None:
+            raise missing_key(
+                "data.choices", f"is missing, and {used[0]} is scored on multiple-choice questions; expected a JSONL file with "
+                "context, options and answer in each line")  # fmt: skip
+        if self.data.choices is not None and not used:
+            raise conflict(
+                "data.choices", f"is for {' and '.join(CHOICES)}, of which none is an objective or a constraint; name one, or "
+                "remove it")  # fmt: skip
 
     @property
     def _written(self) -> WrittenMetrics:

@@ -105,7 +105,10 @@ class SupernetConfig(Section):
     """The network of the trained supernet that is fine-tuned alone."""
     pretrained: Annotated[
         OptionalPath,
-        Field(max_length=1000, description="the folder of a pretrained BERT or ViT, package:NAME or hub:OWNER/NAME"),
+        Field(
+            max_length=1000,
+            description="the folder of a pretrained network, a GGUF file, package:NAME or hub:OWNER/NAME",
+        ),
     ] = None
     """The pretrained network that the supernet is made of."""
     model: Annotated[

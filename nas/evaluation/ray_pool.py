@@ -22,8 +22,8 @@ from supernets.sharing.spec import SharingSpec
 from supernets.tasks import CLASSIFICATION, Task
 
 Arrays = Mapping[str, NDArray[Any]]
-PackedPart = tuple[NDArray[Any], NDArray[Any], str, int | None]
-"""The fields of a `Part`, its tensors as arrays."""
+PackedPart = tuple[NDArray[Any], NDArray[Any], str, int | None, "PackedPart | None"]
+"""The fields of a `Part`, its tensors as arrays, without its names."""
 
 
 def _view(array: NDArray[Any]) -> Tensor:
@@ -34,12 +34,14 @@ def _view(array: NDArray[Any]) -> Tensor:
 
 
 def _packed(part: Part) -> PackedPart:
-    return part.inputs.numpy(), part.labels.numpy(), part.digest, part.padding
+    questions = None if part.questions is None else _packed(part.questions)
+    return part.inputs.numpy(), part.labels.numpy(), part.digest, part.padding, questions
 
 
 def _unpacked(part: PackedPart) -> Part:
-    inputs, labels, digest, padding = part
-    return Part(_view(inputs), _view(labels), digest, padding)
+    inputs, labels, digest, padding, questions = part
+    own = None if questions is None else _unpacked(questions)
+    return Part(_view(inputs), _view(labels), digest, padding, questions=own)
 
 
 class Scorer:

@@ -164,9 +164,9 @@ class InlineScoring:
     def __init__(self, supernet: Supernet, calibration: Part, part: Part, task: Task = CLASSIFICATION) -> None:
         self._task, self._calibration = task, calibration.split(CALIBRATION_BATCH)
         self._extraction = Extraction(supernet.eval(), self._calibration)
-        self._part, self._labels = part, part.labels.numpy()
-        self._batches: dict[int, list[tuple[Tensor, Tensor]]] = {}
-        """By number of examples, the first ones."""
+        self._part = part
+        self._batches: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
+        """By the digest of examples and the number of them, the first ones."""
 
     def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
         for task in tasks:
@@ -181,26 +181,32 @@ class InlineScoring:
                 network = self._extraction(task.architecture)
                 model = model or self._build(network, task.variant.precision)
                 served = self._served(network, task) if task.served else {}
-            scores: dict[str, ExampleScores] = {}
-            if task.metrics:
-                outputs = answers(model, self._first(task.images), task.variant.runtime)
-                targets = self._labels[: len(outputs)]
-                made = {name: self._task.score(name, outputs, targets) for name in task.metrics}
-                scores = {
-                    name: ExampleScores.of(m, by=f"{name} of the task {self._task.name}") for name, m in made.items()
-                }
+            scores = self._scores(model, task)
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         shipped, seconds = model if task.model else None, time.perf_counter() - started
         return Scored(task, scores, shipped, served, seconds, environment=scoring_environment(task.variant.runtime))
 
-    def _first(self, n: int | None) -> list[tuple[Tensor, Tensor]]:
-        """Batches of the first `n` examples; of all for None."""
-        n = len(self._part) if n is None else min(n, len(self._part))
-        if n not in self._batches:
-            few = replace(self._part, inputs=self._part.inputs[:n], labels=self._part.labels[:n])
-            self._batches[n] = by_length(few, self._task.scored_together)
-        return self._batches[n]
+    def _scores(self, model: bytes, task: ScoringTask) -> dict[str, ExampleScores]:
+        """A task's metrics; the model runs once on the examples of several."""
+        outputs: dict[str, NDArray[np.float32]] = {}
+        scores = {}
+        for name in task.metrics:
+            part = self._task.examples(name, self._part)
+            if part.digest not in outputs:
+                outputs[part.digest] = answers(model, self._first(part, task.images), task.variant.runtime)
+            answered = outputs[part.digest]
+            made = self._task.score(name, answered, part.labels.numpy()[: len(answered)])
+            scores[name] = ExampleScores.of(made, by=f"{name} of the task {self._task.name}")
+        return scores
+
+    def _first(self, part: Part, n: int | None) -> list[tuple[Tensor, Tensor]]:
+        """Batches of the first `n` examples of a part; of all for None."""
+        key = part.digest, len(part) if n is None else min(n, len(part))
+        if key not in self._batches:
+            few = replace(part, inputs=part.inputs[: key[1]], labels=part.labels[: key[1]])
+            self._batches[key] = by_length(few, self._task.scored_together)
+        return self._batches[key]
 
     def _build(self, network: nn.Module, precision: str) -> bytes:
         return self._in_precision(onnx_model(self._task.scored(network), self._calibration[0][:2]), precision)

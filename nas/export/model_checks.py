@@ -115,8 +115,9 @@ def as_measured(
     """
     if scored is None or scored.samples is None:
         return None
-    outputs = outputs_of(model, validation, scored.request.runtime, together=task.scored_together)
-    now = task.score(scored.request.metric, outputs, validation.labels.numpy()).examples
+    part = task.examples(scored.request.metric, validation)
+    outputs = outputs_of(model, part, scored.request.runtime, together=task.scored_together)
+    now = task.score(scored.request.metric, outputs, part.labels.numpy()).examples
     was = decoded(scored.samples, {**scored.detail, "images": len(now)})
     tolerance = 0.0 if now.dtype == np.bool_ else SAME_SCORE * float(was.std())
     same = float(np.mean(np.abs(now.astype(np.float64) - was) <= tolerance))

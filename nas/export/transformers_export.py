@@ -24,7 +24,6 @@ from nas.store.folder import RunsFolder, write_atomically
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
 from supernets.data import BlockFormat, DataSet, Format
-from supernets.data.tokenizing import FILE as TOKENIZER
 from supernets.errors import ExportError
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config
@@ -35,6 +34,7 @@ from supernets.families.shared.pretrained_transformer import renumbered
 from supernets.families.single_network import innermost
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.pretrained import read_vit, write_vit
+from supernets.pretrained import TOKENIZER
 from supernets.space import Architecture
 
 _PREPROCESSING, _SCRIPT = "preprocessing.json", "predict.py"

@@ -53,6 +53,8 @@ SERVED_METRICS: Mapping[str, str] = {
 """Timed metrics of networks that are served by several models (`supernets.tasks.Task.served`), with the name of the model."""
 SERVED_MEMORY = frozenset({"kv_cache_mib", "model_mib"})
 """Computed metrics of networks that are served with a cache."""
+CHOICES = ("choice_accuracy", "normalised_choice_accuracy")
+"""Metrics on multiple-choice questions, which a job's data may have."""
 CLASSIFICATION = TaskMetrics("classification", (ACCURACY,))
 SHIPPED: Mapping[str, TaskMetrics] = {
     task.name: task
@@ -61,13 +63,17 @@ SHIPPED: Mapping[str, TaskMetrics] = {
         TaskMetrics("regression", (Objective("mae", "", Goal.MINIMIZE), Objective("r2", "", Goal.MAXIMIZE))),
         TaskMetrics(
             LANGUAGE,
-            (Objective("perplexity", "", Goal.MINIMIZE), Objective("bits_per_byte", "bits", Goal.MINIMIZE)),
+            (
+                Objective("perplexity", "", Goal.MINIMIZE),
+                Objective("bits_per_byte", "bits", Goal.MINIMIZE),
+                *(Objective(name, "share", Goal.MAXIMIZE) for name in CHOICES),
+            ),
         ),
         TaskMetrics("multi-label", (Objective("average_precision", "share", Goal.MAXIMIZE),)),
     )
 }
 """By the name that job files have."""
-_NEVER_NEGATIVE = frozenset({"accuracy", "mae", "average_precision", "perplexity", "bits_per_byte"})
+_NEVER_NEGATIVE = frozenset({"accuracy", "mae", "average_precision", "perplexity", "bits_per_byte", *CHOICES})
 
 
 def may_be_negative(metric: Objective) -> bool:

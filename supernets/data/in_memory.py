@@ -23,9 +23,10 @@ class Part:
             (n, block), int64. In an order that mixes the classes.
         labels: (n,), int64, of classes; else (n, ...), float32, as the data set's task takes them; of blocks see
             `supernets.data.text_blocks`.
-        digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels.
+        digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels, then the questions' digest.
         padding: the token that sentences are padded with; None for images and blocks.
         names: of each example, in the data set's files; empty where a caller has no use for them.
+        questions: multiple-choice questions of the part, see `supernets.data.choices`; None for none.
     """
 
     inputs: Tensor
@@ -33,14 +34,20 @@ class Part:
     digest: str
     padding: int | None = None
     names: tuple[str, ...] = ()
+    questions: Part | None = None
 
     @classmethod
-    def of(cls, inputs: Tensor, labels: Tensor, padding: int | None = None, *, names: tuple[str, ...] = ()) -> Part:
+    def of(
+        cls, inputs: Tensor, labels: Tensor, padding: int | None = None, *, names: tuple[str, ...] = (),
+        questions: Part | None = None,
+    ) -> Part:  # fmt: skip
         """The part of these inputs and labels, with its digest."""
         hashed = hashlib.sha256()
         for tensor in (inputs, labels):
             hashed.update(tensor.reshape(-1).numpy().data)
-        return cls(inputs, labels, hashed.hexdigest()[:_DIGEST_CHARACTERS], padding, names)
+        if questions is not None:
+            hashed.update(questions.digest.encode())
+        return cls(inputs, labels, hashed.hexdigest()[:_DIGEST_CHARACTERS], padding, names, questions)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -120,8 +120,10 @@ class DocumentOptions:
 
     Attributes:
         tokenizer: as of `TextOptions`; None trains one of pairs of bytes on the training part.
+        separator: the token before and after each document; None takes the one that ends a text by the files of the tokenizer.
         block: tokens of a block.
         vocabulary: the most tokens of a trained tokenizer.
+        choices: a file or folder of multiple-choice questions, which networks are scored on, see `supernets.data.choices`.
         documents: whether plain files are documents, or their paragraphs, between empty lines; None takes the paragraphs of a
             single file, and else files.
         text_column: of a table; None takes the column with a usual name.
@@ -132,8 +134,10 @@ class DocumentOptions:
     """
 
     tokenizer: Path | None = None
+    separator: str | None = None
     block: int = 128
     vocabulary: int = 4000
+    choices: Path | None = None
     documents: Literal["files", "paragraphs"] | None = None
     text_column: str | None = None
     encoding: str = "utf-8"

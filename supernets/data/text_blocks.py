@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from supernets.data.choices import choice_part, read_questions
 from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import Examples, Source, malformed
 from supernets.data.options import DocumentOptions
 from supernets.data.preprocessing import BlockFormat
 from supernets.data.splitting import Split
-from supernets.data.tokenizing import read_tokenizer, train_byte_pairs, unusable
+from supernets.data.tokenizing import end_of_text, read_tokenizer, train_byte_pairs, unusable
 
 if TYPE_CHECKING:  # an optional library, which is loaded where it is used
     from tokenizers import Tokenizer
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # an optional library, which is loaded where it is used
 SEPARATOR = "<|endoftext|>"
 """The separator of trained tokenizers."""
 _USUAL_SEPARATORS = (SEPARATOR, "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
+"""Of tokenizers of which no file says what ends a text."""
 NOTHING = -1
 """The document of positions that fill the last block."""
 
@@ -33,40 +35,48 @@ class DocumentTokenizer:
     Args:
         where: its name in errors.
         text: its whole description, as a ``tokenizer.json`` has it.
+        separator: the token that separates documents; None takes the one with a usual name.
 
     Raises:
-        DataError: it has no token that separates documents.
+        DataError: it has no such token.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, where: str, text: str) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, where: str, text: str, separator: str | None) -> None:
         self._where, self.json = where, text
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
-        known = {token: number for token in _USUAL_SEPARATORS if (number := tokenizer.token_to_id(token)) is not None}
+        usual = _USUAL_SEPARATORS if separator is None else (separator,)
+        known = {token: number for token in usual if (number := tokenizer.token_to_id(token)) is not None}
         if not known:
-            listed = ", ".join(_USUAL_SEPARATORS)
             raise unusable(
-                f"{where}: has no token that ends a document ({listed}); expected one; add it to the tokenizer"
+                f"{where}: has no token {' or '.join(usual)} to separate documents by; name one of its tokens in separator"
             )
         self.separator_token, self.separator = next(iter(known.items()))
 
     @classmethod
-    def load(cls, path: Path) -> DocumentTokenizer:
-        """The tokenizer of a ``tokenizer.json``, or of the folder that holds one; raises `DataError` if it cannot be used."""
+    def load(cls, path: Path, *, separator: str | None = None) -> DocumentTokenizer:
+        """The tokenizer of a ``tokenizer.json``, of the folder that holds one, or of a GGUF file.
+
+        Args:
+            separator: None takes the token that ends a text by the files of the folder, or by the GGUF file; see `end_of_text`.
+
+        Raises:
+            DataError: it cannot be used.
+        """
         tokenizer, file, text = read_tokenizer(path)
-        return cls(tokenizer, where=str(file), text=text)
+        return cls(tokenizer, where=str(file), text=text, separator=separator or end_of_text(file, tokenizer))
 
     @classmethod
-    def train(cls, documents: Sequence[str], *, vocabulary: int) -> DocumentTokenizer:
+    def train(cls, documents: Sequence[str], *, vocabulary: int, separator: str = SEPARATOR) -> DocumentTokenizer:
         """A tokenizer of pairs of bytes (BPE, as GPT-2's, arXiv 1508.07909) for these documents, which it can all restore.
 
         Args:
             vocabulary: the most tokens, at least 257: all bytes and the separator.
         """
-        tokenizer = train_byte_pairs(documents, vocabulary=vocabulary, special=SEPARATOR)
-        return cls(tokenizer, where="the trained tokenizer", text=str(tokenizer.to_str()))
+        tokenizer = train_byte_pairs(documents, vocabulary=vocabulary, special=separator)
+        return cls(tokenizer, where="the trained tokenizer", text=str(tokenizer.to_str()), separator=separator)
 
     @property
     def vocabulary(self) -> int:
@@ -92,16 +102,23 @@ def block_data_set(name: str, source: Source, split: Split, options: DocumentOpt
     A part's documents, in their order, are one sequence of tokens: the separator, a document, the separator, and so on. Its
     blocks overlap by one token, so that each token but the first separator is predicted once. Inputs are (n, block). Labels are
     (n, block - 1, 3): the next token, the number of its document and the bytes of text that it has; `NOTHING` is the document
-    where a block is filled up.
+    where a block is filled up. Questions on which networks are scored belong to the validation and the test part.
 
     Raises:
-        DataError: the tokenizer cannot be used, or the training part is shorter than a block.
+        DataError: the tokenizer or the questions cannot be used, or the training part is shorter than a block.
     """
     if options.tokenizer is not None:
-        tokenizer = DocumentTokenizer.load(options.tokenizer)
+        tokenizer = DocumentTokenizer.load(options.tokenizer, separator=options.separator)
     else:
-        tokenizer = DocumentTokenizer.train(split.train.inputs.tolist(), vocabulary=options.vocabulary)
-    train, validation, test = (_packed(examples, tokenizer, options.block, source.where) for examples in split)
+        tokenizer = DocumentTokenizer.train(
+            split.train.inputs.tolist(), vocabulary=options.vocabulary, separator=options.separator or SEPARATOR
+        )
+    asked = {} if options.choices is None else read_questions(options.choices, encoding=options.encoding)
+    questions = {part: choice_part(own, tokenizer, block=options.block) for part, own in asked.items()}
+    train, validation, test = (
+        _packed(examples, tokenizer, options.block, source.where, questions=questions.get(part))
+        for part, examples in split._asdict().items()
+    )
     if len(train) < 2:
         n = int((train.labels[..., 1] != NOTHING).sum())
         expected = f"expected at least two blocks of {options.block}; add text, or lower max_tokens"
@@ -113,7 +130,9 @@ def block_data_set(name: str, source: Source, split: Split, options: DocumentOpt
     return DataSet(name, train, validation, test, (), format, targets=source.targets)
 
 
-def _packed(examples: Examples, tokenizer: DocumentTokenizer, block: int, where: str) -> Part:
+def _packed(
+    examples: Examples, tokenizer: DocumentTokenizer, block: int, where: str, *, questions: Part | None
+) -> Part:
     ids, documents, sizes = array("q", [tokenizer.separator]), array("q"), array("q")
     for number, text in enumerate(examples.inputs.tolist()):
         own, bytes_each = tokenizer.encode(text, f"{where}: {examples.name(number)}")
@@ -133,4 +152,4 @@ def _packed(examples: Examples, tokenizer: DocumentTokenizer, block: int, where:
         ],
         axis=2,
     )
-    return Part.of(torch.from_numpy(inputs), torch.from_numpy(labels))
+    return Part.of(torch.from_numpy(inputs), torch.from_numpy(labels), questions=questions)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from supernets.data.labelled_examples import too_large
-from supernets.errors import DataError
+from supernets.errors import CheckpointError, DataError
+from supernets.families.decoder.gguf_file import open_gguf
+from supernets.families.decoder.gguf_tokenizer import gguf_tokenizer
+from supernets.families.shared.model_folder import Settings
 from supernets.files import check_regular
+from supernets.pretrained import CONFIG, GGUF, TOKENIZER, TOKENIZER_CONFIG
 
 if TYPE_CHECKING:  # an optional library, which is loaded where it is used
     from tokenizers import Tokenizer
 
 unusable = partial(DataError, code="data.tokenizer-unusable")
-FILE = "tokenizer.json"
-"""A tokenizer's name in the folder of a pretrained model."""
 MAX_FILE_MIB = 64
 """Three times the size of the largest known vocabularies."""
 MAX_GIB = 2
@@ -166,28 +168,76 @@ class SentenceTokenizer:
 
 
 def read_tokenizer(path: Path) -> tuple[Tokenizer, Path, str]:
-    """The tokenizer of a ``tokenizer.json``, or of the folder that holds one, with the file and its text.
+    """The tokenizer of a ``tokenizer.json``, of the folder that holds one, or of a GGUF file, with the file and its text.
 
     Raises:
         DataError: the file is missing, damaged or too large.
     """
-    file = path / FILE if path.is_dir() else path
+    if path.suffix == GGUF:
+        try:
+            return _parsed(path, gguf_tokenizer(path))
+        except CheckpointError as error:
+            raise unusable(str(error)) from None
+    file = path / TOKENIZER if path.is_dir() else path
     try:
         check_regular(file)
         if file.stat().st_size > MAX_FILE_MIB * 2**20:
-            raise unusable(f"{file}: is larger than {MAX_FILE_MIB} MiB; expected a {FILE}; replace it")
+            raise unusable(f"{file}: is larger than {MAX_FILE_MIB} MiB; expected a {TOKENIZER}; replace it")
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        expected = f"the {FILE} of a pretrained model (the tokenizer's save_pretrained writes one)"
+        expected = f"the {TOKENIZER} of a pretrained model (the tokenizer's save_pretrained writes one)"
         raise unusable(f"{file}: cannot be read ({reason}); expected {expected}; correct the path") from None
+    return _parsed(file, text)
+
+
+def _parsed(file: Path, text: str) -> tuple[Tokenizer, Path, str]:
+    """What `read_tokenizer` returns for a file and the text of its tokenizer."""
     from tokenizers import Tokenizer
 
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the library raises no narrower one
-        raise unusable(f"{file}: is no tokenizer ({error}); expected a {FILE}; replace it") from None
+        raise unusable(f"{file}: is no tokenizer ({error}); expected a {TOKENIZER}; replace it") from None
     return tokenizer, file, text
+
+
+def end_of_text(file: Path, tokenizer: Tokenizer) -> str | None:
+    """The token that ends a text by the files beside a ``tokenizer.json`` (the ``eos_token`` of the tokenizer's, else the
+    ``eos_token_id`` of the network's), or by the GGUF file that the tokenizer was read from; None where none says it.
+
+    Raises:
+        DataError: a file cannot be read, or names no special token.
+    """
+    if file.name != TOKENIZER and file.suffix != GGUF:
+        return None
+    try:
+        if file.suffix == GGUF:
+            named = open_gguf(file).settings.get("eos_token_id")
+        else:
+            named = _setting(file.with_name(TOKENIZER_CONFIG), "eos_token")
+            named = _setting(file.with_name(CONFIG), "eos_token_id") if named is None else named
+            named = named.get("content") if isinstance(named, dict) else named  # with how it is found in texts
+            named = named[0] if isinstance(named, list) and named else named  # several that end an answer
+    except CheckpointError as error:
+        raise unusable(str(error)) from None
+    if named is None:
+        return None
+    special = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
+    token = special.get(named) if isinstance(named, int) else named
+    if token not in special.values():
+        raise unusable(
+            f"{file}: texts end with the token {named!r}, which is no special token of it; name one of its tokens in separator"
+        )
+    return str(token)
+
+
+def _setting(path: Path, key: str) -> Any:
+    """A value of a JSON file; None where there is none."""
+    try:
+        return Settings.read(path).data.get(key)
+    except FileNotFoundError:
+        return None
 
 
 def train_byte_pairs(texts: Sequence[str], *, vocabulary: int, special: str) -> Tokenizer:

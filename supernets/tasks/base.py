@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.data import DataSet
+from supernets.data import DataSet, Part
 from supernets.divergence import Divergence
 
 Reduction = Literal["mean", "sum"]
@@ -92,6 +92,10 @@ class Task(ABC):
     def n_outputs(self, data: DataSet) -> int:
         """The number of outputs (of images' outputs, of channels) that a family's networks must have."""
 
+    def examples(self, metric: str, part: Part) -> Part:
+        """The examples that a metric is scored on; by default those of the part. Raises `DataError` where it has none."""
+        return part
+
     def scored(self, network: nn.Module) -> nn.Module:
         """The network whose outputs `score` takes; by default as it is.
 
@@ -120,7 +124,7 @@ class Task(ABC):
 
     @abstractmethod
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
-        """The value of one of the metrics for the outputs (n, ...) to examples with these targets (n, ...)."""
+        """The value of one of the metrics for the outputs (n, ...) to its `examples`, which have these targets (n, ...)."""
 
     def alike(self, one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.bool_]:
         """For which examples two networks' outputs (n, ...) mean the same, (n,); by default those that differ by at most 2 % of

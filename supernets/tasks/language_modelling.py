@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.data import DataSet
+from supernets.data import DataSet, Part
+from supernets.data.choices import NO_QUESTION
+from supernets.data.labelled_examples import wrong_kind
 from supernets.divergence import Divergence, divergence
 from supernets.errors import ExportError
 from supernets.families.decoder.network import Decoder
@@ -20,6 +22,8 @@ from supernets.tasks.base import Metric, Score, Task
 from supernets.tokens import token_losses
 
 _NO_LABEL = -100
+_NORMALISED = "normalised_choice_accuracy"
+_CHOICES = ("choice_accuracy", _NORMALISED)
 _MOST_LOGITS = 2**25
 """Computed at once for a score: 128 MiB."""
 
@@ -36,19 +40,26 @@ class TokenLosses(nn.Module):
 
 
 class LanguageModelling(Task):
-    """Cross-entropy of the next token, and the metrics ``perplexity`` and ``bits_per_byte``.
+    """Cross-entropy of the next token, and the metrics ``perplexity``, ``bits_per_byte`` and accuracies on questions.
 
     Outputs are logits (n, tokens, vocabulary), and for scores the losses of tokens (n, tokens - 1). Labels are those of
     `supernets.data.text_blocks`. The perplexity is that of all tokens together; bits per byte, the same losses over the bytes
     of text, compare networks of different tokenizers. Both are functions of a ratio of sums over documents; their standard
     errors are of the documents' influence functions, exact to first order in one over the number of documents.
+
+    ``choice_accuracy`` is the share of multiple-choice questions whose right option is more likely after the context than every
+    other, and ``normalised_choice_accuracy`` that by likelihood per byte of the option, which does not prefer short ones.
     """
 
     name = "language-modelling"
-    metrics = (Metric("perplexity", maximize=False), Metric("bits_per_byte", "bits", maximize=False))
+    metrics = (
+        Metric("perplexity", maximize=False),
+        Metric("bits_per_byte", "bits", maximize=False),
+        *(Metric(name, "share") for name in _CHOICES),
+    )
     targets = "text"
     weights_alone = True
-    verbs = ("continues", "continued")
+    verbs = ("predicts", "predicted")
 
     def __init__(self, scored_together: int = 100) -> None:
         self.scored_together = scored_together
@@ -59,6 +70,15 @@ class LanguageModelling(Task):
 
     def n_outputs(self, data: DataSet) -> int:
         return data.blocks.vocabulary
+
+    def examples(self, metric: str, part: Part) -> Part:
+        if metric not in _CHOICES:
+            return part
+        if part.questions is None:
+            raise wrong_kind(
+                f"{metric} is scored on multiple-choice questions, and the data have none; add data.choices"
+            )
+        return part.questions
 
     def scored(self, network: nn.Module) -> nn.Module:
         return TokenLosses(network).train(network.training)
@@ -85,6 +105,9 @@ class LanguageModelling(Task):
         return _divergence(divergence, outputs.flatten(0, 1), teacher.flatten(0, 1))
 
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
+        if metric in _CHOICES:
+            right = answered_rightly(outputs, targets, per_byte=metric == _NORMALISED)
+            return Score.of(float(right.mean()) if len(right) else math.nan, right)
         there = targets[..., 1] >= 0
         documents, inverse = np.unique(targets[..., 1][there], return_inverse=True)
         nats = np.bincount(inverse, outputs[there].astype(np.float64), minlength=len(documents))
@@ -96,6 +119,29 @@ class LanguageModelling(Task):
         )
         influence = slope * (nats - mean * units) / max(units.mean(), 1e-12)
         return Score.of(value, value + influence)
+
+
+def answered_rightly(outputs: NDArray[np.float32], targets: NDArray[Any], *, per_byte: bool) -> NDArray[np.bool_]:
+    """Whether the right option of each question is the likeliest, by question; a tie is no right answer.
+
+    Questions of which an option is missing, as of the first examples of a part, do not count.
+
+    Args:
+        outputs: losses of tokens, (n, tokens - 1), in nats.
+        targets: labels of `supernets.data.choices.choice_part`.
+        per_byte: whether an option's log-likelihood is divided by its bytes of text.
+    """
+    own = targets[..., 1] != NO_QUESTION
+    likelihood = -(outputs * own).sum(axis=1, dtype=np.float64)
+    if per_byte:
+        likelihood /= targets[..., 2].sum(axis=1)
+    n_options = targets[..., 3].max(axis=1) + targets[..., 3].min(axis=1)  # one of the two is 0
+    numbers, question = np.unique(targets[..., 1].max(axis=1), return_inverse=True)
+    best = np.full((2, len(numbers)), -np.inf)
+    np.maximum.at(best, ((n_options > 0).astype(int), question), likelihood)
+    found, expected = np.bincount(question), np.zeros(len(numbers))
+    expected[question] = np.abs(n_options)
+    return np.asarray((best[1] > best[0])[found == expected], dtype=np.bool_)
 
 
 _divergence = divergence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from supernets.errors import CheckpointError
 from supernets.families.decoder.rotary import frequencies, rotary_settings
-from supernets.families.shared.model_folder import unusable
+from supernets.families.shared.model_folder import experts_unusable, unusable
 from supernets.files import check_regular
 
 _KINDS = ("llama", "qwen2", "gemma", "gpt2")
@@ -32,6 +32,8 @@ _DIVISORS = "rope_freqs.weight"
 """A tensor that scales rotary frequencies."""
 _LLAMA3 = (1.0, 4.0, 8192.0)
 """Of the scaling in all versions of Llama 3 from 3.1 on, beside its factor: see `rotary.Scaling`."""
+_LISTS = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "token_type", "merges", "scores"))
+"""Fields that take seconds to read, and that `supernets.families.decoder.gguf_tokenizer` reads."""
 _OUTSIDE_LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 _OUTSIDE_GPT2 = {
     "token_embd": "transformer.wte", "position_embd": "transformer.wpe", "output_norm": "transformer.ln_f", "output": "lm_head",
@@ -61,7 +63,7 @@ class GGUFFile:
     Attributes:
         settings: as its ``config.json`` would have them.
         tensors: by the names that the library has; a tensor is read when it is taken.
-        fields: of the file, by name.
+        fields: of the file, by name; their ``contents()`` are values.
     """
 
     settings: Mapping[str, Any]
@@ -81,18 +83,19 @@ def open_gguf(path: Path) -> GGUFFile:
             f"{path}: reading it needs the package gguf; install it with: pip install 'subnet-nas[gguf]'",
             code="part.missing",
         )
-    from gguf import GGUFReader
-
     try:
         check_regular(path)
-        reader: Any = GGUFReader(path)
-        fields = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("tokenizer.")}
+        found = path.stat()
+        reader = _reader(path, found.st_mtime_ns, found.st_size)
+        fields = {name: field.contents() for name, field in reader.fields.items() if name not in _LISTS}
         lengths = {name: len(field.data) for name, field in reader.fields.items()}
         kind = str(fields["general.architecture"])
     except FileNotFoundError:
         raise unusable(f"{path}: does not exist; give the path of a GGUF file") from None
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise unusable(f"{path}: is no sound GGUF file ({error}); replace it with a whole copy") from None
+    if (experts := fields.get(f"{kind}.expert_count") or 0) > 1:
+        raise experts_unusable(path, f"{kind} with {kind}.expert_count: {experts}")
     if kind not in _KINDS:
         raise unusable(
             f"{path}: its architecture is {kind!r}; the family decoder reads {', '.join(_KINDS)}; give another file"
@@ -107,6 +110,19 @@ def open_gguf(path: Path) -> GGUFFile:
         name = _their_name(path, kind, tensor.name)
         reads[name] = partial(_tensor, tensor, name, settings)
     return GGUFFile(settings, _Lazy(reads), dict(reader.fields.items()))
+
+
+# Reading a vocabulary takes seconds, and a job reads sizes, tokenizer and tensors one after another.
+@lru_cache(maxsize=1)
+def _reader(path: Path, changed: int, size: int) -> Any:
+    """The package's reader of a file; raises its errors.
+
+    Args:
+        changed, size: of the file, so that another one at the same path is read anew.
+    """
+    from gguf import GGUFReader
+
+    return GGUFReader(path)
 
 
 def _check_types(path: Path, reader: Any) -> None:
@@ -137,6 +153,8 @@ def _settings(
 
     words = own("vocab_size", lengths.get("tokenizer.ggml.tokens"))
     common = {"model_type": kind, "vocab_size": words, "tie_word_embeddings": "output.weight" not in tensors}
+    if (ends := fields.get("tokenizer.ggml.eos_token_id")) is not None:
+        common["eos_token_id"] = ends
     heads, width = own("attention.head_count"), own("embedding_length")
     if kind == "gpt2":
         return common | {
@@ -147,7 +165,7 @@ def _settings(
         "hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": own("block_count"),
         "num_key_value_heads": own("attention.head_count_kv", heads), "intermediate_size": own("feed_forward_length"),
         "max_position_embeddings": own("context_length"), "rms_norm_eps": own("attention.layer_norm_rms_epsilon"),
-        "rope_theta": own("rope.freq_base", 10000.0), "num_local_experts": own("expert_count", 0),
+        "rope_theta": own("rope.freq_base", 10000.0),
         "hidden_act": "gelu_pytorch_tanh" if kind == "gemma" else "silu",
     }  # fmt: skip
     if f"{kind}.attention.key_length" in fields:

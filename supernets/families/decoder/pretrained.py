@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,23 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from supernets.axes import full_sizes, size_of
+from supernets.errors import CheckpointError
 from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
 from supernets.families.decoder.gguf_file import open_gguf
+from supernets.families.decoder.gguf_tokenizer import gguf_tokenizer
 from supernets.families.decoder.rotary import Scaling, read_rotary
 from supernets.families.decoder.spec import Activation, DecoderSpec, space_within
-from supernets.families.shared.model_folder import NamedTensors, Settings, TensorFile, read_config, unusable
+from supernets.families.shared.model_folder import (
+    NamedTensors,
+    Settings,
+    TensorFile,
+    experts_unusable,
+    read_config,
+    unusable,
+)
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
 from supernets.families.shared.transformer import TransformerFamily
-from supernets.pretrained import CONFIG, GGUF, TOKENIZER, WEIGHTS
+from supernets.pretrained import CONFIG, GGUF, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
 
 KINDS = ("llama", "mistral", "qwen2", "gemma", "gpt2")
 """The values of ``model_type`` that are read."""
@@ -49,7 +59,7 @@ class DecoderConfig(PretrainedConfig):
         channels: of a head.
     """
 
-    examples_file: ClassVar[str] = TOKENIZER
+    other_files: ClassVar[tuple[str, ...]] = (TOKENIZER, TOKENIZER_CONFIG)
 
     kind: str
     channels: int
@@ -89,6 +99,27 @@ class DecoderConfig(PretrainedConfig):
             "scaling": self.scaling, "embedding_scale": scale,
         }  # fmt: skip
 
+    def own_tokenizer(self) -> str | None:
+        """The text of its ``tokenizer.json``; None if there is none, or none that is read here.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.folder.suffix != GGUF:
+            path = self.folder / TOKENIZER
+            return path.read_text(encoding="utf-8") if path.is_file() else None
+        try:
+            return gguf_tokenizer(self.folder)
+        except CheckpointError:  # data of a tokenizer of another kind name one
+            return None
+
+    def files(self) -> dict[str, bytes]:
+        if self.folder.suffix != GGUF:
+            return PretrainedConfig.files(self)
+        tokenizer = self.own_tokenizer()
+        settings = {CONFIG: json.dumps(dict(open_gguf(self.folder).settings)).encode()}
+        return settings | ({} if tokenizer is None else {TOKENIZER: tokenizer.encode()})
+
     def read(self, folder: Path) -> PretrainedTransformer:
         return PretrainedTransformer(self, _read(self, folder))
 
@@ -120,11 +151,8 @@ def read_decoder_config(path: Path) -> DecoderConfig:
     else:
         settings = read_config(path, f"{CONFIG}, {WEIGHTS} (or several, with their index) and {TOKENIZER}")
     kind = settings.data.get("model_type")
-    if experts := next((key for key in _EXPERTS if (settings.data.get(key) or 0) > 1), None):
-        of = f"{kind} with {experts}: {settings.data[experts]}"
-        raise unusable(
-            f"{settings.path}: is a mixture of experts ({of}), which the family decoder does not have; give another"
-        )
+    if experts := next((key for key in _EXPERTS if settings.data.get(key) not in (None, 0, 1)), None):
+        raise experts_unusable(settings.path, f"{kind} with {experts}: {settings.data[experts]}")
     settings.check("decoder", {"model_type": KINDS})
     return _gpt2(path, settings) if kind == "gpt2" else _llama(path, settings, str(kind))
 

@@ -52,7 +52,7 @@ _BUFFERS = ("position_ids", "token_type_ids")
 class BertConfig(PretrainedConfig):
     """The sizes of a BERT."""
 
-    examples_file: ClassVar[str] = TOKENIZER
+    other_files: ClassVar[tuple[str, ...]] = (TOKENIZER,)
 
     vocabulary: int
     positions: int

@@ -19,6 +19,13 @@ from supernets.pretrained import CONFIG, WEIGHTS
 
 unusable = partial(CheckpointError, code="pretrained.unusable")
 
+
+def experts_unusable(path: Path, what: str) -> CheckpointError:
+    """The error for a mixture of experts, whose layers choose among several MLPs."""
+    remedy = "a family of its own would be needed, and the family decoder reads networks without experts; give another"
+    return unusable(f"{path}: is a mixture of experts ({what}); {remedy}")
+
+
 _FAMILIES = {
     "bert": "encoder", "vit": "vit-encoder", **dict.fromkeys(("llama", "mistral", "qwen2", "gemma", "gpt2"), "decoder"),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from supernets.errors import CheckpointError, ExportError
 from supernets.families.shared.model_folder import Settings, TensorFile, unusable, write_folder
 from supernets.families.shared.transformer import TransformerFamily
 from supernets.families.shared.transformer_spec import LayersSpec
+from supernets.pretrained import CONFIG
 from supernets.space import Architecture
 
 mismatch = partial(CheckpointError, code="pretrained.mismatch")
@@ -36,8 +37,8 @@ class PretrainedConfig(ABC):
         epsilon: of the layer norms.
     """
 
-    examples_file: ClassVar[str]
-    """The file of a folder that says how examples are preprocessed."""
+    other_files: ClassVar[tuple[str, ...]]
+    """The files of a folder that say how examples are preprocessed."""
 
     folder: Path
     depth: int
@@ -59,6 +60,15 @@ class PretrainedConfig(ABC):
     def fixed(self) -> dict[str, Any]:
         """Arguments of the family's constructor that the network fixes for all data."""
         return {"epsilon": self.epsilon}
+
+    def files(self) -> dict[str, bytes]:
+        """The content of its configuration and its `other_files` by name, of those that exist; what is needed beside weights.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        found = [self.folder / name for name in (CONFIG, *self.other_files)]
+        return {path.name: path.read_bytes() for path in found if path.is_file()}
 
     @abstractmethod
     def read(self, folder: Path) -> PretrainedTransformer:

@@ -55,7 +55,7 @@ class ViTConfig(PretrainedConfig):
         mean, std: of each channel, on the scale from 0 to 1; images are ``(pixel - mean) / std``.
     """
 
-    examples_file: ClassVar[str] = PREPROCESSOR
+    other_files: ClassVar[tuple[str, ...]] = (PREPROCESSOR,)
 
     image_size: int
     channels: int

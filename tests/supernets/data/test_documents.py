@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tokenizers import Tokenizer
 
 from supernets.data import DataSet, DocumentOptions, ImageOptions, Part, load_data
 from supernets.data.text_blocks import NOTHING, SEPARATOR, DocumentTokenizer
+from supernets.data.tokenizing import train_byte_pairs
 from tests.errors import raises
 
 BLOCK = 16
@@ -86,8 +88,51 @@ def test_a_tokenizer_without_a_separator_is_rejected(path: Path, tmp_path: Path)
     described["added_tokens"] = []
     described["model"]["vocab"]["other"] = described["model"]["vocab"].pop(SEPARATOR)
     (tmp_path / "tokenizer.json").write_text(json.dumps(described), encoding="utf-8")
-    with raises("data.tokenizer-unusable", "ends a document", "</s>"):
+    with raises("data.tokenizer-unusable", "separate documents", "</s>", "separator"):
         load_data("text", path=path, options=DocumentOptions(tokenizer=tmp_path, block=BLOCK))
+    named = DocumentOptions(tokenizer=tmp_path, block=BLOCK, separator="other")
+    assert load_data("text", path=path, options=named).blocks.separator == described["model"]["vocab"]["other"]
+
+
+class TestSeparators:
+    """That of a folder's files, where each names another; all three are special tokens."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        tokenizer = train_byte_pairs([document(i) for i in range(60)], vocabulary=300, special=SEPARATOR)
+        tokenizer.add_special_tokens(["</s>", "<|im_end|>"])
+        tokenizer.save(str(tmp_path / "tokenizer.json"))
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("files", "separator"),
+        [
+            ({}, SEPARATOR),
+            ({"config.json": {"eos_token_id": None}}, SEPARATOR),
+            ({"config.json": {"eos_token_id": 301}}, "<|im_end|>"),
+            ({"config.json": {"eos_token_id": [300, 301]}}, "</s>"),
+            ({"config.json": {"eos_token_id": 301}, "tokenizer_config.json": {"eos_token": "</s>"}}, "</s>"),
+            ({"tokenizer_config.json": {"eos_token": {"content": "<|im_end|>", "lstrip": False}}}, "<|im_end|>"),
+        ],
+    )
+    def test_the_files_say_what_ends_a_text(self, folder: Path, files: dict[str, Any], separator: str) -> None:
+        for name, content in files.items():
+            (folder / name).write_text(json.dumps(content))
+        for path in (folder, folder / "tokenizer.json"):
+            assert DocumentTokenizer.load(path).separator_token == separator
+        (folder / "tokenizer.json").rename(folder / "other.json")
+        assert DocumentTokenizer.load(folder / "other.json").separator_token == SEPARATOR
+
+    @pytest.mark.parametrize("named", [5, 4000, "</end>", [], True])
+    def test_what_is_no_special_token_is_rejected(self, folder: Path, named: object) -> None:
+        (folder / "config.json").write_text(json.dumps({"eos_token_id": named}))
+        with raises("data.tokenizer-unusable", repr(named), "no special token", "separator"):
+            DocumentTokenizer.load(folder)
+        assert DocumentTokenizer.load(folder, separator="</s>").separator == 300
+
+    def test_a_trained_tokenizer_has_the_one_that_is_asked_for(self, path: Path) -> None:
+        data = load_data("text", path=path, options=DocumentOptions(block=BLOCK, vocabulary=300, separator="<end>"))
+        assert (data.blocks.separator_token, data.blocks.separator) == ("<end>", 0)
 
 
 def test_files_of_parts_tables_and_files_as_documents(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.supernets import invariants, test_supernet
+from tests.supernets.families.decoder import test_family as test_decoder
 from tests.supernets.families.encoder import test_family as test_encoder
 from tests.supernets.families.mobile_cnn import test_family as test_mobile_cnn_v3
 from tests.supernets.families.resnet import test_family as test_resnet
@@ -48,6 +49,8 @@ FAMILIES: dict[str, Family] = {
     "vit": VIT,
     "encoder": test_encoder.FAMILY,
     "vit_encoder": test_vit_encoder.FAMILY,
+    "decoder_llama": test_decoder.LLAMA,
+    "decoder_gpt2": test_decoder.GPT2,
     "single": SingleFamily(CNN, CNN.space.sample(np.random.default_rng(5))),
 }
 BY_HAND: dict[str, invariants.ByHand] = {
@@ -57,6 +60,8 @@ BY_HAND: dict[str, invariants.ByHand] = {
     "vit": test_vit.handwritten,
     "encoder": test_encoder.handwritten,
     "vit_encoder": test_vit_encoder.handwritten,
+    "decoder_llama": test_decoder.handwritten,
+    "decoder_gpt2": test_decoder.handwritten,
     "single": test_supernet.handwritten,
 }
 
@@ -86,7 +91,9 @@ def made(family: str, sharing: str) -> Supernet:
 
 
 def images_for(family: str, n: int = 16) -> Tensor:
-    """Noise of the family's image size, or random sentences, some of them padded."""
+    """Noise of the family's image size, random sentences, some of them padded, or random texts."""
+    if family.startswith("decoder"):
+        return test_decoder.texts(n)
     if family == "encoder":
         return test_encoder.sentences(n)
     if family == "vit_encoder":

@@ -119,7 +119,22 @@ def test_a_sliding_window_limits_the_positions(tmp_path: Path) -> None:
     assert read_decoder_config(tmp_path).positions == 16
 
 
-def to_gguf(kind: str, network: Any, path: Path, types: str = "F32", *, divisors: Tensor | None = None) -> None:
+def add_tokenizer(writer: Any, tokenizer: Any, division: str, *, ends: str) -> None:
+    """Adds a tokenizer of pairs of bytes to a GGUF file, as llama.cpp's converter does."""
+    model = json.loads(tokenizer.to_str())
+    special = {token["id"]: 3 if token["special"] else 4 for token in model["added_tokens"]}
+    words = sorted(tokenizer.get_vocab(with_added_tokens=True), key=tokenizer.token_to_id)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(division)
+    writer.add_token_list(words)
+    writer.add_token_types([special.get(i, 1) for i in range(len(words))])
+    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in model["model"]["merges"]])
+    writer.add_eos_token_id(tokenizer.token_to_id(ends))
+
+
+def to_gguf(
+    kind: str, network: Any, path: Path, types: str = "F32", *, divisors: Tensor | None = None, tokenizer: Any = None
+) -> None:
     """Writes a network as the file that llama.cpp's converter makes of it."""
     import gguf
 
@@ -127,20 +142,22 @@ def to_gguf(kind: str, network: Any, path: Path, types: str = "F32", *, divisors
     gpt2 = kind == "gpt2"
     writer.add_block_count(3)
     writer.add_embedding_length(24)
-    writer.add_context_length(32)
-    writer.add_vocab_size(60)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_vocab_size(config.vocab_size)
     writer.add_head_count(6)
     writer.add_feed_forward_length(96 if gpt2 else 36)
     if gpt2:
         writer.add_layer_norm_eps(config.layer_norm_epsilon)
     else:
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-        writer.add_head_count_kv(2)
+        writer.add_head_count_kv(config.num_key_value_heads)
         writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
         writer.add_key_length(getattr(config, "head_dim", None) or 4)
         if config.rope_parameters["rope_type"] == "linear":
             writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
             writer.add_rope_scaling_factor(config.rope_parameters["factor"])
+    if tokenizer is not None:
+        add_tokenizer(writer, tokenizer, "gpt-2", ends="<|endoftext|>")
     names = gguf.get_tensor_name_map(
         {"llama": gguf.MODEL_ARCH.LLAMA, "gpt2": gguf.MODEL_ARCH.GPT2}.get(kind, gguf.MODEL_ARCH.GEMMA), 3
     )
@@ -219,6 +236,25 @@ class TestGGUF:
         with raises("pretrained.unusable", "quantisation types Q8_K", "Q8_0"):
             read_decoder_config(tmp_path / "network.gguf")
 
+    @pytest.mark.parametrize("kind", ["llama", "qwen2moe"])  # files of Mixtral have the first
+    def test_a_mixture_of_experts_is_named(self, kind: str, tmp_path: Path) -> None:
+        import gguf
+
+        writer = gguf.GGUFWriter(tmp_path / "network.gguf", kind)
+        writer.add_expert_count(8)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.close()
+        with raises("pretrained.unusable", "mixture of experts", f"{kind}.expert_count: 8", "a family of its own"):
+            read_decoder_config(tmp_path / "network.gguf")
+
+    def test_groups_that_do_not_divide_the_heads(self, tmp_path: Path) -> None:
+        network = saved("llama", tmp_path)
+        network.config.num_key_value_heads = 4
+        to_gguf("llama", network, path := tmp_path / "network.gguf")
+        with raises("pretrained.unusable", "num_key_value_heads 4 does not divide num_attention_heads 6"):
+            read_decoder_config(path)
+
     def test_files_that_are_none(self, tmp_path: Path) -> None:
         path = tmp_path / "network.gguf"
         with raises("pretrained.unusable", str(path), "does not exist"):
@@ -261,7 +297,11 @@ class TestErrors:
         [
             ({"model_type": "phi"}, "model_type is 'phi' | 'llama'"),
             ({"model_type": "bert"}, "model_type is 'bert' | family: encoder"),
-            ({"model_type": "mixtral", "num_local_experts": 8}, "mixture of experts | mixtral | num_local_experts: 8"),
+            (
+                {"model_type": "mixtral", "num_local_experts": 8},
+                "mixture of experts | mixtral | num_local_experts: 8 | a family of its own",
+            ),
+            ({"model_type": "qwen2_moe", "num_experts": 60}, "mixture of experts | qwen2_moe | num_experts: 60"),
             ({"num_key_value_heads": 4}, "num_key_value_heads 4 does not divide num_attention_heads 6"),
             ({"hidden_act": "relu"}, "'relu' | silu"),
             ({"rope_parameters": {"rope_type": "yarn"}}, "rotary positions | 'yarn'"),
@@ -291,6 +331,14 @@ class TestErrors:
         )
         with raises("pretrained.unusable", "model.layers.0.self_attn.q_norm.weight"):
             read_decoder_config(folder).read(folder)
+
+    def test_damaged_files_of_tensors(self, folder: Path) -> None:
+        path = folder / WEIGHTS
+        content = path.read_bytes()
+        for damaged in (content[:-100], b"", b"\xff" * 100, content[:8] + b"?" + content[9:]):
+            path.write_bytes(damaged)
+            with raises("pretrained.unusable", f"{path}: cannot be read", "give another folder"):
+                read_decoder_config(folder).read(folder)
 
     def test_a_family_of_other_sizes(self, folder: Path) -> None:
         config = read_decoder_config(folder)
