@@ -154,6 +154,8 @@ def plan(
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")
     if made.model is not None:
         print("\n".join(inspection_lines(made.model)))
+    if made.language is not None:
+        print("\n".join(made.language.lines()))
     costs = (made.smallest.cost, made.largest.cost)
     rows = [
         ["parameters", *(f"{cost.parameters:,}" for cost in costs)],
@@ -166,7 +168,8 @@ def plan(
         ends = (getattr(extreme, metric)[name] for extreme in (made.smallest, made.largest))
         rows.append([f"{title} (measured)", *(f"{value:.4g} ± {error:.1g}" for value, error in ends)])
     print_table(["", "smallest", "largest"], rows)
-    print(f"{made.noun}s: {', '.join(f'{n:,} {part}' for part, n in made.images.items())}")
+    parts = ", ".join(f"{n:,} {part}" for part, n in made.images.items())
+    print(f"{made.noun if made.language is None else 'block'}s: {parts}")
     if made.warning:
         print(made.warning)
     training = "the supernet is already trained" if made.epochs is None else f"{made.epochs} epochs of training"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 from nas.cli.app import Json, app, argument, option
 from nas.cli.output import print_json
 from nas.parts import require
+from supernets.pretrained import GGUF, HUB, PACKAGE
 
 if TYPE_CHECKING:
     from supernets.families.captured.inspection import Inspection, Proof
@@ -65,16 +67,35 @@ def inspect(
 ) -> None:
     """Show what of a model is elastic.
 
-    Prints the choices of the supernet that is made of it, what stays fixed and why, costs, and a proof.
+    Prints the choices of the supernet that is made of it, what stays fixed and why, costs, and a proof; of a language model
+    that is pretrained (package:NAME, hub:OWNER/NAME or a .gguf file), what a job on it searches, its costs and tokenizer.
     """
     from nas.build.user_model import arguments_of, captured, space_options
     from supernets.families.captured.inspection import inspect_model
 
     check_plot(plot, "nas inspect")
+    if model.startswith((PACKAGE, HUB)) or model.endswith(GGUF):
+        return _inspect_language_model(model, as_json, others=(weights, input_shape, arguments, keep, plot))
     options = space_options(granularity=granularity, keep=keep or [])
     found = inspect_model(captured(model, weights, input_shape, arguments_of(arguments)), options, proof=proof)
     write_plot(plot, found)
     return print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
+
+
+def _inspect_language_model(name: str, as_json: bool, *, others: Sequence[object]) -> None:
+    """Shows what a job on a pretrained language model searches.
+
+    Args:
+        others: options that are for the user's own models.
+    """
+    if any(others):
+        raise typer.BadParameter(
+            f"{name} is a pretrained language model, whose layers are known; leave the options out"
+        )
+    from nas.planning.language_models import pretrained_language_model
+
+    found = pretrained_language_model(name)
+    return print_json(found.to_json()) if as_json else print("\n".join(found.lines()))
 
 
 @app.command(epilog="Example: nas capture timm:resnet18 -o resnet18.capture")

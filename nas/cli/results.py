@@ -281,17 +281,19 @@ def export(
     )
     if as_json:
         return print_json(made)
-    same, noun = made["as_measured"], "sentences" if "tokenizer" in made else "images"
-    answers = "" if same is None else f", {same:.2%} of validation {noun} {made['answered']} as when it was measured"
+    same, examples = made["as_measured"], f"{made['examples']} {made['answered']}"
+    answers = "" if same is None else f", {same:.2%} of validation {examples} as when it was measured"
     if made["fidelity"] != "final" and any("@" in name for name in made["values"]):
         print("latency measured only by the search's shorter protocol")
     _print_knee(runs, run, chosen=select is not None or index is not None or knee)
     runtime = "" if made["runtime"] == "onnxruntime" else f" in {made['runtime']}"
     print(f"wrote {made['path']} ({_values(made)}, {made['precision']}{runtime})")
     other = [f", in {name} {parity:.1e}" for name, parity in made.get("parity_in_runtimes", {}).items()]
-    print(f"parity with torch {made['parity']:.1e}{''.join(other)}{answers}\nsha256 {made['sha256']}")
-    files = [made[name] for name in ("weights", "tokenizer", "manifest", "script") if name in made]
-    return print("\n".join(f"wrote {path}" for path in files))
+    served = f", as served {made['served_parity']:.1e}" if "served_parity" in made else ""
+    print(f"parity with torch {made['parity']:.1e}{''.join(other)}{served}{answers}\nsha256 {made['sha256']}")
+    files = [made[name] for name in ("step", "weights", "tokenizer", "manifest", "script") if name in made]
+    most = f"\nit reads texts of at most {made['positions']:,} tokens, where the script stops" if "step" in made else ""
+    return print("\n".join(f"wrote {path}" for path in files) + most)
 
 
 def _print_knee(runs: Path, run: str, *, chosen: bool) -> None:

@@ -35,7 +35,7 @@ def generate(texts, tokens={most}, choose=lambda logits: logits.argmax(axis=1)):
     longest = max(map(len, prompts))
     padding = np.array([longest - len(prompt) for prompt in prompts])  # at the beginnings
     ids = np.array([[SEPARATOR] * n + prompt for n, prompt in zip(padding, prompts)])
-    new, read = ids, Reading(padding)
+    new, read = ids, Reading(padding, min(POSITIONS, longest + tokens))
     for _ in range(min(tokens, POSITIONS - longest + 1)):
         new = choose(read(new)).reshape(-1, 1)
         ids = np.concatenate([ids, new], axis=1)
@@ -75,7 +75,7 @@ if __name__ == "__main__":
 _COPYING = '''class Reading:
     """What the models have read of some texts; each step returns a longer cache of keys and values."""
 
-    def __init__(self, padding):
+    def __init__(self, padding, room):
         self.padding, self.cache = padding, []
 
     def __call__(self, ids):
@@ -87,8 +87,8 @@ _COPYING = '''class Reading:
 _IN_PLACE = '''class Reading:
     """What the models have read of some texts; steps write keys and values into the memory of the cache."""
 
-    def __init__(self, padding):
-        self.padding, self.filled, self.memory, self.step = padding, 0, [], STEP.io_binding()
+    def __init__(self, padding, room):
+        self.padding, self.room, self.filled, self.memory, self.step = padding, room, 0, [], STEP.io_binding()
 
     def __call__(self, ids):
         """The logits of the token after these: of prompts at first, then of one token of each text."""
@@ -105,9 +105,9 @@ _IN_PLACE = '''class Reading:
         return self.step.get_outputs()[-1].numpy()
 
     def allocate(self, cache):
-        """Gives each key and value the room for all positions, as input and output of steps."""
+        """Gives each key and value the room for all tokens, as input and output of steps."""
         for name, own in zip(CACHE, cache):
-            memory = np.zeros((*own.shape[:2], POSITIONS, own.shape[3]), own.dtype)
+            memory = np.zeros((*own.shape[:2], self.room, own.shape[3]), own.dtype)
             memory[:, :, : own.shape[2]] = own
             self.memory.append(onnxruntime.OrtValue.ortvalue_from_numpy(memory))
             self.step.bind_ortvalue_input(name, self.memory[-1])

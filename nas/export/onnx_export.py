@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -31,7 +31,9 @@ from nas.export.served_models import served_parity
 from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.data import BlockFormat, TextFormat, head
+from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.serving import PORTABLE_STEP, PREFILL, STEP, in_place
+from supernets.families.single_network import innermost
 from supernets.module_to_onnx import onnx_model
 from supernets.recalibration import Extraction
 
@@ -105,7 +107,9 @@ def _write_bundle(
         the job says so, measured in), ``parity_in_runtimes`` (of the fp32 model with ONNX Runtime), ``agreement`` (the share of
         examples to which the written model and the fp32 one answer alike, as its task says), ``as_measured`` (the share of
         validation examples on which the written model scores as the one that the search scored; None where it scored none),
-        ``values``, ``fidelity``, ``architecture`` and the paths of the other files.
+        ``values``, ``fidelity``, ``architecture``, ``examples`` and ``answered`` (their name, and what a
+        network does to them), and the paths of the other files; of a language model also ``served_parity``
+        (of the two models with torch) and ``positions`` (the most tokens of a text).
 
     Raises:
         ExportFailedError: the path cannot be used, or the outputs differ from torch's or from those that were measured.
@@ -143,19 +147,19 @@ def _write_bundle(
     }
     weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
     weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
+    step_path, most = path.with_suffix(".step.onnx"), 0
     if isinstance(data.format, BlockFormat):
-        most = data.format.block
+        most = cast(DecoderFamily, innermost(supernet.family, network)[0]).positions
         kind = STEP if provenance.in_place else PORTABLE_STEP
         exact_models = {name: served[name] for name in (PREFILL, kind)}
-        checks["served_parity"] = served_parity(module, exact_models, inputs[:1], positions=most)
+        checks["served_parity"] = served_parity(module, exact_models, inputs[:1], positions=data.format.block)
         shipped = {name: in_precision(exact_models[name], variant.precision, batches, task) for name in exact_models}
         checks["served_as_scored"] = served_as_scored(model, shipped, inputs[:1])
-        models = {path: shipped[PREFILL], path.with_suffix(".step.onnx"): shipped[kind]}
-        prefill, step = (own.name for own in models)
+        models = {path: shipped[PREFILL], step_path: shipped[kind]}
         script = generate_script(
             data.format,
             name=script_path.name,
-            models=(prefill, step),
+            models=(path.name, step_path.name),
             tokenizer=tokenizer_path.name,
             positions=most,
             in_place=in_place(shipped[kind]),
@@ -176,9 +180,11 @@ def _write_bundle(
         "path": str(path), "sha256": sha256, "precision": variant.precision,
         "runtime": variant.runtime, **checks, "values": dict(point.values),
         "task": trained.data.config.task, "answered": trained.data.task.verbs[1],
+        "examples": "documents" if served else f"{data.format.noun}s",
         "fidelity": str(point.fidelity), "architecture": dict(point.described), "key": point.key,
         "weights": str(weights_path), "manifest": str(manifest_path), "script": str(script_path),
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
+        **({"step": str(step_path), "positions": most} if served else {}),
     }  # fmt: skip
 
 

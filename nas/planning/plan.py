@@ -20,6 +20,7 @@ from nas.evaluation.measuring_evaluator import served_by
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.evaluation.serving_inputs import serving_inputs
 from nas.planning.estimate import Times, estimate
+from nas.planning.language_models import LanguageModels, language_models
 from nas.planning.latencies import measure_all
 from nas.problem.tasks import SERVED_METRICS
 from supernets.cost import Cost
@@ -74,6 +75,8 @@ class Plan:
     times: Times | None = None
     model: Inspection | None = None
     """Of a supernet of a user's model: what is elastic in it."""
+    language: LanguageModels | None = None
+    """Of language models: what is elastic in them, and what they read."""
 
     @property
     def guidance(self) -> str:
@@ -104,6 +107,7 @@ class Plan:
             "warnings": [text for text in (self.warning, self.guidance if self.ends_before_models else "") if text],
             "time": None if self.times is None else self.times.to_json(),
             **({} if self.model is None else {"model": self.model.to_json()}),
+            **({} if self.language is None else {"language_models": self.language.to_json()}),
         }
 
 
@@ -154,6 +158,7 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)), warm_start=str(reuse),
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
         times=estimate(prepared, inline=inline) if time else None, model=_inspected(prepared),
+        language=language_models(prepared),
     )  # fmt: skip
 
 
