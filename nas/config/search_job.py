@@ -42,6 +42,8 @@ WHAT = "job file"
 _DECODER = "decoder"
 _PRETRAINED_RATE = 0.0001
 """Peak learning rate of a job that begins with pretrained weights, which the general default would destroy."""
+_DECODER_RATE, _ADAPTER_RATE = 0.00003, 0.0003
+"""The same of pretrained decoders: of their weights, and of adapters."""
 
 _SectionT = TypeVar("_SectionT", bound=Section)
 _Text = Annotated[
@@ -134,7 +136,10 @@ class SearchJob(Section):
         if training.get("learning_rate") is not None:
             return data
         family = FAMILIES.get(str(supernet.get("family")))
-        rate = _PRETRAINED_RATE if supernet.get("pretrained") is not None else family and family.learning_rate
+        rate = family and family.learning_rate
+        if supernet.get("pretrained") is not None:
+            of_decoder, adapters = supernet.get("family") == _DECODER, training.get("adapters") is not None
+            rate = _ADAPTER_RATE if adapters else _DECODER_RATE if of_decoder else _PRETRAINED_RATE
         return data if rate is None else {**data, "training": {**training, "learning_rate": rate}}
 
     @model_validator(mode="after")
@@ -215,7 +220,8 @@ class SearchJob(Section):
             raise conflict("training.activation_checkpointing", "a supernet of a model has none; remove it, and raise "
                 "training.accumulate to save memory")  # fmt: skip
         trained = supernet.pretrained is not None or supernet.network is not None
-        plain = supernet.sharing in (None, SharingConfig())
+        sharing = supernet.sharing or SharingConfig()
+        plain = sharing.mixture is None and sharing.kernels == SharingConfig().kernels
         if training.adapters is not None and not (of_decoder and trained and plain):
             raise conflict("training.adapters", "are of a trained decoder (supernet.family: decoder, with pretrained) with "
                 "sharing: slice; remove it")  # fmt: skip

@@ -336,6 +336,8 @@ def test_constraints_of_a_profile_file_are_checked_when_its_name_is_known() -> N
         ("{name: text-classification, path: a.csv}", "{family: encoder, preset: tiny}", 0.0005),
         ("{name: text-classification, path: a.csv}", "{family: encoder, pretrained: bert}", 0.0001),
         ("{name: digits}", "{family: vit-encoder, pretrained: vit}", 0.0001),
+        ("{name: text, path: a.txt}\ntask: language-modelling", "{family: decoder, preset: tiny}", 0.001),
+        ("{name: text, path: a.txt}\ntask: language-modelling", "{family: decoder, pretrained: llama}", 0.00003),
     ],
 )
 def test_the_default_learning_rate_depends_on_the_networks(data: str, supernet: str, rate: float) -> None:
@@ -345,3 +347,11 @@ def test_the_default_learning_rate_depends_on_the_networks(data: str, supernet: 
     assert parse_job(found.to_yaml(), source="again") == found
     given = parse_job(f"{job}training: {{learning_rate: 0.02}}\n", source="job.yaml")
     assert given.training.learning_rate == 0.02
+
+
+@pytest.mark.parametrize("sharing", ["slice", "{correction: least-squares}"])
+def test_adapters_have_a_default_rate_of_their_own(sharing: str) -> None:
+    text = "name: a\ntask: language-modelling\ndata: {name: text, path: a.txt}\ntraining: {adapters: {rank: 4}}\n"
+    job = parse_job(f"{text}supernet: {{family: decoder, pretrained: llama, sharing: {sharing}}}\n", source="job.yaml")
+    assert (job.training.learning_rate, job.training.adapter_rank) == (0.0003, 4)
+    assert parse_job(job.to_yaml(), source="again") == job
