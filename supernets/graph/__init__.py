@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from supernets.graph.block_division import Piece, cut, whole
+from supernets.graph.block_division import Piece, cut, whole, with_transposed_weights
 from supernets.graph.ir import BATCH_SIZE, CONTEXT, INPUT, LENGTH, OUTPUT, PAST, ROOM, TOKENS, Shape
 from supernets.graph.serialise import OPSET, serialise
 from supernets.graph.traversal import BATCH, LENGTH_NAME, Input, walk, walk_inputs
@@ -85,7 +85,8 @@ def lower_inputs(module: nn.Module, inputs: Sequence[Input], outputs: Sequence[s
     Raises:
         LoweringError: as in `lower`.
     """
-    return serialise(whole(walk_inputs(module, inputs)), [own.name for own in inputs], outputs)
+    piece = with_transposed_weights(whole(walk_inputs(module, inputs)))
+    return serialise(piece, [own.name for own in inputs], outputs)
 
 
 def lower_blocks(

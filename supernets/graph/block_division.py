@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections import ChainMap, Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -61,6 +61,30 @@ def whole(walked: Walked) -> Piece:
     """The network as one piece."""
     inputs, outputs = ([value.name for value in own] for own in (walked.inputs, walked.outputs))
     return _piece(walked, "", walked.graph.nodes, inputs, outputs)
+
+
+def with_transposed_weights(piece: Piece) -> Piece:
+    """The piece with each matrix that one transposition alone reads stored as that gives it.
+
+    A runtime that transposes the matrices of a model when it loads it holds both forms for some time.
+    """
+    n_readers = Counter(name for node in piece.nodes for name in node.inputs)
+    turned = {
+        node.outputs[0]: node.inputs[0]
+        for node in piece.nodes
+        if node.op == "Transpose"
+        and node.attributes.get("perm") == (1, 0)
+        and node.inputs[0] in piece.arrays
+        and n_readers[node.inputs[0]] == 1
+    }
+    nodes = [
+        replace(node, inputs=tuple(turned.get(name, name) for name in node.inputs))
+        for node in piece.nodes
+        if node.outputs[0] not in turned
+    ]
+    own = set(turned.values())
+    arrays = {name: array.T if name in own else array for name, array in piece.arrays.items()}
+    return replace(piece, nodes=nodes, arrays=arrays)
 
 
 def cut(walked: Walked) -> list[Piece]:

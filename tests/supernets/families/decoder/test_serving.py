@@ -163,6 +163,20 @@ def test_a_step_may_read_several_tokens(supernet: Supernet) -> None:
         assert (found - served(ids, padding)[0]).abs().max() <= invariants.RELATIVE * found.std()
 
 
+def test_a_runtime_need_not_transpose_weights(supernet: Supernet) -> None:
+    """Each weight is stored once, as products read it."""
+    network = next(networks(supernet))
+    graph = onnx.load_from_string(lower_step(network)).graph
+    stored = {own.name: tuple(own.dims) for own in graph.initializer}
+    assert not [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in stored]
+    shapes = {f"network.{name}": tuple(own.shape) for name, own in network.state_dict().items()}
+    own = {name: shape for name, shape in stored.items() if name in shapes}
+    assert own.keys() == shapes.keys()
+    for name, shape in own.items():
+        looked_up = name.startswith(("network.embedding.", "network.head."))  # also the input of a Gemm
+        assert shape == (shapes[name] if looked_up else shapes[name][::-1])
+
+
 def test_the_models_declare_what_they_read_and_return() -> None:
     network = next(networks(invariants.randomised(make_supernet(LLAMA))))
     prefill, step = (onnx.load_from_string(lower(network)).graph for lower in (lower_prefill, lower_step))
