@@ -14,6 +14,7 @@ from nas.analysis.network_selection import choose
 from nas.analysis.report import build_report
 from nas.build.prepared_job import load_trained_run
 from nas.errors import ExportFailedError
+from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.export.cost_selection import costs_of, largest_network, networks_by_cost
 from nas.export.export_paths import check_empty
 from nas.export.generate_script import transformers_generate_script
@@ -35,6 +36,7 @@ from supernets.families.single_network import innermost
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.pretrained import read_vit, write_vit
 from supernets.pretrained import TOKENIZER
+from supernets.recalibration import Extraction
 from supernets.space import Architecture
 
 _PREPROCESSING, _SCRIPT = "preprocessing.json", "predict.py"
@@ -73,7 +75,7 @@ def export_transformers(
     supernet, data = trained.checkpoint.supernet, trained.data.dataset
     values = costs_of(supernet, [network])[0][1] if measured is None else measured
     family, plain = innermost(supernet.family, network)
-    module = supernet.extract(network)
+    module = Extraction(supernet, trained.data.calibration.split(CALIBRATION_BATCH))(network)
     again, loader = _write(folder, family, plain, module, data)
     _write_preprocessing(folder, loader, data.format)
     examples = data.validation.inputs[: 1 if isinstance(data.format, BlockFormat) else 8]

