@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,8 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from supernets.data.tokenizing import train_byte_pairs
+from supernets.pretrained import TOKENIZER
 from tests.nas.commands import Shell, assert_error
 from tests.supernets.data.test_documents import document
+from tests.supernets.families.decoder.test_pretrained import saved
 
 SHARED = Path(os.environ.get("NAS_TEXT_DATA", Path(__file__).parents[3] / "shared" / "data" / "text"))
 SHAKESPEARE = SHARED / "tinyshakespeare.txt.gz"
@@ -63,3 +67,30 @@ def test_shakespeare_decoder(shell: Shell) -> None:
 def test_a_text_that_is_not_there_is_named(shell: Shell) -> None:
     assert shell.nas("init", "shakespeare-decoder").code == 0
     assert_error(shell.nas("plan", "shakespeare-decoder.yaml", "--no-time"), "tinyshakespeare.txt", "does not exist")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+def test_smollm2_domain_with_a_smaller_network(shell: Shell) -> None:
+    """SmolLM2 itself takes minutes for each network, and gigabytes of memory."""
+    documents = [document(i) for i in range(120)]
+    tokenizer = train_byte_pairs(documents, vocabulary=300, special="<|endoftext|>")
+    sizes = {
+        "hidden_size": 48,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "intermediate_size": 96,
+    }
+    saved(
+        "llama", shell.folder / "llama", **sizes, num_hidden_layers=4, max_position_embeddings=128,
+        vocab_size=tokenizer.get_vocab_size(), bos_token_id=0, eos_token_id=0, tie_word_embeddings=True,
+    )  # fmt: skip
+    tokenizer.save(str(shell.folder / "llama" / TOKENIZER))
+    space = {"head_size": 8, "depth": [3, 4], "width": [48], "heads": [2], "queries": [2, 3], "hidden": [48, 96]}
+    job = shortened(
+        shell, "smollm2-domain", "\n\n".join(documents),
+        supernet={"pretrained": "llama", "space": {**space, "kept": "importance"}}, training={"threads": 1},
+        data={"max_tokens": 32}, search={"evaluations": 5, "batch": 3},
+    )  # fmt: skip
+    check_whole_path(shell, job, "smollm2-domain")

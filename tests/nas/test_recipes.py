@@ -34,6 +34,7 @@ def test_the_recipes_that_ship() -> None:
         "own-numbers",
         "own-sentences",
         "shakespeare-decoder",
+        "smollm2-domain",
     }
     assert shipped <= set(NAMES)
     assert sorted(NAMES) == NAMES
