@@ -34,6 +34,20 @@ TEXTS = [
 """English with contractions in both cases, digits of several scripts, white space, code, marks, emoji, special tokens."""
 
 
+BY_LLAMA_CPP = [
+    "19556 28 905 17 657 506 216 33 34 35 36 37 30 38 39 8358 43 502 23 16421 2290 256 1916 30",
+    "216 2899 5600 1116 198 397 201 198 5110 197 197 100 7366 333 11181",
+    "1604 275 24 104 727 472 1003 1792 828 34 1232 216 33 32 79 32 32 32 216 907 15486 46494 37366 28 17097 247 126 "
+    "16736 122 10391 140 11100 124 35130 216 16738 216 19133 216 173 223 117 216 164 113 164 114 47526 10813 235 "
+    "119 321 231 10813 235 119 321 231 10813 235 117 297 151 219",
+    "57 5248 346 2316 384 6737 26587 23 18525 263 23 17466 637 385 5036 23 1326 982 15442 9796 2026 29646 1885 41 "
+    "30 41 41 365 81 14502 82 25",
+    "14934 578 42 2067 108 306 79 486 108 46 284 2067 108 486 1714 2692 108 18128 216 33 302 216 34 268 216 33 32 "
+    "32 21",
+]  # fmt: skip
+"""The tokens of the first texts in SmolLM2, as llama.cpp (build 11549) finds them in its file."""
+
+
 def trained(pre: Any) -> Tokenizer:
     """A tokenizer of pairs of bytes that has merged across words, digits and punctuation."""
     tokenizer = Tokenizer(models.BPE())
@@ -150,7 +164,9 @@ def test_smollm2_of_a_package() -> None:
     assert tokenizer.vocabulary == 49152
     assert (tokenizer.separator_token, tokenizer.separator) == ("<|im_end|>", 2)
     assert len(described["model"]["merges"]) == 48900
+    for text, ids in zip(TEXTS, BY_LLAMA_CPP, strict=False):
+        assert tokenizer.encode(text, "text")[0] == [int(number) for number in ids.split()]
     for text in TEXTS:
-        ids, sizes = tokenizer.encode(text, "text")
-        assert Tokenizer.from_str(tokenizer.json).decode(ids, skip_special_tokens=False) == text
+        found, sizes = tokenizer.encode(text, "text")
+        assert Tokenizer.from_str(tokenizer.json).decode(found, skip_special_tokens=False) == text
         assert sum(sizes) == len(text.encode())
