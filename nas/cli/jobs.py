@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +31,9 @@ from nas.cli.app import (
 from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_table
 from nas.cli.running import check_resumable, check_run, driving, finish, loaded_job
+
+if TYPE_CHECKING:
+    from nas.planning.plan import Plan
 
 
 @app.command(epilog="Example: nas init digits-cnn")
@@ -136,8 +139,6 @@ def plan(
     """
     check_plot(plot, "nas plan")
     loaded = loaded_job(job, runs, inline=inline)
-    from nas.analysis.formatting import duration
-
     if plot is not None and loaded.supernet.model is None:
         raise typer.BadParameter("--plot is for jobs with a model of yours (supernet.model), and this one has a family")
 
@@ -145,12 +146,21 @@ def plan(
         from nas.engine.preparation import preparing_new
         from nas.planning.plan import plan as make_plan
 
-        with preparing_new(loaded, "search", options, source=str(job)) as (prepared, reuse):
+        with preparing_new(loaded, "search", options, source=str(job), planning=True) as (prepared, reuse):
             made = make_plan(prepared, reuse, time=time, inline=options.scores_here)
     if made.model is not None:
         write_plot(plot, made.model)
     if as_json:
-        return print_json(made.to_json())
+        print_json(made.to_json())
+    else:
+        _print_plan(made)
+    for error in made.unmeasured.values():  # last: what can be computed is known by now
+        raise error
+
+
+def _print_plan(made: Plan) -> None:
+    from nas.analysis.formatting import duration
+
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")
     if made.model is not None:
         print("\n".join(inspection_lines(made.model)))
@@ -183,7 +193,6 @@ def plan(
             for name, span in made.times.parts().items()
         ]
         print_table(["time", "about", "between", "from"], rows)
-    return None
 
 
 @app.command(epilog="Example: nas train digits-cnn.yaml")

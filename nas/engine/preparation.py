@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 
+from hardware_profiles.errors import ProfilingError
 from nas.build.checks import check_measurable, check_searchable, check_trainable
 from nas.build.measurement_reuse import Reuse, find_reuse
 from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
@@ -30,11 +31,14 @@ from supernets.distributed import check_workers
 
 @contextmanager
 def preparing_new(
-    job: SearchJob, kind: Kind, options: RunOptions, *, source: str
+    job: SearchJob, kind: Kind, options: RunOptions, *, source: str, planning: bool = False
 ) -> Iterator[tuple[PreparedJob, Reuse]]:
     """A job with what it takes from other runs, and the Ray cluster that its work needs, connected within the context.
 
     Everything that can be checked before the training is: the cluster starts here, not after hours of training.
+
+    Args:
+        planning: for a plan, which says itself on which profiles nothing can be measured.
 
     Raises:
         NasError: a teacher, board, cluster, CPU or run is not there.
@@ -51,7 +55,9 @@ def preparing_new(
     if kind == "search":
         check_searchable(prepared)
     with _connected(prepared, kind, options):
-        environments = check_measurable(prepared) if kind == "search" else {}
+        environments = {}
+        with suppress(ProfilingError) if planning else nullcontext():
+            environments = check_measurable(prepared) if kind == "search" else {}
         reuse = find_reuse(options.runs, prepared, options.replay, environments) if kind == "search" else Reuse()
         yield prepared, reuse
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile
+from hardware_profiles.errors import ProfilingError
 from hardware_profiles.profiler_factory import open_profiler
 from nas.analysis.formatting import guidance_text
 from nas.build.measurement_reuse import Reuse
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import first_modelled
 from nas.build.serving import in_place
+from nas.errors import EvaluationError
 from nas.evaluation.measuring_evaluator import served_by
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.evaluation.serving_inputs import serving_inputs
@@ -77,6 +80,8 @@ class Plan:
     """Of a supernet of a user's model: what is elastic in it."""
     language: LanguageModels | None = None
     """Of language models: what is elastic in them, and what they read."""
+    unmeasured: dict[str, Exception] = field(default_factory=dict)
+    """Why nothing can be measured on a profile, by its name; a search would end with this."""
 
     @property
     def guidance(self) -> str:
@@ -108,6 +113,9 @@ class Plan:
             "time": None if self.times is None else self.times.to_json(),
             **({} if self.model is None else {"model": self.model.to_json()}),
             **({} if self.language is None else {"language_models": self.language.to_json()}),
+            **(
+                {"unmeasured": {name: str(error) for name, error in self.unmeasured.items()}} if self.unmeasured else {}
+            ),
         }
 
 
@@ -119,8 +127,7 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         time: also estimate the job's time.
         inline: the search runs in one process.
 
-    Raises:
-        EvaluationError: one of the two cannot be measured.
+    A profile on which one of the two cannot be measured is among the plan's `unmeasured`, and the plan has no times then.
     """
     job, data, space = prepared.config, prepared.data.dataset, prepared.supernets.family.space
     supernet = prepared.supernets.current()
@@ -129,13 +136,13 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
     served = [task.served(module) for module in modules]
     networks = [] if served[0] else [onnx_model(module, data.validation.inputs[:2]) for module in modules]
     latencies, energies = (list[dict[str, tuple[float, float]]]([{}, {}]) for _ in range(2))
-    several = len(prepared.job.variants.runtimes) > 1
+    several, unmeasured = len(prepared.job.variants.runtimes) > 1, dict[str, Exception]()
     for (_, runtime), profile in prepared.job.deployed.items():
         names = dict.fromkeys(served_by(metric, in_place=in_place(profile)) for metric in SERVED_METRICS)
         # By the name of each model that it is served by, those of the two ends.
         models = {"": networks} if networks else {name: [own[name] for own in served] for name in names}
         energy = profile.name in prepared.job.energy_profiles
-        with open_profiler(profile, seed=job.seed, energy=energy) as profiler:
+        with _noting(unmeasured, profile.name), open_profiler(profile, seed=job.seed, energy=energy) as profiler:
             for precision, name in product(reversed(prepared.job.variants.precisions), models):
                 how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
                 where = ", ".join(filter(None, (" in ".join([profile.name, *how]), name)))
@@ -157,9 +164,19 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         n_skipped=len(data.skipped), warning=data.warning, evaluations=job.search.evaluations, algorithm=job.search.algorithm,
         models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)), warm_start=str(reuse),
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
-        times=estimate(prepared, inline=inline) if time else None, model=_inspected(prepared),
         language=language_models(prepared),
+        times=estimate(prepared, inline=inline) if time and not unmeasured else None, model=_inspected(prepared),
+        unmeasured=unmeasured,
     )  # fmt: skip
+
+
+@contextmanager
+def _noting(reasons: dict[str, Exception], profile: str) -> Iterator[None]:
+    """Notes why a profile cannot be measured."""
+    try:
+        yield
+    except (ProfilingError, EvaluationError) as error:
+        reasons[profile] = error
 
 
 def _inputs(

@@ -29,11 +29,12 @@ def test_a_machine_that_cannot_measure_it_is_told_before_anything_is_trained(
 ) -> None:
     monkeypatch.setenv("NAS_POWERCAP", str(tmp_path / "none"))
     job = shell.job(ENERGY_JOB)
-    for command in ("search", "plan"):
-        refused = shell.nas(command, job, "--inline")
-        assert_error(
-            refused, "profile cpu-1-thread: energy_mj cannot be measured on this machine", code="profile.no-energy"
-        )
+    message = "profile cpu-1-thread: energy_mj cannot be measured on this machine"
+    assert_error(shell.nas("search", job, "--inline"), message, code="profile.no-energy")
+    planned = shell.nas("plan", job, "--inline")
+    assert (planned.code, planned.error) == (1, "profile.no-energy")
+    assert message in planned.err
+    assert "MACs" in planned.out
     assert shell.runs() == set()
 
 

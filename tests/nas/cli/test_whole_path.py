@@ -345,6 +345,22 @@ def test_plan_costs_nothing(shell: Shell) -> None:
     assert "training " not in quick
 
 
+def test_plan_shows_the_space_and_what_can_be_measured_before_it_says_what_cannot(shell: Shell) -> None:
+    (shell.folder / "gpu.yaml").write_text("name: gpu\nprovider: TensorrtExecutionProvider\n")
+    job = SMALL_JOB.replace("hardware: [cpu-1-thread]", "hardware: [cpu-1-thread, ./gpu.yaml]")
+    job = job.replace("[accuracy, latency_ms]", "[accuracy, latency_ms@cpu-1-thread, latency_ms@gpu]")
+    planned = shell.nas("plan", shell.job(job), "--inline", "--json")
+    assert (planned.code, planned.error) == (1, "profile.provider-unavailable")
+    made = planned.data
+    assert made["smallest"]["latency_ms@cpu-1-thread"] > 0
+    assert "latency_ms@gpu" not in made["smallest"]
+    assert made["time"] is None
+    assert made["unmeasured"]["gpu"] in planned.err
+    shown = shell.nas("plan", "job.yaml", "--inline")
+    assert (shown.code, "MACs" in shown.out) == (1, True)
+    assert "error: profile gpu needs the provider" in shown.err
+
+
 def test_train_keeps_a_supernet_as_a_run(shell: Shell) -> None:
     made = shell.nas("train", shell.job(SMALL_JOB.replace("epochs: 4", "epochs: 2")), "--json").data
     assert (made["kind"], made["status"], made["epoch"], made["epochs"]) == ("training", "finished", 2, 2)
