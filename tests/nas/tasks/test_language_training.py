@@ -47,6 +47,7 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     config = AutoConfig.for_model(
         "llama", vocab_size=tokenizer.vocabulary, hidden_size=24, num_hidden_layers=3, num_attention_heads=6,
         num_key_value_heads=2, intermediate_size=36, max_position_embeddings=80, tie_word_embeddings=True,
+        bos_token_id=tokenizer.separator, eos_token_id=tokenizer.separator,
     )  # fmt: skip
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "llama")
     Tokenizer.from_str(tokenizer.json).save(str(tmp_path / "llama/tokenizer.json"))
