@@ -21,6 +21,7 @@ from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
 from supernets.space import Architecture
 
 WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
+_ADDED = ("attention.project.weight", "mlp.down.weight")
 _LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
 
 
@@ -114,7 +115,12 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
 
     def initial_std(self, name: str, parameter: Tensor) -> float | None:
         # A tied table is the output's weight, too, whose logits begin small; the norms after it undo its scale.
-        return INITIAL_STD if name in (WORDS, POSITIONS) else super().initial_std(name, parameter)
+        if name in (WORDS, POSITIONS):
+            return INITIAL_STD
+        # What layers add must not hide the embeddings at first, or the output cannot tell words apart (as in GPT-2).
+        if name.endswith(_ADDED):
+            return float(INITIAL_STD / (2 * self.spec.depth[-1]) ** 0.5)
+        return super().initial_std(name, parameter)
 
     def _kept(self, depth: int) -> tuple[int, ...]:
         total, order = self.spec.depth[-1], self.spec.order

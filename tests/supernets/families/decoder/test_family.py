@@ -194,3 +194,20 @@ class TestDescription:
         network = GPT2.build(GPT2.space.smallest)
         with pytest.raises(IndexError):
             network(texts(1, 13))
+
+
+def test_what_fresh_layers_add_to_tokens_does_not_hide_their_embeddings() -> None:
+    """Else the logits, products with the same embeddings, cannot tell tokens apart for the first hundreds of steps."""
+    family = DecoderFamily(
+        DecoderSpec(head_size=32, depth=(4,), width=(192,), heads=(4,), hidden=(576,)), **{**SIZES, "vocabulary": 1000}
+    )
+    torch.manual_seed(0)
+    network = family.template()
+    ids = torch.randint(1000, (4, TOKENS_EACH))
+    seen = list[Tensor]()
+    network.head.norm.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        own = network.embedding(ids)
+        network(ids)
+    added = seen[0] - own
+    assert float(added.std()) < 6 * float(own.std())
