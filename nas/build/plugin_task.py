@@ -16,7 +16,7 @@ from nas.plugins import PluginRef, calling, construct
 from supernets.data import DataSet, Part
 from supernets.divergence import Divergence
 from supernets.errors import SupernetError
-from supernets.tasks import Metric, Score, Task
+from supernets.tasks import Score, Task
 from supernets.tasks.base import Reduction
 
 _T = TypeVar("_T")
@@ -38,29 +38,11 @@ class _Checked:
     ref: PluginRef
     inner: Task
 
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        return self.inner.metrics
-
-    @property
-    def targets(self) -> str:
-        return self.inner.targets
-
-    @property
-    def spatial(self) -> bool:
-        return self.inner.spatial
-
-    @property
-    def verbs(self) -> tuple[str, str]:
-        return self.inner.verbs
-
-    @property
-    def scored_together(self) -> int:
-        return self.inner.scored_together
+    def __getattr__(self, name: str) -> Any:
+        """What is not checked below, as the task's name and metrics."""
+        if name == "inner" or name.startswith("__"):  # of an object that is being copied, and has nothing yet
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
     def examples(self, metric: str, part: Part) -> Part:
         return self._made("examples", lambda: self.inner.examples(metric, part), Part)

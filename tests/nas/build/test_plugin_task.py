@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 
 import pytest
 
 import nas
+from nas.build.plugin_task import plugin_task
 from nas.config import SearchJob, parse_job
 from nas.engine.run_options import RunOptions
+from nas.plugins import Kind, PluginRef
 from nas.store.folder import RunsFolder
+from supernets.tasks import Task
+from supernets.tasks.multi_label import MultiLabel
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.plugin_packages import PluginPackages
@@ -52,6 +57,15 @@ def test_a_task_of_a_plugin_is_searched_and_exported(tmp_path: Path, plugin_pack
     run = nas.run(job(), options_of(tmp_path))
     assert [objective.name for objective in run.report.objectives] == ["right", "macs"]
     assert run.export(tmp_path / "net.onnx")["agreement"] == 1.0
+
+
+def test_it_has_everything_that_a_shipped_task_has() -> None:
+    reference = PluginRef(Kind.TASKS, "multi-label", "supernets.tasks.multi_label:MultiLabel")
+    checked = plugin_task(reference, MultiLabel)
+    for name in (name for name in dir(Task) if not name.startswith("_")):
+        own, theirs = getattr(checked, name), getattr(MultiLabel(), name)
+        assert callable(own) if callable(theirs) else own == theirs, name
+    assert copy.deepcopy(checked).metrics == checked.metrics
 
 
 @pytest.mark.parametrize(
