@@ -342,7 +342,7 @@ def export_transformers(
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export an encoder or a language model for the transformers library.
+    """Export a text model or a ViT for transformers.
 
     Its layers must be uniform. For a training: the largest network.
     """

@@ -260,8 +260,8 @@ def test_an_output_that_no_node_computes_is_rejected(given: str, shape: list[int
 
 
 def test_an_unknown_precision_is_rejected_with_a_suggestion() -> None:
-    for use in (lambda: convert(b"", "int4", []), lambda: check_precision("int4", "CPUExecutionProvider")):
-        with raises("precision.unknown", "'int4' (did you mean 'int8'?)", "fp32"):
+    for use in (lambda: convert(b"", "int9", []), lambda: check_precision("int9", "CPUExecutionProvider")):
+        with raises("precision.unknown", "'int9' (did you mean 'int8'?)", "fp32"):
             use()
 
 
@@ -271,7 +271,7 @@ def test_a_provider_runs_the_precisions_that_it_computes_in() -> None:
         for provider in ("CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider", "ElseProvider")
     }
     assert runs == {
-        "CPUExecutionProvider": {"fp32", "int8"},
+        "CPUExecutionProvider": {"fp32", "int8", "int4"},
         "CUDAExecutionProvider": {"fp32", "fp16", "bf16"},
         "TensorrtExecutionProvider": {"fp32", "fp16", "bf16"},
         "ElseProvider": {"fp32"},

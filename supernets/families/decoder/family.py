@@ -47,6 +47,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         **dict.fromkeys(_LIMITS, int), **dict.fromkeys(("epsilon", "theta", "embedding_scale"), float),
         "scaling": tuple,
     }  # fmt: skip
+    optional = frozenset({"scaling"})
     elastic = ("heads", "queries", "hidden")
     counted = ("heads", "queries")
     spec: DecoderSpec

@@ -24,6 +24,8 @@ class DescribedFamily(ModuleCosts):
     spec_type: ClassVar[type[Spec]]
     numbers: ClassVar[Numbers]
     """The constructor's arguments beside the spec, with their types."""
+    optional: ClassVar[frozenset[str]] = frozenset()
+    """Those that descriptions of earlier versions lack."""
 
     def to_json(self) -> dict[str, Any]:
         numbers = {name: getattr(self, name) for name in self.numbers}
@@ -38,7 +40,8 @@ class DescribedFamily(ModuleCosts):
         """
         try:
             make: Any = cls
-            numbers = {name: number(data[name]) for name, number in cls.numbers.items() if name in data}
+            needed = [name for name in cls.numbers if name in data or name not in cls.optional]
+            numbers = {name: cls.numbers[name](data[name]) for name in needed}
             family: Self = make(cls.spec_type.from_json(data["spec"]), **numbers)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"the description of a family {cls.name} is malformed: {error!r}") from None

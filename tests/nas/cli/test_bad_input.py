@@ -268,7 +268,7 @@ def test_a_model_that_is_none(shell: Shell) -> None:
 def test_more_threads_than_cores(shell: Shell) -> None:
     (shell.folder / "big.yaml").write_text("name: big\nthreads: 512\n")
     text = SMALL_JOB.replace("[cpu-1-thread]", "[./big.yaml]")
-    assert_error(shell.nas("plan", shell.job(text), "--inline"), "512")
+    assert_error(shell.nas("search", shell.job(text), "--inline"), "512")
 
 
 def test_a_runs_folder_that_cannot_be_written(shell: Shell) -> None:

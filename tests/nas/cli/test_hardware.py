@@ -65,7 +65,7 @@ def test_a_model_in_eight_bits(shell: Shell, model: Path) -> None:
     assert_error(shell.nas("profile", model, "--precision", "fp16"), "CPUExecutionProvider", "fp32")
     job = shell.job(SMALL_JOB + "precisions: [fp32, fp16]\n")
     assert_error(shell.nas("search", job), "job.yaml: precisions: profile cpu-1-thread: ", "fp16")
-    assert_error(shell.nas("profile", model, "--precision", "int4"), "int4", "int8")
+    assert_error(shell.nas("profile", model, "--precision", "int9"), "int9", "int8")
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ class TestWriting:
             (
                 EncoderSpec(head_size=4, depth=(3,), width=(24,), heads=(6,), hidden=(20, 36)),
                 {"layer1.hidden": 20},
-                "export.no-such-architecture | hidden are [36, 20, 36]",
+                "export.no-such-architecture | hidden [36, 20, 36]",
             ),
             (
                 EncoderSpec(head_size=4, depth=(3,), width=(24,), heads=(3, 6), hidden=(36,)),

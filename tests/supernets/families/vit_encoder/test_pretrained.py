@@ -199,7 +199,7 @@ class TestWriting:
         smallest, mixed = family.space.smallest, family.space.canonical([0, 0, 1, 0, 0, 0, 1, 0])
         for network, error in (
             (smallest, "export.no-such-architecture | 3 heads | 4 | 24"),
-            (mixed, "export.no-such-architecture | heads are [6, 3, 6]"),
+            (mixed, "export.no-such-architecture | heads [6, 3, 6]"),
         ):
             with raises(*error.split(" | ")):
                 write_vit(
