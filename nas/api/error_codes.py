@@ -75,6 +75,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "evaluation.failures-in-a-row": "Many candidates failed one after another, which points to a fault outside of them.",
     "evaluation.not-picklable": "A function cannot be sent to other processes: it is not at the top level of a module.",
     "evaluation.not-scored": "A network of an estimate cannot be scored.",
+    "experts.cache-too-small": "A cache of experts holds less than one expert of each layer.",
+    "experts.invalid": "Experts cannot be made, merged or counted: a number does not fit; the message says what was expected.",
     "export.constant-outputs": "A network gives the same outputs for every input, so that its export cannot be verified.",
     "export.dynamic-dimension": "An operation depends on the batch size or the number of tokens, which are dynamic.",
     "export.failed": "The exported file failed its check and was not written.",

@@ -1,0 +1,116 @@
+"""Weights of the experts of a layer, all of one size; those of a dense MLP are one expert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernets.errors import SpaceError
+
+invalid_experts = partial(SpaceError, code="experts.invalid")
+
+
+@dataclass(frozen=True, eq=False)
+class ExpertWeights:
+    """n MLPs ``down(activation(up(x)))``, or gated ones ``down(activation(gate(x)) * up(x))`` (arXiv 2002.05202).
+
+    Attributes:
+        up: (n, hidden, width).
+        down: (n, width, hidden).
+        gate: as `up`; None for plain MLPs.
+        up_bias, gate_bias: (n, hidden), or None.
+        down_bias: (n, width), or None.
+
+    Raises:
+        SpaceError: the shapes do not fit each other.
+    """
+
+    up: Tensor
+    down: Tensor
+    gate: Tensor | None = None
+    up_bias: Tensor | None = None
+    gate_bias: Tensor | None = None
+    down_bias: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        n, hidden, width = self.up.shape
+        rows = {"up_bias": (n, hidden), "gate_bias": (n, hidden), "gate": (n, hidden, width), "down_bias": (n, width)}
+        for name, shape in {"down": (n, width, hidden), **rows}.items():
+            tensor = getattr(self, name)
+            if tensor is not None and tensor.shape != shape:
+                raise invalid_experts(
+                    f"{name} of experts has the shape {tuple(tensor.shape)}; expected {shape}, as of up"
+                )
+
+    def __len__(self) -> int:
+        return len(self.up)
+
+    @property
+    def hidden(self) -> int:
+        """Neurons of each expert."""
+        return self.up.shape[1]
+
+    @property
+    def n_parameters(self) -> int:
+        """Of all experts."""
+        return sum(tensor.numel() for tensor in vars(self).values() if tensor is not None)
+
+    @property
+    def neurons(self) -> Tensor:
+        """All that each neuron reads and writes, biases included, (n, hidden, features)."""
+        biases = [bias[..., None] for bias in (self.up_bias, self.gate_bias) if bias is not None]
+        gates = [] if self.gate is None else [self.gate]
+        return torch.cat([self.up, *gates, self.down.transpose(1, 2), *biases], dim=-1)
+
+    def inner(self, x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `down` reads of tokens (tokens, width), (n, tokens, hidden)."""
+        up = _linear(x, self.up, self.up_bias)
+        return activation(up) if self.gate is None else activation(_linear(x, self.gate, self.gate_bias)) * up
+
+    def outputs(self, x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
+        """The outputs of every expert for tokens (tokens, width), (n, tokens, width)."""
+        found = self.inner(x, activation) @ self.down.transpose(1, 2)
+        return found if self.down_bias is None else found + self.down_bias[:, None]
+
+    def chosen(self, experts: Tensor) -> ExpertWeights:
+        """The experts of these numbers, (m,), in their order."""
+        own: list[Any] = [None if tensor is None else tensor[experts] for tensor in vars(self).values()]
+        return ExpertWeights(*own)
+
+    def mean(self, weights: Tensor) -> ExpertWeights:
+        """One expert: the sum of all, times weights (n,)."""
+
+        def of(tensor: Tensor | None) -> Any:
+            return None if tensor is None else torch.tensordot(weights.to(tensor), tensor, 1)[None]
+
+        return ExpertWeights(*map(of, vars(self).values()))
+
+    def regrouped(self, neurons: Tensor, down_bias: Tensor | None) -> ExpertWeights:
+        """Experts made of these experts' neurons.
+
+        Args:
+            neurons: (m, size), int64: the neurons of each new expert; neuron j of expert i has the number i * hidden + j.
+            down_bias: of the new experts, (m, width).
+        """
+        rows = {**vars(self), "down": self.down.transpose(1, 2), "down_bias": None}
+        own: dict[str, Any] = {
+            name: None if tensor is None else tensor.flatten(0, 1)[neurons] for name, tensor in rows.items()
+        }
+        return ExpertWeights(**{**own, "down": own["down"].transpose(1, 2), "down_bias": down_bias})
+
+
+def stacked(experts: Sequence[ExpertWeights]) -> ExpertWeights:
+    """The experts of several weights as those of one layer."""
+    columns = zip(*(vars(expert).values() for expert in experts), strict=True)
+    own: list[Any] = [None if tensors[0] is None else torch.cat(tensors) for tensors in columns]
+    return ExpertWeights(*own)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    found = x @ weight.transpose(1, 2)
+    return found if bias is None else found + bias[:, None]

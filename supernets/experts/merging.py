@@ -1,0 +1,127 @@
+"""Fewer experts in place of those of a layer: the most important ones, or merged ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from supernets.experts.expert_weights import ExpertWeights, invalid_experts, stacked
+
+
+def expert_importance(gates: Tensor, outputs: Tensor) -> Tensor:
+    """What each expert adds to the outputs: its gate times the norm of its output, the mean over all tokens, (n,).
+
+    Router-weighted expert activation (REAP, arXiv 2510.13999); departure: the mean is over all tokens, not over those
+    routed to the expert, so that an expert that is used rarely is less important than one with equal outputs.
+
+    Args:
+        gates: (tokens, n), 0 where the expert is not asked.
+        outputs: (n, tokens, width).
+    """
+    return torch.mean(gates * torch.linalg.vector_norm(outputs, dim=-1).T, dim=0)
+
+
+def kept_by_layer(importance: Sequence[NDArray[np.float64]], total: int) -> list[int]:
+    """The number of experts of each layer, `total` in all: the most important ones of all layers, and one of each layer.
+
+    Importance is compared as a share of its layer's (Li et al. 2024, MC-SMoE, arXiv 2310.01334).
+
+    Args:
+        importance: (n,) of each layer.
+
+    Raises:
+        SpaceError: `total` is below the number of layers, or above the number of experts.
+    """
+    available = sum(map(len, importance))
+    if not len(importance) <= total <= available:
+        raise invalid_experts(f"{total} experts to keep; expected from {len(importance)}, one a layer, to {available}")
+    shares = [own / max(own.sum(), np.finfo(float).tiny) for own in importance]
+    # The first of each layer precedes all others.
+    ranked = [np.sort(own)[::-1] + np.array([2.0] + [0.0] * (len(own) - 1)) for own in shares]
+    layers = np.repeat(np.arange(len(ranked)), [len(own) for own in ranked])
+    chosen = layers[np.argsort(-np.concatenate(ranked), kind="stable")[:total]]
+    return [int((chosen == layer).sum()) for layer in range(len(ranked))]
+
+
+def grouped_by_similarity(features: NDArray[np.float64], usage: NDArray[np.float64], groups: int) -> NDArray[np.int64]:
+    """The group of each expert, (n,): group i is of the expert of the i-th largest usage, and the others join the most similar.
+
+    Similarity is the cosine of features: of the router's logits over tokens (MC-SMoE, arXiv 2310.01334), of the experts'
+    outputs, or of their weights (UNCURL, arXiv 2409.01483).
+
+    Args:
+        features: (n, d).
+        usage: (n,).
+
+    Raises:
+        SpaceError: there are fewer experts than groups, or no group.
+    """
+    if not 1 <= groups <= len(usage):
+        raise invalid_experts(f"{groups} groups of {len(usage)} experts; expected 1 to {len(usage)}")
+    dominant = np.argsort(-usage, kind="stable")[:groups]
+    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(float).tiny)
+    found = (unit @ unit[dominant].T).argmax(axis=1)
+    found[dominant] = np.arange(groups)
+    return np.asarray(found)
+
+
+def aligned(experts: ExpertWeights, reference: ExpertWeights) -> ExpertWeights:
+    """Experts whose neurons are reordered so that each is most like the neuron of one expert at its place.
+
+    The order of an expert's neurons changes no output. The best one has the largest sum of inner products of matched neurons'
+    weights (Li et al. 2024, arXiv 2310.01334), which the Hungarian method finds.
+
+    Args:
+        reference: one expert.
+    """
+    ours, theirs = experts.neurons.detach().double(), reference.neurons[0].detach().double()
+    orders = [linear_sum_assignment((theirs @ own.T).numpy(), maximize=True)[1] for own in ours]
+    numbers = torch.from_numpy(np.stack(orders)) + experts.hidden * torch.arange(len(experts))[:, None]
+    return experts.regrouped(numbers, experts.down_bias)
+
+
+def merged(experts: ExpertWeights, groups: NDArray[np.int64], usage: NDArray[np.float64]) -> ExpertWeights:
+    """One expert for each group: the mean of its members weighted by usage, aligned to the most used.
+
+    MC-SMoE (Li et al. 2024, arXiv 2310.01334). Members of a group that is never used have equal weights.
+
+    Args:
+        groups: (n,), the group of each expert, from 0.
+        usage: (n,).
+    """
+    found = []
+    for members in _members(groups):
+        own, weights = experts.chosen(torch.from_numpy(members)), usage_weights(usage[members])
+        most = torch.tensor([int(weights.argmax())])
+        found.append(aligned(own, own.chosen(most)).mean(weights))
+    return stacked(found)
+
+
+def merged_rows(rows: Tensor, groups: NDArray[np.int64], usage: NDArray[np.float64]) -> Tensor:
+    """The rows of a router for merged experts, (groups, ...): the mean over each group's, weighted by usage.
+
+    Departure from MC-SMoE, which keeps all rows and lets several lead to one expert: there are as many rows as experts.
+
+    Args:
+        rows: (n, ...), one for each expert.
+    """
+    own = [(usage_weights(usage[members]), rows[torch.from_numpy(members)]) for members in _members(groups)]
+    return torch.stack([torch.tensordot(weights.to(members), members, 1) for weights, members in own])
+
+
+def usage_weights(usage: NDArray[np.float64]) -> Tensor:
+    """Usage (n,) as shares of its sum; equal ones where that is 0."""
+    total = usage.sum()
+    return torch.from_numpy(usage / total if total > 0 else np.full(len(usage), 1 / len(usage)))
+
+
+def _members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    found = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
+    if empty := [i for i, members in enumerate(found) if not len(members)]:
+        raise invalid_experts(f"group {empty[0]} of experts is empty; number the groups from 0 without gaps")
+    return found

@@ -1,0 +1,150 @@
+"""Partitions of a dense MLP's neurons into experts of equal size, whose outputs add up to those of the MLP."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+from torch import Tensor
+
+from supernets.experts.expert_weights import ExpertWeights, invalid_experts
+
+ROUNDS = 20
+"""Of balanced k-means at most; it usually stops earlier, where no point moves."""
+ACTIVE_SHARE = 0.25
+"""Of an MLP's neurons that count as active for a token."""
+
+
+def random_partition(hidden: int, experts: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Neurons of each expert drawn at random, (experts, hidden / experts): the baseline of the other partitions.
+
+    Raises:
+        SpaceError: the experts do not divide the neurons.
+    """
+    return _ordered(rng.permutation(hidden).reshape(experts, _size(hidden, experts)))
+
+
+def partition_by_weights(mlp: ExpertWeights, experts: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Neurons of each expert of similar directions of input weights, (experts, hidden / experts).
+
+    Balanced k-means of the rows, scaled to length one, that decide whether a neuron is active: of the gate, or of the plain
+    MLP's first layer (Zhang et al. 2022, MoEfication, arXiv 2110.01786; LLaMA-MoE, arXiv 2406.16554).
+
+    Args:
+        mlp: one expert.
+
+    Raises:
+        SpaceError: the experts do not divide the neurons.
+    """
+    rows = (mlp.up if mlp.gate is None else mlp.gate)[0].detach().double()
+    return balanced_clusters(torch.nn.functional.normalize(rows, dim=1).numpy(), experts, rng)
+
+
+def partition_by_co_activation(
+    co_activation: NDArray[np.float64], experts: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Neurons of each expert that are active for the same tokens, (experts, hidden / experts).
+
+    Cuts the graph whose edges are co-activations into equal parts, so that the edges within parts have the most weight
+    (Zhang et al. 2022, MoEfication, arXiv 2110.01786). For parts of equal size this is balanced k-means of the neurons'
+    activity over tokens, whose inner products are the co-activations; departure: METIS, which they use, allows other sizes.
+
+    Args:
+        co_activation: (hidden, hidden), positive semidefinite, as of `co_activation`.
+
+    Raises:
+        SpaceError: the experts do not divide the neurons.
+    """
+    values, vectors = np.linalg.eigh(co_activation)
+    return balanced_clusters(vectors * np.sqrt(values.clip(min=0)), experts, rng)
+
+
+def co_activation(inner: Tensor, share: float = ACTIVE_SHARE) -> NDArray[np.float64]:
+    """The number of tokens for which both of two neurons are active, (hidden, hidden); it may be summed over batches.
+
+    The neurons of a ReLU are active where they are not 0. Those of smooth activations never are; here a token's are the ones
+    of the largest magnitude.
+
+    Args:
+        inner: what the MLP's last layer reads, (tokens, hidden).
+        share: of all neurons that are active for a token.
+    """
+    active = torch.zeros(inner.shape, dtype=torch.float64)
+    largest = inner.detach().abs().topk(max(1, round(share * inner.shape[1])), dim=1).indices
+    active.scatter_(1, largest, 1.0)
+    active[inner == 0] = 0.0
+    return np.asarray((active.T @ active).numpy())
+
+
+def partitioned(mlp: ExpertWeights, partition: NDArray[np.int64]) -> ExpertWeights:
+    """The experts of a partition; their outputs add up to those of the MLP.
+
+    Each has an equal part of the last bias, as in Dynamic-DINO (arXiv 2507.17436), so that all together have it once.
+
+    Args:
+        mlp: one expert.
+        partition: (experts, size), each neuron once.
+
+    Raises:
+        SpaceError: it is no partition of the MLP's neurons.
+    """
+    if not np.array_equal(np.sort(partition, axis=None), np.arange(mlp.hidden)):
+        raise invalid_experts(
+            f"a partition of {mlp.hidden} neurons has each of them once; got {partition.size} numbers"
+        )
+    n = len(partition)
+    bias = None if mlp.down_bias is None else mlp.down_bias.expand(n, -1) / n
+    return mlp.regrouped(torch.from_numpy(partition), bias)
+
+
+def balanced_clusters(
+    points: NDArray[np.float64], n: int, rng: np.random.Generator, *, rounds: int = ROUNDS
+) -> NDArray[np.int64]:
+    """Clusters of equal size of points (m, d), (n, m / n): balanced k-means (Malinen and Fränti 2014).
+
+    Each round assigns the points at the least sum of squared distances to the clusters' means, which the Hungarian method
+    finds exactly. Seeds are those of k-means++. Members of a cluster ascend, and so do the clusters' first members.
+
+    Raises:
+        SpaceError: the clusters do not divide the points.
+    """
+    size = _size(len(points), n)
+    centres, own = points[_seeds(points, n, rng)], np.full(len(points), -1)
+    for _ in range(rounds):
+        costs = cdist(points, centres, "sqeuclidean")
+        found = linear_sum_assignment(np.repeat(costs, size, axis=1))[1] // size
+        if np.array_equal(found, own):
+            break
+        own = found
+        centres = points[np.argsort(own, kind="stable")].reshape(n, size, -1).mean(axis=1)
+    return _ordered(np.argsort(own, kind="stable").reshape(n, size))
+
+
+def _seeds(points: NDArray[np.float64], n: int, rng: np.random.Generator) -> list[int]:
+    """Different points, each drawn in proportion to the squared distance to those before it."""
+    chosen = [int(rng.integers(len(points)))]
+    while len(chosen) < n:
+        distances = cdist(points, points[chosen], "sqeuclidean").min(axis=1)
+        distances[chosen] = 0.0
+        if not distances.any():  # all others are copies
+            distances[:] = 1.0
+            distances[chosen] = 0.0
+        chosen.append(int(rng.choice(len(points), p=distances / distances.sum())))
+    return chosen
+
+
+def _ordered(clusters: NDArray[np.int64]) -> NDArray[np.int64]:
+    members = np.sort(clusters, axis=1)
+    return np.asarray(members[np.argsort(members[:, 0])])
+
+
+def _size(hidden: int, experts: int) -> int:
+    if not 1 <= experts <= hidden or hidden % experts:
+        near = [n for n in range(1, hidden + 1) if hidden % n == 0]
+        best = sorted(sorted(near, key=lambda n: abs(n - experts))[:2])
+        raise invalid_experts(
+            f"{experts} experts do not divide {hidden} neurons into equal parts; choose {' or '.join(map(str, best))}"
+        )
+    return hidden // experts

@@ -1,0 +1,104 @@
+"""Statistics of a routing: how often experts are asked, and how consistently within segments of a text (no torch).
+
+A routing of a layer has the numbers of the experts that each token asks, (texts, tokens, k); -1 where it asks fewer, and for
+padding.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.errors import SpaceError
+
+Routing = NDArray[np.int64]
+
+
+class SegmentRouting(NamedTuple):
+    """How well one choice of experts for each segment of a text does in place of one for each token.
+
+    Attributes:
+        performance: the best F1 of such a choice (SRP), 0 to 1.
+        size_ratio: experts that this choice has for each one that a token asks.
+        texts: (texts,), whose mean is the performance, and whose standard error of the mean is the performance's.
+    """
+
+    performance: float
+    size_ratio: float
+    texts: NDArray[np.float64]
+
+
+def asked(routing: Routing, experts: int) -> NDArray[np.bool_]:
+    """Whether each token asks each expert, (texts, tokens, experts).
+
+    Raises:
+        SpaceError: the routing has other numbers than those of experts.
+    """
+    if routing.size and not (routing.min() >= -1 and routing.max() < experts):
+        raise SpaceError(
+            f"a routing asks the experts {routing.min()} to {routing.max()}; expected 0 to {experts - 1}, or -1 for none",
+            code="experts.invalid",
+        )
+    found = np.zeros((*routing.shape[:2], experts + 1), dtype=np.bool_)
+    np.put_along_axis(found, routing, True, axis=2)  # -1 is the last
+    return found[..., :experts]
+
+
+def asked_before(by_token: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How often all tokens before each ask each expert, (texts, tokens + 1, experts)."""
+    return np.pad(by_token.cumsum(axis=1), ((0, 0), (1, 0), (0, 0)))
+
+
+def usage(routing: Routing, experts: int) -> NDArray[np.float64]:
+    """The share of tokens that ask each expert, (experts,), of tokens that ask any; 0 of none."""
+    by_token = asked(routing, experts)
+    return np.asarray(by_token.sum(axis=(0, 1)) / max(1, by_token.any(axis=2).sum()))
+
+
+def load_entropy(usage: NDArray[np.float64]) -> float:
+    """The entropy of how requests spread over experts, as a share of the most: 1 for equal usage, 0 for one expert alone."""
+    shares = usage[usage > 0] / usage.sum()
+    return float(-(shares * np.log(shares)).sum() / np.log(len(usage))) if len(usage) > 1 else 0.0
+
+
+def segment_routing(routing: Routing, experts: int, segment: int) -> SegmentRouting:
+    """The segment routing best performance (SRP) of a layer's experts and its size ratio.
+
+    A segment router chooses experts for all tokens of a segment; the best one has those that are asked at least a number
+    of times that is the same for all experts. Over all segments of `segment` consecutive tokens, each token and expert is
+    a binary decision, and the performance is the F1 of the router's against the tokens' own (Liang et al. 2025, arXiv
+    2505.16056, equation 6). Both values are 0 where no expert is asked.
+
+    Args:
+        segment: tokens, from 1 to those of a text.
+
+    Raises:
+        SpaceError: a text is shorter than a segment.
+    """
+    if not 1 <= segment <= routing.shape[1]:
+        raise SpaceError(
+            f"segments of {segment} tokens, and the texts have {routing.shape[1]}; expected 1 to {routing.shape[1]}",
+            code="experts.invalid",
+        )
+    before = asked_before(asked(routing, experts))
+    frequencies = before[:, segment:] - before[:, :-segment]
+    counts = np.bincount(frequencies.ravel(), minlength=segment + 1)
+    # By the least frequency that is chosen, 0 to segment: positive decisions, and those among them that are right.
+    chosen = counts[::-1].cumsum()[::-1]
+    right = (counts * np.arange(segment + 1))[::-1].cumsum()[::-1]
+    if right[0] == 0:
+        return SegmentRouting(0.0, 0.0, np.zeros(len(routing)))
+    best = int((right / (segment * chosen + right[0])).argmax())
+    is_chosen = frequencies >= best
+    texts = ratio_by_text(
+        2 * (frequencies * is_chosen).sum(axis=(1, 2)), (segment * is_chosen + frequencies).sum(axis=(1, 2))
+    )
+    return SegmentRouting(float(texts.mean()), float(segment * chosen[best] / right[0]), texts)
+
+
+def ratio_by_text(numerators: NDArray[Any], denominators: NDArray[Any]) -> NDArray[np.float64]:
+    """The ratio of two sums over texts (n,) plus each text's influence on it, (n,): the mean is the ratio."""
+    ratio = numerators.sum() / denominators.sum()
+    return np.asarray(ratio + (numerators - ratio * denominators) / denominators.mean())

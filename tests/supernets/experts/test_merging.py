@@ -1,0 +1,101 @@
+"""Pruned and merged experts, against experts whose copies are known."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from supernets.errors import SpaceError
+from supernets.experts.expert_weights import ExpertWeights, stacked
+from supernets.experts.merging import (
+    aligned,
+    expert_importance,
+    grouped_by_similarity,
+    kept_by_layer,
+    merged,
+    merged_rows,
+)
+from tests.supernets.experts.random_experts import random_experts
+
+X = torch.randn(9, 5, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+
+
+def shuffled(experts: ExpertWeights, seed: int) -> ExpertWeights:
+    """The same experts with their neurons in other orders."""
+    rng = np.random.default_rng(seed)
+    orders = np.stack([i * experts.hidden + rng.permutation(experts.hidden) for i in range(len(experts))])
+    return experts.regrouped(torch.from_numpy(orders), experts.down_bias)
+
+
+def assert_same(one: ExpertWeights, other: ExpertWeights) -> None:
+    for name, tensor in vars(one).items():
+        torch.testing.assert_close(tensor, getattr(other, name), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_merging_an_expert_with_reordered_copies_changes_nothing(gated: bool) -> None:
+    one = random_experts(1, 16, 5, gated=gated)
+    copies = stacked([one, shuffled(one, 1), shuffled(one, 2)])
+    found = merged(copies, np.zeros(3, np.int64), np.array([3.0, 1.0, 2.0]))
+    assert_same(found, one)
+    without = copies.mean(torch.tensor([0.5, 1 / 6, 1 / 3]))
+    difference = without.outputs(X, functional.silu) - one.outputs(X, functional.silu)
+    assert difference.abs().max() > 0.1, "averaged without alignment, the copies are another expert"
+
+
+def test_alignment_keeps_outputs_and_brings_neurons_nearer() -> None:
+    experts = random_experts(3, 12, 5)
+    reference = experts.chosen(torch.tensor([1]))
+    found = aligned(experts, reference)
+    torch.testing.assert_close(found.outputs(X, functional.silu), experts.outputs(X, functional.silu))
+    assert_same(found.chosen(torch.tensor([1])), reference)
+    before, after = (((own.neurons - reference.neurons) ** 2).sum((1, 2)) for own in (experts, found))
+    assert after[0] < before[0]
+    assert after[2] < before[2]
+
+
+def test_groups_are_merged_with_means_weighted_by_usage() -> None:
+    experts = random_experts(4, 1, 5)  # one neuron each: nothing to align
+    groups, usage = np.array([1, 0, 1, 1]), np.array([1.0, 9.0, 3.0, 0.0])
+    found = merged(experts, groups, usage)
+    assert_same(found.chosen(torch.tensor([0])), experts.chosen(torch.tensor([1])))
+    torch.testing.assert_close(found.up[1], 0.25 * experts.up[0] + 0.75 * experts.up[2])
+    rows = torch.arange(8.0).view(4, 2)
+    torch.testing.assert_close(merged_rows(rows, groups, usage), torch.tensor([[2.0, 3.0], [3.0, 4.0]]))
+
+
+def test_a_group_without_any_use_is_merged_evenly() -> None:
+    experts = random_experts(2, 1, 5)
+    found = merged(experts, np.zeros(2, np.int64), np.zeros(2))
+    torch.testing.assert_close(found.down[0], experts.down.mean(0))
+
+
+def test_experts_join_the_most_similar_of_the_most_used() -> None:
+    features = np.array([[1.0, 0.1], [0.0, 1.0], [2.0, 0.0], [0.1, 3.0], [0.0, 0.0]])
+    usage = np.array([0.1, 0.3, 0.4, 0.1, 0.1])
+    assert grouped_by_similarity(features, usage, 2).tolist() == [0, 1, 0, 1, 0]
+    # The most used experts lead their groups, whatever their numbers and however alike they are.
+    assert grouped_by_similarity(np.ones((3, 2)), np.array([0.1, 0.5, 0.4]), 2).tolist() == [0, 0, 1]
+    with pytest.raises(SpaceError, match="6 groups of 5 experts; expected 1 to 5"):
+        grouped_by_similarity(features, usage, 6)
+
+
+def test_the_most_important_experts_of_all_layers_are_kept_and_one_of_each() -> None:
+    layers = [np.array([5.0, 5.0, 5.0, 5.0]), np.array([97.0, 1.0, 1.0, 1.0]), np.array([40.0, 30.0, 30.0, 0.0])]
+    assert kept_by_layer(layers, 3) == [1, 1, 1]
+    assert kept_by_layer(layers, 6) == [2, 1, 3]
+    assert kept_by_layer(layers, 12) == [4, 4, 4]
+    for total in (2, 13):
+        with pytest.raises(SpaceError, match=f"{total} experts to keep; expected from 3, one a layer, to 12"):
+            kept_by_layer(layers, total)
+
+
+def test_importance_weighs_outputs_by_gates() -> None:
+    outputs = torch.tensor([[[3.0, 4.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
+    gates = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
+    assert expert_importance(gates, outputs).tolist() == [1.25, 0.75]
+
+
+def test_groups_with_gaps_are_rejected() -> None:
+    with pytest.raises(SpaceError, match="group 1 of experts is empty"):
+        merged(random_experts(2, 3, 5), np.array([0, 2]), np.ones(2))
