@@ -17,9 +17,6 @@ from hardware_profiles.base import HardwareProfile
 from nas.errors import ClusterError, EvaluationError
 from nas.parts import require
 
-WORKER_NICENESS = "5"
-"""Of the processes that score, so that the one that is measured goes first. With Ray's own 15 they stand still beside others'
-work: a process of the usual niceness gets 30 times their share."""
 _ANSWER_S = 10.0
 """For a cluster's head to answer. Ray itself tries an address without Ray for minutes."""
 _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
@@ -80,7 +77,8 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
     # Idle workers spin otherwise, which costs a two-core machine most of its speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_worker_niceness", WORKER_NICENESS)
+    # With Ray's own niceness of 15, scoring stands still beside other processes. Nothing is timed while it runs.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Without the word "local", Ray would join any cluster that somebody has started on this machine.
     own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
     try:

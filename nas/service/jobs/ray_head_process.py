@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Self
 
 from nas.errors import ServiceError
-from nas.evaluation.cluster import WORKER_NICENESS
 from nas.store.folder import write_atomically
 
 _HOST = "127.0.0.1"
@@ -178,7 +177,7 @@ def log_of(folder: Path) -> str:
 def _environment(token: Path, temporary: str) -> dict[str, str]:
     """The environment of the head and of its jobs."""
     return {
-        "RAY_worker_niceness": WORKER_NICENESS,
+        "RAY_worker_niceness": "5",  # the server's pages go first; with Ray's own 15, scoring stands still beside other work
         **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
         _HEAD: temporary,
         "RAY_AUTH_MODE": "token",
