@@ -1,8 +1,8 @@
-"""The measuring protocol `interleaved-floor/v2`: plans of rounds, estimators, errors and ties. Pure; no I/O.
+"""The measuring protocol `interleaved-floor/v3`: plans of rounds, estimators, errors and ties. Pure; no I/O.
 
-Other load only adds time to a run, so the fastest of many short runs repeats. All entries of a session run in each round, in an
-order shuffled per round, until their fastest runs repeat. The constants were fitted on one half of the recorded sessions of
-tests/benchmarks/noise and checked on the other.
+Other load only adds time to a run, so the fastest of a round's short runs repeats. All entries of a session run in each round,
+in an order shuffled per round, until a low quantile of their rounds is known. The constants were fitted on recorded sessions of
+tests/benchmarks/noise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-PROTOCOL = "interleaved-floor/v2"
+PROTOCOL = "interleaved-floor/v3"
 LEAST_ROUNDS, MOST_ROUNDS = 10, 40
 LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS = 20, 60
 """Of a longer measurement."""
@@ -30,8 +30,11 @@ TAIL_RUNS, TAIL_ROUND_MS = 40, 60.0
 """Runs per round of a longer measurement, enough for a p99, and their maximum time."""
 P90_SAMPLES, P99_SAMPLES = 64, 662
 """Fewest samples for a percentile: the bound of MLPerf's LoadGen (Reddi et al. 2019, arXiv:1911.02549, sec. IV)."""
-REPEATS, REPEAT_WITHIN = 3, 0.01
-"""An entry needs no further rounds when its fastest runs in this number of rounds agree to this share."""
+QUANTILE = 0.2
+"""Of the rounds' fastest runs. A machine whose cores others share has several speeds; a speed that fewer rounds have than this
+share is chance: a session may have it for some entries alone, and not at all for others."""
+SETTLED = 0.025
+"""An entry needs no further rounds when the error of this quantile is at most this share of it."""
 CALM, CALM_SHARE = 0.1, 0.5
 """A round is calm if its call of nearly no work took at most this share longer than the fastest; the second is the share of
 rounds that must be calm. A busy neighbour on the same core slows entries by a tenth to a half, and that call by a half."""
@@ -42,14 +45,20 @@ DISTURBED = 0.05
 NOISY = 0.04
 """A measurement with a wider resolution is noisy: it is measured again when the machine may be calmer."""
 
-_BASE_ERROR, _LOAD_ERROR, _REPEAT_ERROR = 0.012, 0.025, 1.5
+_BASE_ERROR, _LOAD_ERROR, _SPREAD_ERROR = 0.012, 0.025, 0.6
 """Half of the 90 % interval: of an entry on a quiet machine; what is added where others get all of the CPU's time; per share by
-which the fastest rounds differ."""
+which the rounds of the sentinels spread, since speeds that last longer than a session differ as those within it do."""
+_Z = 1.645
+"""Standard deviations of half a 90 % interval."""
+_FEW_LOST = 0.1
+"""Of the runs of an entry that is timed by the wall clock: with more, only its fastest round may be right."""
 _INTERRUPTED_ERROR, _INTERRUPTED_POWER = 0.8, 2
 """Of the wall clock: the share of its time that an entry may have lost if all of its runs were interrupted, and the power of
 the share of such runs with which that falls. Rough: two threads at a load of 9, against the fastest run of six sessions."""
 _UNDISTURBED_SHARE = 0.05
 """With fewer undisturbed runs, as those longer than a time slice on a busy core, a run pays for caches that others emptied."""
+_LEAST_PAIRS = 3
+"""Undisturbed first and later runs from which a refill is computed."""
 _MOST_REFILL = 0.25
 """Of the entry's time; the cost of other entries says little about one that is much faster."""
 _WHOLE_SHARE, _WHOLE_MS = 0.02, 0.0005
@@ -125,10 +134,12 @@ class Load:
     Attributes:
         taken: share of the wall time of its runs that others got, 0 to 1.
         refill_ms: CPU time that a run needs to fill the caches again after others ran.
+        spread: by how much the median of the sentinels' rounds exceeds their fast ones, relative.
     """
 
     taken: float = 0.0
     refill_ms: float = 0.0
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +175,10 @@ def limits_of_rounds(*, longer: bool = False) -> tuple[int, int]:
     return (LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS) if longer else (LEAST_ROUNDS, MOST_ROUNDS)
 
 
-def repeats(floors: Floats) -> bool:
-    """Whether the fastest of the rounds' floors, (n_rounds,), was reached in several rounds."""
-    return _gap(floors) <= REPEAT_WITHIN and len(floors) >= REPEATS
+def settled(floors: Floats) -> bool:
+    """Whether the level of the rounds' floors, (n_rounds,), is known well enough."""
+    value, error = _level(floors)
+    return error <= SETTLED * value
 
 
 def calm_rounds(calls: Floats, calm_ms: float = math.inf) -> NDArray[np.bool_]:
@@ -178,35 +190,45 @@ def calm_rounds(calls: Floats, calm_ms: float = math.inf) -> NDArray[np.bool_]:
     return calls <= (1 + CALM) * min(float(calls.min()), calm_ms)
 
 
-def load_of(entries: Sequence[Rounds], clock: Clock) -> Load:
+def load_of(entries: Sequence[Rounds], clock: Clock, sentinels: Sequence[Rounds] = ()) -> Load:
     """The load of a session.
 
     The first run of a round follows another model, so that it too finds the caches filled with something else: what it takes
     beyond the others, both undisturbed, is the refill; the upper quartile over the entries. Only of CPU time: others wait.
+
+    Args:
+        entries: all, the sentinels among them.
+        sentinels: equal ones.
     """
+    spread = _spread(np.concatenate([clock.floors(rounds) for rounds in sentinels])) if sentinels else 0.0
     if clock.name != "thread-cpu":
-        return Load(float(np.mean([clock.lost(rounds) for rounds in entries])))
+        return Load(float(np.mean([clock.lost(rounds) for rounds in entries])), spread=spread)
     wall, cpu = (sum(float(t.sum()) for rounds in entries for t in getattr(rounds, k)) for k in ("wall_ms", "cpu_ms"))
     costs = [cost for rounds in entries if (cost := _refill(rounds)) is not None]
-    return Load(min(max(0.0, 1 - cpu / wall), 1.0), max(0.0, float(np.percentile(costs, 75))) if costs else 0.0)
+    refill_ms = max(0.0, float(np.percentile(costs, 75))) if costs else 0.0
+    return Load(min(max(0.0, 1 - cpu / wall), 1.0), refill_ms, spread)
 
 
 def estimate(rounds: Rounds, clock: Clock, load: Load) -> Estimate:
-    """Ranking latency of an entry: its fastest run, by thread CPU time if one thread computes, with its error.
+    """Ranking latency of an entry: a low quantile of its rounds' fastest runs, by thread CPU time if one thread computes.
 
     An entry of which nearly every run was interrupted had to fill the caches again, partly or wholly: half of the refill is
-    subtracted, and is part of the error. The wall clock has no such correction: where most runs were interrupted, the value is
-    an upper bound, and the error reaches down to what may be true.
+    subtracted, and is part of the error. The wall clock has no such correction: where many runs were interrupted, the value is
+    the fastest round, an upper bound, and the error reaches down to what may be true.
     """
-    floors, wall = clock.floors(rounds), np.concatenate(rounds.wall_ms)
-    floor = float(floors.min())
+    floors, wall, lost = clock.floors(rounds), np.concatenate(rounds.wall_ms), clock.lost(rounds)
+    floor, own_error = _level(floors, 0.0 if clock.name == "wall" and lost > _FEW_LOST else QUANTILE)
     refill = 0.0
     if clock.name == "thread-cpu" and np.mean(np.concatenate(rounds.switches) == 0) < _UNDISTURBED_SHARE:
         refill = min(load.refill_ms, _MOST_REFILL * floor) / 2
-    value, lost = floor - refill, clock.lost(rounds)
+    value = floor - refill
     interrupted = _INTERRUPTED_ERROR * lost**_INTERRUPTED_POWER if clock.name == "wall" else 0.0
     error = math.hypot(
-        _BASE_ERROR + _LOAD_ERROR * load.taken, _REPEAT_ERROR * _gap(floors), refill / value, interrupted
+        _BASE_ERROR + _LOAD_ERROR * load.taken,
+        _SPREAD_ERROR * load.spread,
+        own_error / value,
+        refill / value,
+        interrupted,
     )
     p50, p90, p99 = (float(percentile) for percentile in np.percentile(wall, (50, 90, 99)))
     n = len(wall)
@@ -232,10 +254,18 @@ def resolution(noise: float, error: float, above: float = 0.0) -> float:
     return max(noise, error, above)
 
 
-def _gap(floors: Floats) -> float:
-    """By how much the third fastest round is above the fastest, relative."""
-    least = np.sort(floors)[:REPEATS]
-    return float(least[-1] / least[0] - 1)
+def _level(floors: Floats, quantile: float = QUANTILE) -> tuple[float, float]:
+    """A quantile of the rounds' floors, (n_rounds,), and half of its 90 % interval, from the ranks of a binomial count."""
+    ranks, n = np.sort(floors), len(floors)
+    at, half = quantile * (n - 1), _Z * math.sqrt(max(quantile, 1 / n) * (1 - quantile) * n)
+    value, low, high = np.interp([at, max(0.0, at - half), min(n - 1.0, at + half)], np.arange(n), ranks)
+    return float(value), float(high - low) / 2
+
+
+def _spread(floors: Floats) -> float:
+    """By how much the median of floors exceeds their 10th percentile, relative."""
+    fast, median = np.percentile(floors, (10, 50))
+    return float(median / fast - 1)
 
 
 def _refill(rounds: Rounds) -> float | None:
@@ -244,4 +274,4 @@ def _refill(rounds: Rounds) -> float | None:
     first = [cpu[0] for cpu, switches in pairs if switches[0] == 0]
     later = [cpu[1:][switches[1:] == 0].min(initial=math.inf) for cpu, switches in pairs]
     n_later = sum(math.isfinite(ms) for ms in later)
-    return float(min(first) - min(later)) if min(len(first), n_later) >= REPEATS else None
+    return float(min(first) - min(later)) if min(len(first), n_later) >= _LEAST_PAIRS else None

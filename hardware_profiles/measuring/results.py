@@ -73,7 +73,8 @@ def results(
     noise = None if session.sentinels is None else _session_noise(session, session.sentinels, calm_ms, clock)
     if noise is not None:
         about |= {key: getattr(noise, key) for key in ("noise", "excess", "sentinel_ms", "level_ms", "call_ms")}
-        about |= {"slow_rounds": list(noise.slow_rounds), "taken": noise.load.taken, "refill_ms": noise.load.refill_ms}
+        about |= {"slow_rounds": list(noise.slow_rounds), "taken": noise.load.taken}
+        about |= {"refill_ms": noise.load.refill_ms, "spread": noise.load.spread}
     graphs, own_s = iter(session.graphs), (seconds - session.waited_s) / len(deployments)
     return [_result(deployment, graphs, noise, about, clock, seconds=own_s) for deployment in deployments]
 
@@ -88,7 +89,7 @@ def _session_noise(
 ) -> _SessionNoise:
     first, second, call = sentinels
     every = [*sentinels, *(found for found in session.graphs if isinstance(found, Timed))]
-    load = protocol.load_of([found.rounds for found in every], clock)
+    load = protocol.load_of([found.rounds for found in every], clock, [first.rounds, second.rounds])
     first_ms, second_ms = (protocol.estimate(found.rounds, clock, load).floor_ms for found in (first, second))
     levels = (clock.floors(first.rounds) + clock.floors(second.rounds)) / 2
     calls = clock.floors(call.rounds)

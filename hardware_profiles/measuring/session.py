@@ -24,8 +24,8 @@ from hardware_profiles.measuring.protocol import (
     Rounds,
     calm_rounds,
     limits_of_rounds,
-    repeats,
     runs_per_round,
+    settled,
 )
 from hardware_profiles.transports.connection import Connection
 
@@ -194,7 +194,7 @@ class _Rounds:
             self._round([*range(_SENTINELS), *active], rng)
             if n_done >= least:
                 calm = self._calm()
-                active = [i for i in active if i in self.failures or not (calm and repeats(np.array(self.floors[i])))]
+                active = [i for i in active if i in self.failures or not (calm and settled(np.array(self.floors[i])))]
 
     def _round(self, entries: Sequence[int], rng: np.random.Generator) -> None:
         n_runs = {i: runs_per_round(self.warm_ms[i], longer=self.longer) for i in entries}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 N_SENTINELS = 5
 FIRST, SECOND, CALL, DENSE, MEMORY = range(N_SENTINELS)
 CLOCK = Clock(threads=1)
-PRESENT = "present: CPU time, minimum until it repeats"
+PRESENT = "present: CPU time, 20 % quantile until it is known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _floors(rounds: Rounds, *, wall: bool = False) -> Floats:
 
 
 def _with_error(rounds: Rounds, value: float, taken: float) -> Guess:
-    """The error of every simple candidate: as the present one's, without its refill."""
+    """The error of every simple candidate, from its three fastest rounds."""
     floors = np.sort(_floors(rounds))
     error = math.hypot(0.012 + 0.025 * taken, 1.5 * (floors[min(2, len(floors) - 1)] / floors[0] - 1))
     return Guess(value, error, len(floors))
@@ -193,9 +193,9 @@ def present(least: int, most: int, *, refill: bool = True) -> Estimator:
         ns = [_needed(recording, rounds, least, most) for rounds in recording.entries]
         ns[:N_SENTINELS] = [max(ns[N_SENTINELS:])] * N_SENTINELS
         used = [first(rounds, n) for rounds, n in zip(recording.entries, ns, strict=True)]
-        load = protocol.load_of(used, CLOCK)
+        load = protocol.load_of(used, CLOCK, used[FIRST : SECOND + 1])
         if not refill:
-            load = protocol.Load(load.taken)
+            load = replace(load, refill_ms=0.0)
         a, b = (protocol.estimate(used[i], CLOCK, load).floor_ms for i in (FIRST, SECOND))
         found = []
         for rounds, n in zip(used[N_SENTINELS:], ns[N_SENTINELS:], strict=True):
@@ -211,7 +211,7 @@ def _needed(recording: Recording, rounds: Rounds, least: int, most: int) -> int:
     floors, calls = _floors(rounds), _floors(recording.entries[CALL])
     for n in range(least, most):
         calm = float(np.mean(protocol.calm_rounds(calls[:n]))) >= protocol.CALM_SHARE
-        if calm and protocol.repeats(floors[:n]):
+        if calm and protocol.settled(floors[:n]):
             return n
     return most
 
@@ -225,7 +225,8 @@ ESTIMATORS: dict[str, Estimator] = {
     "CPU time, minimum": lowest(0),
     "CPU time, minimum, 10 rounds": lowest(0, n_rounds=10),
     "CPU time, 10 % quantile of rounds": lowest(0.1),
-    "CPU time, 25 % quantile of rounds": lowest(0.25),
+    "CPU time, 20 % quantile of rounds": lowest(0.2),
+    "CPU time, 35 % quantile of rounds": lowest(0.35),
     "CPU time, median of calm rounds": by_mode,
     "CPU time, regressed on sentinels": regressed,
     "present, all 40 rounds": present(40, 40),

@@ -57,12 +57,12 @@ def test_a_batch_is_measured_in_order_with_all_samples(profiler: WorkerProfiler)
     small, large = map(measured, profiler.measure([deployment(8, 1), deployment(64, 6)]))
     assert small.latency_ms < large.latency_ms / 5  # some 300 x the multiplications
     for found in (small, large):
-        assert found.protocol == "interleaved-floor/v2"
+        assert found.protocol == "interleaved-floor/v3"
         assert len(found.round_lengths) == 6
         assert found.raw_ms.shape == found.raw_cpu_ms.shape == (sum(found.round_lengths),)
         assert found.samples == found.raw_ms.size
         assert found.environment["graphs"][0]["clock"] == "thread-cpu"
-        assert 0.875 * found.raw_cpu_ms.min() <= found.latency_ms <= found.raw_cpu_ms.min()  # less on a busy machine
+        assert 0.875 * found.raw_cpu_ms.min() <= found.latency_ms <= np.median(found.raw_cpu_ms)  # below on a busy machine
         assert found.p50_ms == np.median(found.raw_ms)
         assert found.resolution >= found.environment["noise"] > 0
         assert found.seconds > 0
