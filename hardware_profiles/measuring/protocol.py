@@ -31,8 +31,9 @@ TAIL_RUNS, TAIL_ROUND_MS = 40, 60.0
 P90_SAMPLES, P99_SAMPLES = 64, 662
 """Fewest samples for a percentile: the bound of MLPerf's LoadGen (Reddi et al. 2019, arXiv:1911.02549, sec. IV)."""
 QUANTILE = 0.2
-"""Of the rounds' fastest runs. A machine whose cores others share has several speeds; a speed that fewer rounds have than this
-share is chance: a session may have it for some entries alone, and not at all for others."""
+"""Of the rounds' fastest runs, for an entry that nothing interrupts. A machine whose cores others share has several speeds; a
+speed that fewer rounds have is chance: a session may have it for some entries alone, and not at all for others. Where runs are
+interrupted, whole rounds pay for emptied caches, so that the quantile falls, to the fastest round if half of the runs were."""
 SETTLED = 0.025
 """An entry needs no further rounds when the error of this quantile is at most this share of it."""
 CALM, CALM_SHARE = 0.1, 0.5
@@ -50,8 +51,6 @@ _BASE_ERROR, _LOAD_ERROR, _SPREAD_ERROR = 0.012, 0.025, 0.6
 which the rounds of the sentinels spread, since speeds that last longer than a session differ as those within it do."""
 _Z = 1.645
 """Standard deviations of half a 90 % interval."""
-_FEW_LOST = 0.1
-"""Of the runs of an entry that is timed by the wall clock: with more, only its fastest round may be right."""
 _INTERRUPTED_ERROR, _INTERRUPTED_POWER = 0.8, 2
 """Of the wall clock: the share of its time that an entry may have lost if all of its runs were interrupted, and the power of
 the share of such runs with which that falls. Rough: two threads at a load of 9, against the fastest run of six sessions."""
@@ -126,6 +125,12 @@ class Clock:
         slow = wall - wall.min() > np.maximum(_LOST_SHARE * wall.min(), _LOST_MS)
         return float(np.mean((np.concatenate(rounds.switches) > 0) & slow))
 
+    def undisturbed(self, rounds: Rounds) -> float:
+        """Share of runs that nothing interrupted, nor emptied the caches of."""
+        if self.name == "thread-cpu":
+            return float(np.mean(np.concatenate(rounds.switches) == 0))
+        return 1 - self.lost(rounds)
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -175,9 +180,9 @@ def limits_of_rounds(*, longer: bool = False) -> tuple[int, int]:
     return (LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS) if longer else (LEAST_ROUNDS, MOST_ROUNDS)
 
 
-def settled(floors: Floats) -> bool:
-    """Whether the level of the rounds' floors, (n_rounds,), is known well enough."""
-    value, error = _level(floors)
+def settled(rounds: Rounds, clock: Clock) -> bool:
+    """Whether an entry needs no further rounds."""
+    value, error = _level(rounds, clock)
     return error <= SETTLED * value
 
 
@@ -213,13 +218,12 @@ def estimate(rounds: Rounds, clock: Clock, load: Load) -> Estimate:
     """Ranking latency of an entry: a low quantile of its rounds' fastest runs, by thread CPU time if one thread computes.
 
     An entry of which nearly every run was interrupted had to fill the caches again, partly or wholly: half of the refill is
-    subtracted, and is part of the error. The wall clock has no such correction: where many runs were interrupted, the value is
-    the fastest round, an upper bound, and the error reaches down to what may be true.
+    subtracted, and is part of the error. The wall clock has no such correction: where most runs were interrupted, the value is
+    an upper bound, and the error reaches down to what may be true.
     """
-    floors, wall, lost = clock.floors(rounds), np.concatenate(rounds.wall_ms), clock.lost(rounds)
-    floor, own_error = _level(floors, 0.0 if clock.name == "wall" and lost > _FEW_LOST else QUANTILE)
+    (floor, own_error), wall, lost = _level(rounds, clock), np.concatenate(rounds.wall_ms), clock.lost(rounds)
     refill = 0.0
-    if clock.name == "thread-cpu" and np.mean(np.concatenate(rounds.switches) == 0) < _UNDISTURBED_SHARE:
+    if clock.name == "thread-cpu" and clock.undisturbed(rounds) < _UNDISTURBED_SHARE:
         refill = min(load.refill_ms, _MOST_REFILL * floor) / 2
     value = floor - refill
     interrupted = _INTERRUPTED_ERROR * lost**_INTERRUPTED_POWER if clock.name == "wall" else 0.0
@@ -254,9 +258,10 @@ def resolution(noise: float, error: float, above: float = 0.0) -> float:
     return max(noise, error, above)
 
 
-def _level(floors: Floats, quantile: float = QUANTILE) -> tuple[float, float]:
-    """A quantile of the rounds' floors, (n_rounds,), and half of its 90 % interval, from the ranks of a binomial count."""
-    ranks, n = np.sort(floors), len(floors)
+def _level(rounds: Rounds, clock: Clock) -> tuple[float, float]:
+    """A quantile of the rounds' fastest runs, and half of its 90 % interval, from the ranks of a binomial count."""
+    ranks = np.sort(clock.floors(rounds))
+    n, quantile = len(ranks), QUANTILE * max(0.0, 2 * clock.undisturbed(rounds) - 1)
     at, half = quantile * (n - 1), _Z * math.sqrt(max(quantile, 1 / n) * (1 - quantile) * n)
     value, low, high = np.interp([at, max(0.0, at - half), min(n - 1.0, at + half)], np.arange(n), ranks)
     return float(value), float(high - low) / 2

@@ -194,7 +194,9 @@ class _Rounds:
             self._round([*range(_SENTINELS), *active], rng)
             if n_done >= least:
                 calm = self._calm()
-                active = [i for i in active if i in self.failures or not (calm and settled(np.array(self.floors[i])))]
+                active = [
+                    i for i in active if i in self.failures or not (calm and settled(_times(self.runs[i]), self.clock))
+                ]
 
     def _round(self, entries: Sequence[int], rng: np.random.Generator) -> None:
         n_runs = {i: runs_per_round(self.warm_ms[i], longer=self.longer) for i in entries}

@@ -208,10 +208,10 @@ def present(least: int, most: int, *, refill: bool = True) -> Estimator:
 
 
 def _needed(recording: Recording, rounds: Rounds, least: int, most: int) -> int:
-    floors, calls = _floors(rounds), _floors(recording.entries[CALL])
+    calls = _floors(recording.entries[CALL])
     for n in range(least, most):
         calm = float(np.mean(protocol.calm_rounds(calls[:n]))) >= protocol.CALM_SHARE
-        if calm and protocol.settled(floors[:n]):
+        if calm and protocol.settled(first(rounds, n), CLOCK):
             return n
     return most
 

@@ -62,7 +62,9 @@ def test_a_batch_is_measured_in_order_with_all_samples(profiler: WorkerProfiler)
         assert found.raw_ms.shape == found.raw_cpu_ms.shape == (sum(found.round_lengths),)
         assert found.samples == found.raw_ms.size
         assert found.environment["graphs"][0]["clock"] == "thread-cpu"
-        assert 0.875 * found.raw_cpu_ms.min() <= found.latency_ms <= np.median(found.raw_cpu_ms)  # below on a busy machine
+        assert (
+            0.875 * found.raw_cpu_ms.min() <= found.latency_ms <= np.median(found.raw_cpu_ms)
+        )  # below on a busy machine
         assert found.p50_ms == np.median(found.raw_ms)
         assert found.resolution >= found.environment["noise"] > 0
         assert found.seconds > 0

@@ -79,6 +79,19 @@ def test_a_speed_that_few_rounds_have_is_not_the_latency() -> None:
     assert estimate(often, ONE, QUIET).floor_ms == 0.75
 
 
+def test_the_more_runs_are_interrupted_the_nearer_is_the_latency_to_the_fastest_round() -> None:
+    ragged = [[1.0 + i / 100] * 4 for i in range(11)]
+
+    def found(n_interrupted: int) -> float:
+        switches = tuple(np.array([1.0] * n_interrupted + [0.0] * (4 - n_interrupted)) for _ in ragged)
+        times = rounds(ragged)
+        return estimate(Rounds(times.wall_ms, times.cpu_ms, switches), ONE, QUIET).floor_ms
+
+    assert found(0) == pytest.approx(1.02)
+    assert found(1) == pytest.approx(1.01)
+    assert found(2) == found(3) == 1.0
+
+
 def test_waiting_for_a_device_is_not_preemption_and_uses_the_wall_clock() -> None:
     waiting = rounds([[5.0, 5.1], [5.2, 5.0]], [[0.1, 0.1], [0.1, 0.1]])
     found = estimate(waiting, DEVICE, load_of([waiting], DEVICE))
@@ -139,9 +152,9 @@ def test_an_entry_that_was_always_interrupted_pays_half_of_the_refill_and_says_s
 
 
 def test_an_entry_has_settled_when_its_low_quantile_is_known() -> None:
-    assert settled(np.array([1.0, 1.01, 1.02, 1.03, 1.02, 1.01, 1.5, 1.4, 2.0, 1.0]))
-    assert not settled(np.array([1.0, 1.3, 1.3, 1.3, 1.3, 1.3, 1.3, 1.3, 1.3, 1.3]))  # one fast round may be chance
-    assert settled(np.array([1.0, *[1.3] * 39]))
+    assert settled(rounds([[t] for t in (1.0, 1.01, 1.02, 1.03, 1.02, 1.01, 1.5, 1.4, 2.0, 1.0)]), ONE)
+    assert not settled(rounds([[1.0], *[[1.3]] * 9]), ONE)  # one fast round may be chance
+    assert settled(rounds([[1.0], *[[1.3]] * 39]), ONE)
 
 
 def test_threads_that_were_always_interrupted_have_an_upper_bound_with_a_wide_error() -> None:
