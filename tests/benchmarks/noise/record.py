@@ -36,24 +36,30 @@ PAUSE_S = 3.0
 """After the load has started, before a session begins."""
 
 
+def _lives() -> bool:
+    """Whether the process that started this one lives: it may be killed."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and parent.is_alive()
+
+
 def compute() -> None:
-    """Multiplies matrices for ever."""
+    """Multiplies matrices."""
     a = np.random.default_rng(0).standard_normal((128, 128))
-    while True:
+    while _lives():
         a = np.tanh(a @ a)
 
 
 def walk() -> None:
-    """Copies more memory than the caches hold, for ever."""
+    """Copies more memory than the caches hold."""
     a = np.ones(1 << 23)
-    while True:
+    while _lives():
         a = a + 1.0
 
 
 def burst() -> None:
     """Works for 0.4 of every second."""
     a = np.random.default_rng(0).standard_normal((128, 128))
-    while True:
+    while _lives():
         end = time.perf_counter() + 0.4
         while time.perf_counter() < end:
             a = np.tanh(a @ a)
