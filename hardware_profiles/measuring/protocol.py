@@ -37,12 +37,12 @@ interrupted, whole rounds pay for emptied caches, so that the quantile falls, to
 SETTLED = 0.025
 """An entry needs no further rounds when the error of this quantile is at most this share of it."""
 CALM, CALM_SHARE = 0.1, 0.5
-"""A round is calm if its call of nearly no work took at most this share longer than the fastest; the second is the share of
+"""A round is calm if its call of nearly no work took at most this share longer than their level; the second is the share of
 rounds that must be calm. A busy neighbour on the same core slows entries by a tenth to a half, and that call by a half."""
 CALM_SESSIONS = 10
 """The calm level is the lowest of this number of last sessions, so that a permanent slowdown stops to count as noise."""
 DISTURBED = 0.05
-"""Excess of a session's fastest call over calm sessions from which the machine counts as slower; it repeats to 2 %."""
+"""Excess of a session's level of calls over calm sessions from which the machine counts as slower; it repeats to 2 %."""
 NOISY = 0.04
 """A measurement with a wider resolution is noisy: it is measured again when the machine may be calmer."""
 
@@ -190,9 +190,14 @@ def calm_rounds(calls: Floats, calm_ms: float = math.inf) -> NDArray[np.bool_]:
     """Which rounds are calm, by the fastest call of nearly no work in each, (n_rounds,).
 
     Args:
-        calm_ms: the fastest in previous sessions.
+        calm_ms: the level in previous sessions.
     """
-    return calls <= (1 + CALM) * min(float(calls.min()), calm_ms)
+    return calls <= (1 + CALM) * min(call_level(calls), calm_ms)
+
+
+def call_level(calls: Floats) -> float:
+    """The level of the calls of nearly no work of a session, (n_rounds,), by which calm sessions are recognised."""
+    return float(np.quantile(calls, QUANTILE))
 
 
 def load_of(entries: Sequence[Rounds], clock: Clock, sentinels: Sequence[Rounds] = ()) -> Load:
@@ -247,7 +252,7 @@ def drift(levels: Floats) -> float:
 
 
 def excess(call_ms: float, calm_ms: float) -> float:
-    """By how much a session's fastest call exceeds that of calm sessions, relative; 0 within the scatter of calm sessions."""
+    """By how much a session's level of calls exceeds that of calm sessions, relative; 0 within the scatter of calm sessions."""
     above = call_ms / calm_ms - 1
     return above if above > DISTURBED else 0.0
 

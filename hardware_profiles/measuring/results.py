@@ -31,7 +31,7 @@ class _SessionNoise:
         excess: of the call of nearly no work over that of calm sessions.
         sentinel_ms: latency of the two equal sentinels, estimated as for any entry.
         level_ms: the median over rounds of their fastest runs, as drift is shown.
-        call_ms: the fastest call of nearly no work, by which calm sessions are recognised.
+        call_ms: the level of the calls of nearly no work, by which calm sessions are recognised.
         slow_rounds: indices of rounds in which that call was slow.
     """
 
@@ -59,7 +59,7 @@ def results(
 
     Args:
         seconds: duration of the session, which is divided among the deployments, less the wait for the host's lock.
-        calm_ms: the fastest call of nearly no work in the last sessions on this machine; infinite if there was none.
+        calm_ms: the lowest level of the calls of nearly no work in the last sessions on this machine; infinite if none.
     """
     clock = clock_of(profile)
     about = {
@@ -96,10 +96,10 @@ def _session_noise(
     slow = np.flatnonzero(~protocol.calm_rounds(calls, calm_ms))
     return _SessionNoise(
         noise=abs(first_ms - second_ms) / ((first_ms + second_ms) / 2),
-        excess=protocol.excess(float(calls.min()), calm_ms),
+        excess=protocol.excess(protocol.call_level(calls), calm_ms),
         sentinel_ms=(first_ms + second_ms) / 2,
         level_ms=float(np.median(levels)),
-        call_ms=float(calls.min()),
+        call_ms=protocol.call_level(calls),
         drift=protocol.drift(levels),
         load=load,
         slow_rounds=tuple(slow.tolist()),

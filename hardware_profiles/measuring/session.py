@@ -130,7 +130,7 @@ def run_session(
         convert: what the runtime reads, from an ONNX model and the inputs of a call.
         lock: name of the host's lock, one file for all its users; or the path of a file.
         rng: shuffles the entries of each round.
-        calm_ms: the fastest call of nearly no work in previous sessions; infinite if there was none.
+        calm_ms: the lowest level of the calls of nearly no work in previous sessions; infinite if there was none.
         on_wait: receives a message if another measurement holds the host.
         on_wait_end: is called when it has ended.
         counter: the worker's description of its energy counters; with it, rounds of energy follow.
@@ -213,7 +213,7 @@ class _Rounds:
                 self.floors[int(key)].append(float(self.clock.floors(_times([times]))[0]))
 
     def _calm(self) -> bool:
-        """Whether enough rounds were calm to know the fastest runs."""
+        """Whether enough rounds were calm."""
         if any(i in self.failures for i in range(_SENTINELS)):
             return True  # an error ends the session
         return float(np.mean(calm_rounds(np.array(self.floors[_CALL]), self.calm_ms))) >= CALM_SHARE

@@ -204,7 +204,7 @@ class _SearchExecution:
 
 
 def calm_levels(store: RunStore) -> dict[str, list[float]]:
-    """By environment of a profile, the fastest call of nearly no work in each session in which a run measured."""
+    """By environment of a profile, the level of the calls of nearly no work in each session in which a run measured."""
     found: dict[str, dict[float, None]] = {}
     for measurement in store.measurements():
         level = measurement.environment.get("call_ms")
