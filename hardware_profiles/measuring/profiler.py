@@ -45,7 +45,7 @@ class WorkerProfiler:
         seed: of the order of entries within rounds.
         on_wait: receives a message when another measurement holds the host.
         on_wait_end: is called when the host is free.
-        levels: the fastest call of nearly no work in previous sessions on this machine, in order, which identifies a slower
+        levels: of the calls of nearly no work in previous sessions on this machine, in order, which identifies a slower
             session; each session appends its own.
         energy: whether to measure energy as well, for which the machine needs counters that may be read.
     """

@@ -17,7 +17,7 @@ class Environments:
     Args:
         known: those of earlier measurements.
         keep: called with all of them whenever one is added.
-        levels: by environment, the fastest call of nearly no work in earlier sessions, by which a profiler recognises a slower
+        levels: by environment, of the calls of nearly no work in earlier sessions, by which a profiler recognises a slower
             machine.
     """
 
