@@ -34,7 +34,7 @@ def test_a_file_is_measured_and_summarized_as_json(tmp_path: Path) -> None:
     assert shown["energy_mj"] is shown["energy_error_mj"] is None  # it was not asked for
     assert shown["latency_ms"] == found.latency_ms > 0
     assert shown["environment"]["batch_size"] == 4
-    assert len(found.round_lengths) == 20
+    assert len(found.round_lengths) >= 20
 
 
 def test_a_given_shape_and_a_precision_are_measured(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.measuring.profiler import WorkerProfiler
+from hardware_profiles.measuring.protocol import QUANTILE
 from hardware_profiles.measuring.session import Limits
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
@@ -183,5 +184,6 @@ def test_waiting_for_the_lock_has_a_timeout(tmp_path: Path) -> None:
 def test_two_threads_use_the_10th_percentile() -> None:
     with open_profiler(replace(PROFILE, threads=2)) as made:
         found = measured(next(made.measure([deployment(32, 3)])))
-    assert found.latency_ms == min(np.percentile(times, 10) for times in rounds_of(found, found.raw_ms))
+    rounds = [float(np.percentile(times, 10)) for times in rounds_of(found, found.raw_ms)]
+    assert min(rounds) <= found.latency_ms <= np.percentile(rounds, 100 * QUANTILE) + 1e-9
     assert found.environment["threads"] == len(found.environment["pinned_cpus"]) == 2

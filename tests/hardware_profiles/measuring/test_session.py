@@ -45,13 +45,13 @@ def test_a_quiet_machine_is_measured_in_the_fewest_rounds() -> None:
 
 
 def test_only_what_does_not_repeat_gets_more_rounds_beside_the_sentinels() -> None:
-    late = [2.0 + 0.1 * (14 - i) for i in range(14)] + [2.0]
+    late = [2.0] + [2.5] * 9 + [2.0]  # one fast round of ten may be chance
     machine = Machine({b"b": late, b"c": WILD})
     a, b, c = measure(machine, [b"a", b"b", b"c"])
-    assert [n_rounds(machine, model) for model in (b"a", b"b", b"c")] == [LEAST_ROUNDS, 17, MOST_ROUNDS]
+    assert [n_rounds(machine, model) for model in (b"a", b"b", b"c")] == [LEAST_ROUNDS, 16, MOST_ROUNDS]
     assert n_rounds(machine, b"call") == MOST_ROUNDS
     assert (a.noisy, b.noisy, c.noisy) == (False, False, True)
-    assert (b.latency_ms, c.latency_ms) == (2.0, 1.0)
+    assert b.latency_ms == 2.0
     assert len(machine.sessions) == 1
 
 
