@@ -82,6 +82,13 @@ def inner_of(mlp: MLP, x: Tensor) -> Tensor:
     return cast(Tensor, mlp.activation(up) if mlp.gate is None else mlp.activation(mlp.gate(x)) * up)
 
 
+def mlp_of(layer: nn.Module) -> MLP:
+    """The dense MLP of a decoder's layer."""
+    found: object = cast(Layer, layer).mlp
+    assert isinstance(found, MLP)
+    return found
+
+
 def weights_of(mlp: MLP) -> ExpertWeights:
     """A decoder's MLP as one expert."""
 
@@ -126,7 +133,8 @@ def routed_layers(network: Decoder, batches: list[Tensor], name: str, experts: i
     """A partition of each layer, and its routers."""
     found = []
     for i, (layer, x) in enumerate(mlp_inputs(network, batches)):
-        mlp, activation = weights_of(layer.mlp), layer.mlp.activation
+        dense = mlp_of(layer)
+        mlp, activation = weights_of(dense), dense.activation
         partition = partition_of(name, mlp, x, experts, np.random.default_rng((seed, i)), activation)
         own = partitioned(mlp, partition)
         fit = RouterFit(own, activation)
@@ -180,7 +188,7 @@ def run(study: Study, results: Path, base: Row) -> None:
     """Appends the rows that the results lack."""
     done = {(row["partition"], row["router"], row["seed"]) for row in read(results)}
     network, tokens, active = study.whole, base["tokens"], base["active"]
-    mlps = [cast(Layer, own).mlp for own in network.layers.values()]
+    mlps = [mlp_of(own) for own in network.layers.values()]
     kept = mlps[0].up.out_features * active // base["experts"]
     alone: dict[str, Callable[[], list[nn.Module]]] = {
         "dense": lambda: list(mlps),
