@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -266,3 +266,11 @@ class TrainingStrategy(Protocol):
         Args:
             phase: index of the step's phase.
         """
+
+
+@runtime_checkable
+class ScheduledStrategy(TrainingStrategy, Protocol):
+    """A strategy whose choice of subnets depends on how much of a phase is done."""
+
+    def at(self, progress: float) -> TrainingStrategy:
+        """The strategy of a step, before which this share of its phase's steps is done: 0 for the first, 1 for the last."""

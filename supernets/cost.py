@@ -56,6 +56,19 @@ class CostTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Products:
+    """The matrix products of a module that is neither a convolution nor a linear layer, at each position of its output.
+
+    Attributes:
+        macs: dimensions whose product is the multiply-accumulates.
+        outputs: the numbers that the products return.
+    """
+
+    macs: tuple[Dim, ...]
+    outputs: Dim
+
+
+@dataclass(frozen=True, slots=True)
 class _Layer:
     """A module with parameters or multiply-accumulates.
 
@@ -101,6 +114,7 @@ class CostModel:
         attention: query channels by attention module.
         like: returns the largest network with an architecture's geometry.
         tied: linear layers without a tensor of their own, with the name of the weight that they read.
+        products: of other modules, by name.
     """
 
     def __init__(
@@ -113,10 +127,12 @@ class CostModel:
         attention: Mapping[str, Dim],
         like: Callable[[Architecture], nn.Module],
         tied: Mapping[str, str] | None = None,
+        products: Mapping[str, Products] | None = None,
     ) -> None:
         self.blocks = tuple(blocks)
         self._attention, self._like, self._example, self._tied = attention, like, example, tied or {}
-        positions = _record_positions(template, example, attention, self._tied)
+        self._products = products or {}
+        positions = self._record_positions(template)
         self._positions: dict[tuple[int, ...], Mapping[str, int]] = {(): positions}
         """Output positions by module, for each geometry (the sizes of its axes); () for families without one."""
         self._layers: list[_Layer] = []
@@ -129,9 +145,11 @@ class CostModel:
                 raise ValueError(f"module {name!r} is in none of the blocks {self.blocks}")
             if name in attention:
                 self._layers.append(_Layer(block, name, own, (attention[name],), None))
+            elif (of := self._products.get(name)) is not None:
+                self._layers.append(_Layer(block, name, own, of.macs, of.outputs))
             else:
-                products = dims[self._tied.get(name, f"{name}.weight")] if name in positions else None
-                self._layers.append(_Layer(block, name, own, products, products and products[0]))
+                weight = dims[self._tied.get(name, f"{name}.weight")] if name in positions else None
+                self._layers.append(_Layer(block, name, own, weight, weight and weight[0]))
 
     def costs(
         self,
@@ -178,37 +196,37 @@ class CostModel:
             if key not in self._positions:
                 with torch.random.fork_rng(devices=[]):  # its initialisation must not advance the global generator
                     network = self._like(architectures[example])
-                self._positions[key] = _record_positions(network, self._example, self._attention, self._tied)
+                self._positions[key] = self._record_positions(network)
         return [self._positions[key] for key in keys], which.reshape(-1)
+
+    def _record_positions(self, template: nn.Module) -> dict[str, int]:
+        """By module: output positions per channel of convolutions and linear layers, products per channel of attention."""
+        named = {*self._attention, *self._tied, *self._products}
+        positions: dict[str, int] = {}
+        handles = []
+        for name, module in template.named_modules():
+            if isinstance(module, nn.Conv2d | nn.Linear) or name in named:
+
+                def record(module: nn.Module, _: object, output: Tensor, name: str = name) -> None:
+                    if name in self._attention:  # (n, tokens, channels): queries by keys, and the scores by values
+                        positions[name] = 2 * output.shape[1] ** 2
+                    else:
+                        positions[name] = prod(
+                            output.shape[2:] if isinstance(module, nn.Conv2d) else output.shape[1:-1]
+                        )
+
+                handles.append(module.register_forward_hook(record))
+        was_training = template.training
+        try:
+            with torch.no_grad():
+                template.eval()(self._example)
+        finally:
+            template.train(was_training)
+            for handle in handles:
+                handle.remove()
+        return positions
 
 
 def lies_in(module: str, names: Iterable[str]) -> bool:
     """Whether a module is one of the named modules or inside one."""
     return any(module == name or module.startswith(f"{name}.") for name in names)
-
-
-def _record_positions(
-    template: nn.Module, example: Tensor, attention: Mapping[str, Dim], tied: Mapping[str, str]
-) -> dict[str, int]:
-    """By module: output positions per channel of convolutions and linear layers, products per channel of attention."""
-    positions: dict[str, int] = {}
-    handles = []
-    for name, module in template.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) or name in attention or name in tied:
-
-            def record(module: nn.Module, _: object, output: Tensor, name: str = name) -> None:
-                if name in attention:  # (n, tokens, channels): queries by keys, and the scores by values
-                    positions[name] = 2 * output.shape[1] ** 2
-                else:
-                    positions[name] = prod(output.shape[2:] if isinstance(module, nn.Conv2d) else output.shape[1:-1])
-
-            handles.append(module.register_forward_hook(record))
-    was_training = template.training
-    try:
-        with torch.no_grad():
-            template.eval()(example)
-    finally:
-        template.train(was_training)
-        for handle in handles:
-            handle.remove()
-    return positions

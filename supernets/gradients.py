@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from supernets.base import Distillation, LabelLoss, Pass, Supernet
 from supernets.divergence import Divergence, TopLogits, top_divergence, top_logits
 from supernets.errors import TrainingError
+from supernets.experts.losses import Routed, balance_loss, record_routing, z_loss
 from supernets.live_subnets import checkpointed
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Task
@@ -62,7 +63,7 @@ Target = Tensor | TopLogits
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How the gradients of a step are computed; but for rounding, only `divergence` and `top_k` change them.
+    """How the gradients of a step are computed; but for rounding, only `divergence`, `top_k` and losses of routers change them.
 
     Attributes:
         top_k: distil from the teacher's k most probable classes and the rest (see `top_divergence`); None for all.
@@ -72,6 +73,8 @@ class StepOptions:
         activation_checkpointing: compute the activations within blocks again in the backward pass, in place of keeping them.
         precision: of forwards; ``auto`` is bfloat16 on an accelerator, else float32. Weights, losses and the optimiser's state
             are in float32.
+        balance_loss, router_z_loss: factors of the losses of the routers of experts (`supernets.experts.losses`), in each pass
+            of a network that has some, times the weights of the pass's losses. They are of each part of a batch.
     """
 
     divergence: Divergence = "kl"
@@ -79,6 +82,8 @@ class StepOptions:
     accumulate: int = 1
     activation_checkpointing: bool = False
     precision: Precision = "auto"
+    balance_loss: float = 0.01
+    router_z_loss: float = 0.001
 
 
 class StepGradients:
@@ -165,7 +170,8 @@ class StepGradients:
                 if term.teacher is None and part == p.part and key not in targets:
                     logits = self._frozen_logits(x)
                     shape, targets[key] = logits.shape, self._target(logits, term.temperature)
-            logits = self._subnet_logits(x, p.architecture)
+            routing: list[Routed] = []
+            logits = self._subnet_logits(x, p.architecture, routing)
             if shape is not None and logits.shape != shape:
                 raise TrainingError(
                     f"the frozen teacher's outputs have the shape {tuple(shape)}, the subnets' {tuple(logits.shape)}; "
@@ -181,7 +187,7 @@ class StepGradients:
                         distance = self._distance(logits, targets[teacher, p.part, temperature], temperature)
                         loss = loss + weight * temperature**2 * distance
             loss = share * loss
-            loss.backward()
+            (loss + share * sum(own.weight for own in p.terms) * self._of_routers(routing)).backward()
             losses.append(loss.detach())
             for part, term in distilled:
                 if term.teacher == index:
@@ -205,8 +211,20 @@ class StepGradients:
             raise TrainingError(problem, code="training.no-teacher")
         return self._forward(self.teacher, images)
 
-    def _subnet_logits(self, images: Tensor, architecture: Architecture) -> Tensor:
+    def _of_routers(self, routing: list[Routed]) -> Tensor | float:
+        """The losses of the routers of one pass, times their factors."""
+        balance, z = self._options.balance_loss, self._options.router_z_loss
+        return (
+            (balance * balance_loss(routing) if balance else 0.0) + (z * z_loss(routing) if z else 0.0)
+            if routing
+            else 0.0
+        )
+
+    def _subnet_logits(self, images: Tensor, architecture: Architecture, routing: list[Routed] | None = None) -> Tensor:
+        """A subnet's logits; those of its routers are added to `routing`."""
         subnet = self._supernet.subnet(architecture)
+        if routing is not None and (self._options.balance_loss or self._options.router_z_loss):
+            record_routing(subnet, routing)
         if self._options.activation_checkpointing:
             subnet = checkpointed(subnet, self._supernet.family.blocks[:-1])  # the last one's outputs are kept anyway
         return self._forward(subnet, images)

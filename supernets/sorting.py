@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from supernets.axes import Axes, Dim, axes_in, axis_indices
 from supernets.base import Supernet
 from supernets.errors import SpaceError
+from supernets.experts.layer import ExpertLayer
 from supernets.live_subnets import clone_tree, place
 
 _invalid_order = partial(SpaceError, code="order.invalid")
+_OF_BIASES = 2
+"""Dimensions of the first biases of experts, one more than of others; their weights have three."""
 
 
 @torch.no_grad()
@@ -71,17 +74,16 @@ def _by_axis(supernet: Supernet, values: Mapping[str, Tensor]) -> dict[str, Tens
         values: of the weights' shapes, by name.
 
     Returns:
-        (size,) by axis; over the weights that write an axis, if none reads it.
+        (size,) by axis; over the weights that write an axis, or are divided among experts along it, if none reads it.
     """
     axes, dims = supernet.family.axes, supernet.family.dims()
     written: dict[str, Tensor] = {}
     read: dict[str, Tensor] = {}
-    for name, (output, inputs) in _matrices(supernet).items():
+    for name, (_, inputs) in _matrices(supernet).items():
         value = values[name].detach().cpu()
-        own = value.transpose(0, 1) if output else value
-        own = own.flatten(2).sum(dim=2) if own.ndim > 2 else own
-        _add(written, axes, dims[name][output], own.sum(dim=1))
-        _add(read, axes, dims[name][inputs], own.sum(dim=0))
+        for position, dim in enumerate(dims[name]):
+            if axes_in(dim):
+                _add(read if position == inputs else written, axes, dim, value.transpose(0, position).flatten(1).sum(1))
     found = written | read
     return {axis: found[axis] for axis in axes if axis in found}
 
@@ -91,8 +93,14 @@ def _matrices(supernet: Supernet) -> Mapping[str, tuple[int, int]]:
     own: Mapping[str, tuple[int, int]] | None = getattr(supernet.family, "matrices", None)
     if own is not None:
         return own
-    modules = supernet.sharing.template.named_modules()
-    return {f"{name}.weight": (0, 1) for name, module in modules if isinstance(module, nn.Conv2d | nn.Linear)}
+    found = {}
+    for name, module in supernet.sharing.template.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            found[f"{name}.weight"] = (0, 1)
+        elif isinstance(module, ExpertLayer):
+            stacks = (key for key, tensor in module.named_parameters(recurse=False) if tensor.ndim > _OF_BIASES)
+            found |= {f"{name}.{key}": (1, 2) for key in stacks}
+    return found
 
 
 def sort_by_importance(supernet: Supernet) -> None:

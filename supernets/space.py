@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache, partial
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from supernets.errors import SpaceError
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _architecture_error = partial(SpaceError, code="architecture.invalid")
 
 Option = int | float | str
+_Required = tuple[int, int, tuple[int, ...] | None]
+"""The index of the choice that one requires, its least level, and `Choice.most`."""
 INACTIVE = -1
 """The gene of a choice that does not apply (for instance, the kernel of a layer that the depth drops)."""
 
@@ -48,17 +50,25 @@ class Choice:
         options: the values, smallest network first; a gene is an index (a *level*) into them.
         requires: ``(other, level)``: the choice is active only while the gene of the choice named ``other`` is active
             and at least ``level``. ``other`` must precede it in the space.
+        most: for each level of the required choice, the highest level that this one may have; higher ones count as that. For
+            instance, a token can be sent to no more experts than a layer keeps.
     """
 
     name: str
     options: tuple[Option, ...]
     requires: tuple[str, int] | None = None
+    most: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.options:
             raise SpaceError(f"choice {self.name!r} has no options; give at least one")
         if len(set(self.options)) != len(self.options):
             raise SpaceError(f"choice {self.name!r} lists an option twice: {list(self.options)}")
+        if self.most is not None and (self.requires is None or not {*self.most} <= {*range(len(self.options))}):
+            raise SpaceError(
+                f"choice {self.name!r} has the highest levels {list(self.most)}; expected levels of its own, for each of a "
+                "choice that it requires"
+            )
 
     @property
     def kind(self) -> str:
@@ -128,8 +138,8 @@ class SearchSpace:
             raise SpaceError("the space has no choices; give at least one")
         self._requires = [self._required(i, choice) for i, choice in enumerate(self.choices)]
 
-    def _required(self, i: int, choice: Choice) -> tuple[int, int] | None:
-        """The index and level of the choice that the i-th one requires."""
+    def _required(self, i: int, choice: Choice) -> _Required | None:
+        """The choice that the i-th one requires."""
         if choice.requires is None:
             return None
         other, level = choice.requires
@@ -139,7 +149,10 @@ class SearchSpace:
         if not 0 <= level < self._n_levels[parent]:
             last = self._n_levels[parent] - 1
             raise SpaceError(f"choice {choice.name!r} requires level {level} of {other!r}; expected 0 to {last}")
-        return parent, level
+        if choice.most is not None and len(choice.most) != self._n_levels[parent]:
+            n = self._n_levels[parent]
+            raise SpaceError(f"choice {choice.name!r} has {len(choice.most)} highest levels for the {n} of {other!r}")
+        return parent, level, choice.most
 
     def __len__(self) -> int:
         return len(self.choices)
@@ -172,14 +185,22 @@ class SearchSpace:
         for i, required in enumerate(self._requires):
             if required is not None:
                 children[required[0]].append((required[1], i))
-        counts = [0] * len(self.choices)
+        counts: list[list[int]] = [[] for _ in self.choices]  # by level
+
+        def below(child: int, level: int) -> int:
+            """The number of ways to set a choice and those that require it, under a level of the one that it requires."""
+            most = self.choices[child].most
+            return sum(counts[child] if most is None else counts[child][: most[level] + 1])
+
         for i in reversed(range(len(self.choices))):  # a choice precedes those that require it
             for level in range(self._n_levels[i]):
-                counts[i] += prod(counts[child] for required_level, child in children[i] if level >= required_level)
-        return prod(count for count, required in zip(counts, self._requires, strict=True) if required is None)
+                counts[i].append(prod(below(child, level) for least, child in children[i] if level >= least))
+        return prod(sum(own) for own, required in zip(counts, self._requires, strict=True) if required is None)
 
     def canonical(self, genes: Sequence[int] | NDArray[np.int64]) -> Architecture:
-        """The architecture with these levels; the genes of inactive choices are set to `INACTIVE`.
+        """The architecture with these levels.
+
+        The genes of inactive choices are set to `INACTIVE`, and levels above what `Choice.most` admits to that.
 
         Raises:
             SpaceError: wrong length, or a level out of range in an active choice.
@@ -197,6 +218,8 @@ class SearchSpace:
             if not 0 <= level < n_levels:
                 name = self.choices[len(out)].name
                 raise _architecture_error(f"gene {len(out)} ({name}) is {level}; expected 0 to {n_levels - 1}")
+            if required is not None and required[2] is not None:
+                level = min(level, required[2][out[required[0]]])
             out.append(level)
         return Architecture(tuple(out))
 
@@ -270,8 +293,10 @@ class SearchSpace:
             grown: list[list[int]] = []
             for genes in partial:
                 active = required is None or genes[required[0]] >= required[1]
-                levels = range(self._n_levels[i]) if active else (INACTIVE,)
-                grown.extend([*genes, level] for level in levels)
+                n = self._n_levels[i]
+                if active and required is not None and required[2] is not None:
+                    n = required[2][genes[required[0]]] + 1
+                grown.extend([*genes, level] for level in (range(n) if active else (INACTIVE,)))
             partial = grown
         return [Architecture(tuple(genes)) for genes in partial]
 
@@ -279,6 +304,7 @@ class SearchSpace:
         """Plain data that `from_json` reads, for checkpoints and manifests."""
         return [
             {"name": c.name, "options": list(c.options), "requires": list(c.requires) if c.requires else None}
+            | ({} if c.most is None else {"most": list(c.most)})
             for c in self.choices
         ]
 
@@ -311,10 +337,12 @@ def _choice_from_json(item: Mapping[str, object]) -> Choice:
         raise TypeError(f"a choice has the name {name!r}; expected a text")
     if not isinstance(options, list) or not all(isinstance(option, Option) for option in options):
         raise TypeError(f"choice {name!r} has the options {options!r}; expected a list of numbers or texts")
-    match requires:
-        case None:
+    match requires, item.get("most"):
+        case None, None:
             return Choice(name, tuple(options))
-        case [str(other), int(level)]:
+        case [str(other), int(level)], None:
             return Choice(name, tuple(options), (other, level))
+        case [str(other), int(level)], [*most] if all(isinstance(n, int) for n in most):
+            return Choice(name, tuple(options), (other, level), tuple(cast(list[int], most)))
         case _:
             raise TypeError(f"choice {name!r} requires {requires!r}; expected [name, level] or null")

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supernets.base import Phase, Supernet, TrainingStrategy, channels_last
+from supernets.base import Phase, ScheduledStrategy, Supernet, TrainingStrategy, channels_last
 from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
 from supernets.divergence import Divergence
@@ -36,7 +36,7 @@ class TrainingSettings:
             validation score (0, before the first epoch, included).
         threads: torch's threads; the weights are bitwise repeatable for a given number.
         clip_norm: the largest norm of a step's gradient, which a larger one is scaled to; None for no limit.
-        top_k, accumulate, activation_checkpointing, precision: see `StepOptions`.
+        top_k, accumulate, activation_checkpointing, precision, balance_loss, router_z_loss: see `StepOptions`.
     """
 
     epochs: int
@@ -55,11 +55,16 @@ class TrainingSettings:
     accumulate: int = 1
     activation_checkpointing: bool = False
     precision: Precision = "auto"
+    balance_loss: float = 0.01
+    router_z_loss: float = 0.001
 
     @property
     def step(self) -> StepOptions:
         """Those of one step's gradients."""
-        return StepOptions(self.divergence, self.top_k, self.accumulate, self.activation_checkpointing, self.precision)
+        return StepOptions(
+            self.divergence, self.top_k, self.accumulate, self.activation_checkpointing, self.precision,
+            self.balance_loss, self.router_z_loss,
+        )  # fmt: skip
 
 
 class Loop:
@@ -142,7 +147,9 @@ class Loop:
                 group["lr"] = rate
             if settings.shift or settings.flip:
                 images = augment(images, generator, flip=settings.flip, pad=settings.shift)
-            loss = self._step(index, images, labels, rng, where=f"epoch {epoch}, step {count + 1}", epoch=epoch)
+            strategy = self._strategy_at(step / max(1, phase.epochs * steps - 1))
+            where = f"epoch {epoch}, step {count + 1}"
+            loss = self._step(strategy, index, images, labels, rng, where=where, epoch=epoch)
             if loss is None:
                 continue
             total, count, step = total + loss, count + 1, step + 1
@@ -189,9 +196,16 @@ class Loop:
         ]
         return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
+    def _strategy_at(self, progress: float) -> TrainingStrategy:
+        """The strategy of a step, before which this share of its phase is done."""
+        return (
+            self._strategy.at(min(1.0, progress)) if isinstance(self._strategy, ScheduledStrategy) else self._strategy
+        )
+
     def _step(
-        self, phase: int, images: Tensor, labels: Tensor, rng: np.random.Generator, *, where: str, epoch: int
-    ) -> float | None:
+        self, strategy: TrainingStrategy, phase: int, images: Tensor, labels: Tensor, rng: np.random.Generator, *,
+        where: str, epoch: int,
+    ) -> float | None:  # fmt: skip
         """One optimiser step over a batch; returns the loss of the first passes that cover the batch.
 
         None, without a step, if the last batch is so small that a pass or a worker has one image: batch norm cannot use it.
@@ -201,7 +215,7 @@ class Loop:
             return None
         x, y = self._gradients.share(images), self._gradients.share(labels)
         self._optimizer.zero_grad(set_to_none=True)
-        passes = self._strategy.plan(phase, rng, lambda architecture: self._gradients.loss(architecture, x, y))
+        passes = strategy.plan(phase, rng, lambda architecture: self._gradients.loss(architecture, x, y))
         if last and n < least * max(p.part[1] for p in passes):
             return None
         losses = self._gradients.backward(passes, x, y, n=n)

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from hardware_profiles.errors import ModelError, PrecisionError
 from hardware_profiles.runtime import run_calls
 
 Range = tuple[np.float32, np.float32]
 """The least and the greatest value of a tensor."""
+_FLAT, _ZERO = "watched-flat", "watched-zero"
 
 
 def activation_ranges(model: ModelProto, calibration: Sequence[Mapping[str, NDArray[Any]]]) -> dict[str, Range]:
@@ -57,11 +58,22 @@ def _invalid(what: str) -> PrecisionError:
 
 
 def _watching(model: ModelProto, names: Sequence[str]) -> bytes:
-    """The model with the least values of these tensors as outputs, then the greatest, in order."""
+    """The model with the least values of these tensors as outputs, then the greatest, in order.
+
+    Where tensors may be empty, as those of an expert without tokens, zero is among the values. Every range of the quantizer has
+    zero in it.
+    """
     watching = ModelProto()
     watching.CopyFrom(model)
     graph = watching.graph
     del graph.output[:]
+    if any(node.op_type == "NonZero" for node in graph.node):
+        graph.initializer.append(numpy_helper.from_array(np.array([-1]), _FLAT))
+        graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), _ZERO))
+        for i, name in enumerate(names):
+            graph.node.append(helper.make_node("Reshape", [name, _FLAT], [f"flat-{i}"]))
+            graph.node.append(helper.make_node("Concat", [f"flat-{i}", _ZERO], [f"filled-{i}"], axis=0))
+        names = [f"filled-{i}" for i in range(len(names))]
     for reduction in ("ReduceMin", "ReduceMax"):
         for i, name in enumerate(names):
             output = f"{reduction}-{i}"

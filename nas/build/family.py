@@ -236,11 +236,17 @@ def find_sharing(
             fault = "the checkpoint's sharing is not the job's; leave sharing out, or train a supernet with it"
             raise CheckpointError(f"supernet.from: {fault}", code="checkpoint.other-supernet")
         return trained
+    plain = _plain(family)
+    mixture = isinstance(plain, TransformerFamily) and plain.has_experts
+    if supernet.sort == "activations" and mixture:
+        message = "activations are measured of networks without experts; take weights or taylor"
+        raise JobError(f"{source}: supernet.sort: {message}", code="job.conflict")
     try:
         spec = replace(PLAIN if given is None else given.spec(), adapter_rank=adapter_rank)
-        if spec.correction is not None and not isinstance(_plain(family), DecoderFamily):
+        if spec.correction is not None and (mixture or not isinstance(plain, DecoderFamily)):
+            of = "its layers have experts" if mixture else f"the family is {family.name}"
             raise SpaceError(
-                f"correction: {spec.correction} fits decoders of texts, and the family is {family.name}; remove it"
+                f"correction: {spec.correction} fits decoders of texts without experts, and {of}; remove it"
             )
         with torch.device("meta"):  # allocates nothing, and draws no random numbers
             ChainSharing(family, spec)

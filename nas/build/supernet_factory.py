@@ -47,6 +47,7 @@ from supernets.training_strategies.single_phase import (
     SortedStrategy,
     Teacher,
 )
+from supernets.training_strategies.smoe_dropout import SMoEDropoutStrategy
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -158,6 +159,8 @@ class SupernetFactory:
                 return SinglePathStrategy(space, alone)
             case "largest":
                 return LargestStrategy(space, alone)
+            case "smoe-dropout":
+                return SMoEDropoutStrategy(space, alone)
             case "sorted":
                 return SortedStrategy(space, training.micro_batches, alone)
             case "progressive":
@@ -214,7 +217,7 @@ class SupernetFactory:
             shift=training.augment.shift, flip=training.augment.flip, calibration_images=job.calibration_images,
             keep=training.keep, threads=training.threads, seed=job.seed, clip_norm=training.clip_norm, top_k=training.top_k,
             accumulate=training.accumulate, activation_checkpointing=training.activation_checkpointing,
-            precision=training.precision,
+            precision=training.precision, balance_loss=training.balance_loss, router_z_loss=training.router_z_loss,
         )  # fmt: skip
 
     def device(self) -> torch.device:

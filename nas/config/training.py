@@ -31,7 +31,9 @@ class AdaptersConfig(Section):
     """Of the change of a layer's weights."""
 
 
-STRATEGIES = ("sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "largest")
+STRATEGIES = (
+    "sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "smoe-dropout", "largest",
+)  # fmt: skip
 """The names of the shipped strategies."""
 _BELONGS: Mapping[str, tuple[str, ...]] = {
     "random_subnets": ("sandwich", "attentive", "instatune"),
@@ -40,7 +42,7 @@ _BELONGS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("label_weight", "temperature", "teacher_epochs", "sort"), ("instatune",)),
 }
 """The training strategies that a key belongs to; the other keys belong to all of them."""
-_ALONE = ("single-path", "sorted", "largest")
+_ALONE = ("single-path", "sorted", "smoe-dropout", "largest")
 """Training strategies that do not train the largest network in every step, so that it cannot teach the others."""
 
 
@@ -98,6 +100,10 @@ class TrainingConfig(Section):
     """Whether activations within blocks are computed again in the backward pass, in place of keeping them, to save memory."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of forwards; auto is bfloat16 on an accelerator, else float32. Weights and losses are in float32."""
+    balance_loss: float = number(0, 100, default=0.01)
+    """The weight of the loss by which routers spread tokens over experts; of networks with experts."""
+    router_z_loss: float = number(0, 100, default=0.001)
+    """The weight of the loss by which the outputs of routers stay small; of networks with experts."""
     adapters: Annotated[AdaptersConfig | None, Field(description="a mapping, e.g. {rank: 8}")] = None
     """Trains low-rank adapters (LoRA) of the linear layers of a pretrained decoder, and norms, in place of all weights."""
     learning_rate: float = positive(100, default=0.003)

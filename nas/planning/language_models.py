@@ -63,7 +63,7 @@ class LanguageModels:
         return [
             f"layout: {spec.layout} ({_LAYOUTS[spec.layout]}), output with {head}",
             f"elastic: {_options(spec.depth)} layers ({kept}), width {_options(spec.width)}; in each layer {groups}, and "
-            f"{_options(spec.hidden)} hidden channels",
+            f"{_options(spec.hidden)} hidden channels{_experts(spec)}",
             f"tokenizer: {self.tokenizer}"
             + (
                 "" if self.vocabulary is None else f", {self.vocabulary:,} tokens; {self.separator} separates documents"
@@ -163,6 +163,14 @@ def pretrained_language_model(name: str) -> PretrainedLanguageModel:
     except DataError as error:
         models = LanguageModels(spec, str(error), None, None, config.positions)
     return PretrainedLanguageModel(name, config.kind, spec, family.space.size, smallest, largest, models)
+
+
+def _experts(spec: DecoderSpec) -> str:
+    """What follows the hidden channels in the description of a space's layers; "" without experts."""
+    if spec.experts is None or spec.active_experts is None:
+        return ""
+    shared = "" if spec.shared_hidden is None else f", and one of {spec.shared_hidden} channels for all tokens"
+    return f" of each of {_options(spec.experts)} experts, {_options(spec.active_experts)} for each token{shared}"
 
 
 def _options(values: Sequence[int]) -> str:

@@ -21,6 +21,7 @@ class GeneRows:
         index = {choice.name: i for i, choice in enumerate(space.choices)}
         required = ((i, choice.requires) for i, choice in enumerate(space.choices) if choice.requires)
         self._requires = [(i, index[parent], level) for i, (parent, level) in required]
+        self._most = {i: np.array(own.most) for i, own in enumerate(space.choices) if own.most is not None}
 
     def of(self, architectures: Sequence[Architecture]) -> Rows:
         """Genes of architectures, (n, n_choices); (0, n_choices) for none."""
@@ -32,9 +33,12 @@ class GeneRows:
         return [Architecture(tuple(genes)) for genes in rows.tolist()]
 
     def canonical(self, levels: Rows) -> Rows:
-        """Rows of levels, each within its choice's, with the genes of inactive choices blanked."""
+        """Rows of levels, each within its choice's, with the genes of inactive choices blanked, and levels above the most that
+        another choice admits set to that."""
         rows = levels.copy()
         for child, parent, level in self._requires:  # parents come first
+            if child in self._most:  # where the parent is inactive, the child is blanked below
+                rows[:, child] = np.minimum(rows[:, child], self._most[child][rows[:, parent]])
             rows[rows[:, parent] < level, child] = INACTIVE
         return rows
 
@@ -75,11 +79,16 @@ class GeneRows:
     def all_neighbours(self, row: NDArray[np.int64], rng: np.random.Generator) -> Rows:
         """Every row that differs from this one, (n_choices,), in one active gene; genes that it activates are random."""
         active = [i for i in np.flatnonzero(self.levels > 1) if row[i] != INACTIVE]
-        moves = [(i, level) for i in active for level in range(self.levels[i]) if level != row[i]]
+        moves = [(i, level) for i in active for level in range(self._n_levels(int(i), row)) if level != row[i]]
         out = self.filled(np.repeat(row[None, :], len(moves), axis=0), rng)
         for line, (gene, level) in enumerate(moves):
             out[line, gene] = level
         return self.canonical(out)
+
+    def _n_levels(self, i: int, row: NDArray[np.int64]) -> int:
+        """The number of levels that a choice has beside the others of a row."""
+        parent = next((parent for child, parent, _ in self._requires if child == i and i in self._most), None)
+        return int(self.levels[i] if parent is None else self._most[i][row[parent]] + 1)
 
     def children(self, first: Rows, second: Rows, rng: np.random.Generator) -> Rows:
         """One child a pair: uniform crossover, then each gene is redrawn with probability 1 / n_choices."""

@@ -30,13 +30,13 @@ class NestedFamily:
         self.attention: Mapping[str, Dim] = inner.attention
         self._kinds: list[tuple[list[int], list[tuple[int, ...]]]] = []
         """For each choice: the inner choices that it scales, and their levels by its own."""
-        choices = []
+        choices: list[Choice] = []
         for kind, indices in inner.space.kinds.items():
             scaled = [inner.space.choices[i] for i in indices]
             levels = joint_levels([len(choice.options) for choice in scaled])
             if len(levels) > 1:
                 self._kinds.append((indices, levels))
-                choices.append(Choice(kind, _labels(scaled, levels)))
+                choices.append(Choice(kind, _labels(scaled, levels), *_bounded(scaled, choices)))
         self.space = SearchSpace(choices)
         self._inner: dict[Architecture, Architecture] = {}
 
@@ -90,3 +90,12 @@ def _labels(scaled: list[Choice], levels: list[tuple[int, ...]]) -> tuple[Option
     if len(first) == 1:
         return tuple(scaled[0].options[chosen[0]] for chosen in levels)
     return tuple("-".join(str(scaled[i].options[chosen[i]]) for i in first.values()) for chosen in levels)
+
+
+def _bounded(scaled: list[Choice], before: list[Choice]) -> tuple[tuple[str, int] | None, tuple[int, ...] | None]:
+    """`Choice.requires` and `Choice.most` of a choice, where those that it scales are equally bounded by another kind's."""
+    first, alike = scaled[0], len({(own.options, own.most) for own in scaled}) == 1
+    if first.most is None or first.requires is None or not alike:
+        return None, None
+    kind = first.requires[0].rpartition(".")[2]
+    return ((kind, first.requires[1]), first.most) if any(own.name == kind for own in before) else (None, None)

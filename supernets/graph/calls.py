@@ -10,7 +10,8 @@ import torch
 from torch.nn import functional
 
 from supernets import resizing, tokens
-from supernets.graph import causal, functions
+from supernets.experts import mixing
+from supernets.graph import causal, experts, functions
 
 FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     operator.add: functions.add,
@@ -49,6 +50,7 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     tokens.first_rows: functions.first_rows,
     tokens.attend: functions.attend,
     **{getattr(tokens, rule.__name__): rule for rule in causal.RULES},
+    mixing.mixed_experts: experts.mixed_experts,
     functional.linear: functions.linear,
     torch.mean: functions.mean,
     torch.flatten: functions.flatten,

@@ -27,11 +27,13 @@ PAST, CONTEXT = -3, -4
 """Stand in a shape for the dynamic number of tokens in a cache, and for that of these and the new ones."""
 ROOM = -5
 """Stands in a shape for the number of tokens that a cache has room for."""
+ROWS = -6
+"""Stands in a shape for a number of tokens that only the inputs decide: of a whole batch, or those of one expert."""
 TOKENS: Shape = (LENGTH,)
 """The input shape of networks that read 64-bit token ids in sentences of any length."""
 
 Attribute = int | float | str | tuple[int, ...]
-_DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT, ROOM)
+_DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT, ROOM, ROWS)
 _OF_INTEGERS = frozenset(
     (
         "Add",
@@ -47,14 +49,28 @@ _OF_INTEGERS = frozenset(
         "Mul",
         "Range",
         "Reshape",
+        "ScatterElements",
         "Shape",
     )
 ) | {"Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze"}
 """Operations that compute the same as torch's on integers."""
 _NOT_INTEGER = frozenset(("Cast", "Equal", "Less"))
-"""Operations on integers that return others: truth values, which only a Cast follows, or 32-bit floats."""
+"""Operations on integers that return others: truth values, which only a Cast or NonZero follows, or 32-bit floats."""
+_ALWAYS_INTEGER = frozenset(("NonZero", "Shape"))
 _INDEXED = frozenset(
-    ("Expand", "Gather", "GatherElements", "Pad", "ReduceMean", "Reshape", "Slice", "Squeeze", "Unsqueeze")
+    (
+        "Expand",
+        "Gather",
+        "GatherElements",
+        "Pad",
+        "ReduceMean",
+        "ReduceSum",
+        "Reshape",
+        "Slice",
+        "Squeeze",
+        "TopK",
+        "Unsqueeze",
+    )
 )
 """Operations whose other inputs are integers for any type of the first; all other operations have inputs of one type."""
 
@@ -166,7 +182,7 @@ class Graph:
                     f"the output of {op} would have the shape {shape}; use larger inputs", code="export.shape-mismatch"
                 )
             outputs.append(self.input(f"/{op.lower()}_{len(self.nodes)}" + (f"_{i}" if i else ""), shape))
-        if (integer and op not in _NOT_INTEGER) or op == "Shape":
+        if (integer and op not in _NOT_INTEGER) or op in _ALWAYS_INTEGER:
             self.integers.update(value.name for value in outputs)
         self.nodes.append(Node(op, names, tuple(value.name for value in outputs), attributes))
         return outputs

@@ -113,7 +113,9 @@ class ProgressiveStrategy:
         """The sizes of networks whose levels are at least `floors`, by axis."""
         space = self.family.space
         tops = space.levels - 1
-        required = {choice.requires[0] for choice in space.choices if choice.requires is not None}
+        required = {
+            choice.requires[0] for choice in space.choices if choice.requires is not None and choice.requires[1]
+        }
         by_kind = []
         for indices in space.kinds.values():
             # Choices that others require (depths) stay at the top: fewer combinations.

@@ -54,14 +54,15 @@ def check_whole_path(shell: Shell, job: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_shakespeare_decoder(shell: Shell) -> None:
+@pytest.mark.parametrize("recipe", ["shakespeare-decoder", "shakespeare-experts"])
+def test_shakespeare(recipe: str, shell: Shell) -> None:
     real = SHAKESPEARE.exists()
     text = (
         gzip.decompress(SHAKESPEARE.read_bytes()).decode()[:150_000] if real else "\n\n".join(map(document, range(900)))
     )
     short = {"training": {"epochs": 1, "threads": 1}, "search": {"evaluations": 5, "batch": 3}}
-    job = shortened(shell, "shakespeare-decoder", text, **short)
-    check_whole_path(shell, job, "shakespeare-decoder")
+    job = shortened(shell, recipe, text, **short)
+    check_whole_path(shell, job, recipe)
 
 
 def test_a_text_that_is_not_there_is_named(shell: Shell) -> None:

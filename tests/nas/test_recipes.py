@@ -34,6 +34,7 @@ def test_the_recipes_that_ship() -> None:
         "own-numbers",
         "own-sentences",
         "shakespeare-decoder",
+        "shakespeare-experts",
         "smollm2-domain",
     }
     assert shipped <= set(NAMES)

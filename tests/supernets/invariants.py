@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hardware_profiles.runtime import run_model
 from supernets.axes import permute_tensor
 from supernets.base import Supernet
+from supernets.experts.layer import ExpertLayer
 from supernets.families.decoder.network import TiedLinear
 from supernets.graph import INPUT, input_shape_of, lower
 from supernets.module_to_onnx import to_onnx
@@ -31,6 +32,8 @@ RELATIVE = 1e-5
 """Single precision through about twenty layers; wrong wiring causes far larger errors (see the negative control)."""
 RELATIVE_ONNX = 1e-4
 _STATISTICS = ("running_mean", "running_var")
+_OF_EXPERTS = 3
+"""Dimensions of the weights of all experts of a layer."""
 
 ByHand = Callable[[Mapping[str, Tensor], Mapping[str, Option], Tensor], Tensor]
 """A family's handwritten forward, from a subnet's tensors by name, its option values and images."""
@@ -59,6 +62,7 @@ def randomised(supernet: Supernet, seed: int = 5) -> Supernet:
             normal = 0.2 * uniform - 0.1 if name.endswith("bias") else 0.6 + 0.8 * uniform
         elif of_family is not None:
             shape = parameter.shape[parameter.ndim - of_family :]  # a mixture's tensors are stacks
+            shape = shape[1:] if of_family == _OF_EXPERTS and shape[0] > 1 else shape
             # Tensors added to every example (positions) have 1 in place of the outputs, and no inputs. They are small, so that
             # they do not dominate the class token, which they initialise.
             normal *= 0.1 if shape[0] == 1 else prod(shape[1:]) ** -0.5
@@ -181,6 +185,14 @@ def _output_bytes(module: nn.Module) -> list[int]:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear | TiedLinear):
             layer.register_forward_hook(lambda _m, _i, out: sizes.append(out.numel() * out.element_size()))
+        elif isinstance(layer, ExpertLayer):
+            layer.register_forward_hook(
+                lambda own, _i, out: sizes.append(
+                    out.element_size()
+                    * len(own.active)
+                    * (out.numel() + out[..., 0].numel() * own.up.shape[1] * (1 if own.gate is None else 2))
+                )
+            )
     return sizes
 
 
@@ -211,7 +223,8 @@ def check_shares_no_storage(supernet: Supernet) -> None:
         module = supernet.extract(architecture)
         state = module.state_dict()
         assert not {t.untyped_storage().data_ptr() for t in state.values() if t.numel()} & stored
-        assert not [name for name in state if "router" in name or "expert" in name]
+        own = supernet.family.dims()
+        assert not [name for name in state if ("router" in name or "expert" in name) and name not in own]
         assert all(t.untyped_storage().nbytes() == t.numel() * t.element_size() for t in state.values())
         assert {type(m).__module__.split(".")[0] for m in module.modules()} <= {"torch", "supernets"}
 

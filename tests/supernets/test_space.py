@@ -32,24 +32,35 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
     """Small spaces with any tree of requirements."""
     choices: list[Choice] = []
     for i in range(draw(st.integers(1, 6))):
-        requires = None
+        requires, most, n = None, None, draw(st.integers(1, 4))
         parent = draw(st.integers(-1, i - 1))
         if parent >= 0:
-            requires = (choices[parent].name, draw(st.integers(0, len(choices[parent].options) - 1)))
-        choices.append(Choice(f"c{i}", tuple(range(10, 10 + draw(st.integers(1, 4)))), requires))
+            above = len(choices[parent].options)
+            requires = (choices[parent].name, draw(st.integers(0, above - 1)))
+            bounds = st.lists(st.integers(0, n - 1), min_size=above, max_size=above)
+            most = draw(st.none() | bounds.map(tuple))
+        choices.append(Choice(f"c{i}", tuple(range(10, 10 + n)), requires, most))
     return SearchSpace(choices)
 
 
 def brute_force(space: SearchSpace) -> set[tuple[int, ...]]:
-    """All canonical genes: every combination of levels, blanked by the definition of `requires`."""
+    """All canonical genes: every combination of levels that `most` admits, blanked by the definition of `requires`."""
     index = {choice.name: i for i, choice in enumerate(space.choices)}
 
     def active(i: int, genes: Sequence[int]) -> bool:
         requires = space.choices[i].requires
         return requires is None or (active(index[requires[0]], genes) and genes[index[requires[0]]] >= requires[1])
 
+    def admitted(i: int, genes: Sequence[int]) -> bool:
+        most, requires = space.choices[i].most, space.choices[i].requires
+        return most is None or requires is None or not active(i, genes) or genes[i] <= most[genes[index[requires[0]]]]
+
     combinations = itertools.product(*(range(len(choice.options)) for choice in space.choices))
-    return {tuple(gene if active(i, genes) else INACTIVE for i, gene in enumerate(genes)) for genes in combinations}
+    return {
+        tuple(gene if active(i, genes) else INACTIVE for i, gene in enumerate(genes))
+        for genes in combinations
+        if all(admitted(i, genes) for i in range(len(genes)))
+    }
 
 
 class TestSizeAndEnumeration:
@@ -74,7 +85,8 @@ class TestCanonical:
         genes = np.random.default_rng(seed).integers(0, space.levels).tolist()
         made = space.canonical(genes)
         assert made.genes in brute_force(space)
-        assert all(m in (g, INACTIVE) for m, g in zip(made.genes, genes, strict=True))
+        bounded = [choice.most is not None for choice in space.choices]
+        assert all(m in (g, INACTIVE) or (b and m < g) for m, g, b in zip(made.genes, genes, bounded, strict=True))
         scrambled = [99 if m == INACTIVE else m for m in made.genes]
         assert space.canonical(scrambled) == space.canonical(made.genes) == made
         space.check(made)

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.families.decoder.network import CausalAttention, Decoder, Layer
+from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Layer
 from supernets.tokens import causal_mask
 
 MOST_TOKENS = 2**14
@@ -75,7 +75,7 @@ def measure_activations(network: Decoder, batches: Iterable[Tensor], *, most: in
     """The second moments of a decoder's activations on texts.
 
     Args:
-        network: extracted, in evaluation mode.
+        network: extracted, in evaluation mode; without experts.
         batches: token ids, (n, tokens) each; the first ones are read, about `most` tokens in all.
     """
     layers = [cast(Layer, layer) for layer in network.layers.values()]
@@ -115,7 +115,7 @@ def _observed(layer: Layer, x: Tensor, mask: Tensor, turn: Any) -> tuple[Tensor,
     first = layer.norm1(x)
     attended, heads = with_inputs(layer.attention, layer.attention.project, first, mask, turn)
     second = layer.norm2(x + attended)
-    added, neurons = with_inputs(layer.mlp, layer.mlp.down, second)
+    added, neurons = with_inputs(layer.mlp, cast(MLP, layer.mlp).down, second)
     after = x + attended + added
     scale = after.square().mean(dim=-1, keepdim=True).clamp(min=1e-12).rsqrt()
     moments = [(own := (read * scale).flatten(0, -2)).T @ own for read in (heads, neurons)]
@@ -141,7 +141,7 @@ def activation_importance(network: Decoder, activations: Activations) -> dict[st
         attention, weight = layer.attention, layer.attention.project.weight
         for axis, units in head_units(attention).items():
             found[f"layer{i}.{axis}"] = elimination(own.heads, weight, units)
-        down = layer.mlp.down.weight
+        down = cast(MLP, layer.mlp).down.weight
         found[f"layer{i}.hidden"] = elimination(own.neurons, down, torch.arange(down.shape[1])[:, None])
         for read, readers in zip(own.normalised, _readers(layer), strict=True):
             width = width + sum((_shares(reader.weight, read) for reader in readers), torch.zeros(()))
@@ -158,7 +158,7 @@ def head_units(attention: CausalAttention) -> Mapping[str, Tensor]:
 
 def _readers(layer: Layer) -> tuple[Sequence[nn.Linear], Sequence[nn.Linear]]:
     """The linear layers that read the stream before the attention, and before the MLP."""
-    attention, mlp = layer.attention, layer.mlp
+    attention, mlp = layer.attention, cast(MLP, layer.mlp)
     return (attention.query, attention.key, attention.value), (mlp.up,) if mlp.gate is None else (mlp.gate, mlp.up)
 
 

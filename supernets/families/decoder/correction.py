@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.families.decoder.activations import ridged, some_tokens, with_inputs
-from supernets.families.decoder.network import Decoder, Layer
+from supernets.families.decoder.network import MLP, Decoder, Layer
 from supernets.threads import one_thread
 from supernets.tokens import causal_mask
 
@@ -32,7 +32,7 @@ class Correction:
     2208.11580) for groups; fits in turn, on the pruned network's own activations, are SparseGPT's (2023, arXiv 2301.00774).
 
     Args:
-        network: the largest one, extracted, in evaluation mode.
+        network: the largest one, extracted, in evaluation mode; without experts.
         batches: token ids, (n, tokens) each; the first ones are read, about `most` tokens in all.
     """
 
@@ -41,7 +41,7 @@ class Correction:
         self._ids = torch.cat(some_tokens(batches, most))
         self._width = network.embedding.words.embedding_dim
         layers = [cast(Layer, layer) for layer in network.layers.values()]
-        self._sizes = [(layer.attention.project.in_features, layer.mlp.down.in_features) for layer in layers]
+        self._sizes = [(layer.attention.project.in_features, _down(layer).in_features) for layer in layers]
         self._streams: list[tuple[Tensor, Tensor]] = []
         """2 i before layer i, 2 i + 1 before its MLP, and at last before the head: the stream (n, tokens, width) in half
         precision, divided by its root mean square, and that, (n, tokens, 1)."""
@@ -74,8 +74,8 @@ class Correction:
             same = same and layer.attention.project.in_features == heads
             attend = (layer.attention, layer.attention.project, layer.norm1)
             x = self._fitted(x, *attend, (mask, turn), target=None if same else 2 * number + 1)
-            same = same and layer.mlp.down.in_features == hidden and after == number + 1
-            x = self._fitted(x, layer.mlp, layer.mlp.down, layer.norm2, (), target=None if same else 2 * after)
+            same = same and _down(layer).in_features == hidden and after == number + 1
+            x = self._fitted(x, layer.mlp, _down(layer), layer.norm2, (), target=None if same else 2 * after)
 
     def _fitted(
         self,
@@ -102,6 +102,10 @@ class Correction:
         if linear.bias is not None:
             linear.bias.add_(change[:, -1])
         return x + (own @ change.T).view_as(x) * scale
+
+
+def _down(layer: Layer) -> nn.Linear:
+    return cast(MLP, layer.mlp).down
 
 
 def _normalised(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
 from supernets.space import Architecture
 
 WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
-_ADDED = ("attention.project.weight", "mlp.down.weight")
+_ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared.down.weight")
 _LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
 
 
@@ -66,53 +66,50 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         self.vocabulary, self.positions, self.tokens, self.n_classes = vocabulary, positions, tokens, vocabulary
         self.epsilon, self.theta, self.scaling, self.embedding_scale = epsilon, theta, tuple(scaling), embedding_scale
         self.tied = {"head.words": WORDS} if spec.tied else {}
+        self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
+        self.activation = spec.activated_by
         super().__init__(spec)
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "scaling": list(self.scaling)}
 
     @property
-    def _plain(self) -> bool:
-        """Whether the layout is that of GPT-2."""
-        return self.spec.layout == "gpt2"
-
-    @property
     def frequencies(self) -> tuple[float, ...]:
         """Of rotary positions; () for learned positions."""
-        return () if self._plain else frequencies(self.spec.head_size, self.theta, self.scaling)
+        return () if self.biased else frequencies(self.spec.head_size, self.theta, self.scaling)
 
     def attention_dim(self, layer: str) -> Dim:
         return (f"{layer}.heads", f"{layer}.queries", self.spec.head_size)
 
     def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
         words: dict[str, tuple[Dim, ...]] = {WORDS: (self.vocabulary, "width")}
-        return words | ({POSITIONS: (self.positions, "width")} if self._plain else {})
+        return words | ({POSITIONS: (self.positions, "width")} if self.biased else {})
 
     def layer_dims(self, module: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
         keys: Dim = (f"{layer}.heads", self.spec.head_size)
-        queries, hidden, biased = self.attention_dim(layer), f"{layer}.hidden", self._plain
+        queries, biased = self.attention_dim(layer), self.biased or self.spec.qkv_bias
         linear: list[tuple[str, Dim, Dim, bool]] = [
-            ("attention.query", queries, "width", biased or self.spec.qkv_bias),
-            ("attention.key", keys, "width", biased or self.spec.qkv_bias),
-            ("attention.value", keys, "width", biased or self.spec.qkv_bias),
-            ("attention.project", "width", queries, biased),
-            *([] if self._plain else [("mlp.gate", cast(Dim, hidden), cast(Dim, "width"), biased)]),
-            ("mlp.up", hidden, "width", biased),
-            ("mlp.down", "width", hidden, biased),
-        ]
-        dims = self._norm_dims(f"{module}.norm1") | self._norm_dims(f"{module}.norm2")
-        for name, outputs, inputs, bias in linear:
-            dims[f"{module}.{name}.weight"] = (outputs, inputs)
-            if bias:
-                dims[f"{module}.{name}.bias"] = (outputs,)
-        return dims
+            ("query", queries, "width", biased), ("key", keys, "width", biased), ("value", keys, "width", biased),
+            ("project", "width", queries, self.biased),
+        ]  # fmt: skip
+        norms = self._norm_dims(f"{module}.norm1") | self._norm_dims(f"{module}.norm2")
+        attention = {f"{module}.attention.{name}": dims for name, dims in _linear_dims(linear).items()}
+        return {**norms, **attention, **self.mlp_dims(f"{module}.mlp", layer)}
+
+    def dense(self, width: int, hidden: int) -> nn.Module:
+        return MLP(width, hidden, gated=self.gated, activation=self.activation, bias=self.biased)
+
+    def dense_dims(self, hidden: Dim) -> Mapping[str, tuple[Dim, ...]]:
+        first = ("gate", "up") if self.gated else ("up",)
+        linear: list[tuple[str, Dim, Dim, bool]] = [(name, hidden, "width", self.biased) for name in first]
+        return _linear_dims([*linear, ("down", "width", hidden, self.biased)])
 
     def head_dims(self) -> Mapping[str, tuple[Dim, ...]]:
         own: dict[str, tuple[Dim, ...]] = {} if self.spec.tied else {"head.words.weight": (self.vocabulary, "width")}
         return self._norm_dims("head.norm") | own
 
     def _norm_dims(self, prefix: str) -> dict[str, tuple[Dim, ...]]:
-        return weighted(prefix, "width") if self._plain else {f"{prefix}.weight": ("width",)}
+        return weighted(prefix, "width") if self.biased else {f"{prefix}.weight": ("width",)}
 
     def initial_std(self, name: str, parameter: Tensor) -> float | None:
         # A tied table is the output's weight, too, whose logits begin small; the norms after it undo its scale.
@@ -128,7 +125,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         return super()._kept(depth) if order is None else tuple(sorted(order[total - depth :]))
 
     def build(self, architecture: Architecture) -> nn.Module:
-        width, spec, biased = self.width(architecture), self.spec, self._plain
+        width, spec, biased = self.width(architecture), self.spec, self.biased
         values = self.space.values(architecture)
 
         def norm() -> nn.Module:
@@ -136,13 +133,13 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
 
         layers = {}
         for i in self.kept(architecture):
-            heads, queries, hidden = (cast(int, values[f"layer{i}.{name}"]) for name in self.elastic)
+            chosen = {name: values[f"layer{i}.{name}"] for name in self.layer_options()}
+            heads, queries = (cast(int, chosen[name]) for name in self.counted)
             attention = CausalAttention(
                 width, groups=heads, queries=queries, head_size=spec.head_size,
                 qkv_bias=biased or spec.qkv_bias, project_bias=biased,
             )  # fmt: skip
-            mlp = MLP(width, hidden, gated=not biased, activation=spec.activated_by, bias=biased)
-            layers[str(i)] = Layer(norm(), attention, norm(), mlp)
+            layers[str(i)] = Layer(norm(), attention, norm(), self.mlp(chosen, width))
         positions = self.positions if biased else None
         embedding = Embedding(width, vocabulary=self.vocabulary, positions=positions, scale=self.embedding_scale)
         head = Head(norm(), width, self.vocabulary, tied=spec.tied)
@@ -150,3 +147,13 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros((batch_size, self.tokens), dtype=torch.int64)
+
+
+def _linear_dims(layers: Sequence[tuple[str, Dim, Dim, bool]]) -> dict[str, tuple[Dim, ...]]:
+    """The dimensions of the tensors of linear layers: of each its name, outputs, inputs, and whether it has a bias."""
+    dims: dict[str, tuple[Dim, ...]] = {}
+    for name, outputs, inputs, bias in layers:
+        dims[f"{name}.weight"] = (outputs, inputs)
+        if bias:
+            dims[f"{name}.bias"] = (outputs,)
+    return dims

@@ -89,9 +89,12 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then an MLP, each on normalised tokens and with a skip."""
+    """Attention, then an MLP or experts, each on normalised tokens and with a skip."""
 
-    def __init__(self, norm1: nn.Module, attention: CausalAttention, norm2: nn.Module, mlp: MLP) -> None:
+    mlp: Any
+    """An `MLP` or an `ExpertLayer`."""
+
+    def __init__(self, norm1: nn.Module, attention: CausalAttention, norm2: nn.Module, mlp: nn.Module) -> None:
         super().__init__()
         self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
 

@@ -12,6 +12,15 @@ from torch import Tensor
 
 from supernets.axes import full_sizes, size_of
 from supernets.errors import CheckpointError
+from supernets.families.decoder.experts_layout import (
+    MIXTURES,
+    MODULES,
+    OF_FAMILY,
+    Mixture,
+    is_stacked,
+    read_mixture,
+    stacked,
+)
 from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
 from supernets.families.decoder.gguf_file import open_gguf
 from supernets.families.decoder.gguf_tokenizer import gguf_tokenizer
@@ -29,7 +38,7 @@ from supernets.families.shared.pretrained_transformer import PretrainedConfig, P
 from supernets.families.shared.transformer import TransformerFamily
 from supernets.pretrained import CONFIG, GGUF, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
 
-KINDS = ("llama", "mistral", "qwen2", "gemma", "gpt2")
+KINDS = ("llama", "mistral", "qwen2", "gemma", "gpt2", *MIXTURES)
 """The values of ``model_type`` that are read."""
 _ACTIVATIONS: Mapping[object, Activation] = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh",
@@ -57,6 +66,7 @@ class DecoderConfig(PretrainedConfig):
         folder: or a GGUF file.
         kind: its ``model_type``.
         channels: of a head.
+        mixture: its experts; None for a network without.
     """
 
     other_files: ClassVar[tuple[str, ...]] = (TOKENIZER, TOKENIZER_CONFIG)
@@ -71,6 +81,7 @@ class DecoderConfig(PretrainedConfig):
     tied: bool
     activation: Activation
     qkv_bias: bool
+    mixture: Mixture | None = None
 
     @property
     def head_size(self) -> int:
@@ -82,14 +93,16 @@ class DecoderConfig(PretrainedConfig):
         return "gpt2" if self.kind == "gpt2" else "llama"
 
     def as_space(self) -> dict[str, int]:
-        return {
+        sizes = {
             "head_size": self.channels, "depth": self.depth, "width": self.width, "heads": self.heads,
             "queries": self.queries, "hidden": self.hidden,
         }  # fmt: skip
+        return sizes if self.mixture is None else sizes | self.mixture.sizes
 
     @property
     def _features(self) -> dict[str, Any]:
-        return {"layout": self.layout, "tied": self.tied, "activation": self.activation, "qkv_bias": self.qkv_bias}
+        own = {"layout": self.layout, "tied": self.tied, "activation": self.activation, "qkv_bias": self.qkv_bias}
+        return own if self.mixture is None else own | self.mixture.features
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -151,7 +164,8 @@ def read_decoder_config(path: Path) -> DecoderConfig:
     else:
         settings = read_config(path, f"{CONFIG}, {WEIGHTS} (or several, with their index) and {TOKENIZER}")
     kind = settings.data.get("model_type")
-    if experts := next((key for key in _EXPERTS if settings.data.get(key) not in (None, 0, 1)), None):
+    experts = next((key for key in _EXPERTS if settings.data.get(key) not in (None, 0, 1)), None)
+    if experts is not None and kind not in MIXTURES:
         raise experts_unusable(settings.path, f"{kind} with {experts}: {settings.data[experts]}")
     settings.check("decoder", {"model_type": KINDS})
     return _gpt2(path, settings) if kind == "gpt2" else _llama(path, settings, str(kind))
@@ -170,12 +184,15 @@ def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
         act = "gelu_pytorch_tanh"  # what early files mean
     theta, scaling = read_rotary(settings)
     return DecoderConfig(
-        path, settings.whole("num_hidden_layers"), width, groups, settings.whole("intermediate_size"),
+        path, settings.whole("num_hidden_layers"), width, groups,
+        settings.whole("moe_intermediate_size" if kind == "qwen2_moe" else "intermediate_size"),
         settings.number("rms_norm_eps", default=1e-6, most=1),
         kind=kind, channels=width // heads if size is None else settings.whole("head_dim"), queries=heads // groups,
         vocabulary=settings.whole("vocab_size"), positions=_positions(settings), theta=theta, scaling=scaling,
         tied=settings.flag("tie_word_embeddings", default=kind == "gemma"),
-        activation=_activation(settings, act), qkv_bias=kind == "qwen2",
+        activation=_activation(settings, act),
+        qkv_bias=kind == "qwen2" or (kind == "qwen2_moe" and settings.flag("qkv_bias", default=True)),
+        mixture=read_mixture(settings, kind) if kind in MIXTURES else None,
     )  # fmt: skip
 
 
@@ -226,6 +243,8 @@ def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
         file = TensorFile(path, base=base)
     full, tensors = full_sizes(family.axes), {}
     for name, dims in family.dims().items():
+        if name.endswith(OF_FAMILY):
+            continue
         shape = tuple(size_of(dim, full) for dim in dims)
         tensors[name] = _llama_tensor(file, name, shape, config) if llama else _gpt2_tensor(file, name, shape)
     outside = ("embed_tokens.", "norm.") if llama else ("wte.", "wpe.", "ln_f.")
@@ -237,10 +256,13 @@ def _llama_tensor(file: NamedTensors, name: str, shape: tuple[int, ...], config:
     module, _, kind = name.rpartition(".")
     if module == "head.words":
         return file.take_head("lm_head.weight", *shape)
+    if is_stacked(name):
+        return stacked(file, config.kind, name, shape)
     theirs = {"embedding.words": "embed_tokens", "head.norm": "norm"}.get(module)
     if theirs is None:
         _, number, rest = module.split(".", 2)
-        theirs = f"layers.{number}.{LLAMA_NAMES[rest]}"
+        names = {**LLAMA_NAMES, **MODULES.get(config.kind, {})}
+        theirs = f"layers.{number}.{names[rest]}"
     tensor = file.take(f"{theirs}.{kind}", *shape)
     return (
         1 + tensor if config.kind == "gemma" and "norm" in module else tensor

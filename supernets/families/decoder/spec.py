@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from supernets.errors import DimensionError
 from supernets.families.shared.spec import Options, Order
-from supernets.families.shared.transformer_spec import LayersSpec, sixths
+from supernets.families.shared.transformer_spec import Gates, LayersSpec, sixths
 
 Activation = Literal["silu", "gelu", "gelu-tanh"]
 
@@ -61,14 +61,21 @@ class DecoderSpec(LayersSpec):
 
 def space_within(
     *, head_size: int, depth: int, width: int, heads: int, queries: int, hidden: int, layout: Literal["llama", "gpt2"],
-    tied: bool, activation: Activation, qkv_bias: bool,
+    tied: bool, activation: Activation, qkv_bias: bool, experts: int | None = None, active_experts: int | None = None,
+    gates: Gates = "softmax", shared_hidden: int | None = None, shared_gate: bool = False,
 ) -> DecoderSpec:  # fmt: skip
     """A space within a pretrained network of these sizes.
 
     It has half of the layers or more, half to all of the heads in steps of a sixth (where a group is a head; else all groups,
     with at least half of their queries), and a third, two thirds or all of the hidden channels; the width stays. Smaller
-    depths keep layers spread over all.
+    depths keep layers spread over all. A layer keeps half of its experts, three quarters or all, and sends tokens to one or
+    more, up to as many as in the network.
     """
+    kept = (
+        None
+        if experts is None or active_experts is None
+        else {max(active_experts, experts * n // 4) for n in (2, 3, 4)}
+    )
     grouped = queries > 1
     return DecoderSpec(
         head_size,
@@ -79,6 +86,9 @@ def space_within(
         queries=tuple(range((queries + 1) // 2, queries + 1)),
         kept="spread",
         layout=layout, tied=tied, activation=activation, qkv_bias=qkv_bias,
+        experts=None if kept is None else tuple(sorted(kept)),
+        active_experts=None if active_experts is None else tuple(range(1, active_experts + 1)),
+        gates=gates, shared_hidden=shared_hidden, shared_gate=shared_gate,
     )  # fmt: skip
 
 

@@ -11,6 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from supernets.families.decoder.experts_layout import (
+    MIXTURES,
+    MODULES,
+    OF_FAMILY,
+    is_stacked,
+    mixture_settings,
+    unstacked,
+)
 from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
 from supernets.families.decoder.pretrained import GPT2_NAMES, LLAMA_NAMES
 from supernets.families.decoder.rotary import rotary_settings
@@ -21,7 +29,7 @@ from supernets.space import Architecture
 
 _CLASSES = {
     "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "gemma": "GemmaForCausalLM",
-    "gpt2": "GPT2LMHeadModel",
+    "gpt2": "GPT2LMHeadModel", "mixtral": "MixtralForCausalLM", "qwen2_moe": "Qwen2MoeForCausalLM",
 }  # fmt: skip
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}
 _HEAD = "head.words.weight"
@@ -59,7 +67,7 @@ def write_decoder(
         "vocab_size": family.vocabulary, "tie_word_embeddings": tied, "torch_dtype": "float32", "use_cache": True,
         "bos_token_id": separator, "eos_token_id": separator,
     }  # fmt: skip
-    named = _gpt2_tensors(tensors, len(kept)) if kind == "gpt2" else _llama_tensors(tensors, lower=kind == "gemma")
+    named = _gpt2_tensors(tensors, len(kept)) if kind == "gpt2" else _llama_tensors(tensors, kind)
     of_tokenizer = {
         "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": separator_token, "eos_token": separator_token,
         "model_max_length": family.positions, "split_special_tokens": True, "clean_up_tokenization_spaces": False,
@@ -71,6 +79,8 @@ def write_decoder(
 def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
     """The ``model_type`` of the class of the library that has a network's features."""
     spec, heads = family.spec, options["heads"] * options["queries"]
+    if spec.experts is not None:
+        return _kind_of_mixture(family)
     if spec.layout == "gpt2":
         if heads * spec.head_size != width or options["queries"] > 1:
             made = f"{options['heads']} heads of {options['queries']} x {spec.head_size} channels in a width of {width}"
@@ -86,10 +96,26 @@ def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
     return "mistral" if width % heads else "llama"  # which may have heads that do not divide the width
 
 
+def _kind_of_mixture(family: DecoderFamily) -> str:
+    spec = family.spec
+    if spec.layout == "llama" and spec.gates.startswith("softmax"):
+        if spec.shared_hidden is None and not spec.qkv_bias and spec.gates == "softmax":
+            return "mixtral"
+        if spec.shared_hidden is not None and spec.shared_gate:
+            return "qwen2_moe"
+    raise not_writable(
+        "networks with experts are written as Mixtral (layout llama, gates softmax, no qkv_bias and no shared_hidden) or "
+        "Qwen2-MoE (layout llama, gates softmax or softmax-all, with shared_hidden and shared_gate), and this one is neither; "
+        "export ONNX"
+    )
+
+
 def _llama_sizes(
     family: DecoderFamily, kind: str, width: int, depth: int, options: Mapping[str, int]
 ) -> dict[str, Any]:
     of_kind: dict[str, dict[str, Any]] = {"mistral": {"sliding_window": None}, "qwen2": {"use_sliding_window": False}}
+    if kind in MIXTURES:
+        of_kind[kind] = mixture_settings(family.spec, kind, options)
     return {
         "hidden_size": width, "num_hidden_layers": depth, "intermediate_size": options["hidden"],
         "num_attention_heads": options["heads"] * options["queries"], "num_key_value_heads": options["heads"],
@@ -108,20 +134,24 @@ def _gpt2_sizes(family: DecoderFamily, kind: str, width: int, depth: int, option
     }  # fmt: skip
 
 
-def _llama_tensors(tensors: Mapping[str, Tensor], *, lower: bool) -> Iterator[tuple[str, Tensor]]:
+def _llama_tensors(tensors: Mapping[str, Tensor], network: str) -> Iterator[tuple[str, Tensor]]:
     """The tensors by the library's names.
 
     Args:
-        lower: whether the weights of norms are written lower by one, as Gemma has them.
+        network: its ``model_type``; Gemma has the weights of norms lower by one.
     """
+    names = {**LLAMA_NAMES, **MODULES.get(network, {})}
     outside = {"embedding.words": "model.embed_tokens", "head.norm": "model.norm", "head.words": "lm_head"}
     for name, tensor in tensors.items():
-        module, _, kind = name.rpartition(".")
-        theirs = outside.get(module)
-        if theirs is None:
-            _, number, rest = module.split(".", 2)
-            theirs = f"model.layers.{number}.{LLAMA_NAMES[rest]}"
-        yield f"{theirs}.{kind}", tensor - 1 if lower and "norm" in module else tensor
+        if is_stacked(name):
+            yield from unstacked(network, name, tensor)
+        elif not name.endswith(OF_FAMILY):
+            module, _, kind = name.rpartition(".")
+            theirs = outside.get(module)
+            if theirs is None:
+                _, number, rest = module.split(".", 2)
+                theirs = f"model.layers.{number}.{names[rest]}"
+            yield f"{theirs}.{kind}", tensor - 1 if network == "gemma" and "norm" in module else tensor
 
 
 def _gpt2_tensors(tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[str, Tensor]]:

@@ -15,7 +15,7 @@ from supernets.families.encoder.spec import EncoderSpec
 from supernets.families.shared.layers import weighted
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
-from supernets.families.shared.transformer import INITIAL_STD, Attention, TransformerFamily, mlp
+from supernets.families.shared.transformer import INITIAL_STD, Attention, TransformerFamily
 from supernets.space import Architecture
 from supernets.tokens import first_rows, padding_mask
 
@@ -40,13 +40,13 @@ class Embedding(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention, then an MLP, each with a skip and normalised after it."""
+    """Attention, then an MLP or experts, each with a skip and normalised after it."""
 
-    def __init__(self, width: int, *, heads: int, head_size: int, hidden: int, epsilon: float) -> None:
+    def __init__(self, width: int, *, heads: int, head_size: int, mlp: nn.Module, epsilon: float) -> None:
         super().__init__()
         self.attention = Attention(width, heads, head_size=head_size)
         self.norm1 = nn.LayerNorm(width, eps=epsilon)
-        self.mlp = mlp(width, hidden)
+        self.mlp = mlp
         self.norm2 = nn.LayerNorm(width, eps=epsilon)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

@@ -22,13 +22,12 @@ unusable = partial(CheckpointError, code="pretrained.unusable")
 
 def experts_unusable(path: Path, what: str) -> CheckpointError:
     """The error for a mixture of experts, whose layers choose among several MLPs."""
-    remedy = "a family of its own would be needed, and the family decoder reads networks without experts; give another"
+    remedy = "the family decoder reads folders of the kinds mixtral and qwen2_moe with experts; give another"
     return unusable(f"{path}: is a mixture of experts ({what}); {remedy}")
 
 
-_FAMILIES = {
-    "bert": "encoder", "vit": "vit-encoder", **dict.fromkeys(("llama", "mistral", "qwen2", "gemma", "gpt2"), "decoder"),
-}  # fmt: skip
+_DECODERS = ("llama", "mistral", "qwen2", "gemma", "gpt2", "mixtral", "qwen2_moe")
+_FAMILIES = {"bert": "encoder", "vit": "vit-encoder", **dict.fromkeys(_DECODERS, "decoder")}
 """The family that each kind of network is read into."""
 SHARDS = f"{WEIGHTS}.index.json"
 """Says which file has which tensor, where they are divided among several."""

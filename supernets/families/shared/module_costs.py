@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from supernets.cost import CostModel, Costs
+from supernets.cost import CostModel, Costs, Products
 
 if TYPE_CHECKING:
     from supernets.base import Family
@@ -18,10 +18,13 @@ class ModuleCosts:
 
     tied: Mapping[str, str] = {}
     """Linear layers whose weight is another module's tensor, by module."""
+    products: Mapping[str, Products] = {}
+    """Of modules that are neither convolutions nor linear layers, by module."""
 
     def cost_model(self: Family, template: nn.Module) -> Costs:
         """Costs by the modules of the template."""
         return CostModel(
             template, self.dims(), self.blocks, self.example(),
             attention=self.attention, like=self.template, tied=getattr(self, "tied", {}),
+            products=getattr(self, "products", {}),
         )  # fmt: skip

@@ -88,8 +88,18 @@ class PretrainedConfig(ABC):
 
     def check_space(self, spec: LayersSpec) -> None:
         """Raises `CheckpointError` unless the space's largest network has these layers."""
-        for name, own in self.as_space().items():
-            of_space = spec.head_size if name == "head_size" else getattr(spec, name)[-1]
+        sizes = self.as_space()
+        if spec.experts is not None and "experts" not in sizes:
+            raise mismatch(
+                f"the space has experts, and {self.folder} is a network without; leave experts and active_experts out"
+            )
+        for name, own in sizes.items():
+            if (options := getattr(spec, name)) is None:
+                raise mismatch(
+                    f"the space has no {name}, and {self.folder} is a network with experts; give experts and "
+                    "active_experts, or leave space and preset out"
+                )
+            of_space = options if name == "head_size" else options[-1]
             if of_space != own:
                 what = "is larger than the pretrained network" if of_space > own else "leaves some of it out"
                 raise mismatch(
@@ -243,6 +253,8 @@ def write_network(
 
 def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
     """The sizes of a network's layers by the keys of the library's configuration; raises `ExportError` if it has none."""
+    if family.has_experts:
+        raise not_writable(f"the transformers library has no {noun} with experts; export ONNX")
     chosen, width = uniform_options(family, architecture, noun=noun), family.width(architecture)
     heads, hidden = chosen["heads"], chosen["hidden"]
     if heads * family.spec.head_size != width:
@@ -257,7 +269,7 @@ def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, no
 def uniform_options(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
     """The options that all layers of a network have, by name; raises `ExportError` if they differ, and names them."""
     values, kept = family.space.values(architecture), family.kept(architecture)
-    chosen = {name: [int(values[f"{family.layer}{i}.{name}"]) for i in kept] for name in family.elastic}
+    chosen = {name: [int(values[f"{family.layer}{i}.{name}"]) for i in kept] for name in family.layer_options()}
     if differing := [f"{name} {options}" for name, options in chosen.items() if len(set(options)) > 1]:
         raise not_writable(
             f"the transformers library has no {noun} whose layers differ, and the layers {list(kept)} of this network have "

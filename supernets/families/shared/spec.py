@@ -224,10 +224,13 @@ _DIMENSIONS: dict[type[Spec], tuple[Dimension, ...]] = {}
 
 
 def dimensions(spec: type[Spec]) -> tuple[Dimension, ...]:
-    """The dimensions of a type of specs, in the order of its fields."""
+    """The dimensions of a type of specs, in the order of its fields, those that are keywords last."""
     if spec not in _DIMENSIONS:
-        hints = get_type_hints(spec, include_extras=True)
-        _DIMENSIONS[spec] = tuple(_dimension(field.name, hints[field.name], field.default) for field in fields(spec))
+        hints, ordered = (
+            get_type_hints(spec, include_extras=True),
+            sorted(fields(spec), key=lambda own: own.kw_only is True),
+        )
+        _DIMENSIONS[spec] = tuple(_dimension(field.name, hints[field.name], field.default) for field in ordered)
     return _DIMENSIONS[spec]
 
 

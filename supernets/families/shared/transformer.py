@@ -9,12 +9,17 @@ from typing import Any, ClassVar, TypeVar, cast
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
+from supernets.cost import Products
+from supernets.experts.layer import ExpertLayer
+from supernets.families.shared.expert_layers import KINDS, expert_choices, expert_dims, expert_products
 from supernets.families.shared.layers import weighted
 from supernets.space import Architecture, Choice, Option, SearchSpace
 from supernets.tokens import attend
 
 INITIAL_STD, _OF_WIDTH = 0.02, 768
 """Of the weights of linear layers in BERT-base (arXiv 1810.04805) and ViT-Base (arXiv 2010.11929), and their width."""
+STACKS = ("mlp.up", "mlp.gate", "mlp.down")
+"""Ends of the names of the weights of all experts of a layer."""
 
 
 class Attention(nn.Module):
@@ -43,14 +48,14 @@ def mlp(width: int, hidden: int) -> nn.Sequential:
 
 
 class PreNormLayer(nn.Module):
-    """Attention, then an MLP, each on normalised tokens and with a skip."""
+    """Attention, then an MLP or experts, each on normalised tokens and with a skip."""
 
-    def __init__(self, width: int, *, heads: int, head_size: int, hidden: int, epsilon: float) -> None:
+    def __init__(self, width: int, *, heads: int, head_size: int, mlp: nn.Module, epsilon: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=epsilon)
         self.attention = Attention(width, heads, head_size=head_size)
         self.norm2 = nn.LayerNorm(width, eps=epsilon)
-        self.mlp = mlp(width, hidden)
+        self.mlp = mlp
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attention(self.norm1(x))
@@ -64,12 +69,12 @@ class TransformerFamily(ABC):
     """A space of transformers of elastic depth and width, whose layers have each their own heads and hidden channels.
 
     The depth keeps the first layers, or layers spread over all (`LayersSpec.kept`), each under its number. A layer's first
-    heads are shared, and the first hidden channels of its MLP.
+    heads are shared, its first experts, where it has some, and the first hidden channels of its MLP or of each expert.
     """
 
     name: str
     spec: Any
-    """Its fields are ``head_size``, ``depth``, ``width``, ``heads`` and those of `elastic`."""
+    """Its fields are ``head_size``, ``depth``, ``width``, ``heads``, those of `elastic` and those of an `ExpertsSpec`."""
     n_classes: int
     geometry: tuple[str, ...] = ()
     layer: ClassVar[str] = "layer"
@@ -78,6 +83,12 @@ class TransformerFamily(ABC):
     """Dimensions that each layer chooses."""
     counted: ClassVar[tuple[str, ...]] = ("heads",)
     """Those that are sizes of axes as they are."""
+    gated: bool = False
+    """Whether MLPs and experts are gated."""
+    biased: bool = True
+    """Whether MLPs and experts have biases."""
+    activation: str = "gelu"
+    """Of MLPs and experts."""
 
     def __init__(self, spec: Any) -> None:
         self.spec = spec
@@ -94,14 +105,53 @@ class TransformerFamily(ABC):
         self.attention: Mapping[str, Dim] = {
             f"{name}.attention": self.attention_dim(f"{self.layer}{i}") for i, name in enumerate(self._layers)
         }
+        self.products: Mapping[str, Products] = {
+            f"{name}.mlp": expert_products(f"{self.layer}{i}", gated=self.gated)
+            for i, name in enumerate(self._layers) if self.has_experts
+        }  # fmt: skip
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether its layers have experts in place of MLPs."""
+        return self.spec.experts is not None
 
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
         """The options that each layer has, by the names of its choices."""
-        return {name: getattr(self.spec, name) for name in self.elastic}
+        return {name: getattr(self.spec, name) for name in (*self.elastic, *(KINDS if self.has_experts else ()))}
 
     def hidden(self, chosen: Mapping[str, Option], width: int) -> int:
-        """Hidden channels of the MLP of a layer with these options."""
+        """Hidden channels of the MLP, or of each expert, of a layer with these options."""
         return cast(int, chosen["hidden"])
+
+    def mlp(self, chosen: Mapping[str, Option], width: int) -> nn.Module:
+        """The MLP, or the experts, of a layer with these options."""
+        hidden, spec = self.hidden(chosen, width), self.spec
+        if not self.has_experts:
+            return self.dense(width, hidden)
+        experts, active = (cast(int, chosen[name]) for name in KINDS)
+        layer = ExpertLayer(
+            width, hidden, experts=experts, active=active, gates=spec.gates, gated=self.gated, activation=self.activation,
+            bias=self.biased, shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden),
+            shared_gate=spec.shared_gate,
+        )  # fmt: skip
+        layer.router.requires_grad_(spec.routers == "learned")
+        return layer
+
+    def dense(self, width: int, hidden: int) -> nn.Module:
+        """An MLP of these sizes."""
+        return mlp(width, hidden)
+
+    def dense_dims(self, hidden: Dim) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of the tensors of an MLP, by their names in it."""
+        return {**weighted("0", hidden, "width"), **weighted("2", "width", hidden)}
+
+    def mlp_dims(self, module: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of a layer's MLP or experts, by the name of the module and that of the layer's choices."""
+        if not self.has_experts:
+            return {f"{module}.{name}": dims for name, dims in self.dense_dims(f"{layer}.hidden").items()}
+        hidden = self.spec.shared_hidden
+        shared = {} if hidden is None else self.dense_dims(hidden)
+        return expert_dims(self.spec, module, layer, gated=self.gated, bias=self.biased, shared=shared)
 
     @abstractmethod
     def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
@@ -120,9 +170,9 @@ class TransformerFamily(ABC):
         choices = [Choice("depth", spec.depth), Choice("width", spec.width)]
         for i in range(spec.depth[-1]):
             level = next(level for level, depth in enumerate(spec.depth) if i in self._kept(depth))
-            requires = ("depth", level) if level > 0 else None
-            for name, options in self.layer_options().items():
-                choices.append(Choice(f"{self.layer}{i}.{name}", options, requires))
+            requires, layer = ("depth", level) if level > 0 else None, f"{self.layer}{i}"
+            choices += [Choice(f"{layer}.{name}", getattr(spec, name), requires) for name in self.elastic]
+            choices += expert_choices(spec, layer, requires)
         return choices
 
     def attention_dim(self, layer: str) -> Dim:
@@ -131,14 +181,13 @@ class TransformerFamily(ABC):
 
     def layer_dims(self, module: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of a layer's tensors, by the name of its module and that of its choices."""
-        head_size, heads, hidden = self.spec.head_size, f"{layer}.heads", f"{layer}.hidden"
+        head_size, heads = self.spec.head_size, f"{layer}.heads"
         return {
             **weighted(f"{module}.norm1", "width"),
             **weighted(f"{module}.attention.qkv", (3, heads, head_size), "width"),
             **weighted(f"{module}.attention.project", "width", (heads, head_size)),
             **weighted(f"{module}.norm2", "width"),
-            **weighted(f"{module}.mlp.0", hidden, "width"),
-            **weighted(f"{module}.mlp.2", "width", hidden),
+            **self.mlp_dims(f"{module}.mlp", layer),
         }
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
@@ -158,7 +207,7 @@ class TransformerFamily(ABC):
 
     def initial_std(self, name: str, parameter: Tensor) -> float | None:
         """The deviation that fresh weights are drawn with; None leaves what the constructor has drawn."""
-        if name.endswith("positions") or (name.endswith("weight") and parameter.ndim == 2):
+        if name.endswith(("positions", *STACKS)) or (name.endswith("weight") and parameter.ndim == 2):
             # Scaled to the inputs: at 0.02, networks of some tens of channels learn several times more slowly.
             return float(INITIAL_STD * (_OF_WIDTH / parameter.shape[-1]) ** 0.5)
         return None
@@ -171,7 +220,8 @@ class TransformerFamily(ABC):
             layer = f"{self.layer}{i}"
             # A layer that the depth drops gets the smallest options: its sizes are never read.
             chosen = {name: values.get(f"{layer}.{name}", own[0]) for name, own in options.items()}
-            sizes |= {f"{layer}.{name}": cast(int, chosen[name]) for name in self.counted}
+            counted = (*self.counted, *(KINDS if self.has_experts else ()))
+            sizes |= {f"{layer}.{name}": cast(int, chosen[name]) for name in counted}
             sizes[f"{layer}.hidden"] = self.hidden(chosen, width)
         return sizes
 
@@ -188,8 +238,8 @@ class TransformerFamily(ABC):
         made = {}
         for i in self.kept(architecture):
             chosen = {name: values[f"{self.layer}{i}.{name}"] for name in self.layer_options()}
-            heads, hidden = cast(int, chosen["heads"]), self.hidden(chosen, width)
-            made[str(i)] = layer(width, heads=heads, head_size=self.spec.head_size, hidden=hidden, epsilon=epsilon)
+            heads, own = cast(int, chosen["heads"]), self.mlp(chosen, width)
+            made[str(i)] = layer(width, heads=heads, head_size=self.spec.head_size, mlp=own, epsilon=epsilon)
         return made
 
     def width(self, architecture: Architecture) -> int:

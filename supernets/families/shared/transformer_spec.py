@@ -1,4 +1,4 @@
-"""Dimensions that the specs of both encoders have in common (no torch)."""
+"""Dimensions that the specs of transformers have in common (no torch)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,60 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_args
 
+from supernets.errors import DimensionError
 from supernets.families.shared.spec import Number, Options, Spec
 
+Gates = Literal["softmax", "softmax-all", "sigmoid", "equal"]
 Kept = Literal["first", "spread"]
 KEPT = get_args(Kept)
 """Which layers a smaller depth may keep."""
 
 
 @dataclass(frozen=True)
-class LayersSpec(Spec):
+class ExpertsSpec(Spec):
+    """The experts of a space of transformers, whose layers may have them in place of an MLP.
+
+    Attributes:
+        experts: numbers of experts that a layer keeps, its first ones, in place of one MLP; None for MLPs. Each expert is an
+            MLP of the layer's hidden channels, and a router sends each token to some of them (arXiv 1701.06538).
+        active_experts: numbers of experts that each token of a layer is sent to; a layer that keeps fewer sends it to all.
+        gates: factors of the experts' outputs, see `supernets.experts.mixing`.
+        routers: ``learned``, or ``random`` and never trained, as in SMoE-Dropout (Chen et al. 2023, arXiv 2303.01610).
+        shared_hidden: channels of a further expert of each layer that all tokens are sent to; None for none.
+        shared_gate: whether that one's output is multiplied by the sigmoid of a linear function of the token, as in Qwen2-MoE.
+    """
+
+    experts: Annotated[tuple[int, ...], Options(512)] | None = field(default=None, kw_only=True)
+    active_experts: Annotated[tuple[int, ...], Options(512)] | None = field(default=None, kw_only=True)
+    gates: Gates = field(default="softmax", kw_only=True)
+    routers: Literal["learned", "random"] = field(default="learned", kw_only=True)
+    shared_hidden: Annotated[int, Number(65536, "a number of channels")] | None = field(default=None, kw_only=True)
+    shared_gate: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.experts is None:
+            self._check_without_experts()
+        elif self.active_experts is None:
+            what = "is missing; give the numbers of experts that each token is sent to, e.g. [1, 2]"
+            raise DimensionError("active_experts", what, code="space.missing-dimension")
+        else:
+            for end, which in ((0, "least"), (-1, "most")):
+                active, kept = self.active_experts[end], self.experts[end]
+                if active > kept:
+                    why = f"tokens cannot be sent to {active} experts of a layer that has at {which} {kept}"
+                    raise DimensionError("active_experts", f"{why}; begin and end it no higher than experts")
+        if self.shared_gate and self.shared_hidden is None:
+            raise DimensionError("shared_gate", "is of a shared expert; give shared_hidden, or remove it")
+
+    def _check_without_experts(self) -> None:
+        plain = {"active_experts": None, "gates": "softmax", "routers": "learned", "shared_hidden": None}
+        if given := next((name for name, value in plain.items() if getattr(self, name) != value), None):
+            raise DimensionError(given, "is of layers with experts, and experts is not given; give it, or remove this")
+
+
+@dataclass(frozen=True)
+class LayersSpec(ExpertsSpec):
     """The layers of a whole space of transformers, with the options of its elastic dimensions, each smallest first.
 
     Depth and width are chosen once for the network; heads and the MLP's hidden channels anew for each layer, from the same

@@ -8,11 +8,12 @@ from functools import partial
 from typing import Annotated, Any, Self
 
 from supernets.errors import DimensionError
-from supernets.families.shared.spec import Number, Options, Ratios, Spec, check_distinct
+from supernets.families.shared.spec import Number, Options, Ratios, check_distinct
+from supernets.families.shared.transformer_spec import ExpertsSpec
 
 
 @dataclass(frozen=True)
-class ViTSpec(Spec):
+class ViTSpec(ExpertsSpec):
     """A whole space of the family, with the options of its elastic dimensions, each smallest first.
 
     Depth and width are chosen once for the network; heads and the MLP's ratio anew for each block, from the same options.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -42,3 +42,34 @@ def hard_swish(x: Tensor) -> Tensor:
 def hard_sigmoid(x: Tensor) -> Tensor:
     """x / 6 + 1 / 2, between 0 and 1."""
     return (x / 6 + 0.5).clamp(0, 1)
+
+
+def experts(weights: Weights, name: str, x: Tensor, k: int, active: Callable[[Tensor], Tensor], gates: str) -> Tensor:
+    """A layer of experts without its shared one, (..., width) -> (..., width): all experts compute all tokens, and the outputs
+    of those that a token has not chosen are multiplied by zero."""
+    logits = x @ weights[f"{name}.router.weight"].T + weights.get(f"{name}.router.bias", torch.zeros(()))
+    chosen = (logits[..., None, :] > logits[..., :, None]).sum(-1) < k  # fewer than k have greater logits
+    match gates:
+        case "softmax":
+            factors = torch.exp(logits) * chosen / (torch.exp(logits) * chosen).sum(-1, keepdim=True)
+        case "softmax-all":
+            factors = torch.exp(logits) * chosen / torch.exp(logits).sum(-1, keepdim=True)
+        case "sigmoid":
+            scores = chosen / (1 + torch.exp(-logits))
+            factors = scores / scores.sum(-1, keepdim=True)
+        case _:
+            factors = chosen.to(x.dtype)
+    total = weights.get(f"{name}.bias", torch.zeros(())) + torch.zeros_like(x)
+    for i, up in enumerate(weights[f"{name}.up"]):
+        inner = x @ up.T
+        if f"{name}.up_bias" in weights:
+            inner = inner + weights[f"{name}.up_bias"][i]
+        gated = f"{name}.gate" in weights
+        inner = active(x @ weights[f"{name}.gate"][i].T) * inner if gated else active(inner)
+        total = total + factors[..., i, None] * (inner @ weights[f"{name}.down"][i].T)
+    return total
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x times the normal distribution function."""
+    return x * (1 + torch.erf(x / 2**0.5)) / 2

@@ -25,7 +25,9 @@ from supernets.training_strategies.single_phase import (
     SinglePathStrategy,
     SortedStrategy,
 )
+from supernets.training_strategies.smoe_dropout import SMoEDropoutStrategy
 from tests.errors import raises
+from tests.supernets.families.decoder.test_family import EXPERTS
 from tests.supernets.invariants import RELATIVE, randomised, relative
 
 FAMILY = MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10)
@@ -103,6 +105,28 @@ class TestInstaTune:
             first.before(supernet)
             assert relative(supernet(images, SPACE.largest), ends[0]) <= RELATIVE
             assert relative(supernet(images, SPACE.smallest), ends[1]) > 100 * RELATIVE
+
+
+class TestSMoEDropout:
+    SPACE = EXPERTS.space
+    """Its tokens are sent to 1, 2 or 5 of 5 experts."""
+
+    def active(self, progress: float) -> set[object]:
+        """The options of all layers."""
+        (own,) = plan(SMoEDropoutStrategy(self.SPACE).at(progress))
+        values = self.SPACE.values(own.architecture)
+        others = {name: option for name, option in values.items() if not name.endswith("active_experts")}
+        assert others.items() <= self.SPACE.values(self.SPACE.largest).items()
+        return {option for name, option in values.items() if name.endswith("active_experts")}
+
+    def test_the_number_of_active_experts_grows_linearly_to_the_nearest_option(self) -> None:
+        # 1 + 4 progress: up to 1.5 it is nearest to 1, up to 3.5 to 2.
+        shares = (0, 0.12, 0.13, 0.62, 0.63, 1)
+        assert [self.active(share) for share in shares] == [{1}, {1}, {2}, {2}, {5}, {5}]
+
+    def test_a_space_without_a_choice_of_experts_is_rejected(self) -> None:
+        with raises("training.no-experts", "active_experts"):
+            SMoEDropoutStrategy(SPACE).phases(3)
 
 
 class TestProgressive:

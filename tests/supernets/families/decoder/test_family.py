@@ -19,6 +19,7 @@ from supernets.families.decoder.spec import DecoderSpec
 from supernets.space import Option
 from tests.errors import raises
 from tests.supernets import invariants
+from tests.supernets.families import by_hand
 
 VOCABULARY, TOKENS_EACH = 40, 9
 SPEC = DecoderSpec(
@@ -35,6 +36,14 @@ ORDERED = DecoderFamily(
 
 SCALED = DecoderFamily(SPEC, **SIZES, scaling=(4.0, 1.0, 4.0, 8.0))
 """With frequencies as Llama 3 scales them."""
+EXPERTS = DecoderFamily(
+    replace(SPEC, experts=(2, 3, 5), active_experts=(1, 2, 5), gates="softmax-all", shared_hidden=6, shared_gate=True),
+    **SIZES,
+)
+"""With experts as in Qwen2-MoE."""
+GPT2_EXPERTS = DecoderFamily(
+    replace(GPT2.spec, experts=(1, 4), active_experts=(1, 2), gates="sigmoid", hidden=(5, 8)), **SIZES
+)
 
 
 def texts(n: int = 16, tokens: int = TOKENS_EACH, seed: int = 0) -> Tensor:
@@ -81,6 +90,17 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
             found.append(torch.softmax(query @ key.T / 2 + later.nan_to_num(neginf=-1e9), dim=1) @ value)
         return linear(torch.cat(found, dim=-1), f"{name}.project")
 
+    def mlp(x: Tensor, name: str, k: int) -> Tensor:
+        if f"{name}.router.weight" in weights:
+            found = by_hand.experts(weights, name, x, k, active, "sigmoid" if plain else "softmax-all")
+            if plain:
+                return found
+            gate = weights[f"{name}.shared_gate.weight"]
+            return found + mlp(x, f"{name}.shared", 0) / (1 + torch.exp(-(x @ gate.T)))
+        inner = linear(x, f"{name}.up")
+        inner = active(inner) if plain else active(linear(x, f"{name}.gate")) * inner
+        return linear(inner, f"{name}.down")
+
     def active(x: Tensor) -> Tensor:
         if plain:
             return x * (1 + torch.tanh((2 / math.pi) ** 0.5 * (x + 0.044715 * x**3))) / 2
@@ -95,10 +115,8 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
         for i in numbers:
             heads, queries = int(values[f"layer{i}.heads"]), int(values[f"layer{i}.queries"])
             x = x + attention(norm(x, f"layers.{i}.norm1"), f"layers.{i}.attention", heads, queries)
-            y = norm(x, f"layers.{i}.norm2")
-            inner = linear(y, f"layers.{i}.mlp.up")
-            inner = active(inner) if plain else active(linear(y, f"layers.{i}.mlp.gate")) * inner
-            x = x + linear(inner, f"layers.{i}.mlp.down")
+            k = int(values.get(f"layer{i}.active_experts", 0))
+            x = x + mlp(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp", k)
         words = weights.get("head.words.weight", weights["embedding.words.weight"])
         out.append(norm(x, "head.norm") @ words.T)
     return torch.stack(out)
@@ -164,7 +182,7 @@ class TestI4Onnx:
 
 
 class TestDescription:
-    @pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED, SCALED])
+    @pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED, SCALED, EXPERTS, GPT2_EXPERTS])
     def test_a_family_comes_back_from_json(self, family: DecoderFamily) -> None:
         again = family_from_json(json.loads(json.dumps(family.to_json())))
         assert again.to_json() == family.to_json()

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,15 @@ SETTINGS: Mapping[str, dict[str, Any]] = {
     "qwen2": {**_COMMON, "tie_word_embeddings": True},
     "gemma": {**_COMMON, "head_dim": 10, "hidden_act": "gelu_pytorch_tanh"},
     "gpt2": {"vocab_size": 60, "n_embd": 24, "n_layer": 3, "n_head": 6, "n_positions": 32},
+    "mixtral": {**_COMMON, "num_local_experts": 5, "num_experts_per_tok": 2, "tie_word_embeddings": False},
+    "qwen2_moe": {
+        **_COMMON,
+        "num_experts": 6,
+        "num_experts_per_tok": 3,
+        "moe_intermediate_size": 20,
+        "shared_expert_intermediate_size": 28,
+        "norm_topk_prob": False,
+    },
 }
 
 
@@ -94,6 +104,26 @@ def test_scaled_rotary_positions(kind: str, scaling: dict[str, Any], tmp_path: P
     unscaled = saved(kind, tmp_path / "unscaled", rope_parameters={"rope_type": "default", "rope_theta": 5000.0})
     with pytest.raises(AssertionError):
         assert_equal(tmp_path, unscaled)
+
+
+def test_probabilities_of_experts_that_are_normalised(tmp_path: Path) -> None:
+    assert_equal(tmp_path, saved("qwen2_moe", tmp_path, norm_topk_prob=True))
+    assert read_decoder_config(tmp_path).space().gates == "softmax"
+
+
+def test_a_space_within_a_network_with_experts(tmp_path: Path) -> None:
+    saved("mixtral", tmp_path)
+    config = read_decoder_config(tmp_path)
+    space = config.space()
+    assert (space.experts, space.active_experts) == ((2, 3, 5), (1, 2))
+    with raises("pretrained.mismatch", "experts is 3", "has 5"):
+        config.check_space(replace(space, experts=(2, 3)))
+    with raises("pretrained.mismatch", "no experts", "a network with experts"):
+        config.check_space(replace(space, experts=None, active_experts=None))
+    saved("llama", tmp_path / "dense")
+    dense = read_decoder_config(tmp_path / "dense")
+    with raises("pretrained.mismatch", "has experts", "without"):
+        dense.check_space(replace(dense.space(), experts=(2, 4), active_experts=(1, 2)))
 
 
 def test_a_folder_of_several_files(tmp_path: Path) -> None:
@@ -245,7 +275,7 @@ class TestGGUF:
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.close()
-        with raises("pretrained.unusable", "mixture of experts", f"{kind}.expert_count: 8", "a family of its own"):
+        with raises("pretrained.unusable", "mixture of experts", f"{kind}.expert_count: 8", "mixtral and qwen2_moe"):
             read_decoder_config(tmp_path / "network.gguf")
 
     def test_groups_that_do_not_divide_the_heads(self, tmp_path: Path) -> None:
@@ -298,10 +328,15 @@ class TestErrors:
             ({"model_type": "phi"}, "model_type is 'phi' | 'llama'"),
             ({"model_type": "bert"}, "model_type is 'bert' | family: encoder"),
             (
-                {"model_type": "mixtral", "num_local_experts": 8},
-                "mixture of experts | mixtral | num_local_experts: 8 | a family of its own",
+                {"model_type": "deepseek_v3", "n_routed_experts": 8},
+                "mixture of experts | deepseek_v3 | n_routed_experts: 8 | mixtral and qwen2_moe",
             ),
-            ({"model_type": "qwen2_moe", "num_experts": 60}, "mixture of experts | qwen2_moe | num_experts: 60"),
+            ({"model_type": "mixtral", "num_experts_per_tok": 9}, "num_experts_per_tok is 9, of 8 experts"),
+            ({"model_type": "mixtral"}, "no tensor model.layers.0.block_sparse_moe.gate.weight"),
+            (
+                {"model_type": "qwen2_moe", "mlp_only_layers": [1], "moe_intermediate_size": 8},
+                "some of its layers have no experts",
+            ),
             ({"num_key_value_heads": 4}, "num_key_value_heads 4 does not divide num_attention_heads 6"),
             ({"hidden_act": "relu"}, "'relu' | silu"),
             ({"rope_parameters": {"rope_type": "yarn"}}, "rotary positions | 'yarn'"),

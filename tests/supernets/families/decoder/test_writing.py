@@ -95,6 +95,21 @@ def test_a_smaller_network_is_of_the_class_that_has_its_features(
     assert (settings["model_type"], settings["eos_token_id"]) == (kind, 3)
 
 
+def test_experts_are_kept_in_their_order(tmp_path: Path) -> None:
+    saved("mixtral", tmp_path / "original")
+    config = read_decoder_config(tmp_path / "original")
+    family = DecoderFamily(config.space(), tokens=8, **config.fixed)
+    supernet = make_supernet(family, pretrained=config.read(tmp_path / "original").weights(family))
+    settings = check(supernet, chosen(family, experts=3, active_experts=1, hidden=24), tmp_path / "out", ids())
+    assert [settings[key] for key in ("num_local_experts", "num_experts_per_tok", "intermediate_size")] == [3, 1, 24]
+
+
+def test_experts_that_the_library_has_not_are_refused(tmp_path: Path) -> None:
+    family = DecoderFamily(replace(SPEC, experts=(2, 4), active_experts=(1, 2), gates="equal"), **SIZES)
+    with raises("export.no-such-architecture", "Mixtral", "Qwen2-MoE", "export ONNX"):
+        write_decoder(tmp_path, family, chosen(family), {}, **TOKENIZER)
+
+
 def test_a_gpt2_with_fewer_heads_is_refused(tmp_path: Path) -> None:
     with raises("export.no-such-architecture", "GPT-2 among its heads", "3 heads of 1 x 4 channels in a width of 16"):
         write_decoder(tmp_path / "out", GPT2, chosen(GPT2, width=16, heads=3), {}, **TOKENIZER)

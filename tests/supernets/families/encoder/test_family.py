@@ -28,6 +28,7 @@ from supernets.space import Option
 from supernets.tokens import padding_mask
 from tests.errors import raises
 from tests.supernets import invariants
+from tests.supernets.families import by_hand
 
 PADDING, TOKENS_EACH = 3, 9
 SPEC = EncoderSpec(head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), hidden=(10, 16, 28))
@@ -35,6 +36,7 @@ SIZES: dict[str, Any] = {"vocabulary": 40, "positions": 12, "padding": PADDING, 
 FAMILY = EncoderFamily(SPEC, **SIZES)
 SPREAD = EncoderFamily(replace(SPEC, kept="spread"), **SIZES)
 """Of its three layers, a depth of two keeps the first and the last."""
+EXPERTS = EncoderFamily(replace(SPEC, experts=(2, 4), active_experts=(1, 3), gates="equal"), **SIZES)
 
 
 def sentences(n: int = 16, seed: int = 0) -> Tensor:
@@ -83,8 +85,11 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
         assert len(numbers) == values["depth"]
         for i in numbers:
             x = norm(x + attention(x, f"layers.{i}.attention", int(values[f"layer{i}.heads"])), f"layers.{i}.norm1")
-            y = linear(x, f"layers.{i}.mlp.0")
-            y = linear(y * (1 + torch.erf(y / 2**0.5)) / 2, f"layers.{i}.mlp.2")
+            if f"layers.{i}.mlp.router.weight" in weights:
+                k = int(values[f"layer{i}.active_experts"])
+                y = by_hand.experts(weights, f"layers.{i}.mlp", x, k, by_hand.gelu, "equal")
+            else:
+                y = linear(by_hand.gelu(linear(x, f"layers.{i}.mlp.0")), f"layers.{i}.mlp.2")
             x = norm(x + y, f"layers.{i}.norm2")
         out.append(linear(torch.tanh(linear(x[0], "head.pool")), "head.classifier"))
     return torch.stack(out)

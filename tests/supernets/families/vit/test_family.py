@@ -21,6 +21,7 @@ from supernets.graph import INPUT, lower
 from supernets.space import Option
 from tests.errors import raises
 from tests.supernets import invariants
+from tests.supernets.families import by_hand
 
 SPEC = ViTSpec(
     patch=4, head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), mlp=(1.5, 2, 3.5)
@@ -67,8 +68,12 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: 
         heads = values[f"block{b}.heads"]
         assert isinstance(heads, int)
         x = x + attention(norm(x, f"blocks.{b}.norm1"), f"blocks.{b}.attention", heads)
-        y = linear(norm(x, f"blocks.{b}.norm2"), f"blocks.{b}.mlp.0")
-        x = x + linear(y * (1 + torch.erf(y / 2**0.5)) / 2, f"blocks.{b}.mlp.2")
+        y = norm(x, f"blocks.{b}.norm2")
+        if f"blocks.{b}.mlp.router.weight" in weights:
+            k = int(values[f"block{b}.active_experts"])
+            x = x + by_hand.experts(weights, f"blocks.{b}.mlp", y, k, by_hand.gelu, "softmax")
+        else:
+            x = x + linear(by_hand.gelu(linear(y, f"blocks.{b}.mlp.0")), f"blocks.{b}.mlp.2")
     return linear(norm(x, "head.norm").mean(dim=1), "head.classifier")
 
 

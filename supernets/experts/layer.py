@@ -1,0 +1,71 @@
+"""A layer of experts in place of an MLP: a router, the experts' weights, and perhaps an expert that all tokens share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from supernets.experts.mixing import Gates, mixed_experts
+
+
+class ExpertLayer(nn.Module):
+    """Experts of one size, of which each token has the ones that the router gives the greatest logits (arXiv 1701.06538).
+
+    No expert has a limit of tokens. The number of experts follows from the weights, and that of each token's experts from the
+    length of the buffer `active`, so that a live subnet's smaller tensors need no correction. Where gates are equal, the router
+    has a bias, because it is fitted to the norms of the experts' outputs.
+
+    Args:
+        hidden: channels of an expert.
+        gated: whether experts are gated MLPs; else plain ones.
+        bias: whether the first linear layers have biases, and the sum of the experts' outputs another one.
+        shared: an MLP for all tokens, whose output is added; None for none.
+        shared_gate: whether the shared output is multiplied by the sigmoid of a linear function of the token.
+    """
+
+    active: Tensor
+
+    def __init__(
+        self, width: int, hidden: int, *, experts: int, active: int, gates: Gates, gated: bool, activation: str, bias: bool,
+        shared: nn.Module | None = None, shared_gate: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.gates, self.activation = gates, activation
+        self.router = nn.Linear(width, experts, bias=gates == "equal")
+        self.up = _uniform(experts, hidden, width)
+        self.gate = _uniform(experts, hidden, width) if gated else None
+        self.down = _uniform(experts, width, hidden)
+        self.up_bias = nn.Parameter(torch.zeros(experts, hidden)) if bias else None
+        self.bias = nn.Parameter(torch.zeros(width)) if bias else None
+        self.register_buffer("active", torch.arange(active))
+        self.shared = shared
+        self.shared_gate = nn.Linear(width, 1, bias=False) if shared_gate else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (..., width) -> (..., width)."""
+        found = mixed_experts(
+            x, self.router(x), self.active, self.up, self.down, self.gate, self.up_bias,
+            gates=self.gates, activation=self.activation,
+        )  # fmt: skip
+        if self.bias is not None:
+            found = found + self.bias
+        if self.shared is None:
+            return found
+        shared = self.shared(x)
+        return found + (
+            shared if self.shared_gate is None else torch.sigmoid(self.shared_gate(x)) * cast(Tensor, shared)
+        )
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """For live subnets: no attribute repeats a shape."""
+
+    def extra_repr(self) -> str:
+        return f"gates={self.gates}, activation={self.activation}"
+
+
+def _uniform(experts: int, outputs: int, inputs: int) -> nn.Parameter:
+    """Weights drawn as those of torch's linear layers."""
+    return nn.Parameter(torch.empty(experts, outputs, inputs).uniform_(-(inputs**-0.5), inputs**-0.5))

@@ -1,0 +1,58 @@
+"""Losses by which routers learn to spread tokens over experts, and to keep their logits small."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supernets.experts.layer import ExpertLayer
+
+Routed = tuple[Tensor, int]
+"""The logits of a router, (..., experts), and the number of experts of each token."""
+
+
+def record_routing(network: nn.Module, found: list[Routed]) -> None:
+    """Makes forwards of a live subnet add what each router that is trained returns to `found`; in place."""
+
+    def forward(router: nn.Linear, k: int, x: Tensor) -> Tensor:
+        logits = functional.linear(x, router.weight, router.bias)
+        found.append((logits, k))
+        return logits
+
+    for module in network.modules():
+        if isinstance(module, ExpertLayer) and module.router.weight.requires_grad:
+            module.router.__dict__["forward"] = partial(forward, module.router, len(module.active))
+
+
+def balance_loss(routing: Sequence[Routed]) -> Tensor:
+    """The mean over layers of Switch's load-balancing loss (Fedus et al. 2021, arXiv 2101.03961): 1 where tokens are spread
+    evenly, up to the number of experts.
+
+    That is the number of experts times the sum over experts of the share of tokens that are sent to one and its mean
+    probability. Departure: with several experts for each token, the shares are of all pairs of a token and an expert.
+
+    Args:
+        routing: of each layer; at least one.
+    """
+    found = []
+    for logits, k in routing:
+        rows = logits.float().flatten(0, -2)
+        n = rows.shape[1]
+        sent = rows.topk(k, dim=1).indices.flatten().bincount(minlength=n) / (k * len(rows))
+        found.append(n * (sent * rows.softmax(1).mean(0)).sum())
+    return torch.stack(found).mean()
+
+
+def z_loss(routing: Sequence[Routed]) -> Tensor:
+    """The mean over layers and tokens of the squared logarithm of the sum of the logits' exponentials.
+
+    The z-loss of ST-MoE (Zoph et al. 2022, arXiv 2202.08906).
+
+    Args:
+        routing: of each layer; at least one.
+    """
+    return torch.stack([logits.float().logsumexp(-1).square().mean() for logits, _ in routing]).mean()

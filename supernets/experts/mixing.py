@@ -1,0 +1,121 @@
+"""Mixtures of experts as one function, which `supernets.graph` finds in a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function
+
+from supernets.errors import TrainingError
+
+Gates = Literal["softmax", "softmax-all", "sigmoid", "equal"]
+"""The factors of the outputs of a token's experts: the softmax of their logits (Mixtral; Jiang et al. 2024, arXiv 2401.04088);
+their part of the softmax over all experts (Switch; Fedus et al. 2021, arXiv 2101.03961); sigmoids that are divided by their sum
+(DeepSeek-V3, arXiv 2412.19437); or 1, so that the experts that an MLP was divided into add up to it (MoEfication; Zhang et al.
+2022, arXiv 2110.01786)."""
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "gelu-tanh": partial(functional.gelu, approximate="tanh"),
+}
+"""Of experts, by name."""
+
+
+def routed(logits: Tensor, k: int, gates: Gates) -> tuple[Tensor, Tensor]:
+    """The k experts of each token, (tokens, k), the greatest logit first, and the factors of their outputs, (tokens, k).
+
+    With ``equal``, whose factors are 1, routers learn by a straight-through gradient: that of the softmax times the number of
+    experts.
+
+    Args:
+        logits: (tokens, experts).
+    """
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    found, chosen = logits.topk(k, dim=1)
+    match gates:
+        case "softmax":
+            return chosen, found.softmax(1)
+        case "softmax-all":
+            return chosen, logits.softmax(1).gather(1, chosen)
+        case "sigmoid":
+            scores = found.sigmoid()
+            return chosen, scores / scores.sum(1, keepdim=True)
+        case "equal":
+            own = logits.shape[1] * logits.softmax(1).gather(1, chosen)
+            return chosen, own - own.detach() + 1
+
+
+def mixed_experts(
+    x: Tensor, logits: Tensor, active: Tensor, up: Tensor, down: Tensor, gate: Tensor | None = None,
+    up_bias: Tensor | None = None, *, gates: Gates = "softmax", activation: str = "silu",
+) -> Tensor:  # fmt: skip
+    """The outputs of each token's experts, times their factors, added up: (..., width) -> (..., width).
+
+    An expert computes ``down(activation(up(x)))``, or gated ``down(activation(gate(x)) * up(x))``, of its own tokens alone.
+    Where every token has all experts, they are one MLP whose inner channels have factors.
+
+    Args:
+        logits: (..., experts), of the router; a token has the experts of the k greatest.
+        active: (k,), anything.
+        up, gate: (experts, hidden, width).
+        down: (experts, width, hidden).
+        up_bias: (experts, hidden).
+
+    Raises:
+        TrainingError: a logit is not finite.
+    """
+    tensors = (x, logits, active, up, down, gate, up_bias)
+    if has_torch_function(tensors):
+        found: Tensor = handle_torch_function(mixed_experts, tensors, *tensors, gates=gates, activation=activation)
+        return found
+    rows, k, n = x.flatten(0, -2), len(active), len(up)
+    if not x.is_meta and not logits.isfinite().all():
+        problem = "a router of experts returned values that are not finite"
+        raise TrainingError(f"{problem}; lower training.learning_rate and train again", code="training.not-finite")
+    chosen, factors = routed(logits.flatten(0, -2), k, gates)
+    own = _Experts(ACTIVATIONS[activation], up, down, gate, up_bias)
+    # Without values, on the meta device, tokens cannot be divided.
+    mixed = own.all(rows, chosen, factors) if k == n or x.is_meta else own.chosen(rows, chosen, factors)
+    return mixed.to(x.dtype).view_as(x)
+
+
+class _Experts(NamedTuple):
+    activation: Callable[[Tensor], Tensor]
+    up: Tensor
+    down: Tensor
+    gate: Tensor | None
+    up_bias: Tensor | None
+
+    def all(self, rows: Tensor, chosen: Tensor, factors: Tensor) -> Tensor:
+        """Every expert computes all tokens (tokens, width)."""
+        n = len(self.up)
+        joined = [None if own is None else own.flatten(0, 1) for own in (self.up, self.gate, self.up_bias)]
+        by_expert = factors.new_zeros(len(rows), n).scatter(1, chosen, factors)
+        inner = self._inner(rows, *joined)
+        inner = (inner.unflatten(1, (n, -1)) * by_expert[..., None].to(inner.dtype)).flatten(1)
+        return functional.linear(inner, self.down.transpose(0, 1).flatten(1))
+
+    def chosen(self, rows: Tensor, chosen: Tensor, factors: Tensor) -> Tensor:
+        """Each expert computes the tokens (tokens, width) that have chosen it."""
+        k, order = chosen.shape[1], chosen.flatten().argsort(stable=True)
+        parts = rows[order // k].split(chosen.flatten().bincount(minlength=len(self.up)).tolist())
+        found = torch.cat([self._one(i, part) for i, part in enumerate(parts) if len(part)])
+        places = torch.empty_like(order)
+        places[order] = torch.arange(len(order), device=order.device)
+        by_token: Tensor = found[places].unflatten(0, (-1, k))
+        return (by_token * factors[..., None]).sum(1)
+
+    def _one(self, i: int, rows: Tensor) -> Tensor:
+        own = [None if tensor is None else tensor[i] for tensor in (self.up, self.gate, self.up_bias)]
+        return functional.linear(self._inner(rows, *own), self.down[i])
+
+    def _inner(self, rows: Tensor, up: Tensor | None, gate: Tensor | None, bias: Tensor | None) -> Tensor:
+        linear = functional.linear(rows, cast(Tensor, up), bias)
+        if gate is None:
+            return self.activation(linear)
+        return self.activation(functional.linear(rows, gate)) * linear

@@ -1,0 +1,119 @@
+"""Layers of experts of pretrained decoders, as the `transformers` library names and stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.shared.model_folder import NamedTensors, Settings, unusable
+from supernets.families.shared.transformer import STACKS
+from supernets.families.shared.transformer_spec import Gates
+
+MIXTURES = ("mixtral", "qwen2_moe")
+"""Kinds of networks with experts."""
+MODULES: Mapping[str, Mapping[str, str]] = {
+    "mixtral": {"mlp.router": "block_sparse_moe.gate"},
+    "qwen2_moe": {
+        "mlp.router": "mlp.gate", "mlp.shared_gate": "mlp.shared_expert_gate",
+        **{f"mlp.shared.{part}": f"mlp.shared_expert.{part}_proj" for part in ("gate", "up", "down")},
+    },
+}  # fmt: skip
+"""Linear modules of a layer, and their names in the library."""
+_EXPERT: Mapping[str, Mapping[str, str]] = {
+    "mixtral": {
+        "gate": "block_sparse_moe.experts.{}.w1",
+        "up": "block_sparse_moe.experts.{}.w3",
+        "down": "block_sparse_moe.experts.{}.w2",
+    },
+    "qwen2_moe": {part: f"mlp.experts.{{}}.{part}_proj" for part in ("gate", "up", "down")},
+}
+"""The weights of all experts of a layer, and the names of each expert's modules."""
+
+OF_FAMILY = ".mlp.active"
+"""End of the names of tensors that files do not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """The experts of a pretrained decoder.
+
+    Attributes:
+        active: that each token is sent to.
+        gates, shared_hidden: as of `ExpertsSpec`; a shared expert has a gate.
+    """
+
+    experts: int
+    active: int
+    gates: Gates
+    shared_hidden: int | None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """By the names of dimensions."""
+        return {"experts": self.experts, "active_experts": self.active}
+
+    @property
+    def features(self) -> dict[str, Any]:
+        """What a space cannot change."""
+        return {"gates": self.gates, "shared_hidden": self.shared_hidden, "shared_gate": self.shared_hidden is not None}
+
+
+def read_mixture(settings: Settings, kind: str) -> Mixture:
+    """The experts of a network.
+
+    Raises:
+        CheckpointError: a number is missing or out of range, or some of its layers have no experts.
+    """
+    experts = settings.whole(
+        "num_local_experts" if kind == "mixtral" else "num_experts", default=8 if kind == "mixtral" else 60
+    )
+    active = settings.whole("num_experts_per_tok", default=2 if kind == "mixtral" else 4)
+    if active > experts:
+        raise unusable(f"{settings.path}: num_experts_per_tok is {active}, of {experts} experts; correct the file")
+    if kind == "mixtral":
+        return Mixture(experts, active, "softmax", None)
+    if settings.data.get("mlp_only_layers") or settings.whole("decoder_sparse_step", default=1) != 1:
+        remedy = "the family decoder reads networks whose layers all have experts; give another network"
+        raise unusable(f"{settings.path}: some of its layers have no experts; {remedy}")
+    gates: Gates = "softmax" if settings.flag("norm_topk_prob", default=False) else "softmax-all"
+    return Mixture(experts, active, gates, settings.whole("shared_expert_intermediate_size", default=5632))
+
+
+def mixture_settings(spec: DecoderSpec, kind: str, options: Mapping[str, int]) -> dict[str, Any]:
+    """The library's settings of a network's experts: what `read_mixture` reads.
+
+    Args:
+        options: of all layers, by the names of dimensions.
+    """
+    active = {"num_experts_per_tok": options["active_experts"]}
+    if kind == "mixtral":
+        return {"num_local_experts": options["experts"], **active, "sliding_window": None}
+    return {
+        "num_experts": options["experts"], **active, "moe_intermediate_size": options["hidden"],
+        "shared_expert_intermediate_size": spec.shared_hidden, "norm_topk_prob": spec.gates == "softmax",
+        "decoder_sparse_step": 1, "mlp_only_layers": [], "use_sliding_window": False, "qkv_bias": spec.qkv_bias,
+    }  # fmt: skip
+
+
+def is_stacked(name: str) -> bool:
+    """Whether a tensor of the family has the weights of all experts of a layer."""
+    return name.endswith(STACKS)
+
+
+def stacked(file: NamedTensors, kind: str, name: str, shape: tuple[int, ...]) -> Tensor:
+    """A weight of all experts of a layer, by the family's name, from one tensor for each expert; raises `CheckpointError`."""
+    _, number, _, part = name.split(".")
+    names = _EXPERT[kind][part]
+    return torch.stack([file.take(f"layers.{number}.{names.format(i)}.weight", *shape[1:]) for i in range(shape[0])])
+
+
+def unstacked(kind: str, name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of each expert by the library's names: the inverse of `stacked`."""
+    _, number, _, part = name.split(".")
+    for i, own in enumerate(tensor):
+        yield f"model.layers.{number}.{_EXPERT[kind][part].format(i)}.weight", own

@@ -1,0 +1,57 @@
+"""Layers of experts in the families of transformers: their choices, dimensions and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from supernets.axes import Concat, Dim
+from supernets.cost import Products
+from supernets.families.shared.transformer_spec import ExpertsSpec
+from supernets.space import Choice
+
+KINDS = ("experts", "active_experts")
+"""Choices of a layer, and axes of its tensors."""
+
+
+def expert_choices(spec: ExpertsSpec, layer: str, requires: tuple[str, int] | None) -> Iterator[Choice]:
+    """The choices of a layer, by the name of its choices; none without experts."""
+    if spec.experts is None or spec.active_experts is None:
+        return
+    yield Choice(f"{layer}.experts", spec.experts, requires)
+    most = tuple(sum(active <= kept for active in spec.active_experts) - 1 for kept in spec.experts)
+    yield Choice(f"{layer}.active_experts", spec.active_experts, (f"{layer}.experts", 0), most)
+
+
+def expert_dims(
+    spec: ExpertsSpec, module: str, layer: str, *, gated: bool, bias: bool, shared: Mapping[str, tuple[Dim, ...]]
+) -> dict[str, tuple[Dim, ...]]:
+    """The dimensions of an `ExpertLayer`.
+
+    Args:
+        module: its name.
+        layer: the name of its layer's choices.
+        shared: those of the shared expert, by their names in its module; empty for none.
+    """
+    experts, hidden = f"{layer}.experts", f"{layer}.hidden"
+    dims: dict[str, tuple[Dim, ...]] = {
+        "active": (f"{layer}.active_experts",), "router.weight": (experts, "width"),
+        "up": (experts, hidden, "width"), "down": (experts, "width", hidden),
+    }  # fmt: skip
+    if gated:
+        dims["gate"] = dims["up"]
+    if bias:
+        dims |= {"up_bias": (experts, hidden), "bias": ("width",)}
+    if spec.gates == "equal":
+        dims["router.bias"] = (experts,)
+    if spec.shared_gate:
+        dims["shared_gate.weight"] = (1, "width")
+    dims |= {f"shared.{name}": own for name, own in shared.items()}
+    return {f"{module}.{name}": own for name, own in dims.items()}
+
+
+def expert_products(layer: str, *, gated: bool) -> Products:
+    """The matrix products of a layer's experts for each token, by the name of the layer's choices."""
+    hidden = f"{layer}.hidden"
+    matrices = (hidden, hidden, "width") if gated else (hidden, "width")
+    active = f"{layer}.active_experts"
+    return Products((active, len(matrices), hidden, "width"), (active, Concat(matrices)))

@@ -1,0 +1,167 @@
+"""Lowering rule for mixtures of experts: each expert reads its own tokens alone, or all of them as one MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.errors import LoweringError
+from supernets.graph import functions
+from supernets.graph.ir import ROWS, Graph, Shape, Value
+
+
+class _Experts:
+    """The weights of the experts of a layer, of which only the parts that are read become tensors of the model."""
+
+    def __init__(
+        self, graph: Graph, up: Value, down: Value, gate: Value | None, up_bias: Value | None, activation: str
+    ) -> None:
+        self._graph, self._activation = graph, activation
+        self._up, self._down, self._gate, self._up_bias = up, down, gate, up_bias
+        self.n, self.hidden, self.width = up.shape
+
+    def outputs(self, i: int, rows: Value) -> Value:
+        """What expert `i` computes of rows (rows, width)."""
+        return functions.matmul(self._graph, self._inner(i, rows), self._part(self._down, i))
+
+    def joined(self, rows: Value, factors: Value | None) -> Value:
+        """What all experts compute of rows (rows, width), added up with factors (rows, experts); None for 1."""
+        graph = self._graph
+        inner = self._inner(None, rows)
+        if factors is None:
+            return functions.matmul(graph, inner, self._part(self._down, None))
+        shape = (ROWS, self.n, self.hidden)
+        parted = graph.add("Reshape", [inner, graph.numbers([-1, self.n, self.hidden])], shape)
+        own = graph.add("Unsqueeze", [factors, graph.numbers([2])], (ROWS, self.n, 1))
+        scaled = functions.multiply(graph, parted, own)
+        channels = self.n * self.hidden
+        flat = graph.add("Reshape", [scaled, graph.numbers([-1, channels])], (ROWS, channels))
+        return functions.matmul(graph, flat, self._part(self._down, None))
+
+    def _inner(self, i: int | None, rows: Value) -> Value:
+        graph, part = self._graph, self._part
+        up = functions.matmul(graph, rows, part(self._up, i))
+        if self._up_bias is not None:
+            up = functions.add(graph, up, part(self._up_bias, i))
+        if self._gate is None:
+            return self._activated(up)
+        return functions.multiply(graph, self._activated(functions.matmul(graph, rows, part(self._gate, i))), up)
+
+    def _activated(self, x: Value) -> Value:
+        match self._activation:
+            case "silu":
+                return functions.silu(self._graph, x)
+            case "gelu":
+                return functions.gelu(self._graph, x)
+            case _:
+                return functions.gelu(self._graph, x, approximate="tanh")
+
+    def _part(self, stack: Value, i: int | None) -> Value:
+        """A bias, or a matrix as a product reads it, (inputs, outputs), of expert `i`, or of all joined to one MLP."""
+        array = self._graph.parameters[stack.name]
+        if i is not None:
+            return self._stored(f"{stack.name}.{i}", array[i] if array.ndim == 2 else array[i].T)
+        if array.ndim == 2:
+            return self._stored(f"{stack.name}.all", array.reshape(-1))
+        if stack is self._down:  # (experts, width, hidden)
+            return self._stored(f"{stack.name}.all", array.transpose(0, 2, 1).reshape(-1, self.width))
+        return self._stored(f"{stack.name}.all", array.reshape(-1, self.width).T)
+
+    def _stored(self, name: str, array: NDArray[np.generic]) -> Value:
+        self._graph.parameters[name] = array
+        return self._graph.input(name, array.shape)
+
+
+def mixed_experts(
+    graph: Graph, x: Value, logits: Value, active: Value, up: Value, down: Value, gate: Value | None = None,
+    up_bias: Value | None = None, *, gates: str = "softmax", activation: str = "silu",
+) -> Value:  # fmt: skip
+    """`supernets.experts.mixing.mixed_experts`: (n, ..., width) -> the same.
+
+    A token's k outputs are gathered in the order of its experts, so that one addition of k numbers follows for each channel.
+    """
+    if any(value.name not in graph.parameters for value in (active, up, down)):
+        raise LoweringError("there is no rule for experts whose weights are computed; make them parameters")
+    experts, k, width = _Experts(graph, up, down, gate, up_bias, activation), active.shape[0], x.shape[-1]
+    rows = graph.add("Reshape", [x, graph.numbers([-1, width])], (ROWS, width))
+    flat = graph.add("Reshape", [logits, graph.numbers([-1, experts.n])], (ROWS, experts.n))
+    if k == experts.n:
+        mixed = experts.joined(rows, _factors(graph, flat, flat, None, gates))
+    else:
+        found, chosen = _top(graph, flat, k)
+        outputs = _chosen_outputs(graph, experts, rows, chosen, k)
+        mixed = _added(graph, outputs, _factors(graph, flat, found, chosen, gates))
+    if x.rank == 2:
+        return mixed
+    if all(size > 0 for size in x.shape[1:]):
+        return graph.add("Reshape", [mixed, graph.numbers([-1, *x.shape[1:]])], x.shape)
+    return graph.add("Reshape", [mixed, graph.add("Shape", [x], (x.rank,))], x.shape)
+
+
+def _top(graph: Graph, logits: Value, k: int) -> tuple[Value, Value]:
+    """The greatest logits of each row, (rows, k), and their experts."""
+    found, chosen = graph.add_many("TopK", [logits, graph.numbers([k])], [(ROWS, k)] * 2, axis=1)
+    graph.integers.add(chosen.name)
+    return found, chosen
+
+
+def _factors(graph: Graph, logits: Value, found: Value, chosen: Value | None, gates: str) -> Value | None:
+    """The factors of a token's experts, (rows, k); None where all are 1.
+
+    Args:
+        found: the logits of these experts.
+        chosen: the experts; None for all, in their order.
+    """
+    match gates:
+        case "softmax":
+            return graph.add("Softmax", [found], found.shape, axis=1)
+        case "softmax-all":
+            shares = graph.add("Softmax", [logits], logits.shape, axis=1)
+            return shares if chosen is None else graph.add("GatherElements", [shares, chosen], chosen.shape, axis=1)
+        case "sigmoid":
+            return _shares(graph, graph.add("Sigmoid", [found], found.shape))
+        case _:
+            return None
+
+
+def _shares(graph: Graph, scores: Value) -> Value:
+    total = graph.add("ReduceSum", [scores, graph.numbers([1])], (ROWS, 1), keepdims=1)
+    return functions.divide(graph, scores, total)
+
+
+def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value, k: int) -> Value:
+    """The outputs of each row's experts, (rows, k, width); an expert reads the rows that have chosen it."""
+    width, places, outputs = experts.width, [], []
+    for i in range(experts.n):
+        hit = graph.add("Equal", [chosen, graph.constant(np.array(i, dtype=np.int64))], chosen.shape)
+        place = graph.add("NonZero", [hit], (2, ROWS))
+        places.append(place)
+        outputs.append(experts.outputs(i, graph.add("Gather", [rows, _row(graph, place, 0)], (ROWS, width), axis=0)))
+    pairs = _joined(graph, places, (2, ROWS), axis=1)
+    number = graph.constant(np.array(k, dtype=np.int64))
+    own = graph.add("Add", [graph.add("Mul", [_row(graph, pairs, 0), number], (ROWS,)), _row(graph, pairs, 1)], (ROWS,))
+    # Where each pair of a row and its choice is among the outputs: the inverse of that order.
+    size = graph.add("Squeeze", [graph.add("Shape", [own], (1,)), graph.numbers([0])], ())
+    zero, one = (graph.constant(np.array(n, dtype=np.int64)) for n in (0, 1))
+    at = graph.add("ScatterElements", [own, own, graph.add("Range", [zero, size, one], (ROWS,))], (ROWS,), axis=0)
+    at = graph.add("Reshape", [at, graph.numbers([-1, k])], (ROWS, k))
+    return graph.add("Gather", [_joined(graph, outputs, (ROWS, width), axis=0), at], (ROWS, k, width), axis=0)
+
+
+def _row(graph: Graph, matrix: Value, i: int) -> Value:
+    return graph.add("Gather", [matrix, graph.constant(np.array(i, dtype=np.int64))], (ROWS,), axis=0)
+
+
+def _joined(graph: Graph, values: Sequence[Value], shape: Shape, *, axis: int) -> Value:
+    return values[0] if len(values) == 1 else graph.add("Concat", values, shape, axis=axis)
+
+
+def _added(graph: Graph, outputs: Value, factors: Value | None) -> Value:
+    """The sum of outputs (rows, k, width), times factors (rows, k)."""
+    rows, k, width = outputs.shape
+    if factors is not None:
+        own = graph.add("Unsqueeze", [factors, graph.numbers([2])], (rows, k, 1))
+        outputs = functions.multiply(graph, outputs, own)
+    return graph.add("ReduceSum", [outputs, graph.numbers([1])], (rows, width), keepdims=0)

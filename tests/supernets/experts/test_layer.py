@@ -1,0 +1,183 @@
+"""Layers of experts in place of MLPs, in every family of transformers: DESIGN's I1 to I4, sizes at their ends, and errors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from hardware_profiles.quantize import convert
+from hardware_profiles.runtime import run_model
+from supernets.base import Family, Supernet
+from supernets.blocks import BlockKeys
+from supernets.checkpoint import make_supernet
+from supernets.experts.layer import ExpertLayer
+from supernets.experts.mixing import Gates
+from supernets.families.vit.family import ViTFamily
+from supernets.families.vit.spec import ViTSpec
+from supernets.graph import INPUT, input_shape_of, lower
+from supernets.sorting import sort_by_importance
+from tests.errors import raises
+from tests.supernets import invariants
+from tests.supernets.families.decoder import test_family as test_decoder
+from tests.supernets.families.encoder import test_family as test_encoder
+from tests.supernets.families.vit import test_family as test_vit
+
+VIT = ViTFamily(
+    replace(
+        ViTSpec(patch=4, head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), mlp=(1, 2)),
+        experts=(2, 4), active_experts=(1, 2),
+    ),
+    image_size=12, channels=2, n_classes=5,
+)  # fmt: skip
+FAMILIES: dict[str, tuple[Family, invariants.ByHand, Tensor]] = {
+    "decoder": (test_decoder.EXPERTS, test_decoder.handwritten, test_decoder.texts()),
+    "gpt2": (test_decoder.GPT2_EXPERTS, test_decoder.handwritten, test_decoder.texts()),
+    "encoder": (test_encoder.EXPERTS, test_encoder.handwritten, test_encoder.sentences()),
+    "vit": (VIT, test_vit.handwritten, torch.randn(16, 2, 12, 12, generator=torch.Generator().manual_seed(0))),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def case(request: pytest.FixtureRequest) -> tuple[Supernet, invariants.ByHand, Tensor]:
+    family, by_hand, inputs = FAMILIES[request.param]
+    return invariants.randomised(make_supernet(family)), by_hand, inputs
+
+
+Case = tuple[Supernet, invariants.ByHand, Tensor]
+
+
+class TestInvariants:
+    def test_i1_extracted_live_and_handwritten_agree(self, case: Case) -> None:
+        supernet, by_hand, inputs = case
+        invariants.check_extracted_live_and_handwritten_agree(supernet, inputs, inputs, by_hand)
+        invariants.check_same_modules(supernet)
+
+    def test_i1_permuting_every_axis_leaves_the_largest_unchanged(self, case: Case) -> None:
+        supernet, _, inputs = case
+        invariants.check_permutations(supernet, inputs, inputs)
+        layer = "blocks.1" if isinstance(supernet.family, ViTFamily) else "layers.1"
+        axis = f"{layer.split('.')[0].removesuffix('s')}1.experts"
+        for tensor in ("router.weight", "down"):  # negative controls
+            invariants.check_control(supernet, inputs, inputs, axis=axis, tensor=f"{layer}.mlp.{tensor}")
+
+    def test_i2_costs(self, case: Case) -> None:
+        supernet, _, inputs = case
+        invariants.check_costs(supernet, inputs)
+
+    def test_i3_extraction(self, case: Case) -> None:
+        supernet, _, inputs = case
+        invariants.check_shares_no_storage(supernet)
+        invariants.check_training_extracted(supernet, inputs)
+
+    def test_i4_onnx(self, case: Case) -> None:
+        supernet, _, inputs = case
+        invariants.check_onnx(supernet, inputs, inputs, batch=8)
+
+
+@torch.no_grad()
+def test_a_batch_of_one_token() -> None:
+    """Most experts then have no token."""
+    network = invariants.randomised(make_supernet(test_decoder.EXPERTS)).extract(
+        test_decoder.EXPERTS.space.canonical([1] * len(test_decoder.EXPERTS.space))
+    )
+    model = lower(network, input_shape_of(test_decoder.texts()))
+    onnx.checker.check_model(model, full_check=True)
+    one = test_decoder.texts(1, 1)
+    (came,) = run_model(model, {INPUT: one.numpy()})
+    assert (torch.from_numpy(came) - network(one)).abs().max() <= 1e-4 * network(test_decoder.texts()).std()
+
+
+def layer(gates: Gates = "softmax", *, active: int = 2, **options: Any) -> ExpertLayer:
+    settings: dict[str, Any] = {"experts": 4, "gated": True, "activation": "silu", "bias": False}
+    return ExpertLayer(8, 6, active=active, gates=gates, **(settings | options))
+
+
+class TestExpertLayer:
+    def test_a_router_that_returns_nan_is_named(self) -> None:
+        own = layer()
+        torch.nn.init.constant_(own.router.weight, torch.nan)
+        with raises("training.not-finite", "router", "learning_rate"):
+            own(torch.randn(2, 3, 8))
+
+    @pytest.mark.parametrize("gates", ["softmax", "softmax-all", "sigmoid", "equal"])
+    def test_routers_learn(self, gates: Gates) -> None:
+        own = layer(gates)
+        own(torch.randn(2, 3, 8)).square().sum().backward()
+        assert own.router.weight.grad is not None
+        assert own.router.weight.grad.abs().max() > 0
+
+    @torch.no_grad()
+    def test_equal_gates_add_up_to_one_mlp(self) -> None:
+        own, x = layer("equal", active=4), torch.randn(2, 3, 8)
+        assert own.gate is not None
+        up, gate = own.up.flatten(0, 1), own.gate.flatten(0, 1)
+        whole = (torch.nn.functional.silu(x @ gate.T) * (x @ up.T)) @ own.down.transpose(1, 2).flatten(0, 1)
+        torch.testing.assert_close(own(x), whole)
+
+
+class TestSpace:
+    def test_a_layer_that_keeps_fewer_experts_sends_tokens_to_all_of_them(self) -> None:
+        space = test_decoder.EXPERTS.space
+        values = space.values(
+            space.canonical([0 if c.kind == "experts" else len(c.options) - 1 for c in space.choices])
+        )
+        assert (values["layer0.experts"], values["layer0.active_experts"]) == (2, 2)
+        tall = space.values(space.largest)
+        assert (tall["layer0.experts"], tall["layer0.active_experts"]) == (5, 5)
+
+    def test_blocks_with_other_numbers_of_active_experts_have_other_keys(self) -> None:
+        supernet = make_supernet(test_decoder.EXPERTS)
+        space = supernet.space
+        at = [c.name for c in space.choices].index("layer0.active_experts")
+        genes = [list(space.largest.genes) for _ in range(2)]
+        genes[1][at] = 0
+        first, second = BlockKeys(supernet).of([space.canonical(own) for own in genes])
+        assert [i for i, (a, b) in enumerate(zip(first, second, strict=True)) if a != b] == [1]
+
+    def test_experts_are_sorted_by_importance_without_a_change_of_the_largest(self) -> None:
+        supernet = invariants.randomised(make_supernet(test_decoder.EXPERTS))
+        ids, largest = test_decoder.texts(), supernet.space.largest
+        with torch.no_grad():
+            supernet.weights(largest)["layers.0.mlp.down"][3] *= 5
+            last = supernet.weights(largest)["layers.0.mlp.router.weight"][3].clone()
+            before = supernet(ids, largest)
+            sort_by_importance(supernet)
+            assert invariants.relative(supernet(ids, largest), before) <= invariants.RELATIVE
+            assert torch.equal(supernet.weights(largest)["layers.0.mlp.router.weight"][0].sort()[0], last.sort()[0])
+
+    @pytest.mark.parametrize(
+        ("changes", "error"),
+        [
+            ({"active_experts": None}, "active_experts: is missing"),
+            ({"active_experts": (1, 6)}, "active_experts: | 6 experts of a layer that has at most 5"),
+            ({"active_experts": (3, 5)}, "active_experts: | 3 experts of a layer that has at least 2"),
+            ({"experts": None}, "active_experts: | experts is not given"),
+            ({"experts": None, "active_experts": None}, "gates: | experts is not given"),
+            ({"shared_hidden": None}, "shared_gate: | shared_hidden"),
+            ({"experts": (0, 2)}, "experts: | from 1 to 512"),
+        ],
+    )
+    def test_numbers_that_make_no_layer(self, changes: dict[str, Any], error: str) -> None:
+        code = "space.missing-dimension" if "missing" in error else "space.invalid-dimension"
+        with raises(code, *error.split(" | ")):
+            replace(test_decoder.EXPERTS.spec, **changes)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16", "int4"])
+@torch.no_grad()
+def test_other_precisions(precision: str) -> None:
+    """Also where an expert has no tokens in the calibration."""
+    supernet = invariants.randomised(make_supernet(VIT))
+    network = supernet.extract(supernet.space.largest)
+    images = FAMILIES["vit"][2]
+    for name, parameter in network.named_parameters():
+        if name.endswith("router.weight"):
+            parameter[0] = -10 * parameter[1:].mean(0)  # the first expert is chosen rarely
+    model = lower(network, input_shape_of(images))
+    (came,) = run_model(convert(model, precision, [{INPUT: images.numpy()}]), {INPUT: images.numpy()})
+    assert invariants.relative(torch.from_numpy(came), network(images)) <= 1.0

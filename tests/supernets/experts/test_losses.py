@@ -1,0 +1,98 @@
+"""Losses of routers by their formulas, and the routers that they change."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from supernets.base import Supernet
+from supernets.checkpoint import make_supernet
+from supernets.data import Part
+from supernets.experts.losses import balance_loss, record_routing, z_loss
+from supernets.families.decoder.family import DecoderFamily
+from supernets.gradients import ALONE, CPU, StepGradients, StepOptions
+from supernets.tasks import LanguageModelling
+from supernets.training_loop import Loop, TrainingSettings
+from supernets.training_strategies.single_phase import LargestStrategy
+from supernets.training_strategies.smoe_dropout import SMoEDropoutStrategy
+from tests.supernets import invariants
+from tests.supernets.families.decoder.test_family import EXPERTS, SIZES
+from tests.supernets.test_step_options import batch
+
+RANDOM = DecoderFamily(replace(EXPERTS.spec, routers="random"), **SIZES)
+
+
+class TestFormulas:
+    def test_balanced_tokens_have_the_least_loss_and_one_expert_the_most(self) -> None:
+        even = 50 * torch.eye(4).repeat(3, 1)
+        torch.testing.assert_close(balance_loss([(even, 1)]), torch.tensor(1.0))
+        one = torch.tensor([[50.0, 0, 0, 0]]).expand(12, -1)
+        torch.testing.assert_close(balance_loss([(one, 1)]), torch.tensor(4.0))
+        torch.testing.assert_close(balance_loss([(one, 1), (even, 1)]), torch.tensor(2.5))
+
+    def test_by_hand(self) -> None:
+        logits = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+        sent, probability = np.zeros(4), np.zeros(4)
+        for row in logits.view(15, 4).double().numpy():
+            sent[np.argsort(row)[-2:]] += 1 / 30
+            probability += np.exp(row) / np.exp(row).sum() / 15
+        assert balance_loss([(logits, 2)]).item() == pytest.approx(4 * (sent * probability).sum(), rel=1e-5)
+        z = np.log(np.exp(logits.double().numpy()).sum(-1)) ** 2
+        assert z_loss([(logits, 2)]).item() == pytest.approx(z.mean(), rel=1e-5)
+
+
+def router_gradients(supernet: Supernet, options: StepOptions) -> list[Tensor | None]:
+    supernet.zero_grad()
+    ids, labels = batch()
+    own = StepGradients(supernet, options, teacher=None, device=CPU, workers=ALONE, task=LanguageModelling())
+    own.backward(LargestStrategy(supernet.space).plan(0, np.random.default_rng(0), lambda a: 0.0), ids, labels, n=10)
+    return [p.grad for name, p in supernet.sharing.named_parameters() if "router" in name]
+
+
+class TestTraining:
+    def test_gradients_are_those_of_the_sum_of_all_losses(self) -> None:
+        supernet = invariants.randomised(make_supernet(EXPERTS)).train()
+        plain = router_gradients(supernet, StepOptions(balance_loss=0, router_z_loss=0))
+        both = router_gradients(supernet, StepOptions(balance_loss=0.5, router_z_loss=0.25))
+        supernet.zero_grad()
+        live, found = supernet.subnet(supernet.space.largest), []
+        record_routing(live, found)
+        live(batch()[0])
+        assert len(found) == 3
+        (0.5 * balance_loss(found) + 0.25 * z_loss(found)).backward()
+        own = [p.grad for name, p in supernet.sharing.named_parameters() if "router" in name]
+        for a, b, c in zip(plain, both, own, strict=True):
+            assert a is not None
+            assert b is not None
+            assert c is not None
+            torch.testing.assert_close(b, a + c, rtol=1e-3, atol=1e-6)
+            assert c.abs().max() > 0
+
+    def test_the_same_with_activation_checkpointing(self) -> None:
+        supernet = invariants.randomised(make_supernet(EXPERTS)).train()
+        whole = router_gradients(supernet, StepOptions(balance_loss=0.5))
+        again = router_gradients(supernet, StepOptions(balance_loss=0.5, activation_checkpointing=True))
+        torch.testing.assert_close(again, whole)
+
+    def test_random_routers_stay_while_active_experts_grow(self) -> None:
+        supernet = make_supernet(RANDOM)
+        before = {name: tensor.clone() for name, tensor in supernet.sharing.named_parameters()}
+        data = Part.of(*batch(24))
+        loop = Loop(
+            supernet,
+            data,
+            SMoEDropoutStrategy(supernet.space),
+            TrainingSettings(2, batch_size=4),
+            task=LanguageModelling(),
+        )
+        for epoch in (1, 2):
+            loop.run_epoch(epoch, lambda step, steps, loss: None)
+        changed = {
+            name for name, tensor in supernet.sharing.named_parameters() if not torch.equal(tensor, before[name])
+        }
+        assert not [name for name in changed if "router" in name]
+        assert {name for name in before if ".mlp." in name and "router" not in name} <= changed
