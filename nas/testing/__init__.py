@@ -18,15 +18,11 @@ import pytest
 _HOMES = {
     "ConstraintContract": "search",
     "DataContract": "data",
-    "EvaluatorContract": "evaluator",
     "FamilyContract": "family",
-    "LatencyProfilerContract": "latency_profiler",
     "MetricContract": "metric",
     "OBJECTIVES": "search",
-    "PredictorContract": "predictor",
     "RuntimeContract": "runtime",
     "SearchContract": "search",
-    "StoreContract": "store",
     "StrategyContract": "strategy",
     "TaskContract": "task",
 }
@@ -35,16 +31,12 @@ for _module in set(_HOMES.values()):
 
 if TYPE_CHECKING:
     from nas.testing.data import DataContract as DataContract
-    from nas.testing.evaluator import EvaluatorContract as EvaluatorContract
     from nas.testing.family import FamilyContract as FamilyContract
-    from nas.testing.latency_profiler import LatencyProfilerContract as LatencyProfilerContract
     from nas.testing.metric import MetricContract as MetricContract
-    from nas.testing.predictor import PredictorContract as PredictorContract
     from nas.testing.runtime import RuntimeContract as RuntimeContract
     from nas.testing.search import OBJECTIVES as OBJECTIVES
     from nas.testing.search import ConstraintContract as ConstraintContract
     from nas.testing.search import SearchContract as SearchContract
-    from nas.testing.store import StoreContract as StoreContract
     from nas.testing.strategy import StrategyContract as StrategyContract
     from nas.testing.task import TaskContract as TaskContract
 

@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from nas.testing.predictor import D, PredictorContract, labels_of, rows
 from predictors.base import Predictor
 from predictors.baselines import ConformalPredictor, gaussian_process, lightgbm
 from predictors.folds import held_out, make_folds
 from predictors.label_scales import LabelScale
 from predictors.linear import MeanPredictor, RidgePredictor
+from tests.contracts.predictor import D, PredictorContract, labels_of, rows
 
 
 class TestTrees(PredictorContract):

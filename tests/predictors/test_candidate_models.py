@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from nas.testing.predictor import PredictorContract
 from predictors.base import Array
 from predictors.candidate_models import ResidualPredictor
 from predictors.folds import make_folds
 from predictors.label_scales import LabelScale
 from predictors.linear import ColumnLinearPredictor, RidgePredictor
+from tests.contracts.predictor import PredictorContract
 
 
 class TestOnAColumn(PredictorContract):

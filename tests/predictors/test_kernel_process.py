@@ -9,12 +9,12 @@ from scipy.stats import multivariate_normal
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
-from nas.testing.predictor import D, PredictorContract, labels_of, rows
 from predictors.base import Array
 from predictors.folds import make_folds, rest
 from predictors.gaussian import JITTER
 from predictors.kernel_process import AMPLITUDE_SIGMA, REFIT_ROWS, KernelProcess, Posterior
 from predictors.label_scales import LabelScale
+from tests.contracts.predictor import D, PredictorContract, labels_of, rows
 from tests.errors import raises
 
 GENES = (4, 5, 6)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from lightgbm import LGBMRegressor
 
-from nas.testing.predictor import PredictorContract
 from predictors.base import Predictor
 from predictors.baselines import lightgbm
 from predictors.folds import make_folds
 from predictors.label_scales import LabelScale
 from predictors.lightgbm import BASELINE, MINIMUM_ROWS, LightGBMPredictor, ResidualBooster
 from predictors.linear import RidgePredictor
+from tests.contracts.predictor import PredictorContract
 
 
 class TestDifference(PredictorContract):

@@ -7,10 +7,10 @@ import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 
-from nas.testing.predictor import PredictorContract, labels_of, rows
 from predictors.folds import make_folds, rest
 from predictors.label_scales import LabelScale
 from predictors.linear import PENALTIES, ColumnLinearPredictor, MeanPredictor, RidgePredictor
+from tests.contracts.predictor import PredictorContract, labels_of, rows
 from tests.errors import raises
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
 
-from nas.testing.predictor import PredictorContract, labels_of, rows
 from predictors.base import Array
 from predictors.feature_columns import FeatureLayout
 from predictors.linear import MeanPredictor, RidgePredictor
 from predictors.model_selection import MINIMUM_ROWS, AutoPredictor
+from tests.contracts.predictor import PredictorContract, labels_of, rows
 from tests.errors import raises
 
 LAYOUT = FeatureLayout(macs=0, aggregates=(0, 1, 2))

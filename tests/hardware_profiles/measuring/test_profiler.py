@@ -22,9 +22,10 @@ from hardware_profiles.measuring.protocol import QUANTILE
 from hardware_profiles.measuring.session import Limits
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.transports.connection import LocalConnection, local_command, worker_environment
-from nas.testing.latency_profiler import LatencyProfilerContract
-from nas.testing.onnx_networks import conv_net, endless
+from nas.testing.onnx_networks import conv_net
+from tests.contracts.latency_profiler import LatencyProfilerContract
 from tests.errors import raises
+from tests.onnx_networks import endless
 
 PROFILE = HardwareProfile("test")
 IMAGE = np.random.default_rng(0).standard_normal((1, 3, 16, 16)).astype(np.float32)

@@ -32,7 +32,8 @@ from hardware_profiles.errors import WorkerDiedError
 from hardware_profiles.measuring.session import _TRIVIAL as TRIVIAL
 from hardware_profiles.runtimes.registry import source_of
 from hardware_profiles.transports.connection import WORKER_FILE, LocalConnection, local_command, worker_environment
-from nas.testing.onnx_networks import conv_net, declare, endless
+from nas.testing.onnx_networks import conv_net, declare
+from tests.onnx_networks import endless
 
 CPUS = len(os.sched_getaffinity(0))
 SESSION = onnxruntime.InferenceSession

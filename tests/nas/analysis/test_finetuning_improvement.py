@@ -9,8 +9,8 @@ from nas.analysis.finetuning_improvement import FinetunedNetwork, improvement_be
 from nas.problem.objectives import Fidelity, Measurement, Request, Status, Variant
 from nas.problem.variants import Variants
 from nas.store.memory import MemoryStore
-from nas.testing.run_facts import search_facts
 from supernets.space import Architecture, Choice, SearchSpace
+from tests.contracts.run_facts import search_facts
 
 NETWORK, SINGLE = Architecture((2, 0, 1)), Architecture((0, 0, 0))
 ONE_NETWORK = SearchSpace([Choice(name, (1,)) for name in "abc"])

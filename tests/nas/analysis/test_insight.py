@@ -19,8 +19,8 @@ from nas.problem.objectives import Measurement, Objective, Status
 from nas.problem.variants import Variants
 from nas.store.base import Fit, RunStatus
 from nas.store.memory import MemoryStore
-from nas.testing.run_facts import search_facts
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
+from tests.contracts.run_facts import search_facts
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run
 
 LATENCY = f"latency_ms@{PROFILE}"

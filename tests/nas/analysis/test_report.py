@@ -16,8 +16,8 @@ from nas.errors import UnknownNameError
 from nas.problem.objectives import Fidelity, Objective
 from nas.store.base import RunStatus
 from nas.store.memory import MemoryStore
-from nas.testing.run_facts import training_facts
 from supernets.space import Architecture
+from tests.contracts.run_facts import training_facts
 from tests.errors import raises
 from tests.nas.export.runs import (
     BOARD,

@@ -11,8 +11,8 @@ from nas.analysis.significance import compare, paired_standard_error
 from nas.problem.objectives import Fidelity, Measurement, Objective, Status
 from nas.problem.variants import Variants
 from nas.store.memory import MemoryStore
-from nas.testing.run_facts import search_facts
 from supernets.space import Architecture
+from tests.contracts.run_facts import search_facts
 from tests.errors import raises
 
 A, B = Architecture((0,)), Architecture((1,))

@@ -16,8 +16,8 @@ from nas.bench.table import Table, TableEvaluator
 from nas.errors import NasError
 from nas.evaluation.base import Evaluator
 from nas.problem.objectives import Fidelity, Request, Status
-from nas.testing.evaluator import EvaluatorContract
 from supernets.space import Architecture, Choice, SearchSpace
+from tests.contracts.evaluator import EvaluatorContract
 from tests.errors import raises
 
 HEADER = ["width", "depth", "op", "kernel_2", "expand_2", "accuracy", "latency_ms"]

@@ -12,8 +12,8 @@ from nas.problem.variants import Variants
 from nas.search.warm_start import promising
 from nas.store.memory import MemoryStore
 from nas.store.run_facts import ReusedRun
-from nas.testing.run_facts import search_facts
 from supernets.space import Architecture
+from tests.contracts.run_facts import search_facts
 
 OBJECTIVES = [Objective.parse(name, ["cpu"]) for name in ("accuracy", "latency_ms")]
 GOOD, FAST, POOR, BROKEN = (Architecture((gene,)) for gene in range(4))

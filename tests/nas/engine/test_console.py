@@ -16,8 +16,8 @@ from nas.problem.budget import Budget
 from nas.problem.constraints import NearestInfeasible
 from nas.problem.objectives import Constraint, Objective
 from nas.store.folder import RunFolder
-from nas.testing.run_facts import search_facts
 from supernets.space import Architecture
+from tests.contracts.run_facts import search_facts
 
 
 class Clock:

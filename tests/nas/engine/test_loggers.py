@@ -22,8 +22,8 @@ from nas.engine.search_progress import SearchProgress
 from nas.errors import LoggerError
 from nas.problem.budget import Budget
 from nas.store.folder import RunFolder, RunsFolder
-from nas.testing.run_facts import search_facts
 from supernets.trainer import Epoch
+from tests.contracts.run_facts import search_facts
 from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB, Shell
 

@@ -26,8 +26,8 @@ from nas.search.random import RandomSearch
 from nas.search.registry import make_algorithm
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
-from nas.testing.run_facts import search_facts
 from supernets.space import Architecture
+from tests.contracts.run_facts import search_facts
 from tests.errors import raises
 from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE, Killed
 

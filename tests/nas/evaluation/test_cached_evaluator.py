@@ -12,8 +12,8 @@ from nas.evaluation.base import Evaluator
 from nas.evaluation.cached_evaluator import Cached
 from nas.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.store.memory import MemoryStore
-from nas.testing.evaluator import EvaluatorContract
 from supernets.space import Architecture
+from tests.contracts.evaluator import EvaluatorContract
 
 
 def request(number: int) -> Request:

@@ -22,12 +22,12 @@ from nas.evaluation.measuring_evaluator import Measured, Timed
 from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
 from nas.problem.tasks import SERVED_METRICS
-from nas.testing.evaluator import EvaluatorContract
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from tests.contracts.evaluator import EvaluatorContract
 from tests.errors import raises
 from tests.hardware_profiles.energy_counters import counters
 

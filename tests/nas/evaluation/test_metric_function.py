@@ -11,8 +11,8 @@ import pytest
 from nas.evaluation.base import Evaluator
 from nas.evaluation.metric_function import CallsHere, FunctionEvaluator, name_of
 from nas.problem.objectives import Request, Status
-from nas.testing.evaluator import EvaluatorContract
 from supernets.space import Architecture, Choice, SearchSpace
+from tests.contracts.evaluator import EvaluatorContract
 
 SPACE = SearchSpace([Choice("depth", (1, 2, 3)), Choice("kernel", (3, 5), requires=("depth", 1))])
 

@@ -18,8 +18,8 @@ from nas.problem.objectives import Constraint, Fidelity, Measurement, Objective,
 from nas.problem.variants import Variants
 from nas.store.base import Fit, RunStatus, RunStore
 from nas.store.memory import MemoryStore
-from nas.testing.run_facts import search_facts
 from supernets.space import Architecture, Choice, SearchSpace
+from tests.contracts.run_facts import search_facts
 
 PROFILE = "cpu-1-thread"
 BOARD = "board"

@@ -25,7 +25,7 @@ from nas.service.state import ServiceState, Submission
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
-from nas.testing.run_facts import search_facts
+from tests.contracts.run_facts import search_facts
 from tests.nas.table_search import OBJECTIVES, PROFILE, TABLE
 
 ALGORITHM, SEED, EVALUATIONS = "nsga2", 0, 120

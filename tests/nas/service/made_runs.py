@@ -16,7 +16,7 @@ from nas.store.base import RunStatus
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from nas.store.run_facts import RunFacts, SearchFacts
-from nas.testing.run_facts import training_facts
+from tests.contracts.run_facts import training_facts
 from tests.nas.commands import SMALL_JOB
 from tests.nas.export.runs import PROFILE, SPACE, TWO, example_run, measure
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from nas.store.sql import SqlStore
-from nas.testing.store import architecture, measured
+from tests.contracts.store import architecture, measured
 
 MOST_COUNTED = 40
 

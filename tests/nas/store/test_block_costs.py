@@ -11,7 +11,7 @@ from nas.store.base import RunStore
 from nas.store.block_costs import BLOCK_COSTS, BlockCosts, BlockLatencies, NetworkCosts, place_of
 from nas.store.memory import MemoryStore
 from nas.store.sql import SqlStore
-from nas.testing.run_facts import search_facts
+from tests.contracts.run_facts import search_facts
 from tests.errors import raises
 from tests.nas.export.runs import PROFILE, SPACE, TWO
 

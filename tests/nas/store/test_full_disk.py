@@ -15,7 +15,7 @@ from nas.errors import StoreError
 from nas.store import sqlite
 from nas.store.base import RunStatus
 from nas.store.sql import SqlStore
-from nas.testing.store import measured
+from tests.contracts.store import measured
 from tests.nas.test_kills import check_uninterrupted
 
 ROOT = Path(__file__).parents[3]

@@ -12,7 +12,7 @@ import pytest
 
 from nas.errors import RunHeldError
 from nas.store.sql import SqlStore
-from nas.testing.store import measured, request
+from tests.contracts.store import measured, request
 
 ROOT = Path(__file__).parents[3]
 REPETITIONS = 20

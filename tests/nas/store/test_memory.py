@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nas.store.memory import MemoryStore
-from nas.testing.store import NOW, StoreContract
+from tests.contracts.store import NOW, StoreContract
 
 
 class TestMemoryStore(StoreContract):

@@ -23,7 +23,7 @@ from nas.store.migrations import Migration
 from nas.store.opening import upgrade_store
 from nas.store.postgres import PostgresDatabase, new_schema
 from nas.store.sql import SqlStore
-from nas.testing.store import NOW, measured
+from tests.contracts.store import NOW, measured
 from tests.data import first_versions
 from tests.errors import raises
 from tests.nas.store.test_sql import FACTS, check_filled, fill

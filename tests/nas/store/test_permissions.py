@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas.store.sql import SqlStore
-from nas.testing.store import measured
+from tests.contracts.store import measured
 
 ROOT = Path(__file__).parents[3]
 OPEN = """

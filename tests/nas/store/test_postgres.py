@@ -19,8 +19,8 @@ from nas.store.base import Event, Fit, RunStatus
 from nas.store.lease import Holder
 from nas.store.postgres import PostgresDatabase, new_schema
 from nas.store.sql import SqlStore
-from nas.testing.run_facts import search_facts
-from nas.testing.store import NOW, StoreContract, architecture, measured, request
+from tests.contracts.run_facts import search_facts
+from tests.contracts.store import NOW, StoreContract, architecture, measured, request
 from tests.errors import raises
 from tests.postgres_server import PASSWORD, Server
 
@@ -31,7 +31,7 @@ from sqlalchemy import make_url
 from nas.store import postgres as postgres_module
 from nas.store.postgres import PostgresDatabase
 from nas.store.sql import SqlStore
-from nas.testing.store import measured
+from tests.contracts.store import measured
 store = SqlStore.open(PostgresDatabase(make_url(sys.argv[1]), sys.argv[2]), create=False, driver=True)
 store.add(measured(1))
 child = os.fork() if sys.argv[3] == "fork" else 0

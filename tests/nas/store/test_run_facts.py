@@ -14,7 +14,7 @@ from nas.problem.variants import Variants
 from nas.store.run_facts import VERSION, RunFacts, SearchFacts
 from nas.store.run_state import RunState
 from nas.store.sql import SqlStore
-from nas.testing.run_facts import ONE_CHOICE, search_facts
+from tests.contracts.run_facts import ONE_CHOICE, search_facts
 from tests.errors import raises
 from tests.nas.store.test_sql import by_hand
 

@@ -20,8 +20,8 @@ from nas.store.base import Event, Fit, RunStatus
 from nas.store.lease import Holder
 from nas.store.run_state import RunState
 from nas.store.sql import SqlStore
-from nas.testing.run_facts import search_facts
-from nas.testing.store import NOW, StoreContract, architecture, measured, request
+from tests.contracts.run_facts import search_facts
+from tests.contracts.store import NOW, StoreContract, architecture, measured, request
 from tests.errors import raises
 
 

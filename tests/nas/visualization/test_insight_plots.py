@@ -15,10 +15,10 @@ from nas.analysis.insight import Insight, insight_of
 from nas.analysis.report import RunReport, build_report
 from nas.problem.objectives import Objective
 from nas.store.memory import MemoryStore
-from nas.testing.run_facts import search_facts
 from nas.visualization import insight_plots
 from nas.visualization.chart_data import PICTURES
 from nas.visualization.plot_files import write_plots
+from tests.contracts.run_facts import search_facts
 from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
 
 BOARDS = (*TWO, f"latency_ms@{BOARD}")

@@ -23,7 +23,7 @@ from nas.service.service import Service
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
-from nas.testing.run_facts import search_facts
+from tests.contracts.run_facts import search_facts
 from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, fail
 from tests.nas.service.made_runs import regressed, searched, trained
 from tests.nas.service.pages.conftest import Browser

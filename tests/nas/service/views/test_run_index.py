@@ -26,8 +26,8 @@ from nas.store.base import RunStatus, RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from nas.store.sql import SqlStore
-from nas.testing.run_facts import search_facts
 from supernets.space import Architecture
+from tests.contracts.run_facts import search_facts
 from tests.errors import raises
 
 

@@ -15,7 +15,7 @@ from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
 from nas.store.sql import SqlStore
-from nas.testing.run_facts import training_facts
+from tests.contracts.run_facts import training_facts
 from tests.nas.export.runs import SPACE, example_run, measure
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages.chromium import Chromium

@@ -18,8 +18,8 @@ from nas.problem.budget import Budget
 from nas.problem.objectives import Objective
 from nas.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
 from nas.store.opening import open_store
-from nas.testing.run_facts import search_facts
 from supernets.space import Choice, SearchSpace
+from tests.contracts.run_facts import search_facts
 from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, measure
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages import axe

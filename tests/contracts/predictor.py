@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.testing.errors import raises
 from predictors.base import Array, Predictor
+from tests.errors import raises
 
 N, D = 40, 7
 

@@ -17,9 +17,9 @@ from nas.problem.variants import ORDER, Variants
 from nas.store.base import Event, Fit, RunStatus, RunStore
 from nas.store.run_facts import ReusedRun, RunFacts
 from nas.store.run_state import RunState, StateUpdate
-from nas.testing.errors import raises
-from nas.testing.run_facts import search_facts, training_facts
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
+from tests.contracts.run_facts import search_facts, training_facts
+from tests.errors import raises
 
 NOW = 1_700_000_000.25
 
