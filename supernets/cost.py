@@ -158,13 +158,7 @@ class CostModel:
         dropped: Sequence[frozenset[str]],
         geometries: Counts | None = None,
     ) -> CostTable:
-        """Costs of n networks.
-
-        Args:
-            sizes: (n,) by axis.
-            dropped: the modules that each network lacks.
-            geometries: (n, n_axes) sizes of the geometry's axes; None if there are none.
-        """
+        """Costs of n networks, as of `Costs`."""
         n = len(architectures)
         parameters = np.zeros((n, len(self.blocks)), dtype=np.int64)
         macs, activations = np.zeros_like(parameters), np.zeros_like(parameters)

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
+
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Those of archives that are read; others need libraries that may be missing."""
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError)
+"""What reading a damaged archive raises."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:

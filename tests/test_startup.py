@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from nas.store.folder import RunsFolder
 from nas.store.opening import open_store
+from tests.light_process import HEAVY, PLAIN, LightProcess, light_process
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import searched, trained
 
-PLAIN = {"TERM": "dumb", "COLUMNS": "120"}
-"""An environment in which help comes without colours, wherever the tests run."""
-HEAVY = ("torch", "ray", "pymoo", "sklearn", "scipy", "lightgbm", "onnxruntime", "onnx", "matplotlib", "plotly")
+Loaded = Callable[..., tuple[set[str], str]]
 
 
-def loaded(arguments: list[str], *, code: int = 0, watched: tuple[str, ...] = HEAVY) -> tuple[set[str], str]:
-    """Which heavy modules an invocation of ``nas`` loads that ends with an exit code, and what it prints."""
-    program = f"""
-import sys
-from nas.cli import main
-sys.argv = ["nas", *{arguments!r}]
-try:
-    main()
-finally:
-    print("LOADED", *(name for name in {watched!r} if name in sys.modules), file=sys.stderr)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, env=PLAIN)
-    assert done.returncode == code, done.stderr
-    marks = [line for line in done.stderr.splitlines() if line.startswith("LOADED")]
-    assert len(marks) == 1, done.stderr
-    return set(marks[0].split()[1:]), done.stdout + done.stderr
+def checked(process: LightProcess) -> Loaded:
+    """Runs ``nas`` with arguments, checks its exit code, and gives the watched modules that it loads and what it prints."""
+
+    def run(arguments: list[str], *, code: int = 0) -> tuple[set[str], str]:
+        ended, printed, heavy = process.run(arguments)
+        assert ended == code, printed
+        return heavy, printed
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    with light_process(tmp_path_factory.mktemp("light")) as process:
+        yield checked(process)
+
+
+@pytest.fixture(scope="module")
+def loaded_by_the_command_line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+    """The same, of a process without numpy and databases, which are watched, too."""
+    watched = ("numpy", "sqlalchemy", *HEAVY)
+    with light_process(tmp_path_factory.mktemp("lighter"), imported=["nas.cli.commands"], watched=watched) as process:
+        yield checked(process)
 
 
 def test_the_check_sees_what_is_loaded() -> None:
@@ -47,7 +54,7 @@ def test_the_check_sees_what_is_loaded() -> None:
     [(["--help"], "search"), (["search", "--help"], "--json"), (["init"], "digits-cnn")],
     ids=["help", "search-help", "init"],
 )
-def test_help_and_lists_load_nothing_heavy(arguments: list[str], words: str) -> None:
+def test_help_and_lists_load_nothing_heavy(arguments: list[str], words: str, loaded: Loaded) -> None:
     heavy, output = loaded(arguments)
     assert words in output
     assert not heavy
@@ -73,7 +80,7 @@ def test_help_and_lists_load_nothing_heavy(arguments: list[str], words: str) -> 
 )
 @pytest.mark.parametrize("command", ["plan", "search"])
 def test_a_wrong_name_or_path_in_a_job_is_found_before_anything_heavy_is_loaded(
-    tmp_path: Path, command: str, old: str, new: str, words: str
+    tmp_path: Path, command: str, old: str, new: str, words: str, loaded: Loaded
 ) -> None:
     (tmp_path / "job.yaml").write_text(SMALL_JOB.replace(old, new, 1))
     heavy, output = loaded([command, str(tmp_path / "job.yaml"), "--runs", str(tmp_path / "runs")], code=1)
@@ -88,14 +95,14 @@ def test_a_wrong_name_or_path_in_a_job_is_found_before_anything_heavy_is_loaded(
      ["calibrate", "cpu-1-thread", "--job", "gone"], ["profile", "--sweep", "gone"]],
     ids=" ".join,
 )  # fmt: skip
-def test_so_is_a_wrong_name_on_the_command_line(arguments: list[str]) -> None:
+def test_so_is_a_wrong_name_on_the_command_line(arguments: list[str], loaded: Loaded) -> None:
     heavy, output = loaded(arguments, code=1)
     assert "error: " in output
     assert "gone" in output
     assert not heavy
 
 
-def test_so_is_what_no_run_can_be_extended_by(tmp_path: Path) -> None:
+def test_so_is_what_no_run_can_be_extended_by(tmp_path: Path, loaded: Loaded) -> None:
     open_store(RunsFolder(tmp_path).create("tiny", "job"), create=True, driver=True).close()
     heavy, output = loaded(["resume", "tiny-1", "--evaluations", "abc", "--runs", str(tmp_path)], code=1)
     assert "--evaluations abc" in output
@@ -114,7 +121,9 @@ def test_so_is_what_no_run_can_be_extended_by(tmp_path: Path) -> None:
      (["plot", "made-1", "-o", __file__], "expected a folder")],
     ids=" ".join,
 )  # fmt: skip
-def test_so_is_a_wrong_choice_of_a_run_s_network(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_so_is_a_wrong_choice_of_a_run_s_network(
+    tmp_path: Path, arguments: list[str], words: str, loaded: Loaded
+) -> None:
     searched(RunsFolder(tmp_path), n=20)
     code = 2 if "--learning-rate" in arguments else 1
     heavy, output = loaded([*arguments, "--runs", str(tmp_path)], code=code)
@@ -133,7 +142,9 @@ def test_so_is_a_wrong_choice_of_a_run_s_network(tmp_path: Path, arguments: list
      ("seed: 3", "seed: 3\nwarm_start: [training-1]", [], "warm_start[0] training-1: it is no search"),
      ("seed: 3", "seed: 3", ["--address", "somewhere"], "--address 'somewhere': expected HOST:PORT")],
 )  # fmt: skip
-def test_so_is_what_a_job_cannot_have(tmp_path: Path, old: str, new: str, arguments: list[str], words: str) -> None:
+def test_so_is_what_a_job_cannot_have(
+    tmp_path: Path, old: str, new: str, arguments: list[str], words: str, loaded: Loaded
+) -> None:
     text = SMALL_JOB.replace(old, new, 1)
     if "screen_images: 50" in new:
         text = text.replace("[accuracy, ", "[parameters, ")
@@ -148,7 +159,7 @@ def test_so_is_what_a_job_cannot_have(tmp_path: Path, old: str, new: str, argume
 
 
 @pytest.mark.skipif(any(Path("/dev").glob("nvidia*")), reason="this machine has a GPU")
-def test_so_is_an_accelerator_that_this_machine_lacks(tmp_path: Path) -> None:
+def test_so_is_an_accelerator_that_this_machine_lacks(tmp_path: Path, loaded: Loaded) -> None:
     (tmp_path / "job.yaml").write_text(SMALL_JOB.replace("epochs: 4,", "epochs: 4, device: cuda,", 1))
     heavy, output = loaded(["train", str(tmp_path / "job.yaml"), "--runs", str(tmp_path / "runs")], code=1)
     assert "training.device: cuda, and this machine has no driver of a GPU" in output
@@ -156,16 +167,18 @@ def test_so_is_an_accelerator_that_this_machine_lacks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["serch"], ["search"], ["show", "gone"], ["init", "gone"]], ids=" ".join)
-def test_a_typing_error_is_answered_without_numpy_and_databases(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_typing_error_is_answered_without_numpy_and_databases(
+    tmp_path: Path, arguments: list[str], loaded_by_the_command_line: Loaded
+) -> None:
     job = tmp_path / "job.yaml"
     job.write_text(SMALL_JOB.replace("cpu-1-thread", "cpu-1-threads", 1))
     code = 2 if arguments == ["serch"] else 1
     arguments = [*arguments, str(job)] if arguments == ["search"] else arguments
-    heavy, _ = loaded(arguments, code=code, watched=("numpy", "sqlalchemy", *HEAVY))
+    heavy, _ = loaded_by_the_command_line(arguments, code=code)
     assert not heavy
 
 
-def test_so_is_a_finished_run_and_a_budget_that_is_used_up(tmp_path: Path) -> None:
+def test_so_is_a_finished_run_and_a_budget_that_is_used_up(tmp_path: Path, loaded: Loaded) -> None:
     searched(RunsFolder(tmp_path), n=20)
     for arguments, words in (([], "nothing to resume"), (["--evaluations", "10"], "the run has used")):
         heavy, output = loaded(["resume", "made-1", "--runs", str(tmp_path), *arguments], code=1)
@@ -200,7 +213,7 @@ def test_the_module_runs_as_a_program() -> None:
 @pytest.mark.parametrize("arguments", [["resume", "made-1"], ["export", "made-1"]], ids=lambda one: one[0])
 @pytest.mark.parametrize(("content", "words"), [(None, "no such file"), ("name: [", "not valid YAML")])
 def test_the_job_file_of_a_run_is_read_before_anything_heavy(
-    tmp_path: Path, arguments: list[str], content: str | None, words: str
+    tmp_path: Path, arguments: list[str], content: str | None, words: str, loaded: Loaded
 ) -> None:
     folder = searched(RunsFolder(tmp_path), final=arguments[0] == "export")
     folder.job_file.unlink()

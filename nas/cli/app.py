@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
@@ -16,6 +17,8 @@ from nas.cli.panels import CommandGroup
 if TYPE_CHECKING:
     from nas.api.schemas import RunSummary
     from nas.client import NasClient
+
+_P = ParamSpec("_P")
 
 # Heavy modules are imported inside the commands, which keeps `nas --help` fast.
 
@@ -111,6 +114,28 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
             raise ServiceError(f"--token-file {token_file}: is empty", code="service.invalid-token")
     with NasClient(server, token or os.environ.get("NAS_TOKEN") or None) as client:
         yield client
+
+
+def of_server(command: Callable[Concatenate[NasClient, _P], None]) -> Callable[..., None]:
+    """A command with the options of a server, whose client it gets as its first argument."""
+    hints = get_type_hints(command, localns={"NasClient": Any}, include_extras=True)
+    _, *own = inspect.signature(command).parameters.values()
+    parameters = [one.replace(annotation=hints[one.name]) for one in own]
+    defaults = {"server": (Server, DEFAULT_SERVER), "token": (Token, None), "token_file": (TokenFile, None)}
+    options = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+        for name, (annotation, default) in defaults.items()
+    ]
+
+    @wraps(command)
+    def with_client(server: str, token: str | None, token_file: Path | None, **given: Any) -> None:
+        with server_client(server, token, token_file) as client:
+            command(client, **given)
+
+    signature = inspect.Signature([*parameters[:-1], *options, parameters[-1]])  # --json comes last
+    with_client.__signature__ = signature  # type: ignore[attr-defined]  # Typer reads it
+    with_client.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
+    return with_client
 
 
 def status_text(summary: RunSummary) -> str:

@@ -167,7 +167,8 @@ def print_table(header: list[str], rows: list[list[str]]) -> None:
 
 
 def print_json(data: Any) -> None:
-    print(json.dumps(data, indent=1, allow_nan=False))
+    """Prints data, in which models of the API may be."""
+    print(json.dumps(data, indent=1, allow_nan=False, default=lambda model: model.model_dump(mode="json")))
 
 
 def stderr() -> Console:

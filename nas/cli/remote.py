@@ -13,20 +13,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.app import (
-    DEFAULT_SERVER,
     Index,
     Job,
     Json,
     RunThere,
     Select,
-    Server,
-    Token,
-    TokenFile,
     WithPreprocessing,
     app,
     argument,
+    of_server,
     option,
-    server_client,
     status_text,
 )
 from nas.cli.interruption import INTERRUPTED
@@ -40,16 +36,15 @@ if TYPE_CHECKING:
 
 
 @app.command(epilog="Example: nas submit digits-cnn.yaml --watch")
+@of_server
 def submit(
+    client: NasClient,
     job: Job,
     kind: Annotated[str, typer.Option("--kind", help="search, or training (only trains the supernet).")] = "search",
     hardware: Annotated[
         list[str] | None, option("--hardware", help="A hardware profile that replaces the job's; may be repeated.")
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Follow the run until it ends.")] = False,
-    server: Server = DEFAULT_SERVER,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Submit a job to a server, which queues and runs it.
@@ -61,14 +56,13 @@ def submit(
     if kind not in ("search", "training"):
         raise JobError(f"--kind {kind!r}: expected search or training", code="job.invalid-value")
     text = read_text(job, hint="; `nas init` writes one")
-    with server_client(server, token, token_file) as client:
-        text = _with_uploaded_model(client, text, job.parent)
-        made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
-        if watch:
-            print(f"submitted as {made.run}", file=sys.stderr)
-            return _watch(client, made.run, as_json)
+    text = _with_uploaded_model(client, text, job.parent)
+    made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
+    if watch:
+        print(f"submitted as {made.run}", file=sys.stderr)
+        return _watch(client, made.run, as_json)
     if as_json:
-        return print_json(made.model_dump(mode="json"))
+        return print_json(made)
     return print(f"{made.run}: {status_text(made)}\nnext: nas watch {made.run}")
 
 
@@ -95,59 +89,51 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
 
 
 @app.command(epilog="Example: nas status digits-cnn-1")
+@of_server
 def status(
+    client: NasClient,
     run: Annotated[str | None, argument(metavar="[RUN]", help="A run; all runs by default.")] = None,
-    server: Server = DEFAULT_SERVER,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Show the status of a server's runs, or of one run.
 
     The newest run is first.
     """
-    with server_client(server, token, token_file) as client:
-        found = [client.status(run)] if run is not None else list(_all_runs(client))
+    found = [client.status(run)] if run is not None else list(_all_runs(client))
     if as_json:
-        made = [summary.model_dump(mode="json") for summary in found]
-        return print_json(made if run is None else made[0])
+        return print_json(found if run is None else found[0])
     if not found:
-        return print(f"no runs at {server}; submit one with: nas submit JOB.yaml")
+        return print(f"no runs at {client.server}; submit one with: nas submit JOB.yaml")
     header = ["run", "kind", "status", "progress", "submitted by", "reason", "next"]
-    rows = [[s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason, _next(s, server)] for s in found]
+    rows = [
+        [s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason, _next(s, client.server)] for s in found
+    ]
     return print_table(header, rows)
 
 
 @app.command(epilog="Example: nas watch digits-cnn-1")
-def watch(
-    run: RunThere,
-    server: Server = DEFAULT_SERVER,
-    token: Token = None,
-    token_file: TokenFile = None,
-    as_json: Json = False,
-) -> None:
+@of_server
+def watch(client: NasClient, run: RunThere, as_json: Json = False) -> None:
     """Follow a run on a server until it ends.
 
     Exit code 1 unless it finished. With --json: one line of JSON per change.
     """
-    with server_client(server, token, token_file) as client:
-        _watch(client, run, as_json)
+    _watch(client, run, as_json)
 
 
 @app.command(epilog="Example: nas logs digits-cnn-1 --follow")
+@of_server
 def logs(
+    client: NasClient,
     run: RunThere,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the run ends.")] = False,
-    server: Server = DEFAULT_SERVER,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Print the log of a run on a server.
 
     With --json: {"run": ..., "logs": ...}, with --follow one a line for each piece.
     """
-    with server_client(server, token, token_file) as client, _detached(run, "nas logs --follow"):
+    with _detached(run, "nas logs --follow"):
         if not follow:
             text = client.logs(run)
             return print_json({"run": run, "logs": text}) if as_json else print(text, end="")
@@ -160,28 +146,24 @@ def logs(
 
 
 @app.command(epilog="Example: nas cancel digits-cnn-1")
-def cancel(
-    run: RunThere,
-    server: Server = DEFAULT_SERVER,
-    token: Token = None,
-    token_file: TokenFile = None,
-    as_json: Json = False,
-) -> None:
+@of_server
+def cancel(client: NasClient, run: RunThere, as_json: Json = False) -> None:
     """Cancel a run on a server.
 
     Its measurements are kept, and it can be resumed.
     """
-    with server_client(server, token, token_file) as client:
-        made = client.cancel(run)
+    made = client.cancel(run)
     if as_json:
-        return print_json(made.model_dump(mode="json"))
+        return print_json(made)
     # Its driver may take some seconds to end.
     end = made.status if made.status in ("finished", "failed", "cancelled") else "is being cancelled"
-    return print(f"{made.run}: {end}; its measurements are kept\nnext: nas resume {made.run} --server {server}")
+    return print(f"{made.run}: {end}; its measurements are kept\nnext: nas resume {made.run} --server {client.server}")
 
 
 @app.command(epilog='Example: nas fetch digits-cnn-1 --select "latency_ms<=0.05"')
+@of_server
 def fetch(
+    client: NasClient,
     run: RunThere,
     output: Annotated[
         Path | None, option("-o", "--output", help="The folder to write to; the run's id by default.")
@@ -189,9 +171,6 @@ def fetch(
     select: Select = None,
     index: Index = None,
     with_preprocessing: WithPreprocessing = False,
-    server: Server = DEFAULT_SERVER,
-    token: Token = None,
-    token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:
     """Export a network on a server and download it.
@@ -199,7 +178,7 @@ def fetch(
     The files are verified ONNX (of the knee by default) with its manifest.
     """
     check_one_choice(select, index)
-    with server_client(server, token, token_file) as client, _detached(run, "nas fetch"):
+    with _detached(run, "nas fetch"):
         made = client.export(
             run, select=select, index=index, with_preprocessing=with_preprocessing, on_change=_print_status
         )

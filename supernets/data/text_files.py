@@ -5,12 +5,12 @@ from __future__ import annotations
 import codecs
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from supernets.data.labelled_examples import CLUTTER, misplaced, missing, too_large, unreadable
+from supernets.files import ZIP_ERRORS, ZIP_METHODS
 
 MAX_MIB = 512
 """The most text that is read; all is held in memory."""
@@ -21,7 +21,6 @@ MAX_RATIO = 200
 _RATIO_FROM = 2**20
 """Unpacked bytes from which the ratio is checked."""
 _CHUNK = 2**20
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _OTHER = frozenset({".zip", ".gz", ".xz", ".bz2", ".zst", ".7z", ".tar", ".xlsx", ".xls", ".parquet", ".json", ".pdf"})
 """Suffixes of files that are often beside text files, and are not text."""
 _OF_ONE_BYTE = ("latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r")
@@ -107,7 +106,7 @@ def _read_archive(path: Path, encoding: str) -> list[TextFile]:
     try:
         with zipfile.ZipFile(path) as opened:
             return list(_members(opened, path, encoding))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+    except ZIP_ERRORS as error:
         raise unreadable(f"{path}: is no sound zip archive ({error}); replace it with a whole copy") from None
 
 
@@ -125,7 +124,7 @@ def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[Tex
         if info.filename in seen:
             raise unreadable(f"{where}: comes twice; pack the archive again")
         seen.add(info.filename)
-        if info.flag_bits & 0x1 or info.compress_type not in _METHODS:
+        if info.flag_bits & 0x1 or info.compress_type not in ZIP_METHODS:
             raise unreadable(f"{where}: is encrypted, or packed otherwise than by deflate; pack it plainly")
         with opened.open(info) as member:
             data = _read(member, limit=left, where=str(path), packed=info.compress_size)

@@ -7,7 +7,6 @@ import shutil
 import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from nas.errors import JobError, TooLargeError
 from nas.service.settings import Limits
 from nas.service.uploads.storage_checks import check_disk_space
+from supernets.files import ZIP_ERRORS, ZIP_METHODS
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp": "WEBP"}
 """Allowed suffixes of image files, and the format of each."""
@@ -33,7 +33,6 @@ _RATIO_FROM = 64 * 1024
 """Bytes unpacked from which the ratio is checked: small files of one colour compress well."""
 _PLAIN = re.compile(r"[^\x00-\x1f\x7f/\\]{1,120}")
 _CLUTTER = ("__MACOSX/", ".DS_Store", "Thumbs.db", "desktop.ini")
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class ArchiveError(JobError):
@@ -88,7 +87,7 @@ def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> Unpacked:
                 check_disk_space(folder)
                 left -= _write(opened, info, folder / path, limits, left)
                 _check_image(folder / path, shown=str(path))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, RuntimeError) as error:
+    except ZIP_ERRORS as error:
         raise ArchiveError(f"is no intact zip archive ({error})", code="archive.damaged") from None
     return Unpacked(
         folder, len(members), limits.archive_bytes - left, tuple(sorted({path.parts[-2] for path in members}))
@@ -128,7 +127,7 @@ def _checked_path(info: zipfile.ZipInfo) -> Path | None:
     shown = repr(name[:80])
     if info.flag_bits & 0x1:
         raise ArchiveError(f"holds {shown}, which is encrypted")
-    if info.compress_type not in _METHODS:
+    if info.compress_type not in ZIP_METHODS:
         raise ArchiveError(f"holds {shown}, which is compressed with another method than deflate")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
