@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from supernets.capture.tracing import Captured, capture
 
 
 def conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -274,3 +278,14 @@ def example(name: str, n: int, seed: int = 2) -> Tensor:
     if name == "tokens":
         return torch.randint(0, 50, (n, 7), generator=generator)
     return torch.randn(n, 3, 12, 12, generator=generator)
+
+
+def captured(name: str) -> Captured:
+    """A network, captured once in this process; its tensors are the caller's."""
+    found = _captured(name)
+    return Captured(found.program, copy.deepcopy(dict(found.tensors)))
+
+
+@cache
+def _captured(name: str) -> Captured:
+    return capture(network(name), [example(name, 2)])

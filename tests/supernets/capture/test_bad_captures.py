@@ -16,7 +16,7 @@ from supernets.capture.tracing import capture
 from supernets.families.captured.family import CapturedFamily
 from tests.errors import raises
 from tests.supernets.capture import faulty
-from tests.supernets.capture.networks import example, network
+from tests.supernets.capture.networks import captured, example, network
 
 
 class Branching(nn.Module):
@@ -77,7 +77,7 @@ def test_an_operation_of_the_users_fixes_what_it_touches() -> None:
 
 
 def test_a_pattern_of_nothing_is_refused() -> None:
-    adopted = adopt(capture(network("resnet"), [example("resnet", 2)]).program)
+    adopted = adopt(captured("resnet").program)
     with raises("capture.unknown-name", "layer7.*", "nas inspect"):
         CapturedSpace(adopted, SpaceOptions(keep=("layer7.*",)))
     kept = CapturedSpace(adopted, SpaceOptions(keep=("stem.*", adopted.program.tensors[-1])))
@@ -94,13 +94,13 @@ def test_capturing_keeps_the_mode_of_the_users_network() -> None:
 
 
 def changed(**changes: Any) -> dict[str, Any]:
-    data = copy.deepcopy(program_to_json(capture(network("resnet"), [example("resnet", 2)]).program))
+    data = copy.deepcopy(program_to_json(captured("resnet").program))
     data.update(changes)
     return data
 
 
 def test_a_program_is_read_back_equal() -> None:
-    program = capture(network("windowed"), [example("windowed", 2)]).program
+    program = captured("windowed").program
     assert program_from_json(program_to_json(program)) == program
 
 
@@ -137,6 +137,6 @@ def test_a_call_that_reads_a_later_value_is_refused() -> None:
 
 
 def test_a_program_names_files_without_the_folders_of_this_machine() -> None:
-    places = {call.place for call in capture(network("windowed"), [example("windowed", 2)]).program.calls}
+    places = {call.place for call in captured("windowed").program.calls}
     assert any(place.startswith("capture/networks.py:") for place in places)
     assert not any(place.startswith("/") for place in places)

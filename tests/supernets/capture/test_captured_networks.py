@@ -17,13 +17,13 @@ from supernets.capture.adoption import adopt
 from supernets.capture.costs import elastic_share
 from supernets.capture.proof import difference, elastic_network, in_double, outputs_of, prove_permutations
 from supernets.capture.space import SpaceOptions
-from supernets.capture.tracing import Captured, capture
+from supernets.capture.tracing import capture
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.captured.family import CapturedFamily
 from supernets.graph import INPUT, input_shape_of, lower
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
-from tests.supernets.capture.networks import NETWORKS, example, network
+from tests.supernets.capture.networks import NETWORKS, captured, example, network
 
 each_network = pytest.mark.parametrize("name", NETWORKS)
 DEPTHS = {
@@ -37,10 +37,6 @@ DEPTHS = {
     "outlook": 1,
     "recurrent": 0,
 }
-
-
-def captured(name: str) -> Captured:
-    return capture(network(name), [example(name, 2)])
 
 
 def supernet_of(name: str, options: SpaceOptions | None = None) -> Supernet:

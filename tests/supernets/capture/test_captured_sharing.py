@@ -11,7 +11,6 @@ import torch
 from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.capture.space import SpaceOptions
-from supernets.capture.tracing import capture
 from supernets.checkpoint import load_checkpoint, make_supernet, save_checkpoint
 from supernets.data import Part
 from supernets.families.captured.family import CapturedFamily
@@ -24,7 +23,7 @@ from supernets.space import Architecture
 from supernets.training_loop import Loop, TrainingSettings
 from supernets.training_strategies.single_phase import SandwichStrategy
 from tests.supernets import invariants
-from tests.supernets.capture.networks import example, network
+from tests.supernets.capture.networks import captured, example, network
 
 SHARINGS = {
     "layer": SharingSpec(MixtureSpec(experts=3, hidden=8)),
@@ -34,7 +33,7 @@ NAMES = ("resnet", "transformer")
 
 
 def family(name: str) -> CapturedFamily:
-    found = capture(network(name), [example(name, 2)])
+    found = captured(name)
     return CapturedFamily(found.program, SpaceOptions(), tensors=found.tensors)
 
 

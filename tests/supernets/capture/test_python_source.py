@@ -16,7 +16,7 @@ from supernets.capture.program import Program
 from supernets.capture.python_source import access, source_of
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture
-from tests.supernets.capture.networks import NETWORKS, example, network
+from tests.supernets.capture.networks import NETWORKS, captured, example
 from tests.supernets.capture.test_captured_networks import supernet_of
 
 
@@ -47,7 +47,7 @@ def test_the_text_of_a_subnet_computes_what_the_subnet_does(name: str) -> None:
 
 
 def test_layers_are_layers_and_lines_are_readable() -> None:
-    found = capture(network("resnet"), [example("resnet", 2)])
+    found = captured("resnet")
     adopted = adopt(found.program)
     module, text = written(specialised(adopted, adopted.full_sizes))
     assert isinstance(module.get_submodule("layer1.0.body.0.0"), nn.Conv2d)
