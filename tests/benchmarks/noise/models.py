@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from hardware_profiles.measuring.sentinel import build_sentinel
 from supernets.base import Family, Supernet
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
@@ -21,6 +20,7 @@ from supernets.families.resnet.spec import RESNET
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
 from supernets.graph import INPUT, lower
+from tests.hardware_profiles.sentinels import build_sentinel
 
 Floats = NDArray[np.float32]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hardware_profiles.measuring.sentinel import build_call, build_sentinel
 from hardware_profiles.measuring.session import read_call, read_sentinel
 from hardware_profiles.runtime import run_model
+from tests.hardware_profiles.sentinels import build_call, build_sentinel
 
 
 def test_the_shipped_files_equal_the_built_ones() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -20,6 +24,8 @@ from tests.contracts.run_facts import training_facts
 from tests.nas.commands import SMALL_JOB
 from tests.nas.export.runs import PROFILE, SPACE, TWO, example_run, measure
 
+_TEMPORARY = TemporaryDirectory(prefix="made-runs-")  # removed when this process ends
+
 
 def searched(
     runs: RunsFolder,
@@ -32,9 +38,24 @@ def searched(
 ) -> RunFolder:
     """A search as `tests.nas.export.runs.example_run` makes it; finished where its networks were measured again."""
     folder = runs.create(name, SMALL_JOB)
+    bounds = tuple((limits or {}).items())
+    shutil.copyfile(_searched(name, tuple(names), n, final, bounds).database, folder.database)
+    return folder
+
+
+@cache
+def _searched(
+    name: str,
+    names: tuple[str, ...],
+    n: int,
+    final: bool,
+    bounds: tuple[tuple[str, tuple[float | None, float | None]], ...],
+) -> RunFolder:
+    """The run that `searched` copies: its hundreds of transactions are made once in this process."""
+    folder = RunsFolder(Path(_TEMPORARY.name) / str(len(os.listdir(_TEMPORARY.name)))).create(name, SMALL_JOB)
     store = open_store(folder, create=True, driver=True)
     store.set_status(RunStatus.RUNNING)
-    example_run(names, n=n, final=final, name=name, limits=limits, store=store)
+    example_run(names, n=n, final=final, name=name, limits=dict(bounds), store=store)
     store.close()
     return folder
 

@@ -1,7 +1,7 @@
 """Builds the sentinels: a small fixed network that every session times twice, and a call of nearly no work.
 
-``python -m hardware_profiles.measuring.sentinel`` writes ``data/sentinel.onnx`` and ``data/call.onnx``; sentinel latencies are
-comparable only while the files stay the same.
+``python -m tests.hardware_profiles.sentinels`` writes ``sentinel.onnx`` and ``call.onnx`` into ``hardware_profiles/data``.
+Latencies of sentinels are comparable only while the files stay the same.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
+import hardware_profiles
 
 CHANNELS, SIZE, LAYERS = 16, 32, 8
 
@@ -48,6 +50,6 @@ def _serialised(
 
 
 if __name__ == "__main__":
-    folder = Path(__file__).parents[1] / "data"
+    folder = Path(hardware_profiles.__file__).parent / "data"
     (folder / "sentinel.onnx").write_bytes(build_sentinel())
     (folder / "call.onnx").write_bytes(build_call())
