@@ -36,13 +36,19 @@ class PredictorContract:
         """An unfitted predictor."""
         raise NotImplementedError
 
-    def fitted(self) -> Predictor:
+    def fitted_anew(self) -> Predictor:
         model = self.make()
         model.fit(rows(), labels_of(rows()))
         return model
 
-    def test_prediction_has_one_finite_ordered_entry_a_row(self) -> None:
-        found = self.fitted().predict(rows(11, seed=5))
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls) -> Predictor:
+        """One that tests only ask for predictions."""
+        return cls().fitted_anew()
+
+    def test_prediction_has_one_finite_ordered_entry_a_row(self, fitted: Predictor) -> None:
+        found = fitted.predict(rows(11, seed=5))
         for values in (found.mean, found.std, found.low, found.high):
             assert values.shape == (11,)
             assert np.isfinite(values).all()
@@ -50,41 +56,41 @@ class PredictorContract:
         assert (found.mean <= found.high).all()
         assert (found.std > 0).all()
 
-    def test_no_rows_give_empty_arrays(self) -> None:
-        found = self.fitted().predict(np.empty((0, D)))
+    def test_no_rows_give_empty_arrays(self, fitted: Predictor) -> None:
+        found = fitted.predict(np.empty((0, D)))
         assert [v.shape for v in (found.mean, found.std, found.low, found.high)] == [(0,)] * 4
 
-    def test_beats_the_mean_on_new_rows(self) -> None:
+    def test_beats_the_mean_on_new_rows(self, fitted: Predictor) -> None:
         new = rows(200, seed=9)
         truth = labels_of(new, noise=0.0)
-        error = np.sqrt(np.mean((self.fitted().predict(new).mean - truth) ** 2))
+        error = np.sqrt(np.mean((fitted.predict(new).mean - truth) ** 2))
         if self.learns:
             assert error < 0.75 * truth.std()
         else:
             assert error < 1.5 * truth.std()
 
-    def test_interval_holds_about_nine_in_ten_new_labels(self) -> None:
+    def test_interval_holds_about_nine_in_ten_new_labels(self, fitted: Predictor) -> None:
         new = rows(400, seed=9)
-        found, labels = self.fitted().predict(new), labels_of(new, seed=10)
+        found, labels = fitted.predict(new), labels_of(new, seed=10)
         # 40 training rows place the quantile within about ±5 points of 90 %; the model's own luck adds to that.
         assert 0.75 <= np.mean((found.low <= labels) & (labels <= found.high)) <= 1.0
 
-    def test_equal_data_give_equal_predictions(self) -> None:
-        model, new = self.fitted(), rows(20, seed=3)
-        first = model.predict(new)
+    def test_equal_data_give_equal_predictions(self, fitted: Predictor) -> None:
+        model, new = self.fitted_anew(), rows(20, seed=3)
+        first, other = fitted.predict(new), model.predict(new)
         model.fit(rows(), labels_of(rows()))
-        for other in (model.predict(new), self.fitted().predict(new)):
-            np.testing.assert_array_equal(first.mean, other.mean)
-            np.testing.assert_array_equal(first.high, other.high)
+        for found in (other, model.predict(new)):
+            np.testing.assert_array_equal(first.mean, found.mean)
+            np.testing.assert_array_equal(first.high, found.high)
 
     def test_global_random_state_is_neither_read_nor_moved(self) -> None:
         np.random.seed(1)  # noqa: NPY002
-        first = self.fitted().predict(rows(5)).mean
+        first = self.fitted_anew().predict(rows(5)).mean
         state = np.random.get_state(legacy=False)["state"]["key"]  # noqa: NPY002
         np.random.seed(1)  # noqa: NPY002
         np.testing.assert_array_equal(state, np.random.get_state(legacy=False)["state"]["key"])  # noqa: NPY002
         np.random.seed(2)  # noqa: NPY002
-        np.testing.assert_array_equal(first, self.fitted().predict(rows(5)).mean)
+        np.testing.assert_array_equal(first, self.fitted_anew().predict(rows(5)).mean)
 
     def test_inputs_are_left_as_they_were(self) -> None:
         features, labels = rows(), labels_of(rows())
@@ -108,13 +114,13 @@ class PredictorContract:
         assert (found < labels.max()).all()
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf])
-    def test_features_must_be_finite(self, bad: float) -> None:
+    def test_features_must_be_finite(self, fitted: Predictor, bad: float) -> None:
         features = rows()
         features[4, 2] = bad
         with raises("predictor.invalid-features", "[4, 2]", str(bad)):
             self.make().fit(features, labels_of(rows()))
         with raises("predictor.invalid-features", "[4, 2]", str(bad)):
-            self.fitted().predict(features)
+            fitted.predict(features)
 
     @pytest.mark.parametrize("bad", [np.nan, -np.inf])
     def test_labels_must_be_finite(self, bad: float) -> None:
@@ -123,13 +129,13 @@ class PredictorContract:
         with raises("predictor.invalid-labels", "row 7", str(bad)):
             self.make().fit(rows(), labels)
 
-    def test_shapes_must_match(self) -> None:
+    def test_shapes_must_match(self, fitted: Predictor) -> None:
         with raises("predictor.invalid-labels", "(39,)", "(40, 7)"):
             self.make().fit(rows(), labels_of(rows())[:-1])
         with raises("predictor.invalid-features", "(40,)"):
             self.make().fit(rows()[:, 0], labels_of(rows()))
         with raises("predictor.invalid-features", "6", "7"):
-            self.fitted().predict(rows()[:, :-1])
+            fitted.predict(rows()[:, :-1])
 
     def test_one_row_is_too_few(self) -> None:
         with raises("predictor.too-few-rows", "1"):
