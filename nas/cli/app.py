@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -17,8 +17,6 @@ from nas.cli.panels import CommandGroup
 if TYPE_CHECKING:
     from nas.api.schemas import RunSummary
     from nas.client import NasClient
-
-_P = ParamSpec("_P")
 
 # Heavy modules are imported inside the commands, which keeps `nas --help` fast.
 
@@ -116,7 +114,7 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
         yield client
 
 
-def of_server(command: Callable[Concatenate[NasClient, _P], None]) -> Callable[..., None]:
+def of_server(command: Callable[..., None]) -> Callable[..., None]:
     """A command with the options of a server, whose client it gets as its first argument."""
     hints = get_type_hints(command, localns={"NasClient": Any}, include_extras=True)
     _, *own = inspect.signature(command).parameters.values()
