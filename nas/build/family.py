@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from supernets.families.decoder.pretrained import DecoderConfig
 from supernets.families.encoder.pretrained import BertConfig
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
+from supernets.families.shared.dense_to_experts import Partition, dense_family, experts_of_dense
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
 from supernets.families.shared.spec import Spec
 from supernets.families.shared.transformer import TransformerFamily
@@ -91,6 +93,10 @@ def find_family(
             family = _made(supernet, spec, _sizes(data, n_outputs, pretrained))
             if pretrained is not None and isinstance(family, TransformerFamily):
                 pretrained.check_family(family)
+                if supernet.partition is not None and not pretrained.gets_experts(family.spec):
+                    raise SpaceError(
+                        "partition: no experts are made of MLPs here; give experts in the space, or remove it"
+                    )
         except (SpaceError, CheckpointError) as error:  # the spec is valid, but not for these data
             raise JobError(f"{source}: supernet: {error}", code="job.unfit-data") from None
         return NestedFamily(family) if supernet.nested else family
@@ -203,12 +209,45 @@ def _check_blocks(blocks: BlockFormat, config: DecoderConfig) -> None:
         raise mismatch(f"pretrained: {config.folder} {fault}; set data.max_tokens to {most} or less")
 
 
-def pretrained_weights(pretrained: PretrainedTransformer, family: Family) -> dict[str, Tensor]:
-    """The tensors of the family's largest network; those that the pretrained one lacks are drawn from torch's generator."""
+@dataclass(frozen=True)
+class ExpertStart:
+    """How experts are made of a dense network's MLPs.
+
+    Attributes:
+        batches: of inputs, for what is measured on them.
+    """
+
+    partition: Partition
+    batches: Sequence[Tensor]
+    seed: int
+
+
+def pretrained_weights(
+    pretrained: PretrainedTransformer, family: Family, experts: ExpertStart | None = None
+) -> dict[str, Tensor]:
+    """The tensors of the family's largest network; those that the pretrained one lacks are drawn from torch's generator.
+
+    Args:
+        experts: needed where the family has experts and the pretrained network has none.
+    """
+    plain = _transformers(pretrained, family)
+    if experts is None or (dense := without_experts(pretrained, family)) is None:
+        return pretrained.weights(plain)
+    rng = np.random.default_rng(experts.seed)
+    return experts_of_dense(plain, dense, pretrained.weights(dense), experts.partition, experts.batches, rng)
+
+
+def without_experts(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily | None:
+    """The family of networks with MLPs in place of experts that are made of a pretrained network's; None where none are."""
+    plain, config = _transformers(pretrained, family), pretrained.config
+    return dense_family(plain, config.as_space()["hidden"]) if config.gets_experts(plain.spec) else None
+
+
+def _transformers(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily:
     plain = _plain(family)
     if not isinstance(plain, TransformerFamily):
         raise mismatch(f"{pretrained.config.folder}: networks of the family {plain.name} have no layers for it")
-    return pretrained.weights(plain)
+    return plain
 
 
 def find_sharing(

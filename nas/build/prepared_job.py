@@ -276,6 +276,8 @@ def _supernet(supernets: SupernetFactory) -> dict[str, Any]:
         facts["pretrained"] = supernets.pretrained.digest
         if supernets.config.supernet.sort is not None:
             facts["sort"] = supernets.config.supernet.sort
+        if supernets.config.supernet.partition is not None:
+            facts["partition"] = supernets.config.supernet.partition
     if supernets.model is not None:
         facts["model"] = {"weights": weights_digest(supernets.model.tensors), "sort": supernets.config.supernet.sort}
     if supernets.parent is not None:

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nas.build.checkpoints import check_outputs, check_training_data, find_checkpoint
-from nas.build.family import pretrained_weights
+from nas.build.family import ExpertStart, pretrained_weights, without_experts
 from nas.build.job_data import JobData
 from nas.build.plugin_strategy import plugin_strategy
 from nas.build.pretrained import Pretrained
 from nas.config import SearchJob
+from nas.config.supernet import PARTITION
 from nas.config.training import STRATEGIES, TrainingConfig, own_teacher
 from nas.errors import JobError
 from nas.evaluation.scoring import CALIBRATION_BATCH
@@ -144,8 +145,19 @@ class SupernetFactory:
         if isinstance(self.family, SingleFamily) and self.parent is not None:
             weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
         elif self.pretrained is not None and self.pretrained.network is not None:
-            weights = pretrained_weights(self.pretrained.network, self.family)
+            weights, state = self._pretrained_weights
+            torch.set_rng_state(state)  # as after the first time
         return make_supernet(self.family, self.sharing, pretrained=weights)
+
+    @cached_property
+    def _pretrained_weights(self) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+        """What the supernet begins with, and the state of torch's generator after it was made; dividing MLPs takes minutes."""
+        assert self.pretrained is not None
+        assert self.pretrained.network is not None
+        torch.manual_seed(self.config.seed)
+        partition = self.config.supernet.partition or PARTITION
+        start = ExpertStart(partition, self.data.calibration.split(CALIBRATION_BATCH), self.config.seed)
+        return pretrained_weights(self.pretrained.network, self.family, start), torch.get_rng_state()
 
     def strategy(self) -> TrainingStrategy:
         """The strategy that the job's training section names."""
@@ -249,7 +261,8 @@ class SupernetFactory:
             network, digest = self._new(), weights_digest(self.model.tensors)
         elif self.pretrained is not None:
             original, digest = self.pretrained.original(str(self.config.supernet.pretrained))
-            network = make_supernet(self.family, pretrained=pretrained_weights(original, self.family))
+            family = cast(Family, without_experts(original, self.family) or self.family)
+            network = make_supernet(family, pretrained=pretrained_weights(original, family))
         else:
             raise ValueError("a job without a teacher or a model is refused when it is read")
         return TeacherNetwork(network.extract(network.space.largest), digest)

@@ -71,6 +71,8 @@ _NOT_OF_MODEL = ("family", "preset", "space", "nested", "from_", "network", "pre
 _FOLDER = "transformers:"
 _TUNED_RATE, _TUNED_EXAMPLES = 0.001, 200_000
 """Of a trained model's supernet: the peak learning rate, and the examples that the default number of epochs shows it."""
+PARTITION: Literal["co-activation"] = "co-activation"
+"""Of the neurons of MLPs that experts are made of, by default."""
 _PLAIN = "slice"
 _SCHEMES = ("package:", "hub:")
 """Beginnings of the names of pretrained networks that are not paths, as in `supernets.pretrained`."""
@@ -149,6 +151,12 @@ class SupernetConfig(Section):
     by the norm of the weights that read them (the default for a model), by the change of the loss without them, estimated
     from gradients, or (of the family decoder) by the error without them, measured on activations."""
 
+    partition: Annotated[
+        Literal["random", "weights", "co-activation"] | None, Field(description="random, weights or co-activation")
+    ] = None
+    """How the neurons of a pretrained network's MLPs are divided among the experts of the space: at random, by similar weights
+    (balanced clusters), or by those that are active for the same tokens (the default)."""
+
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, data: Any) -> Any:
@@ -195,6 +203,10 @@ class SupernetConfig(Section):
         if self.sort not in (None, "none") and not self.made_of_trained:
             what = "units are sorted of a model or a pretrained network, and the job names neither"
             raise conflict("sort", f"{what}; name one, or remove it")
+        if self.partition is not None and self.pretrained is None:
+            raise conflict(
+                "partition", "experts are made of a pretrained network's MLPs; name it in pretrained, or remove it"
+            )
         if self.sort == "activations" and (self.family != "decoder" or self.model is not None):
             of = "a model" if self.model is not None else self.family
             raise conflict("sort", f"activations are measured of the family decoder, got {of}; take weights or taylor")

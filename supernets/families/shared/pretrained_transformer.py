@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from supernets.errors import CheckpointError, ExportError
+from supernets.families.shared.dense_to_experts import check_experts
 from supernets.families.shared.model_folder import Settings, TensorFile, unusable, write_folder
 from supernets.families.shared.transformer import TransformerFamily
 from supernets.families.shared.transformer_spec import LayersSpec
@@ -86,13 +87,16 @@ class PretrainedConfig(ABC):
     def check_family(self, family: TransformerFamily) -> None:
         """Raises `CheckpointError` unless the family's largest network has these sizes, its classes apart."""
 
+    def gets_experts(self, spec: LayersSpec) -> bool:
+        """Whether a space has experts that are made of the network's MLPs."""
+        return spec.experts is not None and "experts" not in self.as_space()
+
     def check_space(self, spec: LayersSpec) -> None:
-        """Raises `CheckpointError` unless the space's largest network has these layers."""
+        """Raises `CheckpointError` unless the space's largest network has these layers, and `SpaceError` unless its experts can
+        be made of their MLPs."""
         sizes = self.as_space()
-        if spec.experts is not None and "experts" not in sizes:
-            raise mismatch(
-                f"the space has experts, and {self.folder} is a network without; leave experts and active_experts out"
-            )
+        if self.gets_experts(spec):
+            check_experts(spec, sizes.pop("hidden"))
         for name, own in sizes.items():
             if (options := getattr(spec, name)) is None:
                 raise mismatch(

@@ -68,6 +68,23 @@ def of(pretrained: str) -> dict[str, Any]:
     return {"supernet": {"family": "decoder", "pretrained": pretrained}}
 
 
+def experts(**space: Any) -> dict[str, Any]:
+    """A job on experts made of the pretrained network's MLPs."""
+    own = {"experts": [2, 4], "active_experts": [1, 2, 4], "hidden": [9], "gates": "equal", **space}
+    return {"supernet": {"family": "decoder", "pretrained": "llama", "space": own, "partition": "co-activation"}}
+
+
+@pytest.mark.slow
+def test_experts_made_of_mlps_begin_as_the_network(shell: Shell) -> None:
+    values = []
+    for name, changes in (("dense", of("llama")), ("experts", experts())):
+        path = job(shell, **changes, name=name, training={"epochs": 0})
+        assert shell.nas("search", path, "--inline").code == 0
+        values.append(json.loads(shell.nas("show", f"{name}-1", "--json").out)["anchors"]["largest"]["values"])
+    assert values[0]["perplexity"] == pytest.approx(values[1]["perplexity"], rel=1e-4)
+    assert shell.nas("export", "experts-1", "-o", "net.onnx", "--index", "0").code == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pretrained", ["llama", "network.gguf", "gpt2"])
 def test_a_search_from_a_pretrained_network_to_an_export_that_continues_texts(shell: Shell, pretrained: str) -> None:
@@ -199,7 +216,16 @@ _LONG = {"data": {**JOB["data"], "max_tokens": 80}}
         ({}, _damaged, "job.pretrained-unusable", f"{WEIGHTS}: cannot be read"),
         ({}, _sharded, "job.pretrained-unusable", "model-00001-of-00002.safetensors"),
         ({}, _configured(num_key_value_heads=4), "job.pretrained-unusable", "num_key_value_heads 4 does not divide"),
-        ({}, _configured(model_type="mixtral", num_local_experts=8), "job.pretrained-unusable", "mixture of experts"),
+        ({}, _configured(model_type="mixtral"), "job.pretrained-unusable", "block_sparse_moe.gate.weight"),
+        (experts(experts=[5]), _unchanged, "job.unfit-data", "experts: 5 experts do not divide | 2, 3, 4, 6"),
+        (experts(hidden=[10]), _unchanged, "job.unfit-data", "hidden: | 9 each | in 36 for copies"),
+        (experts(active_experts=[1, 5]), _unchanged, "job.invalid-value", "space.active_experts | 5 experts"),
+        (
+            of("llama") | {"supernet": {**of("llama")["supernet"], "partition": "random"}},
+            _unchanged,
+            "job.unfit-data",
+            "partition: ",
+        ),
         ({}, _configured(eos_token_id=7), "data.tokenizer-unusable", "token 7 | separator"),
         ({"data": {**JOB["data"], "separator": "<end>"}}, _unchanged, "data.tokenizer-unusable", "no token <end>"),
         (of("missing.gguf"), _unchanged, "job.pretrained-unusable", "missing.gguf does not exist"),

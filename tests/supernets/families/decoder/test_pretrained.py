@@ -122,8 +122,9 @@ def test_a_space_within_a_network_with_experts(tmp_path: Path) -> None:
         config.check_space(replace(space, experts=None, active_experts=None))
     saved("llama", tmp_path / "dense")
     dense = read_decoder_config(tmp_path / "dense")
-    with raises("pretrained.mismatch", "has experts", "without"):
-        dense.check_space(replace(dense.space(), experts=(2, 4), active_experts=(1, 2)))
+    dense.check_space(replace(dense.space(), experts=(2, 4), active_experts=(1, 2)))  # copies of its MLPs
+    with raises("space.invalid", "gates: ", "write equal"):
+        dense.check_space(replace(dense.space(), experts=(2, 4), active_experts=(1, 2), hidden=(9,)))
 
 
 def test_a_folder_of_several_files(tmp_path: Path) -> None:

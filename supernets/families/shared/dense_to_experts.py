@@ -1,0 +1,166 @@
+"""Experts made of the MLPs of a pretrained transformer, so that all of a layer's experts compute what its MLP did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from supernets.errors import SpaceError
+from supernets.experts.expert_weights import ExpertWeights, stacked
+from supernets.experts.mixing import ACTIVATIONS
+from supernets.experts.partition import (
+    co_activation,
+    partition_by_co_activation,
+    partition_by_weights,
+    partitioned,
+    random_partition,
+)
+from supernets.experts.router_fit import RouterFit
+from supernets.families.shared.transformer import TransformerFamily
+
+Partition = Literal["random", "weights", "co-activation"]
+Activation = Callable[[Tensor], Tensor]
+MOST_TOKENS = 2**13
+"""Of examples that co-activations, importance and routers are computed on."""
+_TOGETHER = 16
+"""Examples that are read at once."""
+_NAMES = {
+    "up": ("up.weight", "0.weight"), "down": ("down.weight", "2.weight"), "gate": ("gate.weight",),
+    "up_bias": ("up.bias", "0.bias"), "down_bias": ("down.bias", "2.bias"),
+}  # fmt: skip
+"""Of the tensors of MLPs, by those of `ExpertWeights`."""
+
+
+def dense_family(family: TransformerFamily, hidden: int) -> TransformerFamily:
+    """The family of networks with MLPs of so many channels in place of a family's experts."""
+    spec = replace(family.spec, experts=None, active_experts=None, gates="softmax", routers="learned", hidden=(hidden,))
+    make: Any = type(family)
+    numbers = {name: getattr(family, name) for name in make.numbers}
+    found: TransformerFamily = make(spec, **numbers)
+    return found
+
+
+def check_experts(spec: Any, hidden: int) -> None:
+    """Raises `SpaceError` unless a space's experts can be made of MLPs of so many channels: as parts of them, or as copies."""
+    experts, own = spec.experts[-1], spec.hidden[-1]
+    if spec.shared_hidden is not None:
+        raise SpaceError("shared_hidden: experts that are made of MLPs have no shared one; remove it")
+    if own == hidden:
+        if spec.gates == "equal":
+            raise SpaceError("gates: factors of copies of an MLP add up to 1; take softmax or sigmoid")
+    elif hidden % experts:
+        near = ", ".join(str(n) for n in range(2, 65) if hidden % n == 0)
+        raise SpaceError(
+            f"experts: {experts} experts do not divide MLPs of {hidden} channels; end experts in one of {near}"
+        )
+    elif own * experts != hidden:
+        parts = f"{experts} experts of an MLP of {hidden} channels have {hidden // experts} each"
+        raise SpaceError(
+            f"hidden: {parts}, and hidden ends in {own}; end it in {hidden // experts}, or in {hidden} for copies"
+        )
+    elif spec.gates != "equal":
+        raise SpaceError(
+            f"gates: parts of an MLP add up to it where their factors are 1, got {spec.gates}; write equal"
+        )
+
+
+def experts_of_dense(
+    family: TransformerFamily, dense: TransformerFamily, tensors: Mapping[str, Tensor], partition: Partition,
+    batches: Sequence[Tensor], rng: np.random.Generator,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The tensors of a family's largest network, which computes what a network with MLPs does where all experts are active.
+
+    An MLP's neurons are divided among the experts (see `supernets.experts.partition`), or each expert is a copy (sparse
+    upcycling; Komatsuzaki et al. 2022, arXiv 2212.05055). Parts have routers that predict the norms of their outputs
+    (`RouterFit`), and come in the order of their importance, the mean norm over tokens; so do the neurons of each part, whose
+    importance is the mean of their activation times the norm of the weights that read it. Copies have fresh routers.
+
+    Args:
+        dense: as of `dense_family`.
+        tensors: of its largest network, by name.
+        batches: inputs; of the first ones about `MOST_TOKENS` tokens are read.
+    """
+    fresh, n = family.template().state_dict(), family.spec.experts[-1]
+    copies = family.spec.hidden[-1] == dense.spec.hidden[-1]
+    found = {name: tensors[name] for name in fresh if name in tensors}
+    read = {} if copies else _mlp_inputs(dense, tensors, batches, list(family.products))
+    for module in family.products:
+        mlp = _mlp(tensors, module)
+        if copies:
+            own = _named(stacked([mlp] * n), mlp)
+        else:
+            own = _parts(mlp, n, partition, read[module], ACTIVATIONS[family.activation], rng)
+        found |= {f"{module}.{name}": tensor for name, tensor in own.items()}
+    return {name: found.get(name, tensor) for name, tensor in fresh.items()}
+
+
+def _mlp(tensors: Mapping[str, Tensor], module: str) -> ExpertWeights:
+    """The MLP of a module, as one expert."""
+    own: dict[str, Any] = {}
+    for field, names in _NAMES.items():
+        own[field] = next((tensors[f"{module}.{name}"][None] for name in names if f"{module}.{name}" in tensors), None)
+    return ExpertWeights(**own)
+
+
+def _named(experts: ExpertWeights, mlp: ExpertWeights) -> dict[str, Tensor]:
+    """Experts by the names of an `ExpertLayer`, which has the last bias of the MLP that they are made of once."""
+    named = {"up": experts.up, "down": experts.down, "gate": experts.gate, "up_bias": experts.up_bias}
+    bias = {} if mlp.down_bias is None else {"bias": mlp.down_bias[0]}
+    return {name: tensor for name, tensor in named.items() if tensor is not None} | bias
+
+
+@torch.no_grad()
+def _mlp_inputs(
+    dense: TransformerFamily, tensors: Mapping[str, Tensor], batches: Sequence[Tensor], modules: Sequence[str]
+) -> dict[str, Tensor]:
+    """What each MLP reads of the first batches, (tokens, width), by its name."""
+    network = dense.build(dense.space.largest).eval()
+    network.load_state_dict(dict(tensors))
+    found: dict[str, list[Tensor]] = {name: [] for name in modules}
+
+    def record(name: str, inputs: Tensor) -> None:
+        found[name].append(inputs.flatten(0, -2))
+
+    for name in modules:
+        network.get_submodule(name).register_forward_pre_hook(lambda _, read, name=name: record(name, read[0]))
+    for inputs in (own for batch in batches for own in batch.split(_TOGETHER)):
+        if sum(map(len, found[modules[0]])) >= MOST_TOKENS:
+            break
+        network(inputs)
+    return {name: torch.cat(own)[:MOST_TOKENS] for name, own in found.items()}
+
+
+@torch.no_grad()
+def _parts(
+    mlp: ExpertWeights, n: int, partition: Partition, x: Tensor, activation: Activation, rng: np.random.Generator
+) -> dict[str, Tensor]:
+    """The experts of a partition and their router, by the names of an `ExpertLayer`; the most important ones first."""
+    inner = mlp.inner(x, activation)[0]
+    neurons = _partition(mlp, n, partition, inner, rng)
+    weight = (inner.abs().mean(0) * mlp.down[0].norm(dim=0)).numpy()
+    neurons = np.take_along_axis(neurons, np.argsort(-weight[neurons], axis=1, kind="stable"), axis=1)
+    outputs = inner.T[neurons].transpose(1, 2) @ mlp.down[0].T[neurons]
+    order = outputs.norm(dim=2).mean(1).argsort(descending=True, stable=True)
+    experts = partitioned(mlp, neurons[order.numpy()])
+    fit = RouterFit(experts, activation)
+    fit.add(x)
+    router, bias = fit.solve()
+    return {**_named(experts, mlp), "router.weight": router, "router.bias": bias}
+
+
+def _partition(
+    mlp: ExpertWeights, n: int, partition: Partition, inner: Tensor, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    match partition:
+        case "random":
+            return random_partition(mlp.hidden, n, rng)
+        case "weights":
+            return partition_by_weights(mlp, n, rng)
+        case "co-activation":
+            return partition_by_co_activation(co_activation(inner), n, rng)
