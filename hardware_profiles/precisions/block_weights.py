@@ -16,6 +16,9 @@ from hardware_profiles.errors import PrecisionError
 
 BITS: Mapping[str, int] = {"int8": 8, "int4": 4}
 """Of a weight, by precision."""
+TABLE_BITS = 8
+"""Of the weights of a table that rows are looked up in, and of matrices with as many rows, in every precision: a language
+model's embeddings, and its head, with a row for each word. In 4 bits they would cost most of what int4 loses."""
 BLOCK = 32
 """Weights of a row that share a scale."""
 _DOMAIN = "com.microsoft"
@@ -25,11 +28,18 @@ _SCALE_BYTES = 4
 _STANDARD = ("Add", "Reshape", "Slice")
 
 
-def quantized_bytes(rows: NDArray[np.int64], columns: NDArray[np.int64], precision: str) -> NDArray[np.int64]:
-    """The bytes that matrices of these sizes take in a model, (n,), with their scales; in fp32 those of all numbers."""
+def quantized_bytes(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], precision: str, *, words: int
+) -> NDArray[np.int64]:
+    """The bytes that matrices of these sizes take in a model, (n,), with their scales; in fp32 those of all numbers.
+
+    Args:
+        words: rows of the model's table; see `TABLE_BITS`.
+    """
     if precision == "fp32":
         return rows * columns * 4
-    return rows * -(-columns // BLOCK) * (BLOCK * BITS[precision] // 8 + _SCALE_BYTES)
+    bits = np.where(rows == words, TABLE_BITS, BITS[precision])
+    return np.asarray(rows * -(-columns // BLOCK) * (BLOCK * bits // 8 + _SCALE_BYTES), np.int64)
 
 
 def quantize_blocks(matrix: NDArray[np.float32], bits: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -60,8 +70,9 @@ def quantize_weights(model: bytes, precision: str) -> bytes:
     """The model with each constant matrix that it multiplies by, or looks rows up in, in ``int8`` or ``int4``.
 
     Products become MatMulNBits, look-ups GatherBlockQuantized, operators of ONNX Runtime (domain ``com.microsoft``). A matrix
-    that both read, as that of a tied head, is stored once. Activations stay float32 in the graph; see `_INTEGER_PRODUCTS`. No
-    calibration is needed, and the same weights become the same integers in any graph.
+    that both read, as that of a tied head, is stored once; see `TABLE_BITS`. Activations stay float32 in the graph; see
+    `_INTEGER_PRODUCTS`. No calibration is needed, and the same weights become the same integers in any graph that looks rows
+    up in the same table.
 
     Raises:
         PrecisionError: the model is invalid, has no such matrix, or a weight is not finite.
@@ -75,12 +86,14 @@ def quantize_weights(model: bytes, precision: str) -> bytes:
     if not matrices:
         message = f"{precision} is of constant matrices in MatMul, Gemm and Gather, and the model has none; use fp32"
         raise PrecisionError(message, code="precision.unsupported-operation")
+    words = {len(matrix.values) for matrix in matrices.values() if matrix.looked_up}
+    bits = {name: TABLE_BITS if len(matrix.values) in words else BITS[precision] for name, matrix in matrices.items()}
     constants: dict[str, list[int]] = {}
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.input}
-    nodes = [own for node in graph.node for own in _replaced(node, matrices, ranks, BITS[precision], constants)]
+    nodes = [own for node in graph.node for own in _replaced(node, matrices, ranks, bits, constants)]
     tensors = [tensor for tensor in graph.initializer if tensor.name not in matrices]
     for name, matrix in matrices.items():
-        stored, scales = quantize_blocks(matrix.values, BITS[precision])
+        stored, scales = quantize_blocks(matrix.values, bits[name])
         tensors += [numpy_helper.from_array(stored, _blocks(name)), numpy_helper.from_array(scales, _scales(name))]
         if matrix.looked_up:  # the look-up takes the same scales in another shape
             constants[f"{name}.shape"] = [*scales.shape, 1]
@@ -187,20 +200,21 @@ def _replaced(
     node: NodeProto,
     matrices: Mapping[str, _Matrix],
     ranks: Mapping[str, int],
-    bits: int,
+    bits: Mapping[str, int],
     constants: dict[str, list[int]],
 ) -> list[NodeProto]:
     """The nodes in place of one: none for a transposition that nothing reads any more.
 
     Args:
         ranks: of the graph's inputs.
+        bits: of a weight, by the name of the matrix.
         constants: receives what the nodes read, by name.
     """
     of = next(((name, own) for name, own in matrices.items() if own.names.intersection(node.input)), None)
     if of is None:
         return [node]
     (name, matrix), output = of, node.output[0]
-    settings = {"bits": bits, "block_size": BLOCK}
+    settings = {"bits": bits[name], "block_size": BLOCK}
     match node.op_type:
         case "Transpose":
             return []

@@ -12,7 +12,7 @@ from hardware_profiles.precisions.block_weights import quantized_bytes
 from supernets.axes import Dim, size_of
 from supernets.base import Supernet
 from supernets.cost import lies_in
-from supernets.families.decoder.family import POSITIONS
+from supernets.families.decoder.family import POSITIONS, WORDS
 from supernets.space import Architecture
 
 _KEYS = ".attention.key.weight"
@@ -38,11 +38,14 @@ class ServedMemory:
         family = self.supernet.family
         sizes = self.supernet.axis_sizes(networks)
         dropped = [family.dropped(network) for network in networks]
-        found = np.zeros(len(networks))
-        for name, dims in family.dims().items():
+        tensors, found = family.dims(), np.zeros(len(networks))
+        words = int(size_of(tensors[WORDS][:1], {}))
+        for name, dims in tensors.items():
             if metric == "kv_cache_mib" and not name.endswith(_KEYS):
                 continue
-            own = self._cached(dims, sizes) if metric == "kv_cache_mib" else _stored(name, dims, sizes, precisions)
+            own = (
+                self._cached(dims, sizes) if metric == "kv_cache_mib" else _stored(name, dims, sizes, precisions, words)
+            )
             found += own * np.array([not lies_in(name, names) for names in dropped])
         return found / _MIB
 
@@ -53,12 +56,16 @@ class ServedMemory:
 
 
 def _stored(
-    name: str, dims: tuple[Dim, ...], sizes: Mapping[str, NDArray[np.int64]], precisions: Sequence[str]
+    name: str, dims: tuple[Dim, ...], sizes: Mapping[str, NDArray[np.int64]], precisions: Sequence[str], words: int
 ) -> NDArray[np.float64]:
-    """Bytes of a tensor in a model, (n,): vectors, and the table of positions, are in fp32 in every precision."""
+    """Bytes of a tensor in a model, (n,): vectors, and the table of positions, are in fp32 in every precision.
+
+    Args:
+        words: of the vocabulary.
+    """
     if len(dims) != 2 or name == POSITIONS:
         return np.asarray(size_of(dims, sizes) * float(_FLOAT_BYTES))
     n = len(precisions)
     rows, columns = (np.broadcast_to(size_of((dim,), sizes), n) for dim in dims)
-    of = {precision: quantized_bytes(rows, columns, precision) for precision in set(precisions)}
+    of = {precision: quantized_bytes(rows, columns, precision, words=words) for precision in set(precisions)}
     return np.array([of[precision][i] for i, precision in enumerate(precisions)], dtype=np.float64)

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hardware_profiles.precisions.block_weights import (
     BITS,
     BLOCK,
+    TABLE_BITS,
     quantize_blocks,
     quantize_weights,
     quantized_bytes,
@@ -92,14 +93,37 @@ def test_products_and_look_ups_of_one_table_compute_with_its_quantized_numbers(p
     quantized = convert_weights(plain, precision)
     assert convert(plain, "int4", []) == convert_weights(plain, "int4")
     ids, x = np.array([[3, 0, 39], [7, 7, 1]]), rng.standard_normal((2, columns), np.float32)
-    found = dequantized(table, BITS[precision])
+    found = dequantized(table, TABLE_BITS)  # in int4, too
     y, z = run_model(quantized, {"ids": ids, "x": x})
     for output, expected in ((y, found[ids] @ found.T), (z, x @ found.T + bias)):
         assert output.shape == expected.shape
         assert np.abs(output - expected).max() <= ROUNDED * expected.std()
     tensors = onnx.load_from_string(quantized).graph.initializer
     stored = sum(len(tensor.raw_data) for tensor in tensors if tensor.data_type != TensorProto.INT64) - bias.nbytes
-    assert stored == quantized_bytes(np.array([ROWS]), np.array([columns]), precision)[0] < table.nbytes
+    assert stored == quantized_bytes(np.array([ROWS]), np.array([columns]), precision, words=ROWS)[0] < table.nbytes
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4"])
+def test_of_a_language_model_only_the_layers_between_embeddings_and_head_have_less_than_8_bits(precision: str) -> None:
+    rng = np.random.default_rng(4)
+    weights = {"words": (ROWS, 64), "inner": (64, 64), "head": (64, ROWS)}
+    own = {name: rng.standard_normal(shape, np.float32) for name, shape in weights.items()}
+    nodes = [
+        helper.make_node("Gather", ["words", "ids"], ["looked"], axis=0),
+        helper.make_node("MatMul", ["looked", "inner"], ["h"]),
+        helper.make_node("MatMul", ["h", "head"], ["y"]),
+        helper.make_node("Identity", ["x"], ["z"]),
+    ]
+    quantized = quantize_weights(model(nodes, own, 64), precision)
+    ids, bits = np.array([[3, 0, 39]]), BITS[precision]
+    found, _ = run_model(quantized, {"ids": ids, "x": np.zeros((1, 64), np.float32)})
+    hidden = dequantized(own["words"], 8)[ids] @ dequantized(own["inner"].T.copy(), bits).T
+    expected = hidden @ dequantized(own["head"].T.copy(), 8).T
+    assert np.abs(found - expected).max() <= 2 * ROUNDED * expected.std()
+    stored = sum(len(own.raw_data) for own in onnx.load_from_string(quantized).graph.initializer if own.data_type != 7)
+    sizes = np.array(list(weights.values()))
+    sizes[2] = sizes[2][::-1]
+    assert stored == quantized_bytes(sizes[:, 0], sizes[:, 1], precision, words=ROWS).sum()
 
 
 def test_a_matrix_with_inputs_in_its_rows_is_turned() -> None:

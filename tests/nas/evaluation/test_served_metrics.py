@@ -92,7 +92,7 @@ def test_every_model_of_a_network_is_in_its_precision(
     measured = found(evaluator, [Request(network, m, p, precision=own) for m, p in metrics for own in PRECISIONS])
     nodes = [onnx.load_from_string(own.graphs[0].model).graph.node for own in profilers["here"].given]
     bits = [{own.i for node in of for own in node.attribute if own.name == "bits"} for of in nodes]
-    assert sorted(map(sorted, bits)) == [[], [], [4], [4], [8], [8]]
+    assert sorted(map(sorted, bits)) == [[], [], [4, 8], [4, 8], [8], [8]]  # embeddings and head: always 8
     perplexities = [measured["perplexity", None, precision].value for precision in PRECISIONS]
     assert all(value is not None for value in perplexities)
     exact, *lower = (float(value or 0) for value in perplexities)
@@ -109,7 +109,7 @@ def test_memory_is_computed_and_activations_stay_in_fp32(evaluator: Measured, su
     # Two layers with two heads of eight channels.
     assert values["kv_cache_mib"] == [2 * 2 * 2 * 8 * 4 * BATCH * CONTEXT / 2**20] * 3
     assert values["activation_bytes"] == [supernet.cost(network).activation_bytes] * 3
-    assert values["model_mib"][0] > 3 * values["model_mib"][1] > 5 * values["model_mib"][2] > 0
+    assert values["model_mib"][0] > 3 * values["model_mib"][1] > 3.5 * values["model_mib"][2] > 0
 
 
 def test_memory_of_networks_that_are_not_served_fails(supernet: Supernet, data: DataSet) -> None:
