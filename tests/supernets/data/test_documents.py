@@ -113,6 +113,14 @@ class TestSeparators:
             ({"config.json": {"eos_token_id": [300, 301]}}, "</s>"),
             ({"config.json": {"eos_token_id": 301}, "tokenizer_config.json": {"eos_token": "</s>"}}, "</s>"),
             ({"tokenizer_config.json": {"eos_token": {"content": "<|im_end|>", "lstrip": False}}}, "<|im_end|>"),
+            # As Gemma has it: several that end an answer, of which the first ends a text, and a beginning that is not read.
+            (
+                {
+                    "config.json": {"eos_token_id": [300, 301], "bos_token_id": 301},
+                    "tokenizer_config.json": {"bos_token": "<|im_end|>", "add_bos_token": True, "eos_token": "</s>"},
+                },
+                "</s>",
+            ),
         ],
     )
     def test_the_files_say_what_ends_a_text(self, folder: Path, files: dict[str, Any], separator: str) -> None:
