@@ -27,7 +27,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from hardware_profiles.base import LatencyFailure
+from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import prepare_job
 from nas.build.search_objects import build_algorithm, build_evaluator
@@ -146,18 +146,22 @@ class Bench:
         """The score on the test part, and the time by the longer protocol, all in the same rounds."""
         profile, name, whole = self.prepared.job.profiles[0], self.scored.name, not self.served
         served = (self.served,) if self.served else ()
-        tasks = [ScoringTask(a, Variant(), (name,), model=whole, served=served) for a in architectures]
-        scored = {s.task.architecture: s for s in self.test.score(tasks)}
-        if failed := [s.failure for s in scored.values() if s.failure]:
-            raise SystemExit(failed[0])
         profiler, examples = open_profiler(profile, seed=seed), self.prepared.data.timed_batches(profile)
         context = 1 if self.prepared.serving is None else self.prepared.serving.context_tokens
-        deployments = [deployment_of(scored[a], self.served, examples, context_tokens=context) for a in architectures]
-        out = {}
-        for a, latency in zip(architectures, profiler.measure(deployments, longer=True), strict=True):
+        scores, out = dict[Architecture, float](), {}
+
+        def deployment(a: Architecture) -> Deployment:
+            (scored,) = self.test.score([ScoringTask(a, Variant(), (name,), model=whole, served=served)])
+            if scored.failure:
+                raise SystemExit(scored.failure)
+            scores[a] = scored.scores[name].value
+            return deployment_of(scored, self.served, examples, context_tokens=context)
+
+        made = (deployment(a) for a in architectures)  # one by one: those of language models may be large
+        for a, latency in zip(architectures, profiler.measure(made, longer=True), strict=True):
             if isinstance(latency, LatencyFailure):
                 raise SystemExit(latency.message)
-            out[a] = (scored[a].scores[name].value, latency.latency_ms)
+            out[a] = (scores[a], latency.latency_ms)
         profiler.close()
         return out
 
