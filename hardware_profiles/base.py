@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -173,11 +173,12 @@ class LatencyProfiler(Protocol):
         """The worker's description of its machine and versions, before any measurement; JSON-able."""
 
     def measure(
-        self, deployments: Sequence[Deployment], *, longer: bool = False
+        self, deployments: Iterable[Deployment], *, longer: bool = False
     ) -> Iterator[LatencyMeasurement | LatencyFailure]:
-        """One result per deployment, in order; all are interleaved in the same rounds.
+        """One result per deployment, in order; all that fit into memory together are interleaved in the same rounds.
 
         Args:
+            deployments: taken as they are needed, so that large ones can be made one after another.
             longer: more rounds, for final measurements.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -70,6 +71,11 @@ class Family(Protocol):
         """Everything needed to rebuild this family, for checkpoints."""
 
 
+def outlined(family: Family) -> AbstractContextManager[Any]:
+    """The context in which a family's template has no weights, and costs no memory, where the family allows it."""
+    return torch.device("meta") if getattr(family, "weightless", False) else nullcontext()
+
+
 class Sharing(nn.Module, ABC):
     """Owns the stored tensors of a supernet and derives each subnet's tensors from them."""
 
@@ -123,10 +129,10 @@ class Supernet(nn.Module):
         super().__init__()
         self.family = family
         self.sharing = sharing
-        dims = family.dims()
-        template = family.template()
-        check_dims({name: t.shape for name, t in template.state_dict().items()}, dims, family.axes)
-        self._cost_model = family.cost_model(template)
+        with outlined(family):
+            template = family.template()
+            check_dims({name: t.shape for name, t in template.state_dict().items()}, family.dims(), family.axes)
+            self._cost_model = family.cost_model(template)
 
     @property
     def space(self) -> SearchSpace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -86,11 +86,12 @@ class WorkerProfiler:
                 self.close()
                 self._count_death(death)
 
-    def measure(self, deployments: Sequence[Deployment], *, longer: bool = False) -> Iterator[Result]:
+    def measure(self, deployments: Iterable[Deployment], *, longer: bool = False) -> Iterator[Result]:
         """One result per deployment, in order, in batches that share their rounds; see `LatencyProfiler`."""
         for batch in batches_of(deployments):
             found = self._measure_surviving(batch, longer=longer)
-            yield from (found[i] for i in range(len(batch)))
+            del batch  # before the next one is made
+            yield from (found[i] for i in sorted(found))
 
     def close(self) -> None:
         if self._connection is not None:
@@ -212,7 +213,7 @@ def _regroup(group: list[int], suspects: list[int]) -> list[list[int]]:
     return [group[: len(group) // 2], group[len(group) // 2 :]]
 
 
-def batches_of(deployments: Sequence[Deployment]) -> Iterator[list[Deployment]]:
+def batches_of(deployments: Iterable[Deployment]) -> Iterator[list[Deployment]]:
     """Deployments, in order, in the batches that share their rounds."""
     batch, size = list[Deployment](), 0
     for deployment in deployments:
@@ -222,5 +223,9 @@ def batches_of(deployments: Sequence[Deployment]) -> Iterator[list[Deployment]]:
             batch, size = [], 0
         batch.append(deployment)
         size += own
+        del deployment  # a batch alone is held while it is measured
+        if size >= MAX_BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
     if batch:
         yield batch

@@ -47,7 +47,7 @@ def check_searchable(prepared: PreparedJob) -> None:
     _ = prepared.serving
     _check_constraints(prepared)
     if "search.algorithm" in prepared.config.plugins:
-        build_algorithm(prepared, prepared.supernets.current())
+        build_algorithm(prepared, prepared.supernets.outline())
 
 
 def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
@@ -62,7 +62,7 @@ def check_measurable(prepared: PreparedJob) -> dict[str, Mapping[str, Any]]:
         LookupTableError: a table is damaged, or of another profile, machine or precision.
     """
     job = prepared.job
-    tables, found, memory = job.lookup_tables, {}, prepared.memory(prepared.supernets.current())
+    tables, found, memory = job.lookup_tables, {}, prepared.memory(prepared.supernets.outline())
     for runtime in job.variants.runtimes:
         _check_scored(runtime, where=job.source)
     for place, profile in job.deployed.items():
@@ -96,7 +96,7 @@ def _check_constraints(prepared: PreparedJob) -> None:
     """Rejects bounds on computed costs outside of the range of the space."""
     if not (exact := [c for c in prepared.job.constraints if c.metric.metric in EXACT_METRICS]):
         return
-    supernet, variants = prepared.supernets.current(), prepared.job.variants
+    supernet, variants = prepared.supernets.outline(), prepared.job.variants
     memory = prepared.memory(supernet)
     ends = [prepared.space.smallest, prepared.space.largest]  # every cost grows with every choice
     for constraint in exact:

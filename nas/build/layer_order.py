@@ -44,12 +44,12 @@ def layer_order(
             return replace(spec, order=_of(checkpoint.supernet.family))
         if run is not None and has_checkpoint(run.checkpoint):
             return replace(spec, order=_of(stored_family(run.checkpoint)))
-        if pretrained is None or pretrained.network is None:
+        if pretrained is None or (network := pretrained.network()) is None:
             what = "importance is that of a pretrained network's layers, and the job names none"
             raise JobError(f"{source}: supernet.space.kept: {what}; write first or spread", code="job.conflict")
         if spec.depth[-1] != pretrained.config.depth:
             return replace(spec, kept="first")  # which its family rejects, naming both depths
-        return replace(spec, order=_measured(pretrained.network, text))
+        return replace(spec, order=_measured(network, text))
 
     return ordered
 

@@ -25,15 +25,29 @@ class Pretrained:
 
     Attributes:
         digest: of its weights.
-        network: with its weights; None for a run that has a checkpoint, which replaces them.
+        weights: the folder or file that has them; None for a run that has a checkpoint, which replaces them.
     """
 
     config: PretrainedConfig
     digest: str
-    network: PretrainedTransformer | None
+    weights: Path | None
+
+    def network(self) -> PretrainedTransformer | None:
+        """The network with its weights, which are read anew and not kept: they take as much memory as the supernet.
+
+        Raises:
+            CheckpointError: they cannot be read, or are others than when the job began.
+        """
+        if self.weights is None:
+            return None
+        found = self.config.read(self.weights)
+        if weights_digest(found.tensors) != self.digest:
+            message = f"{self.weights}: its weights have changed since the job began; start the job again"
+            raise CheckpointError(message, code="pretrained.unusable")
+        return found
 
     def original(self, name: str) -> tuple[PretrainedTransformer, str]:
-        """The network with its weights, and their digest: read again, where a checkpoint has replaced them.
+        """The network with its weights, and their digest: from where the job names it, where a checkpoint has replaced them.
 
         Args:
             name: as in the job.
@@ -41,8 +55,8 @@ class Pretrained:
         Raises:
             CheckpointError: it is not there any more.
         """
-        if self.network is not None:
-            return self.network, self.digest
+        if (network := self.network()) is not None:
+            return network, self.digest
         network = self.config.read(find_pretrained(name))
         return network, weights_digest(network.tensors)
 
@@ -84,8 +98,7 @@ def load_pretrained(supernet: SupernetConfig, run: RunFolder | None, *, source: 
             if has_checkpoint(run.checkpoint):
                 return Pretrained(config, _kept_digest(run), None)
             folder = find_pretrained(name)
-        network = config.read(folder)
-        return Pretrained(config, weights_digest(network.tensors), network)
+        return Pretrained(config, weights_digest(config.read(folder).tensors), folder)
     except CheckpointError as error:
         remedy = "" if run is None else f"; put it back for run {run.id}, or start a new run"
         raise JobError(f"{source}: supernet.pretrained: {error}{remedy}", code="job.pretrained-unusable") from None

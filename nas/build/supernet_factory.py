@@ -26,13 +26,13 @@ from nas.errors import JobError
 from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.plugins import Kind, find, of_object
 from nas.store.folder import RunsFolder
-from supernets.base import Family, Supernet, TrainingStrategy
+from supernets.base import Family, Supernet, TrainingStrategy, outlined
 from supernets.capture.captured_model import CapturedModel
 from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
 from supernets.data import batches
 from supernets.families.decoder.activations import activation_importance, measure_activations
 from supernets.families.decoder.network import Decoder
-from supernets.families.single_network import SingleFamily
+from supernets.families.single_network import SingleFamily, innermost
 from supernets.recalibration import Extraction
 from supernets.sharing.spec import SharingSpec
 from supernets.sorting import importance, orders, taylor_importance
@@ -119,6 +119,13 @@ class SupernetFactory:
         """The trained supernet that the job names, else a new one."""
         return self._new() if self.checkpoint is None else self.checkpoint.supernet
 
+    def outline(self) -> Supernet:
+        """A supernet for sizes and costs alone: the trained one that the job names, else one that may have no weights."""
+        if self.checkpoint is not None:
+            return self.checkpoint.supernet
+        with outlined(self.family):
+            return make_supernet(self.family, self.sharing)
+
     def untrained(self) -> Supernet:
         """A new supernet at the beginning of its training, whose units are sorted where the job says so."""
         supernet = self._new()
@@ -144,20 +151,25 @@ class SupernetFactory:
         weights: Mapping[str, torch.Tensor] | None = None
         if isinstance(self.family, SingleFamily) and self.parent is not None:
             weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
-        elif self.pretrained is not None and self.pretrained.network is not None:
-            weights, state = self._pretrained_weights
+        elif self.pretrained is not None and self.pretrained.weights is not None:
+            kept = getattr(innermost(self.family, self.family.space.largest)[0], "has_experts", False)
+            weights, state = self._kept_weights if kept else self._pretrained_weights()
             torch.set_rng_state(state)  # as after the first time
         return make_supernet(self.family, self.sharing, pretrained=weights)
 
     @cached_property
+    def _kept_weights(self) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+        """`_pretrained_weights`, kept: dividing MLPs into experts takes minutes."""
+        return self._pretrained_weights()
+
     def _pretrained_weights(self) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
-        """What the supernet begins with, and the state of torch's generator after it was made; dividing MLPs takes minutes."""
-        assert self.pretrained is not None
-        assert self.pretrained.network is not None
+        """What the supernet begins with, and the state of torch's generator after it was made."""
+        network = None if self.pretrained is None else self.pretrained.network()
+        assert network is not None
         torch.manual_seed(self.config.seed)
         partition = self.config.supernet.partition or PARTITION
         start = ExpertStart(partition, self.data.calibration.split(CALIBRATION_BATCH), self.config.seed)
-        return pretrained_weights(self.pretrained.network, self.family, start), torch.get_rng_state()
+        return pretrained_weights(network, self.family, start), torch.get_rng_state()
 
     def strategy(self) -> TrainingStrategy:
         """The strategy that the job's training section names."""

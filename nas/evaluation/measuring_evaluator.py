@@ -38,8 +38,8 @@ from supernets.space import Architecture
 
 _Candidate = tuple[Architecture, Variant]
 """A network in a variant."""
-_KEPT_MODELS = 256
-"""Of a batch or some, a few hundred kilobytes each."""
+_KEPT_BYTES = 2**28
+"""Of models that may be needed again; most have a few hundred kilobytes, some language models half a gigabyte."""
 _DETAILS = (
     "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "session_ms", "peak_mib", "discarded_rounds", "drift",
     "preempted_share",
@@ -135,11 +135,16 @@ class Measured:
         return ScoringTask(
             *candidate,
             metrics=tuple(dict.fromkeys(request.metric for request in requests if self._is_scored(request))),
-            model=staged or any(r.metric not in EXACT_METRICS and not self._is_scored(r) for r in requests),
+            model=staged or any(self._needs_model(request) for request in requests),
             images=self._screen_images if few else None,
             built=self._built.get(candidate),
             served=tuple(sorted({name for request in requests if (name := self._served_by(request))})),
         )
+
+    def _needs_model(self, request: Request) -> bool:
+        """Whether it is answered by running the network's ONNX model here: by its time, or by a metric of a plug-in."""
+        computed = request.metric in EXACT_METRICS or self._is_scored(request)
+        return not (computed or self._served_by(request))
 
     def _served_by(self, request: Request) -> str:
         """The name of the model that is timed for a metric, of those by which a network is served; "" for the one of others."""
@@ -150,7 +155,7 @@ class Measured:
         if model is not None:
             self._built.pop(candidate, None)
             self._built[candidate] = model
-            while len(self._built) > _KEPT_MODELS:
+            while sum(map(len, self._built.values())) > _KEPT_BYTES:
                 del self._built[next(iter(self._built))]
 
     def close(self) -> None:
@@ -217,7 +222,7 @@ class Measured:
         for request in requests:
             scored = models[request.architecture, request.variant]
             served = self._served_by(request)
-            if scored.model is None:
+            if scored.failure:
                 yield self._failed(request, scored.failure)
             elif served and served not in scored.served:
                 yield self._failed(request, f"{request.metric} is of networks that are served by a model {served!r}")

@@ -176,15 +176,16 @@ class InlineScoring:
         """The result of one task; any error of the candidate becomes its failure."""
         started = time.perf_counter()
         try:
-            model, served = task.built, dict[str, bytes]()
-            if model is None or task.served:
-                network = self._extraction(task.architecture)
-                model = model or self._build(network, task.variant.precision)
-                served = self._served(network, task) if task.served else {}
-            scores = self._scores(model, task)
+            wanted = bool(task.model or task.metrics) and task.built is None
+            network = self._extraction(task.architecture) if wanted or task.served else None
+            model = self._build(network, task.variant.precision) if wanted and network is not None else task.built
+            scores = {} if model is None else self._scores(model, task)
+            shipped = model if task.model else None
+            del model  # some have half a gigabyte
+            served = {} if network is None else self._served(network, task)
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
-        shipped, seconds = model if task.model else None, time.perf_counter() - started
+        seconds = time.perf_counter() - started
         return Scored(task, scores, shipped, served, seconds, environment=scoring_environment(task.variant.runtime))
 
     def _scores(self, model: bytes, task: ScoringTask) -> dict[str, ExampleScores]:
@@ -212,7 +213,7 @@ class InlineScoring:
         return self._in_precision(onnx_model(self._task.scored(network), self._calibration[0][:2]), precision)
 
     def _served(self, network: nn.Module, task: ScoringTask) -> dict[str, bytes]:
-        models = self._task.served(network)
+        models = self._task.served(network) if task.served else {}
         found = {name: models[name] for name in task.served if name in models}
         return {name: self._in_precision(model, task.variant.precision) for name, model in found.items()}
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from hardware_profiles.base import HardwareProfile
+from hardware_profiles.measuring.profiler import batches_of
 from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
@@ -77,10 +78,11 @@ class Times:
         return {name: asdict(span) for name, span in self.parts().items()}
 
 
-def estimate(prepared: PreparedJob, *, inline: bool) -> Times:
+def estimate(prepared: PreparedJob, supernet: Supernet, *, inline: bool) -> Times:
     """Estimates from short samples of each part of the job, on an untrained supernet if the job trains one.
 
     Args:
+        supernet: with random weights if the job trains it.
         inline: the search runs in one process, as with `nas search --inline`.
 
     Raises:
@@ -88,7 +90,6 @@ def estimate(prepared: PreparedJob, *, inline: bool) -> Times:
     """
     trains = prepared.supernets.checkpoint is None and prepared.config.training.epochs > 0
     training = _training(prepared) if trains else None
-    supernet = prepared.supernets.current()
     torch.set_num_threads(1)
     rng = np.random.default_rng(prepared.config.seed)
     scored = _scored(prepared, supernet, rng)
@@ -114,8 +115,9 @@ def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator)
     data = prepared.data
     scoring = InlineScoring(supernet, data.calibration, data.dataset.validation, data.task)
     scored = tuple(o.metric for o in prepared.job.metrics if o.of_task)
-    model = any(o.metric in TIMED_METRICS for o in prepared.job.metrics)
-    served = sorted({name for profile in prepared.job.profiles for name in _served(prepared, profile)} - {""})
+    timed = any(o.metric in TIMED_METRICS for o in prepared.job.metrics)
+    names = {name for profile in prepared.job.profiles for name in _served(prepared, profile)}
+    model, served = timed and "" in names, sorted(names - {""})
     started, found = time.perf_counter(), list[Scored]()
     while len(found) < 2 or (len(found) < _SCORED and time.perf_counter() - started < _SCORED_S):
         network, variant = prepared.job.variants.split(prepared.space.sample(rng))
@@ -139,6 +141,10 @@ def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[fl
         deployments = [
             deployment_of(made, own, examples, context_tokens=context) for made in networks for own in sorted(served)
         ]
+        together = len(
+            next(batches_of(deployments))
+        )  # large ones are measured alone, and do not change each other's time
+        deployments = deployments[: max(together, len(served) * len(scored))]
         energy = profile.name in prepared.job.energy_profiles
         with open_profiler(profile, seed=prepared.config.seed, energy=energy) as profiler:
             results = measure_all(profiler, deployments, [f"a network on profile {profile.name}"] * len(deployments))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement, LatencyProfiler
 from nas.errors import EvaluationError
 
 
 def measure_all(
-    profiler: LatencyProfiler, deployments: Sequence[Deployment], names: Sequence[str]
+    profiler: LatencyProfiler, deployments: Iterable[Deployment], names: Sequence[str]
 ) -> list[LatencyMeasurement]:
     """The measurements of all deployments, in order; `EvaluationError` with its name if one cannot be measured."""
     found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import product
@@ -26,6 +26,7 @@ from nas.planning.estimate import Times, estimate
 from nas.planning.language_models import LanguageModels, language_models
 from nas.planning.latencies import measure_all
 from nas.problem.tasks import SERVED_METRICS
+from supernets.base import Supernet
 from supernets.cost import Cost
 from supernets.data import TextFormat
 from supernets.families.captured.family import CapturedFamily
@@ -129,33 +130,9 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
 
     A profile on which one of the two cannot be measured is among the plan's `unmeasured`, and the plan has no times then.
     """
-    job, data, space = prepared.config, prepared.data.dataset, prepared.supernets.family.space
+    job, data = prepared.config, prepared.data.dataset
     supernet = prepared.supernets.current()
-    ends, calibration = [space.smallest, space.largest], prepared.data.calibration.split(CALIBRATION_BATCH)
-    modules, task = [supernet.extract(a) for a in ends], prepared.data.task
-    served = [task.served(module) for module in modules]
-    networks = [] if served[0] else [onnx_model(module, data.validation.inputs[:2]) for module in modules]
-    latencies, energies = (list[dict[str, tuple[float, float]]]([{}, {}]) for _ in range(2))
-    several, unmeasured = len(prepared.job.variants.runtimes) > 1, dict[str, Exception]()
-    for (_, runtime), profile in prepared.job.deployed.items():
-        names = dict.fromkeys(served_by(metric, in_place=in_place(profile)) for metric in SERVED_METRICS)
-        # By the name of each model that it is served by, those of the two ends.
-        models = {"": networks} if networks else {name: [own[name] for own in served] for name in names}
-        energy = profile.name in prepared.job.energy_profiles
-        with _noting(unmeasured, profile.name), open_profiler(profile, seed=job.seed, energy=energy) as profiler:
-            for precision, name in product(reversed(prepared.job.variants.precisions), models):
-                how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
-                where = ", ".join(filter(None, (" in ".join([profile.name, *how]), name)))
-                converted = [in_precision(model, precision, calibration, task) for model in models[name]]
-                deployments = [
-                    Deployment.single(model, *_inputs(prepared, profile, model, name)) for model in converted
-                ]
-                results = measure_all(profiler, deployments, [f"network {a.key} on profile {where}" for a in ends])
-                for i, result in enumerate(results):
-                    latencies[i][where] = (result.latency_ms, result.latency_ms * result.resolution)
-                    if result.energy_mj is not None:
-                        energies[i][where] = (result.energy_mj, result.energy_error_mj or 0.0)
-    smallest, largest = (Extreme(a, supernet.cost(a), latencies[i], energies[i]) for i, a in enumerate(ends))
+    (smallest, largest), unmeasured = _measured(prepared, supernet)
     return Plan(
         name=job.name, size=prepared.space.size, n_choices=len(prepared.space), smallest=smallest, largest=largest,
         noun=data.format.noun,
@@ -165,9 +142,56 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)), warm_start=str(reuse),
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
         language=language_models(prepared),
-        times=estimate(prepared, inline=inline) if time and not unmeasured else None, model=_inspected(prepared),
+        times=estimate(prepared, supernet, inline=inline) if time and not unmeasured else None, model=_inspected(prepared),
         unmeasured=unmeasured,
     )  # fmt: skip
+
+
+def _measured(prepared: PreparedJob, supernet: Supernet) -> tuple[list[Extreme], dict[str, Exception]]:
+    """The smallest and the largest network, and why nothing can be measured on a profile, by its name."""
+    ends = [supernet.space.smallest, supernet.space.largest]
+    found, unmeasured = [Extreme(a, supernet.cost(a), {}) for a in ends], dict[str, Exception]()
+    models, several = _Models(prepared, supernet, ends), len(prepared.job.variants.runtimes) > 1
+    seed = prepared.config.seed
+    for (_, runtime), profile in prepared.job.deployed.items():
+        energy = profile.name in prepared.job.energy_profiles
+        with _noting(unmeasured, profile.name), open_profiler(profile, seed=seed, energy=energy) as profiler:
+            for precision, name in product(reversed(prepared.job.variants.precisions), models.names(profile)):
+                how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
+                where = ", ".join(filter(None, (" in ".join([profile.name, *how]), name)))
+                deployments = models.deployments(profile, precision, name)
+                results = measure_all(profiler, deployments, [f"network {a.key} on profile {where}" for a in ends])
+                for end, result in zip(found, results, strict=True):
+                    end.latency_ms[where] = (result.latency_ms, result.latency_ms * result.resolution)
+                    if result.energy_mj is not None:
+                        end.energy_mj[where] = (result.energy_mj, result.energy_error_mj or 0.0)
+    return found, unmeasured
+
+
+class _Models:
+    """What is timed of some networks of a supernet; models of language models, which may be large, are made one by one."""
+
+    def __init__(self, prepared: PreparedJob, supernet: Supernet, networks: Sequence[Architecture]) -> None:
+        self._prepared, self._supernet, self._networks, self._task = prepared, supernet, networks, prepared.data.task
+        self._built: list[bytes] = []
+        if not self._task.served(supernet.extract(networks[0])):
+            shown = prepared.data.dataset.validation.inputs[:2]
+            self._built = [onnx_model(supernet.extract(network), shown) for network in networks]
+
+    def names(self, profile: HardwareProfile) -> list[str]:
+        """Of the models by which networks are served on a profile; "" for the one of others."""
+        if self._built:
+            return [""]
+        return list(dict.fromkeys(served_by(metric, in_place=in_place(profile)) for metric in SERVED_METRICS))
+
+    def deployments(self, profile: HardwareProfile, precision: str, name: str) -> Iterator[Deployment]:
+        """That of each network, by the model of this name in a precision."""
+        return (self._deployment(i, profile, precision, name) for i in range(len(self._networks)))
+
+    def _deployment(self, i: int, profile: HardwareProfile, precision: str, name: str) -> Deployment:
+        plain = self._built[i] if self._built else self._task.served(self._supernet.extract(self._networks[i]))[name]
+        model = in_precision(plain, precision, self._prepared.data.calibration.split(CALIBRATION_BATCH), self._task)
+        return Deployment.single(model, *_inputs(self._prepared, profile, model, name))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.axes import Dim, axes_in, check_dims, permute_tensor, slice_tensor
-from supernets.base import Family, Sharing, channels_last
+from supernets.base import Family, Sharing, channels_last, outlined
 from supernets.live_subnets import place
 from supernets.sharing.adapters import Adapters
 from supernets.sharing.kernels import KernelTransforms
@@ -39,8 +39,14 @@ class ChainSharing(Sharing):
         super().__init__()
         self.spec = spec
         self._family = family
-        self.stored = channels_last(family.template())
-        if pretrained is not None:
+        if pretrained is None:
+            self.stored = channels_last(family.template())
+        else:
+            with outlined(family):
+                stored = family.template()
+            if any(parameter.is_meta for parameter in stored.parameters()):
+                stored = stored.to_empty(device="cpu")
+            self.stored = channels_last(stored)
             self.stored.load_state_dict(dict(pretrained), strict=True)
         self.mixture = None if spec.mixture is None else Mixture(family, spec.mixture, self.stored)
         self.kernels = KernelTransforms(family, self.stored) if spec.kernels == "transform" else None

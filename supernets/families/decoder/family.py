@@ -50,6 +50,8 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     optional = frozenset({"scaling"})
     elastic = ("heads", "queries", "hidden")
     counted = ("heads", "queries")
+    weightless: ClassVar = True
+    """See `supernets.base.outlined`."""
     spec: DecoderSpec
 
     def __init__(

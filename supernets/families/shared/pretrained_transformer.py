@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from supernets.base import outlined
 from supernets.errors import CheckpointError, ExportError
 from supernets.families.shared.dense_to_experts import check_experts
 from supernets.families.shared.model_folder import Settings, TensorFile, unusable, write_folder
@@ -140,7 +141,10 @@ class PretrainedTransformer:
         own = dict(self.tensors)
         if self.classes != family.n_classes:
             own = {name: tensor for name, tensor in own.items() if not name.startswith("head.classifier")}
-        return {name: own.get(name, tensor) for name, tensor in family.template().state_dict().items()}
+        with outlined(family):
+            names = list(family.template().state_dict())
+        fresh = {} if own.keys() >= set(names) else family.template().state_dict()
+        return {name: own[name] if name in own else fresh[name] for name in names}
 
 
 def read_sizes(settings: Settings) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
@@ -89,6 +90,22 @@ def test_the_size_of_a_batch_includes_its_inputs(monkeypatch: pytest.MonkeyPatch
     with WorkerProfiler(PROFILE, lambda: machine) as profiler:
         list(profiler.measure([Deployment.single(m, *(many if m == b"b" else many[:1])) for m in models]))
     assert machine.sessions == [[b"a"], [b"b"], [b"c", b"d"]]
+
+
+def test_large_deployments_are_made_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of these is a batch alone; the next one is made when the one before has been measured and is no longer held."""
+    monkeypatch.setattr("hardware_profiles.measuring.profiler.MAX_BATCH_BYTES", 400)
+    machine, held = Machine({}), list[weakref.ref[np.ndarray[Any, Any]]]()
+
+    def made(model: bytes) -> Deployment:
+        assert len(machine.sessions) == len(held)
+        assert all(own() is None for own in held)
+        given = np.zeros(50, np.int64)
+        held.append(weakref.ref(given))
+        return Deployment.single(model, {"x": given})
+
+    with WorkerProfiler(PROFILE, lambda: machine) as profiler:
+        assert len(list(profiler.measure(made(model) for model in (b"a", b"b", b"c")))) == 3
 
 
 def test_a_graph_needs_an_input() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from nas.build.pretrained import Pretrained, find_preprocessing, load_pretrained
 from nas.config.supernet import SupernetConfig
@@ -53,11 +53,19 @@ def test_weights_come_from_the_network_and_sizes_from_the_copy(bert: Path, run: 
     (bert / CONFIG).unlink()
     again = loaded(bert, run)
     assert again.config.folder == run.pretrained
-    assert again.network is not None
-    assert len(again.network.tensors) < len(load_file(bert / WEIGHTS))  # queries, keys and values are one tensor
-    assert again.digest == weights_digest(again.network.tensors)
+    network = again.network()
+    assert network is not None
+    assert len(network.tensors) < len(load_file(bert / WEIGHTS))  # queries, keys and values are one tensor
+    assert again.digest == weights_digest(network.tensors)
     with raises("job.pretrained-unusable", "job.yaml: supernet.pretrained: ", "bert", "config.json"):
         loaded(bert)
+
+
+def test_weights_that_change_while_a_job_uses_them_are_refused(bert: Path) -> None:
+    found, tensors = loaded(bert), load_file(bert / WEIGHTS)
+    save_file({name: tensor + 1 for name, tensor in tensors.items()}, bert / WEIGHTS)
+    with raises("pretrained.unusable", "bert", "changed since the job began"):
+        found.network()
 
 
 def test_a_folder_that_cannot_be_made_is_reported(bert: Path, run: RunFolder) -> None:

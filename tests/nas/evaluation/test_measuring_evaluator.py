@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -262,7 +262,7 @@ class Listening:
         return {}
 
     def measure(
-        self, deployments: Sequence[Deployment], *, longer: bool = False
+        self, deployments: Iterable[Deployment], *, longer: bool = False
     ) -> Iterator[LatencyMeasurement | LatencyFailure]:
         self.given += deployments
         none = np.empty(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -96,7 +96,7 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
 
     class Recorded(Replaced):
         def measure(
-            self, deployments: Sequence[Deployment], *, longer: bool = False
+            self, deployments: Iterable[Deployment], *, longer: bool = False
         ) -> Iterator[LatencyMeasurement | LatencyFailure]:
             timed.extend(deployments)
             yield from self._profiler.measure(deployments, longer=longer)
@@ -149,7 +149,7 @@ class Replaced:
         return self._profiler.environment()
 
     def measure(
-        self, deployments: Sequence[Deployment], *, longer: bool = False
+        self, deployments: Iterable[Deployment], *, longer: bool = False
     ) -> Iterator[LatencyMeasurement | LatencyFailure]:
         self._sessions += 1
         for result in self._profiler.measure(deployments, longer=longer):

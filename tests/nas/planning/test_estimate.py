@@ -16,7 +16,8 @@ from tests.nas.commands import SMALL_JOB
 
 def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
     text = SMALL_JOB.replace("cpu-1-thread]", "cpu-1-thread]\nprecisions: [fp32, int8]").replace("guided", "nsga2")
-    times = estimate(prepare_job(parse_job(text, source="job"), RunsFolder(tmp_path)), inline=True)
+    prepared = prepare_job(parse_job(text, source="job"), RunsFolder(tmp_path))
+    times = estimate(prepared, prepared.supernets.current(), inline=True)
     parts = times.parts()
     assert list(parts) == ["training", "search", "final", "total"]
     for span in parts.values():
@@ -30,7 +31,8 @@ def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
     assert total["seconds"] == pytest.approx(sum(parts[name].seconds for name in ("training", "search", "final")))
     # A budget of minutes bounds the search.
     job = parse_job(text.replace("batch: 7", "batch: 7, minutes: 0.001"), source="job")
-    bounded = estimate(prepare_job(job, RunsFolder(tmp_path)), inline=True).search
+    prepared = prepare_job(job, RunsFolder(tmp_path))
+    bounded = estimate(prepared, prepared.supernets.current(), inline=True).search
     assert bounded.low <= bounded.seconds <= bounded.high <= 0.06
 
 

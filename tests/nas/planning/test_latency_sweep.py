@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -54,7 +54,7 @@ class Drifting:
         self.replaced_after: int | None = None
 
     def measure(
-        self, deployments: Sequence[Deployment], *, longer: bool = False
+        self, deployments: Iterable[Deployment], *, longer: bool = False
     ) -> Iterator[LatencyMeasurement | LatencyFailure]:
         self.sessions.append(list(deployments))
         for deployment in deployments:
