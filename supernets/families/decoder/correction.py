@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.families.decoder.activations import ridged, some_tokens
-from supernets.families.decoder.network import CausalAttention, Decoder, Layer
+from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Layer
 from supernets.threads import one_thread
 from supernets.tokens import causal_mask
 
@@ -72,10 +72,11 @@ class Correction:
 
     One such fit for each layer, on the activations of the whole network, is the correction of Frantar and Alistarh (2022, arXiv
     2208.11580) for groups; fits in turn, on the pruned network's own activations, are SparseGPT's (2023, arXiv 2301.00774).
-    Departure: both together, which costs a sixth of the second with as many tokens, and is as good.
+    Departure: both together. On SmolLM2-135M it takes 4 CPU seconds a network in place of 29 for the second with as many
+    tokens, and is better: a perplexity of 25.0 in place of 26.2 with 70 % of the inner parameters (34.7 without correction).
 
     Args:
-        network: the largest one, extracted, in evaluation mode.
+        network: the largest one, extracted, in evaluation mode; without experts.
         batches: token ids, (n, tokens) each; the first ones are read, about `most` tokens in all.
     """
 
@@ -85,7 +86,7 @@ class Correction:
         self._ids = some_tokens([ids], OWN_TOKENS)[0]
         self._width = network.embedding.words.embedding_dim
         layers = [cast(Layer, layer) for layer in network.layers.values()]
-        self._sizes = [(layer.attention.project.in_features, layer.mlp.down.in_features) for layer in layers]
+        self._sizes = [(layer.attention.project.in_features, cast(MLP, layer.mlp).down.in_features) for layer in layers]
         self._queries = [_queries(layer.attention) for layer in layers]
         streams: list[list[tuple[Tensor, Tensor]]] = [[] for _ in range(2 * len(layers) + 1)]
         moments: list[_Moments | None] = [None] * (2 * len(layers))
@@ -126,7 +127,7 @@ class Correction:
         same = x.shape[-1] == self._width and numbers[0] == 0
         for number, after in zip(numbers, [*numbers[1:], total], strict=True):
             layer, (heads, hidden) = cast(Layer, network.layers[str(number)]), self._sizes[number]
-            attention, mlp = layer.attention, layer.mlp
+            attention, mlp = layer.attention, cast(MLP, layer.mlp)
             same = same and attention.project.in_features == heads
             inputs = inputs_of(attention, "project", layer.norm1(x), mask, turn)
             kept = _kept_heads(attention, heads, self._queries[number])
@@ -141,13 +142,14 @@ class Correction:
     def _before_missing(self, layer: Layer, number: int, after: int) -> _Moments:
         """Of the largest network, for the last layer before others that are left out, which should do what they do, too."""
         (before, own), (wanted, scale) = self._streams[2 * number + 1], self._streams[2 * after]
-        width = layer.mlp.down.out_features
+        mlp = cast(MLP, layer.mlp)
+        width = mlp.down.out_features
         found: _Moments | None = None
         for texts in torch.arange(len(before)).split(_AT_ONCE):
             x = before[texts].float() * own[texts]
             outputs = wanted[texts].float() * scale[texts] - x
-            inputs = inputs_of(layer.mlp, "down", layer.norm2(x[..., :width]))
-            new = _Moments.of(inputs, outputs, scale[texts], bias=layer.mlp.down.bias is not None)
+            inputs = inputs_of(mlp, "down", layer.norm2(x[..., :width]))
+            new = _Moments.of(inputs, outputs, scale[texts], bias=mlp.down.bias is not None)
             found = new.added_to(found, len(texts) / len(before))
         return cast(_Moments, found)
 
