@@ -71,7 +71,7 @@ class Family(Protocol):
         """Everything needed to rebuild this family, for checkpoints."""
 
 
-def outlined(family: Family) -> AbstractContextManager[Any]:
+def outlined(family: object) -> AbstractContextManager[Any]:
     """The context in which a family's template has no weights, and costs no memory, where the family allows it."""
     return torch.device("meta") if getattr(family, "weightless", False) else nullcontext()
 

@@ -23,7 +23,6 @@ weights, as many as the active experts have.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -243,8 +242,7 @@ def main(
     """Adds what the results lack, then prints the table."""
     if not show:
         path = find_pretrained(pretrained)
-        with tempfile.TemporaryDirectory() as folder:
-            study = Study(read_decoder_config(path), *load_parts(path, text, Path(folder)))
+        study = Study(read_decoder_config(path), *load_parts(path, text), results.with_suffix(".measured.pt"))
         base = {"experts": experts, "active": active, "seeds": seeds, "tokens": tokens, "calibration": calibration}
         run(study, results, base)
     print(__doc__)
