@@ -50,8 +50,6 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     optional = frozenset({"scaling"})
     elastic = ("heads", "queries", "hidden")
     counted = ("heads", "queries")
-    weightless: ClassVar = True
-    """See `supernets.base.outlined`."""
     spec: DecoderSpec
 
     def __init__(
@@ -71,6 +69,11 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
         self.activation = spec.activated_by
         super().__init__(spec)
+
+    @property
+    def weightless(self) -> bool:
+        """See `supernets.base.outlined`; which tokens experts read follows from weights."""
+        return not self.has_experts
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "scaling": list(self.scaling)}
