@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,19 @@ torch.set_num_threads(1)
 # How long an example takes, or to make it, says how busy the machine is.
 settings.register_profile("in its own time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("in its own time")
+
+
+_ALL_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Passes over files that have none of the tests that ``-m`` asks for: to import all takes each process a minute."""
+    wanted: str = config.option.markexpr
+    if not fnmatch(collection_path.name, "test_*.py") or not re.fullmatch(r"(not )?\w+( and (not )?\w+)*", wanted):
+        return None
+    text, parts = collection_path.read_text(encoding="utf-8"), wanted.split(" and ")
+    lacks_one = any(f"mark.{part}" not in text for part in parts if " " not in part)
+    return True if lacks_one or ("not slow" in parts and _ALL_SLOW.search(text)) else None
 
 
 @dataclass(frozen=True)
