@@ -117,7 +117,7 @@ def test_no_answer_is_off_the_description(schema: Any, mode: GenerationMode) -> 
 @pytest.mark.slow
 @MODES
 def test_no_answer_to_many_requests_is_off_the_description(schema: Any, mode: GenerationMode) -> None:
-    ask_everything(schema, mode, n=20)
+    ask_everything(schema, mode, n=10)
 
 
 def ask_everything(schema: Any, mode: GenerationMode, *, n: int) -> None:
