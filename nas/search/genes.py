@@ -89,9 +89,3 @@ class GeneRows:
         """The number of levels that a choice has beside the others of a row."""
         parent = next((parent for child, parent, _ in self._requires if child == i and i in self._most), None)
         return int(self.levels[i] if parent is None else self._most[i][row[parent]] + 1)
-
-    def children(self, first: Rows, second: Rows, rng: np.random.Generator) -> Rows:
-        """One child a pair: uniform crossover, then each gene is redrawn with probability 1 / n_choices."""
-        levels = np.where(rng.random(first.shape) < 0.5, self.filled(first, rng), self.filled(second, rng))
-        redraw = rng.random(first.shape) < 1.0 / len(self.levels)
-        return self.canonical(np.where(redraw, rng.integers(0, self.levels, size=first.shape), levels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,7 @@ ETA = 3.0
 """Distribution index of both operators, from pymoo's documentation for integers: larger ones round to no change."""
 
 Operators = Callable[[], dict[str, Any]]
+Canonical = Callable[[NDArray[np.int64]], NDArray[np.int64]]
 _Mate = Callable[[Selection], ArrayMating]
 _TOURNAMENT = TournamentSelection(func_comp=tournament)
 
@@ -128,26 +129,27 @@ def uniform_operators() -> dict[str, Any]:
 
 def evolve(
     levels: NDArray[np.int64],
-    score: Callable[[NDArray[np.int64]], tuple[NDArray[np.float64], NDArray[np.float64]]],
+    score: Callable[[NDArray[np.int64]], tuple[Array, Array]],
     n_objectives: int,
     *,
     operators: dict[str, Any],
     population: int,
     generations: int,
     seed: int,
+    first: NDArray[np.int64] | None = None,
+    canonical: Canonical | None = None,
 ) -> NDArray[np.int64]:
-    """The last population of an NSGA-II from a random start, (at most `population`, n_choices).
+    """The last population of an NSGA-II, (at most `population`, n_choices).
 
     Args:
         levels: number of options of each choice.
-        score: minimised values (n, n_objectives) and violations (n,) of rows of levels.
+        score: minimised values (n, n_objectives) and violations (n,) of rows of levels; called once for each generation.
         seed: from 0 to 2**32 - 1.
+        first: rows of levels that it starts from, any number; None for random ones.
+        canonical: a map of rows; rows that it makes equal are duplicates.
     """
-    n = len(levels)
-    problem = Problem(n_var=n, n_obj=n_objectives, n_ieq_constr=1, xl=np.zeros(n), xu=levels - 1.0, vtype=int)
-    mating = ArrayMating(_TOURNAMENT, **operators, eliminate_duplicates=DefaultDuplicateElimination())
-    algorithm = NSGA2(pop_size=population, sampling=IntegerRandomSampling(), mating=mating)
-    algorithm.setup(problem, termination=NoTermination(), seed=seed)
+    sampling = IntegerRandomSampling() if first is None else first
+    algorithm = _algorithm(levels, n_objectives, operators, population, seed, canonical, sampling)
     for _ in range(generations):
         bred = algorithm.ask()
         if bred is None:  # no new child can be bred
@@ -156,6 +158,47 @@ def evolve(
         bred.set("F", values, "G", violations[:, None])
         algorithm.tell(infills=bred)
     return np.asarray(algorithm.pop.get("X").astype(np.int64))
+
+
+def litters(
+    levels: NDArray[np.int64],
+    parents: tuple[NDArray[np.int64], Array, Array],
+    *,
+    operators: dict[str, Any],
+    n: int,
+    seed: int,
+) -> Iterator[NDArray[np.int64]]:
+    """Litters of `n` children or one more, (n, n_choices), of one population by NSGA-II's tournaments, without end.
+
+    Args:
+        levels: number of options of each choice.
+        parents: rows of levels (p, n_choices), minimised values (p, m) and violations (p,).
+        seed: from 0 to 2**32 - 1.
+    """
+    rows, values, violations = parents
+    algorithm = _algorithm(levels, values.shape[1], operators, len(rows), seed, None, rows)
+    algorithm.tell(infills=Population.new("X", rows, "F", values, "G", violations[:, None]))
+    while True:
+        yield algorithm.mating.litter(algorithm, n)
+
+
+def _algorithm(
+    levels: NDArray[np.int64],
+    n_objectives: int,
+    operators: dict[str, Any],
+    population: int,
+    seed: int,
+    canonical: Canonical | None,
+    sampling: Any,
+) -> NSGA2:
+    """NSGA-II, set up for levels."""
+    n = len(levels)
+    problem = Problem(n_var=n, n_obj=n_objectives, n_ieq_constr=1, xl=np.zeros(n), xu=levels - 1.0, vtype=int)
+    rows = None if canonical is None else lambda pop: canonical(pop.get("X").astype(np.int64)).astype(np.float64)
+    unique = DefaultDuplicateElimination(func=rows)
+    mating = ArrayMating(_TOURNAMENT, **operators, eliminate_duplicates=unique)
+    algorithm = NSGA2(pop_size=population, sampling=sampling, mating=mating, eliminate_duplicates=unique)
+    return algorithm.setup(problem, termination=NoTermination(), seed=seed)
 
 
 @dataclass(frozen=True)

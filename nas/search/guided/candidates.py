@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nas.problem.pareto import Array
+from nas.search.evolution.breeding import evolve, litters, uniform_operators
 from nas.search.genes import GeneRows, Rows
 from nas.search.history import draw_unknown
-from nas.search.ranking import survivors
 from supernets.space import Architecture, SearchSpace
 
 _LITTERS = 30
@@ -60,40 +60,41 @@ def candidates(
     known: Collection[Architecture],
     front: Rows,
     score: Callable[[list[Architecture]], tuple[Array, Array]],
+    n_objectives: int,
     rng: np.random.Generator,
     effort: Effort,
 ) -> list[Architecture]:
     """Different architectures outside `known`, in a fixed order; none when everything found is known.
 
-    The inner evolution breeds by uniform crossover and by redrawing 1 gene in n. Its survivors may be known, which are
-    good parents, but only unknown architectures are candidates.
+    They are neighbours of the front, random ones, and all that an NSGA-II on predictions breeds. Its population may be known,
+    since these are good parents.
 
     Args:
         front: genes of the best architectures measured, (f, n_choices), f at least 1.
-        score: predicts minimised values (n, m) and violations (n,) of architectures.
+        score: predicts minimised values (n, n_objectives) and violations (n,) of architectures.
     """
-    seen: dict[Architecture, None] = {}
     near = genes.neighbours(front, effort.neighbours, rng)
-    seen.update(dict.fromkeys(genes.architectures(near)))
-    seen.update(dict.fromkeys(genes.architectures(genes.random(effort.random, rng))))
-    population = np.unique(np.vstack([front, near[: effort.population], genes.scaled(effort.population, rng)]), axis=0)
-    values, broken = score(genes.architectures(population))
-    for _ in range(effort.generations):
-        parents = population[_tournaments(len(population), 2 * effort.population, rng)]
-        children = genes.children(parents[: effort.population], parents[effort.population :], rng)
-        bred = genes.architectures(children)
+    seen = dict.fromkeys(genes.architectures(np.vstack([near, genes.random(effort.random, rng)])))
+    first = np.vstack([front, near[: effort.population], genes.scaled(effort.population, rng)])
+
+    def scored(levels: Rows) -> tuple[Array, Array]:
+        bred = genes.architectures(genes.canonical(levels))
         seen.update(dict.fromkeys(bred))
-        population, first = np.unique(np.vstack([population, children]), axis=0, return_index=True)
-        bred_values, bred_broken = score(bred)
-        values, broken = np.vstack([values, bred_values])[first], np.concatenate([broken, bred_broken])[first]
-        best = survivors(values, effort.population, broken)
-        population, values, broken = population[best], values[best], broken[best]
-    seen.update(dict.fromkeys(genes.architectures(population)))
+        return score(bred)
+
+    evolve(
+        genes.levels, scored, n_objectives, operators=uniform_operators(), population=effort.population,
+        generations=effort.generations, seed=seed_of(rng), first=genes.filled(first, rng), canonical=genes.canonical,
+    )  # fmt: skip
     return [a for a in seen if a not in known]
 
 
 def relatives(
-    genes: GeneRows, known: Collection[Architecture], parents: Rows, n: int, rng: np.random.Generator
+    genes: GeneRows,
+    known: Collection[Architecture],
+    parents: tuple[Rows, Array, Array],
+    n: int,
+    rng: np.random.Generator,
 ) -> list[Architecture]:
     """Up to `n` different unknown children of measured architectures, in the order bred.
 
@@ -102,18 +103,20 @@ def relatives(
     all from the optimum of the models.
 
     Args:
-        parents: genes, the best first, (p, n_choices), p at least 1.
+        parents: genes (p, n_choices), measured minimised values (p, m) and violations (p,), p at least 1.
     """
+    rows, values, broken = parents
+    bred = litters(
+        genes.levels, (genes.filled(rows, rng), values, broken), operators=uniform_operators(), n=n, seed=seed_of(rng)
+    )
     found: dict[Architecture, None] = {}
-    for _ in range(_LITTERS):
-        pairs = parents[_tournaments(len(parents), 2 * n, rng)]
-        children = genes.children(pairs[:n], pairs[n:], rng)
-        found.update(dict.fromkeys(a for a in genes.architectures(children) if a not in known))
+    for children in islice(bred, _LITTERS):
+        found.update(dict.fromkeys(a for a in genes.architectures(genes.canonical(children)) if a not in known))
         if len(found) >= n:
             break
     return list(found)[:n]
 
 
-def _tournaments(n: int, winners: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of the better (lower) of two rows each, of `n` rows that are sorted from best to worst."""
-    return np.asarray(rng.integers(n, size=(winners, 2)).min(axis=1))
+def seed_of(rng: np.random.Generator) -> int:
+    """A seed for pymoo, from 0 to 2**32 - 1."""
+    return int(rng.integers(2**32))

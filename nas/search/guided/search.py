@@ -147,9 +147,10 @@ class GuidedSearch(HistorySearch):
             return goals.objectives(predicted), goals.violations(predicted)
 
         near = np.vstack([genes[first], self._genes.of(prior)])
-        evolved = candidates(self._genes, self._history.known, near, score, rng, self._effort)
+        evolved = candidates(self._genes, self._history.known, near, score, goals.n_objectives, rng, self._effort)
         evolved = list(dict.fromkeys([*evolved, *prior]))
-        parents = genes[survivors(objectives, PARENTS, broken)]
+        best = survivors(objectives, PARENTS, broken)
+        parents = genes[best], objectives[best], broken[best]
         bred = relatives(self._genes, self._history.known, parents, self._effort.relatives, rng)
 
         predicted, violated = score(evolved)

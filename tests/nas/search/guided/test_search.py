@@ -181,7 +181,7 @@ def test_rows_agree_with_the_space(seed: int) -> None:
     levels = rng.integers(0, space.levels, size=(5, len(space)))
     assert genes.architectures(genes.canonical(levels)) == [space.canonical(row) for row in levels]
     rows = genes.random(5, rng)
-    for made in (rows, genes.scaled(5, rng), genes.neighbours(rows, 5, rng), genes.children(rows, rows[::-1], rng)):
+    for made in (rows, genes.scaled(5, rng), genes.neighbours(rows, 5, rng)):
         for architecture in genes.architectures(made):
             space.check(architecture)
 
