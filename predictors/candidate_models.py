@@ -11,14 +11,14 @@ from predictors.feature_columns import FeatureLayout
 from predictors.folds import Folds, held_out
 from predictors.kernel_process import KernelProcess
 from predictors.label_scales import LabelScale, errors_of, shifted
-from predictors.lightgbm import LightGBMPredictor
+from predictors.lightgbm import LINEAR_LEAVES, LightGBMPredictor
 from predictors.linear import ColumnLinearPredictor, MeanPredictor, RidgePredictor
 
-PROCESS_ROWS = 600
-"""Rows above which no Gaussian process is fitted: it costs n³, and trees are as good there."""
 LIGHTGBM = "LightGBM"
 TREE_ROWS = 15
 """Rows below which trees are not tried: each leaf has five."""
+LINEAR_LEAF_ROWS = 80
+"""Rows below which their leaves are constants: on published tables lines reduce errors from 100 rows on, not with 40."""
 
 
 class ResidualPredictor:
@@ -107,12 +107,15 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
             if columns is None or len(columns):
                 make = partial(RidgePredictor, scale=scale, columns=columns)
                 found.append(Candidate(f"ridge{where} ({scale})", make))
-    if n_rows <= PROCESS_ROWS:
-        found += _processes(layout, n_columns, smooth)
-    found += _on_lookup(layout, n_columns, n_rows, linear)
+    found += _processes(layout, n_columns, smooth)
+    found += _on_lookup(layout, n_columns, linear)
     if n_rows >= TREE_ROWS:
         scale = LabelScale.LOG if positive else LabelScale.PLAIN
-        found.append(Candidate(LIGHTGBM, partial(LightGBMPredictor, scale=scale, seed=seed), refits=True))
+        trees = partial(LightGBMPredictor, scale=scale, seed=seed)
+        found.append(Candidate(LIGHTGBM, trees, refits=True))
+        if n_rows >= LINEAR_LEAF_ROWS:
+            linear = partial(trees, parameters=LINEAR_LEAVES)
+            found.append(Candidate(f"{LIGHTGBM} with linear leaves", linear, refits=True))
     return found
 
 
@@ -130,7 +133,7 @@ def _processes(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, 
     return found
 
 
-def _on_lookup(layout: FeatureLayout, n_columns: int, n_rows: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
+def _on_lookup(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
     """Small models of the errors of an affine map of the lookup sum."""
     if layout.lookup is None:
         return []
@@ -138,9 +141,8 @@ def _on_lookup(layout: FeatureLayout, n_columns: int, n_rows: int, scales: tuple
     rest: dict[str, Callable[[], RidgePredictor | KernelProcess]] = {
         "ridge on aggregates": partial(RidgePredictor, scale=plain, columns=layout.aggregates),
         "ridge": partial(RidgePredictor, scale=plain),
+        "Gaussian process": partial(KernelProcess, scale=plain, lines=(), smooth=range(n_columns)),
     }
-    if n_rows <= PROCESS_ROWS:
-        rest["Gaussian process"] = partial(KernelProcess, scale=plain, lines=(), smooth=range(n_columns))
     found = []
     for scale in scales:
         base = partial(ColumnLinearPredictor, layout.lookup, scale=scale)

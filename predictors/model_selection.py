@@ -1,4 +1,4 @@
-"""A weighted mean of models, by cross-validation, with LightGBM on its errors where that helps."""
+"""A weighted mean of models, by cross-validation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from predictors.feature_columns import FeatureLayout
 from predictors.folds import Folds, make_folds
 from predictors.intervals import Spread, widths_help
 from predictors.kernel_process import KernelProcess
-from predictors.label_scales import Bounds, LabelScale, errors_of, shifted
-from predictors.lightgbm import ResidualBooster
+from predictors.label_scales import Bounds, LabelScale, errors_of
 from predictors.quality import Quality, Scores
 from predictors.threads import one_thread
 
@@ -71,7 +70,7 @@ class _Tried:
 
 
 class AutoPredictor:
-    """A weighted mean of the models of least held-out error, plus LightGBM on its held-out errors where that helps.
+    """A weighted mean of the models of least held-out error.
 
     Models (see `candidates`): the mean; affine functions of the MACs and of a lookup table's sum; ridge on aggregates,
     genes or all columns; Gaussian processes; both of these on the errors of the lookup sum; LightGBM. Positive
@@ -84,6 +83,9 @@ class AutoPredictor:
         seed: of the folds and of LightGBM; equal data and seed give equal predictions.
         tune_seconds: time for tuning LightGBM and the Gaussian process on genes; 0 tunes nothing.
         tune_trials: trials after which tuning ends earlier; only then is it repeatable.
+
+    Attributes:
+        weights: by name, of each model that the mean has; set by `fit`.
     """
 
     minimum_rows = MINIMUM_ROWS
@@ -111,8 +113,7 @@ class AutoPredictor:
             return Prediction(np.empty(0), np.empty(0), np.empty(0), np.empty(0))
         with one_thread():
             means = np.stack([self._bounds.clip(model.predict(x).mean) for model in self._models])
-            base = self._weights @ means
-            mean = self._bounds.clip(shifted(base, self._booster.predict(x), ratio=self.positive))
+            mean = self._weights @ means
             widths = None if self._widths is None else self._widths(x)
         found = self._spread.around(mean, ratio=self.positive, widths=widths)
         return Prediction(found.mean, found.std, self._bounds.clip(found.low), self._bounds.clip(found.high))
@@ -126,15 +127,12 @@ class AutoPredictor:
         weights = ensemble_weights(y, means, rng, ratio=self.positive)
         self._models = [t.model for t, weight in zip(tried, weights, strict=True) if weight > 0]
         self._weights = weights[weights > 0]
+        self.weights = {t.name: float(weight) for t, weight in zip(tried, weights, strict=True) if weight > 0}
 
-        base = cross_combined(y, means, coarse, rng, ratio=self.positive)
-        errors = errors_of(y, base, ratio=self.positive)
-        self._booster = ResidualBooster(seed=self.seed)
-        correction = self._booster.fit(x, errors, coarse)
-        errors = errors - correction
+        mean = cross_combined(y, means, coarse, rng, ratio=self.positive)
+        errors = errors_of(y, mean, ratio=self.positive)
         self._widths, widths = self._choose_widths(tried, errors)
         self._spread = Spread.of(errors, widths).widened(len(y))
-        mean = shifted(base, correction, ratio=self.positive)
         self.quality = self._report(tried, weights, tuned, y, mean, coarse, widths)
 
     def _offered(self, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> tuple[list[Candidate], tuple[str, ...]]:
@@ -180,7 +178,7 @@ class AutoPredictor:
         ridge = by_name[f"ridge ({LabelScale.RELATIVE if self.positive else LabelScale.PLAIN})"]
         held = partial(Scores.held_out, y, folds=folds, ratio=self.positive)
         return Quality(
-            model=_description([t.name for t in tried], weights, self._booster.rounds),
+            model=_description([t.name for t in tried], weights),
             n=len(y),
             scores=held(mean, widths=widths),
             mean=held(by_name["mean"]),
@@ -189,10 +187,9 @@ class AutoPredictor:
         )
 
 
-def _description(names: list[str], weights: Array, rounds: int) -> str:
-    """The heaviest parts of the mean: ``60 % ridge (log), 20 % LightGBM, 10 % mean, 2 others + 75 LightGBM rounds``."""
+def _description(names: list[str], weights: Array) -> str:
+    """The heaviest parts of the mean: ``60 % ridge (log), 20 % LightGBM, 10 % mean, 2 others``."""
     order = np.argsort(-weights, kind="stable")
     parts = [f"{weights[i]:.0%} {names[i]}".replace("%", " %") for i in order if weights[i] > 0]
     others = [f"{len(parts) - SHOWN} others"] if len(parts) > SHOWN else []
-    text = names[int(order[0])] if len(parts) == 1 else ", ".join([*parts[:SHOWN], *others])
-    return f"{text} + {rounds} LightGBM rounds" if rounds else text
+    return names[int(order[0])] if len(parts) == 1 else ", ".join([*parts[:SHOWN], *others])

@@ -72,7 +72,7 @@ class Quality:
     The model was chosen on these folds, so that its scores are slightly optimistic; those of the baselines are not.
 
     Attributes:
-        model: its description, e.g. ``70 % ridge (log), 30 % LightGBM + 75 LightGBM rounds``.
+        model: its description, e.g. ``70 % ridge (log), 30 % LightGBM``.
         n: training rows.
         tuned: the models that were tuned and kept, e.g. ``LightGBM: num_leaves 6, ...``.
     """

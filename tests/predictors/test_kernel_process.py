@@ -9,8 +9,9 @@ from scipy.stats import multivariate_normal
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
+from predictors import kernel_process
 from predictors.base import Array
-from predictors.folds import make_folds, rest
+from predictors.folds import evenly_spaced, make_folds, rest
 from predictors.gaussian import JITTER
 from predictors.kernel_process import AMPLITUDE_SIGMA, REFIT_ROWS, KernelProcess, Posterior
 from predictors.label_scales import LabelScale
@@ -154,3 +155,32 @@ def test_learns_a_curve_that_no_line_follows_and_is_uncertain_far_away() -> None
     near = rng.uniform(-1.5, 1.5, (100, 2))
     assert np.abs(model.predict(near).mean - np.sin(2 * near[:, 0]) - near[:, 1] ** 2).max() < 0.25
     assert model.predict(np.array([[8.0, 8.0]])).std[0] > 5 * model.predict(near).std.mean()
+
+
+def test_many_rows_are_subsampled_and_the_others_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle is a process of the rows that are kept, with the same parameters."""
+    monkeypatch.setattr(kernel_process, "POSTERIOR_ROWS", 40)
+    x = np.random.default_rng(0).uniform(1, 2, (100, D))
+    y = labels_of(x)
+    model = KernelProcess(scale=LabelScale.LOG, lines=[(0, 1, 2)], smooth=GENES)
+    model.fit(x, y)
+    kept = evenly_spaced(100, 40)
+    others = np.setdiff1d(np.arange(100), kept)
+    folds = make_folds(y, np.random.default_rng(1))
+    found = model.held_out(folds)
+    np.testing.assert_allclose(found.mean[others], model.predict(x[others]).mean, rtol=1e-12)
+    assert np.abs(found.mean[others] / y[others] - 1).mean() < 0.5 * np.abs(y / y.mean() - 1).mean()
+    for fold in folds:
+        inside = np.intersect1d(fold, kept)
+        rest_of_kept = np.setdiff1d(kept, fold)
+        assert len(inside)
+        # Without the fold: the same covariances, fewer rows.
+        lines, smooth = model._rows(x)
+        place = {row: i for i, row in enumerate(kept.tolist())}
+        columns = [place[row] for row in rest_of_kept.tolist()]
+        cross = model._kernel([line[inside] for line in lines], smooth[inside])[:, columns]
+        own = model._kernel([line[rest_of_kept] for line in lines], smooth[rest_of_kept])[:, columns]
+        z = model._labels.z[rest_of_kept]
+        mean = cross @ np.linalg.solve(own + model._noise * np.eye(len(z)), z)
+        np.testing.assert_allclose(found.mean[inside], model._labels.prediction(mean, mean).mean, rtol=1e-6)
+    assert model.left_out_std().shape == (100,)

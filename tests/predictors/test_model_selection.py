@@ -9,6 +9,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 
 from predictors.base import Array
+from predictors.candidate_models import LIGHTGBM
 from predictors.feature_columns import FeatureLayout
 from predictors.linear import MeanPredictor, RidgePredictor
 from predictors.model_selection import MINIMUM_ROWS, AutoPredictor
@@ -180,3 +181,20 @@ def test_tuning_is_reported_and_repeatable() -> None:
 def test_a_layout_of_other_features_is_refused(layout: FeatureLayout) -> None:
     with raises("predictor.invalid-layout"):
         AutoPredictor(layout=layout, positive=True, seed=0).fit(rows(), labels_of(rows()))
+
+
+def test_trees_decide_more_as_rows_grow() -> None:
+    """Steps and interactions of genes, which lines and smooth processes learn less well."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (400, 12)).astype(np.float64)
+    y = 5 + x[:, 0] + 4.0 * (x[:, 1] >= 2) * (x[:, 2] >= 1) + 3.0 * (x[:, 3] == 1) * (x[:, 4] >= 3)
+    y += 0.2 * rng.standard_normal(len(y))
+    weights = {}
+    for n in (10, 40, 400):
+        model = auto(positive=False)
+        model.fit(x[:n], y[:n])
+        assert sum(model.weights.values()) == pytest.approx(1.0)
+        weights[n] = sum(weight for name, weight in model.weights.items() if LIGHTGBM in name)
+    assert weights[10] == 0.0  # too few rows for trees
+    assert weights[40] < weights[400]
+    assert weights[400] > 0.3

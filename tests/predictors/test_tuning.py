@@ -15,7 +15,7 @@ from predictors.feature_columns import FeatureLayout
 from predictors.folds import make_folds
 from predictors.kernel_process import KernelProcess
 from predictors.label_scales import LabelScale
-from predictors.lightgbm import PARAMETERS, LightGBMPredictor
+from predictors.lightgbm import ALONE, LightGBMPredictor
 from predictors.tuning import Tuner
 
 LAYOUT = FeatureLayout(macs=0, aggregates=(0, 1))
@@ -36,9 +36,7 @@ def bad_trees() -> Candidate:
     """LightGBM with a learning rate that learns next to nothing."""
     return Candidate(
         LIGHTGBM,
-        lambda: LightGBMPredictor(
-            scale=LabelScale.LOG, seed=0, parameters={**PARAMETERS, "learning_rate": 1e-4}, rounds=10
-        ),
+        lambda: LightGBMPredictor(scale=LabelScale.LOG, seed=0, parameters={**ALONE, "learning_rate": 1e-4}, rounds=10),
         refits=True,
     )
 
