@@ -1,7 +1,8 @@
-"""Many architectures at once, as arrays of genes: canonical form, random rows, neighbours and children."""
+"""Many architectures at once, as arrays of genes: canonical form, random rows and neighbours."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,27 +11,43 @@ from numpy.typing import NDArray
 from supernets.space import INACTIVE, Architecture, SearchSpace
 
 Rows = NDArray[np.int64]
-"""Canonical genes of architectures, (n, n_choices)."""
+"""Canonical genes of architectures, (n, n_choices), in the order of `GeneRows.space`."""
 
 
 class GeneRows:
-    """The array form of a space's operations; agrees with `SearchSpace.canonical` row by row."""
+    """The array form of a space's operations; agrees with `SearchSpace.canonical` row by row.
+
+    Columns are in an order that depends on the names of the choices alone, so that a search is the same however a space
+    lists its choices.
+
+    Attributes:
+        space: the choices in the order of the columns.
+        levels: their numbers of options, (n_choices,).
+    """
 
     def __init__(self, space: SearchSpace) -> None:
-        self.levels = space.levels
-        index = {choice.name: i for i, choice in enumerate(space.choices)}
-        required = ((i, choice.requires) for i, choice in enumerate(space.choices) if choice.requires)
+        self._order = _by_name(space)
+        self._listed = np.argsort(self._order)
+        self.space = SearchSpace([space.choices[i] for i in self._order])
+        self.levels = self.space.levels
+        self._named = np.array([any(isinstance(o, str) for o in choice.options) for choice in self.space.choices])
+        index = {choice.name: i for i, choice in enumerate(self.space.choices)}
+        required = ((i, choice.requires) for i, choice in enumerate(self.space.choices) if choice.requires)
         self._requires = [(i, index[parent], level) for i, (parent, level) in required]
-        self._most = {i: np.array(own.most) for i, own in enumerate(space.choices) if own.most is not None}
+        self._most = {i: np.array(own.most) for i, own in enumerate(self.space.choices) if own.most is not None}
 
     def of(self, architectures: Sequence[Architecture]) -> Rows:
         """Genes of architectures, (n, n_choices); (0, n_choices) for none."""
         genes = np.array([a.genes for a in architectures], dtype=np.int64)
-        return genes.reshape(len(architectures), len(self.levels))
+        return genes.reshape(len(architectures), len(self.levels))[:, self._order]
 
     def architectures(self, rows: Rows) -> list[Architecture]:
-        """The architectures of canonical rows."""
-        return [Architecture(tuple(genes)) for genes in rows.tolist()]
+        """The architectures of canonical rows, with their genes in the order that the space was given in."""
+        return [Architecture(tuple(genes)) for genes in rows[:, self._listed].tolist()]
+
+    def enumerate(self) -> list[Architecture]:
+        """Every architecture, in the lexicographic order of rows; for small spaces only."""
+        return self.architectures(np.array([a.genes for a in self.space.enumerate()], dtype=np.int64))
 
     def canonical(self, levels: Rows) -> Rows:
         """Rows of levels, each within its choice's, with the genes of inactive choices blanked, and levels above the most that
@@ -51,11 +68,15 @@ class GeneRows:
         return np.where(rows == INACTIVE, rng.integers(0, self.levels, size=rows.shape), rows)
 
     def scaled(self, n: int, rng: np.random.Generator) -> Rows:
-        """`n` rows spread evenly from small to large: every gene lies about the same share of the way up."""
+        """`n` rows spread evenly from small to large: every gene lies about the same share of the way up.
+
+        Options with names have no order: their genes are uniform.
+        """
         top = self.levels - 1
         share = (rng.permutation(n) + rng.random(n))[:, None] / n
         noisy = np.round(share * top + rng.normal(0.0, 0.25, size=(n, len(top))) * top)
-        return self.canonical(np.clip(noisy, 0, top).astype(np.int64))
+        levels = np.clip(noisy, 0, top).astype(np.int64)
+        return self.canonical(np.where(self._named, rng.integers(0, self.levels, size=levels.shape), levels))
 
     def neighbours(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
         """`n` `mutants` of rows drawn from `rows`."""
@@ -89,3 +110,17 @@ class GeneRows:
         """The number of levels that a choice has beside the others of a row."""
         parent = next((parent for child, parent, _ in self._requires if child == i and i in self._most), None)
         return int(self.levels[i] if parent is None else self._most[i][row[parent]] + 1)
+
+
+def _by_name(space: SearchSpace) -> list[int]:
+    """The choices in the order of their names, numbers in them as numbers; those that require others come after these."""
+    depth: dict[str, int] = {}
+    for choice in space.choices:  # parents come first
+        depth[choice.name] = 0 if choice.requires is None else 1 + depth[choice.requires[0]]
+    names = [choice.name for choice in space.choices]
+    return sorted(range(len(names)), key=lambda i: (depth[names[i]], _natural(names[i]), names[i]))
+
+
+def _natural(name: str) -> list[str | int]:
+    """``layer_10`` after ``layer_9``: texts and numbers in turns, so that any two compare."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", name))]

@@ -21,9 +21,9 @@ _TRIES_LARGE = 2_000
 
 
 def draw_unknown(
-    space: SearchSpace, known: Collection[Architecture], n: int, rng: np.random.Generator
+    genes: GeneRows, known: Collection[Architecture], n: int, rng: np.random.Generator
 ) -> list[Architecture]:
-    """Up to `n` different architectures outside `known`, each a `SearchSpace.sample`.
+    """Up to `n` different architectures outside `known`, with every gene uniform over its levels.
 
     Fewer than `n` come back only when the space has no more. Draws are bounded: after them, the rest of a small space is
     listed and sampled evenly. (In a space above `ENUMERABLE`, nearly all of which is known, fewer can come back too.)
@@ -32,13 +32,14 @@ def draw_unknown(
         known: a set or a mapping; every draw is looked up in it.
     """
     found: dict[Architecture, None] = {}
+    space = genes.space
     tries = n * (_TRIES_SMALL if space.size <= ENUMERABLE else _TRIES_LARGE)
     while len(found) < n and tries > 0:
-        tries -= 1
-        if (drawn := space.sample(rng)) not in known:
-            found.setdefault(drawn)
+        drawn = genes.random(min(n - len(found), tries), rng)
+        tries -= len(drawn)
+        found.update((a, None) for a in genes.architectures(drawn) if a not in known)
     if len(found) < n and space.size <= ENUMERABLE:
-        rest = [a for a in space.enumerate() if a not in known and a not in found]
+        rest = [a for a in genes.enumerate() if a not in known and a not in found]
         picks = rng.choice(len(rest), size=min(n - len(found), len(rest)), replace=False)
         found.update((rest[i], None) for i in picks)
     return list(found)
@@ -124,7 +125,7 @@ class HistorySearch(SearchAlgorithm):
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         rng = np.random.default_rng([self._seed, len(self._history.known)])
         asked = self._propose(n, rng)
-        asked += draw_unknown(self._space, {*self._history.known, *asked}, n - len(asked), rng)
+        asked += draw_unknown(self._genes, {*self._history.known, *asked}, n - len(asked), rng)
         self._history.known.update(asked)
         return asked
 

@@ -102,7 +102,7 @@ class LINAS(SearchAlgorithm):
         known = self._history.known
         rng = np.random.default_rng([self._seed, len(known)])
         if len(known) < self._per_loop:
-            return draw_unknown(self._space, known, self._per_loop - len(known), rng)
+            return draw_unknown(self._genes, known, self._per_loop - len(known), rng)
         left = self._space.size - len(known)
         least = min(map(len, self._values.values()))
         if left > self._per_loop and len(self._history) >= 2 * _FOLDS and least >= _FOLDS:
@@ -111,7 +111,7 @@ class LINAS(SearchAlgorithm):
                 for _ in range(_RESTARTS):
                     if found := [a for a in self._inner(models, rng) if a not in known]:
                         return found
-        return draw_unknown(self._space, known, n, rng)
+        return draw_unknown(self._genes, known, n, rng)
 
     def _rows(self, name: str) -> tuple[Array, Array]:
         """Features and labels of one metric."""
@@ -131,7 +131,7 @@ class LINAS(SearchAlgorithm):
             return np.column_stack([o.sign * found[o.name] for o in self._objectives]), broken
 
         last = evolve(
-            self._space.levels, score, len(self._objectives), operators=linas_operators(), population=self._per_loop,
+            self._genes.levels, score, len(self._objectives), operators=linas_operators(), population=self._per_loop,
             generations=self._generations, seed=int(rng.integers(2**32)),
         )  # fmt: skip
         values, broken = score(last)

@@ -76,7 +76,7 @@ class OptunaSearch(SearchAlgorithm):
                 self._history.known.add(architecture)
                 asked.append(architecture)
                 tries = _TRIES
-            for architecture in draw_unknown(self._space, self._history.known, n - len(asked), self._rng):
+            for architecture in draw_unknown(self._genes, self._history.known, n - len(asked), self._rng):
                 self._open[architecture] = self._trial_of(architecture)
                 self._history.known.add(architecture)
                 asked.append(architecture)
@@ -112,7 +112,7 @@ class OptunaSearch(SearchAlgorithm):
     def _trial_of(self, architecture: Architecture) -> optuna.Trial:
         """An open trial of a given architecture; inactive genes are random."""
         levels = self._genes.filled(self._genes.of([architecture]), self._rng)[0].tolist()
-        named = zip(self._space.choices, levels, strict=True)
+        named = zip(self._genes.space.choices, levels, strict=True)
         self._study.enqueue_trial({choice.name: level for choice, level in named if _varies(choice)})
         trial = self._study.ask()
         self._proposed(trial)

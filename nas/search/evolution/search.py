@@ -59,21 +59,20 @@ class EvolutionSearch(SearchAlgorithm):
         self._population = METHODS[method].population if population is None else population
         if self._population < 2:
             raise ValueError(f"a population of {population} cannot breed; give at least 2")
-        self._space, self._genes = space, GeneRows(space)
+        self._genes = GeneRows(space)
         self._rng = np.random.default_rng(seed)
         self._history = History(objectives, constraints)
         self._levels: dict[Architecture, NDArray[np.int64]] = {}  # as bred, inactive genes included
         self._pending: list[Architecture] = []  # evaluated since the last generation
         self._scale = np.empty((2, 0))
         self._unknown_share = 1.0  # of the last litter
-        self._by_levels: dict[bytes, Architecture] = {}
         self._algorithm = self._make_algorithm(method, len(objectives), bool(constraints), seed)
 
     def ask(self, n: int) -> list[Architecture]:
         """Up to `n` unknown architectures; fewer, in the end none, when the space is used up."""
         self._advance()
         asked = self._breed(n) if self._algorithm.is_initialized else []
-        asked += draw_unknown(self._space, self._history.known, n - len(asked), self._rng)
+        asked += draw_unknown(self._genes, self._history.known, n - len(asked), self._rng)
         self._history.known.update(asked)
         return asked
 
@@ -112,8 +111,9 @@ class EvolutionSearch(SearchAlgorithm):
         while len(bred) < n and barren < _BARREN:
             size = math.ceil((n - len(bred)) / self._unknown_share)
             unknown: dict[Architecture, NDArray[np.int64]] = {}
-            for levels in self._algorithm.mating.litter(self._algorithm, size):
-                architecture = self._architecture(levels)
+            litter = self._algorithm.mating.litter(self._algorithm, size)
+            children = self._genes.architectures(self._genes.canonical(litter))
+            for levels, architecture in zip(litter, children, strict=True):
                 if architecture not in self._history.known:
                     unknown.setdefault(architecture, levels)
             self._unknown_share = max(min(len(unknown) / size, 1.0), _LEAST_SHARE)
@@ -124,13 +124,6 @@ class EvolutionSearch(SearchAlgorithm):
             barren = 0 if found else barren + 1
         return bred
 
-    def _architecture(self, levels: NDArray[np.int64]) -> Architecture:
-        """The architecture of a row of levels, (n_choices,), cached: in a small space most children were bred before."""
-        raw = levels.tobytes()
-        if raw not in self._by_levels:
-            self._by_levels[raw] = self._space.canonical(levels)
-        return self._by_levels[raw]
-
     def _levels_of(self, architecture: Architecture) -> NDArray[np.int64]:
         """The levels that it was bred with; for one that was not bred, inactive genes are random."""
         if architecture in self._levels:
@@ -140,6 +133,6 @@ class EvolutionSearch(SearchAlgorithm):
     def _make_algorithm(self, method: str, n_objectives: int, constrained: bool, seed: int) -> Any:
         mate = partial(ArrayMating, **METHODS[method].operators())
         algorithm = METHODS[method].make(mate, self._population, n_objectives)
-        n, top = len(self._space), self._space.levels - 1.0
+        n, top = len(self._genes.levels), self._genes.levels - 1.0
         problem = Problem(n_var=n, n_obj=n_objectives, n_ieq_constr=int(constrained), xl=np.zeros(n), xu=top)
         return algorithm.setup(problem, termination=NoTermination(), seed=seed)

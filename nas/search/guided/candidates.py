@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,36 +12,23 @@ from nas.problem.pareto import Array
 from nas.search.evolution.breeding import evolve, litters, uniform_operators
 from nas.search.genes import GeneRows, Rows
 from nas.search.history import draw_unknown
-from supernets.space import Architecture, SearchSpace
+from supernets.space import Architecture
 
 _LITTERS = 30
 """Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""
-POOL = 30
-"""Random candidates per architecture."""
 
 
-def spread_out(
-    space: SearchSpace, known: Collection[Architecture], near: Sequence[Architecture], n: int, rng: np.random.Generator
+def first_networks(
+    genes: GeneRows, known: Collection[Architecture], n: int, rng: np.random.Generator
 ) -> list[Architecture]:
-    """Up to `n` unknown architectures, each the farthest by Hamming distance from `near` and from those before it.
+    """Up to `n` unknown architectures, half spread evenly from small to large, half random; fewer if the space has no more.
 
-    Half of the candidates are uniform, half spread over sizes: uniform genes alone give middle-sized networks in a
-    space of many choices. Fewer come back only when the space has no more.
+    Uniform genes alone give middle-sized networks in a space of many choices. The farthest from each other by Hamming
+    distance, which balances genes but not sizes, are no better than random ones.
     """
-    genes = GeneRows(space)
-    rows = np.vstack([genes.random(n * POOL, rng), genes.scaled(n * POOL, rng)])
-    pool = [a for a in dict.fromkeys(genes.architectures(rows)) if a not in known]
-    rows = genes.of(pool)
-    distance = np.full(len(pool), len(space))
-    for other in genes.of(near):
-        distance = np.minimum(distance, (rows != other).sum(axis=1))
-    chosen: list[Architecture] = []
-    while len(chosen) < min(n, len(pool)):
-        best = int(np.argmax(distance))
-        chosen.append(pool[best])
-        distance = np.minimum(distance, (rows != rows[best]).sum(axis=1))
-        distance[best] = -1
-    return chosen + draw_unknown(space, {*known, *chosen}, n - len(chosen), rng)
+    rows = np.vstack([genes.scaled(n - n // 2, rng), genes.random(n // 2, rng)])
+    drawn = [a for a in dict.fromkeys(genes.architectures(rows)) if a not in known]
+    return drawn + draw_unknown(genes, {*known, *drawn}, n - len(drawn), rng)
 
 
 @dataclass(frozen=True, slots=True)

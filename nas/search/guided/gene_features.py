@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.search.genes import GeneRows
 from supernets.space import Architecture, Choice, SearchSpace
 
 Genes = NDArray[np.int64]
@@ -88,9 +89,9 @@ def _removing(choice: Choice) -> Sequence[int]:
 class GeneFeatures:
     """Feature rows of a space's architectures, without knowledge of what the space describes.
 
-    Columns: one-hot genes; then each choice of numbers on its scale; then, for every set of choices with equal options
-    (the kernels of all layers, say), the share of them that has each option. The counts transfer between genes what a
-    model of genes alone must learn for each of them.
+    Columns, of genes in the order of `GeneRows`: one-hot genes; then each choice of numbers on its scale; then, for every set
+    of choices with equal options (the kernels of all layers, say), the share of them that has each option. The counts
+    transfer between genes what a model of genes alone must learn for each of them.
 
     Args:
         wiring: genes are the edges of this cell; those that its output does not depend on count as removed.
@@ -101,7 +102,8 @@ class GeneFeatures:
     """
 
     def __init__(self, space: SearchSpace, wiring: Wiring | None = None) -> None:
-        self._space, self.wiring = space, wiring
+        self._genes, self.wiring = GeneRows(space), wiring
+        space = self._genes.space
         numeric = [i for i, c in enumerate(space.choices) if not any(isinstance(o, str) for o in c.options)]
         n_one_hot = int(space.levels.sum())
         self._kept = np.concatenate([np.arange(n_one_hot), n_one_hot + np.array(numeric, dtype=np.int64)])
@@ -116,13 +118,13 @@ class GeneFeatures:
 
     def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Features, (n, d). Counts are divided by the square root of their maximum, so that they spread like genes."""
-        genes = np.array([a.genes for a in architectures], dtype=np.int64).reshape(len(architectures), len(self._space))
+        genes, space = self._genes.of(architectures), self._genes.space
         if self.wiring is not None:
             genes = self.wiring.live(genes)
-            architectures = [Architecture(tuple(row)) for row in genes.tolist()]
         counts = [
             (genes[:, members] == level).sum(axis=1) / np.sqrt(len(members))
             for members in self._kinds
-            for level in range(int(self._space.levels[members[0]]))
+            for level in range(int(space.levels[members[0]]))
         ]
-        return np.column_stack([self._space.encode(architectures)[:, self._kept], *counts])
+        encoded = space.encode([Architecture(tuple(row)) for row in genes.tolist()])
+        return np.column_stack([encoded[:, self._kept], *counts])

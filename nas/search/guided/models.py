@@ -12,6 +12,7 @@ import numpy as np
 from nas.problem.objectives import Goal, Objective
 from nas.problem.pareto import Array
 from nas.search.base import Features, FeatureSource, Values
+from nas.search.genes import GeneRows
 from nas.search.guided.gene_features import GeneFeatures, wirings
 from nas.search.guided.surrogate import HammingProcess
 from predictors.folds import evenly_spaced
@@ -40,7 +41,7 @@ class GeneKind:
 
     def __init__(self, space: SearchSpace, *, seed: int) -> None:
         self._plain, self._seed = GeneFeatures(space), seed
-        self._wired = [GeneFeatures(space, wiring) for wiring in wirings(space)]
+        self._wired = [GeneFeatures(space, wiring) for wiring in wirings(GeneRows(space).space)]
 
     def fit(
         self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool, errors: Array | None = None

@@ -12,7 +12,7 @@ from nas.problem.objectives import Constraint, Evaluation, Objective, Status, mi
 from nas.problem.pareto import MARGIN, non_dominated
 from nas.search.base import FeatureSource, Values
 from nas.search.guided.acquisition import Goals, select_batch
-from nas.search.guided.candidates import Effort, candidates, relatives, spread_out
+from nas.search.guided.candidates import Effort, candidates, first_networks, relatives
 from nas.search.guided.models import AutoKind, GeneKind, MetricModel, SurrogateModels
 from nas.search.history import HistorySearch, draw_unknown
 from nas.search.ranking import first_front, survivors
@@ -101,7 +101,7 @@ class GuidedSearch(HistorySearch):
         rng = np.random.default_rng([self._seed, len(self._evaluated)])
         self._fits = {}
         if not self._is_ready():
-            asked = spread_out(self._space, self._history.known, list(self._evaluated), n, rng)
+            asked = first_networks(self._genes, self._history.known, n, rng)
         else:
             with one_thread():
                 asked = self._ask_models(n, rng)
@@ -162,7 +162,7 @@ class GuidedSearch(HistorySearch):
         asked += batch.improving(bred, n - len(asked), without=asked)
         asked += batch.improving(evolved, n - len(asked), without=asked)
         asked += batch.least_violating([*bred, *evolved], n - len(asked), without=asked)
-        asked += draw_unknown(self._space, {*self._history.known, *asked}, n - len(asked), rng)
+        asked += draw_unknown(self._genes, {*self._history.known, *asked}, n - len(asked), rng)
         self._keep_fits(models, asked)
         return asked
 

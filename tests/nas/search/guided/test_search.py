@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pymoo.algorithms.moo.nsga2 import NSGA2
 
 from nas.problem.constraints import violations
 from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Request, Status, minimised
@@ -135,6 +136,33 @@ def test_models_are_reported_for_what_is_not_exact() -> None:
     assert algorithm.fits() == {}
 
 
+def test_candidates_are_bred_by_pymoos_nsga2(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a default search: generations of each ask, and the share of a batch that they bred."""
+    bred: list[bytes] = []
+    tell = NSGA2.tell
+
+    def recorded(algorithm: NSGA2, infills: Any) -> Any:
+        generations.append(len(infills))
+        bred.extend(row.tobytes() for row in infills.get("X").astype(np.int64))
+        return tell(algorithm, infills=infills)
+
+    generations: list[int] = []
+    monkeypatch.setattr(NSGA2, "tell", recorded)
+    space = space_of(8)
+    genes, algorithm = GeneRows(space), GuidedSearch(space, OBJECTIVES, seed=0)
+    algorithm.tell(evaluate(space, anchors(space)))
+    algorithm.tell(evaluate(space, algorithm.ask(18)))
+    assert generations == []
+    asked, effort = algorithm.ask(10), Effort()
+    first, *later, parents = generations
+    assert len(later) == effort.generations - 1
+    assert later == [effort.population] * len(later)
+    assert effort.population < first <= 3 * effort.population
+    assert parents == 20  # whose children are the other half of the batch
+    found = {genes.canonical(np.frombuffer(raw, dtype=np.int64)[None, :]).tobytes() for raw in bred}
+    assert sum(row.tobytes() in found for row in genes.of(asked)) >= 4
+
+
 def test_models_are_tuned_where_time_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     given_seconds = []
     improve = Tuner.improve
@@ -178,8 +206,13 @@ def test_exact_metrics_that_are_not_searched_are_rejected() -> None:
 def test_rows_agree_with_the_space(seed: int) -> None:
     space, rng = space_of(4), np.random.default_rng(seed)
     genes = GeneRows(space)
-    levels = rng.integers(0, space.levels, size=(5, len(space)))
-    assert genes.architectures(genes.canonical(levels)) == [space.canonical(row) for row in levels]
+    levels = rng.integers(0, genes.levels, size=(5, len(space)))
+
+    def listed(architecture: Architecture) -> Architecture:
+        named = dict(zip((c.name for c in genes.space.choices), architecture.genes, strict=True))
+        return Architecture(tuple(named[choice.name] for choice in space.choices))
+
+    assert genes.architectures(genes.canonical(levels)) == [listed(genes.space.canonical(row)) for row in levels]
     rows = genes.random(5, rng)
     for made in (rows, genes.scaled(5, rng), genes.neighbours(rows, 5, rng)):
         for architecture in genes.architectures(made):
