@@ -114,8 +114,8 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
         trees = partial(LightGBMPredictor, scale=scale, seed=seed)
         found.append(Candidate(LIGHTGBM, trees, refits=True))
         if n_rows >= LINEAR_LEAF_ROWS:
-            linear = partial(trees, parameters=LINEAR_LEAVES)
-            found.append(Candidate(f"{LIGHTGBM} with linear leaves", linear, refits=True))
+            with_lines = partial(trees, parameters=LINEAR_LEAVES)
+            found.append(Candidate(f"{LIGHTGBM} with linear leaves", with_lines, refits=True))
     return found
 
 
