@@ -260,6 +260,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "run.wrong-state": "The state of the run does not allow this: it is running, has ended, or is of the other kind.",
     "runtime.unknown": "There is no runtime with this name; the message lists the known ones.",
     "samples.damaged": "Stored raw samples of a measurement are damaged.",
+    "selection.no-experts": "The network whose experts are to be shown has none.",
     "selection.ambiguous": "A network is selected in more than one way.",
     "selection.invalid": "A `--select` expression is malformed or nothing satisfies it.",
     "selection.malformed": "A `--select` expression does not consist of limits such as latency_ms<=1.0.",

@@ -9,12 +9,15 @@ from typing import Any
 from hardware_profiles.base import HardwareProfile
 from nas.build.job_data import JobData
 from nas.build.resolved_job import ResolvedJob
+from nas.build.task import expert_cache
 from nas.config import SearchJob
 from nas.errors import JobError
-from nas.evaluation.served_memory import ServedMemory
+from nas.evaluation.served_memory import ServedMemory, expert_bytes
 from nas.problem.objectives import ONNX_RUNTIME
+from nas.problem.tasks import ROUTING
 from supernets.base import Family, Supernet
 from supernets.data import BlockFormat
+from supernets.errors import SpaceError
 from supernets.families.single_network import innermost
 
 _CACHES = 2
@@ -47,10 +50,12 @@ def find_serving(config: SearchJob, data: JobData, family: Family, *, source: st
     """How the networks of a job are served; None where they are no language models.
 
     Raises:
-        JobError: a prompt, or a cache with the token of the step, is longer than the networks' positions.
+        JobError: a prompt, or a cache with the token of the step, is longer than the networks' positions; or the job caches
+            experts of networks that have none, or in too little memory.
     """
     if not isinstance(data.dataset.format, BlockFormat):
         return None
+    _check_experts(config, family, source=source)
     given, block = config.serving, data.dataset.blocks.block
     most = int(getattr(innermost(family, family.space.largest)[0], "positions", 2**20))
     prompt = given.prompt_tokens or block
@@ -64,6 +69,26 @@ def find_serving(config: SearchJob, data: JobData, family: Family, *, source: st
                 code="job.context-too-long",
             )
     return Serving(prompt, context, given.batch)
+
+
+def _check_experts(config: SearchJob, family: Family, *, source: str) -> None:
+    """Raises `JobError` where a job is about experts that its networks lack, or that do not fit into its cache."""
+    names = {metric.name for metric in ROUTING}
+    used = next((name for name in (*config.objectives, *config.constraints) if name in names), None)
+    cache = expert_cache(config)
+    sizes = expert_bytes(family, family.space.largest)
+    if not sizes and (used or cache):
+        key = f"objectives: {used}" if used else "serving.expert_cache"
+        raise JobError(
+            f"{source}: {key} is about experts, and the networks of this job have none; give supernet.space.experts, or "
+            "remove it",
+            code="job.conflict",
+        )
+    try:
+        if cache is not None:
+            cache.sizes(sizes)
+    except SpaceError as error:
+        raise JobError(f"{source}: serving.expert_cache_mib: {error}", code=error.code) from None
 
 
 def in_place(profile: HardwareProfile) -> bool:
@@ -86,7 +111,7 @@ def served_memory(serving: Serving | None, supernet: Supernet, job: ResolvedJob)
             "write the batch that is meant",
             code="job.missing-key",
         )
-    return ServedMemory(supernet, serving.context_tokens, batches[-1])
+    return ServedMemory(supernet, serving.context_tokens, batches[-1], expert_cache(job.config))
 
 
 def check_served(

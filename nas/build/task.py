@@ -7,10 +7,17 @@ from nas.build.task_metrics import task_class
 from nas.config import SearchJob
 from nas.errors import JobError
 from nas.plugins import Kind, find
-from nas.problem.tasks import SHIPPED
+from nas.problem.tasks import LANGUAGE, SHIPPED
 from supernets.data import DataSet, ImageFormat
 from supernets.errors import DataError
+from supernets.experts.routing_metrics import ExpertCache
 from supernets.tasks import Task
+
+
+def expert_cache(config: SearchJob) -> ExpertCache | None:
+    """The cache of experts that a job's language models are served with; None where all are in memory."""
+    serving = config.serving
+    return ExpertCache(serving.expert_cache, serving.expert_cache_mib) if serving.caches_experts else None
 
 
 def task_for(config: SearchJob, data: DataSet, *, source: str) -> tuple[Task, DataSet]:
@@ -21,7 +28,8 @@ def task_for(config: SearchJob, data: DataSet, *, source: str) -> tuple[Task, Da
         UnknownNameError, PluginError: there is no such task, or its code raises or returns what no task does.
     """
     made, ref = task_class(config.task), find(Kind.TASKS, config.task, SHIPPED)
-    task: Task = made() if ref is None else plugin_task(ref, made)
+    options = {"cache": expert_cache(config)} if config.task == LANGUAGE else {}
+    task: Task = made(**options) if ref is None else plugin_task(ref, made)
     data = task.prepared(data)
     if data.targets != task.targets:
         raise JobError(

@@ -10,7 +10,7 @@ from nas.config.written_metrics import METRIC
 from nas.errors import PluginError, quoted
 from nas.plugins import Kind, find, load
 from nas.problem.objectives import Goal, Objective, is_shipped_metric
-from nas.problem.tasks import CHOICES, SHIPPED, TaskMetrics
+from nas.problem.tasks import CHOICES, ROUTING, SHIPPED, TaskMetrics
 
 _CONTRACT, _METRIC = "supernets.tasks:Task", "supernets.tasks:Metric"
 _CLASSES = {
@@ -34,8 +34,9 @@ def task_class(name: str) -> Any:
 def metrics_of_task(config: SearchJob) -> TaskMetrics:
     """The name and the metrics of a job's task, those that its data allow; raises as `task_class`."""
     if (task := SHIPPED.get(config.task)) is not None:
-        asked = config.data.choices is not None
-        return TaskMetrics(task.name, tuple(m for m in task.metrics if asked or m.name not in CHOICES))
+        asked, named = config.data.choices is not None, {*config.objectives, *config.constraints}
+        there = (m for m in task.metrics if asked or m.name not in CHOICES)
+        return TaskMetrics(task.name, tuple(m for m in there if m not in ROUTING or m.name in named))
     ref, found = find(Kind.TASKS, config.task, SHIPPED), task_class(config.task).metrics
     kind = resolve_name(_METRIC)
     if not isinstance(found, tuple | list) or not found or not all(isinstance(metric, kind) for metric in found):

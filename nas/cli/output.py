@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,6 +39,32 @@ def print_training(made: dict[str, Any], *, following: str = "") -> None:
     print_table(["epoch", "loss", f"largest ({of}validation)", f"smallest ({of}validation)", "seconds"], rows)
     if made["status"] == "finished":
         print(f"search it with   supernet: {{from: {made['run']}}}")
+
+
+def print_expert_usage(used: Mapping[str, Any]) -> None:
+    """Prints what `nas.export.expert_usage` found."""
+    print(
+        f"{used['run']}: experts of the network {used['network']}, on {used['examples']} examples of the validation part"
+    )
+    print_table(
+        ["layer", "of a token", "balance", "share of tokens that ask each expert (%)"],
+        [
+            [
+                own["name"],
+                str(own["active_experts"]),
+                f"{own['entropy']:.2f}",
+                " ".join(f"{100 * s:.0f}" for s in own["usage"]),
+            ]
+            for own in used["layers"]
+        ],
+    )
+    for own in used["layers"]:
+        if own["never_asked"]:
+            listed = ", ".join(map(str, own["never_asked"]))
+            print(
+                f"{own['name']}: no token asks for {listed}; search fewer experts (supernet.space.experts), or train with "
+                "a larger training.balance_loss"
+            )
 
 
 def print_nested(found: Any, expression: str) -> None:

@@ -23,6 +23,7 @@ from nas.cli.app import (
     option,
 )
 from nas.cli.output import (
+    print_expert_usage,
     print_failures,
     print_finetunings,
     print_improvement,
@@ -76,6 +77,9 @@ def show(
     failed: Annotated[
         bool, typer.Option("--failed", help="Show the networks that could not be measured, with the reasons.")
     ] = False,
+    experts: Annotated[
+        bool, typer.Option("--experts", help="Show how often the experts of the network that is exported are asked.")
+    ] = False,
     test_files: Annotated[
         bool, typer.Option("--test-files", help="List the files or rows of the test part instead, with their classes.")
     ] = False,
@@ -99,10 +103,15 @@ def show(
     from nas.store.opening import is_held
 
     opened = Run.open(folder(runs), run)
-    if failed and any(asked for _, asked in parts):
-        raise typer.BadParameter("--failed and the lists of files exclude each other; give one of them")
+    if sum((failed, experts, any(asked for _, asked in parts))) > 1:
+        raise typer.BadParameter("--failed, --experts and the lists of files exclude each other; give one of them")
     if any(asked for _, asked in parts):
         return _list_files(run, runs, [part for part, asked in parts if asked], as_json)
+    if experts:
+        from nas.export.expert_usage import expert_usage
+
+        used = expert_usage(folder(runs), run, select=select)
+        return print_json(used) if as_json else print_expert_usage(used)
     if failed:
         return _show_failed(opened, as_json, others=(select, profile))
     if opened.kind == "training" and profile is None:

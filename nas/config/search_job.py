@@ -31,7 +31,16 @@ from nas.problem.objectives import (
     Objective,
     Variant,
 )
-from nas.problem.tasks import CHOICES, CLASSIFICATION, LANGUAGE, SERVED_MEMORY, SERVED_METRICS, SHIPPED, TaskMetrics
+from nas.problem.tasks import (
+    CACHED_EXPERTS,
+    CHOICES,
+    CLASSIFICATION,
+    LANGUAGE,
+    SERVED_MEMORY,
+    SERVED_METRICS,
+    SHIPPED,
+    TaskMetrics,
+)
 from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
@@ -250,6 +259,7 @@ class SearchJob(Section):
             )
         self._check_served()
         self._check_choices()
+        self._check_expert_cache()
         if self.task != CLASSIFICATION.name and self.training.divergence != "kl":
             raise conflict(
                 "training.divergence",
@@ -279,6 +289,17 @@ class SearchJob(Section):
                     raise conflict(key, f"{name} is of language models (task: {LANGUAGE}); take latency_ms")
                 if not of_language and metric in SERVED_MEMORY:
                     raise conflict(key, f"{name} is of language models (task: {LANGUAGE}); take parameters or peak_mib")
+
+    def _check_expert_cache(self) -> None:
+        """Metrics of a cache of experts need its size."""
+        given, key = self.serving, "serving.expert_cache"
+        if given.expert_cache is not None and given.expert_cache_mib is not None:
+            raise conflict(key, "and expert_cache_mib are the size of the same cache; remove one of them")
+        used = [name for name in (*self.objectives, *self.constraints) if name in CACHED_EXPERTS]
+        if used and self.task == LANGUAGE and not given.caches_experts:
+            raise missing_key(
+                key, f"is missing, and {used[0]} is of a cache of experts; expected the number of experts of each layer "
+                "that are in memory, or serving.expert_cache_mib")  # fmt: skip
 
     def _check_choices(self) -> None:
         """Accuracies of choices are scored on questions, and these are for them alone."""

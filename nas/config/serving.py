@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.config.section import Section, whole
+from nas.config.section import Section, positive, whole
 
 
 class ServingConfig(Section):
@@ -14,3 +14,12 @@ class ServingConfig(Section):
     """The tokens in the cache before a step of `time_per_token_ms`, also for `kv_cache_mib`; None takes those of the prompt."""
     batch: int | None = whole(1, 2**16, default=None, of="texts")
     """Texts at a time; None takes the batch of each profile."""
+    expert_cache: int | None = whole(1, 2**10, default=None, of="experts")
+    """The experts of each layer that are in memory, the others being loaded when a token asks for them; None: all."""
+    expert_cache_mib: float | None = positive(2**30, default=None, of="MiB")
+    """The memory of all layers' experts that are in it, in place of `expert_cache`."""
+
+    @property
+    def caches_experts(self) -> bool:
+        """Whether only part of the experts is in memory."""
+        return self.expert_cache is not None or self.expert_cache_mib is not None

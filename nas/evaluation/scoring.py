@@ -21,7 +21,7 @@ from nas.errors import EvaluationError
 from nas.problem.example_scores import encoded
 from nas.problem.objectives import ONNX_RUNTIME, Variant
 from supernets.base import Supernet
-from supernets.data import Part, by_length
+from supernets.data import Part, by_length, head
 from supernets.module_to_onnx import INPUT, onnx_model
 from supernets.recalibration import Extraction
 from supernets.space import Architecture
@@ -176,13 +176,16 @@ class InlineScoring:
         """The result of one task; any error of the candidate becomes its failure."""
         started = time.perf_counter()
         try:
-            wanted = bool(task.model or task.metrics) and task.built is None
-            network = self._extraction(task.architecture) if wanted or task.served else None
+            of_network = [name for name in task.metrics if name in self._task.of_network]
+            wanted = (task.model or len(task.metrics) > len(of_network)) and task.built is None
+            network = self._extraction(task.architecture) if wanted or task.served or of_network else None
             model = self._build(network, task.variant.precision) if wanted and network is not None else task.built
             scores = {} if model is None else self._scores(model, task)
             shipped = model if task.model else None
             del model  # some have half a gigabyte
             served = {} if network is None else self._served(network, task)
+            if network is not None and of_network:
+                scores |= self._network_scores(network, of_network, task.images)
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -193,6 +196,8 @@ class InlineScoring:
         outputs: dict[str, NDArray[np.float32]] = {}
         scores = {}
         for name in task.metrics:
+            if name in self._task.of_network:
+                continue
             part = self._task.examples(name, self._part)
             if part.digest not in outputs:
                 outputs[part.digest] = answers(model, self._first(part, task.images), task.variant.runtime)
@@ -200,6 +205,14 @@ class InlineScoring:
             made = self._task.score(name, answered, part.labels.numpy()[: len(answered)])
             scores[name] = ExampleScores.of(made, by=f"{name} of the task {self._task.name}")
         return scores
+
+    def _network_scores(self, network: nn.Module, names: Sequence[str], images: int | None) -> dict[str, ExampleScores]:
+        """Metrics of the network's own forward."""
+        part = self._part if images is None else head(self._part, images)
+        found = self._task.network_scores(names, network, part)
+        return {
+            name: ExampleScores.of(score, by=f"{name} of the task {self._task.name}") for name, score in found.items()
+        }
 
     def _first(self, part: Part, n: int | None) -> list[tuple[Tensor, Tensor]]:
         """Batches of the first `n` examples of a part; of all for None."""

@@ -1,58 +1,90 @@
-"""Memory of served language models: of their weights, and of their cache of keys and values."""
+"""Memory of served language models: of their weights, those of them in memory, and their cache of keys and values."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.precisions.block_weights import quantized_bytes
 from supernets.axes import Dim, size_of
-from supernets.base import Supernet
+from supernets.base import Family, Supernet
 from supernets.cost import lies_in
+from supernets.experts.routing_metrics import ExpertCache
 from supernets.families.decoder.family import POSITIONS, WORDS
 from supernets.space import Architecture
 
-_KEYS = ".attention.key.weight"
+_KEYS, _ROUTER, _EXPERTS = ".attention.key.weight", ".router.", ".experts"
+_ACTIVE = ".active"
+"""A buffer whose length alone is read: no model has it."""
 _CACHE_BYTES, _FLOAT_BYTES, _MIB = 4, 4, 2**20
 """The cache is in float32 in every precision."""
 
 
 @dataclass(frozen=True, eq=False)
 class ServedMemory:
-    """The computed metrics ``model_mib`` and ``kv_cache_mib`` of a supernet's decoders.
+    """The computed metrics ``model_mib``, ``resident_mib`` and ``kv_cache_mib`` of a supernet's decoders.
 
     Attributes:
         context_tokens: of each text in the cache.
         batch: texts at a time.
+        experts: those that are in memory; None for all.
     """
 
     supernet: Supernet
     context_tokens: int
     batch: int
+    experts: ExpertCache | None = None
 
     def mib(self, metric: str, networks: Sequence[Architecture], precisions: Sequence[str]) -> NDArray[np.float64]:
         """The metric of n networks, each in its precision, (n,)."""
         family = self.supernet.family
         sizes = self.supernet.axis_sizes(networks)
         dropped = [family.dropped(network) for network in networks]
-        tensors, found = family.dims(), np.zeros(len(networks))
+        tensors, found, cached = family.dims(), np.zeros(len(networks)), np.zeros(len(networks))
         words = int(size_of(tensors[WORDS][:1], {}))
         for name, dims in tensors.items():
-            if metric == "kv_cache_mib" and not name.endswith(_KEYS):
+            if name.endswith(_ACTIVE) or (metric == "kv_cache_mib" and not name.endswith(_KEYS)):
                 continue
             own = (
                 self._cached(dims, sizes) if metric == "kv_cache_mib" else _stored(name, dims, sizes, precisions, words)
             )
-            found += own * np.array([not lies_in(name, names) for names in dropped])
-        return found / _MIB
+            own = own * np.array([not lies_in(name, names) for names in dropped])
+            if metric == "resident_mib" and is_of_experts(name, dims):
+                cached += own * self._held(sizes[cast(str, dims[0])])
+            else:
+                found += own
+        most = np.inf if self.experts is None or self.experts.mib is None else self.experts.mib * _MIB
+        return (found + np.minimum(cached, most)) / _MIB
+
+    def _held(self, experts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The share of a layer's experts, of which there are (n,), that a cache of a number of them holds."""
+        most = None if self.experts is None else self.experts.experts
+        return np.ones(len(experts)) if most is None else np.minimum(most, experts) / experts
 
     def _cached(self, dims: tuple[Dim, ...], sizes: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
         """Bytes of the keys and the values of a layer, (n,)."""
         channels = size_of(dims[:1], sizes)
         return np.asarray(2.0 * channels * self.batch * self.context_tokens * _CACHE_BYTES)
+
+
+def expert_bytes(family: Family, network: Architecture) -> list[int]:
+    """Bytes of one expert in single precision, of each layer of a network that has experts."""
+    sizes, dropped = family.sizes(network), family.dropped(network)
+    found: dict[Dim, int] = {}
+    for name, dims in family.dims().items():
+        if is_of_experts(name, dims) and not lies_in(name, dropped):
+            own = size_of(dims[1:], {axis: np.array(size) for axis, size in sizes.items()})
+            found[dims[0]] = found.get(dims[0], 0) + int(own) * _FLOAT_BYTES
+    return list(found.values())
+
+
+def is_of_experts(name: str, dims: tuple[Dim, ...]) -> bool:
+    """Whether a tensor has the weights of a layer's experts, one after another."""
+    return bool(dims) and isinstance(dims[0], str) and dims[0].endswith(_EXPERTS) and _ROUTER not in name
 
 
 def _stored(
@@ -63,6 +95,9 @@ def _stored(
     Args:
         words: of the vocabulary.
     """
+    if is_of_experts(name, dims):  # a matrix or a bias of each
+        each = dims[1:] if len(dims) > 2 else (1, *dims[1:], 1)
+        return np.asarray(size_of(dims[:1], sizes) * _stored("", each, sizes, precisions, words))
     if len(dims) != 2 or name == POSITIONS:
         return np.asarray(size_of(dims, sizes) * float(_FLOAT_BYTES))
     n = len(precisions)

@@ -74,6 +74,10 @@ _METRICS: Mapping[str, MetricKind] = {
     "bits_per_byte": MetricKind("bits", Goal.MINIMIZE, scored=True),
     "choice_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True),
     "normalised_choice_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "cache_hit_rate": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "expert_loads_per_token": MetricKind("", Goal.MINIMIZE, scored=True),
+    "segment_cache_hit_rate": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "segment_routing_f1": MetricKind("share", Goal.MAXIMIZE, scored=True),
     "latency_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
     "throughput": MetricKind("images/s", Goal.MAXIMIZE, per_profile=True),
     "peak_mib": MetricKind("MiB", Goal.MINIMIZE, per_profile=True),
@@ -84,6 +88,7 @@ _METRICS: Mapping[str, MetricKind] = {
     "tokens_per_second": MetricKind("tokens/s", Goal.MAXIMIZE, per_profile=True),
     "kv_cache_mib": MetricKind("MiB", Goal.MINIMIZE),
     "model_mib": MetricKind("MiB", Goal.MINIMIZE),
+    "resident_mib": MetricKind("MiB", Goal.MINIMIZE),
     "macs": MetricKind("MACs", Goal.MINIMIZE),
     "parameters": MetricKind("parameters", Goal.MINIMIZE),
     "activation_bytes": MetricKind("bytes", Goal.MINIMIZE),
@@ -91,7 +96,7 @@ _METRICS: Mapping[str, MetricKind] = {
 SCORED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.scored)
 """Metrics of the shipped tasks."""
 NO_METRICS: Mapping[str, MetricKind] = MappingProxyType({})
-EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes", "kv_cache_mib", "model_mib"})
+EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes", "kv_cache_mib", "model_mib", "resident_mib"})
 """Metrics that are computed, never measured or predicted."""
 TIMED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.per_profile)
 """Metrics of a deployment timed on a hardware profile: latency, examples per second, the peak memory of creating and running

@@ -17,8 +17,11 @@ class TaskMetrics:
     metrics: tuple[Objective, ...]
 
     def scored(self, metrics: Iterable[Objective]) -> Objective:
-        """The metric that networks are scored by on the test part: the first of a job's that is the task's, else its first."""
-        return next((metric for metric in metrics if metric in self.metrics), self.metrics[0])
+        """The metric that networks are scored by on the test part: the first of a job's that is the task's, else its first.
+
+        Metrics of routings are no quality of the answers, and are left out.
+        """
+        return next((m for m in metrics if m in self.metrics and m not in ROUTING), self.metrics[0])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -51,10 +54,19 @@ SERVED_METRICS: Mapping[str, str] = {
     "tokens_per_second": "step",
 }
 """Timed metrics of networks that are served by several models (`supernets.tasks.Task.served`), with the name of the model."""
-SERVED_MEMORY = frozenset({"kv_cache_mib", "model_mib"})
+SERVED_MEMORY = frozenset({"kv_cache_mib", "model_mib", "resident_mib"})
 """Computed metrics of networks that are served with a cache."""
 CHOICES = ("choice_accuracy", "normalised_choice_accuracy")
 """Metrics on multiple-choice questions, which a job's data may have."""
+ROUTING = (
+    Objective("cache_hit_rate", "share", Goal.MAXIMIZE),
+    Objective("expert_loads_per_token", "", Goal.MINIMIZE),
+    Objective("segment_cache_hit_rate", "share", Goal.MAXIMIZE),
+    Objective("segment_routing_f1", "share", Goal.MAXIMIZE),
+)
+"""Metrics of how consistently tokens ask for experts, which networks without experts lack."""
+CACHED_EXPERTS = tuple(metric.name for metric in ROUTING[:3])
+"""Those of a cache, whose size a job gives."""
 CLASSIFICATION = TaskMetrics("classification", (ACCURACY,))
 SHIPPED: Mapping[str, TaskMetrics] = {
     task.name: task
@@ -67,13 +79,16 @@ SHIPPED: Mapping[str, TaskMetrics] = {
                 Objective("perplexity", "", Goal.MINIMIZE),
                 Objective("bits_per_byte", "bits", Goal.MINIMIZE),
                 *(Objective(name, "share", Goal.MAXIMIZE) for name in CHOICES),
+                *ROUTING,
             ),
         ),
         TaskMetrics("multi-label", (Objective("average_precision", "share", Goal.MAXIMIZE),)),
     )
 }
 """By the name that job files have."""
-_NEVER_NEGATIVE = frozenset({"accuracy", "mae", "average_precision", "perplexity", "bits_per_byte", *CHOICES})
+_NEVER_NEGATIVE = frozenset(
+    {"accuracy", "mae", "average_precision", "perplexity", "bits_per_byte", *CHOICES, *(m.name for m in ROUTING)}
+)
 
 
 def may_be_negative(metric: Objective) -> bool:

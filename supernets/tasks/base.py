@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -74,6 +74,8 @@ class Task(ABC):
     spatial: ClassVar[bool] = False
     weights_alone: ClassVar[bool] = False
     verbs: ClassVar[tuple[str, str]] = ("answers", "answered")
+    of_network: frozenset[str] = frozenset()
+    """Metrics that are computed from a network's own forward (`network_scores`), not from its outputs."""
     scored_together: int = 100
     """Examples that a score is computed of at once; larger batches do not fit the caches of processors."""
 
@@ -125,6 +127,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
         """The value of one of the metrics for the outputs (n, ...) to its `examples`, which have these targets (n, ...)."""
+
+    def network_scores(self, metrics: Sequence[str], network: nn.Module, part: Part) -> Mapping[str, Score]:
+        """The values of some of the metrics `of_network`, by name, of an extracted network on examples of a part."""
+        raise NotImplementedError(f"the task {self.name} has no metrics {', '.join(metrics)} of a network's forward")
 
     def alike(self, one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.bool_]:
         """For which examples two networks' outputs (n, ...) mean the same, (n,); by default those that differ by at most 2 % of

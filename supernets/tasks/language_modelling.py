@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from supernets.data.choices import NO_QUESTION
 from supernets.data.labelled_examples import wrong_kind
 from supernets.divergence import Divergence, divergence
 from supernets.errors import ExportError
+from supernets.experts.routing_metrics import ROUTING_METRICS, ExpertCache, observed_routings, routing_metric
 from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.serving import ServedModels
 from supernets.tasks.base import Metric, Score, Task
@@ -26,6 +27,8 @@ _NORMALISED = "normalised_choice_accuracy"
 _CHOICES = ("choice_accuracy", _NORMALISED)
 _MOST_LOGITS = 2**25
 """Computed at once for a score: 128 MiB."""
+_MOST_ROUTED = 2**14
+"""Tokens whose routing is observed, of the first texts of a part."""
 
 
 class TokenLosses(nn.Module):
@@ -49,6 +52,11 @@ class LanguageModelling(Task):
 
     ``choice_accuracy`` is the share of multiple-choice questions whose right option is more likely after the context than every
     other, and ``normalised_choice_accuracy`` that by likelihood per byte of the option, which does not prefer short ones.
+
+    The others are those of `supernets.experts.routing_metrics`, of routings in single precision.
+
+    Args:
+        cache: of experts, for these.
     """
 
     name = "language-modelling"
@@ -56,17 +64,22 @@ class LanguageModelling(Task):
         Metric("perplexity", maximize=False),
         Metric("bits_per_byte", "bits", maximize=False),
         *(Metric(name, "share") for name in _CHOICES),
+        Metric("cache_hit_rate", "share"),
+        Metric("expert_loads_per_token", maximize=False),
+        Metric("segment_cache_hit_rate", "share"),
+        Metric("segment_routing_f1", "share"),
     )
+    of_network = frozenset(ROUTING_METRICS)
     targets = "text"
     weights_alone = True
     verbs = ("predicts", "predicted")
 
-    def __init__(self, scored_together: int = 100) -> None:
-        self.scored_together = scored_together
+    def __init__(self, scored_together: int = 100, *, cache: ExpertCache | None = None) -> None:
+        self.scored_together, self.cache = scored_together, cache or ExpertCache(1)
 
     def for_data(self, data: DataSet) -> Self:
         format = data.blocks
-        return type(self)(max(1, min(100, _MOST_LOGITS // (format.block * format.vocabulary))))
+        return type(self)(max(1, min(100, _MOST_LOGITS // (format.block * format.vocabulary))), cache=self.cache)
 
     def n_outputs(self, data: DataSet) -> int:
         return data.blocks.vocabulary
@@ -119,6 +132,12 @@ class LanguageModelling(Task):
         )
         influence = slope * (nats - mean * units) / max(units.mean(), 1e-12)
         return Score.of(value, value + influence)
+
+    def network_scores(self, metrics: Sequence[str], network: nn.Module, part: Part) -> Mapping[str, Score]:
+        texts = part.inputs[: max(1, _MOST_ROUTED // part.inputs.shape[1])]
+        layers = observed_routings(network, texts)
+        found = {name: routing_metric(name, layers, self.cache, texts=len(texts)) for name in metrics}
+        return {name: Score.of(float(by_text.mean()), by_text) for name, by_text in found.items()}
 
 
 def answered_rightly(outputs: NDArray[np.float32], targets: NDArray[Any], *, per_byte: bool) -> NDArray[np.bool_]:

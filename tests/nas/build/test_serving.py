@@ -115,3 +115,33 @@ def test_a_machine_without_the_memory_or_the_operators_is_refused(tmp_path: Path
     (profile,) = other.job.profiles
     with raises("job.precision-unavailable", "cpu-1-thread-openvino", "int4", "MatMulNBits", "openvino"):
         check_served(serving, memory, other.job, profile, {})
+
+
+EXPERTS = {
+    "head_size": 8, "depth": [1, 2], "width": [16, 32], "heads": [1, 2], "hidden": [16, 48],
+    "experts": [2, 4], "active_experts": [1, 2],
+}  # fmt: skip
+CACHED = ("perplexity", "cache_hit_rate", "resident_mib")
+
+
+def test_metrics_of_a_cache_of_experts_need_its_size_and_experts(tmp_path: Path) -> None:
+    of_experts = {"supernet": {"family": "decoder", "space": EXPERTS}, "objectives": [*CACHED]}
+    job = prepared(tmp_path, serving={"expert_cache": 3}, **of_experts)
+    assert [metric.name for metric in job.job.metrics] == [*CACHED]
+    largest = job.space.largest
+    kept, whole = (
+        float(exact_values(job.supernets.untrained(), job.job.variants, metric, [largest], memory=memory)[0])
+        for memory in [job.memory(job.supernets.untrained())]
+        for metric in ("resident_mib", "model_mib")
+    )
+    # Of two layers, one expert of three matrices of 48 x 32 is not in memory.
+    assert (whole - kept) * 2**20 == pytest.approx(2 * 3 * 48 * 32 * 4)
+    with raises("job.missing-key", "serving.expert_cache", "cache_hit_rate", "expert_cache_mib"):
+        prepared(tmp_path, **of_experts)
+    with raises("job.conflict", "serving.expert_cache", "remove one of them"):
+        prepared(tmp_path, serving={"expert_cache": 3, "expert_cache_mib": 1}, **of_experts)
+    with raises("experts.cache-too-small", "serving.expert_cache_mib", "0.01 MiB for 2 layers", "0.0352 MiB"):
+        assert prepared(tmp_path, serving={"expert_cache_mib": 0.01}, **of_experts).serving
+    with raises("job.conflict", "objectives: cache_hit_rate is about experts", "supernet.space.experts"):
+        assert prepared(tmp_path, serving={"expert_cache": 3}, objectives=[*CACHED]).serving
+    assert prepared(tmp_path, objectives=["perplexity", "resident_mib"]).serving

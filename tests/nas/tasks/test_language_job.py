@@ -101,6 +101,32 @@ def test_a_network_of_uniform_layers_is_one_of_the_transformers_library(shell: S
     assert_error(refused, "hidden [", "export ONNX", code="export.no-such-architecture")
 
 
+def test_experts_that_are_loaded_are_an_objective_and_their_usage_is_shown(shell: Shell) -> None:
+    space = {**JOB["supernet"]["space"], "experts": [2, 4], "active_experts": [1, 2]}
+    more = {
+        "supernet": {"family": "decoder", "space": space}, "serving": {"expert_cache": 2},
+        "objectives": ["perplexity", "cache_hit_rate", "resident_mib"], "search": {"algorithm": "random", "evaluations": 3},
+    }  # fmt: skip
+    assert shell.nas("search", job(shell, **more), "--inline").code == 0
+    report = json.loads(shell.nas("show", "texts-1", "--json").out)
+    assert report["scored"] == "perplexity"
+    values = report["anchors"]["largest"]["values"]
+    assert 0 < values["cache_hit_rate"] < 1
+    key = report["anchors"]["largest"]["key"]
+    used = json.loads(shell.nas("show", "texts-1", "--experts", "--select", f"key={key}", "--json").out)
+    assert [own["name"] for own in used["layers"]] == ["layers.0.mlp", "layers.1.mlp"]
+    for own in used["layers"]:
+        assert len(own["usage"]) == 4
+        assert sum(own["usage"]) == pytest.approx(own["active_experts"]) == 2
+        assert own["never_asked"] == [i for i, share in enumerate(own["usage"]) if share == 0]
+    printed = shell.nas("show", "texts-1", "--experts").out
+    assert "experts of the network" in printed
+    assert "layers.0.mlp" in printed
+    refused = shell.nas("show", "texts-1", "--experts", "--failed")
+    assert refused.code == 2
+    assert "--failed, --experts" in refused.err
+
+
 @pytest.mark.slow
 def test_prompts_and_steps_are_timed_apart(shell: Shell) -> None:
     objectives = ["perplexity", "time_per_token_ms", "time_to_first_token_ms", "tokens_per_second"]

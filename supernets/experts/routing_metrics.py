@@ -1,0 +1,122 @@
+"""Metrics of how consistently tokens ask for the experts of a network, for machines that hold only part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from supernets.experts.expert_cache import cache_sizes, simulate_cache
+from supernets.experts.mixing import mixed_experts, routed
+from supernets.experts.routing_statistics import Routing, ratio_by_text, segment_routing
+
+SEGMENT = 16
+"""Tokens of a segment, and tokens that the oracle of a cache knows ahead; the paper compares models at it."""
+ROUTING_METRICS = ("cache_hit_rate", "expert_loads_per_token", "segment_cache_hit_rate", "segment_routing_f1")
+_TOGETHER = 16
+"""Texts that are read at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class LayerRouting:
+    """The experts that the tokens of texts asked of one layer.
+
+    Attributes:
+        routing: (texts, tokens, k).
+        experts: of the layer.
+        expert_bytes: of one of them, in single precision.
+    """
+
+    routing: Routing
+    experts: int
+    expert_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertCache:
+    """The size of a simulated cache: experts of each layer, or MiB of all layers."""
+
+    experts: int | None = None
+    mib: float | None = None
+
+    def sizes(self, expert_bytes: Sequence[int]) -> list[int]:
+        """Experts of each layer that it holds, given the bytes of one of each; raises as `cache_sizes`."""
+        if self.mib is not None:
+            return cache_sizes(self.mib, expert_bytes)
+        return [self.experts or 0] * len(expert_bytes)
+
+
+class _Observer(TorchFunctionMode):
+    """Records what is asked of the experts of each layer in turn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[Tensor, int, int]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is mixed_experts:
+            x, logits, active, *weights = args
+            chosen, _ = routed(logits.flatten(0, -2), len(active), (kwargs or {}).get("gates", "softmax"))
+            n = len(weights[0])
+            stored = sum(own.numel() * own.element_size() for own in weights if own is not None)
+            self.asked.append((chosen.view(*x.shape[:-1], -1), n, stored // n))
+        return func(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def observed_routings(network: nn.Module, texts: Tensor) -> list[LayerRouting]:
+    """The routing of each layer with experts, in the order of the layers; [] for a network without.
+
+    Args:
+        network: in evaluation mode.
+        texts: token ids, (texts, tokens).
+    """
+    found: list[list[tuple[Tensor, int, int]]] = []
+    for part in texts.split(_TOGETHER):
+        with _Observer() as observer:
+            network(part)
+        found.append(observer.asked)
+    return [
+        LayerRouting(torch.cat([own for own, _, _ in layer]).numpy(), layer[0][1], layer[0][2])
+        for layer in zip(*found, strict=True)
+    ]
+
+
+def routing_metric(name: str, layers: Sequence[LayerRouting], cache: ExpertCache, *, texts: int) -> NDArray[np.float64]:
+    """One of `ROUTING_METRICS`, by text, (texts,): the mean is the value, and its standard error that of the mean.
+
+    - ``cache_hit_rate``: the share of requests that a cache of the least recently used experts of each layer answers;
+    - ``expert_loads_per_token``: experts of all layers that are loaded into that cache for a token;
+    - ``segment_cache_hit_rate``: the hit rate of the oracle (SCH);
+    - ``segment_routing_f1``: the segment routing best performance (SRP), the mean over layers.
+
+    A network without experts loads none, and its rates are 1.
+
+    Raises:
+        SpaceError: the cache is smaller than an expert of each layer.
+    """
+    if not layers:
+        return np.full(texts, 0.0 if name == "expert_loads_per_token" else 1.0)
+    if name == "segment_routing_f1":
+        found = [segment_routing(own.routing, own.experts, min(SEGMENT, own.routing.shape[1])).texts for own in layers]
+        return np.asarray(np.mean(found, axis=0))
+    ahead = SEGMENT if name == "segment_cache_hit_rate" else 0
+    sizes = cache.sizes([own.expert_bytes for own in layers])
+    used = reduce(
+        add,
+        (
+            simulate_cache(own.routing, own.experts, size, look_ahead=ahead)
+            for own, size in zip(layers, sizes, strict=True)
+        ),
+    )
+    if name == "expert_loads_per_token":
+        return ratio_by_text(used.requests - used.hits, used.tokens)
+    return ratio_by_text(used.hits, used.requests)

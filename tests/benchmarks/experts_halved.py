@@ -1,0 +1,367 @@
+"""Half of the parameters of a decoder's experts: pruned, merged and of low rank, with and without distillation.
+
+    python -m tests.benchmarks.experts_halved TEXT RESULTS.jsonl [--seeds 3] [--steps 100] [--epochs N]
+
+TEXT is tiny Shakespeare: input.txt of karpathy/char-rnn, or that file compressed by gzip (1.1 MB). A second call continues the
+first, and `--table` only prints the results.
+
+Method. Of the recipe `shakespeare-experts`, one network is trained for each seed: 4 layers of 8 experts of 128 channels, of
+which each token asks 2. Its experts are then made fewer or smaller, so that those of all layers have at most half of their
+parameters; usage, importance, similarity and means are of the first 8,192 tokens of the training part. The perplexity is
+that of the whole validation part, in torch and single precision. With distillation, all weights are then trained for --steps
+steps of 16 blocks, with the sum of the loss and of the divergence from the original network's tokens (AdamW, a learning rate
+of 0.0003).
+
+- *random*, *usage*, *importance*: four experts of each layer are kept, at random, the most asked, or those that add most
+  (`supernets.experts.merging.expert_importance`); their rows of the router stay.
+- *importance, by layer*: as many in all, divided among the layers by importance.
+- *merged, not aligned*: the others are averaged with the most similar of the four most asked, by the router's logits, weighted
+  by usage, neuron by neuron in their given order (the baseline of alignment).
+- *merged*: the same, with neurons aligned (MC-SMoE).
+- *merged, by layer*: as many in all, divided among the layers by usage.
+- *common base*: the first layers of the experts are factors with one base (MoLAE).
+- *residuals*: experts are their mean and a residual of low rank.
+
+Baselines: *random*, and *usage*, the same number of experts in each layer.
+"""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import numpy as np
+import torch
+import typer
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrize import register_parametrization
+
+from nas.build.prepared_job import TrainedRun, load_trained_run
+from nas.config import parse_job
+from nas.engine.driver import resume, train
+from nas.engine.run_options import RunOptions
+from nas.recipes import read_recipe
+from nas.store.folder import RunsFolder
+from nas.store.stored_run import StoredRun
+from supernets.checkpoint import has_checkpoint, load_checkpoint
+from supernets.experts.expert_weights import ExpertWeights
+from supernets.experts.layer import ExpertLayer
+from supernets.experts.low_rank import (
+    common_base_parameters,
+    common_factors,
+    residual_parameters,
+    with_low_rank_residuals,
+)
+from supernets.experts.merging import (
+    aligned,
+    expert_importance,
+    grouped_by_similarity,
+    kept_by_layer,
+    merged,
+    merged_rows,
+    usage_weights,
+)
+from supernets.experts.mixing import ACTIVATIONS, routed
+from supernets.families.decoder.network import Decoder, Layer
+from supernets.tasks.language_modelling import LanguageModelling
+from supernets.trainer import outputs_of
+from tests.benchmarks.decoder_oneshot import Row, add, read
+
+EXPERTS, ACTIVE, KEPT = 8, 2, 4
+CALIBRATION_TOKENS, BLOCKS, RATE = 8192, 16, 3e-4
+RECIPE = "shakespeare-experts"
+SPACE = {
+    "head_size": 32, "depth": [4], "width": [192], "heads": [4], "hidden": [128], "experts": [EXPERTS],
+    "active_experts": [ACTIVE],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a layer of experts does with the calibration tokens.
+
+    Attributes:
+        usage: (experts,), the share of tokens that ask each.
+        importance: (experts,), as of `expert_importance`.
+        logits: (tokens, experts).
+    """
+
+    layer: ExpertLayer
+    weights: ExpertWeights
+    usage: NDArray[np.float64]
+    importance: NDArray[np.float64]
+    logits: NDArray[np.float64]
+
+
+def trained(text: Path, work: Path, *, seed: int, epochs: int | None) -> TrainedRun:
+    """The trained network of a seed, from the folder if it is done."""
+    work.mkdir(parents=True, exist_ok=True)
+    plain, options, run = work / "text.txt", RunOptions(RunsFolder(work / "runs")), f"experts-{seed}-1"
+    if not plain.exists():
+        content = text.read_bytes()
+        plain.write_bytes(gzip.decompress(content) if text.suffix == ".gz" else content)
+    job = yaml.safe_load(read_recipe(RECIPE))
+    own = job["training"]
+    job["training"] = {
+        key: own[key] for key in ("epochs", "batch_size", "learning_rate", "weight_decay", "balance_loss")
+    }
+    job["training"] |= {"strategy": "single-path", "threads": 1} | ({} if epochs is None else {"epochs": epochs})
+    job |= {"name": f"experts-{seed}", "seed": seed, "data": {**job["data"], "path": str(plain.absolute())}}
+    job["supernet"] = {"family": "decoder", "space": SPACE}
+    checkpoint = work / "runs" / run / "checkpoint"
+    if not checkpoint.parent.exists():
+        train(parse_job(yaml.safe_dump(job), source=RECIPE), options)
+    elif not (has_checkpoint(checkpoint) and load_checkpoint(checkpoint).finished):
+        resume(run, options)
+    return load_trained_run(StoredRun.open(options.runs, run))
+
+
+def weights_of(layer: ExpertLayer) -> ExpertWeights:
+    """The weights of a layer, whose last bias is not the experts'."""
+    up, down = layer.up.detach(), layer.down.detach()
+    gate, bias = (None if own is None else own.detach() for own in (layer.gate, layer.up_bias))
+    return ExpertWeights(up, down, gate, bias)
+
+
+@torch.no_grad()
+def observed(network: Decoder, texts: Tensor) -> list[Observed]:
+    """What each layer of experts does with texts."""
+    layers = [cast(ExpertLayer, cast(Layer, own).mlp) for own in network.layers.values()]
+    read: dict[ExpertLayer, Tensor] = {}
+    handles = [
+        layer.register_forward_pre_hook(lambda layer, inputs: read.update({layer: inputs[0].flatten(0, -2)}))
+        for layer in layers
+    ]
+    network(texts)
+    for handle in handles:
+        handle.remove()
+    found = []
+    for layer in layers:
+        x, weights = read[layer], weights_of(layer)
+        logits = layer.router(x)
+        chosen, factors = routed(logits, ACTIVE, layer.gates)
+        gates = torch.zeros_like(logits).scatter_(1, chosen, factors)
+        importance = expert_importance(gates, weights.outputs(x, ACTIVATIONS[layer.activation]))
+        used = (gates > 0).double().mean(0).numpy()
+        found.append(Observed(layer, weights, used, importance.double().numpy(), logits.double().numpy()))
+    return found
+
+
+def replace_experts(layer: ExpertLayer, experts: ExpertWeights, rows: Tensor) -> None:
+    """Gives a layer other experts, and rows of the router, in place."""
+    for name in ("up", "down", "gate", "up_bias"):
+        own = getattr(experts, name)
+        if own is not None:
+            setattr(layer, name, nn.Parameter(own.clone()))
+    layer.router.weight = nn.Parameter(rows.clone())
+    layer.router.out_features = len(rows)
+
+
+def kept(own: Observed, order: NDArray[np.float64], n: int) -> None:
+    """Keeps the n experts of the largest values."""
+    best = torch.from_numpy(np.sort(np.argsort(-order, kind="stable")[:n]))
+    replace_experts(own.layer, own.weights.chosen(best), own.layer.router.weight.detach()[best])
+
+
+def merge(own: Observed, n: int, *, align: bool = True) -> None:
+    """Merges the experts into n."""
+    groups = grouped_by_similarity(own.logits.T, own.usage, n)
+    experts, rows = own.weights, merged_rows(own.layer.router.weight.detach(), groups, own.usage)
+    if align:
+        return replace_experts(own.layer, merged(experts, groups, own.usage), rows)
+    found = {
+        name: None if own_ is None else merged_rows(own_, groups, own.usage) for name, own_ in vars(experts).items()
+    }
+    return replace_experts(own.layer, ExpertWeights(**cast(Any, found)), rows)
+
+
+class CommonBase(nn.Module):
+    """Matrices of experts as factors (experts, rows, rank) and their base (rank, columns)."""
+
+    def __init__(self, rank: int) -> None:
+        super().__init__()
+        self.rank = rank
+
+    def forward(self, factors: Tensor, base: Tensor) -> Tensor:
+        return factors @ base
+
+    def right_inverse(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        return common_factors(weights.detach(), self.rank)
+
+
+class Residuals(nn.Module):
+    """Matrices of experts as their mean and residuals of low rank."""
+
+    def __init__(self, mean: Tensor, rank: int) -> None:
+        super().__init__()
+        self.mean, self.rank = nn.Parameter(mean.clone()), rank
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.mean + left @ right
+
+    def right_inverse(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        left, values, right = torch.linalg.svd(weights.detach() - self.mean, full_matrices=False)
+        return left[..., : self.rank] * values[:, None, : self.rank], right[:, : self.rank]
+
+
+def largest_rank(parameters: Callable[[ExpertWeights, int], int], experts: ExpertWeights) -> int:
+    """The largest rank with at most half of the parameters."""
+    return max(rank for rank in range(experts.hidden + 1) if parameters(experts, rank) <= experts.n_parameters / 2)
+
+
+def factor(own: Observed, *, residuals: bool) -> None:
+    """Makes the experts factors of low rank, which are then trained."""
+    experts, rows = own.weights, own.layer.router.weight.detach()
+    rank = largest_rank(residual_parameters if residuals else common_base_parameters, experts)
+    if residuals:
+        weights = usage_weights(own.usage)
+        means = aligned(experts, experts.chosen(weights.argmax()[None])).mean(weights)
+        experts = with_low_rank_residuals(experts, rank, own.usage)
+    replace_experts(own.layer, experts, rows)
+    for name in ("up", "gate", "down") if residuals else ("up", "gate"):
+        made = Residuals(getattr(means, name), rank) if residuals else CommonBase(rank)
+        register_parametrization(own.layer, name, made)
+
+
+Method = Callable[[list[Observed], np.random.Generator], None]
+
+
+def each(apply: Callable[[Observed, int], None], counts: Callable[[list[Observed]], list[int]] | None = None) -> Method:
+    """A method that treats layers one by one, with these numbers of experts; `KEPT` each without."""
+
+    def run(layers: list[Observed], rng: np.random.Generator) -> None:
+        numbers = [KEPT] * len(layers) if counts is None else counts(layers)
+        for own, n in zip(layers, numbers, strict=True):
+            apply(own, n)
+
+    return run
+
+
+def at_random(layers: list[Observed], rng: np.random.Generator) -> None:
+    for own in layers:
+        kept(own, rng.random(EXPERTS), KEPT)
+
+
+def by_layer(name: str) -> Callable[[list[Observed]], list[int]]:
+    """Experts of each layer by usage or importance; a token needs `ACTIVE` of them at least."""
+
+    def counts(layers: list[Observed]) -> list[int]:
+        rest = [np.sort(getattr(own, name))[::-1] for own in layers]
+        first = sum(ACTIVE - 1 for _ in layers)
+        found = kept_by_layer([own[ACTIVE - 1 :] for own in rest], KEPT * len(layers) - first)
+        return [n + ACTIVE - 1 for n in found]
+
+    return counts
+
+
+METHODS: Mapping[str, Method] = {
+    "random": at_random,
+    "usage": each(lambda own, n: kept(own, own.usage, n)),
+    "importance": each(lambda own, n: kept(own, own.importance, n)),
+    "importance, by layer": each(lambda own, n: kept(own, own.importance, n), by_layer("importance")),
+    "merged, not aligned": each(partial(merge, align=False)),
+    "merged": each(merge),
+    "merged, by layer": each(merge, by_layer("usage")),
+    "common base": each(lambda own, n: factor(own, residuals=False)),
+    "residuals": each(lambda own, n: factor(own, residuals=True)),
+}
+
+
+def distil(network: Decoder, teacher: Decoder, texts: Tensor, *, steps: int, rng: np.random.Generator) -> None:
+    """Trains all weights on blocks of tokens, in place."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.01)
+    network.train()
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = RATE * (1 - step / steps)
+        ids = texts[torch.from_numpy(rng.choice(len(texts), BLOCKS, replace=False))]
+        logits = network(ids)[:, :-1].flatten(0, 1)
+        with torch.no_grad():
+            wanted = teacher(ids)[:, :-1].flatten(0, 1).log_softmax(1)
+        loss = functional.cross_entropy(logits, ids[:, 1:].flatten())
+        loss = loss + functional.kl_div(logits.log_softmax(1), wanted, reduction="batchmean", log_target=True)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    network.eval()
+
+
+def score(network: Decoder, run: TrainedRun) -> Row:
+    part, task = run.data.dataset.validation, LanguageModelling()
+    losses = outputs_of(task.scored(network), part, batch_size=16)
+    found = task.score("perplexity", losses.numpy(), part.labels.numpy())
+    return {"perplexity": found.value, "error": found.error}
+
+
+def expert_parameters(network: Decoder) -> int:
+    """Parameters of experts, of factors where they are such."""
+    return sum(own.numel() for name, own in network.named_parameters() if ".mlp." in name and ".router." not in name)
+
+
+def run_seed(text: Path, work: Path, results: Path, *, seed: int, steps: int, epochs: int | None) -> None:
+    """Appends the rows of a seed that the results lack."""
+    done = {(row["method"], row["steps"]) for row in read(results) if row["seed"] == seed}
+    found = trained(text, work, seed=seed, epochs=epochs)
+    supernet, texts = found.checkpoint.supernet, found.data.dataset.train.inputs
+    original = cast(Decoder, supernet.extract(supernet.space.largest))
+    if ("original", 0) not in done:
+        base = {"seed": seed, "method": "original", "steps": 0, "parameters": expert_parameters(original)}
+        add(results, {**base, **score(original, found)})
+    for name, method in METHODS.items():
+        missing = [n for n in dict.fromkeys((0, steps)) if (name, n) not in done]
+        if not missing:
+            continue
+        network, rng = cast(Decoder, supernet.extract(supernet.space.largest)), np.random.default_rng(seed)
+        method(observed(network, texts[: CALIBRATION_TOKENS // texts.shape[1]]), rng)
+        for n in missing:
+            started = time.perf_counter()
+            if n:
+                distil(network, original, texts, steps=n, rng=rng)
+            row = {"seed": seed, "method": name, "steps": n, "parameters": expert_parameters(network)}
+            add(results, {**row, "seconds": time.perf_counter() - started, **score(network, found)})
+
+
+def table(results: Path) -> str:
+    """The perplexity of each method, the mean and the range over seeds, by the number of steps."""
+    rows = read(results)
+    steps = sorted({row["steps"] for row in rows})
+    heads = " | ".join("as made" if n == 0 else f"after {n} steps" for n in steps)
+    lines = [f"| | expert parameters | {heads} |", "|---" * (len(steps) + 2) + "|"]
+    for name in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == name]
+        cells = [f"{np.mean([row['parameters'] for row in own]):,.0f}"]
+        for n in steps:
+            values = [row["perplexity"] for row in own if row["steps"] == n]
+            cells.append(f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})" if values else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(
+    text: Path,
+    results: Path,
+    seeds: int = 3,
+    steps: Annotated[int, typer.Option(help="of the distillation")] = 100,
+    epochs: Annotated[int | None, typer.Option(help="of the training; the recipe's by default")] = None,
+    work: Path = Path("runs/experts-halved"),
+    show: Annotated[bool, typer.Option("--table", help="only print the table")] = False,
+) -> None:
+    """Adds what the results lack, then prints the table."""
+    torch.set_num_threads(1)
+    if not show:
+        for seed in range(1, seeds + 1):
+            run_seed(text, work, results, seed=seed, steps=steps, epochs=epochs)
+    print(__doc__)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    typer.run(main)

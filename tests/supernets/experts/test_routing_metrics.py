@@ -1,0 +1,93 @@
+"""Routings that are observed in networks of experts, and the metrics of them."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernets.base import Supernet
+from supernets.checkpoint import make_supernet
+from supernets.errors import SpaceError
+from supernets.experts.expert_cache import simulate_cache
+from supernets.experts.routing_metrics import (
+    ROUTING_METRICS,
+    ExpertCache,
+    LayerRouting,
+    observed_routings,
+    routing_metric,
+)
+from supernets.experts.routing_statistics import segment_routing
+from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.spec import DecoderSpec
+
+TEXTS, TOKENS, WORDS = 20, 24, 50
+
+
+@pytest.fixture(scope="module")
+def supernet() -> Supernet:
+    spec = DecoderSpec(
+        head_size=8, depth=(1, 2), width=(16,), heads=(2,), hidden=(8, 16), experts=(4, 6), active_experts=(1, 2)
+    )
+    torch.manual_seed(0)
+    return make_supernet(DecoderFamily(spec, vocabulary=WORDS, positions=TOKENS, tokens=TOKENS)).eval()
+
+
+@pytest.fixture(scope="module")
+def texts() -> Tensor:
+    return torch.randint(WORDS, (TEXTS, TOKENS), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def layers(supernet: Supernet, texts: Tensor) -> list[LayerRouting]:
+    return observed_routings(supernet.extract(supernet.space.largest), texts)
+
+
+def test_the_routing_is_that_of_the_routers(supernet: Supernet, texts: Tensor, layers: list[LayerRouting]) -> None:
+    network = supernet.extract(supernet.space.largest)
+    routers = [module for name, module in network.named_modules() if name.endswith("router")]
+    logits: list[Tensor] = []
+    for router in routers:
+        router.register_forward_hook(lambda _, __, output: logits.append(output))
+    with torch.no_grad():
+        network(texts)
+    assert len(layers) == len(logits) == 2
+    for layer, own in zip(layers, logits, strict=True):
+        assert layer.routing.shape == (TEXTS, TOKENS, 2)
+        np.testing.assert_array_equal(layer.routing, own.topk(2).indices.view(TEXTS, TOKENS, 2))
+        assert (layer.experts, layer.expert_bytes) == (6, 3 * 16 * 16 * 4)
+
+
+def test_smaller_networks_have_fewer_experts(supernet: Supernet, texts: Tensor) -> None:
+    (layer,) = observed_routings(supernet.extract(supernet.space.smallest), texts)
+    assert layer.routing.shape == (TEXTS, TOKENS, 1)
+    assert (layer.experts, layer.expert_bytes) == (4, 3 * 8 * 16 * 4)
+    assert layer.routing.max() < 4
+
+
+def test_metrics_are_those_of_all_layers_together(layers: list[LayerRouting]) -> None:
+    cache = ExpertCache(experts=3)
+    found = {name: routing_metric(name, layers, cache, texts=TEXTS) for name in ROUTING_METRICS}
+    assert all(own.shape == (TEXTS,) for own in found.values())
+    first, second = (simulate_cache(own.routing, 6, 3) for own in layers)
+    both = first + second
+    assert found["cache_hit_rate"].mean() == pytest.approx(both.hit_rate)
+    assert found["expert_loads_per_token"].mean() == pytest.approx(first.loads_per_token + second.loads_per_token)
+    assert found["segment_cache_hit_rate"].mean() > found["cache_hit_rate"].mean()
+    f1 = [segment_routing(own.routing, 6, 16).performance for own in layers]
+    assert found["segment_routing_f1"].mean() == pytest.approx(np.mean(f1))
+
+
+def test_a_memory_holds_more_of_smaller_experts(supernet: Supernet, texts: Tensor, layers: list[LayerRouting]) -> None:
+    own = 3 * 16 * 16 * 4
+    cache = ExpertCache(mib=2 * 3.5 * own / 2**20)
+    by_number = routing_metric("cache_hit_rate", layers, ExpertCache(experts=3), texts=TEXTS)
+    np.testing.assert_array_equal(routing_metric("cache_hit_rate", layers, cache, texts=TEXTS), by_number)
+    assert cache.sizes([own // 2, own]) == [7, 3]
+    with pytest.raises(SpaceError, match="no room for an expert"):
+        routing_metric("cache_hit_rate", layers, ExpertCache(mib=own / 2**20), texts=TEXTS)
+
+
+def test_a_network_without_experts_loads_none(texts: Tensor) -> None:
+    assert observed_routings(nn.Embedding(WORDS, 4), texts) == []
+    found = [routing_metric(name, [], ExpertCache(1), texts=3).tolist() for name in ROUTING_METRICS]
+    assert found == [[1] * 3, [0] * 3, [1] * 3, [1] * 3]
