@@ -3,10 +3,11 @@
     python -m tests.benchmarks.experts_onnx [--width 256] [--hidden 512] [--rounds 15] [--json]
 
 Method. One gated layer with random weights, the CPU provider, one thread, all optimisations. *Gathered* is what `lower` writes:
-each expert reads the tokens that chose it. *Dense* is the same layer as one MLP of all experts' channels, in which those of
-experts that a token has not chosen are multiplied by zero: what `lower` writes where tokens have all experts, with a mask. The
-two are checked to give the same outputs; tokens are random normal, so that every expert has about as many. Milliseconds of wall
-clock, the median over rounds, in which both run in turns; a round takes at least 20 ms of runs.
+each expert reads the tokens that chose it. *Dense* is what `lower` writes of the same layer where tokens are sent to all
+experts, one MLP of all experts' channels: what a formulation without gathering computes, but for its mask of zeros, which is
+left out in its favour. The gathered outputs are checked against torch's, with experts that a token has not chosen multiplied by
+zero. Tokens are random normal, so that every expert has about as many. Milliseconds of wall clock, the median over rounds, in
+which both run in turns; a round takes at least 20 ms of runs.
 """
 
 from __future__ import annotations
@@ -19,41 +20,16 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from torch import Tensor, nn
 
 from supernets.experts.layer import ExpertLayer
 from supernets.graph import INPUT, lower
 from tests.benchmarks.build_and_open import open_session
-from tests.benchmarks.supernets.study import console
+from tests.supernets.families import by_hand
 
 TOKENS = (1, 16, 128, 1024)
 ACTIVE = ((4, 1), (4, 2), (8, 1), (8, 2), (8, 4), (16, 2), (16, 4), (32, 4))
 """Experts of a layer, and those of each token."""
 _ROUND_S = 0.02
-
-
-class Masked(nn.Module):
-    """The layer as one MLP of all experts, whose inner channels are multiplied by the experts' factors or zero."""
-
-    def __init__(self, layer: ExpertLayer, active: int) -> None:
-        super().__init__()
-        experts, hidden, width = layer.up.shape
-        assert layer.gate is not None
-        self.experts, self.hidden, self.active = experts, hidden, active
-        self.router = layer.router
-        self.up, self.gate = (nn.Linear(width, experts * hidden, bias=False) for _ in range(2))
-        self.down = nn.Linear(experts * hidden, width, bias=False)
-        self.up.weight, self.gate.weight = (nn.Parameter(own.detach().flatten(0, 1)) for own in (layer.up, layer.gate))
-        self.down.weight = nn.Parameter(layer.down.detach().transpose(0, 1).flatten(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits = self.router(x)
-        least = logits.topk(self.active, dim=-1).values[..., -1:]
-        factors = logits.masked_fill(logits < least, -torch.inf).softmax(-1)
-        inner = nn.functional.silu(self.gate(x)) * self.up(x)
-        scaled = inner.unflatten(-1, (self.experts, self.hidden)) * factors[..., None]
-        found: Tensor = self.down(scaled.flatten(-2))
-        return found
 
 
 def main(
@@ -62,42 +38,43 @@ def main(
     rounds: int = 15,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Times all cases and prints the results."""
+    """Times all cases and prints each."""
     torch.manual_seed(0)
-    report = [timed(width, hidden, experts, active, tokens, rounds) for experts, active in ACTIVE for tokens in TOKENS]
-    if as_json:
-        print(json.dumps(report, indent=1))
-        return
-    for row in report:
-        console.print({key: round(value, 3) if isinstance(value, float) else value for key, value in row.items()})
+    for experts, active in ACTIVE:
+        for tokens in TOKENS:
+            row = timed(width, hidden, experts, active, tokens, rounds)
+            own = [f"{row[key]:.3f}" for key in ("gathered_ms", "dense_ms", "ratio")]
+            text = json.dumps(row) if as_json else f"| {experts} | {active} | {tokens} | {' | '.join(own)} |"
+            print(text, flush=True)
 
 
+@torch.no_grad()
 def timed(width: int, hidden: int, experts: int, active: int, tokens: int, rounds: int) -> dict[str, Any]:
     """Milliseconds of one case."""
-    options: dict[str, Any] = {"gates": "softmax", "gated": True, "activation": "silu", "bias": False}
-    layer = ExpertLayer(width, hidden, experts=experts, active=active, **options).eval()
+    options: dict[str, Any] = {
+        "experts": experts,
+        "gates": "softmax",
+        "gated": True,
+        "activation": "silu",
+        "bias": False,
+    }
+    layer = ExpertLayer(width, hidden, active=active, **options).eval()
+    every = ExpertLayer(width, hidden, active=experts, **options).eval()
     x = torch.randn(1, tokens, width)
     sessions = {
-        "gathered": open_session(lower(layer, (tokens, width))),
-        "dense": open_session(exported(Masked(layer, active), x)),
+        name: open_session(lower(own, (tokens, width))) for name, own in (("gathered", layer), ("dense", every))
     }
-    found = {name: own.run(None, {INPUT: x.numpy()})[0] for name, own in sessions.items()}
-    np.testing.assert_allclose(found["gathered"], found["dense"], atol=1e-4 * float(np.std(found["dense"])))
+    weights = {f"mlp.{name}": tensor for name, tensor in layer.state_dict().items()}
+    expected = by_hand.experts(weights, "mlp", x, active, torch.nn.functional.silu, "softmax").numpy()
+    found = sessions["gathered"].run(None, {INPUT: x.numpy()})[0]
+    np.testing.assert_allclose(found, expected, atol=1e-4 * float(expected.std()))
     seconds: dict[str, list[float]] = {name: [] for name in sessions}
     for _ in range(rounds):
         for name, session in sessions.items():
             seconds[name].append(_of_one(session, x.numpy()))
     own = {f"{name}_ms": 1e3 * median(values) for name, values in seconds.items()}
-    return {
-        "experts": experts, "active": active, "tokens": tokens, **own, "ratio": own["dense_ms"] / own["gathered_ms"],
-    }  # fmt: skip
-
-
-def exported(module: nn.Module, x: Tensor) -> bytes:
-    """The masked layer by torch's exporter."""
-    from supernets.module_to_onnx import to_onnx
-
-    return to_onnx(module.eval(), x.expand(2, -1, -1))
+    ratio = own["dense_ms"] / own["gathered_ms"]
+    return {"experts": experts, "active": active, "tokens": tokens, **own, "ratio": ratio}
 
 
 def _of_one(session: Any, x: Any) -> float:
