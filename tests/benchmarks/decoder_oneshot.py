@@ -35,7 +35,7 @@ import pydoc_data.topics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -108,12 +108,14 @@ class Study:
 
     Attributes:
         kept: where what is measured of the network is stored.
+        corrections: by method, as they were made.
     """
 
     config: DecoderConfig
     calibration: Part
     held_out: Part
     kept: Path
+    corrections: dict[str, Correction] = field(default_factory=dict)
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -219,8 +221,10 @@ class Method:
         supernet, values = self.made(study), self.sizes(study.config, share)
         network = cast(Decoder, supernet.extract(sized(supernet, values)))
         if self.corrected:
-            largest = cast(Decoder, supernet.extract(supernet.space.largest))
-            Correction(largest, [study.calibration.inputs])(network)
+            if self.name not in study.corrections:
+                largest = cast(Decoder, supernet.extract(supernet.space.largest))
+                study.corrections[self.name] = Correction(largest, [study.calibration.inputs])
+            study.corrections[self.name](network)
         return network, values
 
 
