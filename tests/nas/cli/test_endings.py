@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from nas.store.folder import RunsFolder
 from tests.nas import short_rounds
+from tests.nas.service.made_runs import searched
 
 _INTERRUPTED_IMPORT = """
 import signal, sys
@@ -33,27 +35,35 @@ main()
 """
 
 
-_SHOW = [sys.executable, "-m", "nas.cli", "show", "small-1"]
+_SHOW = [sys.executable, "-m", "nas.cli", "show", "made-1"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the runs folder of a finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    searched(RunsFolder(folder / "runs"), n=20)
+    return folder
 
 
 @pytest.mark.parametrize("name", ["nas.cli.app", "typer", "sqlalchemy", "numpy", "nas.analysis.report"])
 @pytest.mark.parametrize(
     "then", ["raise", "raise ImportError('the extension failed') from None", "pass"], ids=["plain", "replaced", "lost"]
 )
-def test_an_interrupted_import_ends_the_command_without_a_traceback(searched: Path, name: str, then: str) -> None:
-    program = _INTERRUPTED_IMPORT.format(name=name, then=then, arguments=["show", "small-1"])
+def test_an_interrupted_import_ends_the_command_without_a_traceback(finished: Path, name: str, then: str) -> None:
+    program = _INTERRUPTED_IMPORT.format(name=name, then=then, arguments=["show", "made-1"])
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=searched, env=short_rounds.environment(), capture_output=True, text=True, check=False,
+        cwd=finished, env=short_rounds.environment(), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5])
-def test_ctrl_c_at_any_moment_prints_no_traceback(searched: Path, seconds: float) -> None:
+def test_ctrl_c_at_any_moment_prints_no_traceback(finished: Path, seconds: float) -> None:
     process = subprocess.Popen(
-        _SHOW, cwd=searched, env=short_rounds.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        _SHOW, cwd=finished, env=short_rounds.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
@@ -62,11 +72,11 @@ def test_ctrl_c_at_any_moment_prints_no_traceback(searched: Path, seconds: float
     assert err in ("", "interrupted\n")
 
 
-def test_output_to_a_full_disk_is_an_error_in_a_line(searched: Path) -> None:
+def test_output_to_a_full_disk_is_an_error_in_a_line(finished: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             _SHOW,
-            cwd=searched,
+            cwd=finished,
             env=short_rounds.environment(),
             stdout=full,
             stderr=subprocess.PIPE,
@@ -78,13 +88,13 @@ def test_output_to_a_full_disk_is_an_error_in_a_line(searched: Path) -> None:
     )  # fmt: skip
 
 
-def test_a_reader_that_leaves_early_is_no_error_to_report(searched: Path) -> None:
+def test_a_reader_that_leaves_early_is_no_error_to_report(finished: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
         done = subprocess.run(
             _SHOW,
-            cwd=searched,
+            cwd=finished,
             env=short_rounds.environment(),
             stdout=pipe,
             stderr=subprocess.PIPE,
