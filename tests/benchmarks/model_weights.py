@@ -1,4 +1,4 @@
-"""Benchmark of the weights of models in the search's predictor by number of rows, and of the error without LightGBM.
+"""Benchmark of the weights of models in the search's predictor by number of rows, and of the error without some of them.
 
 Run: ``python -m tests.benchmarks.model_weights CELLS.jsonl TABLE.yaml:COLUMN... --train 40,100,200,600,1500``; a second run
 continues the first.
@@ -27,7 +27,7 @@ from predictors.threads import one_thread
 METHOD = """\
 A cell is a table, a column and a seed. Its models are fitted to the training rows and weighted by their cross-validated errors,
 as in searches. Error: of the weighted mean on {test} held-out rows (relative to the label; for accuracies absolute), over that
-of the weighted mean of all models but LightGBM; geometric means over cells."""
+of the weighted mean of all models but the family's; geometric means over cells (and the worst of LightGBM's)."""
 FAMILIES = {LIGHTGBM: (LIGHTGBM,), "Gaussian processes": ("Gaussian process",), "linear models": ("",)}
 """By family, what the name of a model contains; the first one that fits counts."""
 
@@ -58,31 +58,31 @@ def measure(path: Path, target: str, n: int, seed: int, test: int) -> dict[str, 
         weights = ensemble_weights(y, means[some], np.random.default_rng(seed), ratio=ratio)
         return weights, float(np.abs(errors_by_model(truth, weights @ predicted[some], ratio=ratio)).mean())
 
+    families = [next(f for f, parts in FAMILIES.items() if any(p in name for p in parts)) for name in names]
     weights, error = weighted(range(len(names)))
-    _, without = weighted([i for i, name in enumerate(names) if LIGHTGBM not in name])
-    shares = dict.fromkeys(FAMILIES, 0.0)
-    for name, weight in zip(names, weights.tolist(), strict=True):
-        shares[next(family for family, parts in FAMILIES.items() if any(p in name for p in parts))] += weight
-    return {"shares": shares, "ratio": error / without}
+    shares, ratios = {}, {}
+    for family in FAMILIES:
+        own = np.array([other == family for other in families])
+        shares[family] = float(weights[own].sum())
+        ratios[family] = error / weighted(np.flatnonzero(~own).tolist())[1]
+    return {"shares": shares, "ratios": ratios}
 
 
 def report(cells: Mapping[tuple[str, str, int, int], dict[str, Any]]) -> None:
     """Prints a line for each number of rows."""
-    print(
-        "| rows | cells | "
-        + " | ".join(FAMILIES)
-        + " | LightGBM without weight | error with / without LightGBM | worst |"
-    )
-    print("|---" * (len(FAMILIES) + 5) + "|")
+    columns = [f"{family}: weight | error over that without" for family in FAMILIES]
+    print("| rows | cells | " + " | ".join(columns) + " | cells in which LightGBM has no weight |")
+    print("|---" * (2 * len(FAMILIES) + 3) + "|")
     for n in sorted({key[2] for key in cells}):
         own = [cell for key, cell in cells.items() if key[2] == n]
-        shares = [f"{np.mean([c['shares'][family] for c in own]):.0%}" for family in FAMILIES]
-        ratios = np.array([c["ratio"] for c in own])
-        unused = np.mean([c["shares"][LIGHTGBM] == 0 for c in own])
-        print(
-            f"| {n} | {len(own)} | " + " | ".join(shares) + f" | {unused:.0%} of cells | "
-            f"{np.exp(np.log(ratios).mean()):.3f} | {ratios.max():.3f} |"
-        )
+        shown = []
+        for family in FAMILIES:
+            ratios = np.array([cell["ratios"][family] for cell in own])
+            worst = f" (worst {ratios.max():.3f})" if family == LIGHTGBM else ""
+            share = np.mean([cell["shares"][family] for cell in own])
+            shown.append(f"{share:.0%} | {np.exp(np.log(ratios).mean()):.3f}{worst}")
+        unused = sum(cell["shares"][LIGHTGBM] == 0 for cell in own)
+        print(f"| {n} | {len(own)} | " + " | ".join(shown) + f" | {unused} |")
 
 
 def main() -> None:
