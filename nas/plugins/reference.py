@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Self
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -94,7 +97,20 @@ def of_object(kind: Kind, found: object) -> PluginRef:
 
 def owner(module: str) -> tuple[str, str]:
     """The distribution that has a module, and its version; two empty texts where none has it."""
-    from importlib.metadata import packages_distributions, version  # shipped names are found without it
+    from importlib.metadata import version  # shipped names are found without it
 
-    packages = packages_distributions().get(module.partition(".")[0])
+    folders = tuple((path, os.stat(path).st_mtime_ns) for path in sys.path if os.path.isdir(path))
+    packages = _distributions(folders).get(module.partition(".")[0])
     return (packages[0], version(packages[0])) if packages else ("", "")
+
+
+@lru_cache(maxsize=1)
+def _distributions(folders: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+    """The distributions by module: to read the lists of files of all takes up to a second.
+
+    Args:
+        folders: where they are searched, with the times of the last change: anything installed or removed changes one.
+    """
+    from importlib.metadata import packages_distributions
+
+    return packages_distributions()
