@@ -5,12 +5,12 @@
 TEXT is tiny Shakespeare: input.txt of karpathy/char-rnn, or that file compressed by gzip (1.1 MB). A second call continues the
 first, and `--table` only prints the results.
 
-Method. Of the recipe `shakespeare-experts`, one network is trained for each seed: 4 layers of 8 experts of 128 channels, of
-which each token asks 2. Its experts are then made fewer or smaller, so that those of all layers have at most half of their
-parameters; usage, importance, similarity and means are of the first 8,192 tokens of the training part. The perplexity is
-that of the whole validation part, in torch and single precision. With distillation, all weights are then trained for --steps
-steps of 16 blocks, with the sum of the loss and of the divergence from the original network's tokens (AdamW, a learning rate
-of 0.0003).
+Method. Of the recipe `shakespeare-experts`, a supernet is trained for each seed: 4 layers of 8 experts of 128 channels, of
+which each token asks 1 or 2 (sandwich rule). The experts of its largest network are then made fewer or smaller, so that those
+of all layers have at most half of their parameters; usage, importance, similarity and means are of the first 8,192 tokens of
+the training part. The perplexity is that of the whole validation part, in torch and single precision. With distillation, all
+weights are then trained for --steps steps of 16 blocks, with the sum of the loss and of the divergence from the original
+network's tokens (AdamW, a learning rate of 0.0003).
 
 - *random*, *usage*, *importance*: four experts of each layer are kept, at random, the most asked, or those that add most
   (`supernets.experts.merging.expert_importance`); their rows of the router stay.
@@ -80,7 +80,7 @@ CALIBRATION_TOKENS, BLOCKS, RATE = 8192, 16, 3e-4
 RECIPE = "shakespeare-experts"
 SPACE = {
     "head_size": 32, "depth": [4], "width": [192], "heads": [4], "hidden": [128], "experts": [EXPERTS],
-    "active_experts": [ACTIVE],
+    "active_experts": [1, ACTIVE],
 }  # fmt: skip
 
 
@@ -113,7 +113,9 @@ def trained(text: Path, work: Path, *, seed: int, epochs: int | None) -> Trained
     job["training"] = {
         key: own[key] for key in ("epochs", "batch_size", "learning_rate", "weight_decay", "balance_loss")
     }
-    job["training"] |= {"strategy": "single-path", "threads": 1} | ({} if epochs is None else {"epochs": epochs})
+    job["training"] |= {"strategy": "sandwich", "random_subnets": 1, "threads": 1} | (
+        {} if epochs is None else {"epochs": epochs}
+    )
     job |= {"name": f"experts-{seed}", "seed": seed, "data": {**job["data"], "path": str(plain.absolute())}}
     job["supernet"] = {"family": "decoder", "space": SPACE}
     checkpoint = work / "runs" / run / "checkpoint"
