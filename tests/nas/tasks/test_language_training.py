@@ -68,7 +68,7 @@ def test_the_original_teaches_and_is_read_again_where_a_checkpoint_has_replaced_
     prepared = prepare_job(load_job(folder.job_file), RunsFolder(shell.folder / "runs"), run=folder)
     supernets = prepared.supernets
     assert supernets.pretrained is not None
-    assert supernets.pretrained.network is None
+    assert supernets.pretrained.network() is None
     teacher = supernets.teacher
     assert teacher is not None
     assert teacher.weights_digest == supernets.pretrained.digest
