@@ -14,6 +14,7 @@ from nas.errors import NasError, UnknownNameError
 from nas.evaluation.cached_evaluator import Attempts
 from nas.evaluation.scoring import scoring_environment
 from nas.problem.objectives import ONNX_RUNTIME, Evaluation, Fidelity, Measurement, Objective, Request, Status
+from nas.problem.tasks import CACHED_EXPERTS
 from nas.problem.variants import environment_name
 from nas.store.base import RunStore
 from nas.store.compatibility import check_compatibility, check_weights
@@ -72,7 +73,7 @@ def find_reuse(
     if replay:
         with _open(runs, replay, _REPLAY).store() as store:
             facts = _checked(replay, store, prepared, _REPLAY)
-            without = _measured_otherwise(facts, prepared)
+            without = metrics_measured_otherwise(facts, prepared)
             runtimes = facts.search.variants.runtimes if facts.search else ()
             profiles = _by_runtime(facts.compatibility["profiles"], runtimes)
             reused.append(ReusedRun(replay, profiles, failures=True, without=without, scored_in=tuple(runtimes)))
@@ -85,7 +86,8 @@ def find_reuse(
             ours = {**current, **scored, **environments}
             same = {of for of, was in theirs.items() if of in ours and not differences(was, ours[of])}
             source = replace(
-                _comparable(run, facts.compatibility, prepared, same), without=_measured_otherwise(facts, prepared)
+                _comparable(run, facts.compatibility, prepared, same),
+                without=metrics_measured_otherwise(facts, prepared),
             )
             environments = {of: theirs[of] for of in theirs if of in source.environments} | environments
             reused.append(source)
@@ -174,7 +176,9 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
     if facts is None or facts.search is None:
         raise not_a_search(run, where=option)
     theirs, ours = dict(facts.compatibility), compatibility_facts(prepared, measured=True)
-    profiles, _ = ours.pop("profiles"), ours.pop("metrics", None)
+    profiles = ours.pop("profiles")
+    for name in ("metrics", "expert_cache"):  # which decide on single metrics alone
+        ours.pop(name, None)
     if option == _REPLAY:
         common = theirs["profiles"].keys() & profiles.keys()
         ours["profiles"] = {name: profiles[name] for name in common}
@@ -200,15 +204,20 @@ def _checked(run: str, store: RunStore, prepared: PreparedJob, option: str) -> R
     return facts
 
 
-def _measured_otherwise(facts: RunFacts, prepared: PreparedJob) -> tuple[str, ...]:
-    """The job's additional metrics that another run took with another plug-in, version or settings, or did not take."""
+def metrics_measured_otherwise(facts: RunFacts, prepared: PreparedJob) -> tuple[str, ...]:
+    """The metrics that another run took otherwise: the job's additional ones, by another plug-in, version or settings, or not
+    at all; and those of experts in memory, with another cache."""
+    here = compatibility_facts(prepared, measured=True)
     theirs: Mapping[str, Any] = facts.compatibility.get("metrics", {})
-    ours: Mapping[str, Any] = compatibility_facts(prepared, measured=True).get("metrics", {})
+    ours: Mapping[str, Any] = here.get("metrics", {})
     refs = [ref for key, ref in prepared.job.plugins.items() if key.startswith("metrics.")]
     same = {
         ref.target for ref in refs if any((ref.target, ref.version) == (t.target, t.version) for t in facts.plugins)
     }
-    return tuple(name for name, own in ours.items() if theirs.get(name) != own or own["class"] not in same)
+    found = [name for name, own in ours.items() if theirs.get(name) != own or own["class"] not in same]
+    if here.get("expert_cache") != facts.compatibility.get("expert_cache"):
+        found += [*CACHED_EXPERTS, "resident_mib"]
+    return tuple(found)
 
 
 def _comparable(run: str, compatibility: Mapping[str, Any], prepared: PreparedJob, same: set[str]) -> ReusedRun:

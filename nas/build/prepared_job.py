@@ -20,6 +20,7 @@ from nas.build.required_parts import check_parts
 from nas.build.resolved_job import ResolvedJob
 from nas.build.serving import Serving, find_serving, served_memory
 from nas.build.supernet_factory import SupernetFactory
+from nas.build.task import expert_cache
 from nas.config import SearchJob
 from nas.errors import PluginError
 from nas.evaluation.served_memory import ServedMemory
@@ -229,6 +230,8 @@ def compatibility_facts(prepared: PreparedJob, *, measured: bool) -> dict[str, A
         found["profiles"] = {profile.name: profile.to_json() for profile in prepared.job.profiles}
         if prepared.serving is not None:
             found["serving"] = prepared.serving.to_json()
+            cache = expert_cache(prepared.config)
+            found["expert_cache"] = None if cache is None else asdict(cache)
         if prepared.data.of_text:
             found["timed_tokens"] = prepared.config.data.timed_tokens
     return _plain(found)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import yaml
 
 from nas.build.checks import check_searchable
+from nas.build.measurement_reuse import metrics_measured_otherwise
 from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
 from nas.build.search_objects import exact_values
 from nas.build.serving import check_served
 from nas.config import parse_job
 from nas.store.folder import RunsFolder
+from nas.store.run_facts import RunFacts
 from tests.errors import raises
 from tests.supernets.data.test_documents import document
 
@@ -145,3 +148,13 @@ def test_metrics_of_a_cache_of_experts_need_its_size_and_experts(tmp_path: Path)
     with raises("job.conflict", "objectives: cache_hit_rate is about experts", "supernet.space.experts"):
         assert prepared(tmp_path, serving={"expert_cache": 3}, objectives=[*CACHED]).serving
     assert prepared(tmp_path, objectives=["perplexity", "resident_mib"]).serving
+
+
+def test_measurements_with_another_cache_of_experts_are_not_taken_over(tmp_path: Path) -> None:
+    of_experts = {"supernet": {"family": "decoder", "space": EXPERTS}, "objectives": [*CACHED]}
+    three, again, two = (prepared(tmp_path, serving={"expert_cache": n}, **of_experts) for n in (3, 3, 2))
+    facts = cast(RunFacts, SimpleNamespace(compatibility=compatibility_facts(three, measured=True), plugins=()))
+    assert metrics_measured_otherwise(facts, again) == ()
+    assert metrics_measured_otherwise(facts, two) == (
+        "cache_hit_rate", "expert_loads_per_token", "segment_cache_hit_rate", "resident_mib",
+    )  # fmt: skip
