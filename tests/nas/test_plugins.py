@@ -361,7 +361,7 @@ def test_what_cannot_be_passed_from_python_is_told(
 def test_a_candidate_without_a_usable_value_fails_and_the_search_goes_on(
     tmp_path: Path, plugin_packages: PluginPackages, answer: str, mentions: str
 ) -> None:
-    often = "network.architecture.genes[0] == 1 and 0 < sum(network.architecture.genes[1:]) < 5"
+    often = "sum(network.architecture.genes) % 3 == 1"  # neither the smallest nor the largest
     text = KIT.replace(
         "return network.cost.macs * self.pj", f"if {often}: return {answer}\n        return network.cost.macs"
     )

@@ -74,7 +74,7 @@ def shell(searched: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 def test_digits_are_told_apart_by_parts_of_the_network(shell: Shell) -> None:
     front = shell.nas("show", "digits-1", "--json").data["front"]
-    assert max(point["test"]["accuracy"] for point in front) > 0.4
+    assert max(point["test"]["accuracy"] for point in front) > 0.2  # 0.1 is chance; the head is drawn anew
 
 
 def test_images_come_as_the_network_was_trained_on_them(shell: Shell, tmp_path: Path) -> None:

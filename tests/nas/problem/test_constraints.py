@@ -134,10 +134,15 @@ def test_the_nearest_is_reported_while_nothing_is_feasible(table: Table) -> None
 
 
 def test_the_nearest_is_reported_until_a_network_is_feasible(table: Table) -> None:
-    told, _ = run(table, MemoryStore(), 40, [])
-    latencies = [e.value(LATENCY) for e in told]
-    first = int(np.argmin(latencies[8:])) + 8
-    _, shown = run(table, MemoryStore(), 40, [Constraint(LATENCY, maximum=latencies[first])])
+    unlimited, _ = run(table, MemoryStore(), 40, [])
+    values = np.array([[e.value(LATENCY), -e.value(ACCURACY)] for e in unlimited])
+    last = max(
+        i for i, own in enumerate(values) if not np.any(np.all(values <= own, axis=1) & np.any(values < own, axis=1))
+    )
+    slowest, worst = values[last] * [1, -1]
+    limits = [Constraint(LATENCY, maximum=slowest), Constraint(ACCURACY, minimum=worst)]
+    told, shown = run(table, MemoryStore(), 40, limits)
+    first = next(i for i, e in enumerate(told) if e.value(LATENCY) <= slowest and e.value(ACCURACY) >= worst)
     assert all(p.nearest is not None for p in shown if 10 <= p.done <= first)
     assert all(p.nearest is None for p in shown if p.done > first + 8)
     assert first > 10
