@@ -169,7 +169,6 @@ class _Rounds:
     Attributes:
         failures: reasons by entry; those of entries that fail while they run are added.
         runs: the worker's answers by entry.
-        floors: the fastest run of each round by entry, in milliseconds.
     """
 
     connection: Connection
@@ -180,11 +179,10 @@ class _Rounds:
     longer: bool
     failures: dict[int, str]
     runs: dict[int, list[dict[str, Any]]] = field(init=False)
-    floors: dict[int, list[float]] = field(init=False)
 
     def run(self, rng: np.random.Generator) -> None:
         """An entry that has settled leaves the rounds; the sentinels stay to the end."""
-        self.runs, self.floors = {i: [] for i in self.warm_ms}, {i: [] for i in self.warm_ms}
+        self.runs = {i: [] for i in self.warm_ms}
         least, most = limits_of_rounds(longer=self.longer)
         active = [i for i in self.warm_ms if i >= _SENTINELS]
         for n_done in range(1, most + 1):
@@ -210,13 +208,13 @@ class _Rounds:
                 self.failures[int(key)] = str(times["message"])
             else:
                 self.runs[int(key)].append(times)
-                self.floors[int(key)].append(float(self.clock.floors(_times([times]))[0]))
 
     def _calm(self) -> bool:
         """Whether enough rounds were calm."""
         if any(i in self.failures for i in range(_SENTINELS)):
             return True  # an error ends the session
-        return float(np.mean(calm_rounds(np.array(self.floors[_CALL]), self.calm_ms))) >= CALM_SHARE
+        calls = self.clock.floors(_times(self.runs[_CALL]))
+        return float(np.mean(calm_rounds(calls, self.calm_ms))) >= CALM_SHARE
 
 
 def _energy(

@@ -27,7 +27,7 @@ from supernets.capture.shapes import check_shapes
 from supernets.capture.sources import NO_PREPROCESSING, Preprocessing, UserModel, unwrapped
 from supernets.capture.tracing import capture
 from supernets.errors import CaptureError
-from supernets.files import check_regular, write_atomically
+from supernets.files import ZIP_ERRORS, check_regular, write_atomically
 
 _FORMAT, _VERSION = "subnet-nas/capture", 1
 _INDEX, _TENSORS = "program.json", "tensors.safetensors"
@@ -219,7 +219,7 @@ def _parts(path: Path) -> dict[str, bytes]:
         raise CaptureError(
             f"{path}: there is no such file; expected one that `nas capture` wrote", code="capture.unknown-model"
         ) from None
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError) as error:
+    except (OSError, *ZIP_ERRORS) as error:
         raise _unreadable(path, str(error)[:200]) from None
 
 
