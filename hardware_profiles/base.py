@@ -109,8 +109,9 @@ class LatencyMeasurement:
     are of that average: they show how a run varies, not how the inputs differ.
 
     Attributes:
-        latency_ms: ranking latency per batch: the fastest of all runs, in thread CPU time for a single thread on a CPU; with
-            several threads the fastest of the rounds' 10th percentiles, in wall time.
+        latency_ms: ranking latency per batch: the 20 % quantile of the rounds' fastest runs, which falls to their minimum as
+            runs are interrupted. In thread CPU time for a single thread on a CPU; else in wall time, and with several
+            threads of the rounds' 10th percentiles.
         resolution: relative; smaller differences are ties: half of the 90 % interval. The maximum of the A/A difference of the
             session, the error of this measurement, and the excess of the session over calm ones.
         p50_ms: median of all samples (service latency).

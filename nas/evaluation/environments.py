@@ -31,7 +31,7 @@ class Environments:
         self._levels = {of: list(found) for of, found in (levels or {}).items()}
 
     def levels(self, of: str) -> list[float]:
-        """The fastest calls in an environment's sessions until now; a profiler appends to them."""
+        """The levels of an environment's sessions so far; a profiler appends to them."""
         return self._levels.setdefault(of, [])
 
     def check(self, of: str, environment: Environment) -> None:
