@@ -47,7 +47,7 @@ def print_expert_usage(used: Mapping[str, Any]) -> None:
         f"{used['run']}: experts of the network {used['network']}, on {used['examples']} examples of the validation part"
     )
     print_table(
-        ["layer", "of a token", "balance", "share of tokens that ask each expert (%)"],
+        ["layer", "active experts", "load entropy", "share of tokens routed to each expert (%)"],
         [
             [
                 own["name"],
@@ -59,11 +59,11 @@ def print_expert_usage(used: Mapping[str, Any]) -> None:
         ],
     )
     for own in used["layers"]:
-        if own["never_asked"]:
-            listed = ", ".join(map(str, own["never_asked"]))
+        if own["unused"]:
+            listed = ", ".join(map(str, own["unused"]))
             print(
-                f"{own['name']}: no token asks for {listed}; search fewer experts (supernet.space.experts), or train with "
-                "a larger training.balance_loss"
+                f"{own['name']}: no token is routed to {listed}; search fewer experts (supernet.space.experts), or train "
+                "with a larger training.balance_loss"
             )
 
 

@@ -78,7 +78,7 @@ def show(
         bool, typer.Option("--failed", help="Show the networks that could not be measured, with the reasons.")
     ] = False,
     experts: Annotated[
-        bool, typer.Option("--experts", help="Show how often the experts of the network that is exported are asked.")
+        bool, typer.Option("--experts", help="Show how many tokens the exported network routes to each expert.")
     ] = False,
     test_files: Annotated[
         bool, typer.Option("--test-files", help="List the files or rows of the test part instead, with their classes.")

@@ -15,7 +15,7 @@ class ServingConfig(Section):
     batch: int | None = whole(1, 2**16, default=None, of="texts")
     """Texts at a time; None takes the batch of each profile."""
     expert_cache: int | None = whole(1, 2**10, default=None, of="experts")
-    """The experts of each layer that are in memory, the others being loaded when a token asks for them; None: all."""
+    """The experts of each layer that are in memory, the others being loaded when a token is routed to them; None: all."""
     expert_cache_mib: float | None = positive(2**30, default=None, of="MiB")
     """The memory of all layers' experts that are in it, in place of `expert_cache`."""
 

@@ -1,4 +1,4 @@
-"""How often the experts of a network of a run are asked by the validation part."""
+"""The share of tokens of the validation part that a network of a run routes to each of its experts."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def expert_usage(runs: RunsFolder, run: str, *, select: str | None = None) -> di
 
     Returns:
         JSON-able: the `run`, the key of the `network`, the number of `examples` (at most 256, the first ones), and `layers`,
-        each with its name, the `usage` of each expert (the share of tokens that ask it), their `entropy` (1 for equal usage)
-        and the experts `never_asked`.
+        each with its name, its number of `active_experts`, the `usage` of each expert (the share of tokens that are routed to
+        it), their `entropy` (1 for equal usage) and the `unused` experts.
 
     Raises:
         SelectionError: the network has no experts, or none is selected.
@@ -43,8 +43,8 @@ def expert_usage(runs: RunsFolder, run: str, *, select: str | None = None) -> di
     layers = []
     for name, layer in zip(names, observed_routings(network, texts), strict=True):
         shares = usage(layer.routing, layer.experts)
-        never = [i for i, share in enumerate(shares) if share == 0]
-        own = {"usage": shares.tolist(), "entropy": load_entropy(shares), "never_asked": never}
+        unused = [i for i, share in enumerate(shares) if share == 0]
+        own = {"usage": shares.tolist(), "entropy": load_entropy(shares), "unused": unused}
         layers.append({"name": name, "active_experts": layer.routing.shape[2], **own})
     if not layers:
         raise SelectionError(

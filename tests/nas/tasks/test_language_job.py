@@ -118,7 +118,7 @@ def test_experts_that_are_loaded_are_an_objective_and_their_usage_is_shown(shell
     for own in used["layers"]:
         assert len(own["usage"]) == 4
         assert sum(own["usage"]) == pytest.approx(own["active_experts"]) == 2
-        assert own["never_asked"] == [i for i, share in enumerate(own["usage"]) if share == 0]
+        assert own["unused"] == [i for i, share in enumerate(own["usage"]) if share == 0]
     printed = shell.nas("show", "texts-1", "--experts").out
     assert "experts of the network" in printed
     assert "layers.0.mlp" in printed
