@@ -78,7 +78,8 @@ FEW_ITERATIONS = 12
 """For a start near the optimum, and before a second optimisation: more changed no error on published tables."""
 REFIT_ROWS = 150
 LEAST_NOISE = 1e-6
-"""Some published latencies are sums from a table of operators, to which a line fits with almost no noise."""
+"""Variance, for labels of deviation 1. Some published latencies are sums from a table of operators, to which a line fits almost
+exactly."""
 _NOISES = (1e-3, 3e-2)
 _REACHES = (0.1, 1.0)
 """Grid of starting points: noise variance, and the mean exponent of the kernel between two rows."""
@@ -97,7 +98,6 @@ class KernelProcess:
         smooth: columns of the smooth part.
         groups: for each of `smooth` the number of its weight from 0 on; empty gives all of them one weight.
         weight_sigma: how far groups' weights spread about the common one: the deviation of their logarithms.
-        least_noise: variance of the noise at least, for labels of deviation 1.
         start: a fitted process of the same columns, whose parameters are the starting point.
     """
 
@@ -111,14 +111,13 @@ class KernelProcess:
         smooth: Sequence[int],
         groups: Sequence[int] = (),
         weight_sigma: float = WEIGHT_SIGMA,
-        least_noise: float = LEAST_NOISE,
         start: KernelProcess | None = None,
     ) -> None:
         if scale is LabelScale.RELATIVE:
             raise PredictorError("a Gaussian process fits PLAIN or LOG labels, not RELATIVE ones")
         self.scale = scale
         self._blocks = [np.asarray(block, dtype=np.int64) for block in (*lines, smooth)]
-        self._start, self._weight_sigma, self._least_noise = start, weight_sigma, least_noise
+        self._start, self._weight_sigma = start, weight_sigma
         self._given_groups = np.asarray(groups, dtype=np.int64)
         self._n_columns: int | None = None
 
@@ -250,7 +249,7 @@ class KernelProcess:
 
     def _climb(self, posterior: Posterior, start: Array, iterations: int) -> Array:
         n_scalars = self._n_lines + 2
-        bounds = [(-9.0, 5.0)] * (n_scalars - 1) + [(np.log(self._least_noise), np.log(2.0))]
+        bounds = [(-9.0, 5.0)] * (n_scalars - 1) + [(np.log(LEAST_NOISE), np.log(2.0))]
         bounds += [(w - 6.0, w + 6.0) for w in start[n_scalars:]]
         options = {"maxiter": iterations}
         best: Array = minimize(posterior.loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x

@@ -81,8 +81,6 @@ class AutoPredictor:
         layout: the meaning of the columns.
         positive: labels are above zero and errors count as ratios (latency); else as differences (accuracy).
         seed: of the folds and of LightGBM; equal data and seed give equal predictions.
-        tune_seconds: time for tuning LightGBM and the Gaussian process on genes; 0 tunes nothing.
-        tune_trials: trials after which tuning ends earlier; only then is it repeatable.
 
     Attributes:
         weights: by name, of each model that the mean has; set by `fit`.
@@ -90,11 +88,8 @@ class AutoPredictor:
 
     minimum_rows = MINIMUM_ROWS
 
-    def __init__(
-        self, *, layout: FeatureLayout, positive: bool, seed: int, tune_seconds: float = 0.0, tune_trials: int = 40
-    ) -> None:
+    def __init__(self, *, layout: FeatureLayout, positive: bool, seed: int) -> None:
         self.layout, self.positive, self.seed = layout, positive, seed
-        self._tune_seconds, self._tune_trials = tune_seconds, tune_trials
         self._n_columns: int | None = None
 
     def fit(self, features: Array, labels: Array) -> None:
@@ -121,7 +116,7 @@ class AutoPredictor:
     def _fit(self, x: Array, y: Array) -> None:
         rng = np.random.default_rng(self.seed)
         coarse, fine = make_folds(y, rng), make_folds(y, rng, FINE_FOLDS)
-        offered, tuned = self._offered(x, y, fine=fine, coarse=coarse)
+        offered = candidates(self.layout, x.shape[1], len(y), positive=self.positive, seed=self.seed)
         tried = [self._try(candidate, x, y, fine=fine, coarse=coarse) for candidate in offered]
         means = np.stack([t.mean for t in tried])
         weights = ensemble_weights(y, means, rng, ratio=self.positive)
@@ -133,23 +128,7 @@ class AutoPredictor:
         errors = errors_of(y, mean, ratio=self.positive)
         self._widths, widths = self._choose_widths(tried, errors)
         self._spread = Spread.of(errors, widths).widened(len(y))
-        self.quality = self._report(tried, weights, tuned, y, mean, coarse, widths)
-
-    def _offered(self, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> tuple[list[Candidate], tuple[str, ...]]:
-        """The candidates, tuned ones in place of those that they improve, and what was tuned."""
-        offered = candidates(self.layout, x.shape[1], len(y), positive=self.positive, seed=self.seed)
-        if self._tune_seconds <= 0:
-            return offered, ()
-        from predictors.tuning import Tuner  # Optuna takes half a second to load
-
-        tuner = Tuner(
-            layout=self.layout,
-            positive=self.positive,
-            seed=self.seed,
-            seconds=self._tune_seconds,
-            trials=self._tune_trials,
-        )
-        return tuner.improve(offered, x, y, fine=fine, coarse=coarse)
+        self.quality = self._report(tried, weights, y, mean, coarse, widths)
 
     def _try(self, candidate: Candidate, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> _Tried:
         model, found = candidate.tried(x, y, fine=fine, coarse=coarse)
@@ -165,14 +144,7 @@ class AutoPredictor:
         return None, None
 
     def _report(
-        self,
-        tried: list[_Tried],
-        weights: Array,
-        tuned: tuple[str, ...],
-        y: Array,
-        mean: Array,
-        folds: Folds,
-        widths: Array | None,
+        self, tried: list[_Tried], weights: Array, y: Array, mean: Array, folds: Folds, widths: Array | None
     ) -> Quality:
         by_name = {t.name: t.mean for t in tried}
         ridge = by_name[f"ridge ({LabelScale.RELATIVE if self.positive else LabelScale.PLAIN})"]
@@ -183,7 +155,6 @@ class AutoPredictor:
             scores=held(mean, widths=widths),
             mean=held(by_name["mean"]),
             ridge=held(ridge),
-            tuned=tuned,
         )
 
 

@@ -74,7 +74,6 @@ class Quality:
     Attributes:
         model: its description, e.g. ``70 % ridge (log), 30 % LightGBM``.
         n: training rows.
-        tuned: the models that were tuned and kept, e.g. ``LightGBM: num_leaves 6, ...``.
     """
 
     model: str
@@ -82,13 +81,8 @@ class Quality:
     scores: Scores
     mean: Scores
     ridge: Scores
-    tuned: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, object]:
-        """Plain data: ``{"model", "n", "kendall_tau", "mape", "rmse", "coverage", "baselines": {"mean", "ridge"}}``.
-
-        ``"tuned"`` is included if it is not empty.
-        """
+        """Plain data: ``{"model", "n", "kendall_tau", "mape", "rmse", "coverage", "baselines": {"mean", "ridge"}}``."""
         baselines = {"mean": self.mean.to_json(), "ridge": self.ridge.to_json()}
-        tuned = {"tuned": list(self.tuned)} if self.tuned else {}
-        return {"model": self.model, "n": self.n, **self.scores.to_json(), "baselines": baselines, **tuned}
+        return {"model": self.model, "n": self.n, **self.scores.to_json(), "baselines": baselines}

@@ -34,9 +34,8 @@ class Row:
     """The scores of one model, trained on one split.
 
     Attributes:
-        model: ``mean``, ``ridge`` and ``gp`` (a Gaussian process) on one-hot genes, ``lightgbm`` on gene levels, ``auto``,
-            which the search uses, or ``auto-tuned``, the same with time for tuning. On a numeric table the features of all
-            but these two are the genes' values.
+        model: ``mean``, ``ridge`` and ``gp`` (a Gaussian process) on one-hot genes, ``lightgbm`` on gene levels, or ``auto``,
+            which the search uses. On a numeric table the features of all but ``auto`` are the genes' values.
         train: training rows.
         seed: of the split.
         mape: mean absolute error relative to the label, as a share; None where a label is 0.
@@ -65,7 +64,6 @@ def bench_predictor(
     train: Sequence[int],
     test: int,
     seeds: int,
-    tune_seconds: float = 0.0,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Row]:
     """Rows of all models for each seed and each number of training rows, as they are fitted.
@@ -75,7 +73,6 @@ def bench_predictor(
     zero count as ratios. Rows without a label are left out.
 
     Args:
-        tune_seconds: for tuning by Optuna at each fit of ``auto-tuned``; 0 leaves this model out.
         on_progress: called with models fitted and models in all, after each.
 
     Raises:
@@ -93,7 +90,7 @@ def bench_predictor(
         done = 0
         for seed in range(seeds):
             order = np.random.default_rng(seed).permutation(known)
-            models = _models(features, seed, positive=positive, tune_seconds=tune_seconds)
+            models = _models(features, seed, positive=positive)
             for n, (name, (encode, make)) in product(sorted(train), models.items()):
                 parts = order[test : test + n], order[:test]
                 x, new = (encode([table.architectures[i] for i in part]) for part in parts)
@@ -104,18 +101,16 @@ def bench_predictor(
     return rows()
 
 
-def _models(features: TableFeatures, seed: int, *, positive: bool, tune_seconds: float) -> Models:
+def _models(features: TableFeatures, seed: int, *, positive: bool) -> Models:
     """The features of each model, and how it is made."""
     plain = features.plain
-    auto = partial(AutoPredictor, layout=features.layout(), positive=positive, seed=seed)
-    found: Models = {
+    return {
         "mean": (plain, MeanPredictor),
         "ridge": (plain, RidgePredictor),
         "lightgbm": (features.raw, lambda: lightgbm(positive=positive, seed=seed)),
         "gp": (plain, lambda: gaussian_process(features.plain(()).shape[1])),
-        "auto": (features, auto),
+        "auto": (features, partial(AutoPredictor, layout=features.layout(), positive=positive, seed=seed)),
     }
-    return found | ({"auto-tuned": (features, partial(auto, tune_seconds=tune_seconds))} if tune_seconds > 0 else {})
 
 
 def _scored(

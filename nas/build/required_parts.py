@@ -21,8 +21,6 @@ def check_parts(job: SearchJob, *, source: str) -> None:
     entry = ALGORITHMS.get(job.search.algorithm)
     if entry is not None and entry.part:
         require(entry.part, f"{source}: search.algorithm: {job.search.algorithm}")
-    if job.search.tune_seconds:
-        require("optuna", f"{source}: search.tune_seconds")
 
 
 def check_ray(

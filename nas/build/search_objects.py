@@ -48,7 +48,7 @@ def build_algorithm(
     }
     problem = SearchProblem(
         prepared.space, job.objectives, config.seed, constraints=job.constraints, features=_features(prepared, supernet),
-        exact=exact, tune_seconds=config.search.tune_seconds, warm_start=warm_start, known=known,
+        exact=exact, warm_start=warm_start, known=known,
     )  # fmt: skip
     given, settings = job.objects.get("search.algorithm"), config.search.settings
     return make_algorithm(config.search.algorithm, problem, settings=settings, given=given)

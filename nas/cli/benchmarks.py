@@ -37,9 +37,6 @@ def predictor(
     train: Annotated[str, typer.Option("--train", help="Numbers of training rows.")] = "25,50,100,200",
     test: Annotated[int, typer.Option("--test", help="Rows to predict.")] = 500,
     seeds: Annotated[int, typer.Option("--seeds", help="Random splits of the rows.")] = 5,
-    tune: Annotated[
-        float, typer.Option("--tune", min=0, help="Seconds to tune the search's predictor, shown as an additional row.")
-    ] = 0,
     as_json: Json = False,
 ) -> None:
     """Compare the search's predictor with other models.
@@ -48,8 +45,6 @@ def predictor(
     """
     from rich.progress import Progress
 
-    if tune:
-        require("optuna", "nas bench predictor --tune")
     from nas.bench.table import Table
 
     loaded, counts, console = Table.load(table), _counts(train), stderr()
@@ -59,7 +54,7 @@ def predictor(
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
         rows = list(
             bench_predictor(
-                loaded, target, train=counts, test=test, seeds=seeds, tune_seconds=tune,
+                loaded, target, train=counts, test=test, seeds=seeds,
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         )  # fmt: skip

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from nas.config.errors import conflict, problem
 from nas.config.plugin_names import Settings, plugin_name, settings
-from nas.config.section import Section, number, positive, whole
+from nas.config.section import Section, positive, whole
 from nas.plugins import Kind
 from nas.search.algorithms import ALGORITHMS
 
@@ -43,8 +43,6 @@ class SearchConfig(Section):
     """Processes that score accuracy; None: one a core."""
     time_limit_s: float | None = positive(10**6, default=None, of="seconds")
     """For a network that a Ray worker scores; None: 20 times the longest so far, at least 60."""
-    tune_seconds: float = number(0, 3600, default=0.0, of="seconds")
-    """Time to tune each model at each fit; a tuned model is kept only if it is better. 0: no tuning."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -41,7 +41,7 @@ _EVOLUTION, _OPTUNA = "evolution.search:EvolutionSearch", "optuna:OptunaSearch"
 ALGORITHMS: Mapping[str, Entry] = {
     "guided": Entry(
         "guided.search:GuidedSearch",
-        uses=("features", "exact", "tune_seconds", "warm_start"),
+        uses=("features", "exact", "warm_start"),
         initial="guided.search:n_initial",
     ),
     "nsga2": Entry(_EVOLUTION, {"method": "nsga2"}),

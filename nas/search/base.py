@@ -38,7 +38,6 @@ class SearchProblem:
         constraints: on objectives or on further metrics, which every evaluation then has too.
         features: analytic features by the name of each metric that has some.
         exact: functions that compute a metric, (n,) in natural sign, by the name of each that needs no measuring.
-        tune_seconds: for tuning models on analytic features at each fit.
         warm_start: evaluations of other runs, possibly without some of the objectives (or with the same metric of other
             profiles). These architectures can be asked for like any other: evaluating one measures what is missing.
         known: those of the warm start that lack nothing: the loop evaluates them first, with the smallest and the largest.
@@ -50,7 +49,6 @@ class SearchProblem:
     constraints: Sequence[Constraint] = ()
     features: Mapping[str, FeatureSource] = field(default_factory=dict)
     exact: Mapping[str, Values] = field(default_factory=dict)
-    tune_seconds: float = 0.0
     warm_start: Sequence[Evaluation] = ()
     known: Sequence[Architecture] = ()
 

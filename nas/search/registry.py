@@ -37,7 +37,7 @@ def models_from(
     return n_anchors + batch * max(0, math.ceil(lacking / batch)) + 1
 
 
-_OPTIONAL = ("features", "exact", "tune_seconds", "warm_start")
+_OPTIONAL = ("features", "exact", "warm_start")
 """Attributes of a `SearchProblem` that a plug-in's class gets if its constructor has a parameter of that name."""
 
 

@@ -20,7 +20,6 @@ OPTIONAL = (
     "nas.service.",
     "nas.visualization.elastic_layers", "nas.visualization.insight_plots", "nas.visualization.plot_files",
     "nas.visualization.plots", "nas.visualization.style",
-    "predictors.tuning",
 )  # fmt: skip
 """The modules that import optional packages; they are imported where their feature is used."""
 IMPORTS = """
@@ -73,7 +72,6 @@ def test_only_modules_of_optional_features_import_optional_packages(tmp_path: Pa
 
 JOBS = {
     "optuna.yaml": SMALL_JOB.replace("algorithm: guided", "algorithm: optuna-tpe"),
-    "tuned.yaml": SMALL_JOB.replace("algorithm: guided", "tune_seconds: 2"),
     "text.yaml": "name: a\ndata: {name: text-classification, path: .}\nsupernet: {family: encoder, preset: tiny}\n",
     "workers.yaml": SMALL_JOB.replace("algorithm: guided", "workers: 2"),
     "train.yaml": SMALL_JOB.replace("epochs: 4", "epochs: 4, workers: 2"),
@@ -83,13 +81,12 @@ JOBS = {
 
 @pytest.mark.parametrize(
     ("command", "part"),
-    [("plan optuna.yaml", "optuna"), ("search optuna.yaml --inline", "optuna"), ("search tuned.yaml --inline", "optuna"),
+    [("plan optuna.yaml", "optuna"), ("search optuna.yaml --inline", "optuna"),
      ("plan text.yaml", "text"), ("search workers.yaml", "ray"), ("train train.yaml", "ray"),
      ("search job.yaml --address 127.0.0.1:1", "ray"), ("plot gone-1", "plots"), ("export-study gone-1", "optuna"),
      ("profile --sweep job.yaml", "plots"), ("serve", "service"), ("search job.yaml --log-to tensorboard:logs", "tensorboard"),
      ("search job.yaml --log-to mlflow:uri", "mlflow"), ("bench search table.yaml --plot front.png", "plots"),
-     ("bench search TABLE --maximize accuracy --minimize latency_ms --algorithms random,optuna-tpe", "optuna"),
-     ("bench predictor table.yaml --target x --tune 1", "optuna")],
+     ("bench search TABLE --maximize accuracy --minimize latency_ms --algorithms random,optuna-tpe", "optuna")],
 )  # fmt: skip
 def test_a_missing_part_is_named_at_once(tmp_path: Path, command: str, part: str) -> None:
     for name, text in JOBS.items():

@@ -163,17 +163,6 @@ def test_the_weights_are_not_the_models_own_scores() -> None:
     assert model.quality.scores.rmse > 0.9 * y.std()
 
 
-def test_tuning_is_reported_and_repeatable() -> None:
-    x, y = lookup_data(25, 0)
-    layout = FeatureLayout(macs=0, aggregates=(0, 1, 2, 3))
-    found = []
-    for _ in range(2):
-        model = AutoPredictor(layout=layout, positive=True, seed=0, tune_seconds=600.0, tune_trials=2)
-        model.fit(x, y)
-        found.append((model.predict(x).mean.tolist(), model.quality.to_json()))
-    assert found[0] == found[1]
-
-
 @pytest.mark.parametrize(
     "layout",
     [FeatureLayout(7, (0,)), FeatureLayout(0, (0, -1)), FeatureLayout(0, ()), FeatureLayout(0, (0,), 7)],

@@ -59,6 +59,3 @@ def test_quality_is_json() -> None:
     assert data["model"] == "ridge (log)"
     assert data["coverage"] is None
     assert set(json.loads(json.dumps(data, allow_nan=False))["baselines"]) == {"mean", "ridge"}
-    assert "tuned" not in data
-    tuned = Quality("LightGBM", 30, some, some, some, tuned=("LightGBM: num_leaves 4",)).to_json()
-    assert tuned["tuned"] == ["LightGBM: num_leaves 4"]

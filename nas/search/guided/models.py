@@ -80,11 +80,10 @@ class GeneKind:
 
 @dataclass(frozen=True, slots=True)
 class AutoKind:
-    """`AutoPredictor` on analytic features, tuned for `tune_seconds` at each fit."""
+    """`AutoPredictor` on analytic features."""
 
     source: FeatureSource
     seed: int
-    tune_seconds: float = 0.0
     minimum_rows: ClassVar[int] = AutoPredictor.minimum_rows
 
     def fit(
@@ -92,7 +91,7 @@ class AutoKind:
     ) -> MetricModel:
         """See `GeneKind.fit`; labels that are too uncertain are left out, while half of them are certain enough."""
         layout = self.source.layout
-        predictor = AutoPredictor(layout=layout, positive=ratio, seed=self.seed, tune_seconds=self.tune_seconds)
+        predictor = AutoPredictor(layout=layout, positive=ratio, seed=self.seed)
         rows, certain = self.source.rows(architectures), np.ones(len(labels), dtype=bool)
         if errors is not None and np.mean(errors <= UNCERTAIN) >= 0.5:
             certain = errors <= UNCERTAIN

@@ -56,8 +56,6 @@ class GuidedSearch(HistorySearch):
         initial: successful evaluations, those before the first ask included, before the first model.
         constraints: on objectives or on further metrics, which every evaluation then has too.
         warm_start: evaluations of other runs: models learn from them, and the promising architectures are candidates.
-        tune_seconds: for tuning each model on analytic features, at each fit; if the time ends before the trials, an ask is
-            no longer a function of seed and history.
 
     Raises:
         ValueError: no objectives, or an exact metric that is not searched for.
@@ -73,7 +71,6 @@ class GuidedSearch(HistorySearch):
         exact: Mapping[str, Values] | None = None,
         initial: int = INITIAL,
         effort: Effort | None = None,
-        tune_seconds: float = 0.0,
         warm_start: Sequence[Evaluation] = (),
         constraints: Sequence[Constraint] = (),
     ) -> None:
@@ -88,7 +85,7 @@ class GuidedSearch(HistorySearch):
         genes = GeneKind(space, seed=seed)
         self._kinds: dict[str, list[GeneKind | AutoKind]] = {m.name: [genes] for m in metrics}
         for name, source in (features or {}).items():
-            self._kinds.setdefault(name, []).append(AutoKind(source, seed, tune_seconds))
+            self._kinds.setdefault(name, []).append(AutoKind(source, seed))
         self._initial, self._effort = n_initial(len(warm_start), initial=initial), effort or Effort()
         self._prior = PriorObservations(warm_start, metrics, constraints)
         self._evaluated: dict[Architecture, NDArray[np.float64]] = {}

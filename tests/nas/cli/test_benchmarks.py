@@ -39,12 +39,6 @@ def test_people_get_means_in_a_table(shell: Shell) -> None:
     ]
 
 
-def test_tuning_is_a_row_of_its_own(shell: Shell) -> None:
-    rows = shell.nas(*bench("--json", train="20", tune="0.5")).data
-    assert [row["model"] for row in rows][-2:] == ["auto", "auto-tuned"]
-    assert 0 < rows[-1]["mape"] < rows[0]["mape"]
-
-
 @pytest.mark.parametrize(
     ("options", "error", "values"),
     [

@@ -25,7 +25,6 @@ KEYS = [
     ("search: {minutes: 0}", "search.minutes", "invalid-value", "0 | 1000000"),
     ("search: {minutes: .inf}", "search.minutes", "invalid-value", "0 | 1000000 | inf"),
     ("search: {minutes: 1e308}", "search.minutes", "invalid-value", "1000000 | 1e+308"),
-    ("search: {tune_seconds: -1}", "search.tune_seconds", "invalid-value", "0 to 3600 | -1"),
     ("search: {batch: 0}", "search.batch", "invalid-value", "1 to 1000000 | 0"),
     ("search: {workers: -2}", "search.workers", "invalid-value", "1 to 1024 | -2"),
     ("search: {time_limit_s: 0}", "search.time_limit_s", "invalid-value", "0 | 1000000"),

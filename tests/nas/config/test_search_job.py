@@ -51,7 +51,7 @@ objectives: [accuracy, latency_ms@cpu-1-thread, macs]
 constraints: {{latency_ms@pi: {{max: 2}}, accuracy: {{min: 0.9, max: 1}}, parameters: {{max: 3.0e+6}}}}
 search:
   {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4, screen_images: 90,
-  tune_seconds: 2.5, workers: 2, time_limit_s: 90}}
+  workers: 2, time_limit_s: 90}}
 warm_start: [small-1, other_2]
 calibration_images: 200
 """
@@ -84,7 +84,7 @@ def test_every_key_is_read() -> None:
     assert job.warm_start == ("small-1", "other_2")
     assert search.plateau is not None
     assert (search.plateau.evaluations, search.plateau.gain) == (12, 0.01)
-    assert (search.batch, search.workers, search.tune_seconds, search.time_limit_s) == (4, 2, 2.5, 90)
+    assert (search.batch, search.workers, search.time_limit_s) == (4, 2, 90)
 
 
 def test_the_models_are_frozen() -> None:

@@ -38,7 +38,6 @@ from nas.testing.search import (
     space_of,
 )
 from predictors.feature_columns import FeatureLayout
-from predictors.tuning import Tuner
 from supernets.space import Architecture, SearchSpace
 from tests.errors import raises
 
@@ -100,7 +99,7 @@ def costs(space: SearchSpace, architectures: Sequence[Architecture]) -> NDArray[
     return minimised(evaluate(space, architectures), OBJECTIVES[1:])
 
 
-def with_features(space: SearchSpace, *, tune_seconds: float = 0.0) -> GuidedSearch:
+def with_features(space: SearchSpace) -> GuidedSearch:
     """A search about to use models: of accuracy on features, the latency being exact."""
 
     def rows(architectures: Sequence[Architecture]) -> NDArray[np.float64]:
@@ -114,7 +113,6 @@ def with_features(space: SearchSpace, *, tune_seconds: float = 0.0) -> GuidedSea
         effort=QUICK,
         features={"accuracy": FeatureSource(rows, FeatureLayout(macs=0, aggregates=(0,)))},
         exact={"latency_ms@cpu": lambda architectures: costs(space, architectures)[:, 0]},
-        tune_seconds=tune_seconds,
     )
     algorithm.tell(evaluate(space, anchors(space)))
     algorithm.tell(evaluate(space, algorithm.ask(10)))
@@ -161,21 +159,6 @@ def test_candidates_are_bred_by_pymoos_nsga2(monkeypatch: pytest.MonkeyPatch) ->
     assert parents == 20  # whose children are the other half of the batch
     found = {genes.canonical(np.frombuffer(raw, dtype=np.int64)[None, :]).tobytes() for raw in bred}
     assert sum(row.tobytes() in found for row in genes.of(asked)) >= 4
-
-
-def test_models_are_tuned_where_time_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    given_seconds = []
-    improve = Tuner.improve
-
-    def recorded(tuner: Tuner, *args: Any, **options: Any) -> Any:
-        given_seconds.append(tuner.seconds)
-        return improve(tuner, *args, **options)
-
-    monkeypatch.setattr(Tuner, "improve", recorded)
-    assert len(with_features(space_of(6)).ask(6)) == 6
-    assert given_seconds == []
-    assert len(with_features(space_of(6), tune_seconds=0.2).ask(6)) == 6
-    assert given_seconds == [0.2]
 
 
 def test_a_constraint_on_a_computed_metric_holds_from_the_first_modelled_ask_on() -> None:
