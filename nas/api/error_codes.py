@@ -183,7 +183,6 @@ DESCRIPTIONS: Mapping[str, str] = {
     "order.invalid": "An order or grouping of an axis is not a permutation, or the axis cannot be sorted.",
     "part.missing": "An optional part of the installation is missing; the message has the command that installs it.",
     "plan.unknown": "There is no plan with this id; the message lists the known ones.",
-    "plot.invalid": "A plot cannot be written to this file.",
     "plugin.ambiguous": "Several installed packages register a plug-in under one name.",
     "plugin.contract": "A plug-in lacks a method or attribute of its kind, or takes other arguments than expected.",
     "plugin.differs": "A class or object that is passed to a run again is another one than the run began with.",

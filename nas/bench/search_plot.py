@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -17,15 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nas.errors import NasError
-from nas.store.folder import write_atomically
-from nas.visualization.plotly_embedding import Chart, array, script
-from nas.visualization.style import SOFT, STYLE, add_heading, files_of
+from nas.visualization.style import SOFT, STYLE, add_heading
 
 if TYPE_CHECKING:
     from nas.bench.results_file import Row
 
-FORMATS = (".png", ".svg", ".html")
 # Okabe and Ito (2008) without their yellow, which fades on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#5F6770")
 _TICKS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999)
@@ -35,21 +27,6 @@ _LONG = 600
 """Evaluations above which their axis is logarithmic, too: algorithms differ in the first hundred."""
 _SETTLED = 8
 """The number of first shares of a run that may lie below the axis, so that the later ones have space."""
-_TITLE = "How near the exact front"
-_X_TITLE, _Y_TITLE = "Evaluations", "Share of the exact hypervolume"
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>$title</title>
-<style>html, body { height: 100%; }</style>
-</head>
-<body>
-$script
-$chart
-</body>
-</html>
-""")
 
 
 @dataclass(frozen=True)
@@ -61,42 +38,6 @@ class Curve:
     low: NDArray[np.float64]
     median: NDArray[np.float64]
     high: NDArray[np.float64]
-
-
-def check_plot_file(path: Path) -> None:
-    """Creates the folder of a plot's file.
-
-    Raises:
-        NasError: the suffix is not a format, the file is a folder, or its folder cannot be created or written (code
-            ``plot.invalid``).
-    """
-    if path.suffix not in FORMATS:
-        raise _invalid(f"the plot {path} ends in {path.suffix or 'nothing'}; expected {', '.join(FORMATS)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _invalid(f"the folder of {path} cannot be created: {error.strerror}; choose another") from None
-    if path.is_dir():
-        raise _invalid(f"the plot {path} is a folder; give the name of a file")
-    if not os.access(path.parent, os.W_OK):
-        raise _invalid(f"the folder of {path} is not writable; choose another")
-
-
-def _invalid(message: str) -> NasError:
-    return NasError(message, code="plot.invalid")
-
-
-def plot_search(rows: Sequence[Row], line: str, path: Path) -> None:
-    """Draws the rows of all algorithms into one file, whose suffix is the format; `line`, the search, is below the title.
-
-    Raises:
-        NasError: see `check_plot_file`.
-        StoreError: the file cannot be written.
-    """
-    check_plot_file(path)
-    if path.suffix == ".html":
-        return write_atomically(path, search_page(rows, line).encode())
-    return write_atomically(path, files_of("plot", search_figure(rows, line))[f"plot{path.suffix}"])
 
 
 def curves(rows: Sequence[Row]) -> list[Curve]:
@@ -112,7 +53,11 @@ def curves(rows: Sequence[Row]) -> list[Curve]:
 
 
 def search_figure(rows: Sequence[Row], line: str) -> Figure:
-    """A matplotlib figure: medians over the evaluations, with bands between the quartiles."""
+    """Medians over the evaluations of each algorithm, with bands between the quartiles.
+
+    Args:
+        line: the search; it is below the title.
+    """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(8.0, 5.2))
         axis = figure.subplots()
@@ -128,57 +73,9 @@ def search_figure(rows: Sequence[Row], line: str) -> Figure:
                 linestyle=(0, (4, 2)) if dashed else "-", label=curve.algorithm, zorder=3,
             )  # fmt: skip
         _set_axes(axis, drawn)
-        add_heading(figure, _TITLE, _subtitle(rows, line))
+        add_heading(figure, "How near the exact front", _subtitle(rows, line))
         figure.legend(loc="outside lower center", ncols=min(4, len(drawn)), columnspacing=1.8)
     return figure
-
-
-def search_page(rows: Sequence[Row], line: str) -> str:
-    """The same as an interactive HTML page; needs no network and includes plotly's script (about 5 MB)."""
-    drawn = curves(rows)
-    traces = [trace for number, curve in enumerate(drawn) for trace in _traces(curve, *_look(number))]
-    ticks = _ticks(drawn)
-    quality = {
-        "type": "log", "range": [float(np.log10(ends)) for ends in _limits(drawn)], "showline": True, "zeroline": False,
-        "tickvals": [1 - tick for tick in ticks], "ticktext": [_percent(tick) for tick in ticks],
-        "title": {"text": _Y_TITLE},
-    }  # fmt: skip
-    effort: dict[str, Any] = {"title": {"text": _X_TITLE}, "showline": True, "zeroline": False}
-    if _is_long(drawn):
-        most = max(int(curve.evaluations[-1]) for curve in drawn)
-        effort |= {"type": "log", "dtick": "D2", "range": [1, float(np.log10(most))]}  # from 10, ticks at 20 and 50
-    title = f"<b>{_TITLE}</b><br><span style='font-size:13px'>{escape(_subtitle(rows, line))}</span>"
-    layout = {
-        "xaxis": effort,
-        "yaxis": quality,
-        "font": {"family": 'system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif', "size": 13},
-        "title": {"text": title, "x": 0.02, "xanchor": "left"},
-        "legend": {"orientation": "h", "y": -0.16, "x": 0.5, "xanchor": "center"},
-        "margin": {"l": 90, "r": 30, "t": 80, "b": 60},
-        "hovermode": "x unified",
-    }
-    return _PAGE.substitute(title=_TITLE, script=script(), chart=Chart(traces, layout, "100%").div("curves"))
-
-
-def _traces(curve: Curve, colour: str, dashed: bool) -> list[dict[str, Any]]:
-    """Plotly's band and line of one curve."""
-    shape = {"shape": "hv", "width": 0}
-    common = {"type": "scatter", "x": array(curve.evaluations), "legendgroup": curve.algorithm, "mode": "lines"}
-    edge = {**common, "line": shape, "showlegend": False, "hoverinfo": "skip"}
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    hover = [f"{share:.2%} ({low:.2%} to {high:.2%})" for low, share, high in zip(curve.low, curve.median, curve.high)]  # noqa: B905
-    return [
-        {**edge, "y": array(_missing(curve.low))},
-        {**edge, "y": array(_missing(curve.high)), "fill": "tonexty", "fillcolor": f"rgba({red},{green},{blue},0.16)"},
-        {
-            **common,
-            "y": array(_missing(curve.median)),
-            "line": {"shape": "hv", "width": 2.5, "color": colour, "dash": "dash" if dashed else "solid"},
-            "name": escape(curve.algorithm),
-            "customdata": hover,
-            "hovertemplate": "%{customdata}",
-        },
-    ]
 
 
 def _shares(row: Row, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -206,8 +103,8 @@ def _set_axes(axis: Axes, drawn: Sequence[Curve]) -> None:
     else:
         axis.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axis.set_xlim(10 if _is_long(drawn) else 0, max(int(curve.evaluations[-1]) for curve in drawn))
-    axis.set_xlabel(_X_TITLE)
-    axis.set_ylabel(_Y_TITLE)
+    axis.set_xlabel("Evaluations")
+    axis.set_ylabel("Share of the exact hypervolume")
     axis.tick_params(colors=SOFT)
 
 

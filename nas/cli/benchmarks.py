@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.app import Json, app, argument, option
+from nas.cli.models import check_plot
 from nas.cli.output import print_json, print_table, stderr
-from nas.parts import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,24 +90,18 @@ def search(
         Path | None,
         option("--results", metavar="FILE", help="Keep each run in this file when it ends; go on with what it lacks."),
     ] = None,
-    plot: Annotated[
-        Path | None, option("--plot", metavar="FILE", help="Plot to this file: .png, .svg or .html.")
-    ] = None,
+    plot: Annotated[Path | None, option("--plot", metavar="FILE", help="Plot to this file: .png or .svg.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare search algorithms on a complete table.
 
     Counts the evaluations that they need to find the front of the table.
     """
+    check_plot(plot, "nas bench search")
     from nas.bench.results_file import ResultsFile
     from nas.bench.search import Replay, bench_search
     from nas.bench.table import Table
 
-    if plot is not None:
-        require("plots", "nas bench search --plot")
-        from nas.bench.search_plot import check_plot_file
-
-        check_plot_file(plot)
     columns = {name: _names(given, name) for name, given in (("maximize", maximize), ("minimize", minimize))}
     replay = Replay.of(Table.load(table), **columns, exact=_names(exact, "exact"))
     names = _names([algorithms], "algorithms")
@@ -132,9 +126,10 @@ def search(
         header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
         print_table(header, _search_summary(rows, shares))
     if plot is not None:  # last: a full disk must not lose hours of results
-        from nas.bench.search_plot import plot_search
+        from nas.bench.search_plot import search_figure
+        from nas.visualization.style import write_picture
 
-        plot_search(rows, line, plot)
+        write_picture(plot, search_figure(rows, line))
         print(f"wrote {plot}", file=sys.stderr)
 
 

@@ -130,22 +130,22 @@ def check_plot(path: Path | None, command: str) -> None:
     """Raises `NasError` for a path of a picture that cannot be written, before anything that takes longer."""
     if path is not None:
         require("plots", f"{command} --plot")
-        from nas.visualization.elastic_layers import check_plot_path
+        from nas.visualization.style import check_picture_path
 
-        check_plot_path(path)
+        check_picture_path(path)
 
 
 def write_plot(path: Path | None, found: Inspection) -> None:
     """Writes the picture of a model's layers, where a path is given."""
     if path is None:
         return
-    from nas.visualization.elastic_layers import plot_layers
+    from nas.visualization.elastic_layers import layers_figure
+    from nas.visualization.style import write_picture
 
     rows = [(part.name, part.smallest, part.largest) for part in found.grouped(_MOST_BARS)]
     ends = f"{found.smallest.macs / 1e6:,.3g} to {found.largest.macs / 1e6:,.4g} million multiply-accumulates"
-    plot_layers(
-        path, rows, title=found.model.name, line=f"{ends} · {found.share:.1%} elastic · {found.size:.3g} networks"
-    )
+    line = f"{ends} · {found.share:.1%} elastic · {found.size:.3g} networks"
+    write_picture(path, layers_figure(rows, title=found.model.name, line=line))
     print(f"wrote {path}", file=sys.stderr)
 
 

@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from nas.errors import NasError
-from nas.store.folder import make_folder, write_atomically
 from nas.visualization import colours
-from nas.visualization.style import SOFT, STYLE, add_heading, files_of
+from nas.visualization.style import SOFT, STYLE, add_heading
 
 Row = tuple[str, int, int]
 """A layer's name, and its multiply-accumulates in the smallest and in the largest network."""
-_SUFFIXES = (".png", ".svg")
 _REMOVABLE = "#A9CDE6"
 _INCHES_A_ROW, _INCHES_AROUND = 0.24, 1.9
-
-
-def plot_layers(path: Path, rows: Sequence[Row], *, title: str, line: str) -> None:
-    """Writes the figure as PNG or SVG, by the suffix of the path.
-
-    Raises:
-        NasError: the path has another suffix.
-        StoreError: it cannot be written.
-    """
-    check_plot_path(path)
-    make_folder(path.absolute().parent)
-    write_atomically(
-        path, files_of(path.stem, layers_figure(rows, title=title, line=line))[f"{path.stem}{path.suffix}"]
-    )
-
-
-def check_plot_path(path: Path) -> None:
-    """Raises `NasError` unless the path is that of a picture."""
-    if path.suffix not in _SUFFIXES:
-        raise NasError(f"--plot {path}: expected a file that ends in .png or .svg", code="plot.invalid-path")
 
 
 def layers_figure(rows: Sequence[Row], *, title: str, line: str) -> Figure:

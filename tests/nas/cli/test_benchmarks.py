@@ -96,7 +96,7 @@ def test_a_plot_that_cannot_be_written_costs_no_rows(shell: Shell, monkeypatch: 
     def full(path: Path, content: bytes) -> None:
         raise StoreError(f"{path} cannot be written: No space left on device")
 
-    monkeypatch.setattr("nas.bench.search_plot.write_atomically", full)
+    monkeypatch.setattr("nas.visualization.style.write_atomically", full)
     found = shell.nas(*bench_search("--json", plot="out.png"))
     assert found.code == 1
     assert len(found.data) == 4
@@ -111,7 +111,7 @@ def test_a_plot_that_cannot_be_written_costs_no_rows(shell: Shell, monkeypatch: 
         ({"minimize": "accuracy"}, "benchmark.invalid", ("'accuracy' is named twice",)),
         ({"algorithms": "nsga2,radnom"}, "algorithm.unknown", ("'radnom'", "'random'")),
         ({"target": "1.5"}, "benchmark.invalid", ("1.5",)),
-        ({"plot": "out.jpg"}, "plot.invalid", (".jpg", ".png, .svg, .html")),
+        ({"plot": "out.jpg"}, "plot.invalid-path", ("out.jpg", ".png or .svg")),
         ({"exact": "macs"}, "objective.unknown", ("'macs'",)),
     ],
 )

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from nas.visualization import colours
-from nas.visualization.elastic_layers import layers_figure, plot_layers
+from nas.visualization.elastic_layers import layers_figure
+from nas.visualization.style import write_picture
 from supernets.families.captured.inspection import Inspection, LayerWork
 from tests.errors import raises
 
@@ -35,10 +36,16 @@ def test_the_legend_names_fixed_layers_only_where_there_are_some() -> None:
 
 
 def test_only_pictures_are_written(tmp_path: Path) -> None:
-    plot_layers(tmp_path / "made" / "a.svg", ROWS, title="net $x$", line="of layers")
+    figure = layers_figure(ROWS, title="net $x$", line="of layers")
+    write_picture(tmp_path / "made" / "a.svg", figure)
     assert "net $x$" in (tmp_path / "made" / "a.svg").read_text()
-    with raises("plot.invalid-path", "a.txt", ".png"):
-        plot_layers(tmp_path / "a.txt", ROWS, title="net", line="")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("a.txt", "folder.png"):
+        with raises("plot.invalid-path", name, ".png or .svg"):
+            write_picture(tmp_path / name, figure)
+    (tmp_path / "file").write_text("")
+    with raises("file.not-a-folder", str(tmp_path / "file")):
+        write_picture(tmp_path / "file" / "a.png", figure)
 
 
 @pytest.mark.parametrize(("most", "names"), [(9, 5), (3, 3), (2, 2)])

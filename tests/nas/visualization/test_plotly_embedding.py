@@ -14,8 +14,6 @@ import pytest
 
 from nas.analysis.network_selection import parse_limits
 from nas.analysis.report import build_report
-from nas.bench.results_file import Row
-from nas.bench.search_plot import search_page
 from nas.visualization import chart_data
 from nas.visualization.front_panels import front_panels
 from nas.visualization.plotly_charts import convergence_chart, front_chart
@@ -65,12 +63,6 @@ def test_panels_lie_beside_and_below_each_other() -> None:
     for place, wanted in zip(places, expected, strict=True):
         assert np.array(place) == pytest.approx(np.array(wanted), abs=1e-6)
     assert {trace["xaxis"] for trace in chart.traces} == {"x", "x2", "x3", "x4", "x5", "x6"}
-
-
-def test_plotly_accepts_the_chart_of_a_benchmark() -> None:
-    page = search_page([Row("a", 0, {"0.9": None}, ((2, 0.5), (700, 1.0)), 0.1)], "a table")
-    _, traces, layout, _ = shown(page)
-    assert go.Figure(data=traces, layout=layout).layout.xaxis.type == "log"
 
 
 def test_an_array_is_its_bytes() -> None:
