@@ -60,14 +60,14 @@ def some_tokens(batches: Iterable[Tensor], most: int) -> list[Tensor]:
     return found
 
 
-def with_inputs(module: nn.Module, of: nn.Module, *arguments: Any) -> tuple[Tensor, Tensor]:
-    """What a module returns, and what a module within it has read."""
-    read: list[Tensor] = []
-    handle = of.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+def inputs_of(module: nn.Module, name: str, *arguments: Any) -> Tensor:
+    """What the last layer of a module, of this name, reads."""
+    last = getattr(module, name)
+    setattr(module, name, nn.Identity())
     try:
-        return cast(Tensor, module(*arguments)), read[0]
+        return cast(Tensor, module(*arguments))
     finally:
-        handle.remove()
+        setattr(module, name, last)
 
 
 @torch.no_grad()
@@ -113,10 +113,11 @@ def block_influence(network: Decoder, batches: Iterable[Tensor], *, most: int = 
 def _observed(layer: Layer, x: Tensor, mask: Tensor, turn: Any) -> tuple[Tensor, list[Tensor]]:
     """What a layer returns, and the sums over tokens of the fields of `LayerActivations`."""
     first = layer.norm1(x)
-    attended, heads = with_inputs(layer.attention, layer.attention.project, first, mask, turn)
+    heads = inputs_of(layer.attention, "project", first, mask, turn)
+    attended = layer.attention.project(heads)
     second = layer.norm2(x + attended)
-    added, neurons = with_inputs(layer.mlp, cast(MLP, layer.mlp).down, second)
-    after = x + attended + added
+    neurons = inputs_of(layer.mlp, "down", second)
+    after = x + attended + layer.mlp.down(neurons)
     scale = after.square().mean(dim=-1, keepdim=True).clamp(min=1e-12).rsqrt()
     moments = [(own := (read * scale).flatten(0, -2)).T @ own for read in (heads, neurons)]
     squares = torch.stack([read.square().flatten(0, -2).sum(0) for read in (first, second)])

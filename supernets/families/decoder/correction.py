@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.families.decoder.activations import ridged, some_tokens
+from supernets.families.decoder.activations import inputs_of, ridged, some_tokens
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Layer
 from supernets.threads import one_thread
 from supernets.tokens import causal_mask
@@ -190,16 +190,6 @@ def _parts(layers: Sequence[Layer], mask: Tensor, turn: Any) -> list[tuple[nn.Mo
             (layer.mlp, "down", layer.norm2, ()),
         )
     ]
-
-
-def inputs_of(module: nn.Module, name: str, *arguments: Any) -> Tensor:
-    """What the last layer of a module, of this name, reads."""
-    last = getattr(module, name)
-    setattr(module, name, nn.Identity())
-    try:
-        return cast(Tensor, module(*arguments))
-    finally:
-        setattr(module, name, last)
 
 
 def _queries(attention: CausalAttention) -> int:

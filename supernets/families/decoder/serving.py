@@ -18,13 +18,13 @@ _CHANNELS = 8
 IDS, PADDING, FILLED = "ids", "padding", "filled"
 
 
-def cache_names(layers: int, prefix: str) -> list[str]:
-    """The names of the keys and values of each of so many layers, in the order of `Served`.
+def cache_names(n: int, prefix: str) -> list[str]:
+    """The names of the keys and values of each of n layers, in the order of `Served`.
 
     Args:
         prefix: ``past`` for inputs, ``present`` for outputs.
     """
-    return [f"{prefix}.{i}.{kind}" for i in range(layers) for kind in ("key", "value")]
+    return [f"{prefix}.{i}.{kind}" for i in range(n) for kind in ("key", "value")]
 
 
 def lower_prefill(network: Decoder) -> bytes:
@@ -39,15 +39,13 @@ def lower_prefill(network: Decoder) -> bytes:
     Raises:
         LoweringError: as of `supernets.graph.lower`.
     """
-    return _lowered(network, LENGTH, [])
+    return _lowered(Served(network), LENGTH)
 
 
 def lower_step(network: Decoder) -> bytes:
     """The ONNX model that reads one more token of each text: as of `lower_prefill`, with `IDS` (n, 1) and ``past.I.key`` and
     ``past.I.value``, which are what the call before returned as present."""
-    shapes = [(BATCH_SIZE, groups, PAST, size) for groups, size in cache_shapes(network) for _ in ("key", "value")]
-    cache = zip(cache_names(len(network.layers), "past"), shapes, strict=True)
-    return _lowered(network, 1, [Input(name, shape) for name, shape in cache])
+    return _lowered(Served(network), 1, _cache(network, PAST))
 
 
 def lower_step_in_place(network: Decoder) -> bytes:
@@ -57,14 +55,7 @@ def lower_step_in_place(network: Decoder) -> bytes:
     Its attention is an operation of ONNX Runtime, GroupQueryAttention, which copies the cache unless outputs are bound to the
     memory of inputs (`hardware_profiles.runtimes.onnx_runtime`).
     """
-    shapes = [(BATCH_SIZE, groups, ROOM, size) for groups, size in cache_shapes(network) for _ in ("key", "value")]
-    layers = len(network.layers)
-    given = [Input(name, shape) for name, shape in zip(cache_names(layers, "past"), shapes, strict=True)]
-    read = [
-        Input(IDS, (BATCH_SIZE, 1), integer=True), Input(PADDING, (BATCH_SIZE,), integer=True),
-        Input(FILLED, (1,), integer=True), *given,
-    ]  # fmt: skip
-    return lower_inputs(ServedInPlace(network).eval(), read, [OUTPUT, *cache_names(layers, "present")])
+    return _lowered(ServedInPlace(network), 1, [Input(FILLED, (1,), integer=True), *_cache(network, ROOM)])
 
 
 class ServedModels(Mapping[str, bytes]):
@@ -102,6 +93,13 @@ def cache_shapes(network: Decoder) -> list[tuple[int, int]]:
     return [(own.key.out_features // own.head_size, own.head_size) for own in attentions]
 
 
-def _lowered(network: Decoder, tokens: int, cache: Sequence[Input]) -> bytes:
-    read = [Input(IDS, (BATCH_SIZE, tokens), integer=True), Input(PADDING, (BATCH_SIZE,), integer=True), *cache]
-    return lower_inputs(Served(network).eval(), read, [OUTPUT, *cache_names(len(network.layers), "present")])
+def _cache(network: Decoder, tokens: int) -> list[Input]:
+    """The inputs for the keys and values of a cache of this length, `PAST` or `ROOM`."""
+    shapes = [(BATCH_SIZE, groups, tokens, size) for groups, size in cache_shapes(network) for _ in ("key", "value")]
+    names = cache_names(len(network.layers), "past")
+    return [Input(name, shape) for name, shape in zip(names, shapes, strict=True)]
+
+
+def _lowered(served: Served | ServedInPlace, tokens: int, more: Sequence[Input] = ()) -> bytes:
+    read = [Input(IDS, (BATCH_SIZE, tokens), integer=True), Input(PADDING, (BATCH_SIZE,), integer=True), *more]
+    return lower_inputs(served.eval(), read, [OUTPUT, *cache_names(len(served.network.layers), "present")])
