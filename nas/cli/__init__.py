@@ -16,9 +16,8 @@ _LONGEST_WORD, _KEPT = 400, 60
 
 def main() -> None:
     """The entry point of the command ``nas``."""
-    INTERRUPTION.handle(
-        signal.SIGINT
-    )  # before the commands are imported, which takes longer than a user's second thought
+    # Before the commands are imported, which takes longer than a user's second thought.
+    INTERRUPTION.handle(signal.SIGINT)
     with INTERRUPTION.quiet():
         try:
             try:

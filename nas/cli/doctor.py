@@ -67,6 +67,6 @@ def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     if as_json:
         print_json(made)
     else:
-        print_table(["run", ""], [[run, said] for run, said in made.items()])
+        print_table(["run", "result"], [[run, result] for run, result in made.items()])
     if failed:
         raise typer.Exit(1)

@@ -205,7 +205,7 @@ def calibrate(
     output: Annotated[
         Path | None, option("-o", "--output", help="The lookup table to write; JOB.PROFILE.lookup.json by default.")
     ] = None,
-    subnets: Annotated[int, typer.Option("--subnets", help="Whole subnets to fit the scale of the table.", min=5)] = 30,
+    subnets: Annotated[int, typer.Option("--subnets", help="Whole subnets to fit the scale of the table.", min=3)] = 30,
     known: Annotated[
         list[Path] | None,
         option("--from", help="A table of another profile: predict this one from such tables and few measurements."),

@@ -1,4 +1,4 @@
-"""Commands that read runs: runs, show, plot, export."""
+"""Commands that read runs: runs, show, plot, export, export-transformers, export-study."""
 
 from __future__ import annotations
 

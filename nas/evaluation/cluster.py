@@ -64,9 +64,8 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
     Raises as `connected`.
     """
     require("ray", "work on a Ray cluster")
-    if (
-        address is None
-    ):  # before Ray is loaded: its processes listen on loopback then, not on all addresses of the machine
+    # Before Ray is loaded: its processes listen on loopback then, not on all addresses of the machine.
+    if address is None:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     import ray  # takes a second to load
 

@@ -302,9 +302,9 @@ def _is_noisy(metric: str, result: LatencyMeasurement) -> bool:
 
 def _value_and_error(metric: str, result: LatencyMeasurement, batch_size: int) -> tuple[float, float]:
     """The value of a timed metric and its error."""
+    if metric in _LATENCIES:
+        return result.latency_ms, result.latency_ms * result.resolution
     match metric:
-        case "latency_ms" | "time_to_first_token_ms" | "time_per_token_ms":
-            return result.latency_ms, result.latency_ms * result.resolution
         case "throughput" | "tokens_per_second":
             value = 1e3 * batch_size / result.latency_ms
             return value, value * result.resolution

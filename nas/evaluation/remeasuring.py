@@ -71,7 +71,7 @@ class Remeasuring:
         for answer in self._inner.evaluate([*new, *again]):
             request = answer.request
             times = self._queue.pop(request) + 1 if request in repeated else 0
-            if request in repeated and _figures(answer) != _figures(self._answers[request]):
+            if request in repeated and _value_and_error(answer) != _value_and_error(self._answers[request]):
                 self._improved[request] = answer
             self._answers[request] = answer
             if answer.status is Status.NOISY:
@@ -96,5 +96,5 @@ def _relative_error(measurement: Measurement) -> float:
     return (measurement.error or 0.0) / (abs(measurement.value or 0.0) or 1.0)
 
 
-def _figures(measurement: Measurement) -> tuple[float | None, float | None]:
+def _value_and_error(measurement: Measurement) -> tuple[float | None, float | None]:
     return measurement.value, measurement.error

@@ -52,9 +52,9 @@ class Plan:
 
     Attributes:
         size: exact number of candidates: networks times variants.
-        noun: for the data set's examples.
+        noun: of the data set's examples.
         images: numbers of examples in the three parts of the data.
-        n_cut: number of sentences cut to ``data.max_tokens``; None for images.
+        n_cut: number of sentences cut to ``data.max_tokens``; None for other data.
         n_skipped: number of files that cannot be used and were left out.
         warning: of the data set, one line, or "".
         warm_start: what the search takes from other runs, one line, or "".
@@ -121,14 +121,14 @@ class Plan:
 
 
 def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool = False) -> Plan:
-    """Computes costs and measures the latency of the smallest and the largest network on every profile of a checked job.
+    """The plan of a checked job, with the measured latency of the smallest and the largest network on each of its profiles.
+
+    A profile on which one of the two cannot be measured is among the plan's `unmeasured`, and the plan has no times then.
 
     Args:
         reuse: what the search takes from other runs.
         time: also estimate the job's time.
         inline: the search runs in one process.
-
-    A profile on which one of the two cannot be measured is among the plan's `unmeasured`, and the plan has no times then.
     """
     job, data = prepared.config, prepared.data.dataset
     supernet = prepared.supernets.current()

@@ -264,9 +264,8 @@ def _llama_tensor(file: NamedTensors, name: str, shape: tuple[int, ...], config:
         names = {**LLAMA_NAMES, **MODULES.get(config.kind, {})}
         theirs = f"layers.{number}.{names[rest]}"
     tensor = file.take(f"{theirs}.{kind}", *shape)
-    return (
-        1 + tensor if config.kind == "gemma" and "norm" in module else tensor
-    )  # which scales by one more than its weight
+    # Gemma's norms scale by one more than their weights.
+    return 1 + tensor if config.kind == "gemma" and "norm" in module else tensor
 
 
 def _gpt2_tensor(file: NamedTensors, name: str, shape: tuple[int, ...]) -> Tensor:
