@@ -1,14 +1,13 @@
-"""The display of a result in a notebook: HTML that needs no library, in the notebook's own colours."""
+"""The display of a result in a notebook, as HTML."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 
 from nas.analysis.formatting import format_value, miss_text, outline, title_of
 from nas.analysis.report import RunReport
-from nas.visualization.front_panels import Panel, front_panels
-from nas.visualization.panel_svg import legend, panel_svg
 
 _ROWS = 20
 """Members of the front that the table lists, at most."""
@@ -17,9 +16,12 @@ _COLUMNS = 6
 _TABLE = "color:inherit;font:inherit;font-variant-numeric:tabular-nums;border-collapse:collapse"
 
 
-def html(report: RunReport) -> str:
-    """A picture of the front, and the front as a table."""
-    panels = front_panels(report) if report.evaluated else []
+def html(report: RunReport, picture: bytes | None = None) -> str:
+    """The front as a table.
+
+    Args:
+        picture: of the front, as SVG; it is shown before the table.
+    """
     volume = "" if report.front_hypervolume is None else f", hypervolume {report.front_hypervolume:.4g}"
     head = f"{report.evaluations_text}; {len(report.front)} on the front{volume}"
     parts = [f"<p><strong>{escape(report.name)}</strong> · {escape(head)}</p>"]
@@ -27,20 +29,12 @@ def html(report: RunReport) -> str:
         parts.append(
             f"<p>No candidate satisfies the constraints; nearest: {escape(miss_text(report.nearest.miss))}</p>"
         )
-    parts += [f"{panel_svg(panel)}{_legend(panel)}" for panel in panels[:1]]
-    if len(panels) > 1:
-        parts.append(f"<p>The first of {len(panels)} pairs of metrics; plot() draws all.</p>")
+    if picture is not None:
+        source = f"data:image/svg+xml;base64,{b64encode(picture).decode()}"
+        parts.append(f'<img alt="The front" style="max-width:100%" src="{source}"/>')
     if report.front:
         parts.append(_table(report))
     return f'<div class="nas-result">{"".join(parts)}</div>'
-
-
-def _legend(panel: Panel) -> str:
-    entries = (
-        f'<span style="white-space:nowrap"><span style="color:{colour}">●</span> {escape(name)}</span>'
-        for name, colour in legend(panel)
-    )
-    return f'<p style="font-size:85%">{" &ensp; ".join(entries)}</p>'
 
 
 def _table(report: RunReport) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from nas.errors import NasError
-from nas.parts import require
+from nas.parts import has, require
 from supernets.space import Architecture
 
 if TYPE_CHECKING:
@@ -112,7 +113,13 @@ class OptimizationResult:
         return f"<OptimizationResult: {self.report.evaluations_text}, {len(self.front)} on the front>"
 
     def _repr_html_(self) -> str:
-        """The front as a picture and a table, for notebooks."""
+        """The front as a picture (where matplotlib is installed) and a table, for notebooks."""
         from nas.optimization.notebook import html
 
-        return html(self.report)
+        picture = None
+        if has("plots"):
+            from nas.visualization.style import files_of
+
+            with suppress(NasError):  # nothing to draw
+                picture = files_of("front", self.plot())["front.svg"]
+        return html(self.report, picture)
