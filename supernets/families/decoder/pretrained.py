@@ -27,6 +27,7 @@ from supernets.families.decoder.gguf_tokenizer import gguf_tokenizer
 from supernets.families.decoder.rotary import Scaling, read_rotary
 from supernets.families.decoder.spec import Activation, DecoderSpec, space_within
 from supernets.families.shared.model_folder import (
+    DECODERS,
     NamedTensors,
     Settings,
     TensorFile,
@@ -38,8 +39,6 @@ from supernets.families.shared.pretrained_transformer import PretrainedConfig, P
 from supernets.families.shared.transformer import TransformerFamily
 from supernets.pretrained import CONFIG, GGUF, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
 
-KINDS = ("llama", "mistral", "qwen2", "gemma", "gpt2", *MIXTURES)
-"""The values of ``model_type`` that are read."""
 _ACTIVATIONS: Mapping[object, Activation] = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh",
 }  # fmt: skip
@@ -167,7 +166,7 @@ def read_decoder_config(path: Path) -> DecoderConfig:
     experts = next((key for key in _EXPERTS if settings.data.get(key) not in (None, 0, 1)), None)
     if experts is not None and kind not in MIXTURES:
         raise experts_unusable(settings.path, f"{kind} with {experts}: {settings.data[experts]}")
-    settings.check("decoder", {"model_type": KINDS})
+    settings.check("decoder", {"model_type": DECODERS})
     return _gpt2(path, settings) if kind == "gpt2" else _llama(path, settings, str(kind))
 
 

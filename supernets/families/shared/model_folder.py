@@ -26,8 +26,9 @@ def experts_unusable(path: Path, what: str) -> CheckpointError:
     return unusable(f"{path}: is a mixture of experts ({what}); {remedy}")
 
 
-_DECODERS = ("llama", "mistral", "qwen2", "gemma", "gpt2", "mixtral", "qwen2_moe")
-_FAMILIES = {"bert": "encoder", "vit": "vit-encoder", **dict.fromkeys(_DECODERS, "decoder")}
+DECODERS = ("llama", "mistral", "qwen2", "gemma", "gpt2", "mixtral", "qwen2_moe")
+"""The values of ``model_type`` that the family `decoder` reads."""
+_FAMILIES = {"bert": "encoder", "vit": "vit-encoder", **dict.fromkeys(DECODERS, "decoder")}
 """The family that each kind of network is read into."""
 SHARDS = f"{WEIGHTS}.index.json"
 """Says which file has which tensor, where they are divided among several."""

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from supernets.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.pretrained import KINDS, read_decoder_config
+from supernets.families.decoder.pretrained import read_decoder_config
+from supernets.families.shared.model_folder import DECODERS
 from supernets.pretrained import CONFIG, WEIGHTS, find_pretrained
 from tests.errors import raises
 from tests.supernets import invariants
@@ -81,7 +82,7 @@ def assert_equal(path: Path, network: Any, *, relative: float = 1e-5) -> None:
     assert invariants.relative(supernet(ids(), family.space.largest), expected) <= relative
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DECODERS)
 def test_logits_equal_those_of_the_library(kind: str, tmp_path: Path) -> None:
     assert_equal(tmp_path, saved(kind, tmp_path))
 

@@ -14,8 +14,9 @@ import torch
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.pretrained import KINDS, read_decoder_config
+from supernets.families.decoder.pretrained import read_decoder_config
 from supernets.families.decoder.writing import write_decoder
+from supernets.families.shared.model_folder import DECODERS
 from supernets.pretrained import CONFIG
 from supernets.space import Architecture
 from tests.errors import raises
@@ -58,7 +59,7 @@ def check(supernet: Supernet, architecture: Architecture, folder: Path, ids: tor
     return settings
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DECODERS)
 def test_a_network_that_was_read_is_written_whole_and_with_fewer_layers(kind: str, tmp_path: Path) -> None:
     saved(kind, tmp_path / "original")
     config = read_decoder_config(tmp_path / "original")
