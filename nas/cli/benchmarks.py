@@ -88,7 +88,9 @@ def search(
     batch: Annotated[int, typer.Option("--batch", help="Evaluations per batch.")] = 10,
     results: Annotated[
         Path | None,
-        option("--results", metavar="FILE", help="Keep each run in this file when it ends; go on with what it lacks."),
+        option(
+            "--results", metavar="FILE", help="Store each run in this file when it ends, and repeat no run that it has."
+        ),
     ] = None,
     plot: Annotated[Path | None, option("--plot", metavar="FILE", help="Plot to this file: .png or .svg.")] = None,
     as_json: Json = False,

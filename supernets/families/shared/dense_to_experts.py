@@ -38,7 +38,7 @@ _NAMES = {
 
 
 def dense_family(family: TransformerFamily, hidden: int) -> TransformerFamily:
-    """The family of networks with MLPs of so many channels in place of a family's experts."""
+    """The family of networks with MLPs of `hidden` channels in place of a family's experts."""
     spec = replace(family.spec, experts=None, active_experts=None, gates="softmax", routers="learned", hidden=(hidden,))
     make: Any = type(family)
     numbers = {name: getattr(family, name) for name in make.numbers}
@@ -47,7 +47,7 @@ def dense_family(family: TransformerFamily, hidden: int) -> TransformerFamily:
 
 
 def check_experts(spec: Any, hidden: int) -> None:
-    """Raises `SpaceError` unless a space's experts can be made of MLPs of so many channels: as parts of them, or as copies."""
+    """Raises `SpaceError` unless a space's experts can be made of MLPs of `hidden` channels: as parts of them, or as copies."""
     experts, own = spec.experts[-1], spec.hidden[-1]
     if spec.shared_hidden is not None:
         raise SpaceError("shared_hidden: experts that are made of MLPs have no shared one; remove it")
