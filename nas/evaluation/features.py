@@ -59,7 +59,6 @@ class LatencyFeatures:
     def __init__(self, supernet: Supernet, table: LookupTable | None, variants: Variants = _FP32) -> None:
         self._supernet, self._table, self._variants = supernet, table, variants
         self._n_blocks = len(supernet.family.blocks)
-        self._estimated: set[tuple[str, str]] = set()
         if table is not None:
             self._blocks = BlockKeys(supernet)
             self._check(table)
@@ -75,11 +74,6 @@ class LatencyFeatures:
         return FeatureLayout(
             macs=0, aggregates=tuple(range(n_aggregates)), lookup=n_costs, groups=_groups(n_aggregates, space)
         )
-
-    @property
-    def n_estimated(self) -> int:
-        """Number of different blocks met so far that the table lacks and that were estimated by their MACs."""
-        return len(self._estimated)
 
     def __call__(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
         """Features, (n, d)."""
@@ -106,7 +100,6 @@ class LatencyFeatures:
         for precision in self._variants.precisions:
             rows = own == precision
             if rows.any():
-                self._estimated |= {(precision, key) for key in table.missing(keys[rows], precision)}
                 blocks = table.by_block(keys[rows], macs[rows], precision)
                 found[rows, 0] = table.estimate(blocks.sum(axis=1), precision)
                 found[rows, 1:] = blocks

@@ -42,6 +42,7 @@ from predictors.base import Predictor
 from predictors.label_scales import LabelScale
 from predictors.linear import ColumnLinearPredictor, RidgePredictor
 from predictors.model_selection import AutoPredictor
+from supernets.blocks import BlockKeys
 from supernets.graph import INPUT, lower
 from supernets.space import Architecture
 
@@ -179,7 +180,7 @@ def run(prepared: PreparedJob, profile: HardwareProfile, folder: Path, *, subnet
         "latency_ms": [float(first.min()), float(first.max())],
         "table": {
             "blocks": len(table.entries["fp32"]),
-            "missing": with_table.n_estimated,
+            "missing": len(table.missing(BlockKeys(supernet).of(architectures), "fp32")),
             "scale": table.fits["fp32"].scale,
             "offset_ms": table.fits["fp32"].offset_ms,
             "mape": table.fits["fp32"].mape,

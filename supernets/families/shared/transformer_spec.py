@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from supernets.errors import DimensionError
 from supernets.families.shared.spec import Number, Options, Spec
 
 Gates = Literal["softmax", "softmax-all", "sigmoid", "equal"]
 Kept = Literal["first", "spread"]
-KEPT = get_args(Kept)
 """Which layers a smaller depth may keep."""
 
 

@@ -86,7 +86,6 @@ def test_the_table_gives_each_candidate_the_sum_of_its_blocks(net: Supernet, can
         np.testing.assert_array_equal(row[layout.lookup + 1 : layout.lookup + 1 + len(own)], own)
     without = np.delete(rows, range(layout.lookup, layout.lookup + 1 + len(net.family.blocks)), axis=1)
     np.testing.assert_array_equal(without, architecture_features(net, candidates, BOTH))
-    assert features.n_estimated == 0
     assert features([]).shape == (0, rows.shape[1])
 
 
@@ -96,17 +95,16 @@ def test_without_a_table_the_costs_and_genes_are_left(net: Supernet) -> None:
     assert features.layout == feature_layout(len(net.family.blocks), net.space)
 
 
-def test_blocks_that_calibration_did_not_meet_are_estimated_and_counted(net: Supernet) -> None:
+def test_blocks_that_calibration_did_not_meet_are_estimated(net: Supernet) -> None:
     ends = [net.space.smallest, net.space.largest]
-    features = LatencyFeatures(net, table_of(net, ends, "fp32"))
+    features = LatencyFeatures(net, table := table_of(net, ends, "fp32"))
     rng = np.random.default_rng(2)
     networks = [net.space.sample(rng) for _ in range(10)]
     assert np.isfinite(features(networks)).all()
     keys = BlockKeys(net)
     lacking = {*keys.of(networks).ravel()} - {*keys.of(ends).ravel()} - {""}
-    assert features.n_estimated == len(lacking) > 0
-    features(networks)
-    assert features.n_estimated == len(lacking)
+    assert table.missing(keys.of(networks), "fp32") == lacking
+    assert lacking
 
 
 def test_tables_of_something_else_are_refused(net: Supernet) -> None:
