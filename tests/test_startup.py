@@ -91,7 +91,7 @@ def test_a_wrong_name_or_path_in_a_job_is_found_before_anything_heavy_is_loaded(
 @pytest.mark.parametrize(
     "arguments",
     [["plan", "gone"], ["show", "gone"], ["plot", "gone"], ["export", "gone", "-o", "gone.onnx"], ["resume", "gone"],
-     ["finetune", "gone"], ["export-study", "gone"], ["export-transformers", "gone", "-o", "gone"],
+     ["finetune", "gone"], ["export-study", "gone"], ["cascade", "gone"], ["export-transformers", "gone", "-o", "gone"],
      ["calibrate", "cpu-1-thread", "--job", "gone"], ["profile", "--sweep", "gone"]],
     ids=" ".join,
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from nas.cli import (  # noqa: F401
     benchmarks,
+    cascade,
     doctor,
     finetune,
     hardware,

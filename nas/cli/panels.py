@@ -11,7 +11,7 @@ from typer.core import TyperGroup, TyperOption
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Start": ("init", "schema", "plan", "inspect", "capture"),
     "Run": ("search", "train", "resume", "finetune"),
-    "Results": ("runs", "show", "plot", "label", "export", "export-transformers", "export-study"),
+    "Results": ("runs", "show", "plot", "label", "cascade", "export", "export-transformers", "export-study"),
     "Hardware": ("profiles", "profile", "calibrate"),
     "Server": (
         "serve",

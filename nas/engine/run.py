@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nas.analysis.failures import FailedNetwork
     from nas.analysis.finetuned_runs import Finetuning
     from nas.analysis.insight import Insight
+    from nas.export.cascade import Cascades
     from supernets.data import DataSet
 
 
@@ -146,6 +147,14 @@ class Run(StoredRun):
             self.runs, self.id, Path(folder), select=select, index=index,
             accept_plugin_versions=accept_plugin_versions, data=data,
         )  # fmt: skip
+
+    def cascades(
+        self, *, profile: str | None = None, accept_plugin_versions: bool = False, data: object = None
+    ) -> Cascades:
+        """The cascades of two networks of its front: their table, tests and exports; see `nas.export.cascade.Cascades`."""
+        from nas.export.cascade import Cascades
+
+        return Cascades(self, profile=profile, accept_plugin_versions=accept_plugin_versions, data=data)
 
     def examples(self, *, data: object = None) -> DataSet:
         """The run's data in its parts, ``train``, ``validation`` and ``test``, each with names, inputs and labels.

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,27 @@ from nas.parts import has
 from nas.store.folder import make_folder, write_atomically
 
 _PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy", "pillow")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The files of an export that passed its checks, before they are written.
+
+    Attributes:
+        facts: for the manifest.
+        described: what the export command prints, but for the digest.
+    """
+
+    path: Path
+    manifest: Path
+    files: Mapping[Path, bytes] = field(repr=False)
+    facts: Mapping[str, Any] = field(repr=False)
+    described: Mapping[str, Any] = field(repr=False)
+
+    def write(self) -> dict[str, Any]:
+        """Writes the files and the manifest; returns what the export command prints."""
+        sha256 = write_bundle(self.files, self.manifest, self.facts)[self.path]
+        return {"path": str(self.path), "sha256": sha256, **self.described}
 
 
 def write_bundle(files: Mapping[Path, bytes], manifest_path: Path, facts: Mapping[str, Any]) -> dict[Path, str]:

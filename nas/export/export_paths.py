@@ -26,6 +26,16 @@ def export_path(path: Path, run: str, key: str) -> Path:
     return _checked(path, model_name(run, key), _SUFFIX, paths_beside)
 
 
+def cascade_paths(folder: Path, run: str) -> tuple[Path, Path, Path]:
+    """The ONNX files of a cascade's small network, of its large one, and of both, in a folder.
+
+    Raises:
+        ExportFailedError, StoreError: as `export_path`.
+    """
+    small, large, both = (export_path(folder / f"{name}{_SUFFIX}", run, "") for name in ("small", "large", "cascade"))
+    return small, large, both
+
+
 def torch_path(path: Path, run: str, key: str) -> Path:
     """The Python file to write, as `export_path`; in a folder, its name is one that Python imports.
 

@@ -18,7 +18,7 @@ from nas.analysis.report import build_report
 from nas.build.prepared_job import TrainedRun, load_trained_run
 from nas.errors import SelectionError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
-from nas.export.bundle import write_bundle
+from nas.export.bundle import Bundle
 from nas.export.cost_selection import networks_by_cost
 from nas.export.decoding import served_as_scored
 from nas.export.export_paths import export_path, paths_beside
@@ -81,20 +81,21 @@ def export_onnx(
             remedy = f"search it with   supernet: {{from: {run}}}"
             raise SelectionError(f"run {run!r}: {message}; {remedy}", code="export.precision-unavailable")
         trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
-        return _write_bundle(*score_network(run, network, trained), path, trained, in_graph=with_preprocessing)
+        bundle = network_bundle(*score_network(run, network, trained), path, trained, in_graph=with_preprocessing)
+        return bundle.write()
     with opened.store() as store:
         report = build_report(store, run=run)
         point = choose(report, select, index)
         provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().variants, store)
         path = export_path(path, run, point.key)
         trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
-        return _write_bundle(point, provenance, path, trained, in_graph=with_preprocessing)
+        return network_bundle(point, provenance, path, trained, in_graph=with_preprocessing).write()
 
 
-def _write_bundle(
-    point: Point, provenance: Provenance, path: Path, trained: TrainedRun, *, in_graph: bool
-) -> dict[str, Any]:
-    """Writes ``FILE.onnx``, ``FILE.safetensors``, ``FILE.predict.py`` and ``FILE.json`` (the manifest), once all checks passed.
+def network_bundle(
+    point: Point, provenance: Provenance, path: Path, trained: TrainedRun, *, in_graph: bool = False
+) -> Bundle:
+    """``FILE.onnx``, ``FILE.safetensors``, ``FILE.predict.py`` and ``FILE.json`` (the manifest), which passed all checks.
 
     A network of sentences comes with the tokenizer that makes its input, ``FILE.tokenizer.json``; so does a language model,
     which is served by two models: ``FILE.onnx`` reads prompts, and ``FILE.step.onnx`` one more token each.
@@ -103,13 +104,13 @@ def _write_bundle(
         in_graph: whether the model does the preprocessing of images.
 
     Returns:
-        ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``runtime`` (that it was scored and, if
-        the job says so, measured in), ``parity_in_runtimes`` (of the fp32 model with ONNX Runtime), ``agreement`` (the share of
-        examples to which the written model and the fp32 one answer alike, as its task says), ``as_measured`` (the share of
-        validation examples on which the written model scores as the one that the search scored; None where it scored none),
-        ``values``, ``fidelity``, ``architecture``, ``examples`` and ``answered`` (their name, and what a
-        network does to them), and the paths of the other files; of a language model also ``served_parity``
-        (of the two models with torch) and ``positions`` (the most tokens of a text).
+        The files, described by ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``runtime``
+        (that it was scored and, if the job says so, measured in), ``parity_in_runtimes`` (of the fp32 model with ONNX Runtime),
+        ``agreement`` (the share of examples to which the written model and the fp32 one answer alike, as its task says),
+        ``as_measured`` (the share of validation examples on which the written model scores as the one that the search scored;
+        None where it scored none), ``values``, ``fidelity``, ``architecture``, ``examples`` and ``answered`` (their name, and
+        what a network does to them), and the paths of the other files; of a language model also ``served_parity`` (of the two
+        models with torch) and ``positions`` (the most tokens of a text).
 
     Raises:
         ExportFailedError: the path cannot be used, or the outputs differ from torch's or from those that were measured.
@@ -169,16 +170,14 @@ def _write_bundle(
         script = onnx_script(
             data.format, model=path.name, tokenizer=tokenizer_path.name, targets=data.targets, in_graph=in_graph
         )
-    files = {file: _with_metadata(own, facts) for file, own in models.items()}
+    files = {file: with_metadata(own, facts) for file, own in models.items()}
     for own in files.values():
         onnx.checker.check_model(own, full_check=True)
     files |= {weights_path: weights, script_path: script.encode()}
     if isinstance(data.format, TextFormat | BlockFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
-    sha256 = write_bundle(files, manifest_path, {**facts, **checks})[path]
-    return {
-        "path": str(path), "sha256": sha256, "precision": variant.precision,
-        "runtime": variant.runtime, **checks, "values": dict(point.values),
+    described = {
+        "precision": variant.precision, "runtime": variant.runtime, **checks, "values": dict(point.values),
         "task": trained.data.config.task, "answered": trained.data.task.verbs[1],
         "examples": "documents" if served else f"{data.format.noun}s",
         "fidelity": str(point.fidelity), "architecture": dict(point.described), "key": point.key,
@@ -186,9 +185,10 @@ def _write_bundle(
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
         **({"step": str(step_path), "positions": most} if served else {}),
     }  # fmt: skip
+    return Bundle(path, manifest_path, files, {**facts, **checks}, described)
 
 
-def _with_metadata(model: bytes, facts: Mapping[str, Any]) -> bytes:
+def with_metadata(model: bytes, facts: Mapping[str, Any]) -> bytes:
     """The model with each fact in its ``metadata_props``; values that are not text as JSON."""
     proto = onnx.load_model_from_string(model)
     for key, value in facts.items():

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from nas.analysis.cascade import confidence
 from supernets.data.preprocessing import (
     BlockFormat,
     Format,
@@ -160,6 +161,41 @@ def onnx_script(format: Format, *, model: str, tokenizer: str, targets: str = "c
         needs=f"onnxruntime{_libraries(format)}",
         logits="logits = SESSION.run(None, {SESSION.get_inputs()[0].name: preprocess(given)})[0][0]",
         **_parts(format, ["import onnxruntime"], network, tokenizer=tokenizer, in_graph=in_graph),
+    )
+
+
+_CASCADE = '''def answer(inputs: NDArray[{dtype}]) -> tuple[NDArray[np.float32], bool]:
+    """The logits for an input, a batch of 1, and whether the large network gave them: where the small one is not sure."""
+    logits = SMALL.run(None, {{SMALL.get_inputs()[0].name: inputs}})[0]
+    passed_on = bool(confidence(logits)[0] < FACTS["threshold"])
+    return (LARGE.run(None, {{LARGE.get_inputs()[0].name: inputs}})[0] if passed_on else logits)[0], passed_on
+'''
+
+
+def cascade_script(format: Format, *, manifest: str, tokenizer: str) -> str:
+    """The script for a cascade of two ONNX models.
+
+    Args:
+        manifest, tokenizer: names of the files beside it; the manifest has the models, the threshold and the preprocessing.
+    """
+    session = 'onnxruntime.InferenceSession(str(HERE / FACTS[name]["model"]), providers=["CPUExecutionProvider"])'
+    network = [
+        f'FACTS = json.loads((HERE / {json.dumps(manifest)}).read_text(encoding="utf-8"))',
+        f'SMALL, LARGE = ({session} for name in ("small", "large"))',
+        'HOW, CLASSES = FACTS["preprocessing"], FACTS["classes"]',
+    ]
+    does, prints = _PRINTS["classes"]
+    parts = _parts(format, ["import onnxruntime"], network, tokenizer=tokenizer)
+    dtype = "np.int64" if isinstance(format, TextFormat) else "np.float32"
+    rule = _CASCADE.format(dtype=dtype)
+    parts["functions"] = "\n\n".join([parts["functions"], inspect.getsource(confidence), rule])
+    return _SCRIPT.format(
+        does=does,
+        prints=f'{prints[:-1]} + (" (large network)" if passed_on else ""))',
+        network="the cascade of two ONNX models beside it",
+        needs=f"onnxruntime{_libraries(format)}",
+        logits="logits, passed_on = answer(preprocess(given))",
+        **parts,
     )
 
 

@@ -1,0 +1,103 @@
+"""The command that pairs networks of a front: cascade."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.app import DEFAULT_RUNS, AcceptPluginVersions, Json, RunId, Runs, app, option
+from nas.cli.output import print_json, print_table
+from nas.cli.running import check_run, folder
+
+if TYPE_CHECKING:
+    from nas.analysis.cascade import CascadeTable, Row
+
+
+@app.command(epilog="Example: nas cascade digits-cnn-1 --row 3 -o cascade")
+def cascade(
+    run: RunId,
+    row: Annotated[int | None, option("--row", help="A cascade of the table by its number.")] = None,
+    output: Annotated[
+        Path | None, option("-o", "--output", help="With --row: the folder to export the cascade to.")
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="With --row: score the cascade that you chose on the test part, too.")
+    ] = False,
+    profile: Annotated[str | None, option("--profile", help="The hardware profile whose latencies count.")] = None,
+    accept_plugin_versions: AcceptPluginVersions = False,
+    runs: Runs = DEFAULT_RUNS,
+    as_json: Json = False,
+) -> None:
+    """Pair networks of a front as a cascade.
+
+    A small network answers where it is confident, a large one elsewhere. Thresholds
+    are chosen on the validation part.
+    """
+    if row is None and (output is not None or test):
+        raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
+    check_run(runs, run)
+    from nas.analysis.cascade_pairs import cascade_pairs
+    from nas.engine.run import Run
+    from nas.export.export_paths import cascade_paths
+
+    opened = Run.open(folder(runs), run)
+    cascade_pairs(opened.report_of(profile))
+    if output is not None:
+        cascade_paths(output, run)
+    found = opened.cascades(profile=profile, accept_plugin_versions=accept_plugin_versions)
+    made: dict[str, Any] = {}
+    if row is not None:
+        found.table.pair(row)  # raises where it is no cascade
+        made |= {"test": found.tested(row)} if test else {}
+        made |= {} if output is None else {"export": found.export(row, output)}
+    if as_json:
+        return print_json({**found.table.to_json(), **made})
+    _print_table(found.table)
+    for name, own in made.get("test", {}).items():
+        share = "" if own["large"] is None else f", {own['share']:.1%} passed on"
+        accuracy = f"{100 * own['accuracy']:.2f} ± {100 * own['error']:.2f} %"
+        print(f"test part, {name}: accuracy {accuracy}, mean {own['mean_ms']:.4g} ms{share}")
+    return _print_export(made["export"]) if "export" in made else None
+
+
+def _print_table(table: CascadeTable) -> None:
+    from nas.analysis.formatting import format_value
+    from nas.problem.objectives import ACCURACY
+
+    latency, n = table.latency, len(table.members[0].right)
+    print(f"{table.run}: {len(table.cascades)} cascades of {len(table.members)} networks, {n:,} validation examples")
+    rows = []
+    for i, row in enumerate(table.rows):
+        own = row.cascade
+        pair = [str(own.small), "", ""]
+        if own.threshold is not None:
+            pair = [f"{own.small} then {own.large}", f"{own.threshold:.4f}", f"{own.share:.1%}"]
+        p99 = "–" if own.p99_ms is None else format_value(latency, own.p99_ms)
+        times = [format_value(latency, own.mean_ms, own.mean_error_ms), format_value(latency, own.worst_ms), p99]
+        rows.append([str(i), *pair, format_value(ACCURACY, own.accuracy, own.error), *times, _result(row)])
+    print_table(["#", "networks", "threshold", "passed on", "accuracy", "mean", "worst", "p99", "result"], rows)
+    print(f"networks by their numbers on the front; latencies are computed from measured {latency.name}")
+    if table.batch_size > 1:
+        print(f"a call has {table.batch_size} examples: those that are passed on are collected into full batches")
+
+
+def _result(row: Row) -> str:
+    """What a row gains over the single networks."""
+    if row.gain is None:
+        return "single network" if row.on_front else "single network, dominated"
+    gain = f"{100 * row.gain.difference:+.2f} ± {100 * row.gain.threshold:.2f} points"
+    return f"{gain} over {row.against}" if row.gain.distinguishable else f"a tie with {row.against}: {gain}"
+
+
+def _print_export(made: dict[str, Any]) -> None:
+    examples = f"{made['examples']:,} validation examples"
+    if made["graph"] is None:
+        print(f"no conditional graph was written: {made['rejected']}")
+    else:
+        print(
+            f"wrote {made['graph']}, for a batch of 1: parity with the two networks {made['parity']:.1e} on {examples}"
+        )
+    files = made["small"]["path"], made["large"]["path"], made["manifest"], made["script"]
+    print("\n".join(f"wrote {path}" for path in files))
