@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,9 +44,11 @@ def cascade(
     from nas.export.export_paths import cascade_paths
 
     opened = Run.open(folder(runs), run)
-    cascade_pairs(opened.report_of(profile))
+    report = opened.report_of(profile)
+    cascade_pairs(report)
     if output is not None:
         cascade_paths(output, run)
+    print(f"scoring {len(report.front)} networks on the validation part", file=sys.stderr)
     found = opened.cascades(profile=profile, accept_plugin_versions=accept_plugin_versions)
     made: dict[str, Any] = {}
     if row is not None:
