@@ -54,7 +54,7 @@ def searched(job: dict[str, Any], options: RunOptions) -> Run:
 def job_of(source: str, seed: int, evaluations: int | None, epochs: int | None, profile: str | None) -> dict[str, Any]:
     """The job of a seed."""
     path = Path(source)
-    job = yaml.safe_load(path.read_text() if path.suffix in (".yaml", ".yml") else read_recipe(source))
+    job: dict[str, Any] = yaml.safe_load(path.read_text() if path.suffix in (".yaml", ".yml") else read_recipe(source))
     if path.suffix and (data := job["data"].get("path")):
         job["data"]["path"] = str((path.parent / data).absolute())
     job |= {"name": f"{job['name']}-{seed}", "seed": seed}

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from hardware_profiles.runtime import run_model
 from nas.analysis.cascade import confidence, thresholds
 from nas.evaluation.scoring import in_precision
-from nas.export.cascade_graph import cascade_graph, cascade_parity
+from nas.export.cascade_graph import PASSED_ON, cascade_graph, cascade_parity
 from nas.export.model_checks import MAX_PARITY
 from supernets.checkpoint import make_supernet
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import EncoderSpec
-from supernets.module_to_onnx import INPUT, onnx_model
+from supernets.module_to_onnx import INPUT, OUTPUT, onnx_model
 from supernets.recalibration import recalibrate
 from tests.conftest import Trained
 from tests.errors import raises
@@ -70,7 +70,7 @@ def test_the_graph_answers_as_the_two_networks_do(pair: Pair) -> None:
     onnx.checker.check_model(graph, full_check=True)
     assert 0 <= cascade_parity(graph, small, large, threshold, inputs, runtime="onnxruntime") <= MAX_PARITY
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    assert [entry.name for entry in session.get_outputs()] == ["output", "passed_on"]
+    assert [entry.name for entry in session.get_outputs()] == [OUTPUT, PASSED_ON]
     assert session.get_inputs()[0].shape[0] == 1
     flags = []
     for own in inputs:
