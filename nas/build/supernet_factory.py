@@ -34,6 +34,7 @@ from supernets.families.decoder.activations import activation_importance, measur
 from supernets.families.decoder.network import Decoder
 from supernets.families.single_network import SingleFamily, innermost
 from supernets.recalibration import Extraction
+from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import SharingSpec
 from supernets.sorting import importance, orders, taylor_importance
 from supernets.space import Architecture
@@ -127,8 +128,10 @@ class SupernetFactory:
             return make_supernet(self.family, self.sharing)
 
     def untrained(self) -> Supernet:
-        """A new supernet at the beginning of its training, whose units are sorted where the job says so."""
-        supernet = self._new()
+        """A new supernet at the beginning of its training, whose experts are merged and units sorted where the job says so."""
+        supernet, texts = self._new(), self.data.calibration.split(CALIBRATION_BATCH)
+        if (merging := cast(ChainSharing, supernet.sharing).merging) is not None:
+            merging.fit(supernet.sharing.template, supernet.extract(supernet.space.largest), texts)
         match self.config.supernet.sort:
             case "weights":
                 supernet.sort(orders(importance(supernet)))
@@ -136,7 +139,6 @@ class SupernetFactory:
                 shown = batches(self.data.calibration, self.config.training.batch_size, generator=None)
                 supernet.sort(orders(taylor_importance(supernet, shown, self.data.task.loss)))
             case "activations":
-                texts = self.data.calibration.split(CALIBRATION_BATCH)
                 largest = cast(Decoder, supernet.extract(supernet.space.largest))
                 supernet.sort(orders(activation_importance(largest, measure_activations(largest, texts))))
         return supernet

@@ -230,7 +230,7 @@ class SearchJob(Section):
                 "training.accumulate to save memory")  # fmt: skip
         trained = supernet.pretrained is not None or supernet.network is not None
         sharing = supernet.sharing or SharingConfig()
-        plain = sharing.mixture is None and sharing.kernels == SharingConfig().kernels
+        plain = sharing.model_copy(update={"correction": None}) == SharingConfig()
         if training.adapters is not None and not (of_decoder and trained and plain):
             raise conflict("training.adapters", "are of a trained decoder (supernet.family: decoder, with pretrained) with "
                 "sharing: slice; remove it")  # fmt: skip

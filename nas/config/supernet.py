@@ -58,11 +58,14 @@ class SharingConfig(Section):
     correction: Annotated[Literal["least-squares"] | None, Field(description="least-squares")] = None
     """Whether networks of the family decoder are corrected on `calibration_images` before they are scored and exported: their
     output projections are fitted to the activations of the largest network."""
+    experts: Annotated[Literal["merged"] | None, Field(description="merged")] = None
+    """How a pretrained network's layers keep fewer experts: the most used ones (on `calibration_images`), into which the others
+    are merged, in place of the first ones alone."""
 
     def spec(self) -> SharingSpec:
         """The sharing as supernets take it."""
         mixture = None if self.mixture is None else MixtureSpec(**self.mixture.model_dump())
-        return SharingSpec(mixture, self.kernels, correction=self.correction)
+        return SharingSpec(mixture, self.kernels, correction=self.correction, experts=self.experts)
 
 
 _OF_MODEL = ("arguments", "weights", "granularity", "widths", "keep")
@@ -93,7 +96,7 @@ class SupernetConfig(Section):
     nested: Flag = False
     """Whether all layers take one choice for each dimension, so that each network contains the smaller ones."""
     sharing: Annotated[
-        SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels or correction")
+        SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels, correction or experts")
     ] = None
     """How networks share weights: slice takes the first channels of the larger layer. None, which only a job with `from` has,
     stands for the sharing of the trained supernet."""
@@ -203,14 +206,22 @@ class SupernetConfig(Section):
         if self.sort not in (None, "none") and not self.made_of_trained:
             what = "units are sorted of a model or a pretrained network, and the job names neither"
             raise conflict("sort", f"{what}; name one, or remove it")
-        if self.partition is not None and self.pretrained is None:
-            raise conflict(
-                "partition", "experts are made of a pretrained network's MLPs; name it in pretrained, or remove it"
-            )
+        if self.pretrained is None:
+            self._check_without_pretrained()
         if self.sort == "activations" and (self.family != "decoder" or self.model is not None):
             of = "a model" if self.model is not None else self.family
             raise conflict("sort", f"activations are measured of the family decoder, got {of}; take weights or taylor")
         return self
+
+    def _check_without_pretrained(self) -> None:
+        if self.partition is not None:
+            raise conflict(
+                "partition", "experts are made of a pretrained network's MLPs; name it in pretrained, or remove it"
+            )
+        if self.from_ is None and self.sharing is not None and self.sharing.experts is not None:
+            raise conflict(
+                "sharing.experts", "merges a pretrained network's experts; name it in pretrained, or remove this"
+            )
 
     def _check_model(self) -> None:
         for key in _NOT_OF_MODEL:

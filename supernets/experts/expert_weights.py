@@ -82,11 +82,11 @@ class ExpertWeights:
         own: list[Any] = [None if tensor is None else tensor[experts] for tensor in vars(self).values()]
         return ExpertWeights(*own)
 
-    def mean(self, weights: Tensor) -> ExpertWeights:
-        """One expert: the sum of all, times weights (n,)."""
+    def mixed(self, weights: Tensor) -> ExpertWeights:
+        """One expert for each row of weights (m, n): the sum of all experts, times the row."""
 
         def of(tensor: Tensor | None) -> Any:
-            return None if tensor is None else torch.tensordot(weights.to(tensor), tensor, 1)[None]
+            return None if tensor is None else torch.tensordot(weights.to(tensor), tensor, 1)
 
         return ExpertWeights(*map(of, vars(self).values()))
 

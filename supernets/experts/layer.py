@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from supernets.experts.expert_weights import ExpertWeights
 from supernets.experts.mixing import Gates, mixed_experts
 
 
@@ -58,6 +59,12 @@ class ExpertLayer(nn.Module):
         return found + (
             shared if self.shared_gate is None else torch.sigmoid(self.shared_gate(x)) * cast(Tensor, shared)
         )
+
+    @property
+    def weights(self) -> ExpertWeights:
+        """The experts' weights, detached; the last bias is not theirs, but the layer's."""
+        own = (None if tensor is None else tensor.detach() for tensor in (self.gate, self.up_bias))
+        return ExpertWeights(self.up.detach(), self.down.detach(), *own)
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
         """For live subnets: no attribute repeats a shape."""

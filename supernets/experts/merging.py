@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -85,43 +87,65 @@ def aligned(experts: ExpertWeights, reference: ExpertWeights) -> ExpertWeights:
     return experts.regrouped(numbers, experts.down_bias)
 
 
-def merged(experts: ExpertWeights, groups: NDArray[np.int64], usage: NDArray[np.float64]) -> ExpertWeights:
-    """One expert for each group: the mean of its members weighted by usage, aligned to the most used.
+class NestedGroups(NamedTuple):
+    """Groups of experts for several numbers of groups; those of a smaller number are unions of those of a larger one.
 
-    MC-SMoE (Li et al. 2024, arXiv 2310.01334). Members of a group that is never used have equal weights.
+    Attributes:
+        joins: (n,), the expert that each one is merged into first; itself for those that lead the groups of every number.
+        groups: by their number, the group of each expert, (n,), as of `grouped_by_similarity`.
+    """
+
+    joins: NDArray[np.int64]
+    groups: Mapping[int, NDArray[np.int64]]
+
+
+def nested_groups(features: NDArray[np.float64], usage: NDArray[np.float64], numbers: Collection[int]) -> NestedGroups:
+    """Groups in which the experts that lead no more join the most similar of those that still do, with their members.
+
+    Departure from MC-SMoE (arXiv 2310.01334), whose groups are of one number.
 
     Args:
-        groups: (n,), the group of each expert, from 0.
+        features: (n, d), as of `grouped_by_similarity`.
+        usage: (n,).
+
+    Raises:
+        SpaceError: as `grouped_by_similarity`.
+    """
+    by_use = np.argsort(-usage, kind="stable")
+    joins, own, groups = np.arange(len(usage)), np.argsort(by_use), {}
+    for leaders, n in pairwise([len(usage), *sorted(numbers, reverse=True)]):
+        first = by_use[:leaders]
+        found = grouped_by_similarity(features[first], usage[first], n)
+        joins[first[n:]] = by_use[found[n:]]
+        own = groups[n] = found[own]
+    return NestedGroups(joins, groups)
+
+
+def aligned_in_turn(experts: ExpertWeights, joins: NDArray[np.int64], usage: NDArray[np.float64]) -> ExpertWeights:
+    """Experts, each `aligned` to the one that it joins after that one is; the most used first.
+
+    Args:
+        joins: (n,), as of `nested_groups`: each joins itself or one that is used more.
         usage: (n,).
     """
-    found = []
-    for members in _members(groups):
-        own, weights = experts.chosen(torch.from_numpy(members)), usage_weights(usage[members])
-        most = torch.tensor([int(weights.argmax())])
-        found.append(aligned(own, own.chosen(most)).mean(weights))
+    found = [experts.chosen(torch.tensor([i])) for i in range(len(experts))]
+    for i in np.argsort(-usage, kind="stable"):
+        if joins[i] != i:
+            found[i] = aligned(found[i], found[joins[i]])
     return stacked(found)
 
 
-def merged_rows(rows: Tensor, groups: NDArray[np.int64], usage: NDArray[np.float64]) -> Tensor:
-    """The rows of a router for merged experts, (groups, ...): the mean over each group's, weighted by usage.
+def merging_weights(groups: NDArray[np.int64], usage: NDArray[np.float64]) -> Tensor:
+    """The factors of experts, and of the rows of their router, in the mean of each group, weighted by usage: (groups, n).
 
-    Departure from MC-SMoE, which keeps all rows and lets several lead to one expert: there are as many rows as experts.
+    Each row adds up to 1; members of a group that is never used have equal factors. Departure from MC-SMoE (arXiv 2310.01334),
+    which keeps all rows of the router and lets several lead to one expert: there are as many rows as experts.
 
     Args:
-        rows: (n, ...), one for each expert.
+        groups: (n,), the group of each expert, from 0 without gaps.
+        usage: (n,).
     """
-    own = [(usage_weights(usage[members]), rows[torch.from_numpy(members)]) for members in _members(groups)]
-    return torch.stack([torch.tensordot(weights.to(members), members, 1) for weights, members in own])
-
-
-def usage_weights(usage: NDArray[np.float64]) -> Tensor:
-    """Usage (n,) as shares of its sum; equal ones where that is 0."""
-    total = usage.sum()
-    return torch.from_numpy(usage / total if total > 0 else np.full(len(usage), 1 / len(usage)))
-
-
-def _members(groups: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    found = [np.flatnonzero(groups == group) for group in range(groups.max() + 1)]
-    if empty := [i for i, members in enumerate(found) if not len(members)]:
-        raise invalid_experts(f"group {empty[0]} of experts is empty; number the groups from 0 without gaps")
-    return found
+    members = (groups == np.arange(groups.max() + 1)[:, None]).astype(np.float64)
+    used = members * usage
+    rows = np.where(used.any(axis=1, keepdims=True), used, members)
+    return torch.from_numpy(rows / rows.sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""The sharing of all supernets: slices of stored tensors, optionally mixed, with transformed kernels or with adapters."""
+"""The sharing of all supernets: slices of stored tensors, optionally mixed, transformed, merged or with adapters."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from supernets.axes import Dim, axes_in, check_dims, permute_tensor, slice_tenso
 from supernets.base import Family, Sharing, channels_last, outlined
 from supernets.live_subnets import place
 from supernets.sharing.adapters import Adapters
+from supernets.sharing.expert_merging import ExpertMerging
 from supernets.sharing.kernels import KernelTransforms
 from supernets.sharing.mixture import Mixture, mixed
 from supernets.sharing.spec import PLAIN, SharingSpec
@@ -18,7 +19,7 @@ from supernets.space import Architecture
 
 
 class ChainSharing(Sharing):
-    """Slices the stored tensors, then mixes experts, then transforms kernels; or adds adapters.
+    """Slices the stored tensors, then mixes experts, then transforms kernels; or merges layers' experts; or adds adapters.
 
     Stored tensors have the template's names; those of a mixed layer are stacks of experts, (experts, *shape). `supernets.axes`
     slices and permutes all of them, routers included. Slicing first is cheaper and gives the same result, because it
@@ -51,6 +52,7 @@ class ChainSharing(Sharing):
         self.mixture = None if spec.mixture is None else Mixture(family, spec.mixture, self.stored)
         self.kernels = KernelTransforms(family, self.stored) if spec.kernels == "transform" else None
         self.adapters = None if spec.adapter_rank is None else Adapters(family, spec.adapter_rank, self.stored)
+        self.merging = ExpertMerging(family, self.stored) if spec.experts == "merged" else None
         self._stacked = frozenset[str]()
         if self.mixture is not None:
             self._stacked = self.mixture.store_experts(
@@ -65,7 +67,8 @@ class ChainSharing(Sharing):
         for name, declared in self._family.dims().items():
             experts = self.mixture.experts if self.mixture is not None and name in self._stacked else None
             dims[f"stored.{name}"] = declared if experts is None else (experts, *declared)
-        for link, module in (("mixture", self.mixture), ("kernels", self.kernels), ("adapters", self.adapters)):
+        links = {"mixture": self.mixture, "kernels": self.kernels, "adapters": self.adapters, "merging": self.merging}
+        for link, module in links.items():
             if module is not None:
                 dims.update({f"{link}.{name}": declared for name, declared in module.dims().items()})
         return dims
@@ -86,10 +89,11 @@ class ChainSharing(Sharing):
     def _weights(self, architecture: Architecture, *, folded: bool) -> dict[str, Tensor]:
         """A subnet's tensors; unless `folded`, without its adapters."""
         sizes, dropped = dict(self._family.sizes(architecture)), self._family.dropped(architecture)
-        axes, kernels = self._family.axes, self.kernels
+        axes, kernels, merging = self._family.axes, self.kernels, self.merging
         prefixes = tuple(f"{name}." for name in dropped)  # of a tensor alone, too: with a dot after each name
-        # Transforms cut the kernels themselves.
-        uncut = sizes if kernels is None else sizes | {axis: axes[axis].size for axis in kernels.axes}
+        # Transforms cut the kernels themselves, and merges the numbers of experts.
+        own = [link.axes for link in (kernels, merging) if link is not None]
+        uncut = sizes | {axis: axes[axis].size for cut in own for axis in cut}
         out: dict[str, Tensor] = {}
         # The weights stay in single precision; only the forward runs under autocast.
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
@@ -102,6 +106,8 @@ class ChainSharing(Sharing):
                     tensor = mixed(tensor, coefficients[name.rpartition(".")[0]])
                 if kernels is not None:
                     tensor = kernels.transformed(name, tensor, sizes)
+                if merging is not None:
+                    tensor = merging.merged(tensor, self._dims[f"stored.{name}"][0], sizes)
                 if folded and self.adapters is not None:
                     tensor = self.adapters.adapted(name, tensor, sizes)
                 out[name] = tensor

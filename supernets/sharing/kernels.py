@@ -29,7 +29,7 @@ class KernelTransforms(nn.Module):
 
     def __init__(self, family: Family, template: nn.Module) -> None:
         super().__init__()
-        sides = _sizes_of_axes(family)
+        sides = sizes_of_axes(family)
         self._chains: dict[str, tuple[str, list[tuple[int, int]]]] = {}
         """By weight: the axis of its kernel, and the steps between sides in descending order."""
         self.steps = nn.ParameterDict()
@@ -77,7 +77,7 @@ def _key(weight: str, old: int, new: int) -> str:
     return f"{weight.removesuffix('.weight').replace('.', '/')}/{old}-{new}"
 
 
-def _sizes_of_axes(family: Family) -> Mapping[str, set[int]]:
+def sizes_of_axes(family: Family) -> Mapping[str, set[int]]:
     """The sizes of each axis in the largest network and in those that differ from it in one choice."""
     found: dict[str, set[int]] = {name: set() for name in family.axes}
     largest = family.space.largest

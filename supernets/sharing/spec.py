@@ -14,6 +14,7 @@ _invalid = partial(SpaceError, code="sharing.invalid")
 Routing = Literal["layer", "neuron"]
 Kernels = Literal["centre", "transform"]
 Correction = Literal["least-squares"]
+Experts = Literal["merged"]
 
 MAX_EXPERTS, MAX_HIDDEN, MAX_RANK = 64, 4096, 1024
 """Far above useful values; they catch typing errors."""
@@ -63,6 +64,8 @@ class SharingSpec:
             weights. With plain slices only.
         correction: how extracted subnets are corrected on calibration examples before they are used: their output
             projections by least squares (`supernets.families.decoder.correction`); None for no correction.
+        experts: how layers of experts keep fewer of them: those that they drop are merged into the others
+            (`supernets.sharing.expert_merging`); None for the first ones alone. With plain slices only.
 
     Raises:
         SpaceError: a value is invalid; the message begins with the key.
@@ -72,6 +75,7 @@ class SharingSpec:
     kernels: Kernels = "centre"
     adapter_rank: int | None = None
     correction: Correction | None = None
+    experts: Experts | None = None
 
     def __post_init__(self) -> None:
         if self.mixture is not None and not isinstance(self.mixture, MixtureSpec):
@@ -81,8 +85,14 @@ class SharingSpec:
             _check_word("correction", self.correction, get_args(Correction))
         if self.adapter_rank is not None:
             _check_number("adapter_rank", self.adapter_rank, 1, MAX_RANK)
-            if self.mixture is not None or self.kernels != "centre":
-                raise _invalid("adapter_rank: adapters are of plain slices; remove them, or mixture and kernels")
+            if self.mixture is not None or self.kernels != "centre" or self.experts is not None:
+                raise _invalid(
+                    "adapter_rank: adapters are of plain slices; remove them, or mixture, kernels and experts"
+                )
+        if self.experts is not None:
+            _check_word("experts", self.experts, get_args(Experts))
+            if self.mixture is not None:
+                raise _invalid("experts: merged experts are of plain slices; remove them, or mixture")
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` reads, for checkpoints."""
@@ -100,7 +110,7 @@ class SharingSpec:
             return PLAIN
         if not isinstance(data, Mapping):
             raise _invalid(
-                f"unknown sharing {data!r}; expected slice, or a mapping with mixture, kernels or correction"
+                f"unknown sharing {data!r}; expected slice, or a mapping with mixture, kernels, correction or experts"
             )
         try:
             values = dict(data)

@@ -27,57 +27,43 @@ Baselines: *random*, and *usage*, the same number of experts in each layer.
 
 from __future__ import annotations
 
-import gzip
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 import numpy as np
 import torch
 import typer
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import register_parametrization
 
-from nas.build.prepared_job import TrainedRun, load_trained_run
-from nas.config import parse_job
-from nas.engine.driver import resume, train
+from nas.build.prepared_job import TrainedRun
 from nas.engine.run_options import RunOptions
-from nas.recipes import read_recipe
 from nas.store.folder import RunsFolder
-from nas.store.stored_run import StoredRun
-from supernets.checkpoint import has_checkpoint, load_checkpoint
 from supernets.experts.expert_weights import ExpertWeights
 from supernets.experts.layer import ExpertLayer
-from supernets.experts.low_rank import (
-    common_base_parameters,
-    common_factors,
-    residual_parameters,
-    with_low_rank_residuals,
-)
+from supernets.experts.low_rank import common_factors
 from supernets.experts.merging import (
-    aligned,
+    aligned_in_turn,
     expert_importance,
-    grouped_by_similarity,
     kept_by_layer,
-    merged,
-    merged_rows,
-    usage_weights,
+    merging_weights,
+    nested_groups,
 )
 from supernets.experts.mixing import ACTIVATIONS, routed
 from supernets.families.decoder.network import Decoder, Layer
 from supernets.tasks.language_modelling import LanguageModelling
 from supernets.trainer import outputs_of
 from tests.benchmarks.decoder_oneshot import Row, add, read
+from tests.benchmarks.shakespeare_experts import Epochs, Show, print_results, recipe_job, trained
 
 EXPERTS, ACTIVE, KEPT = 8, 2, 4
 CALIBRATION_TOKENS, BLOCKS, RATE = 8192, 16, 3e-4
-RECIPE = "shakespeare-experts"
 SPACE = {
     "head_size": 32, "depth": [4], "width": [192], "heads": [4], "hidden": [128], "experts": [EXPERTS],
     "active_experts": [1, ACTIVE],
@@ -101,36 +87,14 @@ class Observed:
     logits: NDArray[np.float64]
 
 
-def trained(text: Path, work: Path, *, seed: int, epochs: int | None) -> TrainedRun:
-    """The trained network of a seed, from the folder if it is done."""
-    work.mkdir(parents=True, exist_ok=True)
-    plain, options, run = work / "text.txt", RunOptions(RunsFolder(work / "runs")), f"experts-{seed}-1"
-    if not plain.exists():
-        content = text.read_bytes()
-        plain.write_bytes(gzip.decompress(content) if text.suffix == ".gz" else content)
-    job = yaml.safe_load(read_recipe(RECIPE))
-    own = job["training"]
-    job["training"] = {
-        key: own[key] for key in ("epochs", "batch_size", "learning_rate", "weight_decay", "balance_loss")
-    }
-    job["training"] |= {"strategy": "sandwich", "random_subnets": 1, "threads": 1} | (
-        {} if epochs is None else {"epochs": epochs}
-    )
-    job |= {"name": f"experts-{seed}", "seed": seed, "data": {**job["data"], "path": str(plain.absolute())}}
-    job["supernet"] = {"family": "decoder", "space": SPACE}
-    checkpoint = work / "runs" / run / "checkpoint"
-    if not checkpoint.parent.exists():
-        train(parse_job(yaml.safe_dump(job), source=RECIPE), options)
-    elif not (has_checkpoint(checkpoint) and load_checkpoint(checkpoint).finished):
-        resume(run, options)
-    return load_trained_run(StoredRun.open(options.runs, run))
-
-
-def weights_of(layer: ExpertLayer) -> ExpertWeights:
-    """The weights of a layer, whose last bias is not the experts'."""
-    up, down = layer.up.detach(), layer.down.detach()
-    gate, bias = (None if own is None else own.detach() for own in (layer.gate, layer.up_bias))
-    return ExpertWeights(up, down, gate, bias)
+def trained_at(text: Path, work: Path, *, seed: int, epochs: int | None) -> TrainedRun:
+    """The trained supernet of a seed, from the folder if it is done."""
+    supernet = {"family": "decoder", "space": SPACE}
+    job = recipe_job(text, work, epochs=epochs, name=f"experts-{seed}", seed=seed, supernet=supernet)
+    kept = ("epochs", "batch_size", "learning_rate", "weight_decay", "balance_loss")
+    job["training"] = {key: job["training"][key] for key in kept}
+    job["training"] |= {"strategy": "sandwich", "random_subnets": 1, "threads": 1}
+    return trained(job, RunOptions(RunsFolder(work / "runs")))
 
 
 @torch.no_grad()
@@ -147,7 +111,7 @@ def observed(network: Decoder, texts: Tensor) -> list[Observed]:
         handle.remove()
     found = []
     for layer in layers:
-        x, weights = read[layer], weights_of(layer)
+        x, weights = read[layer], layer.weights
         logits = layer.router(x)
         chosen, factors = routed(logits, ACTIVE, layer.gates)
         gates = torch.zeros_like(logits).scatter_(1, chosen, factors)
@@ -175,14 +139,11 @@ def kept(own: Observed, order: NDArray[np.float64], n: int) -> None:
 
 def merge(own: Observed, n: int, *, align: bool = True) -> None:
     """Merges the experts into n."""
-    groups = grouped_by_similarity(own.logits.T, own.usage, n)
-    experts, rows = own.weights, merged_rows(own.layer.router.weight.detach(), groups, own.usage)
-    if align:
-        return replace_experts(own.layer, merged(experts, groups, own.usage), rows)
-    found = {
-        name: None if own_ is None else merged_rows(own_, groups, own.usage) for name, own_ in vars(experts).items()
-    }
-    return replace_experts(own.layer, ExpertWeights(**cast(Any, found)), rows)
+    found = nested_groups(own.logits.T, own.usage, [n])
+    experts = aligned_in_turn(own.weights, found.joins, own.usage) if align else own.weights
+    weights = merging_weights(found.groups[n], own.usage)
+    router = own.layer.router.weight.detach()
+    replace_experts(own.layer, experts.mixed(weights), weights.to(router) @ router)
 
 
 class CommonBase(nn.Module):
@@ -214,23 +175,44 @@ class Residuals(nn.Module):
         return left[..., : self.rank] * values[:, None, : self.rank], right[:, : self.rank]
 
 
+def common_base_parameters(experts: ExpertWeights, rank: int) -> int:
+    """Parameters of experts whose first layers are factors with one base each."""
+    n, hidden, width = experts.up.shape
+    saved = n * hidden * width - rank * (n * hidden + width)
+    return experts.n_parameters - saved * (1 if experts.gate is None else 2)
+
+
+def residual_parameters(experts: ExpertWeights, rank: int) -> int:
+    """Parameters of experts that are their mean and residuals of this rank, as factors."""
+    n, hidden, width = experts.up.shape
+    matrices = 2 if experts.gate is None else 3
+    return experts.n_parameters - matrices * ((n - 1) * hidden * width - n * rank * (hidden + width))
+
+
 def largest_rank(parameters: Callable[[ExpertWeights, int], int], experts: ExpertWeights) -> int:
     """The largest rank with at most half of the parameters."""
     return max(rank for rank in range(experts.hidden + 1) if parameters(experts, rank) <= experts.n_parameters / 2)
 
 
-def factor(own: Observed, *, residuals: bool) -> None:
-    """Makes the experts factors of low rank, which are then trained."""
-    experts, rows = own.weights, own.layer.router.weight.detach()
-    rank = largest_rank(residual_parameters if residuals else common_base_parameters, experts)
-    if residuals:
-        weights = usage_weights(own.usage)
-        means = aligned(experts, experts.chosen(weights.argmax()[None])).mean(weights)
-        experts = with_low_rank_residuals(experts, rank, own.usage)
-    replace_experts(own.layer, experts, rows)
-    for name in ("up", "gate", "down") if residuals else ("up", "gate"):
-        made = Residuals(getattr(means, name), rank) if residuals else CommonBase(rank)
-        register_parametrization(own.layer, name, made)
+def factor(own: Observed) -> None:
+    """Makes the experts' first layers factors on a common base, which are then trained."""
+    rank = largest_rank(common_base_parameters, own.weights)
+    for name in ("up", "gate"):
+        register_parametrization(own.layer, name, CommonBase(rank))
+
+
+def factor_residuals(own: Observed) -> None:
+    """Makes the experts their mean and residuals of low rank, which are then trained.
+
+    The mean is weighted by usage, after alignment to the most used (D2-MoE, arXiv 2502.17298, with the mean of MC-SMoE).
+    """
+    all_in_one = nested_groups(own.logits.T, own.usage, [1])
+    experts = aligned_in_turn(own.weights, all_in_one.joins, own.usage)
+    means = experts.mixed(merging_weights(all_in_one.groups[1], own.usage))
+    replace_experts(own.layer, experts, own.layer.router.weight.detach())
+    rank = largest_rank(residual_parameters, experts)
+    for name in ("up", "gate", "down"):
+        register_parametrization(own.layer, name, Residuals(getattr(means, name), rank))
 
 
 Method = Callable[[list[Observed], np.random.Generator], None]
@@ -272,8 +254,8 @@ METHODS: Mapping[str, Method] = {
     "merged, not aligned": each(partial(merge, align=False)),
     "merged": each(merge),
     "merged, by layer": each(merge, by_layer("usage")),
-    "common base": each(lambda own, n: factor(own, residuals=False)),
-    "residuals": each(lambda own, n: factor(own, residuals=True)),
+    "common base": each(lambda own, n: factor(own)),
+    "residuals": each(lambda own, n: factor_residuals(own)),
 }
 
 
@@ -311,7 +293,7 @@ def expert_parameters(network: Decoder) -> int:
 def run_seed(text: Path, work: Path, results: Path, *, seed: int, steps: int, epochs: int | None) -> None:
     """Appends the rows of a seed that the results lack."""
     done = {(row["method"], row["steps"]) for row in read(results) if row["seed"] == seed}
-    found = trained(text, work, seed=seed, epochs=epochs)
+    found = trained_at(text, work, seed=seed, epochs=epochs)
     supernet, texts = found.checkpoint.supernet, found.data.dataset.train.inputs
     original = cast(Decoder, supernet.extract(supernet.space.largest))
     if ("original", 0) not in done:
@@ -352,17 +334,16 @@ def main(
     results: Path,
     seeds: int = 3,
     steps: Annotated[int, typer.Option(help="of the distillation")] = 100,
-    epochs: Annotated[int | None, typer.Option(help="of the training; the recipe's by default")] = None,
+    epochs: Epochs = None,
     work: Path = Path("runs/experts-halved"),
-    show: Annotated[bool, typer.Option("--table", help="only print the table")] = False,
+    show: Show = False,
 ) -> None:
     """Adds what the results lack, then prints the table."""
     torch.set_num_threads(1)
     if not show:
         for seed in range(1, seeds + 1):
             run_seed(text, work, results, seed=seed, steps=steps, epochs=epochs)
-    print(__doc__)
-    print(table(results))
+    print_results(__doc__, table, results)
 
 
 if __name__ == "__main__":

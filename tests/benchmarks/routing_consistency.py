@@ -20,9 +20,7 @@ Baseline: the search without SCH.
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -31,54 +29,26 @@ import yaml
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from nas.build.prepared_job import TrainedRun, load_trained_run
 from nas.config import parse_job
-from nas.engine.driver import resume, search, train
+from nas.engine.driver import resume, search
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
-from nas.recipes import read_recipe
 from nas.store.folder import RunsFolder
-from nas.store.stored_run import StoredRun
 from supernets.base import Supernet
-from supernets.checkpoint import has_checkpoint, load_checkpoint
 from supernets.experts.expert_cache import simulate_cache
 from supernets.experts.routing_metrics import SEGMENT, ExpertCache, observed_routings, routing_metric
 from supernets.experts.routing_statistics import segment_routing
 from supernets.space import Architecture
 from tests.benchmarks.decoder_oneshot import Row, add, read
+from tests.benchmarks.shakespeare_experts import RECIPE, Epochs, Show, print_results, recipe_job, trained
 
-RECIPE, RUN = "shakespeare-experts", "shakespeare-experts-1"
+RUN = f"{RECIPE}-1"
 CACHE, EXPERTS, ACTIVE, NETWORKS, TOKENS = 4, 8, 2, 40, 2**14
 LIMITS = (1.0, 1.02, 1.05, 1.1)
 OBJECTIVES = {
     "without": ["perplexity", "macs"],
     "with SCH": ["perplexity", "macs", "segment_cache_hit_rate"],
 }
-
-
-def job_of(text: Path, work: Path, **changes: Any) -> dict[str, Any]:
-    """The recipe's job for a text, without timing, with other values of some keys."""
-    plain = work / "text.txt"
-    work.mkdir(parents=True, exist_ok=True)
-    if not plain.exists():
-        content = text.read_bytes()
-        plain.write_bytes(gzip.decompress(content) if text.suffix == ".gz" else content)
-    job = yaml.safe_load(read_recipe(RECIPE))
-    job.pop("hardware")
-    job |= {"data": {**job["data"], "path": str(plain.absolute())}, "objectives": ["perplexity", "macs"], **changes}
-    return dict(job)
-
-
-def trained(text: Path, work: Path, options: RunOptions, epochs: int | None) -> TrainedRun:
-    """The trained supernet, from the folder if it is done."""
-    job = job_of(text, work)
-    job["training"] |= {} if epochs is None else {"epochs": epochs}
-    checkpoint = work / "runs" / RUN / "checkpoint"
-    if not checkpoint.parent.exists():
-        train(parse_job(yaml.safe_dump(job), source=RECIPE), options)
-    elif not (has_checkpoint(checkpoint) and load_checkpoint(checkpoint).finished):
-        resume(RUN, options)
-    return load_trained_run(StoredRun.open(options.runs, RUN))
 
 
 def equal_experts(supernet: Supernet, rng: np.random.Generator) -> Architecture:
@@ -110,7 +80,7 @@ def searched(text: Path, work: Path, options: RunOptions, name: str, *, evaluati
     """The run of a search, from the folder if it is done."""
     own = f"{name.split()[0]}-{seed}-{evaluations}"
     if not (work / "runs" / f"{own}-1").exists():
-        job = job_of(text, work, name=own, seed=seed, supernet={"from": RUN}, objectives=OBJECTIVES[name])
+        job = recipe_job(text, work, name=own, seed=seed, supernet={"from": RUN}, objectives=OBJECTIVES[name])
         job["serving"], job["search"] = {"expert_cache": CACHE}, {**job["search"], "evaluations": evaluations}
         del job["training"]
         return search(parse_job(yaml.safe_dump(job), source=own), options)
@@ -160,15 +130,15 @@ def main(
     results: Path,
     seeds: int = 3,
     evaluations: int = 40,
-    epochs: Annotated[int | None, typer.Option(help="of the training; the recipe's by default")] = None,
+    epochs: Epochs = None,
     work: Path = Path("runs/routing-consistency"),
-    show: Annotated[bool, typer.Option("--table", help="only print the table")] = False,
+    show: Show = False,
 ) -> None:
     """Adds what the results lack, then prints the table."""
     torch.set_num_threads(1)
     if not show:
         options = RunOptions(RunsFolder(work / "runs"), inline=True)
-        own = trained(text, work, options, epochs)
+        own = trained(recipe_job(text, work, epochs=epochs), options)
         supernet, ids = own.checkpoint.supernet.eval(), own.data.dataset.validation.inputs
         texts, done = ids[: TOKENS // ids.shape[1]], read(results)
         if not any(row["kind"] == "correlation" for row in done):
@@ -179,8 +149,7 @@ def main(
                     name: searched(text, work, options, name, evaluations=evaluations, seed=seed) for name in OBJECTIVES
                 }
                 add(results, compare(supernet, texts, runs, seed))
-    print(__doc__)
-    print(table(results))
+    print_results(__doc__, table, results)
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ SECTIONS = [
         "invalid-value",
         "slice | mixture, kernels | ['slice']",
     ),
+    ("supernet: {preset: tiny, sharing: {experts: merged}}", "supernet.sharing.experts", "conflict", "pretrained"),
     ("supernet: {preset: tiny, sharing: {mixtur: {}}}", "supernet.sharing.mixtur", "unknown-key", "'mixture'"),
     (
         "supernet: {preset: tiny, sharing: {kernels: corner}}",

@@ -86,6 +86,22 @@ def test_experts_made_of_mlps_begin_as_the_network(shell: Shell) -> None:
 
 
 @pytest.mark.slow
+def test_experts_of_a_pretrained_network_are_merged(shell: Shell) -> None:
+    folder, words = shell.folder / "mixtral", json.loads((shell.folder / "llama" / CONFIG).read_text())
+    saved("mixtral", folder, max_position_embeddings=64, vocab_size=words["vocab_size"])
+    shutil.copy(shell.folder / "llama" / TOKENIZER, folder)
+    space = {"experts": [1, 2, 5], "active_experts": [1, 2]}
+    supernet = {"family": "decoder", "pretrained": "mixtral", "space": space, "sharing": {"experts": "merged"}}
+    assert shell.nas("search", job(shell, supernet=supernet, training={"epochs": 0}), "--inline").code == 0
+    tensors = load_file(next((shell.folder / "runs/texts-1/checkpoint").glob("weights-*.safetensors")))
+    factors = tensors["merging.layer0/experts/2"]
+    assert factors.shape == (2, 5)
+    assert factors.sum(1).tolist() == pytest.approx([1.0, 1.0])
+    assert factors.count_nonzero() > 2, "others are merged into the most used"
+    assert shell.nas("export", "texts-1", "-o", "net.onnx", "--index", "0").code == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("pretrained", ["llama", "network.gguf", "gpt2"])
 def test_a_search_from_a_pretrained_network_to_an_export_that_continues_texts(shell: Shell, pretrained: str) -> None:
     path = job(shell, **of(pretrained))

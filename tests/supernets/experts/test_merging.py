@@ -9,11 +9,12 @@ from supernets.errors import SpaceError
 from supernets.experts.expert_weights import ExpertWeights, stacked
 from supernets.experts.merging import (
     aligned,
+    aligned_in_turn,
     expert_importance,
     grouped_by_similarity,
     kept_by_layer,
-    merged,
-    merged_rows,
+    merging_weights,
+    nested_groups,
 )
 from tests.supernets.experts.random_experts import random_experts
 
@@ -36,9 +37,11 @@ def assert_same(one: ExpertWeights, other: ExpertWeights) -> None:
 def test_merging_an_expert_with_reordered_copies_changes_nothing(gated: bool) -> None:
     one = random_experts(1, 16, 5, gated=gated)
     copies = stacked([one, shuffled(one, 1), shuffled(one, 2)])
-    found = merged(copies, np.zeros(3, np.int64), np.array([3.0, 1.0, 2.0]))
-    assert_same(found, one)
-    without = copies.mean(torch.tensor([0.5, 1 / 6, 1 / 3]))
+    usage = np.array([3.0, 1.0, 2.0])
+    weights = merging_weights(np.zeros(3, np.int64), usage)
+    # The second joins the third, which has another order until it is aligned to the first.
+    assert_same(aligned_in_turn(copies, np.array([0, 2, 0]), usage).mixed(weights), one)
+    without = copies.mixed(weights)
     difference = without.outputs(X, functional.silu) - one.outputs(X, functional.silu)
     assert difference.abs().max() > 0.1, "averaged without alignment, the copies are another expert"
 
@@ -55,19 +58,16 @@ def test_alignment_keeps_outputs_and_brings_neurons_nearer() -> None:
 
 
 def test_groups_are_merged_with_means_weighted_by_usage() -> None:
-    experts = random_experts(4, 1, 5)  # one neuron each: nothing to align
-    groups, usage = np.array([1, 0, 1, 1]), np.array([1.0, 9.0, 3.0, 0.0])
-    found = merged(experts, groups, usage)
+    experts = random_experts(4, 3, 5)
+    weights = merging_weights(np.array([1, 0, 1, 1]), np.array([1.0, 9.0, 3.0, 0.0]))
+    assert weights.tolist() == [[0.0, 1.0, 0.0, 0.0], [0.25, 0.0, 0.75, 0.0]]
+    found = experts.mixed(weights)
     assert_same(found.chosen(torch.tensor([0])), experts.chosen(torch.tensor([1])))
     torch.testing.assert_close(found.up[1], 0.25 * experts.up[0] + 0.75 * experts.up[2])
-    rows = torch.arange(8.0).view(4, 2)
-    torch.testing.assert_close(merged_rows(rows, groups, usage), torch.tensor([[2.0, 3.0], [3.0, 4.0]]))
 
 
 def test_a_group_without_any_use_is_merged_evenly() -> None:
-    experts = random_experts(2, 1, 5)
-    found = merged(experts, np.zeros(2, np.int64), np.zeros(2))
-    torch.testing.assert_close(found.down[0], experts.down.mean(0))
+    assert merging_weights(np.array([0, 1, 1]), np.array([2.0, 0.0, 0.0])).tolist() == [[1, 0, 0], [0, 0.5, 0.5]]
 
 
 def test_experts_join_the_most_similar_of_the_most_used() -> None:
@@ -78,6 +78,25 @@ def test_experts_join_the_most_similar_of_the_most_used() -> None:
     assert grouped_by_similarity(np.ones((3, 2)), np.array([0.1, 0.5, 0.4]), 2).tolist() == [0, 0, 1]
     with pytest.raises(SpaceError, match="6 groups of 5 experts; expected 1 to 5"):
         grouped_by_similarity(features, usage, 6)
+
+
+def test_groups_of_a_smaller_number_are_unions_of_groups_of_a_larger_one() -> None:
+    rng = np.random.default_rng(0)
+    features, usage = rng.normal(size=(9, 4)), rng.permutation(9) / 36
+    found = nested_groups(features, usage, [2, 6, 4])
+    by_use, before = np.argsort(-usage), np.arange(9)
+    for n in (6, 4, 2):
+        groups = found.groups[n]
+        assert groups[by_use[:n]].tolist() == list(range(n)), "the most used lead, in their order"
+        assert all(len(set(groups[before == group])) == 1 for group in before)
+        before = groups
+    first = grouped_by_similarity(features, usage, 6)
+    assert found.groups[6].tolist() == first.tolist()
+    for i in by_use[6:]:  # which lead no group of any number
+        assert found.joins[i] == by_use[first[i]]
+    for i in by_use[2:6]:
+        assert np.flatnonzero(by_use == found.joins[i])[0] < (4 if i in by_use[4:] else 2)
+    assert found.joins[by_use[:2]].tolist() == by_use[:2].tolist()
 
 
 def test_the_most_important_experts_of_all_layers_are_kept_and_one_of_each() -> None:
@@ -94,8 +113,3 @@ def test_importance_weighs_outputs_by_gates() -> None:
     outputs = torch.tensor([[[3.0, 4.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
     gates = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
     assert expert_importance(gates, outputs).tolist() == [1.25, 0.75]
-
-
-def test_groups_with_gaps_are_rejected() -> None:
-    with pytest.raises(SpaceError, match="group 1 of experts is empty"):
-        merged(random_experts(2, 3, 5), np.array([0, 2]), np.ones(2))

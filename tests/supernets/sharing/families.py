@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.single_network import SingleFamily
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
+from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.supernets import invariants, test_supernet
 from tests.supernets.families.decoder import test_family as test_decoder
@@ -51,6 +54,7 @@ FAMILIES: dict[str, Family] = {
     "vit_encoder": test_vit_encoder.FAMILY,
     "decoder_llama": test_decoder.LLAMA,
     "decoder_gpt2": test_decoder.GPT2,
+    "decoder_experts": test_decoder.EXPERTS,
     "single": SingleFamily(CNN, CNN.space.sample(np.random.default_rng(5))),
 }
 BY_HAND: dict[str, invariants.ByHand] = {
@@ -62,6 +66,7 @@ BY_HAND: dict[str, invariants.ByHand] = {
     "vit_encoder": test_vit_encoder.handwritten,
     "decoder_llama": test_decoder.handwritten,
     "decoder_gpt2": test_decoder.handwritten,
+    "decoder_experts": test_decoder.handwritten,
     "single": test_supernet.handwritten,
 }
 
@@ -74,8 +79,12 @@ SHARINGS: dict[str, SharingSpec] = {
     "transform": SharingSpec(kernels="transform"),
     "neuron and transform": SharingSpec(BY_NEURON.mixture, "transform"),
     "adapters": SharingSpec(adapter_rank=3),
+    "merged": SharingSpec(experts="merged"),
 }
-CASES = [(f, s) for f in FAMILIES for s in SHARINGS if f in ("cnn", "mobilenet_v3") or "transform" not in s]
+CASES = [
+    (f, s) for f in FAMILIES for s in SHARINGS
+    if (f in ("cnn", "mobilenet_v3") or "transform" not in s) and (f == "decoder_experts") == (s == "merged")
+]  # fmt: skip
 """Every family with every sharing that applies to it."""
 
 
@@ -87,6 +96,9 @@ def made(family: str, sharing: str) -> Supernet:
         for name, parameter in supernet.named_parameters():
             if "router" in name or "adapters" in name:
                 parameter.mul_(0.2)
+    if (merging := cast(ChainSharing, supernet.sharing).merging) is not None:
+        largest = supernet.extract(supernet.space.largest)
+        merging.fit(supernet.sharing.template, largest, [images_for(family)])
     return supernet
 
 

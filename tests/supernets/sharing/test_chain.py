@@ -20,7 +20,7 @@ from tests.supernets.sharing.families import BY_HAND, CASES, CNN, FAMILIES, SHAR
 
 MORE_THAN_SLICES = [case for case in CASES if case[1] != "slice"]
 """The families' own tests cover plain slices."""
-COVERING = [case for case in MORE_THAN_SLICES if case[0] == "cnn" or case[1] == "neuron"]
+COVERING = [case for case in MORE_THAN_SLICES if case[0] == "cnn" or case[1] in ("neuron", "merged")]
 """Every sharing and every family, for what follows from one or the other."""
 
 
@@ -153,10 +153,11 @@ def test_parameters_under_weight_decay() -> None:
 @pytest.mark.parametrize("sharing", SHARINGS)
 def test_nested_networks_support_every_sharing(sharing: str) -> None:
     """Their choices and axes have different names."""
-    family = NestedFamily(CNN)
+    inner = "decoder_experts" if sharing == "merged" else "cnn"
+    family = NestedFamily(FAMILIES[inner])
     supernet = make_supernet(family, SHARINGS[sharing])
     for architecture in (family.space.smallest, family.space.largest, family.space.sample(np.random.default_rng(0))):
-        supernet.extract(architecture)(images_for("cnn"))
+        supernet.extract(architecture)(images_for(inner))
 
 
 def test_the_description_of_a_sharing_is_json() -> None:

@@ -15,6 +15,7 @@ SPECS = [
     SharingSpec(kernels="transform"),
     SharingSpec(MixtureSpec()),
     SharingSpec(adapter_rank=4),
+    SharingSpec(experts="merged"),
     SharingSpec(MixtureSpec(3, "neuron", 16, True, ("stages.*", "head.conv")), "transform"),
 ]
 
@@ -53,6 +54,9 @@ def test_invalid_mixtures_are_rejected(mixture: dict[str, Any], mentions: list[s
         ("magic", ["'magic'", "slice"]),
         ({"kernels": "corner"}, ["kernels:", "centre or transform", "'corner'"]),
         ({"mixture": 3}, ["'int'"]),
+        ({"experts": "pruned"}, ["experts:", "merged", "'pruned'"]),
+        ({"experts": "merged", "mixture": {}}, ["experts:", "remove them, or mixture"]),
+        ({"experts": "merged", "adapter_rank": 2}, ["adapter_rank:", "experts"]),
         ({"mixtures": {}}, ["'mixtures'"]),
     ],
 )

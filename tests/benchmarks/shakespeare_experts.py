@@ -1,0 +1,58 @@
+"""Supernets of the recipe `shakespeare-experts`, for the benchmarks of layers of experts, and what their commands print."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from nas.build.prepared_job import TrainedRun, load_trained_run
+from nas.config import parse_job
+from nas.engine.driver import resume, train
+from nas.engine.run_options import RunOptions
+from nas.recipes import read_recipe
+from nas.store.stored_run import StoredRun
+from supernets.checkpoint import has_checkpoint, load_checkpoint
+
+RECIPE = "shakespeare-experts"
+Epochs = Annotated[int | None, typer.Option(help="of the training; the recipe's by default")]
+Show = Annotated[bool, typer.Option("--table", help="only print the table")]
+
+
+def recipe_job(text: Path, work: Path, *, epochs: int | None = None, **changes: Any) -> dict[str, Any]:
+    """The recipe's job for a text, without timing, with other values of some keys.
+
+    Args:
+        text: plain, or compressed by gzip; written to the folder `work`.
+    """
+    plain = work / "text.txt"
+    work.mkdir(parents=True, exist_ok=True)
+    if not plain.exists():
+        content = text.read_bytes()
+        plain.write_bytes(gzip.decompress(content) if text.suffix == ".gz" else content)
+    job = yaml.safe_load(read_recipe(RECIPE))
+    job.pop("hardware")
+    job |= {"data": {**job["data"], "path": str(plain.absolute())}, "objectives": ["perplexity", "macs"], **changes}
+    job["training"] |= {} if epochs is None else {"epochs": epochs}
+    return dict(job)
+
+
+def trained(job: Mapping[str, Any], options: RunOptions) -> TrainedRun:
+    """The trained supernet of a job, from its first run in the folder if that is done."""
+    run = f"{job['name']}-1"
+    checkpoint = options.runs.root / run / "checkpoint"
+    if not checkpoint.parent.exists():
+        train(parse_job(yaml.safe_dump(dict(job)), source=RECIPE), options)
+    elif not (has_checkpoint(checkpoint) and load_checkpoint(checkpoint).finished):
+        resume(run, options)
+    return load_trained_run(StoredRun.open(options.runs, run))
+
+
+def print_results(method: str | None, table: Callable[[Path], str], results: Path) -> None:
+    """Prints how a benchmark measures, and the table of its results."""
+    print(method)
+    print(table(results))
