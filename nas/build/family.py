@@ -26,6 +26,7 @@ from supernets.families.encoder.pretrained import BertConfig
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
 from supernets.families.shared.dense_to_experts import Partition, dense_family, experts_of_dense
+from supernets.families.shared.expert_bases import with_bases
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
 from supernets.families.shared.spec import Spec
 from supernets.families.shared.transformer import TransformerFamily
@@ -232,9 +233,9 @@ def pretrained_weights(
     """
     plain = _transformers(pretrained, family)
     if experts is None or (dense := without_experts(pretrained, family)) is None:
-        return pretrained.weights(plain)
-    rng = np.random.default_rng(experts.seed)
-    return experts_of_dense(plain, dense, pretrained.weights(dense), experts.partition, experts.batches, rng)
+        return with_bases(plain, pretrained.weights(plain))
+    rng, tensors = np.random.default_rng(experts.seed), pretrained.weights(dense)
+    return with_bases(plain, experts_of_dense(plain, dense, tensors, experts.partition, experts.batches, rng))
 
 
 def without_experts(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily | None:

@@ -170,7 +170,8 @@ def _experts(spec: DecoderSpec) -> str:
     if spec.experts is None or spec.active_experts is None:
         return ""
     shared = "" if spec.shared_hidden is None else f", and one of {spec.shared_hidden} channels for all tokens"
-    return f" of each of {_options(spec.experts)} experts, {_options(spec.active_experts)} for each token{shared}"
+    base = "" if spec.expert_rank is None else f" on {_options(spec.expert_rank)} channels in common"
+    return f" of each of {_options(spec.experts)} experts{base}, {_options(spec.active_experts)} for each token{shared}"
 
 
 def _options(values: Sequence[int]) -> str:

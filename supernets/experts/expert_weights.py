@@ -20,7 +20,7 @@ class ExpertWeights:
     """n MLPs ``down(activation(up(x)))``, or gated ones ``down(activation(gate(x)) * up(x))`` (arXiv 2002.05202).
 
     Attributes:
-        up: (n, hidden, width).
+        up: (n, hidden, inputs).
         down: (n, width, hidden).
         gate: as `up`; None for plain MLPs.
         up_bias, gate_bias: (n, hidden), or None.
@@ -38,8 +38,8 @@ class ExpertWeights:
     down_bias: Tensor | None = None
 
     def __post_init__(self) -> None:
-        n, hidden, width = self.up.shape
-        rows = {"up_bias": (n, hidden), "gate_bias": (n, hidden), "gate": (n, hidden, width), "down_bias": (n, width)}
+        (n, hidden, inputs), width = self.up.shape, self.down.shape[1]
+        rows = {"up_bias": (n, hidden), "gate_bias": (n, hidden), "gate": (n, hidden, inputs), "down_bias": (n, width)}
         for name, shape in {"down": (n, width, hidden), **rows}.items():
             tensor = getattr(self, name)
             if tensor is not None and tensor.shape != shape:
@@ -68,12 +68,12 @@ class ExpertWeights:
         return torch.cat([self.up, *gates, self.down.transpose(1, 2), *biases], dim=-1)
 
     def inner(self, x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `down` reads of tokens (tokens, width), (n, tokens, hidden)."""
+        """What `down` reads of tokens (tokens, inputs), (n, tokens, hidden)."""
         up = _linear(x, self.up, self.up_bias)
         return activation(up) if self.gate is None else activation(_linear(x, self.gate, self.gate_bias)) * up
 
     def outputs(self, x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-        """The outputs of every expert for tokens (tokens, width), (n, tokens, width)."""
+        """The outputs of every expert for tokens (tokens, inputs), (n, tokens, width)."""
         found = self.inner(x, activation) @ self.down.transpose(1, 2)
         return found if self.down_bias is None else found + self.down_bias[:, None]
 

@@ -21,6 +21,8 @@ class ExpertLayer(nn.Module):
 
     Args:
         hidden: channels of an expert.
+        rank: channels that all experts read, which one matrix makes of tokens (MoLAE; Liu et al. 2025, arXiv 2503.23100;
+            departure: gated experts have it once, not for each of their two matrices); None for tokens themselves.
         gated: whether experts are gated MLPs; else plain ones.
         bias: whether the first linear layers have biases, and the sum of the experts' outputs another one.
         shared: an MLP for all tokens, whose output is added; None for none.
@@ -31,13 +33,14 @@ class ExpertLayer(nn.Module):
 
     def __init__(
         self, width: int, hidden: int, *, experts: int, active: int, gates: Gates, gated: bool, activation: str, bias: bool,
-        shared: nn.Module | None = None, shared_gate: bool = False,
+        rank: int | None = None, shared: nn.Module | None = None, shared_gate: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.gates, self.activation = gates, activation
         self.router = nn.Linear(width, experts, bias=gates == "equal")
-        self.up = _uniform(experts, hidden, width)
-        self.gate = _uniform(experts, hidden, width) if gated else None
+        self.base = None if rank is None else nn.Linear(width, rank, bias=False)
+        self.up = _uniform(experts, hidden, rank or width)
+        self.gate = _uniform(experts, hidden, rank or width) if gated else None
         self.down = _uniform(experts, width, hidden)
         self.up_bias = nn.Parameter(torch.zeros(experts, hidden)) if bias else None
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
@@ -48,7 +51,7 @@ class ExpertLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Tokens (..., width) -> (..., width)."""
         found = mixed_experts(
-            x, self.router(x), self.active, self.up, self.down, self.gate, self.up_bias,
+            x if self.base is None else self.base(x), self.router(x), self.active, self.up, self.down, self.gate, self.up_bias,
             gates=self.gates, activation=self.activation,
         )  # fmt: skip
         if self.bias is not None:

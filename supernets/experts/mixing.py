@@ -54,7 +54,7 @@ def mixed_experts(
     x: Tensor, logits: Tensor, active: Tensor, up: Tensor, down: Tensor, gate: Tensor | None = None,
     up_bias: Tensor | None = None, *, gates: Gates = "softmax", activation: str = "silu",
 ) -> Tensor:  # fmt: skip
-    """The outputs of each token's experts, times their factors, added up: (..., width) -> (..., width).
+    """The outputs of each token's experts, times their factors, added up: (..., inputs) -> (..., width).
 
     An expert computes ``down(activation(up(x)))``, or gated ``down(activation(gate(x)) * up(x))``, of its own tokens alone.
     Where every token has all experts, they are one MLP whose inner channels have factors.
@@ -62,7 +62,7 @@ def mixed_experts(
     Args:
         logits: (..., experts), of the router; a token has the experts of the k greatest.
         active: (k,), anything.
-        up, gate: (experts, hidden, width).
+        up, gate: (experts, hidden, inputs).
         down: (experts, width, hidden).
         up_bias: (experts, hidden).
 
@@ -81,7 +81,7 @@ def mixed_experts(
     own = _Experts(ACTIVATIONS[activation], up, down, gate, up_bias)
     # Without values, on the meta device, tokens cannot be divided.
     mixed = own.all(rows, chosen, factors) if k == n or x.is_meta else own.chosen(rows, chosen, factors)
-    return mixed.to(x.dtype).view_as(x)
+    return mixed.to(x.dtype).unflatten(0, x.shape[:-1])
 
 
 class _Experts(NamedTuple):
@@ -92,7 +92,7 @@ class _Experts(NamedTuple):
     up_bias: Tensor | None
 
     def all(self, rows: Tensor, chosen: Tensor, factors: Tensor) -> Tensor:
-        """Every expert computes all tokens (tokens, width)."""
+        """Every expert computes all tokens (tokens, inputs)."""
         n = len(self.up)
         joined = [None if own is None else own.flatten(0, 1) for own in (self.up, self.gate, self.up_bias)]
         by_expert = factors.new_zeros(len(rows), n).scatter(1, chosen, factors)
@@ -101,7 +101,7 @@ class _Experts(NamedTuple):
         return functional.linear(inner, self.down.transpose(0, 1).flatten(1))
 
     def chosen(self, rows: Tensor, chosen: Tensor, factors: Tensor) -> Tensor:
-        """Each expert computes the tokens (tokens, width) that have chosen it."""
+        """Each expert computes the tokens (tokens, inputs) that have chosen it."""
         k, order = chosen.shape[1], chosen.flatten().argsort(stable=True)
         parts = rows[order // k].split(chosen.flatten().bincount(minlength=len(self.up)).tolist())
         found = torch.cat([self._one(i, part) for i, part in enumerate(parts) if len(part)])

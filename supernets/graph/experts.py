@@ -20,14 +20,15 @@ class _Experts:
     ) -> None:
         self._graph, self._activation = graph, activation
         self._up, self._down, self._gate, self._up_bias = up, down, gate, up_bias
-        self.n, self.hidden, self.width = up.shape
+        self.n, self.hidden, self.inputs = up.shape
+        self.width = down.shape[1]
 
     def outputs(self, i: int, rows: Value) -> Value:
-        """What expert `i` computes of rows (rows, width)."""
+        """What expert `i` computes of rows (rows, inputs)."""
         return functions.matmul(self._graph, self._inner(i, rows), self._part(self._down, i))
 
     def joined(self, rows: Value, factors: Value | None) -> Value:
-        """What all experts compute of rows (rows, width), added up with factors (rows, experts); None for 1."""
+        """What all experts compute of rows (rows, inputs), added up with factors (rows, experts); None for 1."""
         graph = self._graph
         inner = self._inner(None, rows)
         if factors is None:
@@ -67,7 +68,7 @@ class _Experts:
             return self._stored(f"{stack.name}.all", array.reshape(-1))
         if stack is self._down:  # (experts, width, hidden)
             return self._stored(f"{stack.name}.all", array.transpose(0, 2, 1).reshape(-1, self.width))
-        return self._stored(f"{stack.name}.all", array.reshape(-1, self.width).T)
+        return self._stored(f"{stack.name}.all", array.reshape(-1, self.inputs).T)
 
     def _stored(self, name: str, array: NDArray[np.generic]) -> Value:
         self._graph.parameters[name] = array
@@ -78,14 +79,14 @@ def mixed_experts(
     graph: Graph, x: Value, logits: Value, active: Value, up: Value, down: Value, gate: Value | None = None,
     up_bias: Value | None = None, *, gates: str = "softmax", activation: str = "silu",
 ) -> Value:  # fmt: skip
-    """`supernets.experts.mixing.mixed_experts`: (n, ..., width) -> the same.
+    """`supernets.experts.mixing.mixed_experts`: (n, ..., inputs) -> (n, ..., width).
 
     A token's k outputs are gathered in the order of its experts, so that one addition of k numbers follows for each channel.
     """
     if any(value.name not in graph.parameters for value in (active, up, down)):
         raise LoweringError("there is no rule for experts whose weights are computed; make them parameters")
-    experts, k, width = _Experts(graph, up, down, gate, up_bias, activation), active.shape[0], x.shape[-1]
-    rows = graph.add("Reshape", [x, graph.numbers([-1, width])], (ROWS, width))
+    experts, k = _Experts(graph, up, down, gate, up_bias, activation), active.shape[0]
+    rows = graph.add("Reshape", [x, graph.numbers([-1, experts.inputs])], (ROWS, experts.inputs))
     flat = graph.add("Reshape", [logits, graph.numbers([-1, experts.n])], (ROWS, experts.n))
     if k == experts.n:
         mixed = experts.joined(rows, _factors(graph, flat, flat, None, gates))
@@ -95,9 +96,11 @@ def mixed_experts(
         mixed = _added(graph, outputs, _factors(graph, flat, found, chosen, gates))
     if x.rank == 2:
         return mixed
-    if all(size > 0 for size in x.shape[1:]):
-        return graph.add("Reshape", [mixed, graph.numbers([-1, *x.shape[1:]])], x.shape)
-    return graph.add("Reshape", [mixed, graph.add("Shape", [x], (x.rank,))], x.shape)
+    shape = (*x.shape[:-1], experts.width)
+    if all(size > 0 for size in shape[1:]):
+        return graph.add("Reshape", [mixed, graph.numbers([-1, *shape[1:]])], shape)
+    leading = graph.add("Shape", [x], (x.rank - 1,), end=x.rank - 1)
+    return graph.add("Reshape", [mixed, _joined(graph, [leading, graph.numbers([-1])], (x.rank,), axis=0)], shape)
 
 
 def _top(graph: Graph, logits: Value, k: int) -> tuple[Value, Value]:
@@ -133,12 +136,12 @@ def _shares(graph: Graph, scores: Value) -> Value:
 
 def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value, k: int) -> Value:
     """The outputs of each row's experts, (rows, k, width); an expert reads the rows that have chosen it."""
-    width, places, outputs = experts.width, [], []
+    (_, inputs), width, places, outputs = rows.shape, experts.width, [], []
     for i in range(experts.n):
         hit = graph.add("Equal", [chosen, graph.constant(np.array(i, dtype=np.int64))], chosen.shape)
         place = graph.add("NonZero", [hit], (2, ROWS))
         places.append(place)
-        outputs.append(experts.outputs(i, graph.add("Gather", [rows, _row(graph, place, 0)], (ROWS, width), axis=0)))
+        outputs.append(experts.outputs(i, graph.add("Gather", [rows, _row(graph, place, 0)], (ROWS, inputs), axis=0)))
     pairs = _joined(graph, places, (2, ROWS), axis=1)
     number = graph.constant(np.array(k, dtype=np.int64))
     own = graph.add("Add", [graph.add("Mul", [_row(graph, pairs, 0), number], (ROWS,)), _row(graph, pairs, 1)], (ROWS,))

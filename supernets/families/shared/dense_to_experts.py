@@ -39,7 +39,8 @@ _NAMES = {
 
 def dense_family(family: TransformerFamily, hidden: int) -> TransformerFamily:
     """The family of networks with MLPs of `hidden` channels in place of a family's experts."""
-    spec = replace(family.spec, experts=None, active_experts=None, gates="softmax", routers="learned", hidden=(hidden,))
+    none = {"experts": None, "active_experts": None, "expert_rank": None, "gates": "softmax", "routers": "learned"}
+    spec = replace(family.spec, hidden=(hidden,), **none)
     make: Any = type(family)
     numbers = {name: getattr(family, name) for name in make.numbers}
     found: TransformerFamily = make(spec, **numbers)

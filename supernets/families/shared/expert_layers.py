@@ -11,6 +11,15 @@ from supernets.space import Choice
 
 KINDS = ("experts", "active_experts")
 """Choices of a layer, and axes of its tensors."""
+RANK = "expert_rank"
+"""One more, where a layer's experts read tokens through a common base."""
+
+
+def expert_kinds(spec: ExpertsSpec) -> tuple[str, ...]:
+    """The choices of each layer that are about experts; none without experts."""
+    if spec.experts is None:
+        return ()
+    return KINDS if spec.expert_rank is None else (*KINDS, RANK)
 
 
 def expert_choices(spec: ExpertsSpec, layer: str, requires: tuple[str, int] | None) -> Iterator[Choice]:
@@ -20,6 +29,8 @@ def expert_choices(spec: ExpertsSpec, layer: str, requires: tuple[str, int] | No
     yield Choice(f"{layer}.experts", spec.experts, requires)
     most = tuple(sum(active <= kept for active in spec.active_experts) - 1 for kept in spec.experts)
     yield Choice(f"{layer}.active_experts", spec.active_experts, (f"{layer}.experts", 0), most)
+    if spec.expert_rank is not None:
+        yield Choice(f"{layer}.{RANK}", spec.expert_rank, requires)
 
 
 def expert_dims(
@@ -33,10 +44,13 @@ def expert_dims(
         shared: those of the shared expert, by their names in its module; empty for none.
     """
     experts, hidden = f"{layer}.experts", f"{layer}.hidden"
+    inputs = "width" if spec.expert_rank is None else f"{layer}.{RANK}"
     dims: dict[str, tuple[Dim, ...]] = {
         "active": (f"{layer}.active_experts",), "router.weight": (experts, "width"),
-        "up": (experts, hidden, "width"), "down": (experts, "width", hidden),
+        "up": (experts, hidden, inputs), "down": (experts, "width", hidden),
     }  # fmt: skip
+    if spec.expert_rank is not None:
+        dims["base.weight"] = (inputs, "width")
     if gated:
         dims["gate"] = dims["up"]
     if bias:
@@ -49,9 +63,9 @@ def expert_dims(
     return {f"{module}.{name}": own for name, own in dims.items()}
 
 
-def expert_products(layer: str, *, gated: bool) -> Products:
-    """The matrix products of a layer's experts for each token, by the name of the layer's choices."""
-    hidden = f"{layer}.hidden"
-    matrices = (hidden, hidden, "width") if gated else (hidden, "width")
-    active = f"{layer}.active_experts"
-    return Products((active, len(matrices), hidden, "width"), (active, Concat(matrices)))
+def expert_products(spec: ExpertsSpec, layer: str, *, gated: bool) -> Products:
+    """The matrix products of a layer's experts for each token, without their base, by the name of the layer's choices."""
+    hidden, inputs = f"{layer}.hidden", "width" if spec.expert_rank is None else f"{layer}.{RANK}"
+    first, active = 2 if gated else 1, f"{layer}.active_experts"
+    read, returned = Concat((inputs,) * first + ("width",)), Concat((hidden,) * first + ("width",))
+    return Products((active, hidden, read), (active, returned))

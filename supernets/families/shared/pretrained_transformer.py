@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from supernets.base import outlined
-from supernets.errors import CheckpointError, ExportError
+from supernets.errors import CheckpointError, ExportError, SpaceError
 from supernets.families.shared.dense_to_experts import check_experts
 from supernets.families.shared.model_folder import Settings, TensorFile, unusable, write_folder
 from supernets.families.shared.transformer import TransformerFamily
@@ -111,6 +111,11 @@ class PretrainedConfig(ABC):
                     f"the space {what}: its largest {name} is {of_space}, and {self.folder} has {own}; end {name} in {own}, "
                     "or leave space and preset out"
                 )
+        if spec.expert_rank is not None and spec.expert_rank[-1] != self.width:
+            raise SpaceError(
+                f"expert_rank: the largest network is the pretrained one where its experts read all {self.width} channels, and "
+                f"expert_rank ends in {spec.expert_rank[-1]}; end it in {self.width}"
+            )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 from supernets.axes import Axes, Axis, Dim
 from supernets.cost import Products
 from supernets.experts.layer import ExpertLayer
-from supernets.families.shared.expert_layers import KINDS, expert_choices, expert_dims, expert_products
+from supernets.families.shared.expert_layers import (
+    KINDS,
+    RANK,
+    expert_choices,
+    expert_dims,
+    expert_kinds,
+    expert_products,
+)
 from supernets.families.shared.layers import weighted
 from supernets.space import Architecture, Choice, Option, SearchSpace
 from supernets.tokens import attend
@@ -106,7 +113,7 @@ class TransformerFamily(ABC):
             f"{name}.attention": self.attention_dim(f"{self.layer}{i}") for i, name in enumerate(self._layers)
         }
         self.products: Mapping[str, Products] = {
-            f"{name}.mlp": expert_products(f"{self.layer}{i}", gated=self.gated)
+            f"{name}.mlp": expert_products(spec, f"{self.layer}{i}", gated=self.gated)
             for i, name in enumerate(self._layers) if self.has_experts
         }  # fmt: skip
 
@@ -117,7 +124,7 @@ class TransformerFamily(ABC):
 
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
         """The options that each layer has, by the names of its choices."""
-        return {name: getattr(self.spec, name) for name in (*self.elastic, *(KINDS if self.has_experts else ()))}
+        return {name: getattr(self.spec, name) for name in (*self.elastic, *expert_kinds(self.spec))}
 
     def hidden(self, chosen: Mapping[str, Option], width: int) -> int:
         """Hidden channels of the MLP, or of each expert, of a layer with these options."""
@@ -131,8 +138,8 @@ class TransformerFamily(ABC):
         experts, active = (cast(int, chosen[name]) for name in KINDS)
         layer = ExpertLayer(
             width, hidden, experts=experts, active=active, gates=spec.gates, gated=self.gated, activation=self.activation,
-            bias=self.biased, shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden),
-            shared_gate=spec.shared_gate,
+            bias=self.biased, rank=cast("int | None", chosen.get(RANK)),
+            shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden), shared_gate=spec.shared_gate,
         )  # fmt: skip
         layer.router.requires_grad_(spec.routers == "learned")
         return layer
@@ -220,7 +227,7 @@ class TransformerFamily(ABC):
             layer = f"{self.layer}{i}"
             # A layer that the depth drops gets the smallest options: its sizes are never read.
             chosen = {name: values.get(f"{layer}.{name}", own[0]) for name, own in options.items()}
-            counted = (*self.counted, *(KINDS if self.has_experts else ()))
+            counted = (*self.counted, *expert_kinds(self.spec))
             sizes |= {f"{layer}.{name}": cast(int, chosen[name]) for name in counted}
             sizes[f"{layer}.hidden"] = self.hidden(chosen, width)
         return sizes

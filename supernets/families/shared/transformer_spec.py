@@ -26,6 +26,8 @@ class ExpertsSpec(Spec):
         routers: ``learned``, or ``random`` and never trained, as in SMoE-Dropout (Chen et al. 2023, arXiv 2303.01610).
         shared_hidden: channels of a further expert of each layer that all tokens are sent to; None for none.
         shared_gate: whether that one's output is multiplied by the sigmoid of a linear function of the token, as in Qwen2-MoE.
+        expert_rank: numbers of channels that a layer's experts read, which one matrix for all of them makes of tokens, as in
+            MoLAE (Liu et al. 2025, arXiv 2503.23100); None where experts read tokens.
     """
 
     experts: Annotated[tuple[int, ...], Options(512)] | None = field(default=None, kw_only=True)
@@ -34,6 +36,7 @@ class ExpertsSpec(Spec):
     routers: Literal["learned", "random"] = field(default="learned", kw_only=True)
     shared_hidden: Annotated[int, Number(65536, "a number of channels")] | None = field(default=None, kw_only=True)
     shared_gate: bool = field(default=False, kw_only=True)
+    expert_rank: Annotated[tuple[int, ...], Options(8192)] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,7 +55,9 @@ class ExpertsSpec(Spec):
             raise DimensionError("shared_gate", "is of a shared expert; give shared_hidden, or remove it")
 
     def _check_without_experts(self) -> None:
-        plain = {"active_experts": None, "gates": "softmax", "routers": "learned", "shared_hidden": None}
+        plain = {
+            "active_experts": None, "gates": "softmax", "routers": "learned", "shared_hidden": None, "expert_rank": None,
+        }  # fmt: skip
         if given := next((name for name, value in plain.items() if getattr(self, name) != value), None):
             raise DimensionError(given, "is of layers with experts, and experts is not given; give it, or remove this")
 

@@ -36,6 +36,7 @@ VIT = ViTFamily(
 )  # fmt: skip
 FAMILIES: dict[str, tuple[Family, invariants.ByHand, Tensor]] = {
     "decoder": (test_decoder.EXPERTS, test_decoder.handwritten, test_decoder.texts()),
+    "low-rank": (test_decoder.LOW_RANK, test_decoder.handwritten, test_decoder.texts()),
     "gpt2": (test_decoder.GPT2_EXPERTS, test_decoder.handwritten, test_decoder.texts()),
     "encoder": (test_encoder.EXPERTS, test_encoder.handwritten, test_encoder.sentences()),
     "vit": (VIT, test_vit.handwritten, torch.randn(16, 2, 12, 12, generator=torch.Generator().manual_seed(0))),
@@ -159,6 +160,7 @@ class TestSpace:
             ({"experts": None}, "active_experts: | experts is not given"),
             ({"experts": None, "active_experts": None}, "gates: | experts is not given"),
             ({"shared_hidden": None}, "shared_gate: | shared_hidden"),
+            ({"expert_rank": (8, 4)}, "expert_rank: | ascending order"),
             ({"experts": (0, 2)}, "experts: | from 1 to 512"),
         ],
     )

@@ -60,12 +60,13 @@ def experts(weights: Weights, name: str, x: Tensor, k: int, active: Callable[[Te
         case _:
             factors = chosen.to(x.dtype)
     total = weights.get(f"{name}.bias", torch.zeros(())) + torch.zeros_like(x)
+    read = x @ weights[f"{name}.base.weight"].T if f"{name}.base.weight" in weights else x
     for i, up in enumerate(weights[f"{name}.up"]):
-        inner = x @ up.T
+        inner = read @ up.T
         if f"{name}.up_bias" in weights:
             inner = inner + weights[f"{name}.up_bias"][i]
         gated = f"{name}.gate" in weights
-        inner = active(x @ weights[f"{name}.gate"][i].T) * inner if gated else active(inner)
+        inner = active(read @ weights[f"{name}.gate"][i].T) * inner if gated else active(inner)
         total = total + factors[..., i, None] * (inner @ weights[f"{name}.down"][i].T)
     return total
 

@@ -41,6 +41,8 @@ EXPERTS = DecoderFamily(
     **SIZES,
 )
 """With experts as in Qwen2-MoE."""
+LOW_RANK = DecoderFamily(replace(EXPERTS.spec, expert_rank=(3, 9)), **SIZES)
+"""Whose experts read tokens through a common base, as in MoLAE."""
 GPT2_EXPERTS = DecoderFamily(
     replace(GPT2.spec, experts=(1, 4), active_experts=(1, 2), gates="sigmoid", hidden=(5, 8)), **SIZES
 )
@@ -182,7 +184,7 @@ class TestI4Onnx:
 
 
 class TestDescription:
-    @pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED, SCALED, EXPERTS, GPT2_EXPERTS])
+    @pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED, SCALED, EXPERTS, LOW_RANK, GPT2_EXPERTS])
     def test_a_family_comes_back_from_json(self, family: DecoderFamily) -> None:
         again = family_from_json(json.loads(json.dumps(family.to_json())))
         assert again.to_json() == family.to_json()

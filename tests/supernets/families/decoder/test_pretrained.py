@@ -18,6 +18,7 @@ from torch import Tensor
 from supernets.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config
+from supernets.families.shared.expert_bases import with_bases
 from supernets.families.shared.model_folder import DECODERS
 from supernets.pretrained import CONFIG, WEIGHTS, find_pretrained
 from tests.errors import raises
@@ -126,6 +127,27 @@ def test_a_space_within_a_network_with_experts(tmp_path: Path) -> None:
     dense.check_space(replace(dense.space(), experts=(2, 4), active_experts=(1, 2)))  # copies of its MLPs
     with raises("space.invalid", "gates: ", "write equal"):
         dense.check_space(replace(dense.space(), experts=(2, 4), active_experts=(1, 2), hidden=(9,)))
+
+
+@torch.no_grad()
+def test_experts_of_a_network_as_factors_on_a_base(tmp_path: Path) -> None:
+    network = saved("mixtral", tmp_path)
+    config = read_decoder_config(tmp_path)
+    spec = replace(config.space(), expert_rank=(4, 12, 24))
+    config.check_space(spec)
+    with raises("space.invalid", "expert_rank: ", "all 24 channels", "ends in 12"):
+        config.check_space(replace(spec, expert_rank=(4, 12)))
+    family = DecoderFamily(spec, tokens=8, **config.fixed)
+    supernet = make_supernet(family, pretrained=with_bases(family, config.read(tmp_path).weights(family)))
+    largest = family.space.largest
+    expected = network(ids()).logits
+    assert invariants.relative(supernet.extract(largest)(ids()), expected) <= invariants.RELATIVE
+    errors = []
+    for rank in (12, 4):
+        values = dict(family.space.values(largest)) | {f"layer{i}.expert_rank": rank for i in range(config.depth)}
+        smaller = family.space.canonical([c.options.index(values[c.name]) for c in family.space.choices])
+        errors.append(float((supernet.extract(smaller)(ids()) - expected).std() / expected.std()))
+    assert 1e-3 < errors[0] < errors[1]
 
 
 def test_a_folder_of_several_files(tmp_path: Path) -> None:
