@@ -214,6 +214,9 @@ def plot(
     select: Annotated[
         str | None, option("--select", help='Limits to draw, with the front within them, e.g. "latency_ms<=1.0".')
     ] = None,
+    experts: Annotated[
+        bool, typer.Option("--experts", help="Only the experts of one network, which --select chooses.")
+    ] = False,
     runs: Runs = DEFAULT_RUNS,
     as_json: Json = False,
 ) -> None:
@@ -230,9 +233,18 @@ def plot(
         check_folder(output)
     from nas.engine.run import Run
 
-    paths = Run.open(folder(runs), run).plot(output, select=select)
+    opened = Run.open(folder(runs), run)
+    quality: dict[str, Any] = {}
+    if experts:
+        from nas.export.expert_usage import expert_quality
+        from nas.visualization.expert_plot import plot_experts
+
+        found = expert_quality(folder(runs), run, select=select)
+        paths, quality = plot_experts(found, output or opened.folder.plots), found.to_json()
+    else:
+        paths = opened.plot(output, select=select)
     if as_json:
-        return print_json({"paths": [str(path) for path in paths]})
+        return print_json({"paths": [str(path) for path in paths], **quality})
     return print("\n".join(str(path) for path in paths))
 
 

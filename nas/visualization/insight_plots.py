@@ -188,7 +188,7 @@ def _draw_options(axis: Axes, insight: Insight, genes: Sequence[str]) -> None:
     if insight.diversity is None:
         return _write(axis, fill("the front has fewer than two members", 26))
     options = insight.diversity.options
-    shares = _grid([list(options[gene].values()) for gene in genes])
+    shares = grid([list(options[gene].values()) for gene in genes])
     axis.pcolormesh(
         np.arange(shares.shape[1] + 1) - 0.5, np.arange(len(genes) + 1) - 0.5, shares, cmap="Blues", vmin=0, vmax=1.15,
         edgecolors="white", linewidth=1.2,
@@ -211,7 +211,7 @@ def _draw_options(axis: Axes, insight: Insight, genes: Sequence[str]) -> None:
     return None
 
 
-def _grid(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+def grid(rows: Sequence[Sequence[float]]) -> NDArray[np.float64]:
     """Rows of different lengths as one array, padded with NaN."""
     out = np.full((len(rows), max(map(len, rows))), np.nan)
     for row, values in zip(out, rows, strict=True):

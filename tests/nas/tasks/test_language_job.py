@@ -122,6 +122,15 @@ def test_experts_that_are_loaded_are_an_objective_and_their_usage_is_shown(shell
     printed = shell.nas("show", "texts-1", "--experts").out
     assert "experts of the network" in printed
     assert "layers.0.mlp" in printed
+    select = ("--select", f"key={key}")
+    drawn = json.loads(shell.nas("plot", "texts-1", "--experts", *select, "--json", "-o", "plots").out)
+    assert [Path(path).name for path in drawn["paths"]] == ["experts.png", "experts.svg"]
+    assert all((shell.folder / path).is_file() for path in drawn["paths"])
+    numbers = {own["active_experts"]: own for own in drawn["numbers"]}
+    assert {k: own["searched"] for k, own in numbers.items()} == {1: True, 2: True, 4: False}
+    assert drawn["chosen"]["active_experts"] == [2, 2]
+    assert drawn["chosen"]["value"] == numbers[2]["value"] == pytest.approx(values["perplexity"], rel=1e-4)
+    assert len({own["value"] for own in numbers.values()}) == 3
     refused = shell.nas("show", "texts-1", "--experts", "--failed")
     assert refused.code == 2
     assert "--failed, --experts" in refused.err
