@@ -16,6 +16,7 @@ from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
 from supernets.divergence import Divergence
 from supernets.errors import TrainingError
+from supernets.experts.losses import freeze_all_but_routers
 from supernets.gradients import ALONE, CPU, Precision, Reduction, StepGradients, StepOptions
 from supernets.recalibration import recalibrate
 from supernets.tasks import CLASSIFICATION, Task
@@ -37,6 +38,7 @@ class TrainingSettings:
         threads: torch's threads; the weights are bitwise repeatable for a given number.
         clip_norm: the largest norm of a step's gradient, which a larger one is scaled to; None for no limit.
         top_k, accumulate, activation_checkpointing, precision, balance_loss, router_z_loss: see `StepOptions`.
+        parameters: that are trained: all of the supernet's, or those of the routers of experts alone.
     """
 
     epochs: int
@@ -57,6 +59,7 @@ class TrainingSettings:
     precision: Precision = "auto"
     balance_loss: float = 0.01
     router_z_loss: float = 0.001
+    parameters: Literal["all", "routers"] = "all"
 
     @property
     def step(self) -> StepOptions:
@@ -75,7 +78,7 @@ class Loop:
         teacher: a frozen network for passes that distil from one; the teacher that a phase leaves replaces it.
 
     Raises:
-        TrainingError: the strategy has more phases than there are epochs.
+        TrainingError: the strategy has more phases than there are epochs, or routers are trained and there is none to train.
     """
 
     def __init__(
@@ -92,6 +95,8 @@ class Loop:
     ) -> None:
         self._supernet, self._part, self._strategy, self._settings = supernet.to(device), part, strategy, settings
         self._workers = workers
+        if settings.parameters == "routers":
+            freeze_all_but_routers(supernet)
         self._gradients = StepGradients(
             supernet, settings.step, teacher=teacher, device=device, workers=workers, task=task
         )

@@ -104,6 +104,8 @@ class TrainingConfig(Section):
     """The weight of the loss by which routers spread tokens over experts; of networks with experts."""
     router_z_loss: float = number(0, 100, default=0.001)
     """The weight of the loss by which the outputs of routers stay small; of networks with experts."""
+    parameters: Literal["all", "routers"] = "all"
+    """The weights that are trained: all, or those of the routers of experts alone."""
     adapters: Annotated[AdaptersConfig | None, Field(description="a mapping, e.g. {rank: 8}")] = None
     """Trains low-rank adapters (LoRA) of the linear layers of a pretrained decoder, and norms, in place of all weights."""
     learning_rate: float = positive(100, default=0.003)
@@ -161,6 +163,8 @@ class TrainingConfig(Section):
             raise conflict(
                 "top_k", "is of distillation by the divergence kl; remove top_k, or set distill and divergence"
             )
+        if self.adapters is not None and self.parameters != "all":
+            raise conflict("parameters", "routers alone are trained without adapters; remove one of them")
         if self.accumulate * self.workers > self.batch_size:
             least = f"expected at most {self.batch_size // self.workers}, the examples of a step for each worker"
             raise problem("accumulate", f"{least}; got {self.accumulate}")

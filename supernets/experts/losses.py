@@ -1,4 +1,4 @@
-"""Losses by which routers learn to spread tokens over experts, and to keep their logits small."""
+"""Training of routers: losses by which they spread tokens over experts and keep their logits small."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from supernets.errors import TrainingError
 from supernets.experts.layer import ExpertLayer
 
 Routed = tuple[Tensor, int]
@@ -26,6 +27,24 @@ def record_routing(network: nn.Module, found: list[Routed]) -> None:
     for module in network.modules():
         if isinstance(module, ExpertLayer) and module.router.weight.requires_grad:
             module.router.__dict__["forward"] = partial(forward, module.router, len(module.active))
+
+
+def freeze_all_but_routers(network: nn.Module) -> None:
+    """Lets a network train its routers of experts alone, but for those that are never trained; in place.
+
+    Raises:
+        TrainingError: it has no router that is trained.
+    """
+    routers = [module.router for module in network.modules() if isinstance(module, ExpertLayer)]
+    trained = [own for router in routers for own in router.parameters() if own.requires_grad]
+    if not trained:
+        problem = (
+            "training.parameters: routers trains the routers of experts, and the networks have none that is trained"
+        )
+        raise TrainingError(f"{problem}; give experts with learned routers, or train all", code="training.no-experts")
+    network.requires_grad_(False)
+    for own in trained:
+        own.requires_grad_(True)
 
 
 def balance_loss(routing: Sequence[Routed]) -> Tensor:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.base import Supernet
+from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.data import Part
 from supernets.experts.losses import balance_loss, record_routing, z_loss
@@ -19,6 +19,7 @@ from supernets.tasks import LanguageModelling
 from supernets.training_loop import Loop, TrainingSettings
 from supernets.training_strategies.single_phase import LargestStrategy
 from supernets.training_strategies.smoe_dropout import SMoEDropoutStrategy
+from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import EXPERTS, SIZES
 from tests.supernets.test_step_options import batch
@@ -53,6 +54,15 @@ def router_gradients(supernet: Supernet, options: StepOptions) -> list[Tensor | 
     return [p.grad for name, p in supernet.sharing.named_parameters() if "router" in name]
 
 
+def changed_by(supernet: Supernet, strategy: TrainingStrategy, settings: TrainingSettings) -> set[str]:
+    """Names of the parameters that two epochs of a training change."""
+    before = {name: tensor.clone() for name, tensor in supernet.sharing.named_parameters()}
+    loop = Loop(supernet, Part.of(*batch(24)), strategy, settings, task=LanguageModelling())
+    for epoch in (1, 2):
+        loop.run_epoch(epoch, lambda step, steps, loss: None)
+    return {name for name, tensor in supernet.sharing.named_parameters() if not torch.equal(tensor, before[name])}
+
+
 class TestTraining:
     def test_gradients_are_those_of_the_sum_of_all_losses(self) -> None:
         supernet = invariants.randomised(make_supernet(EXPERTS)).train()
@@ -80,19 +90,14 @@ class TestTraining:
 
     def test_random_routers_stay_while_active_experts_grow(self) -> None:
         supernet = make_supernet(RANDOM)
-        before = {name: tensor.clone() for name, tensor in supernet.sharing.named_parameters()}
-        data = Part.of(*batch(24))
-        loop = Loop(
-            supernet,
-            data,
-            SMoEDropoutStrategy(supernet.space),
-            TrainingSettings(2, batch_size=4),
-            task=LanguageModelling(),
-        )
-        for epoch in (1, 2):
-            loop.run_epoch(epoch, lambda step, steps, loss: None)
-        changed = {
-            name for name, tensor in supernet.sharing.named_parameters() if not torch.equal(tensor, before[name])
-        }
+        changed = changed_by(supernet, SMoEDropoutStrategy(supernet.space), TrainingSettings(2, batch_size=4))
         assert not [name for name in changed if "router" in name]
-        assert {name for name in before if ".mlp." in name and "router" not in name} <= changed
+        own = {name for name, _ in supernet.sharing.named_parameters() if ".mlp." in name and "router" not in name}
+        assert own <= changed
+
+    def test_routers_alone_are_trained(self) -> None:
+        supernet, settings = make_supernet(EXPERTS), TrainingSettings(2, batch_size=4, parameters="routers")
+        changed = changed_by(supernet, LargestStrategy(supernet.space), settings)
+        assert changed == {name for name, _ in supernet.sharing.named_parameters() if ".router." in name}
+        with raises("training.no-experts", "training.parameters", "learned routers"):
+            changed_by(make_supernet(RANDOM), LargestStrategy(RANDOM.space), settings)
