@@ -322,7 +322,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "token.missing": "The server can be reached from other machines, and there is no token that clients could use.",
     "token.unknown": "There is no token with this name; the message lists the known ones.",
     "training.failed": "Training cannot continue.",
-    "training.no-experts": "The training is of experts or their routers, and the networks have no choice of them, or none to train.",
+    "training.no-experts": "The training is of experts or their routers, and the networks have none to choose or to train.",
     "training.no-teacher": "The training strategy distils from a frozen teacher, and the job names none.",
     "training.not-finite": "The loss or a weight became infinite or NaN.",
     "training.teacher-mismatch": "The frozen teacher has other outputs than the subnets.",

@@ -56,11 +56,6 @@ class ExpertWeights:
         return self.up.shape[1]
 
     @property
-    def n_parameters(self) -> int:
-        """Of all experts."""
-        return sum(tensor.numel() for tensor in vars(self).values() if tensor is not None)
-
-    @property
     def neurons(self) -> Tensor:
         """All that each neuron reads and writes, biases included, (n, hidden, features)."""
         biases = [bias[..., None] for bias in (self.up_bias, self.gate_bias) if bias is not None]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from supernets.experts.expert_cache import cache_sizes, simulate_cache
+from supernets.experts.expert_weights import invalid_experts
 from supernets.experts.mixing import mixed_experts, routed
 from supernets.experts.routing_statistics import Routing, ratio_by_text, segment_routing
 
@@ -42,16 +43,24 @@ class LayerRouting:
 
 @dataclass(frozen=True, slots=True)
 class ExpertCache:
-    """The size of a simulated cache: experts of each layer, or MiB of all layers."""
+    """The size of a simulated cache: experts of each layer, or MiB of all layers.
+
+    Raises:
+        SpaceError: both are given, or neither.
+    """
 
     experts: int | None = None
     mib: float | None = None
 
+    def __post_init__(self) -> None:
+        if (self.experts is None) == (self.mib is None):
+            raise invalid_experts(f"a cache of {self.experts} experts and {self.mib} MiB; expected one of the two")
+
     def sizes(self, expert_bytes: Sequence[int]) -> list[int]:
         """Experts of each layer that it holds, given the bytes of one of each; raises as `cache_sizes`."""
-        if self.mib is not None:
-            return cache_sizes(self.mib, expert_bytes)
-        return [self.experts or 0] * len(expert_bytes)
+        if self.experts is not None:
+            return [self.experts] * len(expert_bytes)
+        return cache_sizes(cast(float, self.mib), expert_bytes)
 
 
 class _Observer(TorchFunctionMode):

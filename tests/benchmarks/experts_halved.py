@@ -13,7 +13,7 @@ weights are then trained for --steps steps of 16 blocks, with the sum of the los
 network's tokens (AdamW, a learning rate of 0.0003).
 
 - *random*, *usage*, *importance*: four experts of each layer are kept, at random, the most asked, or those that add most
-  (`supernets.experts.merging.expert_importance`); their rows of the router stay.
+  (`tests.benchmarks.expert_selection`); their rows of the router stay.
 - *importance, by layer*: as many in all, divided among the layers by importance.
 - *merged, not aligned*: the others are averaged with the most similar of the four most asked, by the router's logits, weighted
   by usage, neuron by neuron in their given order (the baseline of alignment).
@@ -50,8 +50,6 @@ from supernets.experts.layer import ExpertLayer
 from supernets.experts.low_rank import common_factors
 from supernets.experts.merging import (
     aligned_in_turn,
-    expert_importance,
-    kept_by_layer,
     merging_weights,
     nested_groups,
 )
@@ -60,6 +58,7 @@ from supernets.families.decoder.network import Decoder, Layer
 from supernets.tasks.language_modelling import LanguageModelling
 from supernets.trainer import outputs_of
 from tests.benchmarks.decoder_oneshot import Row, add, read
+from tests.benchmarks.expert_selection import expert_importance, kept_by_layer
 from tests.benchmarks.shakespeare_experts import Epochs, Show, print_results, recipe_job, trained
 
 EXPERTS, ACTIVE, KEPT = 8, 2, 4
@@ -175,23 +174,28 @@ class Residuals(nn.Module):
         return left[..., : self.rank] * values[:, None, : self.rank], right[:, : self.rank]
 
 
+def n_parameters(experts: ExpertWeights) -> int:
+    """Of all experts."""
+    return sum(tensor.numel() for tensor in vars(experts).values() if tensor is not None)
+
+
 def common_base_parameters(experts: ExpertWeights, rank: int) -> int:
     """Parameters of experts whose first layers are factors with one base each."""
     n, hidden, width = experts.up.shape
     saved = n * hidden * width - rank * (n * hidden + width)
-    return experts.n_parameters - saved * (1 if experts.gate is None else 2)
+    return n_parameters(experts) - saved * (1 if experts.gate is None else 2)
 
 
 def residual_parameters(experts: ExpertWeights, rank: int) -> int:
     """Parameters of experts that are their mean and residuals of this rank, as factors."""
     n, hidden, width = experts.up.shape
     matrices = 2 if experts.gate is None else 3
-    return experts.n_parameters - matrices * ((n - 1) * hidden * width - n * rank * (hidden + width))
+    return n_parameters(experts) - matrices * ((n - 1) * hidden * width - n * rank * (hidden + width))
 
 
 def largest_rank(parameters: Callable[[ExpertWeights, int], int], experts: ExpertWeights) -> int:
     """The largest rank with at most half of the parameters."""
-    return max(rank for rank in range(experts.hidden + 1) if parameters(experts, rank) <= experts.n_parameters / 2)
+    return max(rank for rank in range(experts.hidden + 1) if parameters(experts, rank) <= n_parameters(experts) / 2)
 
 
 def factor(own: Observed) -> None:

@@ -10,12 +10,11 @@ from supernets.experts.expert_weights import ExpertWeights, stacked
 from supernets.experts.merging import (
     aligned,
     aligned_in_turn,
-    expert_importance,
     grouped_by_similarity,
-    kept_by_layer,
     merging_weights,
     nested_groups,
 )
+from tests.benchmarks.expert_selection import expert_importance, kept_by_layer
 from tests.supernets.experts.random_experts import random_experts
 
 X = torch.randn(9, 5, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
@@ -105,7 +104,7 @@ def test_the_most_important_experts_of_all_layers_are_kept_and_one_of_each() -> 
     assert kept_by_layer(layers, 6) == [2, 1, 3]
     assert kept_by_layer(layers, 12) == [4, 4, 4]
     for total in (2, 13):
-        with pytest.raises(SpaceError, match=f"{total} experts to keep; expected from 3, one a layer, to 12"):
+        with pytest.raises(ValueError, match=f"{total} experts to keep; expected from 3, one a layer, to 12"):
             kept_by_layer(layers, total)
 
 

@@ -68,11 +68,11 @@ def test_experts_are_means_weighted_by_the_usage_of_one_expert_for_each_token() 
         members[int(np.argmax(own))].append(i)
     came = supernet.weights(network(supernet, 3))
     for name, stored in before.items():
-        wanted = [
-            sum(usage[i] * stored[i] for i in own) / sum(usage[i] for i in own)  # type: ignore[arg-type]
-            for own in members
-        ]
-        torch.testing.assert_close(came[f"{LAYER}.{name}"], torch.stack(cast(list[Tensor], wanted)))
+        wanted = []
+        for own in members:
+            shares = torch.tensor([usage[i] for i in own])
+            wanted.append(torch.tensordot(shares / shares.sum(), stored[own], 1))
+        torch.testing.assert_close(came[f"{LAYER}.{name}"], torch.stack(wanted))
 
 
 @torch.no_grad()
