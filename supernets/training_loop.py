@@ -199,7 +199,7 @@ class Loop:
             {"params": [(n, p) for n, p in named if n in decayed], "weight_decay": settings.weight_decay},
             {"params": [(n, p) for n, p in named if n not in decayed], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
 
     def _strategy_at(self, progress: float) -> TrainingStrategy:
         """The strategy of a step, before which this share of its phase is done."""

@@ -32,10 +32,10 @@ def expert_figure(found: ExpertQuality) -> Figure:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.0, max(4.0, 0.28 * len(found.layers) + 2.0)))
         left, right = figure.subplots(1, 2)
+        where = f"network {found.network}, {found.examples:,} examples of the validation part, single precision"
+        add_heading(figure, f"{found.run}: experts", where)  # first: its layout decides where a colour bar goes
         _draw_quality(left, found)
         _draw_usage(right, found.layers)
-        where = f"network {found.network}, {found.examples:,} examples of the validation part, single precision"
-        add_heading(figure, f"{found.run}: experts", where)
     return figure
 
 

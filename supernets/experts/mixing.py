@@ -81,7 +81,7 @@ def mixed_experts(
     own = _Experts(ACTIVATIONS[activation], up, down, gate, up_bias)
     # Without values, on the meta device, tokens cannot be divided.
     mixed = own.all(rows, chosen, factors) if k == n or x.is_meta else own.chosen(rows, chosen, factors)
-    return mixed.to(x.dtype).unflatten(0, x.shape[:-1])
+    return mixed.to(x.dtype).view(*x.shape[:-1], -1)
 
 
 class _Experts(NamedTuple):

@@ -71,7 +71,8 @@ class ExpertMerging(nn.Module):
         """
         if not isinstance(dim, str) or dim not in self.axes or sizes[dim] == len(tensor):
             return tensor
-        return torch.tensordot(self.get_buffer(_key(dim, sizes[dim])), tensor, 1)
+        found: Tensor = torch.tensordot(self.get_buffer(_key(dim, sizes[dim])), tensor, 1)
+        return found
 
     @torch.no_grad()
     def fit(self, stored: nn.Module, network: nn.Module, batches: Sequence[Tensor]) -> None:

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Protocol
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from nas.analysis.formatting import title_of, title_on_test
 from nas.api import schemas
 from nas.api.error_codes import DESCRIPTIONS, PROBLEMS
-from nas.errors import JobError, NasError
+from nas.errors import JobError, NasError, UnknownNameError
 from nas.problem.objectives import Goal, Objective
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
@@ -38,6 +38,7 @@ _TASKS = 100
 """Tasks on the page of stored things: the newest."""
 _LARGE = 1000
 """Evaluations from which reading a run takes longer than a browser needs to load the scripts."""
+_EXPERTS = "experts.svg"
 Sort = Annotated[str, Query(max_length=120)]
 Offset = Annotated[int, Query(ge=0, le=10**6)]
 
@@ -102,7 +103,7 @@ def _add_run(pages: APIRouter, page: _Page, service: Service, settings: ServiceS
         """
         summary = service.runs.readable(run)
         asked = {"sort": sort, "descending": descending, "offset": offset}
-        has_results, later = _has_results(summary), partial(_results, service, run, asked)
+        has_results, later = _has_results(summary), partial(_results, service, settings, run, asked)
         if has_results and summary.evaluations >= _LARGE:
             return rendering.page_in_parts(
                 "run.html",
@@ -124,6 +125,14 @@ def _add_run(pages: APIRouter, page: _Page, service: Service, settings: ServiceS
     def insight(run: str) -> Response:
         """The importance of the space's genes, and the diversity of the front."""
         return JSONResponse(service.results.genes(run), headers={"Cache-Control": "no-store"})
+
+    @pages.get(f"/runs/{{run}}/{_EXPERTS}")
+    def experts(run: str) -> Response:
+        """The experts of a network, as ``nas plot RUN --experts`` last drew them into the run's folder."""
+        picture = settings.runs.get(run).plots / _EXPERTS
+        if not picture.is_file():
+            raise UnknownNameError("file", _EXPERTS, [], where=run, hint=f"`nas plot {run} --experts` draws it.")
+        return FileResponse(picture, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
 def _add_evaluations(pages: APIRouter, page: _Page, service: Service) -> None:
@@ -273,7 +282,7 @@ def _has_results(run: schemas.RunSummary) -> bool:
     return run.kind == "search" and run.evaluations > 0
 
 
-def _results(service: Service, run: str, asked: Mapping[str, Any]) -> dict[str, object]:
+def _results(service: Service, settings: ServiceSettings, run: str, asked: Mapping[str, Any]) -> dict[str, object]:
     """What a run's page shows beside its status."""
     detail = service.runs.readable_detail(run)
     report = service.results.report(run) if _has_results(detail) and detail.objectives else None
@@ -285,6 +294,7 @@ def _results(service: Service, run: str, asked: Mapping[str, Any]) -> dict[str, 
         "report": report,
         "predictors": service.results.predictors(run) if report else (),
         "exports": service.exports.list(run),
+        "experts": (settings.runs.get(run).plots / _EXPERTS).is_file(),
         "images": report is not None and _takes_images(service, run),
     }
 

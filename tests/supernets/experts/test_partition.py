@@ -105,5 +105,5 @@ def test_experts_that_do_not_divide_the_neurons_are_rejected_with_ones_that_do()
 
 
 def test_tensors_of_other_shapes_are_rejected() -> None:
-    with pytest.raises(SpaceError, match=r"down of experts has the shape \(1, 4, 5\); expected \(1, 5, 4\)"):
+    with pytest.raises(SpaceError, match=r"down of experts has the shape \(1, 4, 5\); expected \(1, 4, 4\)"):
         ExpertWeights(torch.zeros(1, 4, 5), torch.zeros(1, 4, 5))

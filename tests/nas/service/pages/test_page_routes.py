@@ -21,7 +21,7 @@ from nas.problem.budget import Budget
 from nas.service.pages import assets, page_routes, rendering
 from nas.service.service import Service
 from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
+from nas.store.folder import RunsFolder, write_all
 from nas.store.opening import open_store
 from tests.contracts.run_facts import search_facts
 from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, fail
@@ -96,6 +96,17 @@ def test_runs_are_listed_the_newest_first_with_what_can_be_done(browser: Browser
     assert made == ["label", "resume", "delete"]
     # A training has no front to compare.
     assert [e.attributes["value"] for e in page.all("input", type="checkbox")] == ["going-on-1", "made-1"]
+
+
+def test_experts_are_on_the_page_of_a_run_once_they_are_drawn(browser: Browser, runs: RunsFolder) -> None:
+    folder = trained(runs)
+    assert not browser.page("/runs/supernet-1").all("img")
+    assert browser.get("/runs/supernet-1/experts.svg").status_code == 404
+    write_all(folder.plots, {"experts.svg": b"<svg/>"})
+    (picture,) = browser.page("/runs/supernet-1").all("img")
+    assert "active experts" in (picture.attributes["alt"] or "")
+    drawn = browser.get(picture.attributes["src"] or "")
+    assert (drawn.status_code, drawn.headers["content-type"], drawn.content) == (200, "image/svg+xml", b"<svg/>")
 
 
 def test_runs_are_filtered_and_what_was_asked_stays_in_the_form(browser: Browser, runs: RunsFolder) -> None:
