@@ -88,9 +88,10 @@ def test_experts_made_of_mlps_begin_as_the_network(shell: Shell) -> None:
 @pytest.mark.slow
 def test_experts_of_a_pretrained_network_are_merged(shell: Shell) -> None:
     folder, words = shell.folder / "mixtral", json.loads((shell.folder / "llama" / CONFIG).read_text())
-    saved("mixtral", folder, max_position_embeddings=64, vocab_size=words["vocab_size"])
+    ids = {key: words[key] for key in ("vocab_size", "eos_token_id", "bos_token_id")}
+    saved("mixtral", folder, max_position_embeddings=64, **ids)
     shutil.copy(shell.folder / "llama" / TOKENIZER, folder)
-    space = {"experts": [1, 2, 5], "active_experts": [1, 2]}
+    space = {"experts": [1, 2, 5], "active_experts": [1, 2], "expert_rank": [8, 24]}
     supernet = {"family": "decoder", "pretrained": "mixtral", "space": space, "sharing": {"experts": "merged"}}
     assert shell.nas("search", job(shell, supernet=supernet, training={"epochs": 0}), "--inline").code == 0
     tensors = load_file(next((shell.folder / "runs/texts-1/checkpoint").glob("weights-*.safetensors")))
