@@ -1,4 +1,4 @@
-"""The picture of a network's experts: its quality over the number of active ones, and how often each is asked."""
+"""The picture of a network's experts: its quality over the number of active ones, and the share of tokens routed to each."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _draw_usage(axis: Axes, layers: Sequence[Mapping[str, Any]]) -> None:
     shares = grid([own["usage"] for own in layers])
     edges = [np.arange(n + 1) - 0.5 for n in shares.shape[::-1]]
     drawn = axis.pcolormesh(*edges, 100 * shares, cmap="Blues", vmin=0, edgecolors="white", linewidth=1.0)
-    axis.figure.colorbar(drawn, ax=axis, label="Tokens that ask the expert (%)")
+    axis.figure.colorbar(drawn, ax=axis, label="Tokens routed to the expert (%)")
     axis.grid(visible=False)
     axis.set_yticks(range(len(layers)), [own["name"] for own in layers], fontsize=8)
     axis.set_ylim(len(layers) - 0.5, -0.5)

@@ -84,8 +84,8 @@ class ExpertMerging(nn.Module):
         """
         for name, logits in _routed(network, batches, list(self._layers)).items():
             (axis, numbers, k), layer = self._layers[name], cast(ExpertLayer, stored.get_submodule(name))
-            asked = torch.zeros_like(logits).scatter_(1, logits.topk(k, dim=1).indices, 1.0)
-            usage = asked.double().mean(0).numpy()
+            sent = torch.zeros_like(logits).scatter_(1, logits.topk(k, dim=1).indices, 1.0)
+            usage = sent.double().mean(0).numpy()
             found = nested_groups(logits.T.double().numpy(), usage, numbers)
             _replace(layer, aligned_in_turn(layer.weights, found.joins, usage))
             for n, groups in found.groups.items():
