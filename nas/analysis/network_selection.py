@@ -76,9 +76,13 @@ def parse_terms(expression: str, profiles: Sequence[str], metrics: Sequence[Obje
     return tuple(_limit(term, expression, profiles, metrics) for term in _JOINT.split(expression))
 
 
-def parse_cost_limits(expression: str) -> tuple[Limit, ...]:
-    """The limits of an expression on computed costs alone, for networks that are not measured; raises as `parse_limits`."""
-    return parse_terms(expression, [], [Objective.parse(name, []) for name in sorted(EXACT_METRICS - SERVED_MEMORY)])
+def parse_cost_limits(expression: str, profiles: Sequence[str] = ()) -> tuple[Limit, ...]:
+    """The limits of an expression on computed costs, and on latencies on profiles, for networks that no search measured.
+
+    Raises as `parse_limits`.
+    """
+    names = [*sorted(EXACT_METRICS - SERVED_MEMORY), *(f"latency_ms@{profile}" for profile in profiles)]
+    return parse_terms(expression, profiles, [Objective.parse(name, profiles) for name in names])
 
 
 def within(report: RunReport, limits: Sequence[Limit]) -> RunReport:

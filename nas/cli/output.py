@@ -69,13 +69,16 @@ def print_expert_usage(used: Mapping[str, Any]) -> None:
 
 def print_nested(found: Any, expression: str) -> None:
     """Prints the largest nested networks within limits."""
+    from nas.export.cost_selection import value_text
+
     kept = found.satisfying(expression)
+    timed = any("@" in name for name in kept[0][1])
     print(
         f"{found.run}: {len(kept)} of {len(found.networks)} nested networks are within {expression.strip()}, largest first "
-        "(computed costs; nothing is measured yet)"
+        f"(computed costs; {'only latency is' if timed else 'nothing is'} measured yet)"
     )
     rows = [
-        ["best" if i == 0 else "", *(f"{value:,}" for value in costs.values()), network.key,
+        ["best" if i == 0 else "", *(value_text(value) for value in costs.values()), network.key,
          ", ".join(f"{name} {value}" for name, value in found.supernet.space.values(network).items())]
         for i, (network, costs) in enumerate(kept[::-1][:10])
     ]  # fmt: skip

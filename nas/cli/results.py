@@ -156,9 +156,9 @@ def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
     from nas.engine.run_table import training_json
 
     if select is not None:
-        from nas.export.cost_selection import networks_by_cost
+        from nas.export.cost_selection import networks_by_cost  # loads torch
 
-        found = networks_by_cost(opened)
+        found = networks_by_cost(opened, note=lambda text: print(text, file=sys.stderr))
         return print_json(found.to_json(select)) if as_json else print_nested(found, select)
     made, further = training_json(opened), opened.finetunings(None)
     if as_json:

@@ -87,7 +87,8 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
     opened = Run.open(folder(runs), run)
     _ = opened.job  # raises where the run's job file is missing or damaged
     if opened.kind == "training" and select is not None:
-        parse_cost_limits(select)
+        if "latency_ms" not in select:  # whose profiles are not read yet
+            parse_cost_limits(select)
     elif opened.kind != "training" or index is not None or not largest:
         return choose(opened.report, select, index)
     return None

@@ -49,7 +49,8 @@ def test_the_largest_within_a_limit_is_best(trained: Run) -> None:
     ("expression", "code", "mentions"),
     [
         ("accuracy>=0.5", "selection.unknown-metric", ["accuracy", "activation_bytes, macs, parameters"]),
-        ("latency_ms<=1", "objective.unknown", ["latency_ms"]),
+        ("latency_ms@gpu<=1", "objective.unknown", ["latency_ms@gpu", "cpu-1-thread"]),
+        ("session_ms<=1", "objective.unknown", ["session_ms"]),
         ("macs", "selection.malformed", ["'macs'"]),
     ],
 )
@@ -65,6 +66,35 @@ def test_a_limit_that_no_network_satisfies_is_reported_with_the_range(trained: R
     ends = [f"macs {costs['macs']:,}" for _, costs in (found.networks[0], found.networks[-1])]
     with raises("selection.nothing-satisfies", "small-1", "macs<=1", *ends):
         found.satisfying("macs<=1")
+
+
+def test_a_limit_on_latency_measures_every_network_once(
+    trained: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes: list[str] = []
+    found = networks_by_cost(trained, note=notes.append)
+    made = found.to_json("latency_ms<=1e6 and macs<=1e9")
+    times = {row["key"]: row["values"]["latency_ms@cpu-1-thread"] for row in made["within"]}
+    assert len(times) == 8
+    assert all(row["errors"]["latency_ms@cpu-1-thread"] > 0 for row in made["within"])
+    assert {row["source"] for row in made["within"]} == {"measured"}
+    assert "8 networks on cpu-1-thread" in notes[0]
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("nas.export.nested_latencies.open_profiler", fail)
+    limit = sorted(times.values())[3]
+    again = networks_by_cost(Run.open(trained.runs, trained.id), note=fail).satisfying(f"latency_ms<={limit!r}")
+    assert {network.key for network, _ in again} == {key for key, ms in times.items() if ms <= limit}
+    shown = Shell(trained.folder.path.parent.parent, capsys, monkeypatch).nas(
+        "show", "small-1", "--select", f"latency_ms<={limit!r}"
+    )
+    assert (shown.code, "only latency is measured yet" in shown.out) == (0, True)
+    assert "training" in Shell(trained.folder.path.parent.parent, capsys, monkeypatch).nas("runs").out  # still one
+    monkeypatch.setattr("nas.export.nested_latencies.MAX_MEASURED", 7)
+    with raises("selection.not-measured", "8 networks", "at most 7"):
+        networks_by_cost(trained).satisfying("latency_ms<=1")
 
 
 class TestExport:
