@@ -308,7 +308,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "supernet.error": "Another error of a supernet; the message explains it.",
     "sweep.empty": "There is no sweep to plot.",
     "sweep.invalid-step": "The step between the widths of a sweep is out of range.",
-    "sweep.unsupported-family": "A sweep needs a family whose stages have widths.",
+    "sweep.unsupported-family": "A sweep is of the widths of the families mobile-cnn, resnet and vit.",
     "table.disagreement": "A table's genes are averages that do not determine the architectures of its rows.",
     "table.incomplete": "A table that is declared exhaustive lacks architectures of its space.",
     "table.invalid": "The description or the CSV file of a table of measurements is malformed.",

@@ -1,10 +1,12 @@
-"""Width sweeps: latency against the widths of a job's stages, and the widths at the ends of latency steps."""
+"""Width sweeps: latency against the widths of a job's networks, and the widths at the ends of latency steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,9 +21,11 @@ from nas.build.prepared_job import PreparedJob
 from nas.errors import EvaluationError
 from nas.evaluation.environments import Environments
 from nas.planning.latencies import measure_all
-from supernets.families.mobile_cnn.family import MobileCNN, MobileCNNFamily
-from supernets.families.mobile_cnn.spec import StageSpec
+from supernets.errors import SpaceError
+from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import MAX_WIDTH
+from supernets.families.shared.spec import Spec
+from supernets.families.vit.family import ViTFamily
 from supernets.graph import INPUT, lower
 
 MAX_WIDTHS = 48
@@ -31,22 +35,26 @@ _VECTOR = 16
 """Float32 numbers in the longest vectors of current CPUs, a multiple of those of others (4, 8)."""
 
 
+SweptFamily = ConvolutionalFamily | ViTFamily
+
+
 @dataclass(frozen=True, slots=True)
 class WidthSweep:
-    """The widths of one stage with their latencies.
+    """The widths of one stage, or of a whole transformer, with their latencies.
 
     Attributes:
-        stage: index of the stage.
-        spec: the stage in the job.
+        stage: index of the stage; 0 for a transformer, all of whose blocks have one width.
+        spec: the stage, or the transformer, in the job.
         widths: measured, (n,), ascending.
         latency_ms: of the blocks that depend on the width, (n,), per batch.
         errors_ms: differences below which two of the latencies tie, (n,).
         aligned: the widths at the end of a step; all widths if there are no steps.
-        chosen: the aligned widths nearest to the stage's options; the options themselves if there are no steps.
+        chosen: the aligned widths nearest to the job's options, of those that its ratios admit; the options themselves if there
+            are no steps.
     """
 
     stage: int
-    spec: StageSpec
+    spec: Spec
     widths: tuple[int, ...]
     latency_ms: tuple[float, ...]
     errors_ms: tuple[float, ...]
@@ -58,6 +66,11 @@ class WidthSweep:
         """Whether there are steps, so that some widths are better than their neighbours."""
         return self.aligned != self.widths
 
+    @property
+    def options(self) -> tuple[int, ...]:
+        """The widths in the job."""
+        return _options(self.spec)
+
 
 def sweep(
     prepared: PreparedJob,
@@ -67,11 +80,11 @@ def sweep(
     step: int | None = None,
     on_wait: Callable[[str], None] | None = None,
 ) -> list[WidthSweep]:
-    """One sweep per stage of the job's space, measured on the profile in fp32.
+    """One sweep per stage of the job's space, or one of its only width, measured on the profile in fp32.
 
-    It measures every block that depends on the width: those of the stage and the first one after it, whose hidden channels
-    are a multiple of the width. All other dimensions have their middle options, and the inputs are outputs of the
-    (untrained) previous layers for real images; no kernel depends on the values of weights.
+    It measures every block that depends on the width: those of a stage and the first one after it (of a ResNet's last stage
+    without the classifier); all of a transformer. All other dimensions have their middle options, and the inputs are outputs
+    of the (untrained) previous layers for real images; no kernel depends on the values of weights.
 
     Args:
         on_progress: receives the numbers of measured widths and of all widths.
@@ -83,24 +96,26 @@ def sweep(
         ProfileError, WorkerError: the profile cannot be measured.
     """
     family = prepared.supernets.family
-    if not isinstance(family, MobileCNNFamily):
-        message = f"a sweep needs the family {MobileCNNFamily.name}, whose stages have widths, got {family.name}"
-        raise EvaluationError(message, code="sweep.unsupported-family")
-    stages = family.spec.stages
-    widths = [swept_widths(stage.width, step) for stage in stages]
+    if not isinstance(family, SweptFamily) or getattr(family.spec, "experts", None) is not None:
+        message = f"a sweep is of the widths of mobile-cnn, resnet or vit without experts, got {family.name}"
+        remedy = "measure single widths with nas profile MODEL.onnx, or all options with nas calibrate"
+        raise EvaluationError(f"{message}; {remedy}", code="sweep.unsupported-family")
+    swept = _swept(family)
+    widths = [swept_widths(_options(spec), step) for spec in swept]
     total, done = sum(map(len, widths)), 0
     found = []
     environments = Environments()
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
-        for s, stage in enumerate(stages):
+        for s, spec in enumerate(swept):
             on_progress(done, total)
             (examples,) = prepared.data.timed_batches(profile)  # images have one shape
             images = torch.from_numpy(examples)
-            deployments = [_deployment(family, s, width, images, prepared.config.seed) for width in widths[s]]
-            latency, errors = _measure(profiler, deployments, f"profile {profile.name}", f"stage {s}", environments)
+            build = partial(_deployment, family, s, images, prepared.config.seed)
+            latency, errors = _measure(profiler, build, widths[s], f"stage {s} on profile {profile.name}", environments)
             aligned = step_ends(widths[s], latency, errors)
-            chosen = stage.width if aligned == widths[s] else nearest(aligned, stage.width)
-            found.append(WidthSweep(s, stage, widths[s], latency, errors, aligned, chosen))
+            usable = [] if aligned == widths[s] else _admitted(spec, aligned)
+            chosen = nearest(usable, _options(spec)) if usable else _options(spec)
+            found.append(WidthSweep(s, spec, widths[s], latency, errors, aligned, chosen))
             done += len(widths[s])
         on_progress(done, total)
     return found
@@ -129,68 +144,106 @@ def nearest(aligned: Sequence[int], options: Sequence[int]) -> tuple[int, ...]:
 def to_json(sweeps: Sequence[WidthSweep]) -> list[dict[str, Any]]:
     """The stages in the output of `nas profile --sweep --json`."""
     keys = ("stage", "widths", "latency_ms", "errors_ms", "stepped", "aligned", "chosen")
-    return [{key: getattr(found, key) for key in keys} | {"options": found.spec.width} for found in sweeps]
+    return [{key: getattr(found, key) for key in keys} | {"options": found.options} for found in sweeps]
 
 
 def job_snippet(sweeps: Sequence[WidthSweep]) -> str:
-    """The stages with the chosen widths as YAML for the job file; a comment marks stages without steps."""
-    lines = ["supernet:", "  space:", "    stages:"]
+    """The stages, or the transformer, with the chosen widths as YAML for the job file; a comment marks those without steps."""
+    lines = ["supernet:", "  space:"]
     for found in sweeps:
-        spec = replace(found.spec, width=found.chosen)
-        names = ("depth", "width", "kernel", "expand")
-        options = ", ".join(f"{name}: {list(getattr(spec, name))}" for name in names)
-        options += ", squeeze: true" if spec.squeeze else ""
-        options += f", activation: {spec.activation}" if spec.activation != "relu" else ""
+        own: Any = found.spec
+        spec = replace(own, width=found.chosen)
         remark = "" if found.stepped else "  # no steps: every width is as good as its neighbours"
-        lines.append(f"      - {{stride: {spec.stride}, {options}}}{remark}")
+        if hasattr(spec, "head_size"):  # which would follow the width, if it were not given
+            lines += [f"    width: {list(spec.width)}{remark}", f"    head_size: {spec.head_size}"]
+            continue
+        given = {f.name: getattr(spec, f.name) for f in fields(spec) if getattr(spec, f.name) != f.default}
+        options = ", ".join(f"{name}: {_yaml(value)}" for name, value in given.items())
+        lines += ["    stages:"] * (len(lines) == 2) + [f"      - {{{options}}}{remark}"]
     return "\n".join(lines)
 
 
-def _deployment(family: MobileCNNFamily, s: int, width: int, images: torch.Tensor, seed: int) -> Deployment:
+def _yaml(value: Any) -> str:
+    """A dimension's value in a job file."""
+    return str(list(value)) if isinstance(value, tuple) else str(value).lower()
+
+
+def _swept(family: SweptFamily) -> tuple[Spec, ...]:
+    """What has a width: the stages, or the whole transformer."""
+    found: tuple[Spec, ...] = (family.spec,) if isinstance(family, ViTFamily) else family.spec.stages
+    return found
+
+
+def _options(spec: Any) -> tuple[int, ...]:
+    return cast(tuple[int, ...], spec.width)
+
+
+def _admitted(spec: Any, widths: Sequence[int]) -> list[int]:
+    """The widths at which no two ratios of the spec give the same number of channels."""
+    found = []
+    for width in widths:
+        with suppress(SpaceError):
+            replace(spec, width=(width,))
+            found.append(width)
+    return found
+
+
+def _deployment(family: SweptFamily, s: int, images: torch.Tensor, seed: int, width: int) -> Deployment:
     """The blocks that depend on the width of stage `s`, with their inputs for the images."""
     torch.manual_seed(seed)
-    network = _middle(family, s, width).eval()
+    network: Any = _middle(family, s, width).eval()
+    if isinstance(family, ViTFamily):
+        return Deployment.single(lower(network, tuple(images.shape[1:])), {INPUT: images.numpy()})
     stages = list(network.stages)
-    after = stages[s + 1][0] if s + 1 < len(stages) else network.head  # type: ignore[index]
+    # A convolution, if it is the head. A classifier reads what is pooled, and is left out.
+    head = [network.head] if "head" in family.after_stages() else []
+    after = [stages[s + 1][0]] if s + 1 < len(stages) else head
     with torch.no_grad():
         inputs = nn.Sequential(network.stem, *stages[:s])(images)
-    model = lower(nn.Sequential(*network.stages[s], after).eval(), tuple(inputs.shape[1:]))  # type: ignore[misc]
+    model = lower(nn.Sequential(*stages[s], *after).eval(), tuple(inputs.shape[1:]))
     return Deployment.single(model, {INPUT: inputs.numpy()})
 
 
-def _middle(family: MobileCNNFamily, s: int, width: int) -> MobileCNN:
-    """The network with all middle options but for the width of one stage."""
-    spec = family.spec
-    stages = []
-    for i, stage in enumerate(spec.stages):
-        depth, own, kernel, expand = (
-            (options[len(options) // 2],) for options in (stage.depth, stage.width, stage.kernel, stage.expand)
-        )
-        stages.append(replace(stage, depth=depth, width=(width,) if i == s else own, kernel=kernel, expand=expand))
-    resolution = None if spec.resolution is None else (spec.resolution[len(spec.resolution) // 2],)
-    fixed = MobileCNNFamily(
-        replace(spec, stages=tuple(stages), resolution=resolution),
-        image_size=family.image_size, channels=family.channels, n_classes=family.n_classes,
-    )  # fmt: skip
-    network = fixed.build(fixed.space.largest)
-    assert isinstance(network, MobileCNN)
-    return network
+def _middle(family: SweptFamily, s: int, width: int) -> nn.Module:
+    """The network with all middle options but for the width of one stage, or of the transformer."""
+    spec: Any = family.spec
+    if isinstance(family, ViTFamily):
+        fixed = _middle_of(spec, width=(width,))
+    else:
+        stages = tuple(_middle_of(one, **({"width": (width,)} if i == s else {})) for i, one in enumerate(spec.stages))
+        fixed = _middle_of(spec, stages=stages)
+    make: Any = type(family)
+    made = make(fixed, image_size=family.image_size, channels=family.channels, n_classes=family.n_classes)
+    return cast(nn.Module, made.build(made.space.largest))
+
+
+def _middle_of(spec: Any, **given: Any) -> Any:
+    """A spec with the middle option of each dimension that is not given."""
+    values = {f.name: getattr(spec, f.name) for f in fields(spec)}
+    return replace(spec, **{n: (v[len(v) // 2],) for n, v in values.items() if isinstance(v, tuple)} | given)
 
 
 def _measure(
-    profiler: LatencyProfiler, deployments: Sequence[Deployment], profile: str, stage: str, environments: Environments
+    profiler: LatencyProfiler,
+    build: Callable[[int], Deployment],
+    widths: Sequence[int],
+    of: str,
+    environments: Environments,
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Latencies and errors in ms, comparable with each other.
 
-    If they need several sessions, each includes the first and the last deployment, and its latencies are scaled by those of
-    these two in the first session, since a machine drifts between sessions.
+    If they need several sessions, each includes the first and the last width, and its latencies are scaled by those of
+    these two in the first session, since a machine drifts between sessions. Only the models of a session are in memory.
+
+    Args:
+        of: ``PART on profile NAME``.
     """
-    latency, errors = [0.0] * len(deployments), [0.0] * len(deployments)
+    latency, errors = [0.0] * len(widths), [0.0] * len(widths)
     first: NDArray[np.float64] | None = None
-    for batch in _batches(len(deployments)):
-        results = measure_all(profiler, [deployments[i] for i in batch], [f"{stage} on {profile}"] * len(batch))
+    for batch in _batches(len(widths)):
+        results = measure_all(profiler, [build(widths[i]) for i in batch], [of] * len(batch))
         for result in results:
-            environments.check(profile, result.environment)
+            environments.check(of.partition(" on ")[2], result.environment)
         found = np.array([result.latency_ms for result in results])
         anchors = found[[0, -1]]
         first = anchors if first is None else first
@@ -203,7 +256,7 @@ def _measure(
 
 
 def _batches(n: int) -> Iterator[list[int]]:
-    """Indices of the deployments of each session: consecutive ones, between the first and the last of all."""
+    """Indices of the widths of each session: consecutive ones, between the first and the last of all."""
     inner = range(1, n - 1)
     size = MAX_BATCH - _ANCHORS
     for start in range(0, max(1, len(inner)), size):

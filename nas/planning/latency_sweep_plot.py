@@ -99,7 +99,7 @@ def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
             color=colours.PREDICTED.light,
         )  # fmt: skip
     axis.plot(
-        found.spec.width, [0.0] * len(found.spec.width), "^", transform=axis.get_xaxis_transform(), clip_on=False,
+        found.options, [0.0] * len(found.options), "^", transform=axis.get_xaxis_transform(), clip_on=False,
         color=colours.SMALLEST.light, markersize=8, label="widths in the job", zorder=6,
     )  # fmt: skip
 

@@ -23,6 +23,10 @@ from nas.recipes import read_recipe
 from nas.store.folder import RunsFolder
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, StageSpec
+from supernets.families.resnet.family import ResNetFamily
+from supernets.families.resnet.spec import RESNET
+from supernets.families.vit.family import ViTFamily
+from supernets.families.vit.spec import VIT
 from supernets.graph import INPUT
 from tests.errors import raises
 
@@ -120,6 +124,45 @@ def test_blocks_are_measured_completely_at_the_middle_resolution(
     operations = [node.op_type for node in onnx.load_from_string(graph.model).graph.node]
     assert operations.count("HardSigmoid") == operations.count("GlobalAveragePool") == 2
     assert operations.count("HardSwish") == 4
+
+
+def test_a_sweep_of_a_resnet_measures_its_bottlenecks(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler = Drifting()
+    monkeypatch.setattr("nas.planning.latency_sweep.open_profiler", lambda *args, **kwargs: profiler)
+    family = ResNetFamily(RESNET["digits"], image_size=8, channels=1, n_classes=10)
+    first, second = sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE, step=16)
+    assert (first.widths, second.widths) == ((16, 32, 48), (16, 32, 48, 64, 80))
+    # The middle options: depths 2 and 2, ratios 1 and 0.5, widths 32 and 48, a stem of 16 channels. A stage's first block
+    # projects its shortcut, as does the first of the next stage; a convolution has its weights in the order of the calls.
+    of_stage = sorted(convolutions(profiler.sessions[0][2]))
+    block, further = [(48, 16, 1, 1), (48, 48, 3, 3), (48, 48, 1, 1)], [(48, 48, 1, 1), (48, 48, 3, 3), (48, 48, 1, 1)]
+    after = [(24, 48, 1, 1), (24, 24, 3, 3), (48, 24, 1, 1), (48, 48, 1, 1)]
+    assert of_stage == sorted([*block, (48, 16, 1, 1), *further, *after])
+    last = onnx.load_from_string(profiler.sessions[1][0].graphs[0].model).graph
+    assert {"Gemm", "MatMul"}.isdisjoint(node.op_type for node in last.node)  # the classifier is left out
+    space = yaml.safe_load(job_snippet([first, second]))["supernet"]["space"]
+    assert [(stage["stride"], stage["depth"], stage["expand"]) for stage in space["stages"]] == [
+        (1, [1, 2], [0.5, 1.0]), (2, [1, 2, 3], [0.25, 0.5]),
+    ]  # fmt: skip
+
+
+def test_a_sweep_of_a_vit_measures_whole_networks(prepared: PreparedJob, tmp_path: Path) -> None:
+    family = ViTFamily(VIT["digits"], image_size=8, channels=1, n_classes=10)
+    (found,) = sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE, step=24)
+    assert (found.stage, found.widths, found.options) == (0, (24, 48), (16, 24, 32))
+    assert min(found.latency_ms) > 0
+    job = yaml.safe_load(read_recipe("digits-cnn"))
+    job["supernet"] = {"family": "vit", "preset": "digits"} | yaml.safe_load(job_snippet([found]))["supernet"]
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(job))
+    assert load_job(path).supernet.spec() == replace(VIT["digits"], width=found.chosen)
+
+
+def test_families_without_free_widths_are_refused(prepared: PreparedJob) -> None:
+    experts = replace(VIT["digits"], experts=(2, 4), active_experts=(1, 2))
+    family = ViTFamily(experts, image_size=8, channels=1, n_classes=10)
+    with raises("sweep.unsupported-family", "vit without experts", "nas calibrate"):
+        sweep(replace(prepared, supernets=replace(prepared.supernets, family=family)), PROFILE)
 
 
 def test_sessions_are_scaled_to_the_first(prepared: PreparedJob, monkeypatch: pytest.MonkeyPatch) -> None:
