@@ -26,8 +26,8 @@ class ChainSharing(Sharing):
     commutes with mixing, and with the transforms of kernels except in the kernel's own axis.
 
     Args:
-        pretrained: tensors of the largest network, by name; all experts are then equal, so that the largest subnet equals
-            that network. None: the family's template, freshly initialised unless the family is of a trained network.
+        pretrained: tensors of the largest network, by name; experts then differ by noise that cancels in the largest subnet,
+            which equals that network. None: the family's template, freshly initialised unless it is of a trained network.
 
     Raises:
         SpaceError: the family has no layer to mix, or no elastic kernel to transform.

@@ -21,6 +21,8 @@ from supernets.space import Architecture
 
 _invalid = partial(SpaceError, code="sharing.invalid")
 _MODULES = nn.ModuleDict()
+APART = 0.1
+"""Deviation of the experts that are made of one trained network, as a share of the deviation of each tensor."""
 
 
 class Mixture(nn.Module):
@@ -32,7 +34,8 @@ class Mixture(nn.Module):
 
     Departures from the paper: any convolution or linear layer can be mixed, not only feed-forward layers of transformers;
     the encoding is the space's (one-hot and ordinal columns); fresh experts are scaled by the square root of their number,
-    so that their mean has the variance of one network's weights.
+    so that their mean has the variance of one network's weights; experts of a trained network differ by noise, without which
+    routers had no gradient, but whose mixture for the largest network is zero.
 
     Args:
         template: the largest network.
@@ -67,19 +70,28 @@ class Mixture(nn.Module):
         """Replaces the mixed layers' tensors by stacks (experts, *shape); returns their names.
 
         Args:
-            fresh: whether to initialise the experts independently; else all equal the template's tensors.
+            fresh: whether to initialise the experts independently; else they differ by noise (see `apart`), and the largest
+                subnet's tensors equal the template's.
         """
         others = [self._family.template() if fresh else template for _ in range(self.experts - 1)]
         scale = sqrt(self.experts) if fresh else 1.0
+        of_largest = {} if fresh else self._of_largest()
         stacked = set()
         for layer in self.layers:
             for name, parameter in _module(template, layer).named_parameters(prefix=layer, recurse=False):
                 leaf = name.rpartition(".")[2]
                 experts = [parameter, *(cast(nn.Parameter, _module(own, layer)._parameters[leaf]) for own in others)]
                 stack = torch.stack([expert.detach() for expert in experts]) * scale
+                if layer in of_largest and not stack.is_meta:
+                    stack += apart(parameter.detach(), of_largest[layer].to(stack))
                 _module(template, layer)._parameters[leaf] = nn.Parameter(stack)
                 stacked.add(name)
         return frozenset(stacked)
+
+    @torch.no_grad()
+    def _of_largest(self) -> dict[str, Tensor]:
+        """The coefficients of the largest network."""
+        return self.coefficients(self._family.space.largest)
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of the routers' tensors."""
@@ -127,6 +139,20 @@ class Mixture(nn.Module):
             for tensor, own in zip((layer.weight, layer.bias), dims, strict=True)
         )
         return torch.addmv(bias, weight, hidden)
+
+
+def apart(tensor: Tensor, coefficients: Tensor) -> Tensor:
+    """Random differences of experts from a tensor, (experts, *shape), whose mixture with these coefficients is zero.
+
+    All but the first are normal, with `APART` times the deviation of the tensor's values.
+
+    Args:
+        coefficients: as of `mixed`.
+    """
+    noise = torch.randn(coefficients.shape[1], *tensor.shape, device=tensor.device) * (APART * tensor.std(correction=0))
+    noise[0] = 0
+    noise[0] = -mixed(noise, coefficients) / coefficients[:, 0].view(-1, *[1] * (tensor.ndim - 1))
+    return noise
 
 
 def mixed(stack: Tensor, coefficients: Tensor) -> Tensor:

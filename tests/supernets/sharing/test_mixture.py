@@ -16,7 +16,7 @@ from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
-from supernets.sharing.mixture import Mixture
+from supernets.sharing.mixture import APART, Mixture
 from supernets.sharing.spec import MixtureSpec, Routing, SharingSpec
 from supernets.space import Architecture
 from tests.errors import raises
@@ -218,10 +218,25 @@ class TestExperts:
         correlations = torch.corrcoef(stack.detach().flatten(1))
         assert correlations.fill_diagonal_(0).abs().max() < 0.02
 
-    def test_experts_of_a_pretrained_network_are_equal(self) -> None:
+    @pytest.mark.parametrize("sharing", [BY_LAYER, BY_NEURON])
+    def test_experts_of_a_pretrained_network_differ_by_noise_that_cancels_in_the_largest(
+        self, sharing: SharingSpec
+    ) -> None:
         state = make_supernet(VIT).extract(VIT.space.largest).state_dict()
-        stack = make_supernet(VIT, BY_LAYER, pretrained=state).sharing.get_parameter("stored.blocks.0.mlp.0.weight")
-        assert all(torch.equal(expert, state["blocks.0.mlp.0.weight"]) for expert in stack)
+        torch.manual_seed(0)
+        supernet = make_supernet(VIT, sharing, pretrained=state)
+        name = "blocks.0.mlp.0.weight"
+        stack, plain = supernet.sharing.get_parameter(f"stored.{name}").detach(), state[name]
+        for expert in stack[1:]:  # thousands of numbers
+            assert (expert - plain).std().item() == pytest.approx(APART * plain.std().item(), rel=0.1)
+        assert not torch.allclose(stack[0], plain, rtol=1e-3)
+        largest = supernet.weights(VIT.space.largest)
+        for key, tensor in state.items():
+            torch.testing.assert_close(largest[key], tensor, rtol=1e-5, atol=1e-6, msg=key)
+        supernet(images_for("vit"), VIT.space.smallest).square().sum().backward()
+        logits = mixture_of(supernet).router_logits
+        gradients = [p.grad for p in logits.parameters() if p.grad is not None]
+        assert max(float(g.abs().max()) for g in gradients) > 1e-6  # equal experts give routers no gradient
 
 
 class TestLayers:
