@@ -128,15 +128,17 @@ def describe(
     if search is None:
         store.describe(facts)
     else:
-        store.describe(facts, budget=_budget(config), environments=reuse.environments)
+        store.describe(facts, budget=_budget(config, prepared.space.size), environments=reuse.environments)
     for note in (str(reuse), prepared.data.dataset.warning, *prepared.supernets.notes):
         if note:
             options.observer.note(note)
 
 
-def _budget(job: SearchJob) -> Budget:
+def _budget(job: SearchJob, n_candidates: int) -> Budget:
+    """The job's budget; one evaluation where there is one candidate, as of a fine-tuned network."""
     search, plateau = job.search, job.search.plateau
-    return Budget(search.evaluations, search.minutes, Plateau(plateau.evaluations, plateau.gain) if plateau else None)
+    evaluations = 1 if n_candidates == 1 else search.evaluations
+    return Budget(evaluations, search.minutes, Plateau(plateau.evaluations, plateau.gain) if plateau else None)
 
 
 @contextmanager

@@ -81,5 +81,6 @@ def evaluations_text(n_evaluations: int, counts: EvaluationCounts, *, known: int
         n_evaluations: of the budget.
         known: networks that a warm start knew, which the counts include.
     """
-    text = f"{n_evaluations} evaluations" + (f" and {known} known networks" if known else "")
+    text = f"{n_evaluations} evaluation{'' if n_evaluations == 1 else 's'}"
+    text += f" and {known} known networks" if known else ""
     return text if counts.measured == counts.total else f"{text}: {counts}"

@@ -56,6 +56,9 @@ def test_a_network_is_trained_further_and_what_it_gained_is_told_and_exported(sh
     assert gain["validation"]["method"] == "paired"
     assert gain["validation"]["gain"] > gain["validation"]["threshold"]  # two epochs of a supernet leave much to gain
     assert shell.nas("show", run, "--json").data["gain"] == gain
+    (row,) = [row for row in shell.nas("runs", "--json").data if row["run"] == run]
+    assert (row["done"], row["total"]) == (1, 1)
+    assert re.search(rf"{run} +search +finished +1 of 1 evaluation\b", shell.nas("runs").out)
     shown = shell.nas("show", run).out
     assert f"kept: the weights after epoch {gain['best_epoch']} of 3" in shown
     exported = shell.nas("export", run, "-o", "model.onnx", "--json").data
