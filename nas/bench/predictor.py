@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from nas.bench.errors import BenchmarkError
+from nas.bench.results_file import ResultsFile
 from nas.bench.table import Table
 from nas.bench.table_features import TableFeatures
 from nas.errors import UnknownNameError
@@ -41,7 +43,7 @@ class Row:
         mape: mean absolute error relative to the label, as a share; None where a label is 0.
         kendall_tau: rank agreement, tau-b; None for constant predictions or labels.
         coverage: share of labels inside their 90 % interval.
-        fit_s: seconds of fitting on one thread, calibration of the interval included.
+        fit_s: CPU seconds of fitting on one thread, calibration of the interval included.
     """
 
     model: str
@@ -52,9 +54,19 @@ class Row:
     coverage: float | None
     fit_s: float
 
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """Model, training rows and seed."""
+        return self.model, self.train, self.seed
+
     def to_json(self) -> dict[str, object]:
         """Plain data, one key per attribute."""
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Row:
+        """The row of `to_json`'s data; `TypeError` if it is none."""
+        return cls(**data)
 
 
 def bench_predictor(
@@ -64,6 +76,7 @@ def bench_predictor(
     train: Sequence[int],
     test: int,
     seeds: int,
+    results: ResultsFile[Row] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Row]:
     """Rows of all models for each seed and each number of training rows, as they are fitted.
@@ -73,6 +86,7 @@ def bench_predictor(
     zero count as ratios. Rows without a label are left out.
 
     Args:
+        results: gets each row when it is done; rows that it has are not fitted again.
         on_progress: called with models fitted and models in all, after each.
 
     Raises:
@@ -85,6 +99,8 @@ def bench_predictor(
     known = np.flatnonzero(~np.isnan(labels))
     _check(table, target, len(known), train=train, test=test, seeds=seeds)
     features, positive = TableFeatures.of(table), bool((labels[known] > 0).all())
+    settings = {"predictors": {"name": table.name, "digest": table.digest}, "target": target, "test": test}
+    finished = {} if results is None else results.read(settings)
 
     def rows() -> Iterator[Row]:
         done = 0
@@ -92,9 +108,13 @@ def bench_predictor(
             order = np.random.default_rng(seed).permutation(known)
             models = _models(features, seed, positive=positive)
             for n, (name, (encode, make)) in product(sorted(train), models.items()):
-                parts = order[test : test + n], order[:test]
-                x, new = (encode([table.architectures[i] for i in part]) for part in parts)
-                yield _scored(name, seed, make(), (x, labels[parts[0]]), (new, labels[parts[1]]))
+                if (row := finished.get((name, n, seed))) is None:
+                    parts = order[test : test + n], order[:test]
+                    x, new = (encode([table.architectures[i] for i in part]) for part in parts)
+                    row = _scored(name, seed, make(), (x, labels[parts[0]]), (new, labels[parts[1]]))
+                    if results is not None:
+                        results.add(row, settings)
+                yield row
                 done += 1
                 on_progress(done, seeds * len(train) * len(models))
 

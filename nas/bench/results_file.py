@@ -1,4 +1,4 @@
-"""Finished runs of a benchmark, and the file with which an interrupted benchmark goes on."""
+"""Finished rows of a benchmark, and the file with which an interrupted benchmark goes on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,30 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from nas.bench.errors import BenchmarkError
+
+
+class Result(Protocol):
+    """A row of a benchmark."""
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """What it is the result of, within the settings of a benchmark."""
+        ...
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data."""
+        ...
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The row of `to_json`'s data; `KeyError`, `TypeError` or `ValueError` if it is none."""
+        ...
+
+
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +48,11 @@ class Row:
     evaluations_to: Mapping[str, int | None]
     hypervolume: Sequence[tuple[int, float]]
     own_seconds: float
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """Algorithm and seed."""
+        return self.algorithm, self.seed
 
     @property
     def evaluations(self) -> int:
@@ -50,17 +76,17 @@ class Row:
         return cls(str(data["algorithm"]), int(data["seed"]), reached, steps, float(data["own_seconds"]))
 
 
-class ResultsFile:
-    """JSON lines, one for each run: its row, and the settings that it belongs to.
+class ResultsFile(Generic[R]):
+    """JSON lines, one for each row, with the settings that it belongs to.
 
     Several benchmarks, of different tables say, may share a file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, row: type[R]) -> None:
+        self.path, self._row = path, row
 
-    def read(self, settings: Mapping[str, Any]) -> dict[tuple[str, int], Row]:
-        """The rows of these settings, by algorithm and seed; none where there is no file.
+    def read(self, settings: Mapping[str, Any]) -> dict[tuple[str | int, ...], R]:
+        """The rows of these settings, by key; none where there is no file.
 
         Raises:
             BenchmarkError: the file cannot be read, or a line is no row. A last line that was cut by a kill is left out.
@@ -70,24 +96,21 @@ class ResultsFile:
         except (OSError, UnicodeDecodeError) as error:
             raise BenchmarkError(f"{self.path}: cannot be read: {error}; name another file") from None
         lines = text.split("\n")[:-1]  # the last one ends without a newline only where a kill cut it
-        found: dict[tuple[str, int], Row] = {}
+        found: dict[tuple[str | int, ...], R] = {}
         for number, line in enumerate(lines, start=1):
             try:
                 data = json.loads(line)
-                row = Row.from_json(data["row"])
-                own = data["settings"]
+                if data["settings"] == settings:
+                    row = self._row.from_json(data["row"])
+                    found[row.key] = row
             except (ValueError, KeyError, TypeError, AttributeError):
-                message = (
-                    f"{self.path}: line {number} is no result of `nas bench search`; name another file, or remove it"
-                )
+                message = f"{self.path}: line {number} is no result of `nas bench`; name another file, or remove it"
                 raise BenchmarkError(message) from None
-            if own == settings:
-                found[row.algorithm, row.seed] = row
         if len(text) > sum(map(len, lines)) + len(lines):
             self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         return found
 
-    def add(self, row: Row, settings: Mapping[str, Any]) -> None:
+    def add(self, row: R, settings: Mapping[str, Any]) -> None:
         """Appends a row; `BenchmarkError` where it cannot be written."""
         line = json.dumps({"settings": dict(settings), "row": row.to_json()})
         try:

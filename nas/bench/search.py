@@ -138,7 +138,7 @@ def bench_search(
     seeds: int,
     target: float | None = None,
     batch: int = BATCH,
-    results: ResultsFile | None = None,
+    results: ResultsFile[Row] | None = None,
     on_progress: Callable[[str, int, int, float], None] = lambda algorithm, seed, done, share: None,
 ) -> Iterator[Row]:
     """Rows of all algorithms for the seeds 0, 1, ..., as they end.

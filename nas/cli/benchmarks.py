@@ -27,6 +27,12 @@ bench = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 
+Results = Annotated[
+    Path | None,
+    option(
+        "--results", metavar="FILE", help="Store each result in this file when it is done; repeat none that it has."
+    ),
+]
 TablePath = Annotated[Path, argument(metavar="TABLE", help="A table's .yaml file, beside its .csv(.gz).")]
 
 
@@ -37,6 +43,7 @@ def predictor(
     train: Annotated[str, typer.Option("--train", help="Numbers of training rows.")] = "25,50,100,200",
     test: Annotated[int, typer.Option("--test", help="Rows to predict.")] = 500,
     seeds: Annotated[int, typer.Option("--seeds", help="Random splits of the rows.")] = 5,
+    results: Results = None,
     as_json: Json = False,
 ) -> None:
     """Compare the search's predictor with other models.
@@ -48,19 +55,21 @@ def predictor(
     from nas.bench.table import Table
 
     loaded, counts, console = Table.load(table), _counts(train), stderr()
-    from nas.bench.predictor import bench_predictor  # takes seconds
+    from nas.bench.predictor import Row, bench_predictor  # takes seconds
+    from nas.bench.results_file import ResultsFile
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
         rows = list(
             bench_predictor(
                 loaded, target, train=counts, test=test, seeds=seeds,
+                results=None if results is None else ResultsFile(results, Row),
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         )  # fmt: skip
     if as_json:
         return print_json([row.to_json() for row in rows])
-    header = ["training rows", "model", "MAPE", "Kendall tau", "90 % interval covers", "seconds to fit"]
+    header = ["training rows", "model", "MAPE", "Kendall tau", "90 % interval covers", "CPU s to fit"]
     return print_table(header, _summary(rows))
 
 
@@ -86,12 +95,7 @@ def search(
         float | None, option("--target", help="Stop a run at this share of the exact front's hypervolume, e.g. 0.99.")
     ] = None,
     batch: Annotated[int, typer.Option("--batch", help="Evaluations per batch.")] = 10,
-    results: Annotated[
-        Path | None,
-        option(
-            "--results", metavar="FILE", help="Store each run in this file when it ends, and repeat no run that it has."
-        ),
-    ] = None,
+    results: Results = None,
     plot: Annotated[Path | None, option("--plot", metavar="FILE", help="Plot to this file: .png or .svg.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -100,7 +104,7 @@ def search(
     Counts the evaluations that they need to find the front of the table.
     """
     check_plot(plot, "nas bench search")
-    from nas.bench.results_file import ResultsFile
+    from nas.bench.results_file import ResultsFile, Row
     from nas.bench.search import Replay, bench_search
     from nas.bench.table import Table
 
@@ -111,7 +115,7 @@ def search(
         rows = []
         for row in bench_search(
             replay, names, evaluations=evaluations, seeds=seeds, target=target, batch=batch,
-            results=None if results is None else ResultsFile(results), on_progress=update,
+            results=None if results is None else ResultsFile(results, Row), on_progress=update,
         ):  # fmt: skip
             rows.append(row)
             end(row)

@@ -11,6 +11,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from nas.bench.predictor import Row, bench_predictor
+from nas.bench.results_file import ResultsFile
 from nas.bench.table import Table
 from tests.errors import raises
 
@@ -52,6 +53,19 @@ def test_there_is_a_row_for_each_model_size_and_seed(found: list[Row]) -> None:
         assert list(data) == ["model", "train", "seed", "mape", "kendall_tau", "coverage", "fit_s"]
         assert 0 <= data["coverage"] <= 1
         assert data["fit_s"] > 0
+
+
+def test_rows_are_kept_when_they_come_and_an_interrupted_benchmark_goes_on(
+    table: Table, found: list[Row], tmp_path: Path
+) -> None:
+    results = ResultsFile(tmp_path / "results.jsonl", Row)
+    begun = bench_predictor(table, "latency_ms", train=[20], test=60, seeds=1, results=results)
+    first = [next(begun), next(begun)]
+    assert len(results.path.read_text().splitlines()) == 2
+    again = list(bench_predictor(table, "latency_ms", train=[20, 30], test=60, seeds=1, results=results))
+    assert again[:2] == first  # with the seconds of the first time
+    assert [(row.key, row.mape) for row in again] == [(row.key, row.mape) for row in found if row.seed == 0]
+    assert len(list(bench_predictor(table, "loss", train=[20], test=60, seeds=1, results=results))) == len(MODELS)
 
 
 def test_scores_are_those_of_the_split(table: Table, found: list[Row]) -> None:

@@ -226,7 +226,7 @@ def test_progress_reports_every_batch(digits: Replay) -> None:
 
 
 def test_results_are_kept_when_they_come_and_an_interrupted_benchmark_goes_on(digits: Replay, tmp_path: Path) -> None:
-    results, done = ResultsFile(tmp_path / "results.jsonl"), list[str]()
+    results, done = ResultsFile(tmp_path / "results.jsonl", Row), list[str]()
 
     def run(seeds: int, evaluations: int = 25) -> list[Row]:
         return list(
@@ -248,7 +248,7 @@ def test_results_are_kept_when_they_come_and_an_interrupted_benchmark_goes_on(di
     assert len(results.path.read_text().splitlines()) == 4
     run(1, evaluations=24)
     assert len(results.path.read_text().splitlines()) == 6
-    results.path.write_text('{"settings": {}, "row": {"algorithm": "random"}}\n')
+    results.path.write_text('{"row": {"algorithm": "random"}}\n')
     with raises("benchmark.invalid", str(results.path), "line 1"):
         run(1)
 
