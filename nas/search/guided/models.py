@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,36 +11,22 @@ import numpy as np
 from nas.problem.objectives import Goal, Objective
 from nas.problem.pareto import Array
 from nas.search.base import Features, FeatureSource, Values
-from nas.search.genes import GeneRows
-from nas.search.guided.gene_features import GeneFeatures, wirings
+from nas.search.guided.gene_features import GeneFeatures
 from nas.search.guided.surrogate import HammingProcess
-from predictors.folds import evenly_spaced
 from predictors.model_selection import AutoPredictor
 from supernets.space import Architecture, SearchSpace
 
 UNCERTAIN = 0.06
 """Labels whose standard error is a larger share of them are left out of models that know no errors of single labels."""
-CELL_ROWS = 80
-"""Labels by which a space is judged to be a cell, at most; each of about ten wirings costs a short fit."""
-CELL_MARGIN = 2.0
-"""Nats by which a cell must explain labels better than plain genes: additive labels of 20 networks sometimes prefer a cell by
-less than 1; NAS-Bench-201's accuracies prefer theirs by 3 to 33 after 40 networks, by 14 to 62 after 60."""
 
 
 class GeneKind:
-    """`HammingProcess` on genes and on the counts of their options, see `GeneFeatures`.
-
-    If the choices of a space may be the edges of a cell (see `wirings`), the labels decide whether they are: an accuracy
-    does not depend on edges that lie on no path, and a process that knows these edges explains it far better. On
-    NAS-Bench-201 accuracies identify the right one of ten wirings from 30 to 60 networks on, as do latencies of a runtime
-    that removes dead operations; without it, searches needed a fifth more evaluations (12 columns, 11 seeds).
-    """
+    """`HammingProcess` on genes and on the counts of their options, see `GeneFeatures`."""
 
     minimum_rows = HammingProcess.minimum_rows
 
     def __init__(self, space: SearchSpace, *, seed: int) -> None:
-        self._plain, self._seed = GeneFeatures(space), seed
-        self._wired = [GeneFeatures(space, wiring) for wiring in wirings(GeneRows(space).space)]
+        self._features, self._seed = GeneFeatures(space), seed
 
     def fit(
         self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool, errors: Array | None = None
@@ -51,31 +36,10 @@ class GeneKind:
         Args:
             errors: known standard errors of the labels as shares of them, (n,), in addition to the noise that all have.
         """
-        some = evenly_spaced(len(labels), CELL_ROWS)
-        features = self._likeliest([architectures[i] for i in some], labels[some], ratio=ratio)
-        process = self._process(features, ratio=ratio)
+        features, goal = self._features, Goal.MINIMIZE if ratio else Goal.MAXIMIZE
+        process = HammingProcess(features.groups, trend=features.counts, goal=goal, seed=self._seed)
         process.fit(features.rows(architectures), labels, errors if ratio else None)
         return MetricModel(features.rows, process, ratio)
-
-    def _likeliest(self, architectures: Sequence[Architecture], labels: Array, *, ratio: bool) -> GeneFeatures:
-        """The features of greatest posterior density; all wirings together have the prior of plain genes."""
-        # Constant labels hold no information: there, the wiring that merges most networks would win.
-        if not self._wired or np.ptp(labels) == 0:
-            return self._plain
-        cost = math.log(len(self._wired)) + CELL_MARGIN
-        explained = [
-            self._process(features, ratio=ratio).evidence(features.rows(architectures), labels)
-            for features in (self._plain, *self._wired)
-        ]
-        best = int(np.argmax(explained[1:]))
-        return self._wired[best] if explained[1 + best] - cost > explained[0] else self._plain
-
-    def _process(self, features: GeneFeatures, *, ratio: bool) -> HammingProcess:
-        goal = Goal.MINIMIZE if ratio else Goal.MAXIMIZE
-        name = "genes" if features.wiring is None else "a cell's live edges"
-        return HammingProcess(
-            features.groups, trend=features.counts, goal=goal, seed=self._seed, name=f"Gaussian process over {name}"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,6 @@ from predictors.threads import one_thread
 LIKELIHOOD_ROWS = 200
 """Rows from which the weights are learnt, at most; each likelihood costs n³."""
 ITERATIONS = 40
-EVIDENCE_ITERATIONS = 8
-"""On NAS-Bench-201 the best of eleven feature sets after 8 iterations is the best after 40."""
 PRIOR_SIGMA = 1.0
 """Of the logarithm of each gene's weight about the genes' common one: a factor of e either way is unremarkable."""
 _NOISES = (1e-3, 1e-2, 1e-1)
@@ -52,7 +50,6 @@ class HammingProcess:
         trend: columns in which the label also has a linear trend; may be none.
         goal: MINIMIZE learns the logarithm of positive labels; MAXIMIZE learns them by `best_warp`.
         seed: of the folds that `quality` is taken on.
-        name: of the model, for `quality`.
     """
 
     minimum_rows = 4
@@ -65,9 +62,8 @@ class HammingProcess:
         trend: Sequence[int] | NDArray[np.int64] = (),
         goal: Goal,
         seed: int = 0,
-        name: str = "Gaussian process over genes",
     ) -> None:
-        self.goal, self.seed, self.name = goal, seed, name
+        self.goal, self.seed = goal, seed
         groups = np.asarray(groups, dtype=np.int64)
         self._columns = np.flatnonzero(groups >= 0)
         self._groups = groups[self._columns]
@@ -93,22 +89,11 @@ class HammingProcess:
             # Evenly spaced, because the early rows of a search are random and the late ones are good.
             some = evenly_spaced(len(x), LIKELIHOOD_ROWS)
             z = self._labels.z
-            self._theta = self._most_likely(self._x[some], self._t[some], z[some], ITERATIONS, known[some])[0]
+            self._theta = self._most_likely(self._x[some], self._t[some], z[some], known[some])
             noise = np.exp(self._theta[_NOISE]) + JITTER + known
             self._posterior = GaussianPosterior(self._kernel(self._x, self._t), noise, self._labels.z)
             self.quality = self._report(x, y)
         self._n_columns = x.shape[1]
-
-    def evidence(self, features: Array, labels: Array) -> float:
-        """The log of the greatest posterior density of the labels with these features, in nats, but for a constant.
-
-        A short optimisation on all rows; the process does not change. It compares processes with equally many weights
-        and trend columns on the same labels; it raises as `fit` does.
-        """
-        x, y = self._checked(features, labels)
-        with one_thread():
-            found = self._most_likely(x[:, self._columns], x[:, self._trend], self._warped(y).z, EVIDENCE_ITERATIONS)
-        return -found[1]
 
     def _checked(self, features: Array, labels: Array) -> tuple[Array, Array]:
         return training_arrays(features, labels, minimum=self.minimum_rows, positive=self.goal is Goal.MINIMIZE)
@@ -140,7 +125,7 @@ class HammingProcess:
         ]
         mean, by_ridge = (Scores.held_out(y, m, folds, ratio=ratio) for m in baselines)
         scores = Scores.of(y, found.mean, found.low, found.high)
-        return Quality(self.name, len(y), scores, mean, by_ridge)
+        return Quality("Gaussian process over genes", len(y), scores, mean, by_ridge)
 
     def _noiseless(self, features: Array) -> tuple[Array, Array]:
         """Mean and variance of the noiseless process in standardised terms, each (m,)."""
@@ -158,10 +143,8 @@ class HammingProcess:
         kernel: Array = rough + np.exp(self._theta[_SLOPE]) * (trend @ self._t.T)
         return kernel
 
-    def _most_likely(
-        self, x: Array, trend: Array, z: Array, iterations: int, known: Array | float = 0.0
-    ) -> tuple[Array, float]:
-        """The parameters of greatest posterior density, by L-BFGS-B from the best of a small grid, and their loss.
+    def _most_likely(self, x: Array, trend: Array, z: Array, known: Array) -> Array:
+        """The parameters of greatest posterior density, by L-BFGS-B from the best of a small grid.
 
         Args:
             known: variances of single labels in addition to the noise, (n,).
@@ -178,9 +161,9 @@ class HammingProcess:
         bounds = [(-5.0, 5.0), (np.log(1e-5), np.log(2.0)), (-12.0, 5.0)]
         bounds += [(common - 6.0, common + 6.0)] * self._n_groups
         loss = partial(self._loss, x=x, slopes=slopes, z=z, common=common, known=known)
-        options = {"maxiter": iterations}
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        return found.x, float(found.fun)
+        options = {"maxiter": ITERATIONS}
+        best: Array = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+        return best
 
     def _loss(
         self, theta: Array, x: Array, slopes: Array, z: Array, common: float, known: Array | float = 0.0
