@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,16 +23,26 @@ _OWN = ("nas.search", "predictors")
 def source_digest(algorithm: str) -> str:
     """A digest of all definitions of this project that an algorithm uses, without comments, docstrings and other definitions.
 
-    It includes the versions of the other libraries that they import.
+    It includes the versions of the other libraries that they import. Of a plug-in, ``module:Class``, a digest of its module
+    and of what its class method ``versions`` returns, if it has one.
 
     Raises:
         KeyError: the algorithm is unknown.
     """
+    if ":" in algorithm:
+        return _plugin_digest(algorithm)
     entry = ALGORITHMS[algorithm]
     module, _, name = entry.path.partition(":")
     parts, libraries = _reached(f"nas.search.{module}", name)
     settings = repr((algorithm, dict(entry.settings), entry.uses))
     return hashlib.sha256("\n".join([settings, *parts, *_versions(libraries)]).encode()).hexdigest()[:16]
+
+
+def _plugin_digest(name: str) -> str:
+    path, _, target = name.partition(":")
+    module = import_module(path)
+    further: list[str] = getattr(getattr(module, target), "versions", list)()
+    return hashlib.sha256("\n".join([name, inspect.getsource(module), *further]).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 Run: ``python -m tests.benchmarks.search_on_tables ../shared/data/tables --cache runs/benchmarks/search-on-tables``, a folder
 with NAS-Bench-201 and NAS-Bench-Macro. A second run continues the first and repeats what has changed since. Or another
-table: ``TABLE.yaml --maximize accuracy --minimize latency_ms --minimize latency_ms,parameters`` (a column each).
+table: ``TABLE.yaml --maximize accuracy --minimize latency_ms --minimize latency_ms,parameters`` (a column each). Further
+algorithms: ``--also optuna-gp --also module:Class``, see `tests.benchmarks.other_projects`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +28,21 @@ Evaluations to a share of the exact hypervolume, by the loop of real searches wi
 Reference point: the exact front's nadir, moved out by 10 % of the front's range. The smallest and the largest network
 come first and are counted; then batches of {batch}. guided has {guided_seeds} seeds from {first_seed} on, the others {seeds}.
 Each run ends at the share or at its budget, and counts as its budget if it does not reach the share: {budgets}.
-Cells: median over seeds (least to most); "> N": not within the budget.
-Ratio: guided's median over the least median of {baselines}."""
+Cells: median over seeds ({spread}); "> N": not within the budget.
+Ratio: guided's median over the least median of the others but random. CPU seconds are without those of other environments."""
+_LEAST_TO_MOST = "least to most"
+_INTERVAL = "its distribution-free 95 % interval, by order statistics; least to most for fewer than 6 seeds"
 
-BUDGETS = {"guided": 400, "linas": 500, "optuna-tpe": 500}
+BUDGETS = {"guided": 400, "linas": 500, "optuna-tpe": 500, "optuna-gp": 200, "QNEHVI": 200}
+"""Of a plug-in by the name of its class."""
 _BUDGET = 1000
-BASELINES = ("nsga2", "nsga2-uniform", "regularized-evolution", "optuna-tpe", "linas")
-"""guided is compared with the best of these."""
-LINES = ("guided", "guided-exact", *BASELINES, "random")
-"""In the order printed. ``guided-exact`` is guided with functions of a problem's exact columns, as a real search has for
-parameters and MACs."""
+LINES = ("guided", "guided-exact", "nsga2", "nsga2-uniform", "regularized-evolution", "optuna-tpe", "linas", "random")
+"""In the order printed; further ones follow. ``guided-exact`` is guided with functions of a problem's exact columns, as a real
+search has for parameters and MACs."""
 _SLOW = ("guided", "guided-exact", "optuna-tpe", "linas")
-"""These run after all others, in this order."""
+"""These run after all others but further ones, in this order."""
+_COMPARED = ("guided", "guided-exact", "random")
+"""Not among those that guided is compared with."""
 
 
 @dataclass(frozen=True)
@@ -98,16 +103,18 @@ def plan(
     only: Sequence[str],
     budgets: Mapping[str, int],
     first_seed: int = 0,
+    also: Sequence[str] = (),
 ) -> dict[tuple[Problem, str], list[Spec]]:
     """The runs of each cell, quick algorithms first.
 
     Args:
         only: ``COLUMN/ALGORITHM`` patterns with ``*``; either may be left out.
+        also: further algorithms, which run last: names, or ``module:Class``.
     """
     cells = {}
-    for line in (*(line for line in LINES if line not in _SLOW), *_SLOW):
+    for line in (*(line for line in LINES if line not in _SLOW), *_SLOW, *also):
         for problem in problems:
-            known = line == "guided-exact" or line in ALGORITHMS
+            known = line == "guided-exact" or line in ALGORITHMS or line in also
             wanted = not only or any(_matches(pattern, problem.name, line) for pattern in only)
             if known and wanted and (line != "guided-exact" or problem.exact):
                 numbers = range(guided_seeds if line.startswith("guided") else seeds)
@@ -122,7 +129,7 @@ def _matches(pattern: str, column: str, line: str) -> bool:
 
 
 def _budget(line: str, budgets: Mapping[str, int]) -> int:
-    return budgets.get("guided" if line == "guided-exact" else line, _BUDGET)
+    return budgets.get("guided" if line == "guided-exact" else line.rpartition(":")[2], _BUDGET)
 
 
 @dataclass(frozen=True)
@@ -150,24 +157,37 @@ class Cell:
         """Over seeds; a run that did not reach the share counts as its budget."""
         return float(np.median(np.minimum(self.counts, self.budget)))
 
-    def __str__(self) -> str:
+    @property
+    def interval(self) -> tuple[int, int]:
+        """A 95 % interval of the median whatever the distribution; the least and the most of few seeds."""
+        n, cut = len(self.counts), 0
+        while 2 * sum(comb(n, i) for i in range(cut + 2)) <= 0.05 * 2**n:
+            cut += 1
+        return self.counts[cut], self.counts[n - 1 - cut]
+
+    def text(self, *, interval: bool) -> str:
+        """The median with its `interval`, or with the least and the most."""
+        low, high = self.interval if interval else (self.counts[0], self.counts[-1])
         middle, least, most = (
-            f"> {self.budget}" if n > self.budget else f"{n:.0f}"
-            for n in (float(np.median(self.counts)), self.counts[0], self.counts[-1])
+            f"> {self.budget}" if n > self.budget else f"{n:.0f}" for n in (float(np.median(self.counts)), low, high)
         )
         text = f"{middle} ({least} to {most})" if least != most else middle
         return f"{text}, {self.n_missing} to do" if self.n_missing else text
 
 
-def print_table(problems: Sequence[Problem], found: Mapping[tuple[Problem, str], Cell | None]) -> None:
+def print_table(
+    problems: Sequence[Problem], found: Mapping[tuple[Problem, str], Cell | None], *, intervals: bool = False
+) -> None:
     """One line per algorithm, one column per problem; then the ratios."""
-    lines = [line for line in LINES if any(found.get((p, line)) for p in problems)]
+    listed = dict.fromkeys([*LINES, *(line for _, line in found)])
+    lines = [line for line in listed if any(found.get((p, line)) for p in problems)]
     print("| algorithm | " + " | ".join(f"{p.name} ({p.target:.0%})" for p in problems) + " | CPU s a run |")
     print("|---" * (len(problems) + 2) + "|")
     for line in lines:
         cells = [found.get((p, line)) for p in problems]
         seconds = [cell.seconds for cell in cells if cell is not None]
-        print(f"| {line} | " + " | ".join(str(c) if c else "–" for c in cells) + f" | {np.mean(seconds):.1f} |")
+        shown = [cell.text(interval=intervals) if cell else "–" for cell in cells]
+        print(f"| {line.rpartition(':')[2]} | " + " | ".join(shown) + f" | {np.mean(seconds):.1f} |")
     ratios = [_ratio(problem, found) for problem in problems]
     if any(ratio is not None for ratio in ratios):
         print("| ratio | " + " | ".join("–" if r is None else f"{r[0]:.2f} ({r[1]})" for r in ratios) + " | |")
@@ -176,11 +196,13 @@ def print_table(problems: Sequence[Problem], found: Mapping[tuple[Problem, str],
 def _ratio(problem: Problem, found: Mapping[tuple[Problem, str], Cell | None]) -> tuple[float, str] | None:
     """Guided's median over the best baseline's, and which that is."""
     guided = found.get((problem, "guided"))
-    medians = {name: cell.median for name in BASELINES if (cell := found.get((problem, name))) is not None}
+    medians = {
+        line: cell.median for (of, line), cell in found.items() if of == problem and line not in _COMPARED and cell
+    }
     if guided is None or not medians:
         return None
     best = min(medians, key=medians.__getitem__)
-    return guided.median / medians[best], best
+    return guided.median / medians[best], best.rpartition(":")[2]
 
 
 def print_summary(problems: Sequence[Problem], found: Mapping[tuple[Problem, str], Cell | None]) -> None:
@@ -215,6 +237,8 @@ def main() -> None:
     parser.add_argument("--minimize", action="append", default=[], metavar="COL[,COL]")
     parser.add_argument("--exact", default="", metavar="COL[,COL]")
     parser.add_argument("--target", type=float, default=0.99)
+    parser.add_argument("--also", action="append", default=[], metavar="NAME", help="e.g. optuna-gp, or module:Class")
+    parser.add_argument("--intervals", action="store_true", help="print intervals of the medians")
     args = parser.parse_args()
     budgets = BUDGETS | {name: int(n) for name, _, n in (text.partition("=") for text in args.budget)}
     if args.tables.is_dir():
@@ -223,7 +247,8 @@ def main() -> None:
         problems = own(args.tables, args.maximize, args.minimize, args.target, args.exact)
     else:
         parser.error("a table needs --maximize and --minimize")
-    cells, kept = plan(problems, args.seeds, args.guided_seeds, args.only, budgets, args.first_seed), Cache(args.cache)
+    cells = plan(problems, args.seeds, args.guided_seeds, args.only, budgets, args.first_seed, args.also)
+    kept = Cache(args.cache)
     if not args.cached:
         names = {spec: f"{problem.name}/{line}" for (problem, line), specs in cells.items() for spec in specs}
         for spec, row in run_missing(list(names), kept, args.jobs):
@@ -239,11 +264,11 @@ def main() -> None:
             seeds=args.seeds,
             guided_seeds=args.guided_seeds,
             first_seed=args.first_seed,
-            baselines=", ".join(BASELINES),
+            spread=_INTERVAL if args.intervals else _LEAST_TO_MOST,
         ),
         end="\n\n",
     )
-    print_table([p for p in problems if any(cell[0] == p for cell in cells)], found)
+    print_table([p for p in problems if any(cell[0] == p for cell in cells)], found, intervals=args.intervals)
     print()
     print_summary(problems, found)
 

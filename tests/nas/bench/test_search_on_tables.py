@@ -102,11 +102,38 @@ def test_a_run_that_does_not_arrive_counts_as_its_budget() -> None:
     specs = [replace(SPEC, budget=500, target=0.99, seed=s) for s in range(3)]
     cell = Cell.of(specs, [row("linas", 0, 320), row("linas", 1, None), row("linas", 2, None)])
     assert cell is not None
-    assert (cell.median, str(cell)) == (500, "> 500 (320 to > 500)")
+    assert (cell.median, cell.text(interval=False)) == (500, "> 500 (320 to > 500)")
     some = Cell.of(specs, [row("linas", 0, 320), None, row("linas", 2, 100)])
     assert some is not None
-    assert (some.median, str(some)) == (210, "210 (100 to 320), 1 to do")
+    assert (some.median, some.text(interval=False)) == (210, "210 (100 to 320), 1 to do")
     assert Cell.of(specs, [None, None, None]) is None
+
+
+@pytest.mark.parametrize(("n", "cut"), [(1, 0), (5, 0), (6, 0), (9, 1), (11, 1), (12, 2), (30, 9)])
+def test_intervals_of_medians_have_the_published_ranks(n: int, cut: int) -> None:
+    """Conover 1999, table of the binomial distribution: of 30 values the 10th and the 21st, for example."""
+    specs = [replace(SPEC, budget=500, target=0.99, seed=s) for s in range(n)]
+    cell = Cell.of(specs, [row("linas", s, 100 + s) for s in range(n)])
+    assert cell is not None
+    assert cell.interval == (100 + cut, 100 + n - 1 - cut)
+
+
+def test_an_algorithm_of_another_environment_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The worker answers for another project; with this environment's Python here."""
+    monkeypatch.delenv("NAS_OTHER_PYTHON", raising=False)
+    name = "tests.benchmarks.other_projects.algorithms:Uniform"
+    problems = search_on_tables.own(TABLE, "accuracy", ["latency_ms"], 0.8, "")
+    cells = plan(problems, 1, 1, [f"/{name}"], {"Uniform": 40}, 0, [name])
+    ((cell, (spec,)),) = cells.items()
+    made = spec.run()
+    assert (made.evaluations <= 40, made.algorithm) == (True, name)
+    assert made.hypervolume == spec.run().hypervolume  # of one seed
+    Cache(tmp_path).keep(spec, made)
+    assert Cache(tmp_path).find(spec) == made
+    print_table(problems, {cell: Cell.of([spec], [made])}, intervals=True)
+    assert "| Uniform | " in capsys.readouterr().out
 
 
 def test_the_ratio_is_to_the_best_baseline_and_means_are_geometric(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Search algorithms of other projects, each in an environment of its own."""
