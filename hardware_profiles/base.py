@@ -109,11 +109,10 @@ class LatencyMeasurement:
     are of that average: they show how a run varies, not how the inputs differ.
 
     Attributes:
-        latency_ms: ranking latency per batch: the 20 % quantile of the rounds' fastest runs, which falls to their minimum as
-            runs are interrupted. In thread CPU time for a single thread on a CPU; else in wall time, and with several
-            threads of the rounds' 10th percentiles.
+        latency_ms: ranking latency per batch: a quantile of the rounds' fastest runs; for one thread on a CPU, of its CPU time
+            at the machine's usual speed; for several threads, of the rounds' 10th percentiles in wall time.
         resolution: relative; smaller differences are ties: half of the 90 % interval. The maximum of the A/A difference of the
-            session, the error of this measurement, and the excess of the session over calm ones.
+            session and the error of this measurement.
         p50_ms: median of all samples (service latency).
         p90_ms, p99_ms: tail of the service latency; None with too few samples (below 64 and 662).
         samples: number of timed runs.

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine
+from hardware_profiles.measuring.pace import Speed
 from hardware_profiles.measuring.profiler import LOCK, WorkerProfiler
 from hardware_profiles.measuring.session import Limits
+from hardware_profiles.measuring.speed_record import SpeedRecord, default_folder
 from hardware_profiles.transports.connection import Connection, LocalConnection, local_command, worker_environment
 
 SSH_CONFIG = "NAS_SSH_CONFIG"
@@ -25,10 +27,10 @@ def open_profiler(
     on_wait_end: Callable[[], None] | None = None,
     limits: Limits | None = None,
     lock: str = LOCK,
-    levels: list[float] | None = None,
+    usual: Speed | None = None,
     energy: bool = False,
 ) -> WorkerProfiler:
-    """A profiler that measures where the profile says; close it, or use it in a ``with``.
+    """A profiler that measures where the profile says, and knows the machine's usual speed; close it, or use it in a ``with``.
 
     The worker process starts with the first measurement, or the first call of `environment`.
 
@@ -46,7 +48,8 @@ def open_profiler(
         on_wait_end=on_wait_end,
         limits=limits,
         lock=lock,
-        levels=levels,
+        usual=usual,
+        record=SpeedRecord(default_folder()),
         energy=energy,
     )
 

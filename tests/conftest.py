@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from hardware_profiles.measuring.speed_record import FOLDER
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.data import DataSet, Part, head, load_data
@@ -70,6 +71,14 @@ def with_ink(data: DataSet) -> DataSet:
     """Images with the mean of their pixels in place of their class: numbers, for regression."""
     parts = (Part.of(part.inputs, part.inputs.flatten(1).mean(1)) for part in (data.train, data.validation, data.test))
     return DataSet(data.name, *parts, (), data.format, targets="numbers")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_speeds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the speeds that tests see on a busy machine out of the user's own record."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(FOLDER, str(tmp_path_factory.mktemp("speeds")))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,10 +12,12 @@ from typing import Any, Self
 import numpy as np
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
+from hardware_profiles.environment import machine_key
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
-from hardware_profiles.measuring.protocol import CALM_SESSIONS
+from hardware_profiles.measuring.pace import Speed, better, usual_speed
 from hardware_profiles.measuring.results import Result, clock_of, results
 from hardware_profiles.measuring.session import Limits, run_session, trivial_model
+from hardware_profiles.measuring.speed_record import SpeedRecord
 from hardware_profiles.requirements import check_requirements, energy_error, platform_error
 from hardware_profiles.runtimes.registry import find_runtime
 from hardware_profiles.transports.connection import Connection
@@ -45,8 +46,10 @@ class WorkerProfiler:
         seed: of the order of entries within rounds.
         on_wait: receives a message when another measurement holds the host.
         on_wait_end: is called when the host is free.
-        levels: of the calls of nearly no work in previous sessions on this machine, in order, which identifies a slower
-            session; each session appends its own.
+        usual: the machine's usual speed, at which all latencies are given. None: that of the record, or where that has none,
+            the speed of the first session. It stays the same; that of a busy machine, until the first quiet session. Longer
+            measurements, which are the last of a search, are given at the usual speed as the record has it by then.
+        record: of the speeds of this and other machines; None keeps none.
         energy: whether to measure energy as well, for which the machine needs counters that may be read.
     """
 
@@ -61,7 +64,8 @@ class WorkerProfiler:
         limits: Limits | None = None,
         lock: str = LOCK,
         pauses_s: Sequence[float] = PAUSES_S,
-        levels: list[float] | None = None,
+        usual: Speed | None = None,
+        record: SpeedRecord | None = None,
         energy: bool = False,
     ) -> None:
         self._profile, self._connect, self._pauses_s, self._energy = profile, connect, pauses_s, energy
@@ -72,7 +76,7 @@ class WorkerProfiler:
             run_session, convert=self._convert, lock=lock, limits=self._limits, rng=rng, clock=clock,
             on_wait=on_wait, on_wait_end=on_wait_end,
         )  # fmt: skip
-        self._levels = [] if levels is None else levels
+        self._usual, self._record = usual, record
         self._connection: Connection | None = None
         self._environment: Mapping[str, Any] = {}
         self._unexplained_deaths = 0
@@ -135,11 +139,14 @@ class WorkerProfiler:
     def _session(self, deployments: Sequence[Deployment], *, longer: bool) -> list[Result]:
         graphs = [graph for deployment in deployments for graph in deployment.graphs]
         owners = [i for i, deployment in enumerate(deployments) for _ in deployment.graphs]
-        started, calm_ms = time.perf_counter(), min(self._levels[-CALM_SESSIONS:], default=math.inf)
+        started = time.perf_counter()
         try:
             connection = self._started()
+            machine = machine_key(self._environment)
+            if self._record is not None and (self._usual is None or longer):
+                self._usual = usual_speed(self._record.read(machine)) or self._usual
             counter = self._environment["energy"] if self._energy else None
-            session = self._run_session(connection, graphs, longer=longer, calm_ms=calm_ms, counter=counter)
+            session = self._run_session(connection, graphs, longer=longer, usual=self._usual, counter=counter)
         except BaseException as error:
             self.close()  # the process may be in the middle of a command
             if isinstance(error, ConnectionLostError):
@@ -148,10 +155,16 @@ class WorkerProfiler:
                 error.suspects = tuple(dict.fromkeys(owners[k] for k in error.suspects))
             raise
         seconds = time.perf_counter() - started
-        found = results(deployments, session, self._profile, self._environment, seconds=seconds, calm_ms=calm_ms)
-        calls = [result.environment["call_ms"] for result in found if "call_ms" in result.environment]
-        self._levels.extend(calls[:1])  # all are of one session
-        return found
+        if (paced := session.pace(clock_of(self._profile), None)) is not None:
+            self._know(machine, paced[1])
+        return results(deployments, session, self._profile, self._environment, seconds=seconds, usual=self._usual)
+
+    def _know(self, machine: str, speed: Speed) -> None:
+        """Takes note of a session's speed."""
+        if better(self._usual, speed):
+            self._usual = speed
+        if self._record is not None:
+            self._record.add(machine, speed)
 
     def _started(self) -> Connection:
         if self._connection is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
 from hardware_profiles.measuring import protocol
 from hardware_profiles.measuring.energy import Energy
-from hardware_profiles.measuring.protocol import PROTOCOL, Clock, Estimate, Load
+from hardware_profiles.measuring.pace import Pace, Speed
+from hardware_profiles.measuring.protocol import PROTOCOL, Clock, Estimate
 from hardware_profiles.measuring.session import Session, Timed
 
 Result = LatencyMeasurement | LatencyFailure
@@ -25,25 +25,31 @@ LEAST_PEAK_NOISE_MIB = 1 / 8
 
 @dataclass(frozen=True, slots=True)
 class _SessionNoise:
-    """Noise and speed of a session, from its sentinels; `noise` (A/A), `excess` and `peak_error` are relative.
+    """Noise and speed of a session, from its sentinels; `noise` (A/A) and `peak_error` are relative.
 
     Attributes:
-        excess: of the call of nearly no work over that of calm sessions.
-        sentinel_ms: latency of the two equal sentinels, estimated as for any entry.
-        level_ms: the median over rounds of their fastest runs, as drift is shown.
-        call_ms: the level of the calls of nearly no work, by which calm sessions are recognised.
-        slow_rounds: indices of rounds in which that call was slow.
+        sentinel_ms: latency of the two equal sentinels, estimated as for any entry: at the usual speed.
+        speed: of this session.
+        drift: of the two equal sentinels.
+        slow_rounds: indices of rounds in which these were slower than usual.
     """
 
     noise: float
-    excess: float
     sentinel_ms: float
-    level_ms: float
-    call_ms: float
+    pace: Pace
+    speed: Speed
     drift: float
-    load: Load
     slow_rounds: tuple[int, ...]
     peak_error: float
+
+    def to_json(self) -> dict[str, Any]:
+        """What each measurement of the session keeps of it."""
+        pace = self.pace
+        return {
+            "noise": self.noise, "sentinel_ms": self.sentinel_ms, "level_ms": self.speed.large_ms,
+            "speed": self.speed.to_json(), "usual": pace.usual.to_json(), "taken": pace.taken, "spread": pace.spread,
+            "slow_rounds": list(self.slow_rounds),
+        }  # fmt: skip
 
 
 def results(
@@ -53,13 +59,13 @@ def results(
     environment: Mapping[str, Any],
     *,
     seconds: float,
-    calm_ms: float = math.inf,
+    usual: Speed | None = None,
 ) -> list[Result]:
     """One result per deployment; each environment gets the session's noise floor and the sentinel's latency.
 
     Args:
         seconds: duration of the session, which is divided among the deployments, less the wait for the host's lock.
-        calm_ms: the lowest level of the calls of nearly no work in the last sessions on this machine; infinite if none.
+        usual: the machine's usual speed; None if this session is the first.
     """
     clock = clock_of(profile)
     about = {
@@ -70,11 +76,9 @@ def results(
         "protocol": PROTOCOL,
         "measured_together": len(deployments),
     }
-    noise = None if session.sentinels is None else _session_noise(session, session.sentinels, calm_ms, clock)
-    if noise is not None:
-        about |= {key: getattr(noise, key) for key in ("noise", "excess", "sentinel_ms", "level_ms", "call_ms")}
-        about |= {"slow_rounds": list(noise.slow_rounds), "taken": noise.load.taken}
-        about |= {"refill_ms": noise.load.refill_ms, "spread": noise.load.spread}
+    paced = session.pace(clock, usual)
+    noise = None if paced is None else _session_noise(session, *paced, clock)
+    about |= noise.to_json() if noise is not None else {}
     graphs, own_s = iter(session.graphs), (seconds - session.waited_s) / len(deployments)
     return [_result(deployment, graphs, noise, about, clock, seconds=own_s) for deployment in deployments]
 
@@ -84,24 +88,17 @@ def clock_of(profile: HardwareProfile) -> Clock:
     return Clock(profile.threads, profile.on_cpu)
 
 
-def _session_noise(
-    session: Session, sentinels: tuple[Timed, Timed, Timed], calm_ms: float, clock: Clock
-) -> _SessionNoise:
-    first, second, call = sentinels
-    every = [*sentinels, *(found for found in session.graphs if isinstance(found, Timed))]
-    load = protocol.load_of([found.rounds for found in every], clock, [first.rounds, second.rounds])
-    first_ms, second_ms = (protocol.estimate(found.rounds, clock, load).floor_ms for found in (first, second))
-    levels = (clock.floors(first.rounds) + clock.floors(second.rounds)) / 2
-    calls = clock.floors(call.rounds)
-    slow = np.flatnonzero(~protocol.calm_rounds(calls, calm_ms))
+def _session_noise(session: Session, pace: Pace, speed: Speed, clock: Clock) -> _SessionNoise:
+    assert session.sentinels is not None  # for the type checker: its pace is theirs
+    first, second = session.sentinels[:2]
+    first_ms, second_ms = (protocol.estimate(found.rounds, clock, pace).floor_ms for found in (first, second))
+    slow = np.flatnonzero(np.expm1(pace.slower[-1]) > protocol.SLOWER)
     return _SessionNoise(
         noise=abs(first_ms - second_ms) / ((first_ms + second_ms) / 2),
-        excess=protocol.excess(protocol.call_level(calls), calm_ms),
         sentinel_ms=(first_ms + second_ms) / 2,
-        level_ms=float(np.median(levels)),
-        call_ms=protocol.call_level(calls),
-        drift=protocol.drift(levels),
-        load=load,
+        pace=pace,
+        speed=speed,
+        drift=protocol.drift(np.exp(pace.slower[-1])),
         slow_rounds=tuple(slow.tolist()),
         peak_error=abs(first.peak_mib - second.peak_mib) / max((first.peak_mib + second.peak_mib) / 2, 1e-9),
     )
@@ -132,12 +129,12 @@ def _result(
             return LatencyFailure(f"{where}{found}", about)
     timed = [found for found in own if isinstance(found, Timed)]
     assert noise is not None  # for the type checker: the sentinels ran if any graph did
-    parts = [protocol.estimate(found.rounds, clock, noise.load) for found in timed]
+    parts = [protocol.estimate(found.rounds, clock, noise.pace) for found in timed]
     calls = np.array([graph.calls for graph in deployment.graphs], dtype=np.float64)
     floors, errors = np.array([p.floor_ms for p in parts]), np.array([p.error for p in parts])
     latency = float(calls @ floors)
     error = float(calls * floors @ errors) / latency  # what disturbs one graph disturbs the others
-    resolution = protocol.resolution(noise.noise, error, noise.excess)
+    resolution = protocol.resolution(noise.noise, error)
     wall, cpu = ([times for found in timed for times in getattr(found.rounds, key)] for key in ("wall_ms", "cpu_ms"))
     session_ms, peak_mib = sum(min(found.session_ms) for found in timed), sum(found.peak_mib for found in timed)
     energy_mj, energy_error_mj, energy_failure = _energy(deployment, timed, about)

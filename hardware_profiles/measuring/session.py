@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from hardware_profiles.base import Graph
 from hardware_profiles.errors import WorkerDiedError, WorkerError
 from hardware_profiles.measuring.energy import Energy, EnergyRounds, SessionEnergy, noise_of
+from hardware_profiles.measuring.pace import Pace, Speed, pace_of
 from hardware_profiles.measuring.protocol import (
-    CALM_SHARE,
     Clock,
     Rounds,
-    calm_rounds,
     limits_of_rounds,
     runs_per_round,
     settled,
+    taken_share,
 )
 from hardware_profiles.transports.connection import Connection
 
@@ -35,8 +35,8 @@ _TRIVIAL = bytes.fromhex(
     "040a02080142040a00100d"
 )
 """An ONNX model of one Relu node from ``x`` to ``y``, float32 (1,)."""
-_SENTINELS, _CALL = 3, 2
-"""Two of the same small network, whose difference is noise, and a call of nearly no work, which shows slow rounds best."""
+_SENTINELS, _EQUAL = 4, 2
+"""Two of the same network, whose difference is noise; then a small network and a call of nearly no work: see `pace`."""
 _SLOWER = 50
 """A round times out after this multiple of the time that the warm-up predicts, plus the seconds of `Limits.answer`."""
 
@@ -74,17 +74,28 @@ class Session:
     """The measurements of each graph, or the reason why it has none.
 
     Attributes:
-        sentinels: two of the same network, and the call of nearly no work; None if no graph could be loaded.
+        sentinels: two of the same network, the small network and the call; None if no graph could be loaded.
         environment: what may have changed since the worker's start: share of its CPUs' time that the hypervisor gave to
-            others, load, governor, quota, and the seconds for which the machine was suspended; JSON-able. With energy, how it
+            others, load, governor, quota, and the seconds for which the machine was suspended; JSON-able. ``busy``: share of
+            the time of all CPUs that other processes took during the rounds, where the system tells it. With energy, how it
             was measured: ``energy``.
         waited_s: time until the host's lock was free.
     """
 
     graphs: tuple[Timed | str, ...] = field(repr=False)
-    sentinels: tuple[Timed, Timed, Timed] | None = field(repr=False)
+    sentinels: tuple[Timed, Timed, Timed, Timed] | None = field(repr=False)
     environment: Mapping[str, Any]
     waited_s: float = 0.0
+
+    def pace(self, clock: Clock, usual: Speed | None) -> tuple[Pace, Speed] | None:
+        """See `pace_of`; None without sentinels."""
+        if self.sentinels is None:
+            return None
+        timed = [*self.sentinels, *(found for found in self.graphs if isinstance(found, Timed))]
+        taken = self.environment.get("busy")
+        if taken is None:
+            taken = taken_share([found.rounds for found in timed], clock)
+        return _pace([found.rounds for found in self.sentinels], clock, usual, taken)
 
 
 def trivial_model(convert: _Convert) -> str:
@@ -103,6 +114,13 @@ def read_sentinel() -> Graph:
     return Graph(model, ({"input": image},), name="sentinel")
 
 
+def read_small() -> Graph:
+    """The shipped small sentinel, a network of 0.05 to 0.1 ms, with fixed inputs (1, 1, 28, 28)."""
+    model = (resources.files("hardware_profiles") / "data" / "small.onnx").read_bytes()
+    image = (np.arange(28 * 28, dtype=np.int64) * 31 % 257 / 128 - 1).astype(np.float32).reshape(1, 1, 28, 28)
+    return Graph(model, ({"input": image},), name="small sentinel")
+
+
 def read_call() -> Graph:
     """The shipped sentinel whose time is that of a call: the negative of one number."""
     model = (resources.files("hardware_profiles") / "data" / "call.onnx").read_bytes()
@@ -119,7 +137,7 @@ def run_session(
     rng: np.random.Generator,
     longer: bool,
     clock: Clock,
-    calm_ms: float,
+    usual: Speed | None,
     on_wait: Callable[[str], None] | None,
     on_wait_end: Callable[[], None] | None,
     counter: Mapping[str, Any] | None = None,
@@ -130,7 +148,7 @@ def run_session(
         convert: what the runtime reads, from an ONNX model and the inputs of a call.
         lock: name of the host's lock, one file for all its users; or the path of a file.
         rng: shuffles the entries of each round.
-        calm_ms: the lowest level of the calls of nearly no work in previous sessions; infinite if there was none.
+        usual: the machine's usual speed; None if this session is the first.
         on_wait: receives a message if another measurement holds the host.
         on_wait_end: is called when it has ended.
         counter: the worker's description of its energy counters; with it, rounds of energy follow.
@@ -139,14 +157,12 @@ def run_session(
         WorkerDiedError: the process died or hung; its `suspects` are set.
         WorkerError: the lock cannot be opened, or was not free in time, or the sentinel does not run.
     """
-    entries = [read_sentinel(), read_sentinel(), read_call(), *graphs]
+    entries = [read_sentinel(), read_sentinel(), read_small(), read_call(), *graphs]
     waited_s = _acquire(connection, str(lock), limits, on_wait, on_wait_end)
     loaded, failures = _load(connection, entries, convert, limits)
     _check_sentinels(failures)
     live = sorted(loaded) if len(loaded) > _SENTINELS else []  # without a graph the sentinels are not needed
-    rounds = _Rounds(
-        connection, {i: float(loaded[i]["warm_ms"]) for i in live}, limits, clock, calm_ms, longer, failures
-    )
+    rounds = _Rounds(connection, {i: float(loaded[i]["warm_ms"]) for i in live}, limits, clock, usual, longer, failures)
     rounds.run(rng)
     _check_sentinels(failures)
     energy = SessionEnergy()
@@ -159,7 +175,7 @@ def run_session(
         noise = {"noise": noise_of(energy.found.get(0), energy.found.get(1))}
         environment = {**environment, "energy": {**counter, **energy.about, **noise}}
     found = (failures.get(i) or timed[i] for i in range(_SENTINELS, len(entries)))
-    return Session(tuple(found), (timed[0], timed[1], timed[2]) if live else None, environment, waited_s)
+    return Session(tuple(found), (timed[0], timed[1], timed[2], timed[3]) if live else None, environment, waited_s)
 
 
 @dataclass
@@ -175,7 +191,7 @@ class _Rounds:
     warm_ms: Mapping[int, float]
     limits: Limits
     clock: Clock
-    calm_ms: float
+    usual: Speed | None
     longer: bool
     failures: dict[int, str]
     runs: dict[int, list[dict[str, Any]]] = field(init=False)
@@ -183,7 +199,7 @@ class _Rounds:
     def run(self, rng: np.random.Generator) -> None:
         """An entry that has settled leaves the rounds; the sentinels stay to the end."""
         self.runs = {i: [] for i in self.warm_ms}
-        least, most = limits_of_rounds(longer=self.longer)
+        least, enough, most = limits_of_rounds(longer=self.longer)
         active = [i for i in self.warm_ms if i >= _SENTINELS]
         for n_done in range(1, most + 1):
             active = [i for i in active if i not in self.failures]
@@ -191,10 +207,7 @@ class _Rounds:
                 break
             self._round([*range(_SENTINELS), *active], rng)
             if n_done >= least:
-                calm = self._calm()
-                active = [
-                    i for i in active if i in self.failures or not (calm and settled(_times(self.runs[i]), self.clock))
-                ]
+                active = self._unsettled([i for i in active if i not in self.failures], n_done >= enough)
 
     def _round(self, entries: Sequence[int], rng: np.random.Generator) -> None:
         n_runs = {i: runs_per_round(self.warm_ms[i], longer=self.longer) for i in entries}
@@ -209,19 +222,33 @@ class _Rounds:
             else:
                 self.runs[int(key)].append(times)
 
-    def _calm(self) -> bool:
-        """Whether enough rounds were calm."""
+    def _unsettled(self, active: Sequence[int], enough: bool) -> list[int]:
+        """Those that need further rounds; none once a sentinel has failed, as an error ends the session.
+
+        Args:
+            enough: whether only those whose runs are often interrupted get more.
+        """
         if any(i in self.failures for i in range(_SENTINELS)):
-            return True  # an error ends the session
-        calls = self.clock.floors(_times(self.runs[_CALL]))
-        return float(np.mean(calm_rounds(calls, self.calm_ms))) >= CALM_SHARE
+            return []
+        pace, _ = _pace([_times(self.runs[i]) for i in range(_SENTINELS)], self.clock, self.usual)
+        times = {i: _times(self.runs[i]) for i in active}
+        return [
+            i for i in active
+            if not settled(times[i], self.clock, pace) and not (enough and self.clock.seldom_interrupted(times[i]))
+        ]  # fmt: skip
+
+
+def _pace(sentinels: Sequence[Rounds], clock: Clock, usual: Speed | None, taken: float = 0.0) -> tuple[Pace, Speed]:
+    """The pace of the sentinels' rounds, and the speed."""
+    first, second, small, call = (clock.floors(rounds) for rounds in sentinels)
+    return pace_of(call, small, np.stack([first, second]), usual, taken=taken)
 
 
 def _energy(
     connection: Connection, entries: Sequence[Graph], timed: _Rounds, rng: np.random.Generator, update_ms: float
 ) -> SessionEnergy:
-    """The energies of the entries that ran in the rounds, but of the call of nearly no work."""
-    ran = [i for i in timed.warm_ms if i != _CALL and i not in timed.failures]
+    """The energies of the entries that ran in the rounds; of the sentinels, those of the two that are equal."""
+    ran = [i for i in timed.warm_ms if i not in range(_EQUAL, _SENTINELS) and i not in timed.failures]
     return EnergyRounds(
         partial(_ask, connection), update_ms, {i: timed.warm_ms[i] for i in ran}, {i: len(entries[i].inputs) for i in ran},
         sentinels=_SENTINELS, on_cpu=timed.clock.on_cpu, answer_s=timed.limits.answer,

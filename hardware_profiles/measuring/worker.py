@@ -412,6 +412,9 @@ def _cpu_times(cpus: list[int]) -> tuple[int, int]:
     return sum(counts[7] for counts in ticks if len(counts) > 7), sum(map(sum, ticks))
 
 
+_EVERY = list(range(os.cpu_count() or 1))
+
+
 def _busy_s(cpus: list[int]) -> float:
     """Seconds, to a hundredth, for which any process or interrupt used these CPUs."""
     own = [f"cpu{cpu}" for cpu in cpus]
@@ -479,6 +482,7 @@ class Worker:
         self._provider, self._trivial = "", b""
         self._lock: int | None = None
         self._ticks, self._asleep_s = (0, 0), 0.0
+        self._rounds_s = self._others_s = 0.0
         self._loaded: dict[str, tuple[Any, _Calls]] = {}
         self._counters: list[Any] = []
 
@@ -529,6 +533,7 @@ class Worker:
         os.ftruncate(file, 0)
         os.pwrite(file, str(os.getpid()).encode(), 0)
         self._lock, self._ticks, self._asleep_s = file, _cpu_times(self._cpus), _suspended_s()
+        self._rounds_s = self._others_s = 0.0
         _prefer(True)
         self._answer("acquired")
 
@@ -551,6 +556,7 @@ class Worker:
     def round(self, order: list[tuple[str, int]]) -> None:
         """Runs the entries in order, each its number of times in a row."""
         entries = {}
+        busy_start_s, cpu_start_s, start_s = _busy_s(_EVERY), time.process_time(), time.perf_counter()
         gc.disable()  # a collection inside a run would be timed with it
         for id, n_runs in order:
             session, calls = self._loaded[id]
@@ -560,6 +566,8 @@ class Worker:
             except Exception as error:  # as above
                 entries[id] = {"message": _message(error)}
         gc.enable()
+        self._rounds_s += time.perf_counter() - start_s
+        self._others_s += _busy_s(_EVERY) - busy_start_s - (time.process_time() - cpu_start_s)
         self._answer("round", entries=entries)
 
     def energy(self, order: list[tuple[str, float]]) -> None:
@@ -628,10 +636,17 @@ class Worker:
         asleep_s = max(0.0, _suspended_s() - self._asleep_s)
         found = {
             "steal": stolen / total if total > 0 else 0.0,
+            "busy": self._busy(),
             "suspended_s": round(asleep_s, 1),
             "realtime": _REALTIME,
         }
         self._answer("released", environment={**found, **_changing(self._cpus)})
+
+    def _busy(self) -> float | None:
+        """Share of the time of all CPUs that other processes took during the rounds; None if there were none, or /proc/stat."""
+        if not self._rounds_s or not _busy_s(_EVERY):
+            return None
+        return min(max(0.0, self._others_s / (self._rounds_s * len(_EVERY))), 1.0)
 
 
 class Zygote:

@@ -94,7 +94,7 @@ def build_evaluator(
                 seed=seed,
                 on_wait=on_wait,
                 on_wait_end=on_wait_end,
-                levels=environments.levels(environment_name(*place)),
+                usual=environments.usual_speed(environment_name(*place)),
                 energy=profile.name in prepared.job.energy_profiles,
             ),
             prepared.data.timed_batches(profile),

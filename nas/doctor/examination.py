@@ -38,6 +38,7 @@ def examine(targets: Targets) -> Iterator[Finding]:
         yield from machine.measuring(environment)
         yield from machine.energy(environment)
         yield from machine.cpus(environment)
+        yield machine.speed(environment)
         yield machine.threads(targets.environ, int(environment["allowed_cpus"]))
     yield from machine.memory()
     yield machine.disk(targets.runs.root)

@@ -102,6 +102,25 @@ def _less_disturbed(isolated: Path = Path("/sys/devices/system/cpu/isolated")) -
     return f"what helps: {core}, or {right}"
 
 
+def speed(environment: Mapping[str, Any]) -> Finding:
+    """How well this machine's usual speed is known, at which latencies of one thread in ONNX Runtime are given."""
+    from hardware_profiles.environment import machine_key
+    from hardware_profiles.measuring.pace import is_quiet, usual_speed
+    from hardware_profiles.measuring.speed_record import SpeedRecord, default_folder
+
+    sessions = SpeedRecord(default_folder()).read(machine_key(environment))
+    usual, quiet = usual_speed(sessions), sum(map(is_quiet, sessions))
+    remedy = "measure once while nothing else runs (`nas profile MODEL.onnx`): later latencies are given at that speed"
+    if usual is None:
+        return ok("speed", f"no latency was measured on this machine until now; at best, {remedy}")
+    if not quiet:
+        found = (
+            f"measuring sessions until now: {len(sessions)}, all beside other work, so that latencies have wide errors"
+        )
+        return warning("speed", found, remedy)
+    return ok("speed", f"usual speed known to {100 * usual.error:.1f} % (quiet measuring sessions: {quiet})")
+
+
 def threads(environ: Mapping[str, str], allowed: int) -> Finding:
     """How thread pools wait, and how many threads they start, compared with the CPUs that this process may use."""
     policy = environ.get("OMP_WAIT_POLICY")

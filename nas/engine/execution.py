@@ -27,7 +27,6 @@ from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.environments import Environments
 from nas.evaluation.scoring import InlineScoring, Scoring
 from nas.problem.objectives import Evaluation
-from nas.problem.variants import environment_name
 from nas.store.base import RunStatus, RunStore
 from nas.store.compatibility import check_teacher, check_weights
 from nas.store.folder import RunFolder
@@ -72,7 +71,6 @@ class RunExecution:
                 environments = Environments(
                     state.environments,
                     lambda found: self.store.update_state(environments=found),
-                    calm_levels(self.store),
                 )
                 _SearchExecution(
                     self, supernet, weights, known, environments, VisibleWaits(self.store, self.observer)
@@ -201,14 +199,3 @@ class _SearchExecution:
             self.supernet, data.calibration, part,
             task=data.task, workers=settings.workers, time_limit_s=settings.time_limit_s, note=self.run.observer.note,
         )  # fmt: skip
-
-
-def calm_levels(store: RunStore) -> dict[str, list[float]]:
-    """By environment of a profile, the level of the calls of nearly no work in each session in which a run measured."""
-    found: dict[str, dict[float, None]] = {}
-    for measurement in store.measurements():
-        level = measurement.environment.get("call_ms")
-        if level is not None:  # a batch's rows may come from several sessions in turns
-            of = environment_name(measurement.request.profile, measurement.request.runtime)
-            found.setdefault(of, {})[float(level)] = None
-    return {of: list(levels) for of, levels in found.items()}

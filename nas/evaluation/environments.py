@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hardware_profiles.environment import differences
+from hardware_profiles.measuring.pace import Speed, better
 from nas.errors import EvaluationError
 
 Environment = Mapping[str, Any]
@@ -17,36 +18,37 @@ class Environments:
     Args:
         known: those of earlier measurements.
         keep: called with all of them whenever one is added.
-        levels: by environment, of the calls of nearly no work in earlier sessions, by which a profiler recognises a slower
-            machine.
     """
 
     def __init__(
         self,
         known: Mapping[str, Environment] | None = None,
         keep: Callable[[Mapping[str, Environment]], None] = lambda environments: None,
-        levels: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self._known, self._keep = dict(known or {}), keep
-        self._levels = {of: list(found) for of, found in (levels or {}).items()}
 
-    def levels(self, of: str) -> list[float]:
-        """The levels of an environment's sessions so far; a profiler appends to them."""
-        return self._levels.setdefault(of, [])
+    def usual_speed(self, of: str) -> Speed | None:
+        """The speed at which an environment's latencies are given; None before the first."""
+        usual = self._known.get(of, {}).get("usual")
+        return None if usual is None else Speed.from_json(usual)
 
     def check(self, of: str, environment: Environment) -> None:
-        """Records the environment of the first measurement; `EvaluationError` where that of a later one differs.
+        """Records the environment of the first measurement, and of the first on a quiet machine.
+
+        Raises:
+            EvaluationError: a later one differs.
 
         Args:
             of: its name, by `nas.problem.variants.environment_name`.
         """
         was = self._known.get(of)
-        if was is None:
-            self._known[of] = dict(environment)
-            self._keep(self._known)
-        elif found := differences(was, environment):
+        if was is not None and (found := differences(was, environment)):
             raise EvaluationError(
                 f"{of}: the measurements so far come from another environment ({'; '.join(found)}); "
                 "restore it and resume, or start a new run",
                 code="evaluation.environment-changed",
             )
+        usual = environment.get("usual")
+        if was is None or (usual and better(self.usual_speed(of), Speed.from_json(usual))):
+            self._known[of] = dict(environment)
+            self._keep(self._known)

@@ -79,7 +79,7 @@ def ours(
         "noisy": sum(result.noisy for result in good),
         "failed": len(found) - len(good),
         "drift": max(result.drift for result in good),
-        "sentinel_ms": [result.environment["sentinel_ms"] for result in good[::MAX_BATCH]],
+        "speed": [result.environment["speed"] for result in good[::MAX_BATCH]],
     }
     pairs = [(r.latency_ms, r.resolution) if isinstance(r, LatencyMeasurement) else (np.nan, np.nan) for r in found]
     return [a for a, _ in pairs], [b for _, b in pairs], session

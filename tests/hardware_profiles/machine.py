@@ -8,6 +8,7 @@ from typing import Any
 from hardware_profiles.errors import WorkerDiedError
 
 CALM = [1.0]
+SENTINELS = (b"sentinel", b"sentinel", b"small", b"call")
 FIT = {
     "host": "board",
     "allowed_cpus": 2,
@@ -24,6 +25,7 @@ class Machine:
         floors: by session, then by model (its bytes), the fastest run of each round in milliseconds; the last round's and the
             last session's repeat.
         kill_loading, kill_running: models that kill the worker.
+        taken: share of the wall time that others get.
     """
 
     def __init__(
@@ -31,8 +33,9 @@ class Machine:
         *floors: Mapping[bytes, Sequence[float]],
         kill_loading: Collection[bytes] = (),
         kill_running: Collection[bytes] = (),
+        taken: float = 0.0,
     ) -> None:
-        self._floors = floors
+        self._floors, self._taken = floors, taken
         self._kill_loading, self._kill_running = kill_loading, kill_running
         self._answers: list[dict[str, Any]] = []
         self._models: dict[str, bytes] = {}
@@ -46,9 +49,9 @@ class Machine:
             self._models, self._round, answer["event"] = {}, 0, "acquired"
             self.sessions.append([])
         elif command["do"] == "load":
-            model = payloads[0] if int(command["id"]) > 2 else b"call" if command["id"] == "2" else b"sentinel"
+            model = payloads[0] if int(command["id"]) > 3 else SENTINELS[int(command["id"])]
             self._models[command["id"]] = model
-            if model not in (b"sentinel", b"call"):
+            if model not in SENTINELS:
                 self.sessions[-1].append(model)
             if model in self._kill_loading:
                 return
@@ -61,7 +64,8 @@ class Machine:
             for id, n in command["order"]:
                 own = floors.get(self._models[id], CALM)
                 times = [own[min(self._round, len(own) - 1)]] * n
-                answer["entries"][id] = {"wall_ms": times, "cpu_ms": times, "switches": [0] * n}
+                walls = times[:1] + [time / (1 - self._taken) for time in times[1:]]
+                answer["entries"][id] = {"wall_ms": walls, "cpu_ms": times, "switches": [0] * n}
             self._round += 1
             self.rounds.append([self._models[id] for id, _ in command["order"]])
         self._answers.append(answer)

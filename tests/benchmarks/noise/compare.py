@@ -12,7 +12,7 @@ number only: constants were fitted on the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,8 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from tests.benchmarks.noise.estimators import ESTIMATORS, Estimator, Recording
+from hardware_profiles.measuring.pace import usual_speed
+from tests.benchmarks.noise.estimators import ESTIMATORS, Estimator, Recording, speed_of
 
 LOADS = ("quiet", "one", "bursts", "4", "8", "20")
 APART, PAIRS_APART = 0.15, 0.03
@@ -41,6 +42,14 @@ class Row:
     covered: float
     width: float
     seconds: float
+
+
+def with_speeds(recordings: Sequence[Recording]) -> list[Recording]:
+    """The recordings with what a machine's record says of its speed, and with what the first session of each load says."""
+    speeds = [speed_of(recording) for recording in recordings]
+    usual = usual_speed([speed for r, speed in zip(recordings, speeds, strict=True) if r.load == "quiet"])
+    beside = {r.load: speed for r, speed in reversed(list(zip(recordings, speeds, strict=True)))}
+    return [replace(r, usual=usual, beside=beside[r.load]) for r in recordings]
 
 
 def rows(recordings: Sequence[Recording], name: str, estimator: Estimator, *, odd: bool) -> list[Row]:
@@ -120,7 +129,7 @@ def main(
 ) -> None:
     """Prints the table."""
     files = [file for load in LOADS for file in sorted(folder.glob(f"{load}.*.npz"))]
-    recordings = [Recording.read(file) for file in files]
+    recordings = with_speeds([Recording.read(file) for file in files])
     found = [
         row
         for name, estimator in ESTIMATORS.items()

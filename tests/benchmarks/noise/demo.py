@@ -22,6 +22,7 @@ import typer
 
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.model_file import measure_together
+from nas import open_run
 from nas.recipes import read_recipe
 from tests.benchmarks.noise.record import beside
 
@@ -55,7 +56,7 @@ def run(folder: Path, load: str) -> dict[str, Any]:
     models = []
     for i in range(len(made["front"])):
         models.append(folder / f"{made['run']}-{i}.onnx")
-        nas(folder, "export", made["run"], "--index", str(i), "-o", str(models[-1]))
+        open_run(made["run"], folder / "runs").export(models[-1], index=i)
     again = np.mean([latencies(models) for _ in range(SESSIONS)], axis=0).tolist()
     front = [(point["values"][OBJECTIVE], point["errors"][OBJECTIVE]) for point in made["front"]]
     within = [abs(value - quiet) <= error for (value, error), quiet in zip(front, again, strict=True)]

@@ -9,32 +9,43 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.measuring import protocol
+from hardware_profiles.measuring.pace import Pace, Speed, pace_of
 from hardware_profiles.measuring.protocol import Clock, Rounds
 
 Floats = NDArray[np.float64]
 
-N_SENTINELS = 5
-FIRST, SECOND, CALL, DENSE, MEMORY = range(N_SENTINELS)
+N_SENTINELS = 6
+FIRST, SECOND, CALL, DENSE, MEMORY, SMALL = range(N_SENTINELS)
 CLOCK = Clock(threads=1)
-PRESENT = "present: CPU time, 20 % quantile until it is known"
+PRESENT = "present: CPU time at the usual speed"
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One session: the rounds of each entry, the sentinels first, and when each round ended, (n_rounds,) seconds."""
+    """One session: the rounds of each entry, the sentinels first, and when each round ended, (n_rounds,) seconds.
+
+    Attributes:
+        busy: share of the time of all CPUs that others took.
+        usual: the machine's usual speed, from the quiet sessions.
+        beside: the speed of the first session beside the same load: all that a first run there knows.
+    """
 
     load: str
     number: int
     names: tuple[str, ...]
     entries: tuple[Rounds, ...]
     ends_s: Floats
+    busy: float
+    usual: Speed | None = None
+    beside: Speed | None = None
 
     @classmethod
     def read(cls, file: Path) -> Recording:
@@ -47,7 +58,7 @@ class Recording:
                 Rounds(*(tuple(stored[f"{i}/{r}/{key}"].astype(np.float64) for r in range(len(ends))) for key in keys))
                 for i in range(len(about["names"]))
             )
-        return cls(load, int(number), tuple(about["names"]), entries, np.array(ends))
+        return cls(load, int(number), tuple(about["names"]), entries, np.array(ends), about["environment"]["busy"])
 
     @property
     def networks(self) -> tuple[Rounds, ...]:
@@ -138,7 +149,7 @@ def lowest(quantile: float, *, wall: bool = False, n_rounds: int = 40) -> Estima
     """A quantile of the rounds' fastest runs; 0 is the minimum of all."""
 
     def estimator(recording: Recording) -> list[Guess]:
-        taken = protocol.load_of(recording.entries, CLOCK).taken
+        taken = protocol.taken_share(recording.entries, CLOCK)
         found = []
         for rounds in (first(r, n_rounds) for r in recording.networks):
             value = float(np.quantile(_floors(rounds, wall=wall), quantile))
@@ -150,7 +161,7 @@ def lowest(quantile: float, *, wall: bool = False, n_rounds: int = 40) -> Estima
 
 def by_mode(recording: Recording) -> list[Guess]:
     """The median of the rounds in which the call and the product of matrices were within a tenth of their fastest."""
-    taken = protocol.load_of(recording.entries, CLOCK).taken
+    taken = protocol.taken_share(recording.entries, CLOCK)
     sentinels = np.array([_floors(recording.entries[i]) for i in (CALL, DENSE)])
     calm = np.all(sentinels <= 1.1 * sentinels.min(axis=1, keepdims=True), axis=0)
     chosen = calm if calm.sum() >= 3 else np.full(len(calm), fill_value=True)
@@ -182,24 +193,27 @@ def regressed(recording: Recording) -> list[Guess]:
     return found
 
 
-def present(least: int, most: int, *, refill: bool = True) -> Estimator:
-    """The protocol of hardware_profiles, with these limits of rounds; without a previous session.
+def present(
+    least: int = protocol.LEAST_ROUNDS, enough: int = protocol.ENOUGH_ROUNDS, most: int = protocol.MOST_ROUNDS,
+    *, usual: Callable[[Recording], Speed | None] = attrgetter("usual"),
+) -> Estimator:  # fmt: skip
+    """The protocol of hardware_profiles, with these limits of rounds.
 
     Args:
-        refill: whether interrupted entries are corrected for the caches that others emptied.
+        busy: share of the time of all CPUs that others took.
+        usual: the machine's usual speed, if it is known.
     """
 
     def estimator(recording: Recording) -> list[Guess]:
-        ns = [_needed(recording, rounds, least, most) for rounds in recording.entries]
-        ns[:N_SENTINELS] = [max(ns[N_SENTINELS:])] * N_SENTINELS
-        used = [first(rounds, n) for rounds, n in zip(recording.entries, ns, strict=True)]
-        load = protocol.load_of(used, CLOCK, used[FIRST : SECOND + 1])
-        if not refill:
-            load = replace(load, refill_ms=0.0)
-        a, b = (protocol.estimate(used[i], CLOCK, load).floor_ms for i in (FIRST, SECOND))
+        known = usual(recording)
+        ns = [_needed(recording, rounds, known, (least, enough, most)) for rounds in recording.networks]
+        used = [first(rounds, n) for rounds, n in zip(recording.networks, ns, strict=True)]
+        sentinels = [first(rounds, max(ns)) for rounds in recording.entries[:N_SENTINELS]]
+        pace = _pace(sentinels, known, recording.busy)
+        a, b = (protocol.estimate(sentinels[i], CLOCK, pace).floor_ms for i in (FIRST, SECOND))
         found = []
-        for rounds, n in zip(used[N_SENTINELS:], ns[N_SENTINELS:], strict=True):
-            estimate = protocol.estimate(rounds, CLOCK, load)
+        for rounds, n in zip(used, ns, strict=True):
+            estimate = protocol.estimate(rounds, CLOCK, pace)
             error = protocol.resolution(2 * abs(a - b) / (a + b), estimate.error)
             found.append(Guess(estimate.floor_ms, error, n))
         return found
@@ -207,13 +221,26 @@ def present(least: int, most: int, *, refill: bool = True) -> Estimator:
     return estimator
 
 
-def _needed(recording: Recording, rounds: Rounds, least: int, most: int) -> int:
-    calls = _floors(recording.entries[CALL])
+def _needed(recording: Recording, rounds: Rounds, usual: Speed | None, limits: tuple[int, int, int]) -> int:
+    least, enough, most = limits
     for n in range(least, most):
-        calm = float(np.mean(protocol.calm_rounds(calls[:n]))) >= protocol.CALM_SHARE
-        if calm and protocol.settled(first(rounds, n), CLOCK):
+        pace = _pace([first(own, n) for own in recording.entries[:N_SENTINELS]], usual)
+        own = first(rounds, n)
+        if protocol.settled(own, CLOCK, pace) or (n >= enough and CLOCK.seldom_interrupted(own)):
             return n
     return most
+
+
+def _pace(sentinels: Sequence[Rounds], usual: Speed | None, taken: float = 0.0) -> Pace:
+    call, small, a, b = (CLOCK.floors(sentinels[i]) for i in (CALL, SMALL, FIRST, SECOND))
+    return pace_of(call, small, np.stack([a, b]), usual, taken=taken)[0]
+
+
+def speed_of(recording: Recording) -> Speed:
+    """The speed of a session."""
+    sentinels = recording.entries[:N_SENTINELS]
+    call, small, a, b = (CLOCK.floors(sentinels[i]) for i in (CALL, SMALL, FIRST, SECOND))
+    return pace_of(call, small, np.stack([a, b]), None, taken=recording.busy)[1]
 
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -229,8 +256,8 @@ ESTIMATORS: dict[str, Estimator] = {
     "CPU time, 35 % quantile of rounds": lowest(0.35),
     "CPU time, median of calm rounds": by_mode,
     "CPU time, regressed on sentinels": regressed,
-    "present, all 40 rounds": present(40, 40),
-    "present, 6 to 40 rounds": present(6, 40),
-    "present without refill": present(protocol.LEAST_ROUNDS, protocol.MOST_ROUNDS, refill=False),
-    PRESENT: present(protocol.LEAST_ROUNDS, protocol.MOST_ROUNDS),
+    "present, all 40 rounds": present(40, 40, 40),
+    "present, 10 rounds": present(10, 10, 10),
+    "present, on a machine that was never measured": present(usual=attrgetter("beside")),
+    PRESENT: present(),
 }

@@ -20,7 +20,7 @@ from supernets.families.resnet.spec import RESNET
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
 from supernets.graph import INPUT, lower
-from tests.hardware_profiles.sentinels import build_sentinel
+from tests.hardware_profiles.sentinels import build_sentinel, build_small
 
 Floats = NDArray[np.float32]
 
@@ -60,7 +60,7 @@ def _subnets(name: str, supernet: Supernet, shape: tuple[int, ...]) -> Iterator[
 
 
 def sentinels() -> list[Entry]:
-    """The shipped sentinel; a call that does nothing; products of matrices; a walk through more memory than caches hold."""
+    """The shipped sentinels; a call that does nothing; products of matrices; a walk through more memory than caches hold."""
     rng = np.random.default_rng(0)
     image = rng.standard_normal((1, 16, 32, 32)).astype(np.float32)
     row = rng.standard_normal((1, 256)).astype(np.float32)
@@ -72,6 +72,7 @@ def sentinels() -> list[Entry]:
         Entry("call", _chain("Identity", [], (1, 1)), "x", row[:, :1]),
         Entry("dense", _chain("MatMul", dense, (1, 256)), "x", row),
         Entry("memory", _chain("Neg", [], (1, 1 << 20)), "x", large),
+        Entry("small sentinel", build_small(), "input", image[:, :1, :28, :28].copy()),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Records raw rounds of thirty networks and five sentinels under several loads of the machine.
+"""Records raw rounds of thirty networks and six sentinels under several loads of the machine.
 
     python -m tests.benchmarks.noise.record FOLDER [--loads quiet,one,bursts,4,8,20] [--sessions 4]
 

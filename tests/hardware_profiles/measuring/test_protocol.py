@@ -6,20 +6,21 @@ import numpy as np
 import pytest
 
 from hardware_profiles.measuring import protocol
+from hardware_profiles.measuring.pace import Pace, Speed
 from hardware_profiles.measuring.protocol import (
     Clock,
-    Load,
     Rounds,
-    calm_rounds,
     drift,
     estimate,
-    excess,
-    load_of,
     runs_per_round,
     settled,
+    taken_share,
 )
 
-QUIET, ONE, TWO, DEVICE = Load(), Clock(), Clock(threads=2), Clock(on_cpu=False)
+ONE, TWO, DEVICE = Clock(), Clock(threads=2), Clock(on_cpu=False)
+USUAL = Speed(0.01, 0.1, 1.0)
+STEADY = np.zeros((3, 40))
+QUIET = Pace(STEADY, USUAL)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,33 +51,59 @@ def test_a_longer_measurement_of_a_fast_entry_has_a_p99(floor_ms: float, n: int)
     assert (n * protocol.LEAST_LONGER_ROUNDS >= 662) == (floor_ms <= 1.5)
 
 
-def test_one_thread_uses_the_least_cpu_time() -> None:
+def test_one_thread_uses_its_cpu_time() -> None:
     found = estimate(rounds([[22, 23, 8.3], [22, 25, 24]], [[8.3, 8.2, 8.3], [8.2, 8.4, 8.3]]), ONE, QUIET)
     assert found.floor_ms == pytest.approx(8.22)  # in both rounds
     assert found.preempted_share == pytest.approx(5 / 6)
     assert found.p50_ms == 22.5
 
 
-def test_several_threads_use_the_least_10th_percentile_of_the_wall_clock() -> None:
+def test_several_threads_use_a_low_quantile_of_the_rounds_10th_percentiles_of_the_wall_clock() -> None:
     times = rounds([list(range(2, 13)), list(range(1, 12)), list(range(3, 14))], [[0.1] * 11] * 3)
     assert TWO.floors(times).tolist() == [3, 2, 4]
     assert estimate(times, TWO, QUIET).floor_ms == pytest.approx(
-        2.4
-    )  # 0.2 of the way from the first to the last of three
+        2 * 1.5**0.8
+    )  # rank 0.8 of 0 to 2, on a scale of ratios
 
 
-def test_where_many_runs_of_several_threads_were_interrupted_the_fastest_round_is_the_latency() -> None:
-    times = rounds([[3.0] * 8 + [9.0] * 2, [2.0] * 8 + [9.0] * 2, [4.0] * 8 + [9.0] * 2], switches=1)
-    assert TWO.lost(times) > 0.1
-    assert estimate(times, TWO, QUIET).floor_ms == 2
+def test_where_many_runs_were_interrupted_nearly_the_fastest_round_is_the_latency() -> None:
+    fast = rounds([[3.0] * 10, [2.0] * 10, [4.0] * 10], switches=1)
+    assert estimate(fast, ONE, QUIET).floor_ms == pytest.approx(2 * 1.5**0.1)  # 0.05 of the way
 
 
 def test_a_speed_that_few_rounds_have_is_not_the_latency() -> None:
-    """On a shared core a few rounds are a quarter faster; whether an entry has one of them is chance."""
-    lucky, others = rounds([[0.75], [0.76], *[[1.0]] * 18]), rounds([[1.0]] * 20)
+    """On a shared core some rounds are a quarter faster; whether an entry has one of them is chance."""
+    lucky, others = rounds([*[[0.75]] * 6, *[[1.0]] * 14]), rounds([[1.0]] * 20)
     assert estimate(lucky, ONE, QUIET).floor_ms == estimate(others, ONE, QUIET).floor_ms == 1.0
-    often = rounds([*[[0.75]] * 8, *[[1.0]] * 12])
+    often = rounds([*[[0.75]] * 10, *[[1.0]] * 10])
     assert estimate(often, ONE, QUIET).floor_ms == 0.75
+
+
+def test_what_a_round_took_longer_than_usual_is_divided_out() -> None:
+    """Slow rounds cost small networks a half, large ones a tenth and calls nothing."""
+    slow = np.array([0.0, 1.0] * 10)
+    pace = Pace(slow * np.log([[1.0], [1.5], [1.1]]), USUAL)
+    call, small, large, between, tiny = (
+        rounds([[ms * (1 + more * s)] for s in slow])
+        for ms, more in ((0.005, 0.0), (0.1, 0.5), (4.0, 0.1), (0.3, 0.29), (0.03, 0.22))
+    )
+    assert estimate(call, ONE, pace).floor_ms == pytest.approx(0.005)
+    assert estimate(small, ONE, pace).floor_ms == pytest.approx(0.1)
+    assert estimate(tiny, ONE, pace).floor_ms == pytest.approx(0.03, rel=0.02)
+    assert estimate(large, ONE, pace).floor_ms == pytest.approx(4.0)
+    assert estimate(between, ONE, pace).floor_ms == pytest.approx(0.3, rel=0.02)
+    assert settled(small, ONE, pace)
+    assert not settled(small, ONE, QUIET)
+    assert estimate(small, TWO, pace).floor_ms > 0.1  # what interrupts a sentinel need not interrupt an entry
+
+
+def test_a_session_that_was_slower_throughout_has_a_value_at_the_usual_speed_and_a_wider_error() -> None:
+    slower = Pace(np.log([[1.0], [1.2], [1.1]]) * np.ones(5), USUAL)
+    found = estimate(rounds([[2.2]] * 5), ONE, slower)
+    assert found.floor_ms == pytest.approx(2.0)
+    assert found.error == pytest.approx(np.hypot(0.014, 0.4 * 0.1))
+    wall = estimate(rounds([[2.2]] * 5), TWO, slower)
+    assert (wall.floor_ms, wall.error) == (pytest.approx(2.2), pytest.approx(np.hypot(0.014, 0.1)))
 
 
 def test_the_more_runs_are_interrupted_the_nearer_is_the_latency_to_the_fastest_round() -> None:
@@ -87,15 +114,15 @@ def test_the_more_runs_are_interrupted_the_nearer_is_the_latency_to_the_fastest_
         times = rounds(ragged)
         return estimate(Rounds(times.wall_ms, times.cpu_ms, switches), ONE, QUIET).floor_ms
 
-    assert found(0) == pytest.approx(1.02)
-    assert found(1) == pytest.approx(1.01)
-    assert found(2) == found(3) == 1.0
+    assert found(0) == found(2) == pytest.approx(1.04)
+    assert found(3) == pytest.approx(1.01, abs=1e-4)
+    assert found(4) == pytest.approx(1.005, abs=1e-4)
 
 
 def test_waiting_for_a_device_is_not_preemption_and_uses_the_wall_clock() -> None:
     waiting = rounds([[5.0, 5.1], [5.2, 5.0]], [[0.1, 0.1], [0.1, 0.1]])
-    found = estimate(waiting, DEVICE, load_of([waiting], DEVICE))
-    assert (found.floor_ms, found.preempted_share) == (5.0, 0)
+    found = estimate(waiting, DEVICE, QUIET)
+    assert (found.floor_ms, found.preempted_share) == (pytest.approx(5.0), 0)
 
 
 def test_waiting_for_other_threads_is_not_preemption() -> None:
@@ -103,7 +130,7 @@ def test_waiting_for_other_threads_is_not_preemption() -> None:
     assert TWO.lost(waiting) == 0
     switched = rounds([[4.0, 4.01], [4.0, 9.0]], [[2.0, 2.0], [2.0, 2.0]], switches=1)
     assert TWO.lost(switched) == 0.25
-    assert load_of([switched], TWO) == Load(0.25)
+    assert taken_share([switched], TWO) == 0.25
 
 
 def test_load_that_moves_the_median_does_not_move_the_floor() -> None:
@@ -116,45 +143,30 @@ def test_load_that_moves_the_median_does_not_move_the_floor() -> None:
 
 def test_the_error_grows_with_the_load_with_the_sentinels_spread_and_with_the_scatter_of_the_rounds() -> None:
     flat, ragged = rounds([[2.0]] * 5), rounds([[2.0], [2.1], [2.06], [3.0], [2.04]])
-    assert estimate(flat, ONE, QUIET).error == pytest.approx(0.012)
-    assert estimate(flat, ONE, Load(taken=0.8)).error == pytest.approx(0.012 + 0.8 * 0.025)
-    assert estimate(flat, ONE, Load(spread=0.1)).error == pytest.approx(np.hypot(0.012, 0.6 * 0.1))
-    # Of five rounds the 0.2 quantile is rank 0.8; 1.645 sqrt(0.2 0.8 5) = 1.47 ranks around it reach from 0 to 2.27.
-    value, high = 2.0 + 0.8 * 0.04, 2.06 + 0.27 * 0.04
-    assert estimate(ragged, ONE, QUIET).error == pytest.approx(np.hypot(0.012, (high - 2.0) / 2 / value), abs=1e-4)
+    assert estimate(flat, ONE, QUIET).error == pytest.approx(0.014)
+    assert estimate(flat, ONE, Pace(STEADY, USUAL, taken=0.8)).error == pytest.approx(0.014 + 0.8 * 0.045)
+    spread = Pace(STEADY, USUAL, spread=0.1)
+    assert estimate(flat, ONE, spread).error == pytest.approx(np.hypot(0.014, 0.02))
+    assert estimate(flat, TWO, spread).error == pytest.approx(np.hypot(0.014, 0.06))
+    # Of five rounds the 0.4 quantile is rank 1.6; 1.645 sqrt(0.4 0.6 5) = 1.80 ranks around it reach from 0 to 3.40.
+    low, high = np.log(2.0), np.log(2.1) + 0.4 * np.log(3.0 / 2.1)
+    assert estimate(ragged, ONE, QUIET).error == pytest.approx(np.hypot(0.014, (high - low) / 2), abs=1e-3)
+
+
+def test_a_machine_that_was_never_measured_without_others_says_so() -> None:
+    beside = Pace(STEADY, Speed(0.01, 0.1, 1.0, taken=0.5))
+    assert estimate(rounds([[2.0]] * 5), ONE, beside).error == pytest.approx(np.hypot(0.014, 0.2 * 0.5))
 
 
 def test_the_load_is_the_time_that_others_got() -> None:
-    assert load_of([rounds([[4.0] * 3]), rounds([[4.0]], [[0.0]])], ONE).taken == pytest.approx(0.25)
-    assert load_of([rounds([[1.0]], [[1.01]])], ONE) == Load(0.0, 0.0)
+    assert taken_share([rounds([[4.0] * 3]), rounds([[4.0]], [[0.0]])], ONE) == pytest.approx(0.25)
+    assert taken_share([rounds([[1.0]], [[1.01]])], ONE) == 0
 
 
-def test_the_spread_is_the_median_of_the_sentinels_rounds_above_their_fast_ones() -> None:
-    pair = [rounds([[1.0], [1.0], [1.2], [1.2], [1.2]]), rounds([[1.0], [1.2], [1.2], [1.2], [1.2]])]
-    assert load_of(pair, ONE, pair).spread == load_of(pair, TWO, pair).spread == pytest.approx(0.2)
-    assert load_of(pair, ONE).spread == 0
-
-
-def test_an_entry_that_was_always_interrupted_pays_half_of_the_refill_and_says_so() -> None:
-    """Each first run of a round takes 0.2 ms more, as it finds the caches filled by the model before it."""
-    short = rounds([[1.2, 1.0, 1.0]] * 4)
-    refill = load_of([short], ONE)
-    assert refill.refill_ms == pytest.approx(0.2)
-    interrupted = rounds([[9.0] * 3] * 4, [[4.0] * 3] * 4, switches=1)
-    found = estimate(interrupted, ONE, refill)
-    assert found.floor_ms == pytest.approx(3.92)
-    assert found.error == pytest.approx(np.hypot(0.012, 0.1 / 3.92))
-    assert estimate(short, ONE, refill).floor_ms == 1.0
-    tiny = rounds([[0.1] * 3] * 4, switches=1)  # the refill of others is no measure for it
-    assert estimate(tiny, ONE, refill).floor_ms == pytest.approx(0.1 * (1 - 0.25 / 2))
-    assert load_of([interrupted], ONE).refill_ms == 0
-    assert load_of([short], TWO).refill_ms == 0
-
-
-def test_an_entry_has_settled_when_its_low_quantile_is_known() -> None:
-    assert settled(rounds([[t] for t in (1.0, 1.01, 1.02, 1.03, 1.02, 1.01, 1.5, 1.4, 2.0, 1.0)]), ONE)
-    assert not settled(rounds([[1.0], *[[1.3]] * 9]), ONE)  # one fast round may be chance
-    assert settled(rounds([[1.0], *[[1.3]] * 39]), ONE)
+def test_an_entry_has_settled_when_its_quantile_is_known() -> None:
+    assert settled(rounds([[t] for t in (1.0, 1.01, 1.02, 1.03, 1.02, 1.01, 1.03, 1.4, 2.0, 1.01)]), ONE, QUIET)
+    assert not settled(rounds([*[[1.0]] * 4, *[[1.3]] * 6]), ONE, QUIET)
+    assert settled(rounds([*[[1.0]] * 4, *[[1.3]] * 36]), ONE, QUIET)
 
 
 def test_threads_that_were_always_interrupted_have_an_upper_bound_with_a_wide_error() -> None:
@@ -164,27 +176,14 @@ def test_threads_that_were_always_interrupted_have_an_upper_bound_with_a_wide_er
         times = Rounds(*(tuple(map(np.array, wall)),) * 2, switches)
         return estimate(times, TWO, QUIET).error
 
-    assert found(0) == pytest.approx(0.012)
-    assert found(2) == pytest.approx(np.hypot(0.012, 0.8 * 0.2**2))
-    assert found(9) == pytest.approx(np.hypot(0.012, 0.8 * 0.9**2))
-
-
-def test_calm_rounds_are_those_near_the_fastest_call_of_this_or_previous_sessions() -> None:
-    calls = np.array([1.5, 1.0, 1.09, 1.6])
-    assert calm_rounds(calls).tolist() == [False, True, True, False]
-    assert not calm_rounds(np.array([1.5, 1.52]), calm_ms=1.0).any()
-
-
-def test_a_session_exceeds_calm_ones_by_more_than_their_scatter() -> None:
-    assert excess(1.5, 1.0) == 0.5
-    assert excess(1.04, 1.0) == 0
-    assert excess(1.0, np.inf) == 0
+    assert found(0) == pytest.approx(0.014)
+    assert found(2) == pytest.approx(np.hypot(0.014, 0.8 * 0.2**2))
+    assert found(9) == pytest.approx(np.hypot(0.014, 0.8 * 0.9**2))
 
 
 def test_the_resolution_is_the_largest_error() -> None:
     assert protocol.resolution(0.01, 0.002) == 0.01
     assert protocol.resolution(0.01, 0.02) == 0.02
-    assert protocol.resolution(0.01, 0.02, 0.05) == 0.05
 
 
 @pytest.mark.parametrize(

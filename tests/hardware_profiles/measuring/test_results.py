@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyMeasurement
+from hardware_profiles.measuring.pace import Speed
 from hardware_profiles.measuring.protocol import Rounds
 from hardware_profiles.measuring.results import results
 from hardware_profiles.measuring.session import Session, Timed
@@ -29,59 +30,66 @@ def timed(floors: Sequence[float], *, n: int = 20, session_ms: float = 1.0, peak
 
 
 def measured(
-    session: Session, deployment: Deployment | None = None, *, calm_ms: float = math.inf
+    session: Session, deployment: Deployment | None = None, *, usual: Speed | None = None
 ) -> LatencyMeasurement:
     wanted = [deployment or Deployment.single(b"", {})]
-    (found,) = results(wanted, session, PROFILE, {"cpu": "A"}, seconds=1.0, calm_ms=calm_ms)
+    (found,) = results(wanted, session, PROFILE, {"cpu": "A"}, seconds=1.0, usual=usual)
     assert isinstance(found, LatencyMeasurement)
     return found
 
 
-def sentinels(level: Sequence[float], calls: Sequence[float] | None = None) -> tuple[Timed, Timed, Timed]:
-    return timed(level), timed(level), timed(calls or [1.0] * len(level))
+def sentinels(level: Sequence[float]) -> tuple[Timed, Timed, Timed, Timed]:
+    small, call = timed([0.1] * len(level)), timed([0.01] * len(level))
+    return timed(level), timed(level), small, call
 
 
-def test_a_low_quantile_of_the_rounds_counts_and_all_are_kept_as_samples() -> None:
-    level = [1.0, 1.3, 1.0, 1.0, 1.2, 1.0]
-    found = measured(Session((timed([2.0, 9.0, 2.001, 2.002, 9.0, 2.003]),), sentinels(level, level), {"steal": 0.1}))
-    assert found.latency_ms == 2.001  # rank 1 of 0 to 5
-    assert found.environment["slow_rounds"] == [1, 4]
+def test_a_quantile_of_the_rounds_counts_and_all_are_kept_as_samples() -> None:
+    found = measured(Session((timed([2.0, 9.0, 2.001, 2.002, 9.0, 2.003]),), sentinels([1.0] * 6), {"steal": 0.1}))
+    assert found.latency_ms == pytest.approx(2.002)  # rank 2 of 0 to 5
     assert found.samples == found.raw_ms.size == 6 * 20
     assert found.round_lengths == (20,) * 6
     assert found.p50_ms == pytest.approx(1.1 * 2.002)  # the 60th of 120 runs
     assert found.p90_ms == pytest.approx(1.1 * 9.0)
     assert found.p99_ms is None
-    assert not found.noisy
     assert found.environment["steal"] == 0.1
-    # thirds of the sentinel: 1.15, 1.0, 1.1
-    assert found.drift == pytest.approx(0.15)
 
 
-def test_a_machine_that_is_slower_than_in_calm_sessions_has_a_value_with_that_error() -> None:
-    session = Session((timed([3.0] * 6),), sentinels([1.1] * 6, [1.5] * 6), {})
-    found = measured(session, calm_ms=1.0)
-    assert (found.latency_ms, found.noisy) == (3.0, True)
-    assert found.resolution == pytest.approx(0.5)
-    assert found.environment["slow_rounds"] == list(range(6))
-    assert not measured(session, calm_ms=1.5 / 1.04).noisy
+def test_slow_rounds_and_drift_are_those_of_the_sentinels() -> None:
+    level = [1.0, 1.3, 1.0, 1.0, 1.2, 1.0]
+    found = measured(Session((timed([2.0 * ms for ms in level]),), sentinels(level), {}))
+    assert found.latency_ms == pytest.approx(2.0)
+    assert found.environment["slow_rounds"] == [1, 4]
+    assert found.drift == pytest.approx(0.15)  # thirds of the sentinel: 1.15, 1.0, 1.1
+
+
+def test_the_session_says_how_fast_the_machine_was_and_usually_is() -> None:
+    session, usual = Session((timed([3.0] * 6),), sentinels([1.05] * 6), {}), Speed(0.01, 0.1, 1.0)
+    found = measured(session, usual=usual)
+    assert found.latency_ms == pytest.approx(3.0 / 1.05)
+    assert Speed.from_json(found.environment["speed"]).ms == pytest.approx((0.01, 0.1, 1.05))
+    assert found.environment["usual"] == usual.to_json()
+    assert found.environment["sentinel_ms"] == pytest.approx(1.0)  # estimated as any entry
+    assert found.environment["level_ms"] == pytest.approx(1.05)
+    assert found.environment["slow_rounds"] == []  # not yet slow
 
 
 def test_equal_sentinels_that_differ_are_an_error() -> None:
-    one, _, call = sentinels([1.0] * 6)
-    found = measured(Session((timed([2.0] * 6),), (one, timed([1.1] * 6), call), {}))
+    one, _, *others = sentinels([1.0] * 6)
+    found = measured(Session((timed([2.0] * 6),), (one, timed([1.1] * 6), *others), {}))
     assert found.resolution == found.environment["noise"] == pytest.approx(0.1 / 1.05)
 
 
 def test_wild_rounds_give_a_value_with_a_wide_error() -> None:
     found = measured(Session((timed([2.0, 5.0, 3.0, 4.0]),), sentinels([1.0] * 4), {}))
-    # rank 0.6 of 0 to 3; 1.645 sqrt(0.25 0.8 4) = 1.471 ranks around it reach from 0 to 2.071
-    assert (found.latency_ms, found.noisy) == (pytest.approx(2.6), True)
-    assert found.resolution == pytest.approx((4.071 - 2.0) / 2 / 2.6, rel=1e-3)
+    # rank 1.2 of 0 to 3; 1.645 sqrt(0.4 0.6 4) = 1.612 ranks around it reach from 0 to 2.812
+    assert (found.latency_ms, found.noisy) == (pytest.approx(3.0 * (4 / 3) ** 0.2), True)
+    high = 4 * (5 / 4) ** 0.812
+    assert found.resolution == pytest.approx(math.hypot(math.log(high / 2) / 2, 0.014), rel=1e-3)
 
 
 def test_graphs_add_up_and_the_sentinels_differences_are_the_errors() -> None:
     equal = (timed([1.0] * 6, session_ms=2.0, peak_mib=3.0), timed([1.0] * 6, session_ms=2.2, peak_mib=3.0))
-    own = (*equal, timed([1.0] * 6))
+    own = (*equal, timed([0.1] * 6), timed([0.01] * 6))
     graphs = (
         timed([2.0] * 6, n=120, session_ms=5.0, peak_mib=10.0),
         timed([1.0] * 6, n=20, session_ms=1.0, peak_mib=2.0),

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from hardware_profiles.environment import machine_key
+from hardware_profiles.measuring.pace import Speed
+from hardware_profiles.measuring.speed_record import FOLDER, SpeedRecord
 from nas.doctor import machine
 from nas.doctor.finding import Finding, State
 from tests.hardware_profiles.energy_counters import counters
@@ -32,6 +35,18 @@ def test_this_machine_as_the_measuring_process_tells_it() -> None:
     assert set(ENVIRONMENT) <= set(environment)
     assert states(machine.measuring(environment)) == {"onnxruntime": "ok", "profiles": "ok"}
     assert machine.cpus(environment)[0].check == "cpus"
+
+
+def test_how_well_the_usual_speed_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    record, key = SpeedRecord(tmp_path), machine_key(ENVIRONMENT)
+    never = machine.speed(ENVIRONMENT)
+    assert (never.state, "until now" in never.found) == (State.OK, True)
+    record.add(key, Speed(0.01, 0.11, 1.1, taken=0.5))
+    busy = machine.speed(ENVIRONMENT)
+    assert (busy.state, "until now: 1, all beside other work" in busy.found) == (State.WARNING, True)
+    record.add(key, Speed(0.01, 0.1, 1.0, taken=0.01, error=0.02))
+    assert machine.speed(ENVIRONMENT).found == "usual speed known to 2.0 % (quiet measuring sessions: 1)"
 
 
 def test_profiles_that_a_machine_can_measure() -> None:

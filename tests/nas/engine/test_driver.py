@@ -14,16 +14,12 @@ import pytest
 from nas.config import SearchJob, parse_job
 from nas.engine import preparation
 from nas.engine.driver import resume, search, train
-from nas.engine.execution import calm_levels
 from nas.engine.progress import ProgressObserver
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
-from nas.problem.objectives import Measurement, Request, Status
 from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
-from nas.store.memory import MemoryStore
 from nas.store.opening import open_store
-from nas.testing.search import space_of
 from supernets.distributed import check_capacity
 from supernets.trainer import Epoch
 from tests.errors import raises
@@ -31,16 +27,6 @@ from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB
 
 pytestmark = pytest.mark.ray
-
-
-def test_a_resumed_search_knows_each_session_of_a_profile_once() -> None:
-    store, space = MemoryStore(), space_of(4)
-    networks = space.enumerate()
-    for i, level in enumerate([1.0, 1.0, 2.0, 2.1, 2.0, 2.1]):  # retries leave sessions in turns
-        request = Request(networks[i], "latency_ms", "cpu")
-        store.add(Measurement(request, Status.OK, 1.0, 0.1, environment={"call_ms": level}))
-    store.add(Measurement(Request(networks[0], "accuracy"), Status.OK, 0.9, 0.1))
-    assert calm_levels(store) == {"profile cpu": [1.0, 2.0, 2.1]}
 
 
 def job_of(workers: int) -> SearchJob:

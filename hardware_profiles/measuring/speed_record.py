@@ -1,0 +1,63 @@
+"""The record of a machine's speeds: a file for each machine and runtime, by which later measurements know its usual speed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from hardware_profiles.measuring.pace import Speed, telling
+
+FOLDER = "NAS_SPEEDS"
+"""The environment variable with another folder for the records."""
+
+
+def default_folder() -> Path:
+    """Where the records are: the user's cache, unless the environment says otherwise."""
+    if own := os.environ.get(FOLDER):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "subnet-nas" / "speeds"
+
+
+class SpeedRecord:
+    """The speeds of sessions that tell the usual one, by machine.
+
+    A record only makes values comparable over time: one that cannot be read or written is as good as none.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, machine: str) -> list[Speed]:
+        """Speeds in order of time; those that cannot be read are left out.
+
+        Args:
+            machine: as `hardware_profiles.environment.machine_key` has it.
+        """
+        try:
+            lines = self._file(machine).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            return []
+        found = []
+        for line in lines:
+            try:
+                found.append(Speed.from_json(json.loads(line)))
+            except (ValueError, KeyError, TypeError):  # another version's, or half a line
+                continue
+        return found
+
+    def add(self, machine: str, speed: Speed) -> None:
+        """Keeps a speed, unless quieter ones are known."""
+        kept = telling([*self.read(machine), speed])
+        text = "".join(json.dumps(one.to_json()) + "\n" for one in kept)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self._folder, delete=False) as file:
+                file.write(text)
+            Path(file.name).replace(self._file(machine))
+        except OSError:
+            return  # a home that cannot be written to: the next session is the first again
+
+    def _file(self, machine: str) -> Path:
+        return self._folder / f"{machine}.jsonl"
