@@ -75,9 +75,9 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
     part = trained.data.dataset.validation
     with closing(open_store(run.folder, driver=True)) as store:
         environments = Environments(store.state().environments, lambda found: store.update_state(environments=found))
-        levels = environments.levels(environment_name(*place))
+        usual = environments.usual_speed(environment_name(*place))
         timed = Timed(
-            open_profiler(profile, seed=run.job.seed, on_wait=note, levels=levels), trained.data.timed_batches(profile)
+            open_profiler(profile, seed=run.job.seed, on_wait=note, usual=usual), trained.data.timed_batches(profile)
         )
         measured = Measured(
             InlineScoring(supernet, trained.data.calibration, part, trained.data.task), supernet.cost, {place: timed},
