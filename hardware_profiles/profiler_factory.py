@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import check_machine
+from hardware_profiles.environment import machine_key
 from hardware_profiles.measuring.pace import Speed
 from hardware_profiles.measuring.profiler import LOCK, WorkerProfiler
 from hardware_profiles.measuring.session import Limits
@@ -49,7 +50,7 @@ def open_profiler(
         limits=limits,
         lock=lock,
         usual=usual,
-        record=SpeedRecord(default_folder()),
+        record=SpeedRecord(default_folder(), machine_key),
         energy=energy,
     )
 

@@ -12,7 +12,6 @@ from typing import Any, Self
 import numpy as np
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
-from hardware_profiles.environment import machine_key
 from hardware_profiles.errors import ConnectionLostError, ProfileError, UnreachableError, WorkerDiedError, WorkerError
 from hardware_profiles.measuring.pace import Speed, better, usual_speed
 from hardware_profiles.measuring.results import Result, clock_of, results
@@ -142,9 +141,8 @@ class WorkerProfiler:
         started = time.perf_counter()
         try:
             connection = self._started()
-            machine = machine_key(self._environment)
             if self._record is not None and (self._usual is None or longer):
-                self._usual = usual_speed(self._record.read(machine)) or self._usual
+                self._usual = usual_speed(self._record.read(self._environment)) or self._usual
             counter = self._environment["energy"] if self._energy else None
             session = self._run_session(connection, graphs, longer=longer, usual=self._usual, counter=counter)
         except BaseException as error:
@@ -156,15 +154,15 @@ class WorkerProfiler:
             raise
         seconds = time.perf_counter() - started
         if (paced := session.pace(clock_of(self._profile), None)) is not None:
-            self._know(machine, paced[1])
+            self._know(paced[1])
         return results(deployments, session, self._profile, self._environment, seconds=seconds, usual=self._usual)
 
-    def _know(self, machine: str, speed: Speed) -> None:
+    def _know(self, speed: Speed) -> None:
         """Takes note of a session's speed."""
         if better(self._usual, speed):
             self._usual = speed
         if self._record is not None:
-            self._record.add(machine, speed)
+            self._record.add(self._environment, speed)
 
     def _started(self) -> Connection:
         if self._connection is None:

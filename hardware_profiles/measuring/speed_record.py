@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from hardware_profiles.measuring.pace import Speed, telling
 
@@ -24,19 +26,18 @@ class SpeedRecord:
     """The speeds of sessions that tell the usual one, by machine.
 
     A record only makes values comparable over time: one that cannot be read or written is as good as none.
+
+    Args:
+        key: the name of a machine by its environment, as `hardware_profiles.environment.machine_key`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, key: Callable[[Mapping[str, Any]], str]) -> None:
+        self._folder, self._key = folder, key
 
-    def read(self, machine: str) -> list[Speed]:
-        """Speeds in order of time; those that cannot be read are left out.
-
-        Args:
-            machine: as `hardware_profiles.environment.machine_key` has it.
-        """
+    def read(self, environment: Mapping[str, Any]) -> list[Speed]:
+        """Speeds in order of time; those that cannot be read are left out."""
         try:
-            lines = self._file(machine).read_text(encoding="utf-8").splitlines()
+            lines = self._file(environment).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
             return []
         found = []
@@ -47,17 +48,17 @@ class SpeedRecord:
                 continue
         return found
 
-    def add(self, machine: str, speed: Speed) -> None:
+    def add(self, environment: Mapping[str, Any], speed: Speed) -> None:
         """Keeps a speed, unless quieter ones are known."""
-        kept = telling([*self.read(machine), speed])
+        kept = telling([*self.read(environment), speed])
         text = "".join(json.dumps(one.to_json()) + "\n" for one in kept)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self._folder, delete=False) as file:
                 file.write(text)
-            Path(file.name).replace(self._file(machine))
+            Path(file.name).replace(self._file(environment))
         except OSError:
             return  # a home that cannot be written to: the next session is the first again
 
-    def _file(self, machine: str) -> Path:
-        return self._folder / f"{machine}.jsonl"
+    def _file(self, environment: Mapping[str, Any]) -> Path:
+        return self._folder / f"{self._key(environment)}.jsonl"

@@ -108,7 +108,7 @@ def speed(environment: Mapping[str, Any]) -> Finding:
     from hardware_profiles.measuring.pace import is_quiet, usual_speed
     from hardware_profiles.measuring.speed_record import SpeedRecord, default_folder
 
-    sessions = SpeedRecord(default_folder()).read(machine_key(environment))
+    sessions = SpeedRecord(default_folder(), machine_key).read(environment)
     usual, quiet = usual_speed(sessions), sum(map(is_quiet, sessions))
     remedy = "measure once while nothing else runs (`nas profile MODEL.onnx`): later latencies are given at that speed"
     if usual is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hardware_profiles.measuring.protocol import ENOUGH_ROUNDS, LEAST_LONGER_ROU
 from hardware_profiles.measuring.speed_record import SpeedRecord
 from tests.hardware_profiles.machine import Machine
 
+A = {"host": "a"}
 DEPLOYMENT = Deployment.single(b"a", {"x": np.zeros(1, np.float32)})
 WILD = [1.0 + 0.1 * i for i in range(MOST_ROUNDS)]
 
@@ -22,6 +24,10 @@ WILD = [1.0 + 0.1 * i for i in range(MOST_ROUNDS)]
 @pytest.fixture(autouse=True, scope="module")
 def short_rounds() -> None:
     """Replaces the fixture that shortens the rounds of other tests: here their number is under test."""
+
+
+def host(environment: Mapping[str, Any]) -> str:
+    return str(environment["host"])
 
 
 def measure(
@@ -84,7 +90,7 @@ def test_a_round_that_was_slow_for_all_changes_nothing() -> None:
 
 
 def test_a_record_tells_the_usual_speed_and_a_quiet_session_replaces_that_of_a_busy_machine(tmp_path: Path) -> None:
-    record, busy = SpeedRecord(tmp_path), {name: [1.2] for name in (b"sentinel", b"small", b"call", b"a")}
+    record, busy = SpeedRecord(tmp_path, host), {name: [1.2] for name in (b"sentinel", b"small", b"call", b"a")}
 
     def found(machine: Machine) -> LatencyMeasurement:
         with WorkerProfiler(HardwareProfile("p"), lambda: machine, record=record) as profiler:
@@ -99,27 +105,27 @@ def test_a_record_tells_the_usual_speed_and_a_quiet_session_replaces_that_of_a_b
 
 
 def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
-    record = SpeedRecord(tmp_path)
-    record.add("a", Speed(0.1, 1.0, 2.0))
+    record = SpeedRecord(tmp_path, host)
+    record.add(A, Speed(0.1, 1.0, 2.0))
     (file,) = tmp_path.iterdir()
     file.write_text(
         file.read_text()
         + '{"small_ms": 1}\n{"call_ms": 1, "small_ms": 0, "large_ms": 1, "taken": 0, "error": 0}\nnonsense\n',
         encoding="utf-8",
     )
-    assert record.read("a") == [Speed(0.1, 1.0, 2.0)]
-    assert record.read("b") == []
-    nowhere = SpeedRecord(file)  # a file in place of the folder
-    nowhere.add("a", Speed(0.1, 1.0, 2.0))
-    assert nowhere.read("a") == []
+    assert record.read(A) == [Speed(0.1, 1.0, 2.0)]
+    assert record.read({"host": "b"}) == []
+    nowhere = SpeedRecord(file, host)  # a file in place of the folder
+    nowhere.add(A, Speed(0.1, 1.0, 2.0))
+    assert nowhere.read(A) == []
 
 
 def test_a_record_keeps_the_recent_quiet_sessions(tmp_path: Path) -> None:
-    record = SpeedRecord(tmp_path)
-    record.add("a", Speed(9.0, 9.0, 9.0, taken=0.5))
-    assert record.read("a") == [Speed(9.0, 9.0, 9.0, taken=0.5)]
+    record = SpeedRecord(tmp_path, host)
+    record.add(A, Speed(9.0, 9.0, 9.0, taken=0.5))
+    assert record.read(A) == [Speed(9.0, 9.0, 9.0, taken=0.5)]
     for i in range(43):
-        record.add("a", Speed(0.1, 1.0 + i, 2.0))
-    record.add("a", Speed(9.0, 9.0, 9.0, taken=0.5))  # however long the machine is busy, its own speed stays known
-    assert [speed.small_ms for speed in record.read("a")] == [1.0 + i for i in range(3, 43)]
+        record.add(A, Speed(0.1, 1.0 + i, 2.0))
+    record.add(A, Speed(9.0, 9.0, 9.0, taken=0.5))  # however long the machine is busy, its own speed stays known
+    assert [speed.small_ms for speed in record.read(A)] == [1.0 + i for i in range(3, 43)]
     assert len(list(tmp_path.iterdir())) == 1
