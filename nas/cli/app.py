@@ -50,7 +50,7 @@ Store = Annotated[
     option(
         "--store",
         envvar="NAS_STORE",
-        help="PostgreSQL database of the run instead of a file: postgresql+psycopg://user@host/database.",
+        help="The URL of a PostgreSQL database for the run, in place of a file: postgresql+psycopg://...",
     ),
 ]
 Replay = Annotated[str | None, option("--replay", help="Reuse the measurements of this run of the same supernet.")]
