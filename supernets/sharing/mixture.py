@@ -75,14 +75,15 @@ class Mixture(nn.Module):
         """
         others = [self._family.template() if fresh else template for _ in range(self.experts - 1)]
         scale = sqrt(self.experts) if fresh else 1.0
-        of_largest = {} if fresh else self._of_largest()
+        # In a check without memory, on the meta device, there are no routers to mix by.
+        of_largest = {} if fresh or self.router_hidden.weight.is_meta else self._of_largest()
         stacked = set()
         for layer in self.layers:
             for name, parameter in _module(template, layer).named_parameters(prefix=layer, recurse=False):
                 leaf = name.rpartition(".")[2]
                 experts = [parameter, *(cast(nn.Parameter, _module(own, layer)._parameters[leaf]) for own in others)]
                 stack = torch.stack([expert.detach() for expert in experts]) * scale
-                if layer in of_largest and not stack.is_meta:
+                if layer in of_largest and not stack.is_meta:  # the family's template may have no weights either
                     stack += apart(parameter.detach(), of_largest[layer].to(stack))
                 _module(template, layer)._parameters[leaf] = nn.Parameter(stack)
                 stacked.add(name)
