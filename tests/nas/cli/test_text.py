@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -14,11 +15,14 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
+from nas.analysis.cascade import Row
+from nas.analysis.report import RunReport, build_report
 from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
 from nas.config import parse_job
 from nas.engine.driver import search
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
+from nas.store.base import RunStore
 from nas.store.compatibility import check_compatibility
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint
@@ -257,3 +261,25 @@ def test_how_many_sentences_were_cut_is_told_where_data_are_described_and_once_i
     job["data"]["max_tokens"] = 2000
     whole = shell.nas("plan", shell.job(yaml.safe_dump(job), "whole.yaml"), "--no-time", "--inline", "--json").data
     assert whole["cut_sentences"] == 0
+
+
+def test_a_cascade_of_two_encoders_answers_raw_sentences(
+    shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_ends(store: RunStore, *, run: str, profile: str | None = None) -> RunReport:
+        """The report with the smallest and the largest network as its front: that of so small a run may have one member."""
+        report = build_report(store, run=run, profile=profile)
+        return replace(report, front=(report.anchors["smallest"], report.anchors["largest"]))
+
+    monkeypatch.setattr("nas.export.cascade.build_report", with_ends)
+    cascades = Run.open(RunsFolder(shell.folder / "runs"), "topics-1").cascades()
+    tried = cascades.table.cascades
+    cascades.table = replace(cascades.table, rows=(Row(tried[len(tried) // 2], on_front=True),))
+    made = cascades.export(0, tmp_path)
+    assert made["parity"] <= 1e-4
+    script = module_of(Path(made["script"]))
+    texts = [text for text, _ in sentences()[::10]]
+    answers = [script.answer(script.preprocess(text)) for text in texts]
+    assert {passed_on for _, passed_on in answers} == {False, True}
+    printed = [name for name, _ in found_by(Path(made["script"]), texts)]
+    assert printed == [script.CLASSES[logits.argmax()] for logits, _ in answers]
