@@ -68,7 +68,7 @@ def compared(run: Run, seed: int) -> Iterator[Row]:
     cascades = run.cascades()
     table, front = cascades.table, run.front
     members = table.members
-    best = max(members, key=lambda member: float(member.right.mean()))
+    best, last = max(members, key=lambda member: float(member.right.mean())), None
     for i, limit in enumerate(np.geomspace(members[0].latency_ms, best.latency_ms, LIMITS).tolist()):
         within = [(n, row.cascade) for n, row in enumerate(table.rows) if row.cascade.mean_ms <= limit * (1 + 1e-9)]
         number, chosen = max(within, key=lambda pair: pair[1].accuracy)
@@ -82,8 +82,9 @@ def compared(run: Run, seed: int) -> Iterator[Row]:
             "single_ms": single.mean_ms, "single_p99_ms": single.p99_ms,
             "single_validation": single.accuracy, "single_test": tested["accuracy"],
         }  # fmt: skip
-        if chosen.large is not None and i == LIMITS - 1:
-            yield {"seed": seed, "timed": timed(cascades, number, run)}
+        last = number if chosen.large is not None else last
+    if last is not None:
+        yield {"seed": seed, "timed": timed(cascades, last, run)}
 
 
 def timed(cascades: Cascades, number: int, run: Run) -> dict[str, float]:
