@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -62,7 +63,7 @@ class _Layers:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
 
-    def add(self, operator: str, given: Sequence[str], out: str, **attributes: Sequence[int]) -> str:
+    def add(self, operator: str, given: Sequence[str], out: str, **attributes: Any) -> str:
         """The name of the output."""
         self.nodes.append(helper.make_node(operator, list(given), [out], **attributes))
         return out
