@@ -398,13 +398,21 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     if stored:
         try:
             with names_of_stored_jobs():
-                return load_job(path)
+                data = parse_mapping(read_text(path, what=WHAT), source=str(path), what=WHAT)
+                return job_of(_without_former_keys(data), source=str(path)).resolved(path.absolute().parent)
         except JobError as error:
             hint = (
                 "It is the job file of a run, which cannot be resumed or exported without it; restore it from a copy."
             )
             raise JobError(f"{error}\n{hint}", code=error.code, fields=error.fields) from None
     return parse_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
+
+
+def _without_former_keys(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping of a run's job file, without the keys that earlier versions wrote and that have no meaning any more."""
+    search = data.get("search")
+    former = {"search": {k: v for k, v in search.items() if k != "tune_seconds"}} if isinstance(search, dict) else {}
+    return {**data, **former}
 
 
 def parse_job(text: str, *, source: str) -> SearchJob:

@@ -18,7 +18,8 @@ OPTIONAL = (
     "hardware_profiles.transports.ray_node", "nas.bench.search_plot", "nas.evaluation.actors", "nas.evaluation.ray_calls",
     "nas.evaluation.ray_pool", "nas.export.optuna_study", "nas.planning.latency_sweep_plot", "nas.search.optuna",
     "nas.service.",
-    "nas.visualization.elastic_layers", "nas.visualization.insight_plots", "nas.visualization.plot_files",
+    "nas.visualization.elastic_layers", "nas.visualization.expert_plot", "nas.visualization.insight_plots",
+    "nas.visualization.plot_files",
     "nas.visualization.plots", "nas.visualization.style",
 )  # fmt: skip
 """The modules that import optional packages; they are imported where their feature is used."""
