@@ -404,23 +404,23 @@ def memory_mib(meminfo: str = "/proc/meminfo", limit: str = "/sys/fs/cgroup/memo
     return min([*found, int(text) // 2**20] if text.isdigit() else found, default=None)
 
 
+def _ticks(cpus: list[int] | None) -> list[list[int]]:
+    """The counts of these CPUs in /proc/stat, or of all together: user, nice, system, idle, I/O wait, two kinds of interrupts,
+    steal; what follows is included in these. Empty where there is none."""
+    own = {"cpu"} if cpus is None else {f"cpu{cpu}" for cpu in cpus}
+    lines = (line.split() for line in _read("/proc/stat").splitlines() if line.startswith("cpu"))
+    return [[int(value) for value in values[:8]] for name, *values in lines if name in own]
+
+
 def _cpu_times(cpus: list[int]) -> tuple[int, int]:
     """Ticks of these CPUs that the hypervisor gave to others, and all ticks."""
-    own = [f"cpu{cpu}" for cpu in cpus]
-    lines = [line.split() for line in _read("/proc/stat").splitlines() if line.split()[0] in own]
-    ticks = [[int(value) for value in values[:8]] for _, *values in lines]  # the rest is included in these
+    ticks = _ticks(cpus)
     return sum(counts[7] for counts in ticks if len(counts) > 7), sum(map(sum, ticks))
 
 
-_EVERY = list(range(os.cpu_count() or 1))
-
-
-def _busy_s(cpus: list[int]) -> float:
-    """Seconds, to a hundredth, for which any process or interrupt used these CPUs."""
-    own = [f"cpu{cpu}" for cpu in cpus]
-    lines = [line.split() for line in _read("/proc/stat").splitlines() if line.split()[0] in own]
-    ticks = sum(int(values[i]) for values in lines for i in (1, 2, 3, 6, 7))  # user, nice, system, interrupts
-    return ticks / os.sysconf("SC_CLK_TCK")
+def _busy_s(cpus: list[int] | None) -> float:
+    """Seconds, to a hundredth, for which any process or interrupt used these CPUs; None: all."""
+    return sum(counts[i] for counts in _ticks(cpus) for i in (0, 1, 2, 5, 6)) / os.sysconf("SC_CLK_TCK")
 
 
 def _suspended_s() -> float:
@@ -556,7 +556,7 @@ class Worker:
     def round(self, order: list[tuple[str, int]]) -> None:
         """Runs the entries in order, each its number of times in a row."""
         entries = {}
-        busy_start_s, cpu_start_s, start_s = _busy_s(_EVERY), time.process_time(), time.perf_counter()
+        busy_start_s, cpu_start_s, start_s = _busy_s(None), time.process_time(), time.perf_counter()
         gc.disable()  # a collection inside a run would be timed with it
         for id, n_runs in order:
             session, calls = self._loaded[id]
@@ -567,7 +567,7 @@ class Worker:
                 entries[id] = {"message": _message(error)}
         gc.enable()
         self._rounds_s += time.perf_counter() - start_s
-        self._others_s += _busy_s(_EVERY) - busy_start_s - (time.process_time() - cpu_start_s)
+        self._others_s += _busy_s(None) - busy_start_s - (time.process_time() - cpu_start_s)
         self._answer("round", entries=entries)
 
     def energy(self, order: list[tuple[str, float]]) -> None:
@@ -644,9 +644,9 @@ class Worker:
 
     def _busy(self) -> float | None:
         """Share of the time of all CPUs that other processes took during the rounds; None if there were none, or /proc/stat."""
-        if not self._rounds_s or not _busy_s(_EVERY):
+        if not self._rounds_s or not _busy_s(None):
             return None
-        return min(max(0.0, self._others_s / (self._rounds_s * len(_EVERY))), 1.0)
+        return min(max(0.0, self._others_s / (self._rounds_s * (os.cpu_count() or 1))), 1.0)
 
 
 class Zygote:

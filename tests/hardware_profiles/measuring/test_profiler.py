@@ -64,9 +64,8 @@ def test_a_batch_is_measured_in_order_with_all_samples(profiler: WorkerProfiler)
         assert found.raw_ms.shape == found.raw_cpu_ms.shape == (sum(found.round_lengths),)
         assert found.samples == found.raw_ms.size
         assert found.environment["graphs"][0]["clock"] == "thread-cpu"
-        assert (
-            0.875 * found.raw_cpu_ms.min() <= found.latency_ms <= np.median(found.raw_cpu_ms)
-        )  # below on a busy machine
+        # At the machine's usual speed, which may be another than that of these rounds.
+        assert found.raw_cpu_ms.min() / 2 <= found.latency_ms <= 2 * np.median(found.raw_cpu_ms)
         assert found.p50_ms == np.median(found.raw_ms)
         assert found.resolution >= found.environment["noise"] > 0
         assert found.seconds > 0
@@ -186,5 +185,5 @@ def test_two_threads_use_the_10th_percentile() -> None:
     with open_profiler(replace(PROFILE, threads=2)) as made:
         found = measured(next(made.measure([deployment(32, 3)])))
     rounds = [float(np.percentile(times, 10)) for times in rounds_of(found, found.raw_ms)]
-    assert min(rounds) <= found.latency_ms <= np.percentile(rounds, 100 * QUANTILE) + 1e-9
+    assert min(rounds) - 1e-9 <= found.latency_ms <= np.percentile(rounds, 100 * QUANTILE) + 1e-9
     assert found.environment["threads"] == len(found.environment["pinned_cpus"]) == 2
