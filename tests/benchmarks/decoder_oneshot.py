@@ -22,7 +22,7 @@ paired: in nats per token, the logarithm of the ratio of two perplexities.
 Latencies are those of the two models by which a network is served, of a prompt of 128 tokens and of one more token after as
 many, on one thread. Networks of a share are measured one after another, after the whole one, which shows the machine's drift.
 
-The second command trains all weights of each network for the same time: the whole network is the teacher (the divergence of
+The second command trains all weights of each network for the same CPU time: the whole network is the teacher (the divergence of
 all its probabilities), on the text that is not held out, in the same order for all; see
 `tests.benchmarks.decoder_oneshot_training`.
 """

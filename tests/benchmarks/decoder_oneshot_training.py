@@ -17,16 +17,16 @@ BATCH, RATE, WARM_UP = 4, 3e-4, 0.1
 def distil(network: Decoder, teacher: Decoder, text: Part, *, minutes: float) -> int:
     """Trains all weights of a network, in place, to have a teacher's probabilities; returns the number of steps.
 
-    AdamW without weight decay, gradients clipped to a norm of 1. The learning rate follows the clock, so that each network has
-    a whole schedule in the same time.
+    AdamW without weight decay, gradients clipped to a norm of 1. Minutes are CPU time for each of torch's threads, so that
+    what else the machine does takes nothing from a network; the learning rate follows them, a whole schedule for each.
     """
     generator, task = torch.Generator().manual_seed(0), LanguageModelling()
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=0.0, fused=True)
     network.train()
-    started, steps = time.perf_counter(), 0
+    started, steps = time.process_time(), 0
     while True:
         for ids, _ in batches(text, BATCH, generator=generator):
-            elapsed = (time.perf_counter() - started) / (60 * minutes)
+            elapsed = (time.process_time() - started) / (60 * minutes * torch.get_num_threads())
             if elapsed >= 1:
                 network.eval()
                 return steps

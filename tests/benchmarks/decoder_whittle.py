@@ -1,9 +1,14 @@
 """Guided search against the searches of whittle, on one supernet of tiny Shakespeare, by measured time per token.
 
-    python -m venv WHITTLE; WHITTLE/bin/pip install whittle
+    python -m venv WHITTLE
+    WHITTLE/bin/pip install torch "transformers<4.54" "syne-tune[moo]==0.13.0" lightning psutil boto3 \\
+        "huggingface-hub<0.35" "jsonargparse[signatures]<=4.41"
+    WHITTLE/bin/pip install --no-deps whittle litgpt==0.5.12
     python -m tests.benchmarks.decoder_whittle TEXT WHITTLE/bin/python [--seeds 1] [--evaluations 60] [--json]
 
 TEXT and the training are those of `tests.benchmarks.decoder_front`, whose folder --work is used.
+
+The last line leaves out what the searches do not need (wandb, lm-eval and others).
 
 Method. whittle (github.com/whittle-org/whittle) searches the same weights on the same validation part, from the same options of
 depth, width, and heads and hidden channels of each layer, with as many evaluations. It takes networks of the first layers,
