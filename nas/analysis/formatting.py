@@ -29,6 +29,8 @@ _SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, fa
     "expert_loads_per_token": ("Experts loaded per token", "", 1.0),
     "segment_cache_hit_rate": ("Best hit rate of the cache of experts", "%", 100.0),
     "segment_routing_f1": ("Consistency of routing", "%", 100.0),
+    "active_experts_mean": ("Active experts of a token", "", 1.0),
+    "macs_mean": ("Mean multiply-accumulates", "M", 1e-6),
     "latency_ms": ("Latency", "ms", 1.0),
     "throughput": ("Throughput", "images/s", 1.0),
     "peak_mib": ("Peak memory", "MiB", 1.0),

@@ -51,7 +51,7 @@ def print_expert_usage(used: Mapping[str, Any]) -> None:
         [
             [
                 own["name"],
-                str(own["active_experts"]),
+                f"{own['mean_active_experts']:.2f}".removesuffix(".00"),
                 f"{own['entropy']:.2f}",
                 " ".join(f"{100 * s:.0f}" for s in own["usage"]),
             ]

@@ -75,8 +75,9 @@ def expert_usage(runs: RunsFolder, run: str, *, select: str | None = None) -> di
 
     Returns:
         JSON-able: the `run`, the key of the `network`, the number of `examples` (at most 256, the first ones), and `layers`,
-        each with its name, its number of `active_experts`, the `usage` of each expert (the share of tokens that are routed to
-        it), their `entropy` (1 for equal usage) and the `unused` experts.
+        each with its name, its number of `active_experts`, their mean without null experts (`mean_active_experts`), the
+        `usage` of each expert (the share of tokens that are routed to it), their `entropy` (1 for equal usage) and the `unused`
+        experts.
 
     Raises:
         SelectionError: the network has no experts, or none is selected.
@@ -92,7 +93,8 @@ def _usage_by_layer(network: nn.Module, texts: Tensor) -> list[dict[str, Any]]:
     for name, layer in zip(names, observed_routings(network, texts), strict=True):
         shares = usage(layer.routing, layer.experts)
         unused = [i for i, share in enumerate(shares) if share == 0]
-        own = {"usage": shares.tolist(), "entropy": load_entropy(shares), "unused": unused}
+        mean = float(layer.asked.sum() / layer.routing[..., 0].size)
+        own = {"mean_active_experts": mean, "usage": shares.tolist(), "entropy": load_entropy(shares), "unused": unused}
         layers.append({"name": name, "active_experts": layer.routing.shape[2], **own})
     return layers
 

@@ -63,6 +63,8 @@ ROUTING = (
     Objective("expert_loads_per_token", "", Goal.MINIMIZE),
     Objective("segment_cache_hit_rate", "share", Goal.MAXIMIZE),
     Objective("segment_routing_f1", "share", Goal.MAXIMIZE),
+    Objective("active_experts_mean", "", Goal.MINIMIZE),
+    Objective("macs_mean", "MACs", Goal.MINIMIZE),
 )
 """Metrics of how consistently tokens ask for experts, which networks without experts lack."""
 CACHED_EXPERTS = tuple(metric.name for metric in ROUTING[:3])

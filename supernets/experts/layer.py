@@ -17,7 +17,7 @@ class ExpertLayer(nn.Module):
 
     No expert has a limit of tokens. The number of experts follows from the weights, and that of each token's experts from the
     length of the buffer `active`, so that a live subnet's smaller tensors need no correction. Where gates are equal, the router
-    has a bias, because it is fitted to the norms of the experts' outputs.
+    has a bias, because it is fitted to the norms of the experts' outputs. The router's last logits are those of null experts.
 
     Args:
         hidden: channels of an expert.
@@ -25,6 +25,7 @@ class ExpertLayer(nn.Module):
             departure: gated experts have it once, not for each of their two matrices); None for tokens themselves.
         gated: whether experts are gated MLPs; else plain ones.
         bias: whether the first linear layers have biases, and the sum of the experts' outputs another one.
+        nulls: experts that compute nothing (AdaMoE; Zeng et al. 2024, arXiv 2406.13233), so that tokens have fewer others.
         shared: an MLP for all tokens, whose output is added; None for none.
         shared_gate: whether the shared output is multiplied by the sigmoid of a linear function of the token.
     """
@@ -33,11 +34,11 @@ class ExpertLayer(nn.Module):
 
     def __init__(
         self, width: int, hidden: int, *, experts: int, active: int, gates: Gates, gated: bool, activation: str, bias: bool,
-        rank: int | None = None, shared: nn.Module | None = None, shared_gate: bool = False,
+        rank: int | None = None, nulls: int = 0, shared: nn.Module | None = None, shared_gate: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.gates, self.activation = gates, activation
-        self.router = nn.Linear(width, experts, bias=gates == "equal")
+        self.router = nn.Linear(width, experts + nulls, bias=gates == "equal")
         self.base = None if rank is None else nn.Linear(width, rank, bias=False)
         self.up = _uniform(experts, hidden, rank or width)
         self.gate = _uniform(experts, hidden, rank or width) if gated else None

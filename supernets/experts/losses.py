@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +13,32 @@ from torch.nn import functional
 from supernets.errors import TrainingError
 from supernets.experts.layer import ExpertLayer
 
-Routed = tuple[Tensor, int]
-"""The logits of a router, (..., experts), and the number of experts of each token."""
+
+class Routed(NamedTuple):
+    """What a router returns.
+
+    Attributes:
+        logits: (..., experts), and those of null experts.
+        k: experts of each token, null ones included.
+        nulls: null experts.
+    """
+
+    logits: Tensor
+    k: int
+    nulls: int = 0
 
 
 def record_routing(network: nn.Module, found: list[Routed]) -> None:
     """Makes forwards of a live subnet add what each router that is trained returns to `found`; in place."""
 
-    def forward(router: nn.Linear, k: int, x: Tensor) -> Tensor:
-        logits = functional.linear(x, router.weight, router.bias)
-        found.append((logits, k))
+    def forward(layer: ExpertLayer, x: Tensor) -> Tensor:
+        logits = functional.linear(x, layer.router.weight, layer.router.bias)
+        found.append(Routed(logits, len(layer.active), logits.shape[-1] - len(layer.up)))
         return logits
 
     for module in network.modules():
         if isinstance(module, ExpertLayer) and module.router.weight.requires_grad:
-            module.router.__dict__["forward"] = partial(forward, module.router, len(module.active))
+            module.router.__dict__["forward"] = partial(forward, module)
 
 
 def freeze_all_but_routers(network: nn.Module) -> None:
@@ -54,14 +66,20 @@ def balance_loss(routing: Sequence[Routed]) -> Tensor:
     That is the number of experts times the sum over experts of the share of tokens that are sent to one and its mean
     probability. Departure: with several experts for each token, the shares are of all pairs of a token and an expert.
 
+    Null experts, which compute the same, need no balance among themselves: each has their mean share (AdaMoE; Zeng et al.
+    2024, arXiv 2406.13233, whose code takes the mean over another axis). At balance, a token is sent to the share of k that
+    the other experts are of all.
+
     Args:
         routing: of each layer; at least one.
     """
     found = []
-    for logits, k in routing:
+    for logits, k, nulls in routing:
         rows = logits.float().flatten(0, -2)
         n = rows.shape[1]
         sent = rows.topk(k, dim=1).indices.flatten().bincount(minlength=n) / (k * len(rows))
+        if nulls:
+            sent = torch.cat([sent[:-nulls], sent[-nulls:].mean().expand(nulls)])
         found.append(n * (sent * rows.softmax(1).mean(0)).sum())
     return torch.stack(found).mean()
 
@@ -74,4 +92,4 @@ def z_loss(routing: Sequence[Routed]) -> Tensor:
     Args:
         routing: of each layer; at least one.
     """
-    return torch.stack([logits.float().logsumexp(-1).square().mean() for logits, _ in routing]).mean()
+    return torch.stack([logits.float().logsumexp(-1).square().mean() for logits, *_ in routing]).mean()

@@ -24,19 +24,26 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu-tanh": partial(functional.gelu, approximate="tanh"),
 }
 """Of experts, by name."""
+NULL_LOGIT = -1e4
+"""Of null experts in a softmax over a token's other ones: no factor remains, and a token of null experts alone has no NaN."""
 
 
-def routed(logits: Tensor, k: int, gates: Gates) -> tuple[Tensor, Tensor]:
+def routed(logits: Tensor, k: int, gates: Gates, experts: int) -> tuple[Tensor, Tensor]:
     """The k experts of each token, (tokens, k), the greatest logit first, and the factors of their outputs, (tokens, k).
 
-    With ``equal``, whose factors are 1, routers learn by a straight-through gradient: that of the softmax times the number of
-    experts.
+    Null experts have the number `experts`, whichever they are, and their factors are arbitrary. With ``equal``, whose factors
+    are 1, routers learn by a straight-through gradient: that of the softmax times the number of experts.
 
     Args:
-        logits: (tokens, experts).
+        logits: (tokens, experts), and those of null experts.
+        experts: that are none of these.
     """
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     found, chosen = logits.topk(k, dim=1)
+    if logits.shape[1] > experts:
+        if gates == "softmax-all":
+            return chosen.clamp(max=experts), logits.softmax(1).gather(1, chosen)
+        return chosen.clamp(max=experts), found.masked_fill(chosen >= experts, NULL_LOGIT).softmax(1)
     match gates:
         case "softmax":
             return chosen, found.softmax(1)
@@ -57,10 +64,10 @@ def mixed_experts(
     """The outputs of each token's experts, times their factors, added up: (..., inputs) -> (..., width).
 
     An expert computes ``down(activation(up(x)))``, or gated ``down(activation(gate(x)) * up(x))``, of its own tokens alone.
-    Where every token has all experts, they are one MLP whose inner channels have factors.
+    Where every token has all experts, they are one MLP whose inner channels have factors. Null experts add nothing.
 
     Args:
-        logits: (..., experts), of the router; a token has the experts of the k greatest.
+        logits: (..., experts), of the router, and those of null experts; a token has the experts of the k greatest.
         active: (k,), anything.
         up, gate: (experts, hidden, inputs).
         down: (experts, width, hidden).
@@ -77,10 +84,11 @@ def mixed_experts(
     if not x.is_meta and not logits.isfinite().all():
         problem = "a router of experts returned values that are not finite"
         raise TrainingError(f"{problem}; lower training.learning_rate and train again", code="training.not-finite")
-    chosen, factors = routed(logits.flatten(0, -2), k, gates)
+    chosen, factors = routed(logits.flatten(0, -2), k, gates, n)
     own = _Experts(ACTIVATIONS[activation], up, down, gate, up_bias)
     # Without values, on the meta device, tokens cannot be divided.
-    mixed = own.all(rows, chosen, factors) if k == n or x.is_meta else own.chosen(rows, chosen, factors)
+    together = k == n == logits.shape[-1] or x.is_meta
+    mixed = own.all(rows, chosen, factors) if together else own.chosen(rows, chosen, factors)
     return mixed.to(x.dtype).view(*x.shape[:-1], -1)
 
 
@@ -95,7 +103,7 @@ class _Experts(NamedTuple):
         """Every expert computes all tokens (tokens, inputs)."""
         n = len(self.up)
         joined = [None if own is None else own.flatten(0, 1) for own in (self.up, self.gate, self.up_bias)]
-        by_expert = factors.new_zeros(len(rows), n).scatter(1, chosen, factors)
+        by_expert = factors.new_zeros(len(rows), n + 1).scatter(1, chosen, factors)[:, :n]  # without null experts
         inner = self._inner(rows, *joined)
         inner = (inner.unflatten(1, (n, -1)) * by_expert[..., None].to(inner.dtype)).flatten(1)
         return functional.linear(inner, self.down.transpose(0, 1).flatten(1))
@@ -103,8 +111,9 @@ class _Experts(NamedTuple):
     def chosen(self, rows: Tensor, chosen: Tensor, factors: Tensor) -> Tensor:
         """Each expert computes the tokens (tokens, inputs) that have chosen it."""
         k, order = chosen.shape[1], chosen.flatten().argsort(stable=True)
-        parts = rows[order // k].split(chosen.flatten().bincount(minlength=len(self.up)).tolist())
-        found = torch.cat([self._one(i, part) for i, part in enumerate(parts) if len(part)])
+        *parts, null = rows[order // k].split(chosen.flatten().bincount(minlength=len(self.up) + 1).tolist())
+        outputs = [self._one(i, part) for i, part in enumerate(parts) if len(part)]
+        found = torch.cat([*outputs, *([null.new_zeros(len(null), self.down.shape[1])] if len(null) else [])])
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)
         by_token: Tensor = found[places].unflatten(0, (-1, k))

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from supernets.experts.expert_cache import cache_sizes, simulate_cache
 from supernets.experts.expert_weights import invalid_experts
@@ -21,7 +23,10 @@ from supernets.experts.routing_statistics import Routing, ratio_by_text, segment
 
 SEGMENT = 16
 """Tokens of a segment, and tokens that the oracle of a cache knows ahead; the paper compares models at it."""
-ROUTING_METRICS = ("cache_hit_rate", "expert_loads_per_token", "segment_cache_hit_rate", "segment_routing_f1")
+ROUTING_METRICS = (
+    "cache_hit_rate", "expert_loads_per_token", "segment_cache_hit_rate", "segment_routing_f1", "active_experts_mean",
+)  # fmt: skip
+"""Of routings alone."""
 _TOGETHER = 16
 """Texts that are read at once."""
 
@@ -31,14 +36,21 @@ class LayerRouting:
     """The experts that the tokens of texts asked of one layer.
 
     Attributes:
-        routing: (texts, tokens, k).
-        experts: of the layer.
+        routing: (texts, tokens, k); -1 for null experts.
+        experts: of the layer, without null ones.
         expert_bytes: of one of them, in single precision.
+        expert_macs: multiply-accumulates of one of them for a token.
     """
 
     routing: Routing
     experts: int
     expert_bytes: int
+    expert_macs: int
+
+    @property
+    def asked(self) -> NDArray[np.int64]:
+        """The number of experts that the tokens of each text ask, (texts,)."""
+        return np.asarray((self.routing >= 0).sum(axis=(1, 2)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +80,16 @@ class _Observer(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[Tensor, int, int]] = []
+        self.asked: list[tuple[Tensor, int, int, int]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is mixed_experts:
             x, logits, active, *weights = args
-            chosen, _ = routed(logits.flatten(0, -2), len(active), (kwargs or {}).get("gates", "softmax"))
             n = len(weights[0])
+            chosen, _ = routed(logits.flatten(0, -2), len(active), (kwargs or {}).get("gates", "softmax"), n)
             stored = sum(own.numel() * own.element_size() for own in weights if own is not None)
-            self.asked.append((chosen.view(*x.shape[:-1], -1), n, stored // n))
+            macs = sum(own[0].numel() for own in weights if own is not None and own.ndim > 2)  # biases have none
+            self.asked.append((chosen.masked_fill(chosen == n, -1).view(*x.shape[:-1], -1), n, stored // n, macs))
         return func(*args, **(kwargs or {}))
 
 
@@ -88,14 +101,13 @@ def observed_routings(network: nn.Module, texts: Tensor) -> list[LayerRouting]:
         network: in evaluation mode.
         texts: token ids, (texts, tokens).
     """
-    found: list[list[tuple[Tensor, int, int]]] = []
+    found: list[list[tuple[Tensor, int, int, int]]] = []
     for part in texts.split(_TOGETHER):
         with _Observer() as observer:
             network(part)
         found.append(observer.asked)
     return [
-        LayerRouting(torch.cat([own for own, _, _ in layer]).numpy(), layer[0][1], layer[0][2])
-        for layer in zip(*found, strict=True)
+        LayerRouting(torch.cat([own for own, *_ in layer]).numpy(), *layer[0][1:]) for layer in zip(*found, strict=True)
     ]
 
 
@@ -105,15 +117,18 @@ def routing_metric(name: str, layers: Sequence[LayerRouting], cache: ExpertCache
     - ``cache_hit_rate``: the share of requests that a cache of the least recently used experts of each layer answers;
     - ``expert_loads_per_token``: experts of all layers that are loaded into that cache for a token;
     - ``segment_cache_hit_rate``: the hit rate of the oracle (SCH);
-    - ``segment_routing_f1``: the segment routing best performance (SRP), the mean over layers.
+    - ``segment_routing_f1``: the segment routing best performance (SRP), the mean over layers;
+    - ``active_experts_mean``: experts of a layer that a token asks, the mean over layers.
 
-    A network without experts loads none, and its rates are 1.
+    A network without experts asks and loads none, and its rates are 1.
 
     Raises:
         SpaceError: the cache is smaller than an expert of each layer.
     """
     if not layers:
-        return np.full(texts, 0.0 if name == "expert_loads_per_token" else 1.0)
+        return np.full(texts, 0.0 if name in ("expert_loads_per_token", "active_experts_mean") else 1.0)
+    if name == "active_experts_mean":
+        return np.asarray(np.mean([own.asked / own.routing.shape[1] for own in layers], axis=0))
     if name == "segment_routing_f1":
         found = [segment_routing(own.routing, own.experts, min(SEGMENT, own.routing.shape[1])).texts for own in layers]
         return np.asarray(np.mean(found, axis=0))
@@ -129,3 +144,15 @@ def routing_metric(name: str, layers: Sequence[LayerRouting], cache: ExpertCache
     if name == "expert_loads_per_token":
         return ratio_by_text(used.requests - used.hits, used.tokens)
     return ratio_by_text(used.hits, used.requests)
+
+
+@torch.no_grad()
+def mean_macs(network: nn.Module, texts: Tensor, layers: Sequence[LayerRouting]) -> NDArray[np.float64]:
+    """Multiply-accumulates of each text, (texts,), with those of the experts that its tokens ask, as of `observed_routings`."""
+    # Fused attention hides its products from the counter.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        network(texts[:1])
+    asked = np.zeros(len(texts))
+    for own in layers:
+        asked += own.asked * own.expert_macs
+    return np.asarray(counter.get_total_flops() / 2 - asked[0] + asked)

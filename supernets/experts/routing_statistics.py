@@ -60,7 +60,7 @@ def usage(routing: Routing, experts: int) -> NDArray[np.float64]:
 def load_entropy(usage: NDArray[np.float64]) -> float:
     """The entropy of how requests spread over experts, as a share of the most: 1 for equal usage, 0 for one expert alone."""
     shares = usage[usage > 0] / usage.sum()
-    return float(-(shares * np.log(shares)).sum() / np.log(len(usage))) if len(usage) > 1 else 0.0
+    return float(0.0 - (shares * np.log(shares)).sum() / np.log(len(usage))) if len(usage) > 1 else 0.0
 
 
 def segment_routing(routing: Routing, experts: int, segment: int) -> SegmentRouting:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernets.errors import LoweringError
+from supernets.experts.mixing import NULL_LOGIT
 from supernets.graph import functions
 from supernets.graph.ir import ROWS, Graph, Shape, Value
 
@@ -82,17 +83,22 @@ def mixed_experts(
     """`supernets.experts.mixing.mixed_experts`: (n, ..., inputs) -> (n, ..., width).
 
     A token's k outputs are gathered in the order of its experts, so that one addition of k numbers follows for each channel.
+    Those of null experts are a row of zeros, and no expert reads a token for them.
     """
     if any(value.name not in graph.parameters for value in (active, up, down)):
         raise LoweringError("there is no rule for experts whose weights are computed; make them parameters")
     experts, k = _Experts(graph, up, down, gate, up_bias, activation), active.shape[0]
     rows = graph.add("Reshape", [x, graph.numbers([-1, experts.inputs])], (ROWS, experts.inputs))
-    flat = graph.add("Reshape", [logits, graph.numbers([-1, experts.n])], (ROWS, experts.n))
-    if k == experts.n:
+    n_logits = logits.shape[-1]
+    flat = graph.add("Reshape", [logits, graph.numbers([-1, n_logits])], (ROWS, n_logits))
+    if k == experts.n == n_logits:
         mixed = experts.joined(rows, _factors(graph, flat, flat, None, gates))
     else:
         found, chosen = _top(graph, flat, k)
-        outputs = _chosen_outputs(graph, experts, rows, chosen, k)
+        nulls = n_logits > experts.n
+        if nulls and gates == "softmax":
+            found = _without_nulls(graph, found, chosen, experts.n)
+        outputs = _chosen_outputs(graph, experts, rows, chosen, nulls=nulls)
         mixed = _added(graph, outputs, _factors(graph, flat, found, chosen, gates))
     if x.rank == 2:
         return mixed
@@ -108,6 +114,12 @@ def _top(graph: Graph, logits: Value, k: int) -> tuple[Value, Value]:
     found, chosen = graph.add_many("TopK", [logits, graph.numbers([k])], [(ROWS, k)] * 2, axis=1)
     graph.integers.add(chosen.name)
     return found, chosen
+
+
+def _without_nulls(graph: Graph, found: Value, chosen: Value, n: int) -> Value:
+    """The logits of a row's experts, (rows, k), where null ones get no factor: those of numbers from n."""
+    null = graph.add("Less", [graph.constant(np.array(n - 1, dtype=np.int64)), chosen], chosen.shape)
+    return graph.add("Where", [null, graph.scalar(NULL_LOGIT), found], found.shape)
 
 
 def _factors(graph: Graph, logits: Value, found: Value, chosen: Value | None, gates: str) -> Value | None:
@@ -134,9 +146,14 @@ def _shares(graph: Graph, scores: Value) -> Value:
     return functions.divide(graph, scores, total)
 
 
-def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value, k: int) -> Value:
-    """The outputs of each row's experts, (rows, k, width); an expert reads the rows that have chosen it."""
-    (_, inputs), width, places, outputs = rows.shape, experts.width, [], []
+def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value, *, nulls: bool) -> Value:
+    """The outputs of each row's experts, (rows, k, width); an expert reads the rows that have chosen it.
+
+    Args:
+        nulls: whether some of those chosen are null experts, whose outputs are zero.
+    """
+    (_, inputs), (_, k), width, places = rows.shape, chosen.shape, experts.width, []
+    outputs = [graph.constant(np.zeros((1, width), dtype=np.float32))] if nulls else []
     for i in range(experts.n):
         hit = graph.add("Equal", [chosen, graph.constant(np.array(i, dtype=np.int64))], chosen.shape)
         place = graph.add("NonZero", [hit], (2, ROWS))
@@ -145,10 +162,14 @@ def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value,
     pairs = _joined(graph, places, (2, ROWS), axis=1)
     number = graph.constant(np.array(k, dtype=np.int64))
     own = graph.add("Add", [graph.add("Mul", [_row(graph, pairs, 0), number], (ROWS,)), _row(graph, pairs, 1)], (ROWS,))
-    # Where each pair of a row and its choice is among the outputs: the inverse of that order.
+    # Where each pair of a row and its choice is among the outputs: the inverse of that order; null experts are at 0.
     size = graph.add("Squeeze", [graph.add("Shape", [own], (1,)), graph.numbers([0])], ())
     zero, one = (graph.constant(np.array(n, dtype=np.int64)) for n in (0, 1))
-    at = graph.add("ScatterElements", [own, own, graph.add("Range", [zero, size, one], (ROWS,))], (ROWS,), axis=0)
+    start, end, whole = zero, size, own
+    if nulls:
+        flat = graph.add("Reshape", [chosen, graph.numbers([-1])], (ROWS,))
+        start, end, whole = one, graph.add("Add", [size, one], ()), graph.add("Mul", [flat, zero], (ROWS,))
+    at = graph.add("ScatterElements", [whole, own, graph.add("Range", [start, end, one], (ROWS,))], (ROWS,), axis=0)
     at = graph.add("Reshape", [at, graph.numbers([-1, k])], (ROWS, k))
     return graph.add("Gather", [_joined(graph, outputs, (ROWS, width), axis=0), at], (ROWS, k, width), axis=0)
 

@@ -55,7 +55,7 @@ _OF_INTEGERS = frozenset(
 ) | {"Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze"}
 """Operations that compute the same as torch's on integers."""
 _NOT_INTEGER = frozenset(("Cast", "Equal", "Less"))
-"""Operations on integers that return others: truth values, which only a Cast or NonZero follows, or 32-bit floats."""
+"""Operations on integers that return others: truth values, which only a Cast, NonZero or Where follows, or 32-bit floats."""
 _ALWAYS_INTEGER = frozenset(("NonZero", "Shape"))
 _INDEXED = frozenset(
     (

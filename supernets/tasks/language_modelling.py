@@ -16,7 +16,13 @@ from supernets.data.choices import NO_QUESTION
 from supernets.data.labelled_examples import wrong_kind
 from supernets.divergence import Divergence, divergence
 from supernets.errors import ExportError
-from supernets.experts.routing_metrics import ROUTING_METRICS, ExpertCache, observed_routings, routing_metric
+from supernets.experts.routing_metrics import (
+    ROUTING_METRICS,
+    ExpertCache,
+    mean_macs,
+    observed_routings,
+    routing_metric,
+)
 from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.serving import ServedModels
 from supernets.tasks.base import Metric, Score, Task
@@ -25,6 +31,7 @@ from supernets.tokens import token_losses
 _NO_LABEL = -100
 _NORMALISED = "normalised_choice_accuracy"
 _CHOICES = ("choice_accuracy", _NORMALISED)
+_MACS = "macs_mean"
 _MOST_LOGITS = 2**25
 """Computed at once for a score: 128 MiB."""
 _MOST_ROUTED = 2**14
@@ -53,7 +60,8 @@ class LanguageModelling(Task):
     ``choice_accuracy`` is the share of multiple-choice questions whose right option is more likely after the context than every
     other, and ``normalised_choice_accuracy`` that by likelihood per byte of the option, which does not prefer short ones.
 
-    The others are those of `supernets.experts.routing_metrics`, of routings in single precision.
+    The others are those of `supernets.experts.routing_metrics`, of routings in single precision; ``macs_mean`` is the mean
+    number of multiply-accumulates of a block.
 
     Args:
         cache: of experts, for these.
@@ -68,8 +76,10 @@ class LanguageModelling(Task):
         Metric("expert_loads_per_token", maximize=False),
         Metric("segment_cache_hit_rate", "share"),
         Metric("segment_routing_f1", "share"),
+        Metric("active_experts_mean", maximize=False),
+        Metric(_MACS, "MACs", maximize=False),
     )
-    of_network = frozenset(ROUTING_METRICS)
+    of_network = frozenset({*ROUTING_METRICS, _MACS})
     targets = "text"
     weights_alone = True
     verbs = ("predicts", "predicted")
@@ -136,7 +146,12 @@ class LanguageModelling(Task):
     def network_scores(self, metrics: Sequence[str], network: nn.Module, part: Part) -> Mapping[str, Score]:
         texts = part.inputs[: max(1, _MOST_ROUTED // part.inputs.shape[1])]
         layers = observed_routings(network, texts)
-        found = {name: routing_metric(name, layers, self.cache, texts=len(texts)) for name in metrics}
+        found = {
+            name: mean_macs(network, texts, layers)
+            if name == _MACS
+            else routing_metric(name, layers, self.cache, texts=len(texts))
+            for name in metrics
+        }
         return {name: Score.of(float(by_text.mean()), by_text) for name, by_text in found.items()}
 
 

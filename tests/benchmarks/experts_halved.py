@@ -112,7 +112,7 @@ def observed(network: Decoder, texts: Tensor) -> list[Observed]:
     for layer in layers:
         x, weights = read[layer], layer.weights
         logits = layer.router(x)
-        chosen, factors = routed(logits, ACTIVE, layer.gates)
+        chosen, factors = routed(logits, ACTIVE, layer.gates, len(weights))
         gates = torch.zeros_like(logits).scatter_(1, chosen, factors)
         importance = expert_importance(gates, weights.outputs(x, ACTIVATIONS[layer.activation]))
         used = (gates > 0).double().mean(0).numpy()

@@ -98,7 +98,7 @@ def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
 
 def _kind_of_mixture(family: DecoderFamily) -> str:
     spec = family.spec
-    if spec.layout == "llama" and spec.gates.startswith("softmax") and spec.expert_rank is None:
+    if spec.layout == "llama" and spec.gates.startswith("softmax") and spec.expert_rank is spec.null_experts is None:
         if spec.shared_hidden is None and not spec.qkv_bias and spec.gates == "softmax":
             return "mixtral"
         if spec.shared_hidden is not None and spec.shared_gate:
@@ -106,7 +106,7 @@ def _kind_of_mixture(family: DecoderFamily) -> str:
     raise not_writable(
         "networks with experts are written as Mixtral (layout llama, gates softmax, no qkv_bias and no shared_hidden) or "
         "Qwen2-MoE (layout llama, gates softmax or softmax-all, with shared_hidden and shared_gate), both without "
-        "expert_rank, and this one is neither; export ONNX"
+        "expert_rank and null_experts, and this one is neither; export ONNX"
     )
 
 

@@ -11,15 +11,15 @@ from supernets.space import Choice
 
 KINDS = ("experts", "active_experts")
 """Choices of a layer, and axes of its tensors."""
-RANK = "expert_rank"
-"""One more, where a layer's experts read tokens through a common base."""
+RANK, NULLS = "expert_rank", "null_experts"
+"""Two more: where a layer's experts read tokens through a common base, and where it has experts that compute nothing."""
 
 
 def expert_kinds(spec: ExpertsSpec) -> tuple[str, ...]:
     """The choices of each layer that are about experts; none without experts."""
     if spec.experts is None:
         return ()
-    return KINDS if spec.expert_rank is None else (*KINDS, RANK)
+    return (*KINDS, *(name for name in (RANK, NULLS) if getattr(spec, name) is not None))
 
 
 def expert_choices(spec: ExpertsSpec, layer: str, requires: tuple[str, int] | None) -> Iterator[Choice]:
@@ -29,8 +29,8 @@ def expert_choices(spec: ExpertsSpec, layer: str, requires: tuple[str, int] | No
     yield Choice(f"{layer}.experts", spec.experts, requires)
     most = tuple(sum(active <= kept for active in spec.active_experts) - 1 for kept in spec.experts)
     yield Choice(f"{layer}.active_experts", spec.active_experts, (f"{layer}.experts", 0), most)
-    if spec.expert_rank is not None:
-        yield Choice(f"{layer}.{RANK}", spec.expert_rank, requires)
+    for name in expert_kinds(spec)[len(KINDS) :]:
+        yield Choice(f"{layer}.{name}", getattr(spec, name), requires)
 
 
 def expert_dims(
@@ -45,8 +45,9 @@ def expert_dims(
     """
     experts, hidden = f"{layer}.experts", f"{layer}.hidden"
     inputs = "width" if spec.expert_rank is None else f"{layer}.{RANK}"
+    routed: Dim = experts if spec.null_experts is None else Concat((experts, f"{layer}.{NULLS}"))
     dims: dict[str, tuple[Dim, ...]] = {
-        "active": (f"{layer}.active_experts",), "router.weight": (experts, "width"),
+        "active": (f"{layer}.active_experts",), "router.weight": (routed, "width"),
         "up": (experts, hidden, inputs), "down": (experts, "width", hidden),
     }  # fmt: skip
     if spec.expert_rank is not None:
@@ -64,7 +65,10 @@ def expert_dims(
 
 
 def expert_products(spec: ExpertsSpec, layer: str, *, gated: bool) -> Products:
-    """The matrix products of a layer's experts for each token, without their base, by the name of the layer's choices."""
+    """The matrix products of a layer's experts for each token, without their base, by the name of the layer's choices.
+
+    They are those of a token that chooses no null expert.
+    """
     hidden, inputs = f"{layer}.hidden", "width" if spec.expert_rank is None else f"{layer}.{RANK}"
     first, active = 2 if gated else 1, f"{layer}.active_experts"
     read, returned = Concat((inputs,) * first + ("width",)), Concat((hidden,) * first + ("width",))

@@ -111,6 +111,8 @@ class PretrainedConfig(ABC):
                     f"the space {what}: its largest {name} is {of_space}, and {self.folder} has {own}; end {name} in {own}, "
                     "or leave space and preset out"
                 )
+        if spec.null_experts is not None:
+            raise SpaceError("null_experts: the largest network is the pretrained one, which has none; remove it")
         if spec.expert_rank is not None and spec.expert_rank[-1] != self.width:
             raise SpaceError(
                 f"expert_rank: the largest network is the pretrained one where its experts read all {self.width} channels, and "

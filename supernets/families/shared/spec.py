@@ -31,23 +31,25 @@ class Kind(ABC):
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A fixed size: a whole number from 1 to `most`."""
+    """A fixed size: a whole number from `least` to `most`."""
 
     most: int
     expected: str = "a whole number"
+    least: int = 1
 
     def checked(self, name: str, value: Any) -> Any:
-        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= self.most:
-            raise DimensionError(name, f"expected a whole number from 1 to {self.most}, got {value!r}")
+        if not isinstance(value, int) or isinstance(value, bool) or not self.least <= value <= self.most:
+            raise DimensionError(name, f"expected a whole number from {self.least} to {self.most}, got {value!r}")
         return value
 
 
 @dataclass(frozen=True)
 class Options(Kind):
-    """An elastic dimension: whole numbers from 1 to `most`, one or more, in strictly ascending order."""
+    """An elastic dimension: whole numbers from `least` to `most`, one or more, in strictly ascending order."""
 
     most: int
     expected: str = "a list of whole numbers in ascending order, e.g. [8, 16, 24]"
+    least: int = 1
 
     def checked(self, name: str, value: Any) -> Any:
         if not value:
@@ -59,7 +61,7 @@ class Options(Kind):
 
     def option(self, name: str, value: Any) -> float:
         """One of the options in its one form; raises `DimensionError` for any other value."""
-        return int(Number(self.most).checked(name, value))
+        return int(Number(self.most, least=self.least).checked(name, value))
 
 
 @dataclass(frozen=True)

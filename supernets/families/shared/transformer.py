@@ -13,6 +13,7 @@ from supernets.cost import Products
 from supernets.experts.layer import ExpertLayer
 from supernets.families.shared.expert_layers import (
     KINDS,
+    NULLS,
     RANK,
     expert_choices,
     expert_dims,
@@ -138,7 +139,7 @@ class TransformerFamily(ABC):
         experts, active = (cast(int, chosen[name]) for name in KINDS)
         layer = ExpertLayer(
             width, hidden, experts=experts, active=active, gates=spec.gates, gated=self.gated, activation=self.activation,
-            bias=self.biased, rank=cast("int | None", chosen.get(RANK)),
+            bias=self.biased, rank=cast("int | None", chosen.get(RANK)), nulls=cast(int, chosen.get(NULLS, 0)),
             shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden), shared_gate=spec.shared_gate,
         )  # fmt: skip
         layer.router.requires_grad_(spec.routers == "learned")

@@ -28,6 +28,8 @@ class ExpertsSpec(Spec):
         shared_gate: whether that one's output is multiplied by the sigmoid of a linear function of the token, as in Qwen2-MoE.
         expert_rank: numbers of channels that a layer's experts read, which one matrix for all of them makes of tokens, as in
             MoLAE (Liu et al. 2025, arXiv 2503.23100); None where experts read tokens.
+        null_experts: numbers of further experts of a layer that compute nothing, as in AdaMoE (Zeng et al. 2024, arXiv
+            2406.13233): a token is sent to as many experts fewer as it chooses of them; None for none.
     """
 
     experts: Annotated[tuple[int, ...], Options(512)] | None = field(default=None, kw_only=True)
@@ -37,6 +39,7 @@ class ExpertsSpec(Spec):
     shared_hidden: Annotated[int, Number(65536, "a number of channels")] | None = field(default=None, kw_only=True)
     shared_gate: bool = field(default=False, kw_only=True)
     expert_rank: Annotated[tuple[int, ...], Options(8192)] | None = field(default=None, kw_only=True)
+    null_experts: Annotated[tuple[int, ...], Options(512, least=0)] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,10 +56,17 @@ class ExpertsSpec(Spec):
                     raise DimensionError("active_experts", f"{why}; begin and end it no higher than experts")
         if self.shared_gate and self.shared_hidden is None:
             raise DimensionError("shared_gate", "is of a shared expert; give shared_hidden, or remove it")
+        if self.null_experts is not None and not self.gates.startswith("softmax"):
+            raise DimensionError(
+                "null_experts", f"needs the gates softmax or softmax-all, got {self.gates}; write one of them"
+            )
+        if self.null_experts == (0,):
+            raise DimensionError("null_experts", "[0] is none; end it in a larger number, or remove it")
 
     def _check_without_experts(self) -> None:
         plain = {
             "active_experts": None, "gates": "softmax", "routers": "learned", "shared_hidden": None, "expert_rank": None,
+            "null_experts": None,
         }  # fmt: skip
         if given := next((name for name, value in plain.items() if getattr(self, name) != value), None):
             raise DimensionError(given, "is of layers with experts, and experts is not given; give it, or remove this")

@@ -184,6 +184,7 @@ def test_the_other_findings_of_a_space_are_named_too() -> None:
     )
     assert message.splitlines() == [
         "job.yaml: supernet.space.heds: unknown key 'heds'; did you mean 'heads'? Known: patch, head_size, depth, width, "
-        "heads, mlp, experts, active_experts, gates, routers, shared_hidden, shared_gate, expert_rank.",
+        "heads, mlp, experts, active_experts, gates, routers, shared_hidden, shared_gate, expert_rank, "
+        "null_experts.",
         "Also wrong: supernet.space.patch, supernet.space.mlp.",
     ]

@@ -47,9 +47,12 @@ def test_metrics_of_routings_are_scored_with_an_error_over_texts(supernet: Super
     task = LanguageModelling(cache=ExpertCache(experts=3)).for_data(data)
     scoring = InlineScoring(supernet, head(data.train, 20), data.validation, task)
     evaluator = Measured(scoring, supernet.cost, {}, weights="w", data=data.validation.digest)
-    requests = [Request(supernet.space.largest, name) for name in ("perplexity", *ROUTING_METRICS)]
+    requests = [Request(supernet.space.largest, name) for name in ("perplexity", *ROUTING_METRICS, "macs_mean")]
     found = {m.request.metric: m for m in evaluator.evaluate(requests)}
-    assert all(m.status is Status.OK and m.error is not None and m.error > 0 for m in found.values())
+    assert all(m.status is Status.OK and m.error is not None for m in found.values())
+    exact = {name: found.pop(name) for name in ("active_experts_mean", "macs_mean")}  # as there are no null experts
+    assert [(m.value, m.error) for m in exact.values()] == [(2, 0), (supernet.cost(supernet.space.largest).macs, 0)]
+    assert all(m.error for m in found.values())
     rate, loads = found["cache_hit_rate"], found["expert_loads_per_token"]
     # Two layers, of which each token asks two experts.
     assert loads.value == pytest.approx(2 * 2 * (1 - rate.value))

@@ -80,6 +80,44 @@ class TestInvariants:
         invariants.check_onnx(supernet, inputs, inputs, batch=8)
 
 
+@pytest.fixture(scope="module", params=["decoder", "vit"])
+def with_nulls(request: pytest.FixtureRequest) -> Case:
+    """Networks with null experts, whose costs depend on the tokens."""
+    family, by_hand, inputs = FAMILIES[request.param]
+    return invariants.randomised(make_supernet(family_with_nulls(family))), by_hand, inputs
+
+
+def family_with_nulls(family: Any) -> Family:
+    sizes = {name: getattr(family, name) for name in family.numbers}
+    made: Family = type(family)(replace(family.spec, depth=(1, 2), null_experts=(0, 3)), **sizes)
+    return made
+
+
+class TestNullExperts:
+    def test_extracted_live_and_handwritten_agree(self, with_nulls: Case) -> None:
+        supernet, by_hand, inputs = with_nulls
+        invariants.check_extracted_live_and_handwritten_agree(supernet, inputs, inputs, by_hand)
+        invariants.check_permutations(supernet, inputs, inputs)
+
+    def test_onnx(self, with_nulls: Case) -> None:
+        supernet, _, inputs = with_nulls
+        invariants.check_onnx(supernet, inputs, inputs, batch=8)
+
+    @pytest.mark.parametrize("gates", ["softmax", "softmax-all"])
+    def test_tokens_that_choose_null_experts_alone_have_no_output(self, gates: Gates) -> None:
+        own, x = layer(gates, nulls=2), torch.randn(2, 3, 8)
+        with torch.no_grad():
+            own.router.weight.zero_()[4:, 0] = 9.0
+        x[..., 0] = torch.tensor([1.0, -1.0, 1.0])
+        found = own(x)
+        assert found[:, ::2].abs().max() == 0
+        assert found[:, 1].abs().min() > 0
+        found.square().sum().backward()
+        for parameter in own.parameters():
+            assert parameter.grad is not None
+            assert parameter.grad.isfinite().all()
+
+
 @torch.no_grad()
 def test_a_batch_of_one_token() -> None:
     """Most experts then have no token."""
@@ -161,6 +199,9 @@ class TestSpace:
             ({"experts": None, "active_experts": None}, "gates: | experts is not given"),
             ({"shared_hidden": None}, "shared_gate: | shared_hidden"),
             ({"expert_rank": (8, 4)}, "expert_rank: | ascending order"),
+            ({"null_experts": (0, 2), "gates": "sigmoid"}, "null_experts: | softmax | got sigmoid"),
+            ({"null_experts": (0,)}, "null_experts: | is none"),
+            ({"null_experts": (-1, 2)}, "null_experts: | from 0 to 512"),
             ({"experts": (0, 2)}, "experts: | from 1 to 512"),
         ],
     )
@@ -173,8 +214,8 @@ class TestSpace:
 @pytest.mark.parametrize("precision", ["int8", "fp16", "int4"])
 @torch.no_grad()
 def test_other_precisions(precision: str) -> None:
-    """Also where an expert has no tokens in the calibration."""
-    supernet = invariants.randomised(make_supernet(VIT))
+    """Also where an expert has no tokens in the calibration, and where some are null experts."""
+    supernet = invariants.randomised(make_supernet(family_with_nulls(VIT)))
     network = supernet.extract(supernet.space.largest)
     images = FAMILIES["vit"][2]
     for name, parameter in network.named_parameters():

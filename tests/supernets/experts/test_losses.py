@@ -12,7 +12,7 @@ from torch import Tensor
 from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.data import Part
-from supernets.experts.losses import balance_loss, record_routing, z_loss
+from supernets.experts.losses import Routed, balance_loss, record_routing, z_loss
 from supernets.families.decoder.family import DecoderFamily
 from supernets.gradients import ALONE, CPU, StepGradients, StepOptions
 from supernets.tasks import LanguageModelling
@@ -30,10 +30,10 @@ RANDOM = DecoderFamily(replace(EXPERTS.spec, routers="random"), **SIZES)
 class TestFormulas:
     def test_balanced_tokens_have_the_least_loss_and_one_expert_the_most(self) -> None:
         even = 50 * torch.eye(4).repeat(3, 1)
-        torch.testing.assert_close(balance_loss([(even, 1)]), torch.tensor(1.0))
+        torch.testing.assert_close(balance_loss([Routed(even, 1)]), torch.tensor(1.0))
         one = torch.tensor([[50.0, 0, 0, 0]]).expand(12, -1)
-        torch.testing.assert_close(balance_loss([(one, 1)]), torch.tensor(4.0))
-        torch.testing.assert_close(balance_loss([(one, 1), (even, 1)]), torch.tensor(2.5))
+        torch.testing.assert_close(balance_loss([Routed(one, 1)]), torch.tensor(4.0))
+        torch.testing.assert_close(balance_loss([Routed(one, 1), Routed(even, 1)]), torch.tensor(2.5))
 
     def test_by_hand(self) -> None:
         logits = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
@@ -41,9 +41,18 @@ class TestFormulas:
         for row in logits.view(15, 4).double().numpy():
             sent[np.argsort(row)[-2:]] += 1 / 30
             probability += np.exp(row) / np.exp(row).sum() / 15
-        assert balance_loss([(logits, 2)]).item() == pytest.approx(4 * (sent * probability).sum(), rel=1e-5)
+        assert balance_loss([Routed(logits, 2)]).item() == pytest.approx(4 * (sent * probability).sum(), rel=1e-5)
         z = np.log(np.exp(logits.double().numpy()).sum(-1)) ** 2
-        assert z_loss([(logits, 2)]).item() == pytest.approx(z.mean(), rel=1e-5)
+        assert z_loss([Routed(logits, 2)]).item() == pytest.approx(z.mean(), rel=1e-5)
+
+    def test_null_experts_have_their_mean_share(self) -> None:
+        logits = torch.randn(3, 5, 6, generator=torch.Generator().manual_seed(0))
+        sent, probability = np.zeros(6), np.zeros(6)
+        for row in logits.view(15, 6).double().numpy():
+            sent[np.argsort(row)[-2:]] += 1 / 30
+            probability += np.exp(row) / np.exp(row).sum() / 15
+        expected = sent[:4] @ probability[:4] + sent[4:].sum() / 2 * probability[4:].sum()
+        assert balance_loss([Routed(logits, 2, nulls=2)]).item() == pytest.approx(6 * expected, rel=1e-5)
 
 
 def router_gradients(supernet: Supernet, options: StepOptions) -> list[Tensor | None]:

@@ -1,5 +1,8 @@
 """Routings that are observed in networks of experts, and the metrics of them."""
 
+from dataclasses import replace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,7 @@ from supernets.experts.routing_metrics import (
     ROUTING_METRICS,
     ExpertCache,
     LayerRouting,
+    mean_macs,
     observed_routings,
     routing_metric,
 )
@@ -87,7 +91,26 @@ def test_a_memory_holds_more_of_smaller_experts(supernet: Supernet, texts: Tenso
         routing_metric("cache_hit_rate", layers, ExpertCache(mib=own / 2**20), texts=TEXTS)
 
 
+def test_means_are_of_the_experts_that_compute(supernet: Supernet, texts: Tensor, layers: list[LayerRouting]) -> None:
+    largest = supernet.space.largest
+    macs = supernet.cost(largest).macs
+    np.testing.assert_array_equal(mean_macs(supernet.extract(largest), texts, layers), macs)
+    family = DecoderFamily(
+        replace(cast(Any, supernet.family).spec, null_experts=(1, 4)), vocabulary=WORDS, positions=TOKENS, tokens=TOKENS
+    )
+    torch.manual_seed(0)
+    other = make_supernet(family).eval()
+    network = other.extract(other.space.largest)
+    found = observed_routings(network, texts)
+    experts = routing_metric("active_experts_mean", found, ExpertCache(1), texts=TEXTS)
+    assert 0.8 < experts.mean() < 1.8, "two of ten, of which six compute"
+    # Both layers' experts have three matrices of 16 x 16.
+    expected = other.cost(other.space.largest).macs - 2 * TOKENS * (2 - experts) * 3 * 16 * 16
+    np.testing.assert_allclose(mean_macs(network, texts, found), expected)
+    np.testing.assert_allclose(mean_macs(network, texts[5:], observed_routings(network, texts[5:])), expected[5:])
+
+
 def test_a_network_without_experts_loads_none(texts: Tensor) -> None:
     assert observed_routings(nn.Embedding(WORDS, 4), texts) == []
     found = [routing_metric(name, [], ExpertCache(1), texts=3).tolist() for name in ROUTING_METRICS]
-    assert found == [[1] * 3, [0] * 3, [1] * 3, [1] * 3]
+    assert found == [[1] * 3, [0] * 3, [1] * 3, [1] * 3, [0] * 3]

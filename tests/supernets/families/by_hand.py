@@ -46,12 +46,13 @@ def hard_sigmoid(x: Tensor) -> Tensor:
 
 def experts(weights: Weights, name: str, x: Tensor, k: int, active: Callable[[Tensor], Tensor], gates: str) -> Tensor:
     """A layer of experts without its shared one, (..., width) -> (..., width): all experts compute all tokens, and the outputs
-    of those that a token has not chosen are multiplied by zero."""
+    of those that a token has not chosen are multiplied by zero. The last logits are those of null experts."""
     logits = x @ weights[f"{name}.router.weight"].T + weights.get(f"{name}.router.bias", torch.zeros(()))
     chosen = (logits[..., None, :] > logits[..., :, None]).sum(-1) < k  # fewer than k have greater logits
     match gates:
         case "softmax":
-            factors = torch.exp(logits) * chosen / (torch.exp(logits) * chosen).sum(-1, keepdim=True)
+            own = torch.exp(logits) * chosen * (torch.arange(logits.shape[-1]) < len(weights[f"{name}.up"]))
+            factors = own / own.sum(-1, keepdim=True).clamp(min=1e-30)
         case "softmax-all":
             factors = torch.exp(logits) * chosen / torch.exp(logits).sum(-1, keepdim=True)
         case "sigmoid":

@@ -137,6 +137,8 @@ def test_experts_of_a_network_as_factors_on_a_base(tmp_path: Path) -> None:
     config.check_space(spec)
     with raises("space.invalid", "expert_rank: ", "all 24 channels", "ends in 12"):
         config.check_space(replace(spec, expert_rank=(4, 12)))
+    with raises("space.invalid", "null_experts: ", "pretrained", "remove it"):
+        config.check_space(replace(config.space(), null_experts=(0, 4)))
     family = DecoderFamily(spec, tokens=8, **config.fixed)
     supernet = make_supernet(family, pretrained=with_bases(family, config.read(tmp_path).weights(family)))
     largest = family.space.largest
