@@ -38,7 +38,8 @@ def preparing_new(
     Everything that can be checked before the training is: the cluster starts here, not after hours of training.
 
     Args:
-        planning: for a plan, which says itself on which profiles nothing can be measured.
+        planning: for a plan, which scores nothing, and so starts no cluster for it; it says itself on which profiles nothing
+            can be measured.
 
     Raises:
         NasError: a teacher, board, cluster, CPU or run is not there.
@@ -54,7 +55,7 @@ def preparing_new(
     check_trainable(prepared.supernets)
     if kind == "search":
         check_searchable(prepared)
-    with _connected(prepared, kind, options):
+    with _connected(prepared, kind, options, scores=kind == "search" and not planning):
         environments = {}
         with suppress(ProfilingError) if planning else nullcontext():
             environments = check_measurable(prepared) if kind == "search" else {}
@@ -80,7 +81,7 @@ def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options
     check_compatibility(f"run {folder.id}", facts.compatibility, ours)
     if facts.search is not None:
         check_searchable(prepared)
-    with _connected(prepared, facts.kind, options, trained=trained):
+    with _connected(prepared, facts.kind, options, scores=facts.kind == "search", trained=trained):
         if facts.search is not None:
             check_measurable(prepared)
         yield prepared
@@ -142,10 +143,13 @@ def _budget(job: SearchJob, n_candidates: int) -> Budget:
 
 
 @contextmanager
-def _connected(prepared: PreparedJob, kind: Kind, options: RunOptions, *, trained: bool = False) -> Iterator[None]:
+def _connected(
+    prepared: PreparedJob, kind: Kind, options: RunOptions, *, scores: bool, trained: bool = False
+) -> Iterator[None]:
     """Connects to Ray where the training or the search uses it, with room for the workers.
 
     Args:
+        scores: whether networks are scored, for which a cluster is started.
         trained: whether the run has trained its supernet already.
     """
     training, searches = prepared.config.training, kind == "search"
@@ -162,7 +166,7 @@ def _connected(prepared: PreparedJob, kind: Kind, options: RunOptions, *, traine
     if searches and options.scores_here and not options.inline:
         here = f"Ray is not installed: networks are scored in this process, one after another ({install('ray')})"
         options.observer.note(here)
-    spread = workers > 1 or (searches and (not options.scores_here or options.address is not None))
+    spread = workers > 1 or (scores and not options.scores_here) or (searches and options.address is not None)
     with connected(options.address, spread=spread, profiles=profiles):
         if workers > 1:
             check_workers(workers, training.threads, prepared.supernets.device())
