@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +52,21 @@ class Answer:
         return json.loads(self.out)
 
 
+@contextmanager
+def _undrawn() -> Iterator[None]:
+    from nas.visualization import plot_files
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plot_files, "files_of", lambda name, figure: {f"{name}.png": b"", f"{name}.svg": b"<svg/>"})
+        yield
+
+
 @dataclass(frozen=True)
 class Shell:
-    """Calls ``nas`` with arguments, in a folder of its own."""
+    """Calls ``nas`` with arguments, in a folder of its own.
+
+    Searches make figures, and do not draw them, which takes as long as a small search: ``nas plot`` does.
+    """
 
     folder: Path
     capsys: pytest.CaptureFixture[str]
@@ -64,7 +78,8 @@ class Shell:
         self.monkeypatch.setattr(sys, "argv", ["nas", *map(str, args)])
         code, error, handler = 0, None, signal.getsignal(signal.SIGINT)
         try:
-            main()
+            with _undrawn() if args[:1] in (("search",), ("resume",)) else nullcontext():
+                main()
         except SystemExit as exit_:
             error = getattr(exit_.__context__, "code", None)
             code = exit_.code if isinstance(exit_.code, int) else 0 if exit_.code is None else 1

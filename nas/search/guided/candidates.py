@@ -54,12 +54,14 @@ def candidates(
     """Different architectures outside `known`, in a fixed order; none when everything found is known.
 
     They are neighbours of the front, random ones, and all that an NSGA-II on predictions breeds. Its population may be known,
-    since these are good parents.
+    since these are good parents. Of a space no larger than the number that it would breed, all are candidates.
 
     Args:
         front: genes of the best architectures measured, (f, n_choices), f at least 1.
         score: predicts minimised values (n, n_objectives) and violations (n,) of architectures.
     """
+    if genes.space.size <= effort.population * effort.generations:
+        return [a for a in genes.enumerate() if a not in known]
     near = genes.neighbours(front, effort.neighbours, rng)
     seen = dict.fromkeys(genes.architectures(np.vstack([near, genes.random(effort.random, rng)])))
     first = np.vstack([front, near[: effort.population], genes.scaled(effort.population, rng)])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from hardware_profiles.measuring import energy
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.graph import lower
@@ -22,6 +23,12 @@ BOTH = ENERGY_JOB.replace("[cpu-1-thread]", "[cpu-1-thread, cpu-1-thread-batch-1
     "[accuracy, energy_mj]",
     "[accuracy, energy_mj@cpu-1-thread, energy_mj@cpu-1-thread-batch-16]",
 )
+
+
+@pytest.fixture(autouse=True)
+def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less time of each entry in a round: whether energies are exact is tested elsewhere."""
+    monkeypatch.setattr(energy, "_MOST_BLOCK_MS", 60.0)
 
 
 def test_a_machine_that_cannot_measure_it_is_told_before_anything_is_trained(
