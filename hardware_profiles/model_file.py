@@ -14,7 +14,7 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, 
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.errors import ModelError, PrecisionError
 from hardware_profiles.files import check_regular
-from hardware_profiles.measuring.profiler import MAX_BATCH, MAX_BATCH_BYTES, batches_of
+from hardware_profiles.measuring.profiler import MAX_BATCH, batches_of
 from hardware_profiles.model_inputs import make_inputs
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision, convert
@@ -82,13 +82,13 @@ def measure_together(
     check_precision(precision, chosen.provider, chosen.runtime)
     paths = [Path(model) for model in models]
     deployments = [_deployment(path, chosen, shapes or {}, precision) for path in paths]
-    if len(list(batches_of(deployments))) > 1:
-        raise ModelError(
-            f"{len(paths)} models are too many, or together too large, to be measured in the same rounds; expected at most "
-            f"{MAX_BATCH}, of {MAX_BATCH_BYTES / 2**20:.0f} MiB",
-            code="model.not-comparable",
-        )
     with open_profiler(chosen, seed=SEED, on_wait=on_wait, energy=energy) as profiler:
+        if len(list(batches_of(deployments, profiler.batch_bytes))) > 1:
+            raise ModelError(
+                f"{len(paths)} models are too many, or together too large, to be measured in the same rounds; expected at "
+                f"most {MAX_BATCH}, of an eighth of the machine's memory",
+                code="model.not-comparable",
+            )
         results = list(profiler.measure(deployments, longer=longer))
     found = []
     for path, result in zip(paths, results, strict=True):

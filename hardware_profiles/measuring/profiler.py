@@ -25,6 +25,9 @@ MAX_BATCH = 20
 """Deployments measured together; with more, the start and the end of a round are too far apart in time."""
 MAX_BATCH_BYTES = 512 * 1024 * 1024
 """Size of a batch's models and example inputs, all held by the worker; a larger deployment is measured alone."""
+MEMORY_SHARE = 8
+"""Of a machine's memory, one part may be a larger batch: what reads much memory changes its speed by a third within minutes on
+a shared machine, so that language models compare in the same rounds only. The runtime takes up to 2.7 times as much."""
 MAX_DEATHS = 6
 """Consecutive deaths without a suspected model after which the machine is to blame."""
 MAX_KILLERS = 3
@@ -91,10 +94,15 @@ class WorkerProfiler:
 
     def measure(self, deployments: Iterable[Deployment], *, longer: bool = False) -> Iterator[Result]:
         """One result per deployment, in order, in batches that share their rounds; see `LatencyProfiler`."""
-        for batch in batches_of(deployments):
+        for batch in batches_of(deployments, self.batch_bytes):
             found = self._measure_surviving(batch, longer=longer)
             del batch  # before the next one is made
             yield from (found[i] for i in sorted(found))
+
+    def batch_bytes(self) -> int:
+        """Size of the models and example inputs that share their rounds at most; starts the worker."""
+        memory_mib = self.environment().get("memory_mib") or 0
+        return max(MAX_BATCH_BYTES, memory_mib * 2**20 // MEMORY_SHARE)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -224,18 +232,28 @@ def _regroup(group: list[int], suspects: list[int]) -> list[list[int]]:
     return [group[: len(group) // 2], group[len(group) // 2 :]]
 
 
-def batches_of(deployments: Iterable[Deployment]) -> Iterator[list[Deployment]]:
-    """Deployments, in order, in the batches that share their rounds."""
+def batches_of(
+    deployments: Iterable[Deployment], batch_bytes: Callable[[], int] = lambda: MAX_BATCH_BYTES
+) -> Iterator[list[Deployment]]:
+    """Deployments, in order, in the batches that share their rounds.
+
+    Args:
+        batch_bytes: the most that a batch may have; asked only where one would have more than `MAX_BATCH_BYTES`.
+    """
     batch, size = list[Deployment](), 0
+
+    def full(size: int) -> bool:
+        return size > MAX_BATCH_BYTES and size > batch_bytes()
+
     for deployment in deployments:
         own = sum(len(g.model) + sum(a.nbytes for call in g.inputs for a in call.values()) for g in deployment.graphs)
-        if batch and (len(batch) == MAX_BATCH or size + own > MAX_BATCH_BYTES):
+        if batch and (len(batch) == MAX_BATCH or full(size + own)):
             yield batch
             batch, size = [], 0
         batch.append(deployment)
         size += own
         del deployment  # a batch alone is held while it is measured
-        if size >= MAX_BATCH_BYTES:
+        if full(size):
             yield batch
             batch, size = [], 0
     if batch:

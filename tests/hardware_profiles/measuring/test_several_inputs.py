@@ -92,6 +92,20 @@ def test_the_size_of_a_batch_includes_its_inputs(monkeypatch: pytest.MonkeyPatch
     assert machine.sessions == [[b"a"], [b"b"], [b"c", b"d"]]
 
 
+def test_large_deployments_share_rounds_where_the_machine_has_memory_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardware_profiles.measuring.profiler.MAX_BATCH_BYTES", 400)
+    machine = Machine({})
+    given = {"x": np.zeros(2**17 // 8, np.int64)}  # an eighth of a mebibyte
+    with WorkerProfiler(PROFILE, lambda: machine) as profiler:
+        monkeypatch.setattr(profiler, "environment", lambda: {"memory_mib": 2})
+        list(profiler.measure([Deployment.single(model, given) for model in (b"a", b"b", b"c")]))
+    assert machine.sessions == [[b"a"], [b"b"], [b"c"]]  # two have 262,146 bytes, more than an eighth of 2 MiB
+    with WorkerProfiler(PROFILE, lambda: machine) as profiler:
+        monkeypatch.setattr(profiler, "environment", lambda: {"memory_mib": 3})
+        list(profiler.measure([Deployment.single(model, given) for model in (b"a", b"b", b"c")]))
+    assert machine.sessions[3:] == [[b"a", b"b"], [b"c"]]
+
+
 def test_large_deployments_are_made_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of these is a batch alone; the next one is made when the one before has been measured and is no longer held."""
     monkeypatch.setattr("hardware_profiles.measuring.profiler.MAX_BATCH_BYTES", 400)
