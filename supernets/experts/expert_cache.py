@@ -21,7 +21,7 @@ class CacheUse:
     Attributes:
         requests: of experts, (texts,).
         hits: requests of experts that were held, (texts,).
-        tokens: that asked any expert, (texts,).
+        tokens: (texts,).
     """
 
     requests: NDArray[np.int64]
@@ -36,11 +36,11 @@ class CacheUse:
     @property
     def loads_per_token(self) -> float:
         """Experts loaded for each token."""
-        return float((self.requests - self.hits).sum() / max(1, self.tokens.sum()))
+        return float((self.requests - self.hits).sum() / self.tokens.sum())
 
     def __add__(self, other: CacheUse) -> CacheUse:
         """That of two layers on the same texts; each token counts once."""
-        return CacheUse(self.requests + other.requests, self.hits + other.hits, np.maximum(self.tokens, other.tokens))
+        return CacheUse(self.requests + other.requests, self.hits + other.hits, self.tokens)
 
 
 def simulate_cache(routing: Routing, experts: int, size: int, *, look_ahead: int = 0) -> CacheUse:
@@ -77,7 +77,7 @@ def simulate_cache(routing: Routing, experts: int, size: int, *, look_ahead: int
         held = np.zeros_like(held)
         np.put_along_axis(held, kept, True, axis=1)
         held &= value >= 0
-    return CacheUse(by_token.sum(axis=(1, 2)), hits, by_token.any(axis=2).sum(axis=1))
+    return CacheUse(by_token.sum(axis=(1, 2)), hits, np.full(texts, tokens))
 
 
 def cache_sizes(mib: float, expert_bytes: Sequence[int]) -> list[int]:

@@ -143,7 +143,7 @@ def routing_metric(name: str, layers: Sequence[LayerRouting], cache: ExpertCache
     )
     if name == "expert_loads_per_token":
         return ratio_by_text(used.requests - used.hits, used.tokens)
-    return ratio_by_text(used.hits, used.requests)
+    return ratio_by_text(used.hits, used.requests) if used.requests.any() else np.ones(texts)
 
 
 @torch.no_grad()

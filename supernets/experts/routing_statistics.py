@@ -1,7 +1,6 @@
 """Statistics of a routing: how often experts are asked, and how consistently within segments of a text (no torch).
 
-A routing of a layer has the numbers of the experts that each token asks, (texts, tokens, k); -1 where it asks fewer, and for
-padding.
+A routing of a layer has the numbers of the experts that each token asks, (texts, tokens, k); -1 where it asks fewer.
 """
 
 from __future__ import annotations
@@ -52,9 +51,8 @@ def asked_before(by_token: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def usage(routing: Routing, experts: int) -> NDArray[np.float64]:
-    """The share of tokens that ask each expert, (experts,), of tokens that ask any; 0 of none."""
-    by_token = asked(routing, experts)
-    return np.asarray(by_token.sum(axis=(0, 1)) / max(1, by_token.any(axis=2).sum()))
+    """The share of tokens that ask each expert, (experts,)."""
+    return np.asarray(asked(routing, experts).mean(axis=(0, 1)))
 
 
 def load_entropy(usage: NDArray[np.float64]) -> float:

@@ -54,15 +54,15 @@ def test_hit_rates_grow_with_the_cache_and_are_best_with_the_oracle() -> None:
     assert used[-1] == oracle[-1] == pytest.approx(1 - first / routing.size)
 
 
-def test_padding_and_unused_places_are_no_requests() -> None:
+def test_unused_places_are_no_requests() -> None:
     routing = np.array([[[0, 1], [0, -1], [-1, -1]]])
     found = simulate_cache(routing, 3, 2)
-    assert (found.requests.tolist(), found.hits.tolist(), found.tokens.tolist()) == ([3], [1], [2])
-    assert found.loads_per_token == 1
+    assert (found.requests.tolist(), found.hits.tolist(), found.tokens.tolist()) == ([3], [1], [3])
+    assert found.loads_per_token == 2 / 3
     nothing = simulate_cache(np.full((1, 2, 1), -1), 3, 2)
     assert (nothing.hit_rate, nothing.loads_per_token) == (1, 0)
     both = found + nothing
-    assert (both.hit_rate, both.loads_per_token) == (found.hit_rate, 1)
+    assert (both.hit_rate, both.loads_per_token) == (found.hit_rate, 2 / 3)
 
 
 def test_a_memory_is_divided_among_layers() -> None:

@@ -114,3 +114,6 @@ def test_a_network_without_experts_loads_none(texts: Tensor) -> None:
     assert observed_routings(nn.Embedding(WORDS, 4), texts) == []
     found = [routing_metric(name, [], ExpertCache(1), texts=3).tolist() for name in ROUTING_METRICS]
     assert found == [[1] * 3, [0] * 3, [1] * 3, [1] * 3, [0] * 3]
+    nulls = [LayerRouting(np.full((3, 20, 2), -1), 4, 8, 8)]  # of null experts alone
+    found = [routing_metric(name, nulls, ExpertCache(1), texts=3).tolist() for name in ROUTING_METRICS]
+    assert found == [[1] * 3, [0] * 3, [1] * 3, [0] * 3, [0] * 3]

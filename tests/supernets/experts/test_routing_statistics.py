@@ -57,9 +57,9 @@ def test_the_error_of_a_performance_is_that_over_texts() -> None:
     assert found.std(ddof=1) / 80**0.5 == pytest.approx(np.std(again), rel=0.2)  # the bootstrap's
 
 
-def test_usage_counts_tokens_and_leaves_out_padding() -> None:
+def test_usage_is_of_all_tokens() -> None:
     routing = np.array([[[0, 2], [2, -1], [-1, -1]]])
-    np.testing.assert_array_equal(usage(routing, 4), [0.5, 0, 1, 0])
+    np.testing.assert_array_equal(usage(routing, 4), [1 / 3, 0, 2 / 3, 0])
     np.testing.assert_array_equal(usage(np.full((1, 3, 1), -1), 2), [0, 0])
     assert segment_routing(np.full((1, 3, 1), -1), 2, 2)[:2] == (0, 0)
 
