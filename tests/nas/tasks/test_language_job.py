@@ -102,10 +102,11 @@ def test_a_network_of_uniform_layers_is_one_of_the_transformers_library(shell: S
 
 
 def test_experts_that_are_loaded_are_an_objective_and_their_usage_is_shown(shell: Shell) -> None:
-    space = {**JOB["supernet"]["space"], "experts": [2, 4], "active_experts": [1, 2]}
+    space = {**JOB["supernet"]["space"], "experts": [2, 4], "active_experts": [1, 2], "null_experts": [0, 2]}
     more = {
         "supernet": {"family": "decoder", "space": space}, "serving": {"expert_cache": 2},
-        "objectives": ["perplexity", "cache_hit_rate", "resident_mib"], "search": {"algorithm": "random", "evaluations": 3},
+        "objectives": ["perplexity", "cache_hit_rate", "resident_mib", "macs_mean"],
+        "search": {"algorithm": "random", "evaluations": 3},
     }  # fmt: skip
     assert shell.nas("search", job(shell, **more), "--inline").code == 0
     report = json.loads(shell.nas("show", "texts-1", "--json").out)
@@ -117,7 +118,8 @@ def test_experts_that_are_loaded_are_an_objective_and_their_usage_is_shown(shell
     assert [own["name"] for own in used["layers"]] == ["layers.0.mlp", "layers.1.mlp"]
     for own in used["layers"]:
         assert len(own["usage"]) == 4
-        assert sum(own["usage"]) == pytest.approx(own["active_experts"]) == 2
+        assert sum(own["usage"]) == pytest.approx(own["mean_active_experts"])
+        assert 0 < own["mean_active_experts"] < own["active_experts"] == 2
         assert own["unused"] == [i for i, share in enumerate(own["usage"]) if share == 0]
     printed = shell.nas("show", "texts-1", "--experts").out
     assert "experts of the network" in printed
