@@ -87,14 +87,6 @@ class TestFamilies:
             live, extracted = net.subnet(architecture), net.extract(architecture)
             assert lower(live, (1, 28, 28)) == lower(extracted, (1, 28, 28))
 
-    @pytest.mark.slow
-    def test_torchs_exporter_agrees(self) -> None:
-        net = supernet("tiny")
-        x = images(tuple(net.family.example().shape[1:]))
-        for architecture in architectures(net, 2):
-            module = prepared(net.extract(architecture), x)
-            assert difference(run(lower(module, x.shape[1:]), x), run(to_onnx(module, x), x)) <= TOLERANCE
-
     def test_negative_control_a_wrong_statistic_is_detected(self) -> None:
         net = supernet("tiny")
         x = images((1, 28, 28))
@@ -113,7 +105,7 @@ class TestPlainNetworks:
         assert_lowered(prepared(NETWORKS[name](), x), x)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("name", list(NETWORKS))
+    @pytest.mark.parametrize("name", ["mobilenet_v3", "vit_fused"])
     def test_torchs_exporter_agrees(self, name: str) -> None:
         torch.manual_seed(1)
         x = images((3, 32, 32))

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from supernets.checkpoint import make_supernet
-from supernets.data import DataSet, head
 from supernets.recalibration import recalibrate
 from supernets.space import Option
-from tests.conftest import Trained, digits_family
+from tests.conftest import Trained
 from tests.supernets import invariants
 
 
@@ -89,11 +87,6 @@ class TestI4Onnx:
     @pytest.mark.parametrize("batch", [1, 8])
     def test_onnx_runtime_agrees_with_torch(self, trained: Trained, batch: int) -> None:
         invariants.check_onnx(trained.supernet, trained.data.validation.inputs, trained.calibration, batch=batch)
-
-    @pytest.mark.slow
-    def test_torchs_exporter_agrees_too(self, digits: DataSet) -> None:
-        untrained = make_supernet(digits_family(digits))
-        invariants.check_exporter(untrained, digits.validation.inputs, head(digits.train, 500).inputs, n=1)
 
 
 def test_recalibration_matters(trained: Trained) -> None:

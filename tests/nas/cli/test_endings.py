@@ -46,9 +46,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["nas.cli.app", "typer", "sqlalchemy", "numpy", "nas.analysis.report"])
 @pytest.mark.parametrize(
-    "then", ["raise", "raise ImportError('the extension failed') from None", "pass"], ids=["plain", "replaced", "lost"]
+    ("name", "then"),
+    [
+        *((name, "raise") for name in ("nas.cli.app", "typer", "sqlalchemy", "numpy", "nas.analysis.report")),
+        *((name, "raise ImportError('the extension failed') from None") for name in ("typer", "numpy")),
+        *((name, "pass") for name in ("nas.cli.app", "nas.analysis.report")),
+    ],
 )
 def test_an_interrupted_import_ends_the_command_without_a_traceback(finished: Path, name: str, then: str) -> None:
     program = _INTERRUPTED_IMPORT.format(name=name, then=then, arguments=["show", "made-1"])

@@ -72,36 +72,16 @@ def test_no_address_of_a_cluster(address: str, why: str) -> None:
             pass
 
 
-_TWO_SIGNALS = """
-import os, signal
+_CLUSTER = """
+import json, os, signal, socket
+from pathlib import Path
 from nas.evaluation.cluster import start_ray, stop_ray
+from tests.hardware_profiles.sshd import descendants
 
 came = []
 signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
 start_ray(cpus=1)
 os.kill(os.getpid(), signal.SIGTERM)
-stop_ray()
-os.kill(os.getpid(), signal.SIGTERM)
-print(len(came))
-"""
-
-
-@pytest.mark.slow
-def test_ray_leaves_sigterm_to_its_owner_while_it_runs_and_afterwards() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", _TWO_SIGNALS], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
-    assert "SIGTERM received" not in done.stderr
-
-
-_LISTENING = """
-import json, os, socket
-from pathlib import Path
-from nas.evaluation.cluster import start_ray, stop_ray
-from tests.hardware_profiles.sshd import descendants
-
-start_ray(cpus=1)
 import ray
 sockets = {
     os.readlink(link).partition("[")[2].rstrip("]")
@@ -111,17 +91,20 @@ rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{n
 listening = [row[1].partition(":")[0] for row in rows if row[3] == "0A" and row[9] in sockets]
 logs = ray._private.worker._global_node.get_logs_dir_path()
 stop_ray()
-print(json.dumps({"listening": listening, "logs": logs}))
+os.kill(os.getpid(), signal.SIGTERM)
+print(json.dumps({"listening": listening, "logs": logs, "signals": len(came)}))
 """
 _LOOPBACK = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
 """127.0.0.1, itself and as an address of IPv6, and ::1, as the kernel prints them on little-endian machines."""
 
 
 @pytest.mark.slow
-def test_a_cluster_of_this_machine_is_closed_to_other_machines_and_users() -> None:
-    done = subprocess.run([sys.executable, "-c", _LISTENING], capture_output=True, text=True, timeout=120, check=False)
+def test_a_cluster_of_this_machine_is_closed_to_others_and_leaves_sigterm_to_its_owner() -> None:
+    done = subprocess.run([sys.executable, "-c", _CLUSTER], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    assert "SIGTERM received" not in done.stderr
     found = json.loads(done.stdout)
+    assert found["signals"] == 2  # while the cluster runs, and afterwards
     assert len(found["listening"]) >= 3
     assert set(found["listening"]) <= _LOOPBACK
     private = [path for path in Path(found["logs"]).parents if path.name.startswith("nas-ray-")]

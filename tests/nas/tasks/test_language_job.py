@@ -141,7 +141,10 @@ def test_experts_that_are_loaded_are_an_objective_and_their_usage_is_shown(shell
 @pytest.mark.slow
 def test_prompts_and_steps_are_timed_apart(shell: Shell) -> None:
     objectives = ["perplexity", "time_per_token_ms", "time_to_first_token_ms", "tokens_per_second"]
-    more = {"objectives": objectives, "serving": {"context_tokens": 40, "batch": 2}}
+    more = {
+        "objectives": objectives, "serving": {"context_tokens": 40, "batch": 2},
+        "search": {"algorithm": "random", "evaluations": 2},
+    }  # fmt: skip
     assert shell.nas("plan", (path := job(shell, **more))).code == 0
     assert shell.nas("search", path, "--inline").code == 0
     values = json.loads(shell.nas("show", "texts-1", "--json").out)["anchors"]["largest"]["values"]

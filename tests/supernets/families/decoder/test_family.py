@@ -180,7 +180,8 @@ class TestI4Onnx:
 
     @torch.no_grad()
     def test_torchs_exporter_agrees(self, ids: Tensor) -> None:
-        invariants.check_exporter(invariants.randomised(make_supernet(LLAMA)), ids, ids, n=0)
+        family = DecoderFamily(replace(SPEC, depth=(1, 2)), **SIZES)
+        invariants.check_exporter(invariants.randomised(make_supernet(family)), ids, ids)
 
 
 class TestDescription:

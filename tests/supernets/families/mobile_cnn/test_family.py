@@ -119,7 +119,7 @@ class TestInvariants:
 
     @pytest.mark.slow
     def test_torchs_exporter(self, supernet: Supernet) -> None:
-        invariants.check_exporter(supernet, images(8), images(64, 1), n=1)
+        invariants.check_exporter(supernet, images(8), images(64, 1))
 
 
 def test_the_resolution_is_the_first_choice_and_networks_take_images_of_the_datas_size(supernet: Supernet) -> None:

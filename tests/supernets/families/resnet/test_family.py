@@ -133,7 +133,7 @@ class TestInvariants:
 
     @pytest.mark.slow
     def test_torchs_exporter(self, elastic: Supernet) -> None:
-        invariants.check_exporter(elastic, images(8, 12), images(64, 12, 1), n=1)
+        invariants.check_exporter(elastic, images(8, 12), images(64, 12, 1))
 
 
 def test_costs_are_those_of_the_resolution(elastic: Supernet) -> None:
