@@ -123,7 +123,6 @@ class LatencyMeasurement:
         energy_mj: millijoules per call above waiting; None unless energy was asked for and its counter works.
         energy_error_mj: half of its 90 % interval.
         energy_failure: why a profiler with `energy` has none.
-        discarded_rounds: 0; until protocol v1, the number of rounds in which the sentinels were slow.
         drift: largest relative change of the sentinels between the start, the middle and the end.
         preempted_share: share of runs in which the worker lost the CPU.
         noisy: whether the resolution is wide, so that measuring again on a calmer machine would tell more.
@@ -143,7 +142,6 @@ class LatencyMeasurement:
     peak_mib: float
     session_error_ms: float
     peak_error_mib: float
-    discarded_rounds: int
     drift: float
     preempted_share: float
     noisy: bool

@@ -150,7 +150,6 @@ def _result(
         peak_mib=peak_mib,
         session_error_ms=session_error * session_ms,
         peak_error_mib=max(noise.peak_error * peak_mib, LEAST_PEAK_NOISE_MIB),
-        discarded_rounds=0,
         drift=noise.drift,
         preempted_share=float(np.average([p.preempted_share for p in parts], weights=calls * floors)),
         noisy=resolution > protocol.NOISY,

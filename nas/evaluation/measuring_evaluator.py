@@ -41,8 +41,7 @@ _Candidate = tuple[Architecture, Variant]
 _KEPT_BYTES = 2**28
 """Of models that may be needed again; most have a few hundred kilobytes, some language models half a gigabyte."""
 _DETAILS = (
-    "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "session_ms", "peak_mib", "discarded_rounds", "drift",
-    "preempted_share",
+    "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "session_ms", "peak_mib", "drift", "preempted_share",
 )  # fmt: skip
 """Fields of a latency measurement that are kept as its detail."""
 _LATENCIES = frozenset({"latency_ms", "time_to_first_token_ms", "time_per_token_ms"})

@@ -26,8 +26,8 @@ def test_a_file_is_measured_and_summarized_as_json(tmp_path: Path) -> None:
     shown = json.loads(json.dumps(summary(BATCH_4, found), allow_nan=False))
     assert list(shown) == [
         "profile", "latency_ms", "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "throughput_per_s", "session_ms",
-        "session_error_ms", "peak_mib", "peak_error_mib", "energy_mj", "energy_error_mj", "discarded_rounds", "drift",
-        "preempted_share", "noisy", "protocol", "environment",
+        "session_error_ms", "peak_mib", "peak_error_mib", "energy_mj", "energy_error_mj", "drift", "preempted_share",
+        "noisy", "protocol", "environment",
     ]  # fmt: skip
     assert shown["throughput_per_s"] == pytest.approx(4 / (found.latency_ms / 1e3))
     assert shown["p50_ms"] <= shown["p90_ms"] <= shown["p99_ms"]

@@ -14,7 +14,7 @@ def measurement(lengths: tuple[int, ...]) -> LatencyMeasurement:
     rng = np.random.default_rng(0)
     wall, cpu = rng.gamma(20, 0.1, (2, sum(lengths)))
     return LatencyMeasurement(
-        1.0, 0.01, 1.0, None, None, wall.size, 1.0, 1.0, 0.0, 0.0, 0, 0.0, 0.0, False, "p", {}, wall, cpu, lengths
+        1.0, 0.01, 1.0, None, None, wall.size, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, False, "p", {}, wall, cpu, lengths
     )
 
 

@@ -268,7 +268,7 @@ class Listening:
         none = np.empty(0)
         for _ in deployments:
             yield LatencyMeasurement(
-                4.0, 0.01, 4.0, None, None, 6, 1.0, 1.0, 0.1, 0.1, 0, 0.0, 0.0, False, "p", {}, none, none, (),
+                4.0, 0.01, 4.0, None, None, 6, 1.0, 1.0, 0.1, 0.1, 0.0, 0.0, False, "p", {}, none, none, (),
             )  # fmt: skip
 
     def close(self) -> None:
