@@ -251,10 +251,6 @@ class SearchSpace:
         """The last level everywhere."""
         return self.canonical(self.levels - 1)
 
-    def uniform_scalings(self) -> list[Architecture]:
-        """All distinct architectures that `joint_levels` scales uniformly, smallest first."""
-        return list(dict.fromkeys(self.canonical(levels) for levels in joint_levels(self._n_levels)))
-
     def encode(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """One-hot columns of every choice, then one ordinal column per choice scaled to [0, 1]; inactive genes all zero.
 

@@ -47,7 +47,7 @@ from nas.problem.pareto import hypervolume, non_dominated, reference_point
 from nas.search.base import SearchAlgorithm
 from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore
-from supernets.space import Architecture
+from supernets.space import Architecture, joint_levels
 
 ALGORITHMS = ("guided", "random", "uniform scaling")
 
@@ -111,7 +111,9 @@ class Bench:
         """One search, continued if it was interrupted."""
         chosen: SearchAlgorithm
         if algorithm == "uniform scaling":
-            chosen = UniformScaling(self.prepared.supernets.family.space.uniform_scalings())
+            space = self.prepared.supernets.family.space
+            levels = joint_levels(space.levels.tolist())
+            chosen = UniformScaling(list(dict.fromkeys(map(space.canonical, levels))))
         else:
             own = job.search.model_copy(update={"algorithm": algorithm})
             seeded = prepare_job(job.model_copy(update={"seed": seed, "search": own}), self.runs, source="benchmark")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
+from supernets.space import INACTIVE, Architecture, Choice, SearchSpace, joint_levels
 from tests.errors import raises
 
 NESTED = SearchSpace(
@@ -174,27 +174,20 @@ def test_values_are_the_options_of_active_choices() -> None:
     assert NESTED.values(NESTED.smallest) == {"depth": 1, "width": 8.0}
 
 
-def scaled(space: SearchSpace, t: float) -> Architecture:
-    """Uniform scaling: every gene at level ``round(t * (n - 1))`` for t in [0, 1]."""
-    return space.canonical([round(t * (n - 1)) for n in space.levels.tolist()])
-
-
-class TestUniformScalings:
-    @given(spaces())
-    def test_equal_those_of_a_fine_grid(self, space: SearchSpace) -> None:
-        found = space.uniform_scalings()
+class TestJointLevels:
+    @given(st.lists(st.integers(1, 4), min_size=1, max_size=6))
+    def test_equal_those_of_a_fine_grid(self, n_levels: list[int]) -> None:
         # Two cuts of up to 4 levels are at least 1/24 apart; 4,800 steps hit every cut and between.
-        on_grid = dict.fromkeys(scaled(space, step / 4800) for step in range(4801))
-        assert len(set(found)) == len(found)
-        assert found == list(on_grid)
+        on_grid = np.rint(np.outer(np.arange(4801) / 4800, np.array(n_levels) - 1)).astype(int).tolist()
+        assert joint_levels(n_levels) == list(dict.fromkeys(map(tuple, on_grid)))
 
     def test_of_many_levels(self) -> None:
-        space = SearchSpace([Choice(f"c{n}", tuple(range(n))) for n in (1, 2, 3, 5, 8, 13)])
-        found = space.uniform_scalings()
-        assert set(found) >= {scaled(space, step / 9973) for step in range(9974)}
-        assert (found[0], found[-1]) == (space.smallest, space.largest)
-        genes = np.array([a.genes for a in found])
-        assert (np.diff(genes, axis=0) >= 0).all()  # smallest first, in every gene
+        n_levels = (1, 2, 3, 5, 8, 13)
+        found = joint_levels(n_levels)
+        on_grid = np.rint(np.outer(np.arange(9974) / 9973, np.array(n_levels) - 1)).astype(int).tolist()
+        assert set(found) >= set(map(tuple, on_grid))
+        assert (found[0], found[-1]) == ((0,) * 6, tuple(n - 1 for n in n_levels))
+        assert (np.diff(np.array(found), axis=0) >= 0).all()  # smallest first, in every gene
 
 
 class TestEncode:
