@@ -44,15 +44,15 @@ def latencies(folder: Path) -> list[Any]:
         return [m for m in store.measurements() if m.request.metric == "latency_ms"]
 
 
-def test_an_absent_board_is_reported_before_training(cluster: Cluster, folder: Path) -> None:
+def test_an_absent_board_is_reported_and_losing_it_ends_the_search_and_resuming_loses_nothing(
+    cluster: Cluster, folder: Path
+) -> None:
     out, err = nas(folder, "search", "job.yaml", "--address", cluster.address).communicate(timeout=_PATIENCE_S)
     assert out == ""
     assert "hw-board: 1" in err
     assert "none of the 1 live nodes" in err
-    assert not (folder / "runs" / "small-1").exists()
+    assert not (folder / "runs" / "small-1").exists()  # before the training
 
-
-def test_losing_the_board_ends_the_search_and_resuming_loses_nothing(cluster: Cluster, folder: Path) -> None:
     board = cluster.add_node(num_cpus=0, resources=_RESOURCES)
     search = nas(folder, "search", "job.yaml", "--address", cluster.address)
     wait_for(folder, "small-1", 2)

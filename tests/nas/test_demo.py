@@ -37,8 +37,7 @@ def test_the_demo(tmp_path: Path) -> None:
     assert len(made["front"]) >= 6
     shown = json.loads(nas(tmp_path, "show", "digits-cnn-1", "--json"))
     assert shown["distinguishable"] == {"accuracy": True, "latency_ms@cpu-1-thread": True}
-    last = len(made["front"]) - 1
-    for index in (0, last // 2, last):
+    for index in (0, len(made["front"]) - 1):
         path = f"member-{index}.onnx"
         exported = json.loads(nas(tmp_path, "export", "digits-cnn-1", "--index", str(index), "-o", path, "--json"))
         assert exported["parity"] <= 1e-4

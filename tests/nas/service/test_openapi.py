@@ -109,25 +109,16 @@ MODES = pytest.mark.parametrize(
 )
 
 
-@MODES
-def test_no_answer_is_off_the_description(schema: Any, mode: GenerationMode) -> None:
-    ask_everything(schema, mode, n=3)
-
-
 @pytest.mark.slow
 @MODES
-def test_no_answer_to_many_requests_is_off_the_description(schema: Any, mode: GenerationMode) -> None:
-    ask_everything(schema, mode, n=10)
-
-
-def ask_everything(schema: Any, mode: GenerationMode, *, n: int) -> None:
-    """Makes up n requests for each operation, some of them about runs and profiles that there are.
+def test_no_answer_is_off_the_description(schema: Any, mode: GenerationMode) -> None:
+    """To ten requests for each operation, some of them about runs and profiles that there are.
 
     Args:
         mode: requests that the description allows, or ones that it does not.
     """
     bounded = settings(
-        max_examples=n,
+        max_examples=10,
         deadline=None,
         database=None,
         derandomize=True,
