@@ -68,9 +68,9 @@ def test_extracted_modules_share_nothing_with_the_supernet(covering: tuple[str, 
     invariants.check_training_extracted(covering[1], images_for(covering[0]))
 
 
-def test_onnx_runtime_agrees_with_torch(case: tuple[str, Supernet]) -> None:
-    images = images_for(case[0])
-    invariants.check_onnx(case[1], images, images, batch=8)
+def test_onnx_runtime_agrees_with_torch(covering: tuple[str, Supernet]) -> None:
+    images = images_for(covering[0])
+    invariants.check_onnx(covering[1], images, images, batch=8)
 
 
 @pytest.mark.parametrize(("family", "sharing"), [("cnn", "slice"), *COVERING])
