@@ -25,7 +25,7 @@ MAX_BATCH = 20
 """Deployments measured together; with more, the start and the end of a round are too far apart in time."""
 MAX_BATCH_BYTES = 512 * 1024 * 1024
 """Size of a batch's models and example inputs, all held by the worker; a larger deployment is measured alone."""
-MEMORY_SHARE = 8
+MEMORY_SHARE = 12
 """Of a machine's memory, one part may be a larger batch: what reads much memory changes its speed by a third within minutes on
 a shared machine, so that language models compare in the same rounds only. The runtime takes up to 2.7 times as much."""
 MAX_DEATHS = 6

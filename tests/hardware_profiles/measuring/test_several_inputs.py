@@ -97,11 +97,11 @@ def test_large_deployments_share_rounds_where_the_machine_has_memory_for_them(mo
     machine = Machine({})
     given = {"x": np.zeros(2**17 // 8, np.int64)}  # an eighth of a mebibyte
     with WorkerProfiler(PROFILE, lambda: machine) as profiler:
-        monkeypatch.setattr(profiler, "environment", lambda: {"memory_mib": 2})
-        list(profiler.measure([Deployment.single(model, given) for model in (b"a", b"b", b"c")]))
-    assert machine.sessions == [[b"a"], [b"b"], [b"c"]]  # two have 262,146 bytes, more than an eighth of 2 MiB
-    with WorkerProfiler(PROFILE, lambda: machine) as profiler:
         monkeypatch.setattr(profiler, "environment", lambda: {"memory_mib": 3})
+        list(profiler.measure([Deployment.single(model, given) for model in (b"a", b"b", b"c")]))
+    assert machine.sessions == [[b"a"], [b"b"], [b"c"]]  # two have 262,146 bytes, more than a twelfth of 3 MiB
+    with WorkerProfiler(PROFILE, lambda: machine) as profiler:
+        monkeypatch.setattr(profiler, "environment", lambda: {"memory_mib": 4})
         list(profiler.measure([Deployment.single(model, given) for model in (b"a", b"b", b"c")]))
     assert machine.sessions[3:] == [[b"a", b"b"], [b"c"]]
 
