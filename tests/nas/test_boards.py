@@ -17,7 +17,11 @@ from tests.nas.test_interrupted_runs import nas, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
-_JOB = SMALL_JOB.replace("[cpu-1-thread]", "[./board.yaml]").replace("evaluations: 30", "evaluations: 16")
+_JOB = (
+    SMALL_JOB.replace("[cpu-1-thread]", "[./board.yaml]")
+    .replace("evaluations: 30", "evaluations: 16")
+    .replace("epochs: 4", "epochs: 1")
+)
 _BOARD = "name: board\nplacement: {hw-board: 1}\n"
 _RESOURCES = {"hw-board": 1}
 _PATIENCE_S = 300
