@@ -227,11 +227,13 @@ class Pass:
 
     Attributes:
         part: ``(i, n)``: the pass uses the i-th of n equal parts of the step's batch.
+        subnet: makes the live subnet, if it is another than the architecture's own.
     """
 
     architecture: Architecture
     terms: tuple[LabelLoss | Distillation, ...]
     part: tuple[int, int] = (0, 1)
+    subnet: Callable[[Supernet], nn.Module] | None = None
 
 
 @dataclass(frozen=True)
@@ -280,3 +282,18 @@ class ScheduledStrategy(TrainingStrategy, Protocol):
 
     def at(self, progress: float) -> TrainingStrategy:
         """The strategy of a step, before which this share of its phase's steps is done: 0 for the first, 1 for the last."""
+
+
+@runtime_checkable
+class LearningStrategy(TrainingStrategy, Protocol):
+    """A strategy that learns which network is good: the weights are trained on the first half of the training part, and after
+    each of their steps the strategy on as many examples of the second half, by gradients of a plan of its own."""
+
+    def optimizer(self, steps: int) -> torch.optim.Optimizer:
+        """An optimiser of the named parameters that it learns, for a training of this many steps."""
+
+    def penalty(self) -> Tensor:
+        """Is added to the loss by which it learns."""
+
+    def found(self) -> Architecture:
+        """The network that it has found so far."""

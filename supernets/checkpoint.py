@@ -27,6 +27,8 @@ from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
 
 INDEX = "checkpoint.json"
+FOUND = "found"
+"""The key of the network that the training's strategy has found, in the trainer's record."""
 NO_TENSORS: Mapping[str, Tensor] = {}
 _FORMAT, _VERSION = "subnet-nas/checkpoint", 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -125,7 +126,8 @@ class StepGradients:
         """A subnet's mean loss over all workers' shares, equal for each of them."""
         n = self._n_parts(len(images))
         parts = zip(images.tensor_split(n), labels.tensor_split(n), strict=True)
-        losses = [self._task.loss(self._subnet_logits(x, architecture), y, reduction="sum") for x, y in parts]
+        made = partial(self._supernet.subnet, architecture)
+        losses = [self._task.loss(self._subnet_logits(x, made()), y, reduction="sum") for x, y in parts]
         loss = torch.stack(losses).sum()
         sums = torch.stack([loss, loss.new_tensor(float(len(labels)))])
         self._workers.sum_([sums])
@@ -171,7 +173,8 @@ class StepGradients:
                     logits = self._frozen_logits(x)
                     shape, targets[key] = logits.shape, self._target(logits, term.temperature)
             routing: list[Routed] = []
-            logits = self._subnet_logits(x, p.architecture, routing)
+            subnet = self._supernet.subnet(p.architecture) if p.subnet is None else p.subnet(self._supernet)
+            logits = self._subnet_logits(x, subnet, routing)
             if shape is not None and logits.shape != shape:
                 raise TrainingError(
                     f"the frozen teacher's outputs have the shape {tuple(shape)}, the subnets' {tuple(logits.shape)}; "
@@ -220,9 +223,8 @@ class StepGradients:
             else 0.0
         )
 
-    def _subnet_logits(self, images: Tensor, architecture: Architecture, routing: list[Routed] | None = None) -> Tensor:
-        """A subnet's logits; those of its routers are added to `routing`."""
-        subnet = self._supernet.subnet(architecture)
+    def _subnet_logits(self, images: Tensor, subnet: nn.Module, routing: list[Routed] | None = None) -> Tensor:
+        """A live subnet's logits; those of its routers are added to `routing`."""
         if routing is not None and (self._options.balance_loss or self._options.router_z_loss):
             record_routing(subnet, routing)
         if self._options.activation_checkpointing:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.base import Supernet, TrainingStrategy
-from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
+from supernets.checkpoint import FOUND, Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from supernets.data import BlockFormat, DataSet, Part, by_length, head
 from supernets.errors import CheckpointError
 from supernets.gradients import ALONE, CPU, Reduction
@@ -146,15 +146,15 @@ class _Record:
         digest = save_checkpoint(
             self.folder,
             supernet,
-            progress=self.progress(epoch),
+            progress=self.progress(epoch, loop.found()),
             optimizer={} if finished else loop.optimizer_tensors(),
             teacher={} if finished else loop.own_teacher(),
             best={} if finished or self.best is None else self.best.tensors,
         )
         return done, digest
 
-    def progress(self, epoch: int) -> dict[str, Any]:
-        """The record of a checkpoint after an epoch."""
+    def progress(self, epoch: int, found: Architecture | None = None) -> dict[str, Any]:
+        """The record of a checkpoint after an epoch, with the network that the strategy has found."""
         best, data, settings = self.best, self.scoring.data, self.scoring.settings
         return {
             "epoch": epoch,
@@ -163,6 +163,7 @@ class _Record:
             "data": {"name": data.name, "digest": data.train.digest},
             "torch": torch.__version__,
             "history": self.history,
+            **({} if found is None else {FOUND: found.key}),
             **({} if best is None else {"best": {"epoch": best.epoch, self.scoring.metric.name: best.value}}),
         }
 

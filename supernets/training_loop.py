@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supernets.base import Phase, ScheduledStrategy, Supernet, TrainingStrategy, channels_last
+from supernets.base import LearningStrategy, Phase, ScheduledStrategy, Supernet, TrainingStrategy, channels_last
 from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
 from supernets.divergence import Divergence
@@ -19,8 +19,13 @@ from supernets.errors import TrainingError
 from supernets.experts.losses import freeze_all_but_routers
 from supernets.gradients import ALONE, CPU, Precision, Reduction, StepGradients, StepOptions
 from supernets.recalibration import recalibrate
+from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Task
 
+Examples = tuple[Tensor, Tensor]
+"""Inputs and labels."""
+_LEARNED, _VALUE = "strategy.", "value."
+"""Begin the names of a strategy's tensors in a checkpoint, and of what it has learned among these."""
 _WARM_UP_SHARE = 0.1
 """Share of a phase in which the learning rate rises (one-cycle schedule, Smith and Topin 2017, arXiv 1708.07120)."""
 
@@ -100,6 +105,7 @@ class Loop:
         self._gradients = StepGradients(
             supernet, settings.step, teacher=teacher, device=device, workers=workers, task=task
         )
+        self._learning = _Learning.of(strategy, part, settings, self._gradients)
         self._own_teacher: nn.Module | None = None
         self._phases = tuple(strategy.phases(settings.epochs))
         self._optimizer = self._new_optimizer()
@@ -109,7 +115,10 @@ class Loop:
     def resume(self, epochs: int, optimizer: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> None:
         """Restores the state after `epochs` epochs; the caller restores the supernet's weights."""
         if optimizer:
-            load_optimizer_tensors(self._optimizer, optimizer)
+            learned = {name: tensor for name, tensor in optimizer.items() if name.startswith(_LEARNED)}
+            load_optimizer_tensors(self._optimizer, {n: t for n, t in optimizer.items() if n not in learned})
+            if self._learning is not None:
+                self._learning.restore({name.removeprefix(_LEARNED): tensor for name, tensor in learned.items()})
         self._ready = None if epochs == 0 else self._phase_of(epochs)[0]
         if teacher:
             # In the layout of the saved one: another layout changes the last bits.
@@ -118,8 +127,13 @@ class Loop:
             self._teach_by(network)
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
-        """The optimiser's state by name."""
-        return optimizer_tensors(self._optimizer)
+        """The optimiser's state by name, with what the strategy has learned and the state of its own."""
+        learned = {} if self._learning is None else self._learning.tensors()
+        return optimizer_tensors(self._optimizer) | {f"{_LEARNED}{name}": tensor for name, tensor in learned.items()}
+
+    def found(self) -> Architecture | None:
+        """The network that the strategy has found so far, if it learns one."""
+        return None if self._learning is None else self._learning.strategy.found()
 
     def own_teacher(self) -> dict[str, Tensor]:
         """The tensors of the teacher that a phase left; empty if none did."""
@@ -146,17 +160,17 @@ class Loop:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         step = (epoch - 1 - before) * steps
         total, count = 0.0, 0
-        for images, labels in batches(self._part, settings.batch_size, generator=generator):
+        for (images, labels), held in self._batches(generator):
             rate = _one_cycle(step, phase.epochs * steps, settings.learning_rate * phase.learning_rate)
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
-            if settings.shift or settings.flip:
-                images = augment(images, generator, flip=settings.flip, pad=settings.shift)
             strategy = self._strategy_at(step / max(1, phase.epochs * steps - 1))
             where = f"epoch {epoch}, step {count + 1}"
             loss = self._step(strategy, index, images, labels, rng, where=where, epoch=epoch)
             if loss is None:
                 continue
+            if held is not None and self._learning is not None:
+                self._learning.step(strategy, index, *held, rng)
             total, count, step = total + loss, count + 1, step + 1
             on_step((epoch - 1) * steps + count, settings.epochs * steps, loss)
         if count == 0:
@@ -171,6 +185,22 @@ class Loop:
             network = self._supernet.extract(self._supernet.space.largest).cpu()
             self._teach_by(recalibrate(network, head(self._part, settings.calibration_images).split(250)))
         return total / count
+
+    def _batches(self, generator: torch.Generator) -> Iterator[tuple[Examples, Examples | None]]:
+        """The examples of each step, with changes: those that train the weights, and others from which the strategy learns."""
+        size, settings = self._settings.batch_size, self._settings
+
+        def shown(part: Part, size: int) -> Iterator[Examples]:
+            for images, labels in batches(part, size, generator=generator):
+                if settings.shift or settings.flip:
+                    images = augment(images, generator, flip=settings.flip, pad=settings.shift)
+                yield images, labels
+
+        if self._learning is None:
+            yield from ((own, None) for own in shown(self._part, size))
+        else:
+            first, second = (shown(own, -(-size // 2)) for own in self._learning.halves)
+            yield from zip(first, second, strict=True)
 
     def _phase_of(self, epoch: int) -> tuple[int, Phase, int]:
         """The index of an epoch's phase, the phase, and the epochs before it."""
@@ -231,6 +261,54 @@ class Loop:
             nn.utils.clip_grad_norm_(self._supernet.sharing.parameters(), self._settings.clip_norm)
         self._optimizer.step()
         return float(sum(losses[: passes[0].part[1]]))  # of one pass over the batch, or of one pass per part
+
+
+class _Learning:
+    """What a strategy learns beside the training of the weights."""
+
+    def __init__(
+        self, strategy: LearningStrategy, part: Part, settings: TrainingSettings, gradients: StepGradients
+    ) -> None:
+        self.strategy, self._gradients = strategy, gradients
+        self._optimizer = strategy.optimizer(settings.epochs * -(-len(part) // settings.batch_size))
+        n, x, y = len(part) // 2, part.inputs, part.labels
+        self.halves = [replace(part, inputs=x[i : i + n], labels=y[i : i + n]) for i in (0, n)]
+        """The examples that train the weights, and those from which the strategy learns; each has every class."""
+
+    @classmethod
+    def of(
+        cls, strategy: TrainingStrategy, part: Part, settings: TrainingSettings, gradients: StepGradients
+    ) -> _Learning | None:
+        """That of a strategy; None for one that learns nothing."""
+        return cls(strategy, part, settings, gradients) if isinstance(strategy, LearningStrategy) else None
+
+    def step(
+        self, strategy: TrainingStrategy, phase: int, images: Tensor, labels: Tensor, rng: np.random.Generator
+    ) -> None:
+        """One step, by the strategy's plan. The weights' next step forgets the gradients that this one leaves."""
+        self._optimizer.zero_grad(set_to_none=True)
+        x, y = self._gradients.share(images), self._gradients.share(labels)
+        passes = strategy.plan(phase, rng, lambda architecture: self._gradients.loss(architecture, x, y))
+        self._gradients.backward(passes, x, y, n=len(images))
+        self.strategy.penalty().backward()
+        self._optimizer.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What is learned, and the state of the optimiser, by name."""
+        values = {f"{_VALUE}{name}": parameter.detach() for name, parameter in self._named()}
+        return optimizer_tensors(self._optimizer) | values
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Sets what `tensors` returned."""
+        with torch.no_grad():
+            for name, parameter in self._named():
+                parameter.copy_(tensors[f"{_VALUE}{name}"])
+        state = {name: tensor for name, tensor in tensors.items() if not name.startswith(_VALUE)}
+        load_optimizer_tensors(self._optimizer, state)
+
+    def _named(self) -> list[tuple[str, Tensor]]:
+        groups = self._optimizer.param_groups
+        return [pair for own in groups for pair in zip(own["param_names"], own["params"], strict=True)]
 
 
 def _not_finite(problem: str, epoch: int) -> TrainingError:

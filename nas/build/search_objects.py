@@ -33,11 +33,12 @@ _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})
 
 def build_algorithm(
     prepared: PreparedJob, supernet: Supernet, warm_start: Sequence[Evaluation] = (),
-    *, known: Sequence[Architecture] = (),
+    *, known: Sequence[Architecture] = (), first: Sequence[Architecture] = (),
 ) -> SearchAlgorithm:  # fmt: skip
     """The job's search algorithm over this supernet's space, given the evaluations of other runs.
 
     Args:
+        first: networks that it asks for before others, in every variant.
         known: candidates of the warm start that the search evaluates first.
     """
     job, config = prepared.job, prepared.config
@@ -48,7 +49,7 @@ def build_algorithm(
     }
     problem = SearchProblem(
         prepared.space, job.objectives, config.seed, constraints=job.constraints, features=_features(prepared, supernet),
-        exact=exact, warm_start=warm_start, known=known,
+        exact=exact, warm_start=warm_start, known=known, first=job.variants.candidates(first),
     )  # fmt: skip
     given, settings = job.objects.get("search.algorithm"), config.search.settings
     return make_algorithm(config.search.algorithm, problem, settings=settings, given=given)

@@ -40,8 +40,10 @@ from supernets.sorting import importance, orders, taylor_importance
 from supernets.space import Architecture
 from supernets.training_loop import TrainingSettings
 from supernets.training_strategies.attentive import AttentiveStrategy
+from supernets.training_strategies.differentiable import DifferentiableStrategy
 from supernets.training_strategies.instatune import InstaTuneStrategy
 from supernets.training_strategies.progressive import ProgressiveStrategy
+from supernets.training_strategies.relaxation import Relaxation
 from supernets.training_strategies.single_phase import (
     LargestStrategy,
     SandwichStrategy,
@@ -196,6 +198,8 @@ class SupernetFactory:
                 return AttentiveStrategy(
                     space, macs, training.random_subnets, training.candidates, training.pick, distill
                 )
+            case "differentiable":
+                return DifferentiableStrategy(space, Relaxation(self.outline()), training.target, alone)
             case "instatune":
                 return InstaTuneStrategy(
                     space, training.random_subnets, training.label_weight, training.temperature,

@@ -32,17 +32,19 @@ class AdaptersConfig(Section):
 
 
 STRATEGIES = (
-    "sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "smoe-dropout", "largest",
+    "sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "smoe-dropout", "differentiable",
+    "largest",
 )  # fmt: skip
 """The names of the shipped strategies."""
 _BELONGS: Mapping[str, tuple[str, ...]] = {
     "random_subnets": ("sandwich", "attentive", "instatune"),
     "micro_batches": ("sorted",),
     **dict.fromkeys(("candidates", "pick"), ("attentive",)),
+    "target": ("differentiable",),
     **dict.fromkeys(("label_weight", "temperature", "teacher_epochs", "sort"), ("instatune",)),
 }
 """The training strategies that a key belongs to; the other keys belong to all of them."""
-_ALONE = ("single-path", "sorted", "smoe-dropout", "largest")
+_ALONE = ("single-path", "sorted", "smoe-dropout", "differentiable", "largest")
 """Training strategies that do not train the largest network in every step, so that it cannot teach the others."""
 
 
@@ -77,6 +79,8 @@ class TrainingConfig(Section):
     """Divides the outputs before they are compared; of the strategy instatune."""
     teacher_epochs: int | None = whole(1, 10**6, default=None, of="epochs")
     """None: the teacher teaches in all epochs."""
+    target: float = positive(1, default=0.5)
+    """Multiply-accumulates of the network that the strategy differentiable looks for, as a share of the largest network's."""
     sort: Flag = False
     """Whether units are sorted by their importance before the training; of the strategy instatune."""
     distill: Annotated[Literal["largest", "teacher", "original", "none"], BeforeValidator(_distill)] = "largest"
@@ -165,12 +169,16 @@ class TrainingConfig(Section):
             )
         if self.adapters is not None and self.parameters != "all":
             raise conflict("parameters", "routers alone are trained without adapters; remove one of them")
+        if self.strategy == "differentiable" and self.workers > 1:
+            raise conflict("workers", f"the strategy differentiable needs 1, got {self.workers}; remove workers")
         if self.accumulate * self.workers > self.batch_size:
             least = f"expected at most {self.batch_size // self.workers}, the examples of a step for each worker"
             raise problem("accumulate", f"{least}; got {self.accumulate}")
         noun, n = "workers", self.workers
         if self.strategy == "sorted":
             noun, n = "micro-batches", self.micro_batches * self.workers
+        if self.strategy == "differentiable":
+            noun, n = "halves", 2
         if self.batch_size < 2 * n:
             raise problem("batch_size", f"expected at least {2 * n}, 2 for each of {n} {noun}; got {self.batch_size}")
         return self

@@ -31,9 +31,10 @@ from nas.store.base import RunStatus, RunStore
 from nas.store.compatibility import check_teacher, check_weights
 from nas.store.folder import RunFolder
 from supernets.base import Supernet
-from supernets.checkpoint import has_checkpoint
+from supernets.checkpoint import FOUND, has_checkpoint, read_progress
 from supernets.data import Part
 from supernets.distributed import train_on_workers
+from supernets.space import Architecture
 from supernets.trainer import Epoch
 from supernets.trainer import train as train_supernet
 
@@ -114,7 +115,17 @@ class RunExecution:
         else:
             digest = train_on_workers(*training, workers=workers, **common)
         self.store.update_state(epoch=settings.epochs)  # a kill may have come between the checkpoint and its record
+        for network in self.found:
+            share = supernet.cost(network).macs / supernet.cost(supernet.space.largest).macs
+            observer.note(f"the training found {network.key}, with {share:.0%} of the largest network's MACs")
         return supernet, digest
+
+    @property
+    def found(self) -> list[Architecture]:
+        """The network that the training's strategy has found, if it looks for one."""
+        checkpoint, folder = self.prepared.supernets.checkpoint, self.folder.checkpoint
+        record = read_progress(folder) if checkpoint is None else checkpoint.progress
+        return [Architecture.parse(record[FOUND])] if FOUND in record else []
 
 
 @dataclass(frozen=True)
@@ -160,7 +171,9 @@ class _SearchExecution:
             return search(
                 space=prepared.space,
                 objectives=prepared.job.objectives,
-                algorithm=build_algorithm(prepared, self.supernet, prior_evaluations(facts), known=facts.known),
+                algorithm=build_algorithm(
+                    prepared, self.supernet, prior_evaluations(facts), known=facts.known, first=self.run.found
+                ),
                 evaluator=evaluator,
                 store=store,
                 budget=state.budget,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 
@@ -87,12 +88,19 @@ class Variants:
 
     def candidate(self, request: Request) -> Architecture:
         """The candidate of a request for one of these variants."""
+        return self._candidate(request.architecture, Variant(request.precision, request.runtime))
+
+    def candidates(self, networks: Iterable[Architecture]) -> list[Architecture]:
+        """The candidates of networks, each in every variant."""
+        return [self._candidate(network, variant) for network in networks for variant in self.all]
+
+    def _candidate(self, network: Architecture, variant: Variant) -> Architecture:
         own = []
         if len(self.precisions) > 1:
-            own.append(self.precisions.index(request.precision))
+            own.append(self.precisions.index(variant.precision))
         if len(self.runtimes) > 1:
-            own.append(self.runtimes.index(request.runtime))
-        return Architecture((*request.architecture.genes, *own)) if own else request.architecture
+            own.append(self.runtimes.index(variant.runtime))
+        return Architecture((*network.genes, *own)) if own else network
 
     def __contains__(self, variant: Variant) -> bool:
         return variant.precision in self.precisions and variant.runtime in self.runtimes

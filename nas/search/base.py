@@ -40,6 +40,7 @@ class SearchProblem:
         exact: functions that compute a metric, (n,) in natural sign, by the name of each that needs no measuring.
         warm_start: evaluations of other runs, possibly without some of the objectives (or with the same metric of other
             profiles). These architectures can be asked for like any other: evaluating one measures what is missing.
+        first: architectures to ask for before others.
         known: those of the warm start that lack nothing: the loop evaluates them first, with the smallest and the largest.
     """
 
@@ -51,6 +52,7 @@ class SearchProblem:
     exact: Mapping[str, Values] = field(default_factory=dict)
     warm_start: Sequence[Evaluation] = ()
     known: Sequence[Architecture] = ()
+    first: Sequence[Architecture] = ()
 
 
 class SearchAlgorithm(Protocol):

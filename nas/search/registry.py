@@ -44,7 +44,7 @@ _OPTIONAL = ("features", "exact", "warm_start")
 def make_algorithm(
     name: str, problem: SearchProblem, *, settings: Mapping[str, Any] = MappingProxyType({}), given: object = None
 ) -> SearchAlgorithm:
-    """A fresh algorithm; with a warm start, one that first asks for what other runs found good.
+    """A fresh algorithm; with a warm start, one that first asks for what other runs found good, after the problem's `first`.
 
     Args:
         name: of a shipped algorithm or a plug-in.
@@ -70,5 +70,5 @@ def make_algorithm(
         made = make_plugin(ref, found, values, optional=_OPTIONAL, settings=settings)
     known = set(problem.known)
     lacking = [evaluation for evaluation in problem.warm_start if evaluation.architecture not in known]
-    first = promising(lacking, problem.objectives, problem.constraints)
+    first = [*problem.first, *promising(lacking, problem.objectives, problem.constraints)]
     return WarmStarted(made, first) if first else made

@@ -101,6 +101,9 @@ KEYS = [
         "invalid-value",
         "3 | 4",
     ),
+    ("training: {target: 0.5}", "training.target", "conflict", "differentiable | sandwich"),
+    ("training: {strategy: differentiable, target: 1.5}", "training.target", "invalid-value", "0 | 1 | 1.5"),
+    ("training: {strategy: differentiable, workers: 2}", "training.workers", "conflict", "differentiable | 1 | 2"),
     ("training: {workers: 0}", "training.workers", "invalid-value", "1 to 1024 | 0"),
     ("training: {device: tpu}", "training.device", "unknown-name", "'tpu'"),
     (

@@ -40,6 +40,7 @@ def test_requests_name_network_and_precision_and_lead_back() -> None:
         assert request.precision == space.values(candidate)["precision"]
         assert (request.metric, request.profile, request.fidelity) == ("latency_ms", "cpu", Fidelity.FINAL)
         assert variants.candidate(request) == candidate
+        assert candidate in variants.candidates([request.architecture])
         test = variants.test_request(candidate)
         assert (test.architecture, test.precision) == (request.architecture, request.precision)
         assert (test.metric, test.fidelity, test.profile) == ("accuracy", Fidelity.TEST, None)
