@@ -61,11 +61,11 @@ class Products:
 
     Attributes:
         macs: dimensions whose product is the multiply-accumulates.
-        outputs: the numbers that the products return.
+        outputs: the numbers that the products return; None if they are not counted.
     """
 
     macs: tuple[Dim, ...]
-    outputs: Dim
+    outputs: Dim | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class CostModel:
         self._layers: list[_Layer] = []
         for name, module in template.named_modules():
             own = tuple(dims[parameter] for parameter, _ in module.named_parameters(prefix=name, recurse=False))
-            if not own and name not in attention and name not in self._tied:
+            if not own and name not in (*attention, *self._tied, *self._products):
                 continue
             block = next((i for i, block in enumerate(self.blocks) if lies_in(name, [block])), None)
             if block is None:

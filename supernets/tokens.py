@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -192,6 +194,21 @@ def last_token(x: Tensor) -> Tensor:
     if has_torch_function((x,)):
         return handle_torch_function(last_token, (x,), x)
     return x[:, -1]
+
+
+def divided(ids: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """The first tokens of each text, and the others: (n, tokens) -> (n, first), (n, tokens - first)."""
+    if has_torch_function((ids,)):
+        found: tuple[Tensor, Tensor] = handle_torch_function(divided, (ids,), ids, first)
+        return found
+    return ids[:, :first], ids[:, first:]
+
+
+def joined(parts: Sequence[Tensor], dim: int) -> Tensor:
+    """One to three tensors of one shape, along the dimension of their tokens."""
+    if has_torch_function(tuple(parts)):
+        return handle_torch_function(joined, tuple(parts), parts, dim)
+    return torch.cat(list(parts), dim=dim)
 
 
 def token_losses(logits: Tensor, ids: Tensor) -> Tensor:

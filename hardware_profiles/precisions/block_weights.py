@@ -89,7 +89,7 @@ def quantize_weights(model: bytes, precision: str) -> bytes:
     words = {len(matrix.values) for matrix in matrices.values() if matrix.looked_up}
     bits = {name: TABLE_BITS if len(matrix.values) in words else BITS[precision] for name, matrix in matrices.items()}
     constants: dict[str, list[int]] = {}
-    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.input}
+    ranks = _ranks(graph)
     nodes = [own for node in graph.node for own in _replaced(node, matrices, ranks, bits, constants)]
     tensors = [tensor for tensor in graph.initializer if tensor.name not in matrices]
     for name, matrix in matrices.items():
@@ -147,8 +147,7 @@ def _matrices(graph: GraphProto) -> dict[str, _Matrix]:
         for node in graph.node
         if node.op_type == "Transpose" and node.input[0] in tensors and _attribute(node, "perm", [1, 0]) == [1, 0]
     }
-    ranked = {value.name for value in graph.input if value.type.tensor_type.HasField("shape")}
-    uses: dict[str, set[str]] = {}
+    ranked, uses = _ranks(graph), dict[str, set[str]]()
     for node in graph.node:
         if node.output and node.output[0] in turned:
             continue
@@ -165,6 +164,16 @@ def _matrices(graph: GraphProto) -> dict[str, _Matrix]:
             continue
         values = numpy_helper.to_array(tensors[name])
         found[name] = _Matrix(names, values.T if own == {"columns"} else values, "table" in own)
+    return found
+
+
+def _ranks(graph: GraphProto) -> dict[str, int]:
+    """The numbers of dimensions of the inputs, and of parts of them, as of the source and the target of a pair."""
+    typed = ((value.name, value.type.tensor_type) for value in graph.input)
+    found = {name: len(kind.shape.dim) for name, kind in typed if kind.HasField("shape")}
+    for node in graph.node:
+        if node.op_type == "Slice" and node.input[0] in found:
+            found[node.output[0]] = found[node.input[0]]
     return found
 
 
@@ -206,7 +215,7 @@ def _replaced(
     """The nodes in place of one: none for a transposition that nothing reads any more.
 
     Args:
-        ranks: of the graph's inputs.
+        ranks: as of `_ranks`.
         bits: of a weight, by the name of the matrix.
         constants: receives what the nodes read, by name.
     """

@@ -18,7 +18,7 @@ from nas.errors import JobError, PluginError
 from nas.plugins import Kind, calling, find, load
 from supernets.base import Family
 from supernets.checkpoint import Checkpoint
-from supernets.data import BlockFormat, DataSet, RowFormat, TextFormat
+from supernets.data import BlockFormat, DataSet, PairFormat, RowFormat, TextFormat
 from supernets.errors import CheckpointError, SpaceError, SupernetError
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import DecoderConfig
@@ -169,6 +169,9 @@ def _sizes(data: DataSet, n_outputs: int, pretrained: PretrainedConfig | None) -
         sizes |= {"padding": text.padding, "tokens": text.typical_tokens}
         if isinstance(pretrained, BertConfig):
             _check_tokenizer(text, pretrained)
+    elif isinstance(pairs := data.format, PairFormat):
+        sizes = {"vocabulary": pairs.vocabulary, "separator": pairs.separator}
+        sizes |= {"source": pairs.source, "target": pairs.block}
     elif isinstance(blocks := data.format, BlockFormat):
         sizes = {"vocabulary": blocks.vocabulary, "positions": blocks.block, "tokens": blocks.block}
         if isinstance(pretrained, DecoderConfig):

@@ -31,6 +31,7 @@ from supernets.data import (
     ImageFormat,
     ImageOptions,
     OnProgress,
+    PairFormat,
     Part,
     RowOptions,
     Source,
@@ -93,7 +94,10 @@ class JobData:
         """Validation examples that a profile's timed runs use: one batch, (batch, ...), for each call."""
         if isinstance(self.dataset.format, BlockFormat):
             serving, ids = self.config.serving, self.dataset.validation.inputs.numpy()
-            shape = serving.batch or profile.batch_size, serving.prompt_tokens or self.dataset.blocks.block
+            longest = self.dataset.blocks.block
+            if isinstance(pairs := self.dataset.format, PairFormat):
+                ids, longest = ids[:, : pairs.source], pairs.source
+            shape = serving.batch or profile.batch_size, serving.prompt_tokens or longest
             return (np.resize(ids, shape),)  # prompts longer than a block continue with the next ones
         batches = typical_batches(self.dataset.validation, profile.batch_size, tokens=self.config.data.timed_tokens)
         return tuple(inputs.numpy() for inputs in batches)
@@ -204,7 +208,17 @@ def _document_options(job: SearchJob, runs: RunsFolder, *, pretrained: Path | No
     """The options of a job's documents; the tokenizer as of sentences."""
     data, tokenizer = job.data, job.data.tokenizer or pretrained
     fixed = {} if tokenizer is not None else _of_trained(job, runs, of_text=True, source=source)
-    own = _given(data, ("vocabulary", "documents", "text_column", "encoding", "separator", "choices"))
+    keys = (
+        "vocabulary",
+        "documents",
+        "text_column",
+        "source_column",
+        "target_column",
+        "encoding",
+        "separator",
+        "choices",
+    )
+    own = _given(data, keys)
     given = {"tokenizer": tokenizer, **fixed, **own}
     if given["tokenizer"] is not None:
         given.pop("vocabulary", None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nas.build.required_parts import check_parts
 from nas.build.resolved_job import ResolvedJob
 from nas.config import SearchJob
-from nas.config.data import DOCUMENTS, NUMBERS, TABLE, TEXT
+from nas.config.data import DOCUMENTS, NUMBERS, PAIRS, TABLE, TEXT
 from nas.errors import JobError, NasError, UnknownNameError
 from nas.parts import require
 from nas.store.folder import RunsFolder
@@ -106,7 +106,7 @@ def _check_data(config: SearchJob, *, source: str) -> None:
     for key, path in data.paths.items():
         if not path.exists():
             raise DataError(f"{source}: data.{key}: {path} does not exist; correct the path", code="data.missing")
-    if data.path is not None and data.name not in (TEXT, TABLE, NUMBERS, DOCUMENTS) and not data.path.is_dir():
+    if data.path is not None and data.name not in (TEXT, TABLE, NUMBERS, DOCUMENTS, PAIRS) and not data.path.is_dir():
         held = (
             "one folder of images for each class" if data.name == "image-folder" else "the four files of Fashion-MNIST"
         )

@@ -16,7 +16,7 @@ from nas.evaluation.served_memory import ServedMemory, expert_bytes
 from nas.problem.objectives import ONNX_RUNTIME
 from nas.problem.tasks import ROUTING
 from supernets.base import Family, Supernet
-from supernets.data import BlockFormat
+from supernets.data import BlockFormat, PairFormat
 from supernets.errors import SpaceError
 from supernets.families.single_network import innermost
 
@@ -57,6 +57,9 @@ def find_serving(config: SearchJob, data: JobData, family: Family, *, source: st
         return None
     _check_experts(config, family, source=source)
     given, block = config.serving, data.dataset.blocks.block
+    if isinstance(pairs := data.dataset.format, PairFormat):  # of any length
+        prompt = given.prompt_tokens or pairs.source
+        return Serving(prompt, given.context_tokens or max(1, pairs.typical_tokens // 2), given.batch)
     most = int(getattr(innermost(family, family.space.largest)[0], "positions", 2**20))
     prompt = given.prompt_tokens or block
     context = given.context_tokens or min(prompt, most - 1)
@@ -111,7 +114,7 @@ def served_memory(serving: Serving | None, supernet: Supernet, job: ResolvedJob)
             "write the batch that is meant",
             code="job.missing-key",
         )
-    return ServedMemory(supernet, serving.context_tokens, batches[-1], expert_cache(job.config))
+    return ServedMemory(supernet, serving.context_tokens, batches[-1], expert_cache(job.config), serving.prompt_tokens)
 
 
 def check_served(

@@ -313,7 +313,11 @@ def export(
     served = f", as served {made['served_parity']:.1e}" if "served_parity" in made else ""
     print(f"parity with torch {made['parity']:.1e}{''.join(other)}{served}{answers}\nsha256 {made['sha256']}")
     files = [made[name] for name in ("step", "weights", "tokenizer", "manifest", "script") if name in made]
-    most = f"\nit reads texts of at most {made['positions']:,} tokens, where the script stops" if "step" in made else ""
+    most = (
+        f"\nit reads texts of at most {made['positions']:,} tokens, where the script stops"
+        if "positions" in made
+        else ""
+    )
     return print("\n".join(f"wrote {path}" for path in files) + most)
 
 

@@ -15,7 +15,8 @@ from nas.config.section import Section, whole
 from nas.plugins import Kind
 
 TEXT, TABLE, NUMBERS, DOCUMENTS = "text-classification", "image-table", "number-table", "text"
-DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS)
+PAIRS = "text-pairs"
+DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS, PAIRS)
 """The shipped data sets."""
 OF_FILES = (
     "path",
@@ -26,6 +27,8 @@ OF_FILES = (
     "text_column",
     "image_column",
     "label_column",
+    "source_column",
+    "target_column",
     "encoding",
     "crop",
     "interpolation",
@@ -41,12 +44,15 @@ _OF_NAMES = {
     "crop": ("image-folder", TABLE),
     "interpolation": ("image-folder", TABLE),
     "label_column": (TABLE, TEXT, NUMBERS),
+    "text_column": (TEXT, DOCUMENTS),
+    "source_column": (PAIRS,),
+    "target_column": (PAIRS,),
     "documents": (DOCUMENTS,),
-    "separator": (DOCUMENTS,),
+    "separator": (DOCUMENTS, PAIRS),
     "choices": (DOCUMENTS,),
 }
 """Keys of some data sets, by their names."""
-_VOCABULARIES = {TEXT: 8000, DOCUMENTS: 4000}
+_VOCABULARIES = {TEXT: 8000, DOCUMENTS: 4000, PAIRS: 4000}
 """The defaults for a tokenizer that is trained on sentences or documents; a given tokenizer has its own vocabulary."""
 
 SIZES = {"digits": 1797, "fashion-mnist": 60_000}
@@ -123,7 +129,7 @@ class DataConfig(Section):
     """None takes that of `supernet.pretrained`, or of the network that `supernet.from` was made of, or trains one on the
     training part."""
     max_tokens: int | None = whole(4, 8192, default=None, of="tokens")
-    """Longer sentences are cut; documents to model are packed into blocks of this length."""
+    """Longer sentences are cut; documents to model are packed into blocks of this length; longer pairs are rejected."""
     timed_tokens: int | None = whole(1, 8192, default=None, of="tokens")
     """Of every sentence that latency is measured on; None takes typical lengths of the validation part."""
     vocabulary: int | None = whole(100, 100_000, default=None, of="tokens")
@@ -148,6 +154,10 @@ class DataConfig(Section):
     """The column of the paths of images in a table; None takes the one with a usual name."""
     label_column: _Column = None
     """The column of the labels."""
+    source_column: _Column = None
+    """Of pairs: the column of the texts that are read; None takes the one with a usual name."""
+    target_column: _Column = None
+    """Of pairs: the column of the texts that are written; None takes the one with a usual name."""
     encoding: (
         Literal[
             "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
@@ -191,7 +201,7 @@ class DataConfig(Section):
             raise missing_key(
                 "path", "is missing; expected a .csv, .tsv or .jsonl table of numbers with a label in each row"
             )
-        kinds = {TEXT: "sentences", NUMBERS: "rows of numbers", DOCUMENTS: "text to model"}
+        kinds = {TEXT: "sentences", NUMBERS: "rows of numbers", DOCUMENTS: "text to model", PAIRS: "pairs of texts"}
         kind = kinds.get(self.name, "images")
         for other, keys in (("images", OF_IMAGES), ("sentences", OF_TEXT)):
             for key in keys:
@@ -242,8 +252,8 @@ class DataConfig(Section):
 
     def _check_text(self) -> None:
         if self.path is None:
-            tables, of = "a .csv, .tsv or .jsonl table", "text files" if self.of_documents else "one text file a class"
-            raise missing_key("path", f"is missing; expected {tables}, or a folder or .zip of {of}")
+            of = {DOCUMENTS: "text files", PAIRS: "tables"}.get(self.name, "one text file a class")
+            raise missing_key("path", f"is missing; expected a .csv, .tsv or .jsonl table, or a folder or .zip of {of}")
         self._check_tokens()
         if self.text_column is not None and self.text_column == self.label_column:
             raise conflict("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
@@ -280,13 +290,13 @@ class DataConfig(Section):
 
     @property
     def of_documents(self) -> bool:
-        """Whether the data are documents for language models."""
-        return bool(self.name == DOCUMENTS)
+        """Whether the data are documents, or pairs of texts, for language models."""
+        return self.name in (DOCUMENTS, PAIRS)
 
     @property
     def of_images(self) -> bool:
         """Whether the data are images; true for data of plug-ins, of which it is not known here."""
-        return self.name not in (TEXT, NUMBERS, DOCUMENTS)
+        return self.name not in (TEXT, NUMBERS, DOCUMENTS, PAIRS)
 
     @property
     def paths(self) -> Mapping[str, Path]:

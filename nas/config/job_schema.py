@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 
 from hardware_profiles.catalog import known_profiles
-from nas.config.data import DOCUMENTS, NUMBERS, TABLE, TEXT
+from nas.config.data import DOCUMENTS, NUMBERS, PAIRS, TABLE, TEXT
 from nas.config.search_job import SearchJob
 from nas.config.space import space_config
 from nas.problem.objectives import known_objectives
@@ -167,7 +167,7 @@ def _accept_short_forms(definitions: dict[str, Any]) -> None:
     for part in ("validation", "test"):
         definitions["DataConfig"]["properties"][part]["anyOf"] = [*parts, {"type": "null"}]
     definitions["BoundsConfig"]["minProperties"] = 1
-    with_files = {"properties": {"name": {"enum": ["image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS]}}}
+    with_files = {"properties": {"name": {"enum": ["image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS, PAIRS]}}}
     definitions["DataConfig"]["allOf"] = [{"if": with_files, "then": {"required": ["path"]}}]
 
 

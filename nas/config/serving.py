@@ -9,9 +9,11 @@ class ServingConfig(Section):
     """What a language model is timed with, and how large its cache of keys and values is."""
 
     prompt_tokens: int | None = whole(1, 2**20, default=None, of="tokens")
-    """The length of the prompt of `time_to_first_token_ms`; None takes `data.max_tokens`."""
+    """The length of the prompt of `time_to_first_token_ms`, or of the source of a pair; None takes `data.max_tokens`, or the
+    longest source."""
     context_tokens: int | None = whole(1, 2**20, default=None, of="tokens")
-    """The tokens in the cache before a step of `time_per_token_ms`, also for `kv_cache_mib`; None takes those of the prompt."""
+    """The tokens in the cache before a step of `time_per_token_ms`, also for `kv_cache_mib`; None takes those of the prompt, or
+    half of a mean target."""
     batch: int | None = whole(1, 2**16, default=None, of="texts")
     """Texts at a time; None takes the batch of each profile."""
     expert_cache: int | None = whole(1, 2**10, default=None, of="experts")

@@ -17,27 +17,30 @@ from supernets.experts.routing_metrics import ExpertCache
 from supernets.families.decoder.family import POSITIONS, WORDS
 from supernets.space import Architecture
 
-_KEYS, _ROUTER, _EXPERTS = ".attention.key.weight", ".router.", ".experts"
-_ACTIVE = ".active"
-"""A buffer whose length alone is read: no model has it."""
+_KEYS, _ROUTER, _EXPERTS = (".attention.key.weight", ".cross.key.weight"), ".router.", ".experts"
+_ENCODER, _ATTENDED = "encoder.layers.", "attended"
+_LENGTHS = (".active", f".{_ATTENDED}")
+"""Buffers whose length alone is read: no model has them."""
 _CACHE_BYTES, _FLOAT_BYTES, _MIB = 4, 4, 2**20
 """The cache is in float32 in every precision."""
 
 
 @dataclass(frozen=True, eq=False)
 class ServedMemory:
-    """The computed metrics ``model_mib``, ``resident_mib`` and ``kv_cache_mib`` of a supernet's decoders.
+    """The computed metrics ``model_mib``, ``resident_mib`` and ``kv_cache_mib`` of a supernet's decoders or encoder-decoders.
 
     Attributes:
         context_tokens: of each text in the cache.
         batch: texts at a time.
         experts: those that are in memory; None for all.
+        source_tokens: of each text that an encoder reads.
     """
 
     supernet: Supernet
     context_tokens: int
     batch: int
     experts: ExpertCache | None = None
+    source_tokens: int = 0
 
     def mib(self, metric: str, networks: Sequence[Architecture], precisions: Sequence[str]) -> NDArray[np.float64]:
         """The metric of n networks, each in its precision, (n,)."""
@@ -45,13 +48,16 @@ class ServedMemory:
         sizes = self.supernet.axis_sizes(networks)
         dropped = [family.dropped(network) for network in networks]
         tensors, found, cached = family.dims(), np.zeros(len(networks)), np.zeros(len(networks))
-        words = int(size_of(tensors[WORDS][:1], {}))
+        words = next(int(size_of(dims[:1], {})) for name, dims in tensors.items() if name.endswith(WORDS))
         for name, dims in tensors.items():
-            if name.endswith(_ACTIVE) or (metric == "kv_cache_mib" and not name.endswith(_KEYS)):
+            cached_keys = name.endswith(_KEYS) and not name.startswith(_ENCODER)
+            if name.endswith(_LENGTHS) or (metric == "kv_cache_mib" and not cached_keys):
                 continue
-            own = (
-                self._cached(dims, sizes) if metric == "kv_cache_mib" else _stored(name, dims, sizes, precisions, words)
-            )
+            if metric == "kv_cache_mib":
+                layers = tensors.get(f"{name.removesuffix('key.weight')}{_ATTENDED}")
+                own = self._cached(dims, layers, sizes)
+            else:
+                own = _stored(name, dims, sizes, precisions, words)
             own = own * np.array([not lies_in(name, names) for names in dropped])
             if metric == "resident_mib" and is_of_experts(name, dims):
                 cached += own * self._held(sizes[cast(str, dims[0])])
@@ -65,10 +71,16 @@ class ServedMemory:
         most = None if self.experts is None else self.experts.experts
         return np.ones(len(experts)) if most is None else np.minimum(most, experts) / experts
 
-    def _cached(self, dims: tuple[Dim, ...], sizes: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float64]:
-        """Bytes of the keys and the values of a layer, (n,)."""
-        channels = size_of(dims[:1], sizes)
-        return np.asarray(2.0 * channels * self.batch * self.context_tokens * _CACHE_BYTES)
+    def _cached(
+        self, dims: tuple[Dim, ...], layers: tuple[Dim, ...] | None, sizes: Mapping[str, NDArray[np.int64]]
+    ) -> NDArray[np.float64]:
+        """Bytes of the keys and the values of a layer, (n,).
+
+        Args:
+            layers: of an encoder that they are of; None for those of the text itself.
+        """
+        tokens = self.context_tokens if layers is None else self.source_tokens * size_of(layers, sizes)
+        return np.asarray(2.0 * size_of(dims[:1], sizes) * self.batch * tokens * _CACHE_BYTES)
 
 
 def expert_bytes(family: Family, network: Architecture) -> list[int]:

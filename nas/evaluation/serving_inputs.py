@@ -9,11 +9,13 @@ import onnx
 from numpy.typing import NDArray
 
 from supernets.families.decoder.serving import FILLED, IDS, PADDING
+from supernets.families.encoder_decoder.serving import SOURCE
+from supernets.families.encoder_decoder.spec import MOST_ATTENDED
 
 
 def serving_inputs(model: bytes, texts: NDArray[Any], *, context_tokens: int) -> dict[str, NDArray[Any]]:
     """Inputs of a model of `supernets.families.decoder.serving`: whole texts as prompts; or their last token, after a cache
-    of random keys and values.
+    of random keys and values. Or of `supernets.families.encoder_decoder.serving`: texts as sources.
 
     Args:
         texts: (batch, tokens), int64.
@@ -21,12 +23,15 @@ def serving_inputs(model: bytes, texts: NDArray[Any], *, context_tokens: int) ->
     """
     rng, found = np.random.default_rng(0), dict[str, NDArray[Any]]()
     sizes = {"batch": len(texts), "past": context_tokens, "room": context_tokens + 1, "tokens": texts.shape[1]}
+    sizes |= {f"tokens{n}": n * texts.shape[1] for n in range(2, MOST_ATTENDED + 1)}
     for value in onnx.load_model_from_string(model).graph.input:
         shape = [sizes[dim.dim_param] if dim.dim_param else dim.dim_value for dim in value.type.tensor_type.shape.dim]
         if value.name == IDS:
             found[IDS] = np.ascontiguousarray(texts[:, -shape[1] :])
         elif value.name == PADDING:
             found[PADDING] = np.zeros(shape, np.int64)
+        elif value.name == SOURCE:
+            found[SOURCE] = np.ascontiguousarray(texts)
         elif value.name == FILLED:
             found[FILLED] = np.array([context_tokens])
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from supernets.data import BlockFormat
+from nas.export.translate_script import translate_script
+from supernets.data import BlockFormat, PairFormat
 
 _SCRIPT = '''"""Continues texts: python {name} "Once upon a time" ["To be" ...]. Needs onnxruntime, numpy and tokenizers."""
 
@@ -141,7 +142,7 @@ _MOST_TOKENS = 64
 def generate_script(
     format: BlockFormat, *, name: str, models: tuple[str, str], tokenizer: str, positions: int, in_place: bool
 ) -> str:
-    """The script beside the two ONNX models by which a language model is served.
+    """The script beside the two ONNX models by which a language model is served; of pairs, see `translate_script`.
 
     Args:
         name: its own.
@@ -150,6 +151,8 @@ def generate_script(
         positions: the most tokens of a text.
         in_place: whether steps write into the cache.
     """
+    if isinstance(format, PairFormat):
+        return translate_script(format, name=name, models=models, tokenizer=tokenizer)
     prefill, step, of_tokenizer = map(json.dumps, (*models, tokenizer))
     return _SCRIPT.format(
         name=name, prefill=prefill, step=step, tokenizer=of_tokenizer, separator=format.separator,

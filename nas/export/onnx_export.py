@@ -30,7 +30,7 @@ from nas.export.provenance import Provenance, preprocessing_facts, score_network
 from nas.export.served_models import served_parity
 from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
-from supernets.data import BlockFormat, TextFormat, head
+from supernets.data import BlockFormat, PairFormat, TextFormat, head
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.serving import PORTABLE_STEP, PREFILL, STEP, in_place
 from supernets.families.single_network import innermost
@@ -98,7 +98,7 @@ def network_bundle(
     """``FILE.onnx``, ``FILE.safetensors``, ``FILE.predict.py`` and ``FILE.json`` (the manifest), which passed all checks.
 
     A network of sentences comes with the tokenizer that makes its input, ``FILE.tokenizer.json``; so does a language model,
-    which is served by two models: ``FILE.onnx`` reads prompts, and ``FILE.step.onnx`` one more token each.
+    which is served by two models: ``FILE.onnx`` reads prompts or sources, and ``FILE.step.onnx`` one more token each.
 
     Args:
         in_graph: whether the model does the preprocessing of images.
@@ -110,7 +110,7 @@ def network_bundle(
         ``as_measured`` (the share of validation examples on which the written model scores as the one that the search scored;
         None where it scored none), ``values``, ``fidelity``, ``architecture``, ``examples`` and ``answered`` (their name, and
         what a network does to them), and the paths of the other files; of a language model also ``served_parity`` (of the two
-        models with torch) and ``positions`` (the most tokens of a text).
+        models with torch) and, without a source, ``positions`` (the most tokens of a text).
 
     Raises:
         ExportFailedError: the path cannot be used, or the outputs differ from torch's or from those that were measured.
@@ -150,12 +150,15 @@ def network_bundle(
     weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
     step_path, most = path.with_suffix(".step.onnx"), 0
     if isinstance(data.format, BlockFormat):
-        most = cast(DecoderFamily, innermost(supernet.family, network)[0]).positions
+        source = data.format.source if isinstance(data.format, PairFormat) else 0
+        most = 0 if source else cast(DecoderFamily, innermost(supernet.family, network)[0]).positions
         kind = STEP if provenance.in_place else PORTABLE_STEP
         exact_models = {name: served[name] for name in (PREFILL, kind)}
-        checks["served_parity"] = served_parity(module, exact_models, inputs[:1], positions=data.format.block)
+        checks["served_parity"] = served_parity(
+            module, exact_models, inputs[:1], positions=data.format.block, source=source
+        )
         shipped = {name: in_precision(exact_models[name], variant.precision, batches, task) for name in exact_models}
-        checks["served_as_scored"] = served_as_scored(model, shipped, inputs[:1])
+        checks["served_as_scored"] = served_as_scored(model, shipped, inputs[:1], source=source)
         models = {path: shipped[PREFILL], step_path: shipped[kind]}
         script = generate_script(
             data.format,
@@ -179,11 +182,11 @@ def network_bundle(
     described = {
         "precision": variant.precision, "runtime": variant.runtime, **checks, "values": dict(point.values),
         "task": trained.data.config.task, "answered": trained.data.task.verbs[1],
-        "examples": "documents" if served else f"{data.format.noun}s",
+        "examples": "documents" if data.format.noun == "text" else f"{data.format.noun}s",
         "fidelity": str(point.fidelity), "architecture": dict(point.described), "key": point.key,
         "weights": str(weights_path), "manifest": str(manifest_path), "script": str(script_path),
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
-        **({"step": str(step_path), "positions": most} if served else {}),
+        **({"step": str(step_path)} if served else {}), **({"positions": most} if most else {}),
     }  # fmt: skip
     return Bundle(path, manifest_path, files, {**facts, **checks}, described)
 

@@ -20,8 +20,9 @@ from nas.problem.tasks import SERVED_MEMORY
 from nas.problem.variants import Variants
 from nas.store.base import RunStore
 from nas.store.memory import MemoryStore
-from supernets.data import BlockFormat, Format, ImageFormat, Part, RowFormat, TextFormat
+from supernets.data import BlockFormat, Format, ImageFormat, PairFormat, Part, RowFormat, TextFormat
 from supernets.families.decoder.serving import FILLED, IDS, PADDING
+from supernets.families.encoder_decoder.serving import SOURCE
 from supernets.module_to_onnx import INPUT
 from supernets.space import Architecture
 
@@ -121,6 +122,14 @@ def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
                 }  # fmt: skip
         case RowFormat():
             made = {"name": INPUT, "shape": ["batch", len(format.columns)], "dtype": "float32"}
+        case PairFormat():
+            made = {
+                "name": SOURCE, "shape": ["batch", "tokens"], "dtype": "int64", "vocabulary": format.vocabulary,
+                "also": f"{IDS} (batch, 1), int64: the separator, then the last token of each target; a step reads as past.* "
+                "what the call before returned as present.*, and as memory.* what the first call returned",
+                "tokenizer": "ids of the source, by the file .tokenizer.json beside the model, padded at the end with the "
+                "separator",
+            }  # fmt: skip
         case BlockFormat():
             made = {
                 "name": IDS, "shape": ["batch", "tokens"], "dtype": "int64", "vocabulary": format.vocabulary,

@@ -17,22 +17,26 @@ MOST_TOKENS = 64
 """Generated for the comparison."""
 
 
-def served_parity(module: nn.Module, models: Mapping[str, bytes], texts: NDArray[Any], *, positions: int) -> float:
+def served_parity(
+    module: nn.Module, models: Mapping[str, bytes], texts: NDArray[Any], *, positions: int, source: int = 0
+) -> float:
     """The largest difference between the logits of the models and torch's, over the deviation of torch's, while both continue
     the first halves of texts greedily, by at most `MOST_TOKENS` tokens.
 
     Args:
         texts: (n, tokens), int64.
         positions: the most tokens of a text.
+        source: tokens at the beginnings of texts that an encoder reads; what is continued is then the first token after them.
+        positions: the most tokens of a text.
 
     Raises:
         ExportFailedError: it is above `MAX_PARITY`.
         ModelError: the runtime rejects a model.
     """
-    ids = torch.from_numpy(texts[:, : max(1, texts.shape[1] // 2)])
-    decoding, worst = Decoding(models, room=positions), 0.0
-    for step in range(min(MOST_TOKENS, positions - ids.shape[1] + 1)):
-        found = decoding.read((ids if step == 0 else ids[:, -1:]).numpy())
+    ids = torch.from_numpy(texts[:, : source + 1 if source else max(1, texts.shape[1] // 2)])
+    decoding, worst = Decoding(models, room=positions, source=texts[:, :source] if source else None), 0.0
+    for step in range(min(MOST_TOKENS, positions - (ids.shape[1] - source) + 1)):
+        found = decoding.read((ids[:, source:] if step == 0 else ids[:, -1:]).numpy())
         with torch.no_grad():
             expected = module.eval()(ids)[:, -1]
         worst = max(worst, float((torch.from_numpy(found) - expected).abs().max() / expected.std()))

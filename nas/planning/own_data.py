@@ -50,7 +50,7 @@ def filled(text: str, data: Path, *, model: str | None = None, weights: str | No
         raise JobError(text, code="recipe.without-model")
     if job.data.path is None:
         others = "own-images, own-image-model, own-image-labels, own-numbers, own-sentences, minilm-text"
-        with_path = f"{others}, shakespeare-decoder, shakespeare-experts or smollm2-domain"
+        with_path = f"{others}, iso-dates, shakespeare-decoder, shakespeare-experts or smollm2-domain"
         message = f"the recipe {job.name} has data of its own; expected {with_path}"
         raise JobError(f"{where}: {message}", code="recipe.without-path")
     if not data.exists():

@@ -10,7 +10,7 @@ from typing import Any, Self
 BLOCK_COSTS = "block_costs"
 """The stored key."""
 _STAGE = re.compile(r"stages\.(\d+)\.(\d+)")
-_LAYER = re.compile(r"(block|layer)s\.(\d+)")
+_LAYER = re.compile(r"((?:encoder|decoder)\.)?(block|layer)s\.(\d+)")
 """Names of blocks, as families name their modules."""
 
 
@@ -84,4 +84,4 @@ def place_of(module: str) -> str:
     """The place of a block in the words of the space's choices: ``stages.0.1`` is ``stage0.block1``."""
     if matched := _STAGE.fullmatch(module):
         return f"stage{matched[1]}.block{matched[2]}"
-    return _LAYER.sub(r"\1\2", module) if _LAYER.fullmatch(module) else module
+    return _LAYER.sub(r"\1\2\3", module) if _LAYER.fullmatch(module) else module

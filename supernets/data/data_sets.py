@@ -33,9 +33,19 @@ from supernets.data.splitting import Split, split
 from supernets.data.targets import CLASSES
 from supernets.data.text_blocks import block_data_set
 from supernets.data.text_classification import text_classification
+from supernets.data.text_pairs import pair_data_set, text_pairs
 from supernets.data.tokenizing import SentenceTokenizer
 
-NAMES = ("digits", "fashion-mnist", "image-folder", "image-table", "text-classification", "number-table", "text")
+NAMES = (
+    "digits",
+    "fashion-mnist",
+    "image-folder",
+    "image-table",
+    "text-classification",
+    "number-table",
+    "text",
+    "text-pairs",
+)
 _OF_FILES = ("image-folder", "image-table")
 """Data sets of image files, which are resized as they are read."""
 
@@ -54,8 +64,9 @@ def load_data(
         name: ``digits`` (scikit-learn's 1,797 images of 8 x 8), ``fashion-mnist`` (70,000 of 28 x 28: the files in
             `path`, else Debian's package, else a download), ``image-folder`` (the user's own in `path`),
             ``image-table`` (the user's own, named in the table `path` with their labels), ``text-classification`` (the
-            user's own sentences in `path`), ``number-table`` (the rows of numbers of the table `path`, with a label each) or
-            ``text`` (the user's own documents in `path`, for language models).
+            user's own sentences in `path`), ``number-table`` (the rows of numbers of the table `path`, with a label each),
+            ``text`` (the user's own documents in `path`, for language models) or ``text-pairs`` (rows of a source and a target
+            in the table `path`, for encoder-decoders).
         options: of the data set's kind; None for the defaults.
         validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
             data set's default. It is an error to ask for a part that the data set has itself.
@@ -67,14 +78,15 @@ def load_data(
         DataError: unknown name; options of another kind; files missing, damaged or unfit to train on; the split cannot be
             made.
     """
-    if name == "text":
+    if name in ("text", "text-pairs"):
         if path is None or not isinstance(options, DocumentOptions | None):
             raise wrong_kind(
                 f"{name} needs a path, to text files or tables of documents, and options of documents or none"
             )
         wanted = options or DocumentOptions()
-        documents = text_documents(path, wanted)
-        return block_data_set(name, documents, split(documents, validation=validation, test=test, seed=seed), wanted)
+        read, made = (text_documents, block_data_set) if name == "text" else (text_pairs, pair_data_set)
+        documents = read(path, wanted)
+        return made(name, documents, split(documents, validation=validation, test=test, seed=seed), wanted)
     if isinstance(options, DocumentOptions):
         raise wrong_kind(f"{name} is no text to model, and got the options of one; expected those of its kind")
     if name == "number-table":

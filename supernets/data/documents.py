@@ -15,7 +15,7 @@ from supernets.data.text_files import TextFile, read_texts
 from supernets.data.text_tables import SUFFIXES, TEXTS, chosen_column, rows_of
 
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
-_SHARE = 0.1
+SHARE = 0.1
 """Of the documents, by default, for validation and for test."""
 
 
@@ -28,9 +28,19 @@ def text_documents(path: Path, options: DocumentOptions) -> Source:
     Raises:
         DataError: the path does not exist, cannot be read or exceeds the bounds; a part is missing or empty.
     """
-    files = read_texts(path, encoding=options.encoding)
+    parts = files_by_part(path, options.encoding, expected="plain text, or tables with a document a row")
+    examples = {part: _examples(path, part, own, options) for part, own in parts.items()}
+    return Source(
+        str(path), (), examples["train"], examples.get("validation"), examples.get("test"),
+        default_validation=SHARE, default_test=SHARE, noun="document", targets=TEXT,
+    )  # fmt: skip
+
+
+def files_by_part(path: Path, encoding: str, *, expected: str) -> dict[str, list[TextFile]]:
+    """The files of each part, always with some for training, as of `text_documents`; raises its errors."""
+    files = read_texts(path, encoding=encoding)
     if not files:
-        raise misplaced(f"{path}: holds no text files; expected plain text, or tables with a document a row")
+        raise misplaced(f"{path}: holds no text files; expected {expected}")
     named = {file.name: PARTS.get(_first(file)) for file in files}
     divided = len(files) > 1 and any(named.values())
     if divided and (loose := [name for name, part in named.items() if part is None]):
@@ -42,11 +52,7 @@ def text_documents(path: Path, options: DocumentOptions) -> Source:
         parts.setdefault((named[file.name] if divided else None) or "train", []).append(file)
     if "train" not in parts:
         raise misplaced(f"{path}: holds no train part; expected one; add it, or rename a file to it")
-    examples = {part: _examples(path, part, own, options) for part, own in parts.items()}
-    return Source(
-        str(path), (), examples["train"], examples.get("validation"), examples.get("test"),
-        default_validation=_SHARE, default_test=_SHARE, noun="document", targets=TEXT,
-    )  # fmt: skip
+    return parts
 
 
 def _first(file: TextFile) -> str:
@@ -81,16 +87,16 @@ def _of_table(file: TextFile, suffix: str, options: DocumentOptions) -> list[tup
     if not rows:
         return []
     column = chosen_column("text", options.text_column, list(rows[0][1]), TEXTS, file)
-    found = []
-    for line, row in rows:
-        text = row.get(column)
-        if not isinstance(text, str):
-            raise malformed(
-                f"{file.where}:{line}: has no text in {column!r}; expected one in each row; correct or remove it"
-            )
-        try:
-            text.encode()
-        except UnicodeEncodeError:  # JSON may escape half of a surrogate pair
-            raise malformed(f"{file.where}:{line}: holds half of a character (a lone surrogate); correct it") from None
-        found.append((f"{file.name}:{line}", text))
-    return found
+    return [(f"{file.name}:{line}", text_in(row, column, f"{file.where}:{line}")) for line, row in rows]
+
+
+def text_in(row: dict[str, object], column: str, where: str) -> str:
+    """The text in a column of a row; raises `DataError` for anything else."""
+    text = row.get(column)
+    if not isinstance(text, str):
+        raise malformed(f"{where}: has no text in {column!r}; expected one in each row; correct or remove it")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # JSON may escape half of a surrogate pair
+        raise malformed(f"{where}: holds half of a character (a lone surrogate); correct it") from None
+    return text

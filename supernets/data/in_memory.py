@@ -137,7 +137,9 @@ class DataSet:
         """The format of its blocks of text; raises `DataError` if it is of others."""
         if isinstance(self.format, BlockFormat):
             return self.format
-        raise wrong_kind(f"{self.name} is a data set of {self.format.noun}s; expected text to model (text)")
+        raise wrong_kind(
+            f"{self.name} is a data set of {self.format.noun}s; expected text to model (text or text-pairs)"
+        )
 
 
 def head(part: Part, n: int) -> Part:

@@ -127,6 +127,7 @@ class DocumentOptions:
         documents: whether plain files are documents, or their paragraphs, between empty lines; None takes the paragraphs of a
             single file, and else files.
         text_column: of a table; None takes the column with a usual name.
+        source_column, target_column: of a table of pairs, as `text_column`; each side has at most `block` tokens.
         encoding: as of `TextOptions`.
 
     Raises:
@@ -140,6 +141,8 @@ class DocumentOptions:
     choices: Path | None = None
     documents: Literal["files", "paragraphs"] | None = None
     text_column: str | None = None
+    source_column: str | None = None
+    target_column: str | None = None
     encoding: str = "utf-8"
 
     def __post_init__(self) -> None:

@@ -257,4 +257,24 @@ class BlockFormat:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class PairFormat(BlockFormat):
+    """The preprocessing of pairs of texts: a block is a target, with the separator before and after it, after its source.
+
+    Attributes:
+        source: tokens of a source, padded at its end with the separator; the first ones of an input.
+        typical_tokens: the mean number of a target's tokens in the validation part, with the separator after it, rounded up.
+    """
+
+    noun: ClassVar[str] = "pair"
+
+    source: int
+    typical_tokens: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As of `BlockFormat`."""
+        own = {"kind": "pair", "source": self.source, "source_padding": "at the end, with the separator"}
+        return {**BlockFormat.to_json(self), **own}
+
+
 Format = ImageFormat | TextFormat | RowFormat | BlockFormat

@@ -96,6 +96,14 @@ class DocumentTokenizer:
         return list(found.ids), np.diff(up_to, prepend=0).tolist()
 
 
+def tokenizer_for(texts: Sequence[str], options: DocumentOptions) -> DocumentTokenizer:
+    """The tokenizer of the options, or one that is trained on these texts; raises `DataError` if it cannot be used."""
+    if options.tokenizer is not None:
+        return DocumentTokenizer.load(options.tokenizer, separator=options.separator)
+    separator = options.separator or SEPARATOR
+    return DocumentTokenizer.train(texts, vocabulary=options.vocabulary, separator=separator)
+
+
 def block_data_set(name: str, source: Source, split: Split, options: DocumentOptions) -> DataSet:
     """The data set of split documents; a tokenizer that is trained here sees the training part only.
 
@@ -107,12 +115,7 @@ def block_data_set(name: str, source: Source, split: Split, options: DocumentOpt
     Raises:
         DataError: the tokenizer or the questions cannot be used, or the training part is shorter than a block.
     """
-    if options.tokenizer is not None:
-        tokenizer = DocumentTokenizer.load(options.tokenizer, separator=options.separator)
-    else:
-        tokenizer = DocumentTokenizer.train(
-            split.train.inputs.tolist(), vocabulary=options.vocabulary, separator=options.separator or SEPARATOR
-        )
+    tokenizer = tokenizer_for(split.train.inputs.tolist(), options)
     asked = {} if options.choices is None else read_questions(options.choices, encoding=options.encoding)
     questions = {part: choice_part(own, tokenizer, block=options.block) for part, own in asked.items()}
     train, validation, test = (

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from supernets.families.decoder.spec import DECODER, DecoderSpec
 from supernets.families.encoder.spec import ENCODER, EncoderSpec
+from supernets.families.encoder_decoder.spec import ENCODER_DECODER, EncoderDecoderSpec
 from supernets.families.mlp.spec import MLP, MLPSpec
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec
 from supernets.families.resnet.spec import RESNET, ResNetSpec
@@ -30,9 +31,8 @@ class FamilyDescription:
         presets: named spaces.
         network: ``module:class`` of the `Family`, loaded when networks are built, since it needs torch. The class is made of
             a spec and sizes: for images ``image_size, channels, n_classes``, for rows of numbers ``features, n_classes``, for
-            sentences ``vocabulary, positions, padding, tokens, n_classes``, for texts ``vocabulary, positions, tokens``; its
-            class method ``from_json`` reads what
-            ``to_json`` wrote.
+            sentences ``vocabulary, positions, padding, tokens, n_classes``, for texts ``vocabulary, positions, tokens``, for
+            pairs ``vocabulary, separator, source, target``; its class method ``from_json`` reads what ``to_json`` wrote.
         data: what its networks take.
         pretrained: ``module:function`` that reads the `PretrainedConfig` of a folder, if supernets can be made of pretrained
             networks.
@@ -42,7 +42,7 @@ class FamilyDescription:
     spec: type[Spec]
     presets: Mapping[str, Spec]
     network: str
-    data: Literal["images", "sentences", "rows", "texts"] = "images"
+    data: Literal["images", "sentences", "rows", "texts", "pairs"] = "images"
     pretrained: str | None = None
     learning_rate: float | None = None
 
@@ -85,6 +85,13 @@ FAMILIES: Mapping[str, FamilyDescription] = {
         "supernets.families.decoder.family:DecoderFamily",
         data="texts",
         pretrained="supernets.families.decoder.pretrained:read_decoder_config",
+        learning_rate=0.001,
+    ),
+    "encoder-decoder": FamilyDescription(
+        EncoderDecoderSpec,
+        ENCODER_DECODER,
+        "supernets.families.encoder_decoder.family:EncoderDecoderFamily",
+        data="pairs",
         learning_rate=0.001,
     ),
     "mlp": FamilyDescription(MLPSpec, MLP, "supernets.families.mlp.family:MLPFamily", data="rows"),

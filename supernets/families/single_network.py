@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
 from supernets.base import Family
-from supernets.cost import Costs, CostTable, Counts
+from supernets.cost import Costs, CostTable, Counts, Products
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.shared.module_costs import ModuleCosts
 from supernets.space import Architecture, Choice, SearchSpace
@@ -68,15 +68,19 @@ class SingleFamily(ModuleCosts):
         self.axes: Axes = {name: Axis(name, sizes[name], axis.slice) for name, axis in inner.axes.items()}
         gone = tuple(f"{name}." for name in dropped)
         self._dims = {name: dims for name, dims in inner.dims().items() if not f"{name}.".startswith(gone)}
-        of_modules = isinstance(innermost(inner, network)[0], ModuleCosts)
+        plain = innermost(inner, network)[0]
+        of_modules = isinstance(plain, ModuleCosts)
         self.blocks = tuple(
             block for block in inner.blocks if not (of_modules and (block in dropped or block.startswith(gone)))
         )
         self.attention: Mapping[str, Dim] = {
             name: dim for name, dim in inner.attention.items() if not name.startswith(gone)
         }
-
-        self.tied: Mapping[str, str] = getattr(inner, "tied", {})
+        self.tied: Mapping[str, str] = getattr(plain, "tied", {})
+        products: Mapping[str, Products] = getattr(plain, "products", {})
+        self.products: Mapping[str, Products] = {
+            name: own for name, own in products.items() if not name.startswith(gone)
+        }
 
     def template(self, like: Architecture | None = None) -> nn.Module:
         return self.initialised(self.inner.build(self.network))

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from supernets.graph.block_division import Piece, cut, whole, with_transposed_weights
-from supernets.graph.ir import BATCH_SIZE, CONTEXT, INPUT, LENGTH, OUTPUT, PAST, ROOM, TOKENS, Shape
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, INPUT, LENGTH, MEMORIES, OUTPUT, PAST, ROOM, TOKENS, Shape
 from supernets.graph.serialise import OPSET, serialise
 from supernets.graph.traversal import BATCH, LENGTH_NAME, Input, walk, walk_inputs
 
 __all__ = [
-    "BATCH", "BATCH_SIZE", "CONTEXT", "INPUT", "LENGTH", "LENGTH_NAME", "OPSET", "OUTPUT", "PAST", "ROOM", "TOKENS",
+    "BATCH", "BATCH_SIZE", "CONTEXT", "INPUT", "LENGTH", "LENGTH_NAME", "MEMORIES", "OPSET", "OUTPUT", "PAST", "ROOM", "TOKENS",
     "BlockInput", "BlockModel", "Input", "block_keys", "input_shape_of", "lower", "lower_blocks", "lower_inputs",
 ]  # fmt: skip
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from supernets.graph.functions import add, chunk, concatenate, matmul, multiply, permute, softmax, subtract
-from supernets.graph.ir import CONTEXT, PAST, Graph, Shape, Value
+from supernets.graph.ir import CONTEXT, MEMORIES, PAST, Graph, Shape, Value
 from supernets.tokens import MASKED
 
 _FLOAT, _INT = 1, 6
@@ -175,6 +177,24 @@ def last_token(graph: Graph, x: Value) -> Value:
     return graph.add("Gather", [x, _whole(graph, -1)], (x.shape[0], x.shape[2]), axis=1)
 
 
+def divided(graph: Graph, ids: Value, first: int) -> tuple[Value, Value]:
+    """`supernets.tokens.divided`: (n, tokens) -> (n, first), (n, tokens - first)."""
+    n, tokens = ids.shape
+    ends, one = [graph.numbers([at]) for at in (0, first, np.iinfo(np.int64).max)], graph.numbers([1])
+    source = graph.add("Slice", [ids, ends[0], ends[1], one], (n, first))
+    rest = tokens - first if tokens > 0 else CONTEXT
+    return source, graph.add("Slice", [ids, ends[1], ends[2], one], (n, rest))
+
+
+def joined(graph: Graph, parts: Sequence[Value], dim: int) -> Value:
+    """`supernets.tokens.joined`: tensors of one shape along a dimension, perhaps that of the tokens."""
+    shape = list(parts[0].shape)
+    if len(parts) == 1:
+        return parts[0]
+    shape[dim] = len(parts) * shape[dim] if shape[dim] > 0 else MEMORIES[len(parts) - 1]
+    return graph.add("Concat", parts, tuple(shape), axis=dim)
+
+
 def token_losses(graph: Graph, logits: Value, ids: Value) -> Value:
     """`supernets.tokens.token_losses`: (n, tokens, vocabulary), (n, tokens) -> (n, tokens - 1)."""
     (n, tokens), vocabulary, one = ids.shape, logits.shape[2], graph.numbers([1])
@@ -198,6 +218,8 @@ RULES = (
     attend_grouped,
     attend_filled,
     last_token,
+    divided,
+    joined,
     token_losses,
 )
 """Each of the function of its name."""

@@ -29,11 +29,13 @@ ROOM = -5
 """Stands in a shape for the number of tokens that a cache has room for."""
 ROWS = -6
 """Stands in a shape for a number of tokens that only the inputs decide: of a whole batch, or those of one expert."""
+MEMORIES = (LENGTH, -7, -8)
+"""Stand in a shape for the dynamic number of tokens, for twice and for three times as many."""
 TOKENS: Shape = (LENGTH,)
 """The input shape of networks that read 64-bit token ids in sentences of any length."""
 
 Attribute = int | float | str | tuple[int, ...]
-_DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT, ROOM, ROWS)
+_DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT, ROOM, ROWS, *MEMORIES)
 _OF_INTEGERS = frozenset(
     (
         "Add",

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from supernets.graph.block_division import Piece
-from supernets.graph.ir import BATCH_SIZE, CONTEXT, LENGTH, OUTPUT, PAST, ROOM
+from supernets.graph.ir import BATCH_SIZE, CONTEXT, MEMORIES, OUTPUT, PAST, ROOM
 from supernets.graph.traversal import BATCH, LENGTH_NAME
 
 OPSET = 18
@@ -56,7 +56,8 @@ def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTP
             kind, field = _ATTRIBUTES[type(attribute)]
             value = attribute.encode() if isinstance(attribute, str) else attribute
             proto.attribute.add(name=key, type=kind, **{field: value})
-    dynamic = {BATCH_SIZE: BATCH, LENGTH: LENGTH_NAME, PAST: "past", CONTEXT: "context", ROOM: "room"}
+    dynamic = {BATCH_SIZE: BATCH, PAST: "past", CONTEXT: "context", ROOM: "room"}
+    dynamic |= {size: f"{LENGTH_NAME}{n if n > 1 else ''}" for n, size in enumerate(MEMORIES, 1)}
     for declared, own in [
         *((graph.input, own) for own in piece.inputs), *((graph.output, own) for own in piece.outputs)
     ]:  # fmt: skip

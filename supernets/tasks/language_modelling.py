@@ -25,8 +25,10 @@ from supernets.experts.routing_metrics import (
 )
 from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.serving import ServedModels
+from supernets.families.encoder_decoder.network import EncoderDecoder
+from supernets.families.encoder_decoder.serving import served_pairs
 from supernets.tasks.base import Metric, Score, Task
-from supernets.tokens import token_losses
+from supernets.tokens import divided, token_losses
 
 _NO_LABEL = -100
 _NORMALISED = "normalised_choice_accuracy"
@@ -39,18 +41,24 @@ _MOST_ROUTED = 2**14
 
 
 class TokenLosses(nn.Module):
-    """The losses of the tokens of texts after the first, by a language model: ids (n, tokens) -> (n, tokens - 1), in nats."""
+    """The losses of the tokens of texts after the first, by a language model: ids (n, tokens) -> (n, tokens - 1), in nats.
+
+    Those of pairs are the losses of targets: (n, source + target) -> (n, target - 1).
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.source = network.source if isinstance(network, EncoderDecoder) else 0
 
     def forward(self, ids: Tensor) -> Tensor:
-        return token_losses(self.network(ids), ids)
+        return token_losses(self.network(ids), divided(ids, self.source)[1] if self.source else ids)
 
 
 class LanguageModelling(Task):
     """Cross-entropy of the next token, and the metrics ``perplexity``, ``bits_per_byte`` and accuracies on questions.
+
+    Of pairs, texts are the targets: their tokens before are given, too (teacher forcing).
 
     Outputs are logits (n, tokens, vocabulary), and for scores the losses of tokens (n, tokens - 1). Labels are those of
     `supernets.data.text_blocks`. The perplexity is that of all tokens together; bits per byte, the same losses over the bytes
@@ -107,9 +115,12 @@ class LanguageModelling(Task):
         return TokenLosses(network).train(network.training)
 
     def served(self, network: nn.Module) -> Mapping[str, bytes]:
+        if isinstance(network, EncoderDecoder):
+            return served_pairs(network)
         if not isinstance(network, Decoder):
             raise ExportError(
-                f"{type(network).__name__} is no network of the family decoder, which is served with a cache"
+                f"{type(network).__name__} is no network of the families decoder and encoder-decoder, which are served with a "
+                "cache"
             )
         return ServedModels(network)
 

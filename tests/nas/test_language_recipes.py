@@ -20,6 +20,7 @@ from tests.supernets.data.test_documents import document
 from tests.supernets.families.decoder.test_pretrained import saved
 
 SHARED = Path(os.environ.get("NAS_TEXT_DATA", Path(__file__).parents[3] / "shared" / "data" / "text"))
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SHAKESPEARE = SHARED / "tinyshakespeare.txt.gz"
 
 
@@ -63,6 +64,22 @@ def test_shakespeare(recipe: str, shell: Shell) -> None:
     short = {"training": {"epochs": 1, "threads": 1}, "search": {"evaluations": 5, "batch": 3}}
     job = shortened(shell, recipe, text, **short)
     check_whole_path(shell, job, recipe)
+
+
+@pytest.mark.slow
+def test_iso_dates(shell: Shell) -> None:
+    pytest.importorskip("babel")
+    subprocess.run([sys.executable, str(EXAMPLES / "date_pairs.py"), "dates.tsv"], cwd=shell.folder, check=True)
+    assert shell.nas("init", "iso-dates", "--data", "dates.tsv").code == 0
+    job = yaml.safe_load((shell.folder / "iso-dates.yaml").read_text())
+    job["training"] |= {"epochs": 1, "threads": 1}
+    job["search"] |= {"evaluations": 5, "batch": 3}
+    searched = shell.nas("search", shell.job(yaml.safe_dump(job)), "--inline")
+    assert searched.code == 0, searched
+    assert shell.nas("export", "iso-dates-1", "-o", "net.onnx").code == 0
+    command = [sys.executable, str(shell.folder / "net.predict.py"), "5 mars 2021", "2021年3月5日金曜日"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+    assert len(printed.splitlines()) == 2
 
 
 def test_a_text_that_is_not_there_is_named(shell: Shell) -> None:

@@ -27,6 +27,7 @@ def test_the_recipes_that_ship() -> None:
         "fashion-mnist-mobilenetv3",
         "fashion-mnist-resnet",
         "fashion-mnist-vit",
+        "iso-dates",
         "minilm-text",
         "own-image-labels",
         "own-image-model",

@@ -22,6 +22,7 @@ from supernets.training_strategies.single_phase import SandwichStrategy, SortedS
 from tests.conftest import digits_family
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import GPT2, LLAMA, VOCABULARY, texts
+from tests.supernets.families.encoder_decoder.test_family import SOURCE, pairs
 from tests.supernets.sharing.families import FAMILIES
 
 PLAIN = StepOptions()
@@ -32,10 +33,11 @@ def supernet(family: Any) -> Supernet:
     return invariants.randomised(make_supernet(family)).double().train()
 
 
-def batch(n: int = 10) -> tuple[Tensor, Tensor]:
-    """Texts, the last of which is padded, and their labels."""
-    ids = texts(n)
-    labels = torch.stack([ids[:, 1:], torch.zeros_like(ids[:, 1:]), torch.ones_like(ids[:, 1:])], dim=2)
+def batch(ids: Tensor | None = None, source: int = 0) -> tuple[Tensor, Tensor]:
+    """Texts after their sources, the last of which is padded, and their labels."""
+    ids = texts(10) if ids is None else ids
+    after = ids[:, source + 1 :]
+    labels = torch.stack([after, torch.zeros_like(after), torch.ones_like(after)], dim=2)
     labels[-1, -3:, 1] = -1
     return ids, labels
 
@@ -124,8 +126,10 @@ def test_checkpointing_leaves_the_gradients_of_every_family(family: str) -> None
         if inputs.is_floating_point()
         else torch.randint(1, 9, inputs.shape)
     )
-    text = family.startswith("decoder")
+    text = "decoder" in family
     data = batch() if text else (inputs, torch.randint(3, (6,)))
+    if family == "encoder_decoder":
+        data = batch(pairs(6), SOURCE)
     task = LanguageModelling() if text else CLASSIFICATION
     passes = list(SandwichStrategy(net.space, 1).plan(0, np.random.default_rng(0), lambda a: 0.0))
     came = gradients(net, passes, replace(PLAIN, activation_checkpointing=True), task=task, data=data)

@@ -167,7 +167,7 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, embedding: Embedding, layers: dict[str, Layer], head: Head, *, frequencies: tuple[float, ...]
+        self, embedding: Embedding, layers: Mapping[str, nn.Module], head: Head, *, frequencies: tuple[float, ...]
     ) -> None:
         super().__init__()
         self.frequencies = frequencies

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import onnx
 
@@ -59,19 +59,23 @@ def lower_step_in_place(network: Decoder) -> bytes:
 
 
 class ServedModels(Mapping[str, bytes]):
-    """The models by which a network is served, by name, each lowered when it is read."""
+    """The models by which a network is served, by name, each lowered when it is read.
 
-    def __init__(self, network: Decoder) -> None:
-        self._network = network
+    Args:
+        lowerings: by name; None for those of a decoder.
+    """
+
+    def __init__(self, network: Any, lowerings: Mapping[str, Callable[[Any], bytes]] | None = None) -> None:
+        self._network, self._lowerings = network, lowerings or _LOWERINGS
 
     def __getitem__(self, name: str) -> bytes:
-        return _LOWERINGS[name](self._network)
+        return self._lowerings[name](self._network)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_LOWERINGS)
+        return iter(self._lowerings)
 
     def __len__(self) -> int:
-        return len(_LOWERINGS)
+        return len(self._lowerings)
 
 
 def _step(network: Decoder) -> bytes:

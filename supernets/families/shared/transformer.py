@@ -30,6 +30,11 @@ STACKS = ("mlp.up", "mlp.gate", "mlp.down")
 """Ends of the names of the weights of all experts of a layer."""
 
 
+def scaled_std(weight: Tensor) -> float:
+    """The deviation of fresh weights (..., inputs): at 0.02, networks of tens of channels learn several times more slowly."""
+    return float(INITIAL_STD * (_OF_WIDTH / weight.shape[-1]) ** 0.5)
+
+
 class Attention(nn.Module):
     """Self-attention of (n, tokens, width), perhaps under a mask.
 
@@ -216,8 +221,7 @@ class TransformerFamily(ABC):
     def initial_std(self, name: str, parameter: Tensor) -> float | None:
         """The deviation that fresh weights are drawn with; None leaves what the constructor has drawn."""
         if name.endswith(("positions", *STACKS)) or (name.endswith("weight") and parameter.ndim == 2):
-            # Scaled to the inputs: at 0.02, networks of some tens of channels learn several times more slowly.
-            return float(INITIAL_STD * (_OF_WIDTH / parameter.shape[-1]) ** 0.5)
+            return scaled_std(parameter)
         return None
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:

@@ -108,7 +108,11 @@ def test_recipes_are_jobs_that_can_be_submitted(client: TestClient) -> None:
         # Data and a network that are the user's to name, below a folder of the server's.
         own = {"minilm-text": {"data.path", "supernet.pretrained"}, "efficientnet-lite": {"supernet.model"}}
         own["own-image-model"] = {"data.path", "supernet.model"}
-        own |= {"shakespeare-decoder": {"data.path"}, "shakespeare-experts": {"data.path"}}
+        own |= {
+            "iso-dates": {"data.path"},
+            "shakespeare-decoder": {"data.path"},
+            "shakespeare-experts": {"data.path"},
+        }
         own["smollm2-domain"] = {"data.path", "supernet.pretrained"}
         own |= {key: {"data.path"} for key in ("own-image-labels", "own-images", "own-numbers", "own-sentences")}
         assert fields == own.get(name, set())

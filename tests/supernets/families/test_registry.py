@@ -17,6 +17,7 @@ SIZES = {
     "images": {"image_size": 224, "channels": 3, "n_classes": 10},
     "sentences": {"vocabulary": 50, "positions": 16, "padding": 0, "tokens": 8, "n_classes": 10},
     "texts": {"vocabulary": 50, "positions": 16, "tokens": 8},
+    "pairs": {"vocabulary": 50, "separator": 0, "source": 6, "target": 5},
     "rows": {"features": 10, "n_classes": 1},
 }
 
@@ -43,6 +44,7 @@ def test_the_presets() -> None:
         "encoder": {"tiny", "instatune", "minilm-l6"},
         "vit-encoder": {"tiny", "digits", "instatune"},
         "decoder": {"tiny", "tiny-gpt2"},
+        "encoder-decoder": {"tiny"},
         "mlp": {"tiny", "small"},
     }
 

@@ -20,6 +20,7 @@ from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.supernets import invariants, test_supernet
 from tests.supernets.families.decoder import test_family as test_decoder
 from tests.supernets.families.encoder import test_family as test_encoder
+from tests.supernets.families.encoder_decoder import test_family as test_encoder_decoder
 from tests.supernets.families.mobile_cnn import test_family as test_mobile_cnn_v3
 from tests.supernets.families.resnet import test_family as test_resnet
 from tests.supernets.families.vit import test_family as test_vit
@@ -55,6 +56,7 @@ FAMILIES: dict[str, Family] = {
     "decoder_llama": test_decoder.LLAMA,
     "decoder_gpt2": test_decoder.GPT2,
     "decoder_experts": test_decoder.EXPERTS,
+    "encoder_decoder": test_encoder_decoder.FAMILY,
     "single": SingleFamily(CNN, CNN.space.sample(np.random.default_rng(5))),
 }
 BY_HAND: dict[str, invariants.ByHand] = {
@@ -67,6 +69,7 @@ BY_HAND: dict[str, invariants.ByHand] = {
     "decoder_llama": test_decoder.handwritten,
     "decoder_gpt2": test_decoder.handwritten,
     "decoder_experts": test_decoder.handwritten,
+    "encoder_decoder": test_encoder_decoder.handwritten,
     "single": test_supernet.handwritten,
 }
 
@@ -106,6 +109,8 @@ def images_for(family: str, n: int = 16) -> Tensor:
     """Noise of the family's image size, random sentences, some of them padded, or random texts."""
     if family.startswith("decoder"):
         return test_decoder.texts(n)
+    if family == "encoder_decoder":
+        return test_encoder_decoder.pairs(n)
     if family == "encoder":
         return test_encoder.sentences(n)
     if family == "vit_encoder":

@@ -1,0 +1,134 @@
+"""Pairs of a source and a target text, rows of tables, tokenized for encoder-decoders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+
+from supernets.data.documents import SHARE, files_by_part, text_in
+from supernets.data.in_memory import DataSet, Part
+from supernets.data.labelled_examples import Examples, Source, listed, malformed, misplaced
+from supernets.data.options import DocumentOptions
+from supernets.data.preprocessing import PairFormat
+from supernets.data.splitting import Split
+from supernets.data.targets import TEXT
+from supernets.data.text_blocks import NOTHING, DocumentTokenizer, tokenizer_for
+from supernets.data.text_files import TextFile
+from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
+
+_SOURCES, _TARGETS = ("source", "input", "src"), ("target", "output", "tgt")
+"""Names of columns that are taken if none is given."""
+_ADDED = 2
+"""Separators of a target."""
+_Tokens = tuple[list[int], list[int], list[int]]
+"""Ids of a source, those of its target, and bytes of text of the latter and of the separator after them."""
+
+
+def text_pairs(path: Path, options: DocumentOptions) -> Source:
+    """The pairs of a table, of a folder or of a zip archive of tables: sources are inputs, and targets labels.
+
+    Rows with equal sources are in one part. Files are of parts as in `supernets.data.documents.text_documents`.
+
+    Raises:
+        DataError: the path does not exist, cannot be read or exceeds the bounds; a part is missing or empty; a table has no
+            such columns, or a row lacks a text.
+    """
+    expected = f"tables with a pair a row ({', '.join(SUFFIXES)})"
+    parts = files_by_part(path, options.encoding, expected=expected)
+    examples = {}
+    for part, files in parts.items():
+        if loose := [file.name for file in files if PurePosixPath(file.name).suffix.lower() not in SUFFIXES]:
+            raise misplaced(f"{path}: {listed(loose)} is no table; expected {expected}; remove it")
+        examples[part] = _examples([pair for file in files for pair in _pairs(file, options)])
+    return Source(
+        str(path), (), examples["train"], examples.get("validation"), examples.get("test"),
+        default_validation=SHARE, default_test=SHARE, noun="source", targets=TEXT,
+    )  # fmt: skip
+
+
+def _pairs(file: TextFile, options: DocumentOptions) -> list[tuple[str, str, str]]:
+    """The name of each row, its source and its target."""
+    rows = rows_of(file, suffix=PurePosixPath(file.name).suffix.lower())
+    if not rows:
+        raise malformed(f"{file.where}: holds no rows; expected a source and a target in each; add some")
+    columns = list(rows[0][1])
+    source = chosen_column("source", options.source_column, columns, _SOURCES, file)
+    target = chosen_column("target", options.target_column, columns, _TARGETS, file)
+    if source == target:
+        raise malformed(f"{file.where}: source and target are both the column {source!r}; expected two columns")
+    found = []
+    for line, row in rows:
+        first, second = (text_in(row, column, f"{file.where}:{line}").strip() for column in (source, target))
+        found.append((f"{file.name}:{line}", first, second))
+    for i, column in enumerate((source, target), 1):
+        if empty := [pair[0] for pair in found if not pair[i]]:
+            raise malformed(f"{file.where}: {len(empty)} row(s) lack {column!r} ({listed(empty)}); fill or remove them")
+    return found
+
+
+def _examples(pairs: Sequence[tuple[str, str, str]]) -> Examples:
+    texts = np.empty((len(pairs), 3), dtype=np.object_)
+    for i, pair in enumerate(pairs):
+        texts[i] = pair
+    return Examples(texts[:, 1], texts[:, 2], tuple(texts[:, 0]), strata=np.zeros(len(pairs), dtype=np.int64))
+
+
+def pair_data_set(name: str, source: Source, split: Split, options: DocumentOptions) -> DataSet:
+    """The data set of split pairs, of one tokenizer for both sides, which is trained on the training part or given.
+
+    Inputs are (n, source + target): a source, padded at its end with the separator, to the longest of all parts; then the
+    separator, the target, the separator, and more of it to the longest. Labels are (n, target - 1, 3), as of
+    `supernets.data.text_blocks.block_data_set`: each pair is a document, of which the target's tokens are predicted.
+
+    Raises:
+        DataError: the tokenizer cannot be used, or pairs are longer than the options allow.
+    """
+    tokenizer = tokenizer_for([*split.train.inputs.tolist(), *split.train.labels.tolist()], options)
+    encoded = {part: _encoded(own, tokenizer, source.where) for part, own in split._asdict().items()}
+    lengths = {part: [(len(first), len(second) + _ADDED) for first, second, _ in own] for part, own in encoded.items()}
+    longest = [max(own[side] for pairs in lengths.values() for own in pairs) for side in (0, 1)]
+    if max(longest) > options.block:
+        long = [
+            own.name(i) for part, own in split._asdict().items() for i, n in enumerate(lengths[part])
+            if max(n) > options.block
+        ]  # fmt: skip
+        raise malformed(
+            f"{source.where}: {len(long)} pair(s) have more than {options.block} tokens in their source, or in their target "
+            f"with the separators before and after it ({listed(long)}); set data.max_tokens to {max(longest)}, or remove them"
+        )
+    train, validation, test = (
+        _packed(encoded[part], own, tokenizer.separator, longest) for part, own in split._asdict().items()
+    )
+    typical = math.ceil(np.mean([n - 1 for _, n in lengths["validation"]]))
+    format = PairFormat(
+        vocabulary=tokenizer.vocabulary, separator=tokenizer.separator, separator_token=tokenizer.separator_token,
+        block=longest[1], tokenizer=tokenizer.json, source=longest[0], typical_tokens=typical,
+    )  # fmt: skip
+    return DataSet(name, train, validation, test, (), format, targets=source.targets)
+
+
+def _encoded(examples: Examples, tokenizer: DocumentTokenizer, where: str) -> list[_Tokens]:
+    found = []
+    for i, (source, target) in enumerate(zip(examples.inputs.tolist(), examples.labels.tolist(), strict=True)):
+        where_it_is = f"{where}: {examples.name(i)}"
+        ids, sizes = tokenizer.encode(target, where_it_is)
+        sizes = [*sizes, len(target.encode()) - sum(sizes)]
+        found.append((tokenizer.encode(source, where_it_is)[0], ids, sizes))
+    return found
+
+
+def _packed(pairs: Sequence[_Tokens], examples: Examples, separator: int, longest: Sequence[int]) -> Part:
+    first, second = longest
+    inputs = np.full((len(pairs), first + second), separator, dtype=np.int64)
+    labels = np.zeros((len(pairs), second - 1, 3), dtype=np.int64)
+    labels[..., 1] = NOTHING
+    for i, (source, target, sizes) in enumerate(pairs):
+        inputs[i, : len(source)] = source
+        inputs[i, first + 1 : first + 1 + len(target)] = target
+        labels[i, : len(sizes), 1], labels[i, : len(sizes), 2] = i, sizes
+    labels[..., 0] = inputs[:, first + 1 :]
+    return Part.of(torch.from_numpy(inputs), torch.from_numpy(labels), names=examples.names)

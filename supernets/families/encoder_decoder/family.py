@@ -1,0 +1,202 @@
+"""An elastic encoder-decoder of texts: elastic depth and width of both sides, and heads, attention to the encoder and hidden
+channels layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from supernets.axes import Axes, Axis, Dim
+from supernets.cost import Products
+from supernets.families.decoder.network import MLP, CausalAttention, Embedding, Head, Layer
+from supernets.families.decoder.rotary import frequencies
+from supernets.families.encoder_decoder.network import (
+    CrossAttention,
+    CrossLayer,
+    Encoder,
+    EncoderDecoder,
+    TargetDecoder,
+)
+from supernets.families.encoder_decoder.spec import EncoderDecoderSpec
+from supernets.families.shared.spec import Number
+from supernets.families.shared.spec_family import DescribedFamily, Numbers
+from supernets.families.shared.transformer import INITIAL_STD, scaled_std
+from supernets.space import Architecture, Choice, SearchSpace
+
+WORDS = "decoder.embedding.words.weight"
+_ADDED = ("attention.project.weight", "cross.project.weight", "mlp.down.weight")
+_ELASTIC = {"encoder": ("heads", "hidden"), "decoder": ("heads", "cross_heads", "hidden", "attended")}
+"""Dimensions that each layer of a side chooses."""
+_LIMITS = {"vocabulary": 2**24, "source": 2**20, "target": 2**20}
+
+
+class EncoderDecoderFamily(DescribedFamily):
+    """The family of all networks that an `EncoderDecoderSpec` spans: token ids (n, source + target) -> logits (n, target,
+    vocabulary), see `EncoderDecoder`.
+
+    Layers are those of the family decoder in the layout ``llama``. The embeddings of the target are also the head's weights.
+
+    Args:
+        vocabulary: number of different tokens, of sources and targets.
+        separator: the token before and after each target, and after each source.
+        source, target: tokens of a source and of a target, with padding; costs are counted for these.
+        epsilon: of the norms.
+        theta: the base of rotary frequencies.
+
+    Raises:
+        SpaceError: a number is out of range.
+    """
+
+    name = "encoder-decoder"
+    spec_type = EncoderDecoderSpec
+    numbers: ClassVar[Numbers] = {
+        **dict.fromkeys((*_LIMITS, "separator"), int), **dict.fromkeys(("epsilon", "theta"), float),
+    }  # fmt: skip
+    geometry: tuple[str, ...] = ()
+    weightless = True
+    tied: Mapping[str, str] = {"decoder.head.words": WORDS}
+    spec: EncoderDecoderSpec
+
+    def __init__(
+        self, spec: EncoderDecoderSpec, *, vocabulary: int, separator: int, source: int, target: int, epsilon: float = 1e-5,
+        theta: float = 10000.0,
+    ) -> None:  # fmt: skip
+        for name, value in {"vocabulary": vocabulary, "source": source, "target": target}.items():
+            Number(_LIMITS[name]).checked(name, value)
+        self.spec, self.vocabulary, self.separator, self.n_classes = spec, vocabulary, separator, vocabulary
+        self.source, self.target, self.epsilon, self.theta = source, target, epsilon, theta
+        self.space = SearchSpace(list(self._choices()))
+        self.axes: Axes = {name: Axis(name, size) for name, size in self.sizes(self.space.largest).items()}
+        self._layers = {
+            side: [f"{side}.layers.{i}" for i in range(self._options(side, "depth")[-1])] for side in _ELASTIC
+        }
+        self.blocks: tuple[str, ...] = (
+            "encoder.embedding", *self._layers["encoder"], "encoder.norm",
+            "decoder.embedding", *self._layers["decoder"], "decoder.head",
+        )  # fmt: skip
+        self.attention: Mapping[str, Dim] = {
+            f"{name}.attention": (f"{_axes(name)}.heads", spec.head_size)
+            for own in self._layers.values()
+            for name in own
+        }
+        self.products: Mapping[str, Products] = dict(
+            product for name in self._layers["decoder"] for product in self._cross_products(name)
+        )
+
+    def _options(self, side: str, kind: str) -> tuple[int, ...]:
+        return cast("tuple[int, ...]", getattr(self.spec, f"{side}_{kind}"))
+
+    def _choices(self) -> Iterator[Choice]:
+        for side, kinds in _ELASTIC.items():
+            depths = self._options(side, "depth")
+            yield Choice(f"{side}.depth", depths)
+            yield Choice(f"{side}.width", self._options(side, "width"))
+            for i in range(depths[-1]):
+                level = next(level for level, depth in enumerate(depths) if i < depth)
+                requires = (f"{side}.depth", level) if level > 0 else None
+                for kind in kinds:
+                    yield Choice(f"{side}.layer{i}.{kind}", self._options(side, kind), requires)
+
+    def _cross_products(self, name: str) -> Iterator[tuple[str, Products]]:
+        """Of attention to the encoder: queries by keys and scores by values; and the keys and values of each layer read."""
+        layers, channels = f"{_axes(name)}.attended", (f"{_axes(name)}.cross_heads", self.spec.head_size)
+        yield f"{name}.cross", Products((2, self.source, layers, channels), None)
+        for part in ("key", "value"):
+            yield f"{name}.cross.{part}", Products((layers, channels, "encoder.width"), (layers, channels))
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        values = self.space.values(architecture)
+        # A layer that the depth drops gets the smallest options: its sizes are never read.
+        found = {own.name: values.get(own.name, own.options[0]) for own in self.space.choices if own.kind != "depth"}
+        return cast("dict[str, int]", found)
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        found: dict[str, tuple[Dim, ...]] = {"encoder.norm.weight": ("encoder.width",)}
+        found["decoder.head.norm.weight"] = ("decoder.width",)
+        for side, layers in self._layers.items():
+            found[f"{side}.embedding.words.weight"] = (self.vocabulary, f"{side}.width")
+            for name in layers:
+                found |= {f"{name}.{tensor}": dims for tensor, dims in self._layer_dims(side, _axes(name)).items()}
+        return found
+
+    def _layer_dims(self, side: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
+        width, hidden, size = f"{side}.width", f"{layer}.hidden", self.spec.head_size
+        found: dict[str, tuple[Dim, ...]] = {f"norm{i}.weight": (width,) for i in (1, 2)}
+        found |= {f"mlp.{part}.weight": (hidden, width) for part in ("gate", "up")}
+        found |= {"mlp.down.weight": (width, hidden)}
+        attentions = [("attention", (f"{layer}.heads", size), width)]
+        if side == "decoder":
+            attentions.append(("cross", (f"{layer}.cross_heads", size), "encoder.width"))
+            found |= {"norm3.weight": (width,), "cross.attended": (f"{layer}.attended",)}
+        for module, channels, read in attentions:
+            found |= {f"{module}.query.weight": (channels, width), f"{module}.project.weight": (width, channels)}
+            found |= {f"{module}.{part}.weight": (channels, read) for part in ("key", "value")}
+        return found
+
+    def template(self, like: Architecture | None = None) -> nn.Module:
+        return self.initialised(self.build(self.space.largest))
+
+    def initialised(self, network: nn.Module) -> nn.Module:
+        """As of the family decoder."""
+        for name, parameter in network.named_parameters():
+            if parameter.ndim > 1:
+                std = scaled_std(parameter)
+                if name.endswith("words.weight"):
+                    std = INITIAL_STD
+                elif name.endswith(_ADDED):
+                    std = INITIAL_STD / (3 * self._options(name.partition(".")[0], "depth")[-1]) ** 0.5
+                nn.init.trunc_normal_(parameter, std=std)
+        return network
+
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        values = self.space.values(architecture)
+        depths = {side: cast(int, values[f"{side}.depth"]) for side in _ELASTIC}
+        return frozenset(name for side, layers in self._layers.items() for name in layers[depths[side] :])
+
+    def build(self, architecture: Architecture) -> nn.Module:
+        values = cast("Mapping[str, int]", self.space.values(architecture))
+        widths = {side: values[f"{side}.width"] for side in _ELASTIC}
+        turns = frequencies(self.spec.head_size, self.theta)
+
+        def norm(side: str) -> nn.Module:
+            return nn.RMSNorm(widths[side], eps=self.epsilon)
+
+        def layers(side: str) -> dict[str, nn.Module]:
+            return {
+                str(i): self._layer(side, widths, {kind: values[f"{side}.layer{i}.{kind}"] for kind in _ELASTIC[side]})
+                for i in range(values[f"{side}.depth"])
+            }
+
+        def embedding(side: str) -> Embedding:
+            return Embedding(widths[side], vocabulary=self.vocabulary, positions=None, scale=1.0)
+
+        head = Head(norm("decoder"), widths["decoder"], self.vocabulary, tied=True)
+        return EncoderDecoder(
+            Encoder(embedding("encoder"), layers("encoder"), norm("encoder"), frequencies=turns),
+            TargetDecoder(embedding("decoder"), layers("decoder"), head, frequencies=turns),
+            source=self.source, separator=self.separator,
+        )  # fmt: skip
+
+    def _layer(self, side: str, widths: Mapping[str, int], chosen: Mapping[str, int]) -> nn.Module:
+        width, size = widths[side], self.spec.head_size
+        attention = CausalAttention(
+            width, groups=chosen["heads"], queries=1, head_size=size, qkv_bias=False, project_bias=False
+        )
+        mlp = MLP(width, chosen["hidden"], gated=True, activation="silu", bias=False)
+        norm1, norm2, norm3 = (nn.RMSNorm(width, eps=self.epsilon) for _ in range(3))
+        if side == "encoder":
+            return Layer(norm1, attention, norm2, mlp)
+        heads, attended = chosen["cross_heads"], chosen["attended"]
+        cross = CrossAttention(width, widths["encoder"], heads=heads, head_size=size, attended=attended)
+        return CrossLayer(norm1, attention, norm2, mlp, norm3, cross)
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros((batch_size, self.source + self.target), dtype=torch.int64)
+
+
+def _axes(module: str) -> str:
+    """The beginning of the names of a layer's axes: ``decoder.layer0`` for ``decoder.layers.0``."""
+    return module.replace(".layers.", ".layer")

@@ -1,0 +1,191 @@
+"""Modules of the family encoder-decoder, and its form for serving with a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Turn
+from supernets.families.encoder_decoder.spec import MOST_ATTENDED
+from supernets.tokens import (
+    attend_grouped,
+    by_head,
+    causal_mask,
+    divided,
+    joined,
+    last_token,
+    padding_mask,
+    rotation,
+    token_positions,
+)
+
+
+class CrossAttention(nn.Module):
+    """Attention of the target's tokens to what the encoder's last layers return, one after another, without positions.
+
+    The number of these layers is an axis, as widths are, and the length of `attended`, whose values are never read.
+    """
+
+    attended: Tensor
+
+    def __init__(self, width: int, source_width: int, *, heads: int, head_size: int, attended: int) -> None:
+        super().__init__()
+        self.head_size, self.n_attended = head_size, attended
+        self.query = nn.Linear(width, heads * head_size, bias=False)
+        self.key = nn.Linear(source_width, heads * head_size, bias=False)
+        self.value = nn.Linear(source_width, heads * head_size, bias=False)
+        self.project = nn.Linear(heads * head_size, width, bias=False)
+        self.register_buffer("attended", torch.arange(attended))
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """Sets the number of layers to that of sliced weights."""
+        self.n_attended = weights["attended"].shape[0]
+
+    def memory(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Keys and values (n, heads, layers x source, head_size) of the encoder's layers, (n, source, width) each."""
+        read = encoded[-self.n_attended :]
+        key, value = ([by_head(part(own), self.head_size) for own in read] for part in (self.key, self.value))
+        return joined(key, 2), joined(value, 2)
+
+    def forward(self, x: Tensor, mask: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The attended tokens (n, target, width).
+
+        Args:
+            mask: of the source, (n, 1, 1, source).
+        """
+        query = by_head(self.query(x), self.head_size)
+        return cast(Tensor, self.project(attend_grouped(query, key, value, joined([mask] * self.n_attended, 3))))
+
+    def extra_repr(self) -> str:
+        return f"head_size={self.head_size}, attended={self.n_attended}"
+
+
+class CrossLayer(nn.Module):
+    """Attention to the target's tokens before and to the source, then an MLP, each on normalised tokens and with a skip."""
+
+    def __init__(
+        self, norm1: nn.Module, attention: CausalAttention, norm2: nn.Module, mlp: MLP, norm3: nn.Module,
+        cross: CrossAttention,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
+        self.norm3, self.cross = norm3, cross
+
+    def forward(
+        self, x: Tensor, mask: Tensor, turn: Turn | None, padding: Tensor, encoded: Sequence[Tensor],
+        past: Sequence[Tensor] | None = None, memory: Sequence[Tensor] = (),
+    ) -> Any:  # fmt: skip
+        """The tokens; unless `past` is None, also keys and values of the tokens so far, then those of the source.
+
+        Args:
+            padding: mask of the source.
+            encoded: what the encoder returns; not read where there is a memory.
+            past: as of `CausalAttention`.
+            memory: keys and values of the source; () to make them.
+        """
+        key = value = None
+        if past is None:
+            attended = self.attention(self.norm1(x), mask, turn)
+        else:
+            attended, key, value = self.attention(self.norm1(x), mask, turn, past)
+        x = x + attended
+        source = tuple(memory) or self.cross.memory(encoded)
+        x = x + self.cross(self.norm3(x), padding, *source)
+        x = x + self.mlp(self.norm2(x))
+        return x if past is None else (x, key, value, *source)
+
+
+class Encoder(nn.Module):
+    """Token ids (n, source) -> the normalised outputs of the last layers, (n, source, width) each."""
+
+    def __init__(
+        self, embedding: Embedding, layers: Mapping[str, nn.Module], norm: nn.Module, *, frequencies: tuple[float, ...]
+    ) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.embedding, self.layers, self.norm = embedding, nn.ModuleDict(layers), norm
+
+    def forward(self, ids: Tensor, padding: Tensor) -> tuple[Tensor, ...]:
+        turn, x, outputs = rotation(token_positions(ids), self.frequencies), self.embedding(ids), []
+        for layer in self.layers.values():
+            x = layer(x, padding, turn)
+            outputs.append(x)
+        return tuple(self.norm(own) for own in outputs[-MOST_ATTENDED:])
+
+    def extra_repr(self) -> str:
+        return f"frequencies={len(self.frequencies)}"
+
+
+class TargetDecoder(Decoder):
+    """A decoder whose layers, `CrossLayer`, also attend to a source."""
+
+    def forward(self, ids: Tensor, padding: Tensor, encoded: Sequence[Tensor]) -> Tensor:  # type: ignore[override]
+        mask, turn, x = causal_mask(ids), self.turn(ids), self.embedding(ids)
+        for layer in self.layers.values():
+            x = layer(x, mask, turn, padding, encoded)
+        return cast(Tensor, self.head(x, self.table))
+
+    def served(
+        self, ids: Tensor, padding: Tensor, encoded: Sequence[Tensor], cache: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """As of `ServedPairs`, after the encoder."""
+        before, n = cache[0] if cache else None, 2 * len(self.layers)
+        mask, turn, x = causal_mask(ids, None, before), self.turn(ids, None, before), self.embedding(ids)
+        past, memory = list[Tensor](), list[Tensor]()
+        for i, layer in enumerate(self.layers.values()):
+            own = slice(2 * i, 2 * i + 2)
+            found = layer(x, mask, turn, padding, encoded, cache[:n][own], cache[n:][own])
+            x = found[0]
+            past += [found[1], found[2]]
+            memory += [found[3], found[4]]
+        return self.head(last_token(x), self.table), *past, *(() if cache else memory)
+
+
+class EncoderDecoder(nn.Module):
+    """Pairs of token ids -> logits of the token after each of the target's, (n, target, vocabulary).
+
+    The ids are (n, source + target). The source is padded at its end with the separator, which is also the first token of the
+    target; what follows a token of the target changes nothing before it.
+
+    Args:
+        source: tokens of the padded source.
+        separator: its id.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: TargetDecoder, *, source: int, separator: int) -> None:
+        super().__init__()
+        self.source, self.separator = source, separator
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, ids: Tensor) -> Tensor:
+        parts = divided(ids, self.source)
+        padding = padding_mask(parts[0], self.separator)
+        return cast(Tensor, self.decoder(parts[1], padding, self.encoder(parts[0], padding)))
+
+    def extra_repr(self) -> str:
+        return f"source={self.source}, separator={self.separator}"
+
+
+class ServedPairs(nn.Module):
+    """An encoder-decoder as it is served: without a cache it reads sources, with one it takes steps of one token."""
+
+    def __init__(self, network: EncoderDecoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids: Tensor, source: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
+        """Logits of the token after the last one (n, vocabulary); then keys and values of each decoder layer for the target's
+        tokens so far; and without a cache also those for the source.
+
+        Args:
+            ids: (n, 1), int64: the separator, then the last token of each target.
+            source: (n, tokens), int64, padded at the end with the separator; the same in each call.
+            cache: the keys and values of the call before, then those for the source.
+        """
+        network = self.network
+        padding = padding_mask(source, network.separator)
+        encoded = () if cache else network.encoder(source, padding)
+        return network.decoder.served(ids, padding, encoded, cache)
