@@ -68,11 +68,11 @@ def burst() -> None:
 
 @contextlib.contextmanager
 def beside(load: str) -> Iterator[None]:
-    """Other processes at equal priority, each of one thread, while the body runs."""
+    """Other processes at equal priority and in the same session, each of one thread, while the body runs."""
     kinds = {"quiet": [], "one": [compute], "bursts": [burst, burst]}.get(load)
     if kinds is None:
         kinds = [(compute, walk)[i % 2] for i in range(int(load))]
-    context = multiprocessing.get_context("spawn")  # a session of their own is not needed: nothing is shared
+    context = multiprocessing.get_context("spawn")
     others = [context.Process(target=kind, daemon=True) for kind in kinds]
     with mock.patch.dict(os.environ, {"OPENBLAS_NUM_THREADS": "1"}):  # a busy process is one busy core
         for other in others:
