@@ -17,7 +17,7 @@ _MAX_RATIO = 5.0
 """Bound of the ratio of probabilities to the power of the order; it bounds a sample's gradient (AlphaNet's setting)."""
 
 
-def divergence(name: Divergence, logits: Tensor, teacher: Tensor) -> Tensor:
+def divergence(name: Divergence, logits: Tensor, teacher: Tensor, weights: Tensor | None = None) -> Tensor:
     """The mean divergence over a batch, differentiable in the subnet's logits.
 
     ``kl`` is KL(teacher || subnet). ``alpha`` is the adaptive alpha-divergence of Wang et al. 2021 (AlphaNet, arXiv
@@ -27,16 +27,18 @@ def divergence(name: Divergence, logits: Tensor, teacher: Tensor) -> Tensor:
     Args:
         logits: (n, classes), of the subnet.
         teacher: (n, classes), logits; no gradient flows into them.
+        weights: (n,), of the samples in the mean, with the sum 1; None for equal ones.
     """
     teacher = teacher.detach()
     match name:
         case "kl":
-            return functional.kl_div(
-                logits.log_softmax(1), teacher.log_softmax(1), reduction="batchmean", log_target=True
-            )
+            log_q, log_p = logits.log_softmax(1), teacher.log_softmax(1)
+            if weights is None:
+                return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+            return _mean(functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1), weights)
         case "alpha":
             (value, surrogate), (other_value, other) = (_alpha(logits, teacher, alpha) for alpha in _ALPHAS)
-            return torch.where(value > other_value, surrogate, other).mean()
+            return _mean(torch.where(value > other_value, surrogate, other), weights)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def top_logits(teacher: Tensor, k: int) -> TopLogits:
     return TopLogits(log_p, classes, 1 - log_p.exp().sum(1) if k < teacher.shape[1] else None)
 
 
-def top_divergence(logits: Tensor, target: TopLogits) -> Tensor:
+def top_divergence(logits: Tensor, target: TopLogits, weights: Tensor | None = None) -> Tensor:
     """The mean KL(teacher || subnet) over a batch, with the classes outside the teacher's k largest as one class.
 
     With K the k classes of the largest p, p_r = 1 - sum over K of p_i and q_r = 1 - sum over K of q_i, it is the sum over K of
@@ -71,6 +73,7 @@ def top_divergence(logits: Tensor, target: TopLogits) -> Tensor:
 
     Args:
         logits: (n, classes), of the subnet.
+        weights: as of `divergence`.
     """
     log_q = logits.log_softmax(1).gather(1, target.classes)
     kl = (target.log_p.exp() * (target.log_p - log_q)).sum(1)
@@ -78,7 +81,11 @@ def top_divergence(logits: Tensor, target: TopLogits) -> Tensor:
         least = torch.finfo(logits.dtype).eps  # what a difference from 1 is rounded to
         p, q = target.rest.clamp(min=least), -torch.expm1(log_q.logsumexp(1).clamp(max=-least))
         kl = kl + p * (p / q).log()
-    return kl.mean()
+    return _mean(kl, weights)
+
+
+def _mean(samples: Tensor, weights: Tensor | None) -> Tensor:
+    return samples.mean() if weights is None else (weights * samples).sum()
 
 
 def _alpha(logits: Tensor, teacher: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

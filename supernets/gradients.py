@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from supernets.base import Distillation, LabelLoss, Pass, Supernet
-from supernets.divergence import Divergence, TopLogits, top_divergence, top_logits
+from supernets.divergence import Divergence, TopLogits, divergence, top_divergence, top_logits
 from supernets.errors import TrainingError
 from supernets.experts.losses import Routed, balance_loss, record_routing, z_loss
 from supernets.live_subnets import checkpointed
@@ -187,7 +187,7 @@ class StepGradients:
                     case LabelLoss(weight):
                         loss = loss + weight * self._task.loss(logits, y)
                     case Distillation(teacher, weight, temperature):
-                        distance = self._distance(logits, targets[teacher, p.part, temperature], temperature)
+                        distance = self._distance(logits, targets[teacher, p.part, temperature], temperature, y)
                         loss = loss + weight * temperature**2 * distance
             loss = share * loss
             (loss + share * sum(own.weight for own in p.terms) * self._of_routers(routing)).backward()
@@ -201,11 +201,14 @@ class StepGradients:
         softened, k = _softened(logits, temperature), self._options.top_k
         return softened if k is None else top_logits(softened.flatten(0, -2), k)
 
-    def _distance(self, logits: Tensor, target: Target, temperature: float) -> Tensor:
-        softened = _softened(logits, temperature)
+    def _distance(self, logits: Tensor, target: Target, temperature: float, labels: Tensor) -> Tensor:
+        softened, there = _softened(logits, temperature), self._task.distilled(labels)
+        weights = None if there is None else _of_examples(there, softened.dtype)
         if isinstance(target, TopLogits):
-            return top_divergence(softened.flatten(0, -2), target)
-        return self._task.distance(softened, target, self._options.divergence)
+            return top_divergence(softened.flatten(0, -2), target, weights)
+        if weights is None:
+            return self._task.distance(softened, target, self._options.divergence)
+        return divergence(self._options.divergence, softened.flatten(0, -2), target.flatten(0, -2), weights)
 
     @torch.no_grad()
     def _frozen_logits(self, images: Tensor) -> Tensor:
@@ -246,6 +249,12 @@ def _part(
     (i, n), (j, m) = of_pass, accumulated
     whole, y = images.tensor_split(n)[i], labels.tensor_split(n)[i].tensor_split(m)[j]
     return whole.tensor_split(m)[j], y, len(y) / max(1, len(whole))
+
+
+def _of_examples(there: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weights (n x m,) of the outputs that are there, (n, m), in a mean over examples of the mean over their outputs."""
+    own = there.to(dtype)
+    return (own / own.sum(1, keepdim=True).clamp(min=1) / len(own)).flatten()
 
 
 def _softened(logits: Tensor, temperature: float) -> Tensor:

@@ -124,6 +124,11 @@ class Task(ABC):
         squared difference, summed over outputs, which is the KL divergence of normal distributions of deviation 1."""
         return 0.5 * functional.mse_loss(outputs, teacher.detach(), reduction="none").flatten(1).sum(1).mean()
 
+    def distilled(self, targets: Tensor) -> Tensor | None:
+        """Which outputs (n, m, classes) of examples are compared with a teacher's, (n, m), bool, by the mean over examples of
+        the mean over these outputs. None, the default, for `distance`."""
+        return None
+
     @abstractmethod
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
         """The value of one of the metrics for the outputs (n, ...) to its `examples`, which have these targets (n, ...)."""

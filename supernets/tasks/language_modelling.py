@@ -138,6 +138,9 @@ class LanguageModelling(Task):
     def distance(self, outputs: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:
         return _divergence(divergence, outputs.flatten(0, 1), teacher.flatten(0, 1))
 
+    def distilled(self, targets: Tensor) -> Tensor:
+        return functional.pad(targets[..., 1] >= 0, (0, 1), value=False)  # the last token has no label
+
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
         if metric in _CHOICES:
             right = answered_rightly(outputs, targets, per_byte=metric == _NORMALISED)

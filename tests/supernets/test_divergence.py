@@ -25,6 +25,16 @@ def test_kl_is_from_the_teacher_to_the_subnet(logits: tuple[Tensor, Tensor]) -> 
     torch.testing.assert_close(divergence("kl", own, teacher), expected)
 
 
+def test_weights_are_those_of_the_samples_in_the_mean(logits: tuple[Tensor, Tensor]) -> None:
+    own, teacher = logits
+    weights = torch.tensor([0.5, 0, 0.125, 0.125, 0.25, 0], dtype=torch.float64)
+    expected = (weights * kl_divergence(Categorical(logits=teacher), Categorical(logits=own))).sum()
+    torch.testing.assert_close(divergence("kl", own, teacher, weights), expected)
+    torch.testing.assert_close(top_divergence(own, top_logits(teacher, 5), weights), expected)
+    equal = torch.full((6,), 1 / 6, dtype=torch.float64)
+    torch.testing.assert_close(divergence("alpha", own, teacher, equal), divergence("alpha", own, teacher))
+
+
 def alpha_divergences(own: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """The divergences of orders -1 and 1 by sample, from their definitions: half of chi squared, and KL."""
     p, q = teacher.softmax(1), own.softmax(1)

@@ -100,6 +100,17 @@ def test_so_are_those_of_top_k_targets_in_parts() -> None:
     assert whole[0] != pytest.approx(gradients(net, passes, PLAIN)[0], rel=1e-3)
 
 
+@pytest.mark.parametrize("options", [PLAIN, replace(PLAIN, top_k=5), replace(PLAIN, divergence="alpha")])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_tokens_that_pad_a_text_are_not_distilled(frozen: bool, options: StepOptions) -> None:
+    net, (ids, labels) = supernet(LLAMA), batch()
+    other = ids.clone()
+    other[-1, -3:] = (ids[-1, -3:] + 1) % VOCABULARY
+    passes = sandwich(net, frozen=frozen)
+    expected = gradients(net, passes, options, data=(ids, labels))
+    assert_same(gradients(net, passes, options, data=(other, labels)), expected)
+
+
 def test_networks_of_parts_of_a_batch_see_the_same_examples() -> None:
     net = supernet(LLAMA)
     passes = list(SortedStrategy(net.space, 3).plan(0, np.random.default_rng(0), lambda a: 0.0))

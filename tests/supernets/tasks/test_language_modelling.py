@@ -85,6 +85,14 @@ def test_the_distance_is_the_divergence_of_every_position() -> None:
     torch.testing.assert_close(TASK.distance(logits, teacher, "kl"), (p * (p / q).log()).sum(2).mean())
 
 
+def test_only_tokens_with_a_label_are_distilled() -> None:
+    targets = labels(4, 6, 11, torch.Generator().manual_seed(0))
+    found = TASK.distilled(targets)
+    assert found.shape == (4, 6)
+    assert torch.equal(found[:, :-1], targets[..., 1] >= 0)
+    assert not found[:, -1].any()
+
+
 def test_training_lowers_the_perplexity_and_the_runtime_scores_the_same(tmp_path: Path) -> None:
     path = tmp_path / "text.txt"
     path.write_text("\n\n".join(map(document, range(120))), encoding="utf-8")
