@@ -25,9 +25,8 @@ def served_parity(
 
     Args:
         texts: (n, tokens), int64.
-        positions: the most tokens of a text.
+        positions: the most tokens of a text, without those of its source.
         source: tokens at the beginnings of texts that an encoder reads; what is continued is then the first token after them.
-        positions: the most tokens of a text.
 
     Raises:
         ExportFailedError: it is above `MAX_PARITY`.
