@@ -71,9 +71,18 @@ def test_a_searched_network_is_exported_and_writes_targets_as_torch(shell: Shell
                 ids.append(int(network(torch.tensor([ids]))[0, -1].argmax()))
         target = [*ids[how["source"] + 1 :], how["separator"]]
         expected.append(tokenizer.decode(target[: target.index(how["separator"])]))
-    command = [sys.executable, str(folder / "net.predict.py"), *sources]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
-    assert printed == "\n".join(expected) + "\n"
+
+    def written(*given: str) -> tuple[str, str]:
+        command = [sys.executable, str(folder / "net.predict.py"), *given]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
+        return done.stdout, done.stderr
+
+    assert written(*sources) == ("\n".join(expected) + "\n", "")
+    assert written("", sources[0]) == (f"\n{expected[0]}\n", "")
+    assert written("") == ("\n", "")
+    longer = written("Thursday " * 50)
+    assert len(longer[0].splitlines()) == 1
+    assert longer[1].startswith("warning: a source has ")
 
 
 @pytest.mark.slow
