@@ -19,6 +19,7 @@ from supernets.data.targets import TEXT
 from supernets.data.text_blocks import NOTHING, DocumentTokenizer, tokenizer_for
 from supernets.data.text_files import TextFile
 from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
+from supernets.data.tokenizing import unusable
 
 _SOURCES, _TARGETS = ("source", "input", "src"), ("target", "output", "tgt")
 """Names of columns that are taken if none is given."""
@@ -85,7 +86,8 @@ def pair_data_set(name: str, source: Source, split: Split, options: DocumentOpti
     `supernets.data.text_blocks.block_data_set`: each pair is a document, of which the target's tokens are predicted.
 
     Raises:
-        DataError: the tokenizer cannot be used, or pairs are longer than the options allow.
+        DataError: the tokenizer cannot be used, a text has no tokens or holds the separator, or pairs are longer than the
+            options allow.
     """
     tokenizer = tokenizer_for([*split.train.inputs.tolist(), *split.train.labels.tolist()], options)
     encoded = {part: _encoded(own, tokenizer, source.where) for part, own in split._asdict().items()}
@@ -115,9 +117,18 @@ def _encoded(examples: Examples, tokenizer: DocumentTokenizer, where: str) -> li
     found = []
     for i, (source, target) in enumerate(zip(examples.inputs.tolist(), examples.labels.tolist(), strict=True)):
         where_it_is = f"{where}: {examples.name(i)}"
-        ids, sizes = tokenizer.encode(target, where_it_is)
-        sizes = [*sizes, len(target.encode()) - sum(sizes)]
-        found.append((tokenizer.encode(source, where_it_is)[0], ids, sizes))
+        (read, _), (ids, sizes) = (tokenizer.encode(text, where_it_is) for text in (source, target))
+        for side, own in (("source", read), ("target", ids)):
+            if not own:
+                raise unusable(
+                    f"{where_it_is}: the tokenizer makes no token of the {side}; remove the row, or take another"
+                )
+            if tokenizer.separator in own:
+                raise unusable(
+                    f"{where_it_is}: the {side} holds the separator {tokenizer.separator_token!r}, which ends a text; name a "
+                    "token that is in no text in data.separator"
+                )
+        found.append((read, ids, [*sizes, len(target.encode()) - sum(sizes)]))
     return found
 
 

@@ -66,6 +66,17 @@ def test_files_of_parts_and_other_names_of_columns(tmp_path: Path) -> None:
     assert sorted(pairs_of(data, data.train)) == sorted(rows())
 
 
+def test_a_separator_that_is_in_a_text_is_rejected(tmp_path: Path) -> None:
+    data = load_data("text-pairs", path=table(tmp_path, rows()), options=OPTIONS)
+    assert isinstance(data.format, PairFormat)
+    tokenizer = tmp_path / "tokenizer.json"
+    tokenizer.write_text(data.format.tokenizer, encoding="utf-8")
+    path = table(tmp_path, [*rows(), ("a ~ b", "c")])
+    options = DocumentOptions(block=40, tokenizer=tokenizer, separator="~")
+    with raises("data.tokenizer-unusable", "pairs.tsv:62", "source", "'~'", "data.separator"):
+        load_data("text-pairs", path=path, options=options)
+
+
 @pytest.mark.parametrize(
     ("name", "head", "pair", "mentions"),
     [
