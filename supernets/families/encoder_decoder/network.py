@@ -24,7 +24,7 @@ from supernets.tokens import (
 
 
 class CrossAttention(nn.Module):
-    """Attention of the target's tokens to what the encoder's last layers return, one after another, without positions.
+    """Attention of the target's tokens to the outputs of the encoder's last layers, concatenated, without positions.
 
     The number of these layers is an axis, as widths are, and the length of `attended`, whose values are never read.
     """

@@ -31,7 +31,7 @@ class EncoderDecoderSpec(Spec):
         decoder_heads: of a layer's attention to the target.
         decoder_cross_heads: of a layer's attention to the encoder.
         decoder_hidden: channels of a layer's MLP.
-        decoder_attended: how many of the encoder's last layers a layer's attention reads, one after another.
+        decoder_attended: how many of the encoder's last layers a layer attends to, concatenated along the tokens.
     """
 
     head_size: Annotated[int, Number(512, "a number of channels")]
