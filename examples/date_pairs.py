@@ -1,6 +1,6 @@
-"""Writes a table of dates as 25 languages write them, and in ISO 8601, for the recipe iso-dates.
+"""Writes a table of dates in 25 languages and in ISO 8601, for the recipe iso-dates.
 
-Run it: python date_pairs.py dates.tsv. The formats are those of the Unicode CLDR, by the package babel.
+Run it: python examples/date_pairs.py dates.tsv. The formats are those of the Unicode CLDR; needs the package babel.
 """
 
 import csv
@@ -18,7 +18,7 @@ FIRST, DAYS = date(1950, 1, 1), 365 * 100
 
 
 def date_pairs(n, seed=0):
-    """Pairs of a date in words and in ISO 8601, n of them or fewer, each once."""
+    """At most n different pairs of a date in a language and in ISO 8601; a date that is drawn twice counts once."""
     rng, found = random.Random(seed), {}
     for _ in range(n):
         day = FIRST + timedelta(days=rng.randrange(DAYS))
@@ -27,5 +27,7 @@ def date_pairs(n, seed=0):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/date_pairs.py FILE.tsv")
     with open(sys.argv[1], "w", encoding="utf-8", newline="") as file:
         csv.writer(file, delimiter="\t").writerows([("source", "target"), *date_pairs(12_000)])
