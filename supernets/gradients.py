@@ -190,7 +190,10 @@ class StepGradients:
                         distance = self._distance(logits, targets[teacher, p.part, temperature], temperature, y)
                         loss = loss + weight * temperature**2 * distance
             loss = share * loss
-            (loss + share * sum(own.weight for own in p.terms) * self._of_routers(routing)).backward()
+            # What a pass's own subnet is made of is on the graph of all parts.
+            retain = p.subnet is not None and accumulated[0] + 1 < accumulated[1]
+            of_routers = sum(own.weight for own in p.terms) * self._of_routers(routing)
+            (loss + share * of_routers).backward(retain_graph=retain)
             losses.append(loss.detach())
             for part, term in distilled:
                 if term.teacher == index:

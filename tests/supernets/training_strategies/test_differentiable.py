@@ -22,6 +22,7 @@ from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import BottleneckStage, ResNetSpec
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
+from supernets.gradients import ALONE, CPU, StepGradients, StepOptions
 from supernets.space import Architecture
 from supernets.trainer import Epoch, train
 from supernets.training_loop import TrainingSettings
@@ -124,6 +125,24 @@ def test_a_loss_has_gradients_of_the_logits() -> None:
     grads = [relaxation.logits[str(i)].grad for i in active]
     assert all(grad is not None and grad.abs().sum() > 0 for grad in grads)
     assert all((p > 0).sum() <= 2 for p in probabilities)
+
+
+def test_parts_of_a_batch_add_up_the_gradients_of_the_logits() -> None:
+    supernet, strategy = randomised(make_supernet(CNN)), DifferentiableStrategy(CNN.space, relaxed(CNN), 0.5)
+    generator = torch.Generator().manual_seed(1)
+    x, y = torch.randn(8, 1, 8, 8, generator=generator), torch.randint(10, (8,), generator=generator)
+
+    def gradients(part: slice, accumulate: int) -> list[Tensor]:
+        strategy.relaxation.zero_grad()
+        options = StepOptions(accumulate=accumulate)
+        step = StepGradients(supernet, options, teacher=None, device=CPU, workers=ALONE)
+        passes = strategy.plan(0, np.random.default_rng(0), lambda network: 0.0)
+        step.backward(passes, x[part], y[part], n=len(x[part]))
+        return [own.grad.clone() for own in strategy.relaxation.parameters() if own.grad is not None]
+
+    halves = [gradients(part, 1) for part in (slice(4), slice(4, 8))]
+    for whole, first, second in zip(gradients(slice(8), 2), *halves, strict=True):
+        torch.testing.assert_close(whole, (first + second) / 2)
 
 
 @pytest.mark.parametrize("target", [0.25, 0.6])
