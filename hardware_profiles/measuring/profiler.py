@@ -24,10 +24,11 @@ from hardware_profiles.transports.connection import Connection
 MAX_BATCH = 20
 """Deployments measured together; with more, the start and the end of a round are too far apart in time."""
 MAX_BATCH_BYTES = 512 * 1024 * 1024
-"""Size of a batch's models and example inputs, all held by the worker; a larger deployment is measured alone."""
+"""Size of a batch's models and example inputs, all held by the worker, that any machine is given."""
 MEMORY_SHARE = 12
-"""Of a machine's memory, one part may be a larger batch: what reads much memory changes its speed by a third within minutes on
-a shared machine, so that language models compare in the same rounds only. The runtime takes up to 2.7 times as much."""
+"""A batch may be larger, up to the machine's memory divided by this: the speed of networks that read much memory changes by a
+third within minutes on a shared machine, so that language models are comparable in the same rounds only. The runtime needs up
+to 2.7 times the size."""
 MAX_DEATHS = 6
 """Consecutive deaths without a suspected model after which the machine is to blame."""
 MAX_KILLERS = 3
@@ -100,7 +101,9 @@ class WorkerProfiler:
             yield from (found[i] for i in sorted(found))
 
     def batch_bytes(self) -> int:
-        """Size of the models and example inputs that share their rounds at most; starts the worker."""
+        """The largest size of models and example inputs that share their rounds; on a CPU, starts the worker."""
+        if not self._profile.on_cpu:
+            return MAX_BATCH_BYTES  # the memory of a device is not known
         memory_mib = self.environment().get("memory_mib") or 0
         return max(MAX_BATCH_BYTES, memory_mib * 2**20 // MEMORY_SHARE)
 

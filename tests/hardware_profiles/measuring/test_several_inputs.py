@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import weakref
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from hardware_profiles.base import Deployment, Graph, HardwareProfile, LatencyMeasurement
-from hardware_profiles.measuring.profiler import WorkerProfiler
+from hardware_profiles.measuring.profiler import MAX_BATCH_BYTES, WorkerProfiler
 from hardware_profiles.transports.connection import WORKER_FILE
 from tests.hardware_profiles.machine import Machine
 
@@ -104,6 +105,12 @@ def test_large_deployments_share_rounds_where_the_machine_has_memory_for_them(mo
         monkeypatch.setattr(profiler, "environment", lambda: {"memory_mib": 4})
         list(profiler.measure([Deployment.single(model, given) for model in (b"a", b"b", b"c")]))
     assert machine.sessions[3:] == [[b"a", b"b"], [b"c"]]
+
+
+def test_the_memory_of_a_machine_is_not_that_of_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    profiler = WorkerProfiler(replace(PROFILE, provider="CUDAExecutionProvider"), lambda: Machine({}))
+    monkeypatch.setattr(profiler, "environment", lambda: {"memory_mib": 2**20})
+    assert profiler.batch_bytes() == MAX_BATCH_BYTES
 
 
 def test_large_deployments_are_made_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
