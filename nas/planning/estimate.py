@@ -141,11 +141,11 @@ def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[fl
         deployments = [
             deployment_of(made, own, examples, context_tokens=context) for made in networks for own in sorted(served)
         ]
-        # Large ones are measured alone, and do not change each other's time.
-        together = len(next(batches_of(deployments)))
-        deployments = deployments[: max(together, len(served) * len(scored))]
         energy = profile.name in prepared.job.energy_profiles
         with open_profiler(profile, seed=prepared.config.seed, energy=energy) as profiler:
+            # Those of different batches do not change each other's time.
+            together = len(next(batches_of(deployments, profiler.batch_bytes)))
+            deployments = deployments[: max(together, len(served) * len(scored))]
             results = measure_all(profiler, deployments, [f"a network on profile {profile.name}"] * len(deployments))
         found[profile.name] = [result.seconds for result in results]
     return found
