@@ -234,6 +234,10 @@ class SearchJob(Section):
         if training.adapters is not None and not (of_decoder and trained and plain):
             raise conflict("training.adapters", "are of a trained decoder (supernet.family: decoder, with pretrained) with "
                 "sharing: slice; remove it")  # fmt: skip
+        if training.strategy == "differentiable" and not plain:
+            raise conflict(
+                "supernet.sharing", "the strategy differentiable needs slice; remove it, or change the strategy"
+            )
 
     def _check_metrics(self) -> None:
         used = {text.partition("@")[0] for text in (*self.objectives, *self.constraints)}

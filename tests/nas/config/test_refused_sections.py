@@ -140,6 +140,12 @@ SECTIONS = [
         "invalid-value",
         "[blocks.*.mlp.*] | 'mlp'",
     ),
+    (
+        "supernet: {preset: tiny, sharing: {kernels: transform}}\ntraining: {strategy: differentiable}",
+        "supernet.sharing",
+        "conflict",
+        "differentiable | slice",
+    ),
     ("supernet: {from: ''}", "supernet.from", "invalid-value", "''"),
     ("supernet: {from_: x}", "supernet.from_", "unknown-key", "'from'"),
 ]
