@@ -227,7 +227,7 @@ class Pass:
 
     Attributes:
         part: ``(i, n)``: the pass uses the i-th of n equal parts of the step's batch.
-        subnet: makes the live subnet, if it is another than the architecture's own; called for each part of an accumulated batch.
+        subnet: makes the live subnet, if it is another than the architecture's own; called for each part of a batch.
     """
 
     architecture: Architecture
