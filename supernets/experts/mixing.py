@@ -112,7 +112,8 @@ class _Experts(NamedTuple):
         """Each expert computes the tokens (tokens, inputs) that have chosen it."""
         k, order = chosen.shape[1], chosen.flatten().argsort(stable=True)
         *parts, null = rows[order // k].split(chosen.flatten().bincount(minlength=len(self.up) + 1).tolist())
-        outputs = [self._one(i, part) for i, part in enumerate(parts) if len(part)]
+        # Where all are null, the weights have gradients of zero all the same: workers add up those of equal parameters.
+        outputs = [self._one(i, part) for i, part in enumerate(parts) if len(part)] or [self._one(0, parts[0])]
         found = torch.cat([*outputs, *([null.new_zeros(len(null), self.down.shape[1])] if len(null) else [])])
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)

@@ -117,6 +117,15 @@ class TestNullExperts:
             assert parameter.grad is not None
             assert parameter.grad.isfinite().all()
 
+    def test_experts_that_no_token_has_chosen_have_gradients_of_zero(self) -> None:
+        own, x = layer("softmax", nulls=2), torch.ones(2, 3, 8)
+        with torch.no_grad():
+            own.router.weight.zero_()[4:, 0] = 9.0
+        own(x).sum().backward()
+        for weight in (own.up, own.down):
+            assert weight.grad is not None
+            assert not weight.grad.any()
+
 
 @torch.no_grad()
 def test_a_batch_of_one_token() -> None:
