@@ -313,7 +313,7 @@ def test_every_rule_has_a_case() -> None:
         [c[1].__code__.co_names for c in CALLS] + [c.forward.__code__.co_names for c in (Sentences, Texts, Losses)]
     )
     assert not [name for name in METHODS if f"'{name}'" not in text]
-    # Their cases are those of served decoders and of layers of experts.
-    names = {f.__name__ for f in FUNCTIONS} - {"attend_filled", "mixed_experts"}
+    # Their cases are those of served decoders, of layers of experts and of encoder-decoders.
+    names = {f.__name__ for f in FUNCTIONS} - {"attend_filled", "mixed_experts", "joined", "divided"}
     operators = {"add", "iadd", "sub", "isub", "mul", "imul", "truediv", "itruediv", "matmul"}
     assert not [name for name in names - operators if f"'{name}'" not in text]

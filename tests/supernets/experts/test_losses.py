@@ -21,7 +21,7 @@ from supernets.training_strategies.single_phase import LargestStrategy
 from supernets.training_strategies.smoe_dropout import SMoEDropoutStrategy
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import EXPERTS, SIZES
+from tests.supernets.families.decoder.test_family import EXPERTS, SIZES, texts
 from tests.supernets.test_step_options import batch
 
 RANDOM = DecoderFamily(replace(EXPERTS.spec, routers="random"), **SIZES)
@@ -66,7 +66,7 @@ def router_gradients(supernet: Supernet, options: StepOptions) -> list[Tensor | 
 def changed_by(supernet: Supernet, strategy: TrainingStrategy, settings: TrainingSettings) -> set[str]:
     """Names of the parameters that two epochs of a training change."""
     before = {name: tensor.clone() for name, tensor in supernet.sharing.named_parameters()}
-    loop = Loop(supernet, Part.of(*batch(24)), strategy, settings, task=LanguageModelling())
+    loop = Loop(supernet, Part.of(*batch(texts(24))), strategy, settings, task=LanguageModelling())
     for epoch in (1, 2):
         loop.run_epoch(epoch, lambda step, steps, loss: None)
     return {name for name, tensor in supernet.sharing.named_parameters() if not torch.equal(tensor, before[name])}
