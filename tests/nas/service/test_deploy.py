@@ -15,7 +15,7 @@ import yaml
 
 import nas.cli
 import nas.service
-from nas.cli.app import app
+from nas.cli.commands import app
 
 FOLDER = Path(nas.service.__file__).parent / "deploy"
 ROOT = Path(__file__).parents[3]
