@@ -86,7 +86,7 @@ def measure_together(
         if len(list(batches_of(deployments, profiler.batch_bytes))) > 1:
             raise ModelError(
                 f"{len(paths)} models are too many, or together too large, to be measured in the same rounds; expected at "
-                f"most {MAX_BATCH}, of a twelfth of the machine's memory",
+                f"most {MAX_BATCH}, of {profiler.batch_bytes() / 2**20:,.0f} MiB",
                 code="model.not-comparable",
             )
         results = list(profiler.measure(deployments, longer=longer))

@@ -20,8 +20,8 @@ paired: in nats per token, the logarithm of the ratio of two perplexities.
   *activations + correction* is ours.
 
 Latencies are those of the two models by which a network is served, of a prompt of 128 tokens and of one more token after as
-many, on one thread. Those of a share are measured with the whole network's in the same rounds, where the machine has 16 GiB of
-memory: one after another, the same network took up to 1.9 times as long as minutes before on a shared machine.
+many, on one thread. Those of a share are measured with the whole network's in the same rounds, where the machine has 24 GiB of
+memory: one after another, they would be compared at different speeds of a shared machine.
 
 The second command trains all weights of each network for the same CPU time: the whole network is the teacher (the divergence of
 all its probabilities), on the text that is not held out, in the same order for all; see
