@@ -97,6 +97,8 @@ _METRICS: Mapping[str, MetricKind] = {
 }
 SCORED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.scored)
 """Metrics of the shipped tasks."""
+LOGARITHMIC_METRICS = frozenset({"perplexity"})
+"""Positive metrics whose logarithm is an average over examples, so that their ratios count."""
 NO_METRICS: Mapping[str, MetricKind] = MappingProxyType({})
 EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes", "kv_cache_mib", "model_mib", "resident_mib"})
 """Metrics that are computed, never measured or predicted."""

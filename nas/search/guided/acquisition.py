@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.problem.constraints import total_violation
-from nas.problem.objectives import Constraint, Objective, metrics_of
+from nas.problem.objectives import LOGARITHMIC_METRICS, Constraint, Objective, metrics_of
 from nas.problem.pareto import Array, non_dominated
 
 VOLUME_SAMPLES = 2_000
@@ -26,10 +26,17 @@ class Goals:
         self.metrics = metrics_of(objectives, constraints)
         self.n_objectives = len(objectives)
         self._constraints = list(constraints)
+        self._logarithmic = np.array([o.metric in LOGARITHMIC_METRICS for o in objectives], dtype=bool)
 
     def objectives(self, values: Array) -> Array:
-        """The objectives of values (..., n_metrics), (..., n_objectives)."""
-        return values[..., : self.n_objectives]
+        """The objectives of values (..., n_metrics or n_objectives), (..., n_objectives), as volumes are taken of them.
+
+        Perplexities by their logarithm: with those of broken networks, in the hundreds, the volume would else be theirs.
+        """
+        values = values[..., : self.n_objectives]
+        if not self._logarithmic.any():
+            return values
+        return np.where(self._logarithmic, np.log(values, where=self._logarithmic, out=np.zeros_like(values)), values)
 
     def violations(self, values: Array) -> Array:
         """`total_violation` of values (..., n_metrics), (...)."""

@@ -134,7 +134,8 @@ class GuidedSearch(HistorySearch):
     def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         models, surrogate = self._models()
         goals, evaluated = self._goals, self._history.architectures
-        genes, (objectives, broken) = self._genes.of(evaluated), self._history.values(evaluated)
+        genes, (values, broken) = self._genes.of(evaluated), self._history.values(evaluated)
+        objectives = goals.objectives(values)
         first = first_front(objectives, broken)
         front = np.where(broken[first, None] > 0, np.inf, objectives[first])
         prior = [a for a in self._prior.promising if a not in self._history.known]
@@ -168,7 +169,7 @@ class GuidedSearch(HistorySearch):
         if not self._is_ready():
             return None
         with one_thread():
-            return self._goals.objectives(self._models()[1].values(architectures, -_BOUND_DEVIATIONS))
+            return self._models()[1].values(architectures, -_BOUND_DEVIATIONS)[:, : self._goals.n_objectives]
 
     def _models(self) -> tuple[dict[str, MetricModel], Surrogate]:
         """The models of all evaluations, and the surrogate made of them; fitted once for each history."""

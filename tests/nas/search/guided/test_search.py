@@ -16,11 +16,21 @@ from numpy.typing import NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
 
 from nas.problem.constraints import violations
-from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Request, Status, minimised
+from nas.problem.objectives import (
+    ACCURACY,
+    Constraint,
+    Evaluation,
+    Goal,
+    Measurement,
+    Objective,
+    Request,
+    Status,
+    minimised,
+)
 from nas.problem.pareto import hypervolume
 from nas.search.base import FeatureSource, SearchAlgorithm
 from nas.search.genes import GeneRows
-from nas.search.guided.acquisition import hypervolume_improvements, sample_points
+from nas.search.guided.acquisition import Goals, hypervolume_improvements, sample_points
 from nas.search.guided.candidates import Effort
 from nas.search.guided.models import AutoKind
 from nas.search.guided.search import GuidedSearch, n_evolved, uncertainties
@@ -48,6 +58,16 @@ class TestGuidedSearch(SearchContract, ConstraintContract):
     @staticmethod
     def make(space: SearchSpace, seed: int, constraints: Sequence[Constraint] = ()) -> SearchAlgorithm:
         return GuidedSearch(space, OBJECTIVES, seed=seed, initial=12, effort=QUICK, constraints=constraints)
+
+
+def test_a_perplexity_halved_counts_the_same_wherever_it_is() -> None:
+    perplexity, time = Objective("perplexity", "", Goal.MINIMIZE), Objective("macs", "MACs", Goal.MINIMIZE)
+    goals = Goals([perplexity, time], [Constraint(ACCURACY, minimum=0.5)])
+    found = goals.objectives(
+        np.array([[[100.0, 3.0, -0.9], [50.0, 3.0, -0.9]], [[20.0, 3.0, -0.9], [10.0, 3.0, -0.9]]])
+    )
+    assert found.shape == (2, 2, 2)
+    np.testing.assert_allclose(found[:, 0] - found[:, 1], [[math.log(2.0), 0.0]] * 2)
 
 
 def volume_after(algorithm: SearchAlgorithm, space: SearchSpace, batches: Sequence[int]) -> float:
