@@ -72,11 +72,25 @@ class GeneRows:
 
         Options with names have no order: their genes are uniform.
         """
-        top = self.levels - 1
-        share = (rng.permutation(n) + rng.random(n))[:, None] / n
-        noisy = np.round(share * top + rng.normal(0.0, 0.25, size=(n, len(top))) * top)
+        return self._near((rng.permutation(n) + rng.random(n))[:, None] / n, rng)
+
+    def _near(self, shares: NDArray[np.float64], rng: np.random.Generator) -> Rows:
+        """Rows whose genes lie about at shares of their ways up, (n, 1) or (n, n_choices); named options are uniform."""
+        top, n = self.levels - 1, len(shares)
+        noisy = np.round(shares * top + rng.normal(0.0, 0.25, size=(n, len(top))) * top)
         levels = np.clip(noisy, 0, top).astype(np.int64)
         return self.canonical(np.where(self._named, rng.integers(0, self.levels, size=levels.shape), levels))
+
+    def scaled_by_kind(self, n: int, rng: np.random.Generator) -> Rows:
+        """As `scaled`, but each kind of choice (the depths, the widths of all layers) lies on its own share of the way up.
+
+        Shares are a Latin hypercube over kinds: what each costs and gives, apart from the others, shows in few rows.
+        """
+        kinds = list(self.space.kinds.values())
+        shares = np.empty((n, len(self.levels)))
+        for members in kinds:
+            shares[:, members] = ((rng.permutation(n) + rng.random(n)) / n)[:, None]
+        return self._near(shares, rng)
 
     def neighbours(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
         """`n` `mutants` of rows drawn from `rows`."""

@@ -21,12 +21,13 @@ _LITTERS = 30
 def first_networks(
     genes: GeneRows, known: Collection[Architecture], n: int, rng: np.random.Generator
 ) -> list[Architecture]:
-    """Up to `n` unknown architectures, half spread evenly from small to large, half random; fewer if the space has no more.
+    """Up to `n` unknown architectures, half of them `scaled` from small to large, half `scaled_by_kind`; fewer if the space has
+    no more.
 
     Uniform genes alone give middle-sized networks in a space of many choices. The farthest from each other by Hamming
     distance, which balances genes but not sizes, are no better than random ones.
     """
-    rows = np.vstack([genes.scaled(n - n // 2, rng), genes.random(n // 2, rng)])
+    rows = np.vstack([genes.scaled(n - n // 2, rng), genes.scaled_by_kind(n // 2, rng)])
     drawn = [a for a in dict.fromkeys(genes.architectures(rows)) if a not in known]
     return drawn + draw_unknown(genes, {*known, *drawn}, n - len(drawn), rng)
 

@@ -26,7 +26,7 @@ OPTIMISM = 0.3
 improvement (unbiased samples or quantiles), correlated samples of the process, and calibrated deviations were worse."""
 EVOLVED = 0.5
 """Share of a batch from the evolution over predictions; the rest are relatives of what was measured."""
-INITIAL = 20
+INITIAL = 12
 PARENTS = 30
 """Best architectures measured that relatives are bred from."""
 WARM_INITIAL = 10
