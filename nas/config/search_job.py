@@ -228,6 +228,9 @@ class SearchJob(Section):
         if training.activation_checkpointing and supernet.model is not None:
             raise conflict("training.activation_checkpointing", "a supernet of a model has none; remove it, and raise "
                 "training.accumulate to save memory")  # fmt: skip
+        if training.balance_loss == 0 and supernet.trains and getattr(supernet.space, "null_experts", None):
+            raise conflict("training.balance_loss", "is 0, and without it routers do not learn when to choose the null experts "
+                "of supernet.space.null_experts; remove one of them")  # fmt: skip
         trained = supernet.pretrained is not None or supernet.network is not None
         sharing = supernet.sharing or SharingConfig()
         plain = sharing.model_copy(update={"correction": None}) == SharingConfig()

@@ -169,8 +169,8 @@ class TrainingConfig(Section):
             )
         if self.adapters is not None and self.parameters != "all":
             raise conflict("parameters", "routers alone are trained without adapters; remove one of them")
-        if self.strategy == "differentiable" and self.workers > 1:
-            raise conflict("workers", f"the strategy differentiable needs 1, got {self.workers}; remove workers")
+        if self.strategy == "differentiable":
+            self._check_differentiable()
         if self.accumulate * self.workers > self.batch_size:
             least = f"expected at most {self.batch_size // self.workers}, the examples of a step for each worker"
             raise problem("accumulate", f"{least}; got {self.accumulate}")
@@ -182,6 +182,17 @@ class TrainingConfig(Section):
         if self.batch_size < 2 * n:
             raise problem("batch_size", f"expected at least {2 * n}, 2 for each of {n} {noun}; got {self.batch_size}")
         return self
+
+    def _check_differentiable(self) -> None:
+        if self.workers > 1:
+            raise conflict("workers", f"the strategy differentiable needs 1, got {self.workers}; remove workers")
+        if self.epochs == 0:
+            raise conflict(
+                "epochs", "the strategy differentiable finds its network in epochs; expected at least 1, got 0"
+            )
+        if self.keep == "best":
+            why = "best is by the largest network, and the strategy differentiable finds another one in the last epoch"
+            raise conflict("keep", f"{why}; remove keep")
 
     @property
     def adapter_rank(self) -> int | None:

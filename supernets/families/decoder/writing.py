@@ -22,6 +22,7 @@ from supernets.families.decoder.experts_layout import (
 from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
 from supernets.families.decoder.pretrained import GPT2_NAMES, LLAMA_NAMES
 from supernets.families.decoder.rotary import rotary_settings
+from supernets.families.shared.expert_layers import NULLS
 from supernets.families.shared.model_folder import write_folder
 from supernets.families.shared.pretrained_transformer import not_writable, renumbered, uniform_options
 from supernets.pretrained import TOKENIZER
@@ -80,7 +81,7 @@ def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
     """The ``model_type`` of the class of the library that has a network's features."""
     spec, heads = family.spec, options["heads"] * options["queries"]
     if spec.experts is not None:
-        return _kind_of_mixture(family)
+        return _kind_of_mixture(family, options)
     if spec.layout == "gpt2":
         if heads * spec.head_size != width or options["queries"] > 1:
             made = f"{options['heads']} heads of {options['queries']} x {spec.head_size} channels in a width of {width}"
@@ -96,9 +97,9 @@ def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
     return "mistral" if width % heads else "llama"  # which may have heads that do not divide the width
 
 
-def _kind_of_mixture(family: DecoderFamily) -> str:
-    spec = family.spec
-    if spec.layout == "llama" and spec.gates.startswith("softmax") and spec.expert_rank is spec.null_experts is None:
+def _kind_of_mixture(family: DecoderFamily, options: Mapping[str, int]) -> str:
+    spec, more = family.spec, family.spec.expert_rank is not None or options.get(NULLS, 0) > 0
+    if spec.layout == "llama" and spec.gates.startswith("softmax") and not more:
         if spec.shared_hidden is None and not spec.qkv_bias and spec.gates == "softmax":
             return "mixtral"
         if spec.shared_hidden is not None and spec.shared_gate:
@@ -106,7 +107,7 @@ def _kind_of_mixture(family: DecoderFamily) -> str:
     raise not_writable(
         "networks with experts are written as Mixtral (layout llama, gates softmax, no qkv_bias and no shared_hidden) or "
         "Qwen2-MoE (layout llama, gates softmax or softmax-all, with shared_hidden and shared_gate), both without "
-        "expert_rank and null_experts, and this one is neither; export ONNX"
+        "expert_rank and null experts, and this one is neither; export ONNX"
     )
 
 

@@ -60,6 +60,11 @@ class ExpertsSpec(Spec):
             raise DimensionError(
                 "null_experts", f"needs the gates softmax or softmax-all, got {self.gates}; write one of them"
             )
+        if self.null_experts is not None and self.routers == "random":
+            raise DimensionError(
+                "null_experts",
+                "needs routers that learn when to choose them, got routers: random; write learned, or remove one",
+            )
         if self.null_experts == (0,):
             raise DimensionError("null_experts", "[0] is none; end it in a larger number, or remove it")
 

@@ -141,6 +141,13 @@ SECTIONS = [
         "[blocks.*.mlp.*] | 'mlp'",
     ),
     (
+        "supernet: {family: vit, preset: tiny, space: {experts: [4], active_experts: [1, 2], null_experts: [2]}}\n"
+        "training: {balance_loss: 0}",
+        "training.balance_loss",
+        "conflict",
+        "do not learn | supernet.space.null_experts | remove one",
+    ),
+    (
         "supernet: {preset: tiny, sharing: {kernels: transform}}\ntraining: {strategy: differentiable}",
         "supernet.sharing",
         "conflict",

@@ -104,6 +104,8 @@ KEYS = [
     ("training: {target: 0.5}", "training.target", "conflict", "differentiable | sandwich"),
     ("training: {strategy: differentiable, target: 1.5}", "training.target", "invalid-value", "0 | 1 | 1.5"),
     ("training: {strategy: differentiable, workers: 2}", "training.workers", "conflict", "differentiable | 1 | 2"),
+    ("training: {strategy: differentiable, epochs: 0}", "training.epochs", "conflict", "differentiable | at least 1"),
+    ("training: {strategy: differentiable, keep: best}", "training.keep", "conflict", "differentiable | remove keep"),
     ("training: {workers: 0}", "training.workers", "invalid-value", "1 to 1024 | 0"),
     ("training: {device: tpu}", "training.device", "unknown-name", "'tpu'"),
     (

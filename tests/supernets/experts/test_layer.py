@@ -209,6 +209,7 @@ class TestSpace:
             ({"shared_hidden": None}, "shared_gate: | shared_hidden"),
             ({"expert_rank": (8, 4)}, "expert_rank: | ascending order"),
             ({"null_experts": (0, 2), "gates": "sigmoid"}, "null_experts: | softmax | got sigmoid"),
+            ({"null_experts": (0, 2), "routers": "random"}, "null_experts: | learn | got routers: random"),
             ({"null_experts": (0,)}, "null_experts: | is none"),
             ({"null_experts": (-1, 2)}, "null_experts: | from 0 to 512"),
             ({"experts": (0, 2)}, "experts: | from 1 to 512"),

@@ -105,8 +105,17 @@ def test_experts_are_kept_in_their_order(tmp_path: Path) -> None:
     assert [settings[key] for key in ("num_local_experts", "num_experts_per_tok", "intermediate_size")] == [3, 1, 24]
 
 
+def test_a_network_without_null_experts_is_written_though_others_of_its_space_have_some(tmp_path: Path) -> None:
+    spec = replace(SPEC, experts=(2, 4), active_experts=(1, 2), null_experts=(0, 2))
+    family = DecoderFamily(spec, **SIZES)
+    supernet = invariants.randomised(make_supernet(family))
+    assert check(supernet, chosen(family, null_experts=0), tmp_path / "out", texts())["model_type"] == "mixtral"
+    with raises("export.no-such-architecture", "null experts", "export ONNX"):
+        write_decoder(tmp_path, family, chosen(family), {}, **TOKENIZER)
+
+
 def test_experts_that_the_library_has_not_are_refused(tmp_path: Path) -> None:
-    for feature in ({"gates": "equal"}, {"expert_rank": (4, 8)}, {"null_experts": (1,)}):
+    for feature in ({"gates": "equal"}, {"expert_rank": (4, 8)}):
         family = DecoderFamily(replace(SPEC, experts=(2, 4), active_experts=(1, 2), **feature), **SIZES)
         with raises("export.no-such-architecture", "Mixtral", "Qwen2-MoE", "export ONNX"):
             write_decoder(tmp_path, family, chosen(family), {}, **TOKENIZER)
