@@ -1,19 +1,22 @@
 """Consistency of routing against the hit rate of a cache, and searches with and without it as an objective.
 
-    python -m tests.benchmarks.routing_consistency TEXT RESULTS.jsonl [--seeds 3] [--evaluations 40] [--epochs N]
+    python -m tests.benchmarks.routing_consistency TEXT RESULTS.jsonl [--seeds 3] [--evaluations 32] [--epochs 4]
 
 TEXT is tiny Shakespeare: input.txt of karpathy/char-rnn, or that file compressed by gzip (1.1 MB). A second call continues the
 first, and `--table` only prints the results.
 
-Method. The supernet of the recipe `shakespeare-experts` is trained once. Routings are those of the first 16,384 tokens of the
-validation part; the cache holds 4 experts of each layer and replaces the least recently used.
+Method. The supernet of `tests.benchmarks.experts_front` is trained once, with the same folder --work for both. Routings are
+those of the first 16,384 tokens of a part; the cache replaces the least recently used expert.
 
-- *Correlation*: over the layers of 40 random networks whose layers all keep 8 experts, of which a token asks 2: Spearman's
-  rank correlation of the cache's hit rate with the segment routing best performance (SRP) and the segment cache best hit rate
-  (SCH), segments of 16 tokens.
+- *Correlation*: over the layers of 40 random networks whose layers all keep 8 experts, of which a token asks 2, with a cache
+  of 4, on the validation part: Spearman's rank correlation of the cache's hit rate with the segment routing best performance
+  (SRP) and the segment cache best hit rate (SCH), segments of 16 tokens. The networks have weights in common: their layers
+  are no independent sample.
 - *Search*: guided search with as many evaluations, of the objectives perplexity and MACs, and of perplexity, MACs and SCH
-  (`segment_cache_hit_rate`). For each limit on the perplexity, relative to the best of both searches, the best hit rate of the
-  cache among the networks that a search evaluated within it. A network of 4 experts a layer or fewer has all in the cache.
+  (`segment_cache_hit_rate`), on the validation part, with a cache of 2 experts of each layer. For each limit on the
+  perplexity there, relative to the best of both searches, the network of the highest hit rate there is taken of each, and its
+  hit rate and perplexity on the test part, which no search sees, are shown. Networks that keep 2 experts in all layers have
+  all in the cache.
 
 Baseline: the search without SCH.
 """
@@ -26,25 +29,30 @@ import numpy as np
 import torch
 import typer
 import yaml
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from torch import Tensor
+from torch import Tensor, nn
 
+from nas.build.job_data import JobData
+from nas.build.prepared_job import TrainedRun
 from nas.config import parse_job
 from nas.engine.driver import resume, search
 from nas.engine.run import Run
 from nas.engine.run_options import RunOptions
+from nas.problem.example_scores import standard_error
 from nas.store.folder import RunsFolder
 from supernets.base import Supernet
+from supernets.data import Part
 from supernets.experts.expert_cache import simulate_cache
 from supernets.experts.routing_metrics import SEGMENT, ExpertCache, observed_routings, routing_metric
 from supernets.experts.routing_statistics import segment_routing
 from supernets.space import Architecture
+from supernets.trainer import score_and_loss
 from tests.benchmarks.decoder_oneshot import Row, add, read
-from tests.benchmarks.shakespeare_experts import RECIPE, Epochs, Show, print_results, recipe_job, trained
+from tests.benchmarks.shakespeare_experts import RUN, Epochs, Show, elastic_job, print_results, recipe_job, trained
 
-RUN = f"{RECIPE}-1"
-CACHE, EXPERTS, ACTIVE, NETWORKS, TOKENS = 4, 8, 2, 40, 2**14
-LIMITS = (1.0, 1.02, 1.05, 1.1)
+CACHE, SEARCH_CACHE, EXPERTS, ACTIVE, NETWORKS, TOKENS = 4, 2, 8, 2, 40, 2**14
+LIMITS = (1.01, 1.02, 1.05, 1.1)
 OBJECTIVES = {
     "without": ["perplexity", "macs"],
     "with SCH": ["perplexity", "macs", "segment_cache_hit_rate"],
@@ -81,32 +89,50 @@ def searched(text: Path, work: Path, options: RunOptions, name: str, *, evaluati
     own = f"{name.split()[0]}-{seed}-{evaluations}"
     if not (work / "runs" / f"{own}-1").exists():
         job = recipe_job(text, work, name=own, seed=seed, supernet={"from": RUN}, objectives=OBJECTIVES[name])
-        job["serving"], job["search"] = {"expert_cache": CACHE}, {**job["search"], "evaluations": evaluations}
+        job["serving"], job["search"] = {"expert_cache": SEARCH_CACHE}, {**job["search"], "evaluations": evaluations}
         del job["training"]
         return search(parse_job(yaml.safe_dump(job), source=own), options)
     run = Run.open(options.runs, f"{own}-1")
     return run if run.report.status == "finished" else resume(run.id, options)
 
 
-def compare(supernet: Supernet, texts: Tensor, runs: dict[str, Run], seed: int) -> Row:
-    """The best hit rate of each search within limits on the perplexity."""
+def hit_rates(network: nn.Module, part: Part) -> NDArray[np.float64]:
+    """The cache's hit rate on the first texts of a part, by text; the mean is the rate."""
+    texts = part.inputs[: TOKENS // part.inputs.shape[1]]
+    layers = observed_routings(network, texts)
+    return routing_metric("cache_hit_rate", layers, ExpertCache(SEARCH_CACHE), texts=len(texts))
+
+
+def tested(network: nn.Module, data: JobData) -> Row:
+    """The cache's hit rate and the perplexity of a network on the test part."""
+    by_text = hit_rates(network, data.dataset.test)
+    perplexity, _ = score_and_loss(network, data.dataset.test, data.task)
+    return {"hit_rate": float(by_text.mean()), "error": standard_error(by_text), "perplexity": perplexity}
+
+
+def compare(own: TrainedRun, runs: dict[str, Run], seed: int) -> Row:
+    """The network of each search with the highest hit rate within each limit on the perplexity, on the test part."""
+    supernet = own.checkpoint.supernet
     found = {name: list(run.report.evaluated) for name, run in runs.items()}
     best = min(point.values["perplexity"] for points in found.values() for point in points)
-    rates: dict[str, list[float]] = {}
+    chosen: dict[str, list[Architecture | None]] = {}
     for name, points in found.items():
-        near = [point for point in points if point.values["perplexity"] <= LIMITS[-1] * best]
-        hits = [
-            float(routing_metric("cache_hit_rate", layers, ExpertCache(CACHE), texts=len(texts)).mean())
-            for layers in (observed_routings(supernet.extract(point.architecture), texts) for point in near)
-        ]
-        rates[name] = [
-            max(
-                (hit for hit, point in zip(hits, near, strict=True) if point.values["perplexity"] <= limit * best),
-                default=0.0,
-            )
-            for limit in LIMITS
-        ]
-    return {"kind": "search", "seed": seed, "best_perplexity": best, "hit_rates": rates}
+        shares = {point.architecture: point.values["perplexity"] / best for point in points}
+        rates = {
+            network: float(hit_rates(supernet.extract(network), own.data.dataset.validation).mean())
+            for network, share in shares.items()
+            if share <= LIMITS[-1]
+        }
+        near = [[network for network in rates if shares[network] <= limit] for limit in LIMITS]
+        chosen[name] = [max(networks, key=rates.__getitem__, default=None) for networks in near]
+    again = {
+        network: tested(supernet.extract(network), own.data)
+        for taken in chosen.values()
+        for network in taken
+        if network
+    }
+    rows = {name: [again[network] if network else None for network in taken] for name, taken in chosen.items()}
+    return {"kind": "search", "seed": seed, "best_perplexity": best, "chosen": rows}
 
 
 def table(results: Path) -> str:
@@ -120,35 +146,40 @@ def table(results: Path) -> str:
     heads = " | ".join(f"≤ {limit:.0%} of the best perplexity" for limit in LIMITS)
     lines += ["", f"| seed | search | {heads} |", "|---" * (len(LIMITS) + 2) + "|"]
     for row in rows:
-        for name, rates in row["hit_rates"].items() if row["kind"] == "search" else ():
-            lines.append(f"| {row['seed']} | {name} | " + " | ".join(f"{rate:.1%}" for rate in rates) + " |")
+        for name, chosen in row["chosen"].items() if row["kind"] == "search" else ():
+            lines.append(f"| {row['seed']} | {name} | " + " | ".join(map(_cell, chosen)) + " |")
     return "\n".join(lines)
+
+
+def _cell(found: Row | None) -> str:
+    if found is None:
+        return "none"
+    return f"{found['hit_rate']:.1%} ± {found['error']:.1%}, perplexity {found['perplexity']:.1f}"
 
 
 def main(
     text: Path,
     results: Path,
     seeds: int = 3,
-    evaluations: int = 40,
+    evaluations: int = 32,
     epochs: Epochs = None,
-    work: Path = Path("runs/routing-consistency"),
+    work: Path = Path("runs/elastic-experts"),
     show: Show = False,
 ) -> None:
     """Adds what the results lack, then prints the table."""
     torch.set_num_threads(1)
     if not show:
         options = RunOptions(RunsFolder(work / "runs"), inline=True)
-        own = trained(recipe_job(text, work, epochs=epochs), options)
-        supernet, ids = own.checkpoint.supernet.eval(), own.data.dataset.validation.inputs
-        texts, done = ids[: TOKENS // ids.shape[1]], read(results)
+        own, done = trained(elastic_job(text, work, epochs=epochs), options), read(results)
+        ids = own.data.dataset.validation.inputs
         if not any(row["kind"] == "correlation" for row in done):
-            add(results, correlate(supernet, texts))
+            add(results, correlate(own.checkpoint.supernet.eval(), ids[: TOKENS // ids.shape[1]]))
         for seed in range(1, seeds + 1):
             if not any(row.get("seed") == seed for row in done):
                 runs = {
                     name: searched(text, work, options, name, evaluations=evaluations, seed=seed) for name in OBJECTIVES
                 }
-                add(results, compare(supernet, texts, runs, seed))
+                add(results, compare(own, runs, seed))
     print_results(__doc__, table, results)
 
 

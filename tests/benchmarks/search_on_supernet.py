@@ -40,7 +40,7 @@ from nas.evaluation.cluster import start_ray, stop_ray
 from nas.evaluation.environments import Environments
 from nas.evaluation.measuring_evaluator import deployment_of, served_by
 from nas.evaluation.ray_pool import RayPool
-from nas.evaluation.scoring import InlineScoring, Scored, Scoring, ScoringTask
+from nas.evaluation.scoring import ExampleScores, InlineScoring, Scored, Scoring, ScoringTask
 from nas.problem.budget import Budget
 from nas.problem.objectives import Evaluation, Goal, Measurement, Request, Status, Variant
 from nas.problem.pareto import hypervolume, non_dominated, reference_point
@@ -146,26 +146,33 @@ class Bench:
         self, architectures: Sequence[Architecture], seed: int
     ) -> dict[Architecture, tuple[float, float]]:
         """The score on the test part, and the time by the longer protocol, all in the same rounds."""
+        found = self.measure([(self.test, a) for a in architectures], seed)
+        return {a: (score.value, time) for a, (score, time) in zip(architectures, found, strict=True)}
+
+    def measure(
+        self, networks: Sequence[tuple[InlineScoring, Architecture]], seed: int
+    ) -> list[tuple[ExampleScores, float]]:
+        """What `measure_finalists` returns of networks, each with the scoring of its own supernet."""
         profile, name, whole = self.prepared.job.profiles[0], self.scored.name, not self.served
         served = (self.served,) if self.served else ()
         profiler, examples = open_profiler(profile, seed=seed), self.prepared.data.timed_batches(profile)
         context = 1 if self.prepared.serving is None else self.prepared.serving.context_tokens
-        scores, out = dict[Architecture, float](), {}
+        scores, times = list[ExampleScores](), []
 
-        def deployment(a: Architecture) -> Deployment:
-            (scored,) = self.test.score([ScoringTask(a, Variant(), (name,), model=whole, served=served)])
+        def deployment(scoring: InlineScoring, a: Architecture) -> Deployment:
+            (scored,) = scoring.score([ScoringTask(a, Variant(), (name,), model=whole, served=served)])
             if scored.failure:
                 raise SystemExit(scored.failure)
-            scores[a] = scored.scores[name].value
+            scores.append(scored.scores[name])
             return deployment_of(scored, self.served, examples, context_tokens=context)
 
-        made = (deployment(a) for a in architectures)  # one by one: those of language models may be large
-        for a, latency in zip(architectures, profiler.measure(made, longer=True), strict=True):
+        made = (deployment(*network) for network in networks)  # one by one: those of language models may be large
+        for latency in profiler.measure(made, longer=True):
             if isinstance(latency, LatencyFailure):
                 raise SystemExit(latency.message)
-            out[a] = (scores[a], latency.latency_ms)
+            times.append(latency.latency_ms)
         profiler.close()
-        return out
+        return list(zip(scores, times, strict=True))
 
 
 def compare_seed(bench: Bench, job: SearchJob, seed: int) -> dict[str, Any]:

@@ -18,7 +18,13 @@ from nas.recipes import read_recipe
 from nas.store.stored_run import StoredRun
 from supernets.checkpoint import has_checkpoint, load_checkpoint
 
-RECIPE = "shakespeare-experts"
+RECIPE, ELASTIC = "shakespeare-experts", "elastic-experts"
+RUN = f"{ELASTIC}-1"
+SPACE = {
+    "head_size": 32, "depth": [4], "width": [192], "heads": [4], "hidden": [64, 96, 128], "experts": [2, 3, 4, 6, 8],
+    "active_experts": [1, 2],
+}  # fmt: skip
+_EPOCHS = 4
 Epochs = Annotated[int | None, typer.Option(help="of the training; the recipe's by default")]
 Show = Annotated[bool, typer.Option("--table", help="only print the table")]
 
@@ -39,6 +45,17 @@ def recipe_job(text: Path, work: Path, *, epochs: int | None = None, **changes: 
     job |= {"data": {**job["data"], "path": str(plain.absolute())}, "objectives": ["perplexity", "macs"], **changes}
     job["training"] |= {} if epochs is None else {"epochs": epochs}
     return dict(job)
+
+
+def elastic_job(text: Path, work: Path, *, epochs: int | None) -> dict[str, Any]:
+    """The job of the run `RUN`: decoders whose layers choose how many experts they keep, how many a token asks, and how wide.
+
+    By the sandwich rule: each step trains the largest network, the smallest and a random one.
+    """
+    supernet = {"family": "decoder", "space": SPACE}
+    job = recipe_job(text, work, epochs=epochs or _EPOCHS, name=ELASTIC, supernet=supernet)
+    job["training"] |= {"random_subnets": 1, "threads": 1}
+    return job
 
 
 def trained(job: Mapping[str, Any], options: RunOptions) -> TrainedRun:
