@@ -1,4 +1,4 @@
-"""The measuring protocol `interleaved-floor/v4`: plans of rounds, estimators, errors and ties. Pure; no I/O.
+"""The measuring protocol `interleaved-floor/v5`: plans of rounds, estimators, errors and ties. Pure; no I/O.
 
 Other load only adds time to a run, so the fastest of a round's short runs repeats. All entries of a session run in each round,
 in an order shuffled per round, until a quantile of their rounds is known. What a round took longer than usual, by the sentinels
@@ -18,7 +18,7 @@ from hardware_profiles.measuring.pace import Pace
 
 Floats = NDArray[np.float64]
 
-PROTOCOL = "interleaved-floor/v4"
+PROTOCOL = "interleaved-floor/v5"
 LEAST_ROUNDS, ENOUGH_ROUNDS, MOST_ROUNDS = 10, 20, 40
 """Only an entry whose runs are often interrupted gets more rounds than enough: few of them tell its latency."""
 LEAST_LONGER_ROUNDS, ENOUGH_LONGER_ROUNDS, MOST_LONGER_ROUNDS = 20, 30, 60
@@ -51,6 +51,8 @@ what was divided out that may be wrong; and per share of the time that others go
 a machine that was never measured without them, it is the speed beside them."""
 _SPREAD_ERROR, _WALL_SPREAD_ERROR = 0.2, 0.6
 """Per share by which the rounds of the sentinels spread: of what is divided by the pace, and of wall times, which are not."""
+_SCATTERED_ERROR = 0.4
+"""Of a large model none of whose memory is in huge pages: from 1.2 to 2.5 times its latency in them."""
 _Z = 1.645
 """Standard deviations of half a 90 % interval."""
 _INTERRUPTED_ERROR, _INTERRUPTED_POWER = 0.8, 2
@@ -185,7 +187,7 @@ def taken_share(entries: Sequence[Rounds], clock: Clock) -> float:
     return min(max(0.0, 1 - cpu / wall), 1.0)
 
 
-def estimate(rounds: Rounds, clock: Clock, pace: Pace) -> Estimate:
+def estimate(rounds: Rounds, clock: Clock, pace: Pace, *, scattered: float = 0.0) -> Estimate:
     """Ranking latency of an entry: a quantile of its rounds' fastest runs at the machine's usual speed, by thread CPU time if
     one thread computes.
 
@@ -194,6 +196,7 @@ def estimate(rounds: Rounds, clock: Clock, pace: Pace) -> Estimate:
 
     Args:
         pace: of the whole session; an entry may have left before its last rounds.
+        scattered: share of a large model's memory that is not in huge pages.
     """
     (value, own_error), lost, on_cpu = _level(rounds, clock, pace), clock.lost(rounds), clock.name == "thread-cpu"
     error = math.hypot(
@@ -203,6 +206,7 @@ def estimate(rounds: Rounds, clock: Clock, pace: Pace) -> Estimate:
         (_SPREAD_ERROR if on_cpu else _WALL_SPREAD_ERROR) * pace.spread,
         (_SHIFT_ERROR if on_cpu else 1.0) * pace.shift(value),
         0.0 if on_cpu else _INTERRUPTED_ERROR * lost**_INTERRUPTED_POWER,
+        _SCATTERED_ERROR * scattered,
     )
     wall = np.concatenate(rounds.wall_ms)
     p50, p90, p99 = (float(percentile) for percentile in np.percentile(wall, (50, 90, 99)))

@@ -129,7 +129,7 @@ def _result(
             return LatencyFailure(f"{where}{found}", about)
     timed = [found for found in own if isinstance(found, Timed)]
     assert noise is not None  # for the type checker: the sentinels ran if any graph did
-    parts = [protocol.estimate(found.rounds, clock, noise.pace) for found in timed]
+    parts = [protocol.estimate(found.rounds, clock, noise.pace, scattered=found.scattered) for found in timed]
     calls = np.array([graph.calls for graph in deployment.graphs], dtype=np.float64)
     floors, errors = np.array([p.floor_ms for p in parts]), np.array([p.error for p in parts])
     latency = float(calls @ floors)
@@ -197,6 +197,7 @@ def _graphs(
         {
             "name": graph.name, "calls": graph.calls, "inputs": len(graph.inputs), "latency_ms": part.floor_ms,
             "clock": clock.name, "rounds": len(found.rounds.wall_ms), "providers": list(found.providers),
+            "scattered": found.scattered,
         }
         for graph, found, part in zip(deployment.graphs, timed, parts, strict=True)
     ]  # fmt: skip

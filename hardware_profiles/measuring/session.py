@@ -60,6 +60,7 @@ class Timed:
         peak_mib: peak resident memory that one creation and one run added, in a process of their own.
         providers: in order of priority.
         energy: of a call, or why it has none; None where it was not asked for.
+        scattered: share of the worker's memory that was not in huge pages when a large model was loaded; 0 for others.
     """
 
     rounds: Rounds = field(repr=False)
@@ -67,6 +68,7 @@ class Timed:
     peak_mib: float
     providers: tuple[str, ...]
     energy: Energy | str | None = None
+    scattered: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,4 +343,5 @@ def _timed(
     loaded: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], graph: Graph, energy: Energy | str | None
 ) -> Timed:
     rounds = _times(runs, len(graph.inputs))
-    return Timed(rounds, tuple(loaded["session_ms"]), float(loaded["peak_mib"]), tuple(loaded["providers"]), energy)
+    session_ms, providers = tuple(loaded["session_ms"]), tuple(loaded["providers"])
+    return Timed(rounds, session_ms, float(loaded["peak_mib"]), providers, energy, float(loaded["scattered"]))

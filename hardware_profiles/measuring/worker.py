@@ -12,7 +12,8 @@ answered by a line of JSON:
                                                 {"event": "acquired"} | {"event": "lock-timeout", "holder", "lock"}
                                                 | {"event": "lock-unusable", "lock", "reason"}
     {"do": "load", "id", "names": [[name, ...], ...]}, payloads: the model, its inputs as .npz, call by call
-                                             -> {"event": "loaded", "warm_ms", "session_ms", "peak_mib", "providers"}
+                                             -> {"event": "loaded", "warm_ms", "session_ms", "peak_mib", "providers",
+                                                 "scattered": share of memory that is not in huge pages, of a large model}
                                               | {"event": "failed", "message"}
     {"do": "round", "order": [[id, n], ...]} -> {"event": "round", "entries": {id: {"wall_ms", ...} | {"message"}}}
     {"do": "energy", "order": [[id, n] or ["", milliseconds of waiting], ...]}
@@ -404,6 +405,31 @@ def memory_mib(meminfo: str = "/proc/meminfo", limit: str = "/sys/fs/cgroup/memo
     return min([*found, int(text) // 2**20] if text.isdigit() else found, default=None)
 
 
+LARGE_BYTES = 32 * 1024 * 1024
+"""Size of a model from which its weights are put into huge pages."""
+_HUGE, _MADV_COLLAPSE = 2 * 1024 * 1024, 25
+
+
+def gather_memory() -> float:
+    """Puts this process's memory into huge pages where the system can (Linux 6.1 or newer); the share of it that it could not.
+
+    Pages of 4 KiB are scattered over the machine's memory, and differently in each session: a model of 340 MB took 28 to 59 ms
+    in five sessions of one process, and 23.6 to 24.3 ms in huge pages.
+    """
+    advise = ctypes.CDLL(None).madvise
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, permissions, _, _, inode = line.split()[:5]
+        start, end = (int(address, 16) for address in span.split("-"))
+        start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+        if permissions == "rw-p" and inode == "0" and start < end:
+            advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    whole, huge = (
+        int(re.search(rf"^{name}: +(\d+) kB", rollup, re.MULTILINE)[1]) for name in ("Anonymous", "AnonHugePages")
+    )  # type: ignore[index]
+    return 1 - huge / whole
+
+
 def _ticks(cpus: list[int] | None) -> list[list[int]]:
     """The counts of these CPUs in /proc/stat, or of all together: user, nice, system, idle, I/O wait, two kinds of interrupts,
     steal; what follows is included in these. Empty where there is none."""
@@ -545,13 +571,14 @@ class Worker:
             model, inputs = payloads
             calls = _read_calls(inputs, names)
             session, session_ms = _create_session(model, self._cpus, self._provider, calls)
+            scattered = gather_memory() if len(model) >= LARGE_BYTES else 0.0
             warm_ms = _warm_up(session, calls)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             self._answer("failed", message=_message(error))
             return
         self._loaded[id] = session, calls
         costs = {"warm_ms": warm_ms, "session_ms": [*alone["session_ms"], session_ms], "peak_mib": alone["peak_mib"]}
-        self._answer("loaded", **costs, providers=list(session.devices))
+        self._answer("loaded", **costs, providers=list(session.devices), scattered=scattered)
 
     def round(self, order: list[tuple[str, int]]) -> None:
         """Runs the entries in order, each its number of times in a row."""

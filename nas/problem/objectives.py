@@ -317,7 +317,7 @@ class Measurement:
         error: one standard error (metrics of a task) or the noise floor times the value (latency); 0 for exact values.
         weights: digest of the weights that were measured; "" where they do not matter.
         data: digest of the images used; "" where they do not matter.
-        protocol: name and version of the way of measuring, e.g. ``interleaved-floor/v4``.
+        protocol: name and version of the way of measuring, e.g. ``interleaved-floor/v5``.
         environment: machine and versions, JSON-able.
         detail: further values (p50, preempted share, ...), JSON-able.
         samples: raw samples, compressed: latency runs, or a score for each example (`nas.problem.example_scores`); kept in

@@ -55,7 +55,14 @@ class Machine:
                 self.sessions[-1].append(model)
             if model in self._kill_loading:
                 return
-            answer |= {"event": "loaded", "warm_ms": 1.0, "session_ms": [1.0], "peak_mib": 1.0, "providers": ["CPU"]}
+            answer |= {
+                "event": "loaded",
+                "warm_ms": 1.0,
+                "session_ms": [1.0],
+                "peak_mib": 1.0,
+                "providers": ["CPU"],
+                "scattered": 0.0,
+            }
         elif command["do"] == "round":
             floors = self._floors[min(len(self.sessions), len(self._floors)) - 1]
             answer["entries"] = {}

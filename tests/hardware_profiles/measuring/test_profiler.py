@@ -59,7 +59,7 @@ def test_a_batch_is_measured_in_order_with_all_samples(profiler: WorkerProfiler)
     small, large = map(measured, profiler.measure([deployment(8, 1), deployment(64, 6)]))
     assert small.latency_ms < large.latency_ms / 5  # some 300 x the multiplications
     for found in (small, large):
-        assert found.protocol == "interleaved-floor/v4"
+        assert found.protocol == "interleaved-floor/v5"
         assert len(found.round_lengths) == 6
         assert found.raw_ms.shape == found.raw_cpu_ms.shape == (sum(found.round_lengths),)
         assert found.samples == found.raw_ms.size

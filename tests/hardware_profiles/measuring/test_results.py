@@ -87,6 +87,13 @@ def test_wild_rounds_give_a_value_with_a_wide_error() -> None:
     assert found.resolution == pytest.approx(math.hypot(math.log(high / 2) / 2, 0.014), rel=1e-3)
 
 
+def test_a_large_model_in_scattered_memory_has_a_wide_error() -> None:
+    found = measured(Session((replace(timed([2.0] * 6), scattered=0.5),), sentinels([1.0] * 6), {}))
+    assert found.noisy
+    assert found.resolution == pytest.approx(math.hypot(0.2, 0.014), rel=1e-3)
+    assert found.environment["graphs"][0]["scattered"] == 0.5
+
+
 def test_graphs_add_up_and_the_sentinels_differences_are_the_errors() -> None:
     equal = (timed([1.0] * 6, session_ms=2.0, peak_mib=3.0), timed([1.0] * 6, session_ms=2.2, peak_mib=3.0))
     own = (*equal, timed([0.1] * 6), timed([0.01] * 6))

@@ -79,7 +79,7 @@ def test_every_value_is_per_call() -> None:
         assert (found.latency_ms, found.p50_ms) == (expected, expected)
         assert set(found.raw_ms) == set(found.raw_cpu_ms) == {expected}
         assert (found.samples, found.environment["sentinel_ms"]) == (10 * 4, 1.0)  # the number of runs, not of calls
-        assert found.protocol == "interleaved-floor/v4"
+        assert found.protocol == "interleaved-floor/v5"
     assert sums.latency_ms == 12.0 + 2 * 4.0
 
 

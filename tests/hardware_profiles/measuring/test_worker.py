@@ -26,7 +26,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from hardware_profiles.errors import WorkerDiedError
 from hardware_profiles.measuring.session import _TRIVIAL as TRIVIAL
@@ -128,6 +128,22 @@ def test_each_thread_of_the_runtime_has_a_cpu_of_its_own(worker: LocalConnection
     assert after[str(worker.pid)] == pinned[0]
     # the runtime adds one thread fewer, since the calling one computes too
     assert sorted(cpus for thread, cpus in after.items() if thread not in before) == pinned[1:]
+
+
+def test_the_weights_of_a_large_model_are_put_into_huge_pages(worker: LocalConnection) -> None:
+    if tuple(map(int, platform.release().split("-")[0].split(".")[:2])) < (6, 1):
+        pytest.skip("Linux has the call that does this since 6.1")
+    weights = numpy_helper.from_array(np.ones((4096, 2304), np.float32), "w")  # 36 MiB
+    x, y = (declare(name, (1, n)) for name, n in (("x", 4096), ("y", 2304)))
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "large", [x], [y], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    start(worker)
+    assert load(worker)["scattered"] == 0.0  # a small model, whose pages do not matter
+    large = load(worker, (model, packed(np.ones((1, 4096), np.float32))))
+    assert 0.0 < large["scattered"] < 0.8
+    huge = re.search(r"AnonHugePages: +([0-9]+) kB", Path(f"/proc/{worker.pid}/smaps_rollup").read_text())
+    assert huge is not None
+    assert int(huge[1]) > 30 * 1024
 
 
 def test_inputs_are_never_unpickled(worker: LocalConnection) -> None:

@@ -47,7 +47,7 @@ def assert_error(found: Answer, *words: str) -> None:
 @pytest.mark.usefixtures("true_rounds")  # enough runs for a p99
 def test_a_model_s_figures_and_its_machine(shell: Shell, model: Path) -> None:
     made = shell.nas("profile", model, "--json").data
-    assert made["protocol"] == "interleaved-floor/v4"
+    assert made["protocol"] == "interleaved-floor/v5"
     assert made["latency_ms"] > 0
     assert 0 < made["p50_ms"] <= made["p90_ms"] <= made["p99_ms"]
     assert made["throughput_per_s"] == pytest.approx(1e3 / made["latency_ms"])

@@ -118,7 +118,7 @@ def test_profile_measures_the_exported_file(after: Shell) -> None:
     assert {
         "profile", "latency_ms", "p50_ms", "samples", "resolution", "preempted_share", "protocol", "environment",
     } <= set(made)  # fmt: skip
-    assert made["protocol"] == "interleaved-floor/v4"
+    assert made["protocol"] == "interleaved-floor/v5"
     assert made["latency_ms"] > 0
     assert 0 <= made["resolution"] < 1
 
