@@ -423,10 +423,8 @@ def gather_memory() -> float:
         start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
         if permissions == "rw-p" and inode == "0" and start < end:
             advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
-    rollup = Path("/proc/self/smaps_rollup").read_text()
-    whole, huge = (
-        int(re.search(rf"^{name}: +(\d+) kB", rollup, re.MULTILINE)[1]) for name in ("Anonymous", "AnonHugePages")
-    )  # type: ignore[index]
+    sizes = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+    whole, huge = (int(sizes[name].split()[0]) for name in ("Anonymous", "AnonHugePages"))
     return 1 - huge / whole
 
 
