@@ -2,7 +2,9 @@
 
 Run: ``python -m tests.benchmarks.runtimes RUN``. Networks of the run's space are taken from small to large (the smallest, the
 largest and random ones), with the weights that its supernet has, in fp32 and int8. *Same* is the share of validation examples
-that both runtimes classify alike; *difference* the largest one of their outputs, over the deviation of ONNX Runtime's.
+that both runtimes classify alike; *difference* the largest one of their outputs, over the deviation of ONNX Runtime's. A
+latency has its error, half of a 90 % interval. Run it twice where a runtime was never measured on the quiet machine: its usual
+speed is known from the first time on.
 """
 
 from __future__ import annotations
@@ -45,12 +47,15 @@ def main(
     place, labels = load_profile(profile), data.validation.labels.numpy()
     inputs = {INPUT: data.validation.inputs[: place.batch_size].numpy()}
     deployments = [Deployment.single(model, inputs) for own in models.values() for model in own]
-    latencies = []
+    latencies, errors = [], []
     for runtime in RUNTIMES:
         with open_profiler(in_runtime(place, runtime)) as profiler:
             found = list(profiler.measure(deployments))
-        latencies.append([m.latency_ms if isinstance(m, LatencyMeasurement) else np.nan for m in found])
-    times = np.array(latencies).reshape(len(RUNTIMES), len(PRECISIONS), len(chosen))
+        measured = [m if isinstance(m, LatencyMeasurement) else None for m in found]
+        latencies.append([np.nan if m is None else m.latency_ms for m in measured])
+        errors.append([np.nan if m is None else m.resolution for m in measured])
+    shape = len(RUNTIMES), len(PRECISIONS), len(chosen)
+    times, shares = np.array(latencies).reshape(shape), np.array(errors).reshape(shape)
     print(f"{len(labels)} validation examples; {profile}\n")
     print(
         "| MACs | precision | same | difference | accuracy | in OpenVINO | latency | in OpenVINO |\n" + "|---" * 8 + "|"
@@ -62,13 +67,17 @@ def main(
             first, second = (f"{(own == labels).mean():.2%}" for own in answers)
             cells = (
                 f"{supernet.cost(network).macs:,}", precision, f"{(answers[0] == answers[1]).mean():.2%}",
-                f"{np.abs(one - two).max() / one.std():.1e}", first, second, f"{times[0, k, i]:.4f} ms",
-                f"{times[1, k, i]:.4f} ms",
+                f"{np.abs(one - two).max() / one.std():.1e}", first, second,
+                *(f"{times[r, k, i]:.4f} ms ± {shares[r, k, i]:.0%}" for r in range(len(RUNTIMES))),
             )  # fmt: skip
             print("| " + " | ".join(cells) + " |")
     for k, precision in enumerate(PRECISIONS):
-        wins, ratio = (times[1, k] < times[0, k]).sum(), np.nanmedian(times[1, k] / times[0, k])
-        print(f"\n{precision}: OpenVINO is faster on {wins} of {len(chosen)}; the median ratio is {ratio:.2f}")
+        ratios = times[1, k] / times[0, k]
+        wins, losses = ((sign * np.log(ratios) > np.hypot(*shares[:, k])).sum() for sign in (-1, 1))
+        print(
+            f"\n{precision}: beyond the errors, OpenVINO is faster on {wins} of {len(chosen)} and slower on {losses}; "
+            f"the median ratio is {np.nanmedian(ratios):.2f}"
+        )
 
 
 if __name__ == "__main__":
