@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.cluster_utils import Cluster
 
+from nas.config import load_job
+from nas.engine.driver import USER_ERRORS, resume, search
+from nas.engine.progress import ProgressObserver
 from nas.engine.run import Run
+from nas.engine.run_options import RunOptions
+from nas.engine.search_progress import SearchProgress
+from nas.store.base import RunStatus
 from nas.store.folder import RunsFolder
+from tests.hardware_profiles.transports.test_ray_node import kill
 from tests.nas.commands import SMALL_JOB
-from tests.nas.test_interrupted_runs import nas, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 _JOB = (
     SMALL_JOB.replace("[cpu-1-thread]", "[./board.yaml]")
-    .replace("evaluations: 30", "evaluations: 16")
+    .replace("guided, evaluations: 30, batch: 7", "random, evaluations: 8, batch: 2")
     .replace("epochs: 4", "epochs: 1")
 )
 _BOARD = "name: board\nplacement: {hw-board: 1}\n"
 _RESOURCES = {"hw-board": 1}
-_PATIENCE_S = 300
 
 
 @pytest.fixture
@@ -36,44 +41,44 @@ def cluster() -> Iterator[Cluster]:
         made.shutdown()
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "job.yaml").write_text(_JOB)
-    (tmp_path / "board.yaml").write_text(_BOARD)
-    return tmp_path
+class Unplugging(ProgressObserver):
+    """Ends a node once there are two evaluations."""
+
+    def __init__(self, cluster: Cluster, node: Any) -> None:
+        self._cluster, self._nodes = cluster, [node]
+
+    def progress(self, progress: SearchProgress) -> None:
+        if progress.done >= 2 and self._nodes:
+            kill(self._cluster, self._nodes.pop())
 
 
-def latencies(folder: Path) -> list[Any]:
-    with Run.open(RunsFolder(folder / "runs"), "small-1").store() as store:
+def latencies(runs: RunsFolder) -> list[Any]:
+    with Run.open(runs, "small-1").store() as store:
         return [m for m in store.measurements() if m.request.metric == "latency_ms"]
 
 
 def test_an_absent_board_is_reported_and_losing_it_ends_the_search_and_resuming_loses_nothing(
-    cluster: Cluster, folder: Path
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, err = nas(folder, "search", "job.yaml", "--address", cluster.address).communicate(timeout=_PATIENCE_S)
-    assert out == ""
-    assert "hw-board: 1" in err
-    assert "none of the 1 live nodes" in err
-    assert not (folder / "runs" / "small-1").exists()  # before the training
+    monkeypatch.chdir(tmp_path)
+    Path("job.yaml").write_text(_JOB)
+    Path("board.yaml").write_text(_BOARD)
+    job, runs = load_job("job.yaml"), RunsFolder(tmp_path / "runs")
+    options = RunOptions(runs, address=cluster.address)
+    with pytest.raises(USER_ERRORS, match=r"hw-board: 1.* none of the 1 live nodes"):
+        search(job, options)
+    assert not (tmp_path / "runs" / "small-1").exists()  # before the training
 
     board = cluster.add_node(num_cpus=0, resources=_RESOURCES)
-    search = nas(folder, "search", "job.yaml", "--address", cluster.address)
-    wait_for(folder, "small-1", 2)
-    cluster.remove_node(board, allow_graceful=False)
-    out, err = search.communicate(timeout=_PATIENCE_S)
-    assert (search.returncode, out) == (1, "")
-    assert "nas resume" in err
-    assert "hw-board" in err
-    before = {m.request: m.value for m in latencies(folder)}
+    with pytest.raises(USER_ERRORS, match=r"hw-board.*nas resume"):
+        search(job, replace(options, observer=Unplugging(cluster, board)))
+    before = {m.request: m.value for m in latencies(runs)}
     assert len(before) >= 2
-    assert {m.environment["ray_node"] for m in latencies(folder)} == {board.node_id}
+    assert {m.environment["ray_node"] for m in latencies(runs)} == {board.node_id}
 
     again = cluster.add_node(num_cpus=0, resources=_RESOURCES)
-    resumed = nas(folder, "resume", "small-1", "--address", cluster.address, "--json")
-    out, err = resumed.communicate(timeout=_PATIENCE_S)
-    assert resumed.returncode == 0, err
-    assert json.loads(out)["status"] == "finished"
-    after = {m.request: m.value for m in latencies(folder)}
+    with resume("small-1", options).store() as store:
+        assert store.status() is RunStatus.FINISHED
+    after = {m.request: m.value for m in latencies(runs)}
     assert before.items() <= after.items()
-    assert {m.environment["ray_node"] for m in latencies(folder)} == {board.node_id, again.node_id}
+    assert {m.environment["ray_node"] for m in latencies(runs)} == {board.node_id, again.node_id}

@@ -17,7 +17,7 @@ from nas.errors import NasError
 from nas.store.folder import RunsFolder
 from nas.store.run_state import RunState
 from tests.nas import short_rounds
-from tests.nas.commands import SMALL_JOB
+from tests.nas.commands import SMALL_JOB, Shell
 
 _JOB = SMALL_JOB.replace("batch: 7", "batch: 4, workers: 2")
 _PATIENCE_S = 240
@@ -52,26 +52,28 @@ def wait_for(folder: Path, run: str, done: int) -> int:
     raise AssertionError(f"{run} did not reach {done} evaluations in {_PATIENCE_S} s")
 
 
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    return Shell(tmp_path, capsys, monkeypatch)
+
+
 @pytest.mark.slow
 @pytest.mark.ray
-def test_two_kills_through_ray_end_with_the_uninterrupted_front(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(_JOB)
+def test_a_kill_through_ray_ends_with_the_uninterrupted_front(shell: Shell, tmp_path: Path) -> None:
+    shell.job(_JOB.replace("epochs: 4", "epochs: 1"))
     whole = json.loads(finish(nas(tmp_path, "search", "job.yaml", "--json")))
     assert (whole["run"], whole["evaluations"]) == ("small-1", 30)
-    # The same search again, with the first one's measurements where it has them, killed twice on the way.
+    # The same search again, with the first one's measurements where it has them, killed on the way.
     driver = nas(tmp_path, "search", "job.yaml", "--replay", "small-1")
-    for done in (3, 12):
-        counted = wait_for(tmp_path, "small-2", done)
-        driver.send_signal(signal.SIGKILL)
-        driver.communicate(timeout=_PATIENCE_S)
-        status, kept = progress_of(tmp_path, "small-2")
-        assert kept >= counted
-        if status == "finished":
-            break
-        driver = nas(tmp_path, "resume", "small-2", "--json")
-    out, err = driver.communicate(timeout=_PATIENCE_S)
-    shown = json.loads(finish(nas(tmp_path, "show", "small-2", "--json")))
-    assert shown["status"] == "finished", (out, err)
+    counted = wait_for(tmp_path, "small-2", 3)
+    driver.kill()
+    driver.communicate(timeout=_PATIENCE_S)
+    status, kept = progress_of(tmp_path, "small-2")
+    assert kept >= counted
+    if status != "finished":
+        finish(nas(tmp_path, "resume", "small-2", "--json"))
+    shown = shell.nas("show", "small-2", "--json").data
+    assert shown["status"] == "finished"
     assert shown["front"] == whole["front"]
     assert shown["evaluations"] == 30
 
@@ -86,9 +88,9 @@ def state_of(runs: RunsFolder, run: str) -> RunState:
 
 
 @pytest.mark.slow
-def test_kills_in_training_and_in_the_final_stage(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(_JOB)
-    whole = json.loads(finish(nas(tmp_path, "train", "job.yaml", "--json")))
+def test_kills_in_training_and_in_the_final_stage(shell: Shell, tmp_path: Path) -> None:
+    shell.job(_JOB.replace("guided, evaluations: 30", "random, evaluations: 12"))
+    whole = shell.nas("train", "job.yaml", "--json").data
     driver = nas(tmp_path, "search", "job.yaml", "--inline")
     runs = RunsFolder(tmp_path / "runs")
 
@@ -110,16 +112,16 @@ def test_kills_in_training_and_in_the_final_stage(tmp_path: Path) -> None:
     with Run.open(runs, "small-2").store() as store:
         asked = store.asks()
         assert store.state().weights == whole["weights"]  # trained in two parts, and the same
-    made = json.loads(finish(nas(tmp_path, "resume", "small-2", "--inline", "--json")))
-    assert (made["status"], made["evaluations"]) == ("finished", 30)
+    made = shell.nas("resume", "small-2", "--inline", "--json").data
+    assert (made["status"], made["evaluations"]) == ("finished", 12)
     with Run.open(runs, "small-2").store() as store:
         assert store.asks() == asked
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
-    # More, so that it does not end before the signal comes.
-    (tmp_path / "job.yaml").write_text(_JOB.replace("guided, evaluations: 30", "random, evaluations: 60"))
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(shell: Shell, tmp_path: Path) -> None:
+    # As many that it does not end before the signal comes.
+    shell.job(_JOB.replace("guided, evaluations: 30", "random, evaluations: 40").replace("epochs: 4", "epochs: 1"))
     driver = nas(tmp_path, "search", "job.yaml", "--inline")
     wait_for(tmp_path, "small-1", 4)
     driver.send_signal(signal.SIGINT)
@@ -128,5 +130,5 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     assert "nas resume" in err
     status, _ = progress_of(tmp_path, "small-1")
     assert status == "cancelled"
-    resumed = json.loads(finish(nas(tmp_path, "resume", "small-1", "--inline", "--json")))
-    assert (resumed["status"], resumed["evaluations"]) == ("finished", 60)
+    resumed = shell.nas("resume", "small-1", "--inline", "--json").data
+    assert (resumed["status"], resumed["evaluations"]) == ("finished", 40)

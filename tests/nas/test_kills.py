@@ -25,7 +25,7 @@ from nas.store.sql import SqlStore
 from tests.nas.table_search import OBJECTIVES, drive, run_search
 from tests.postgres_server import Server
 
-KILLS = int(os.environ.get("NAS_KILLS", "100"))
+KILLS = int(os.environ.get("NAS_KILLS", "40"))
 """On SQLite; 300 with ``NAS_KILLS=300 make test-slow``."""
 SHARES = {
     "random": 60, "nsga2": 70, "age-moea": 30, "moead": 30, "regularized-evolution": 50, "local-search": 40, "guided": 20,

@@ -80,24 +80,45 @@ JOBS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("command", "part"),
-    [("plan optuna.yaml", "optuna"), ("search optuna.yaml --inline", "optuna"),
-     ("plan text.yaml", "text"), ("search workers.yaml", "ray"), ("train train.yaml", "ray"),
-     ("search job.yaml --address 127.0.0.1:1", "ray"), ("plot gone-1", "plots"), ("export-study gone-1", "optuna"),
-     ("profile --sweep job.yaml", "plots"), ("serve", "service"), ("search job.yaml --log-to tensorboard:logs", "tensorboard"),
-     ("search job.yaml --log-to mlflow:uri", "mlflow"), ("bench search table.yaml --plot front.png", "plots"),
-     ("bench search TABLE --maximize accuracy --minimize latency_ms --algorithms random,optuna-tpe", "optuna")],
-)  # fmt: skip
-def test_a_missing_part_is_named_at_once(tmp_path: Path, command: str, part: str) -> None:
+MISSING = {
+    "plan optuna.yaml": "optuna", "search optuna.yaml --inline": "optuna",
+    "plan text.yaml": "text", "search workers.yaml": "ray", "train train.yaml": "ray",
+    "search job.yaml --address 127.0.0.1:1": "ray", "plot gone-1": "plots", "export-study gone-1": "optuna",
+    "profile --sweep job.yaml": "plots", "serve": "service", "search job.yaml --log-to tensorboard:logs": "tensorboard",
+    "search job.yaml --log-to mlflow:uri": "mlflow", "bench search table.yaml --plot front.png": "plots",
+    "bench search TABLE --maximize accuracy --minimize latency_ms --algorithms random,optuna-tpe": "optuna",
+}  # fmt: skip
+"""The part that each command lacks."""
+COMMANDS = """
+import contextlib, io, json, sys
+from tests.without_parts import reject
+reject()
+from nas.cli import main
+ends = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv, told, code = ["nas", *arguments], io.StringIO(), 0
+    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            main()
+        except SystemExit as ended:
+            code = ended.code
+    ends.append((code, told.getvalue()))
+print(json.dumps(ends))
+"""
+
+
+def test_a_missing_part_is_named_at_once(tmp_path: Path) -> None:
     for name, text in JOBS.items():
         (tmp_path / name).write_text(text)
     table = str(ROOT / "tests/data/digits_cnn.yaml")
-    made = run(*(table if word == "TABLE" else word for word in command.split()), cwd=tmp_path)
-    assert made.returncode == 1, made.stderr
-    (line,) = made.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert line.endswith(f"; install it with: pip install 'subnet-nas[{part}]'")
+    commands = [[table if word == "TABLE" else word for word in command.split()] for command in MISSING]
+    made = python("-c", COMMANDS, json.dumps(commands), cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    for (command, part), (code, told) in zip(MISSING.items(), json.loads(made.stdout), strict=True):
+        assert code == 1, (command, told)
+        (line,) = told.splitlines()
+        assert line.startswith("error: "), command
+        assert line.endswith(f"; install it with: pip install 'subnet-nas[{part}]'"), command
     assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
 
 

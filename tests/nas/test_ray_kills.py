@@ -30,7 +30,7 @@ from tests.ray_cluster import actors_of, kill, running_cluster
 
 pytestmark = pytest.mark.ray
 
-KILLS = 20
+KILLS = 10
 _PATIENCE_S = 300
 
 
@@ -61,7 +61,7 @@ def drive(database: Path, address: str, counter: Path) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_kills_through_ray(cluster: Cluster, tmp_path: Path) -> None:
+def test_kills_through_ray(cluster: Cluster, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     context = get_context("forkserver")
     context.set_forkserver_preload(["tests.nas.test_ray_kills", "nas.search.evolution.search"])

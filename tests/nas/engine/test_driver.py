@@ -26,8 +26,6 @@ from tests.errors import raises
 from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB
 
-pytestmark = pytest.mark.ray
-
 
 def job_of(workers: int) -> SearchJob:
     training = f"training: {{epochs: 1, batch_size: 2048, workers: {workers}}}"
@@ -52,13 +50,6 @@ def test_more_workers_than_there_is_room_for_are_told_before_a_run_is_made(
     with raises("training.workers-unavailable", "training.workers: 3", "1 CPU each", "2 CPU in total"):
         drive(job_of(3), RunOptions(RunsFolder(tmp_path / "runs")))
     assert spreads == [True]
-    assert not list(tmp_path.rglob("small-*"))
-
-
-@pytest.mark.slow
-def test_so_are_more_than_a_cluster_of_this_machine_has(tmp_path: Path) -> None:
-    with raises("training.workers-unavailable", "1024 workers", "1 CPU each"):
-        train(job_of(1024), RunOptions(RunsFolder(tmp_path / "runs")))
     assert not list(tmp_path.rglob("small-*"))
 
 

@@ -28,6 +28,7 @@ from supernets.data.splitting import split
 from tests.nas.commands import Shell
 from tests.nas.export.digit_images import write_digits
 from tests.nas.export.scripts import found_by, module_of
+from tests.nas.tasks.test_pixel_task import write_some
 
 JOB = """
 name: photos
@@ -184,14 +185,15 @@ def test_digits_as_files(tmp_path: Path) -> None:
     assert right == json.loads(Path(made["manifest"]).read_text())["figures"]["test"]["accuracy"]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find() is None, reason="Fashion-MNIST is not on this machine")
-@pytest.mark.parametrize("size", ["", ", image_size: 20, channels: 3"])
-def test_fashion_mnist_as_files(tmp_path: Path, size: str) -> None:
-    run = searched(tmp_path / "runs", f"{{name: fashion-mnist{size}}}", epochs=1)
+def test_fashion_mnist_as_files(tmp_path: Path) -> None:
+    """Grey files of another size than the colour images that the networks read."""
+    some = write_some(tmp_path / "some")
+    data = f"{{name: fashion-mnist, path: {some}, validation: 300, image_size: 20, channels: 3}}"
+    run = searched(tmp_path / "runs", data, epochs=1)
     made = run.export(tmp_path, index=0)
-    source, dataset = fashion_mnist(None), load_trained_run(run).data.dataset
-    test = split(source, validation=None, test=None, seed=SPLIT_SEED).test
+    source, dataset = fashion_mnist(some), load_trained_run(run).data.dataset
+    test = split(source, validation=300, test=None, seed=SPLIT_SEED).test
     files = [tmp_path / f"{i}.png" for i in range(len(test))]
     predict = module_of(Path(made["script"]))
     for i, file in enumerate(files):

@@ -86,13 +86,3 @@ def test_ray_gives_the_search_of_one_also_of_closures_and_failures(tmp_path: Pat
         ray.shutdown()
     assert values_of(more)[: len(spread.evaluations)] == values_of(spread)
     assert len(more.evaluations) + len(more.failures) == 26
-
-
-@pytest.mark.slow
-@pytest.mark.ray
-def test_an_actor_that_dies_fails_its_candidate_after_three_tries() -> None:
-    result = search(with_pid, nas.RayWorkers(2), algorithm="random", budget=40)
-    died = [message for message in result.failures.values() if "worker died" in message]
-    assert len(died) == 2
-    assert all(message.startswith("with_pid({'depth': 3, 'width': 16") for message in died)
-    assert len(result.evaluations) == 40 - 12

@@ -26,7 +26,7 @@ from tests.nas.test_kills import check_nothing_counted_is_lost, check_uninterrup
 
 pytestmark = pytest.mark.ray
 
-KILLS = int(os.environ.get("NAS_SERVICE_KILLS", "5"))
+KILLS = int(os.environ.get("NAS_SERVICE_KILLS", "2"))
 """Of servers, of drivers and of workers; 20 with ``NAS_SERVICE_KILLS=20 make test-slow``."""
 _NAMES = {"driver": (b"killable\0drive",), "worker": (b"ray::PoolActor", b"ray::JobSupervisor")}
 """What command lines hold."""

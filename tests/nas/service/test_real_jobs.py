@@ -1,4 +1,7 @@
-"""`nas serve`, its Ray and real jobs: they outlive the server, are cancelled and resumed, and lose nothing to kills."""
+"""`nas serve`, its Ray and real jobs: they outlive the server, are cancelled and resumed, and lose nothing to kills.
+
+The owner of the server allows one class of a plug-in.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nas.errors import NasError
 from nas.service.jobs.ray_head import end_head
 from nas.service.jobs.ray_head_process import RayHeadProcess
 from supernets.capture.captured_model import capture_model, own_model, save_capture
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.served import Served
+from tests.nas.test_plugins import WALK
 
 _TRAINING = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace("[accuracy, latency_ms]", "[accuracy, macs]")
 _SEARCH = """
@@ -28,7 +33,7 @@ search: {algorithm: random, evaluations: 24, batch: 2, workers: 1}
 calibration_images: 300
 """
 
-
+_OF_PLUGIN = _SEARCH.replace("algorithm: random, evaluations: 24", "algorithm: walk_kit:Walk, evaluations: 6")
 _OF_MODEL = """
 name: own
 seed: 3
@@ -56,7 +61,10 @@ class Network(nn.Module):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    made = Served(tmp_path_factory.mktemp("served"))
+    modules = (root := tmp_path_factory.mktemp("served")) / "modules"
+    modules.mkdir()
+    (modules / "walk_kit.py").write_text(WALK + "\n\nclass Other(Walk):\n    pass\n")
+    made = Served(root, "--allow-plugin", "walk_kit:Walk", modules=modules)
     yield made
     made.end(signal.SIGTERM)
     assert end_head(made.folder)
@@ -95,14 +103,6 @@ def test_a_cancelled_search_is_resumed_with_more_to_spend(served: Served) -> Non
 
 
 @pytest.mark.slow
-def test_a_job_that_cannot_be_done_fails_with_its_reason(served: Served) -> None:
-    run = served.client.submit(_SEARCH).run
-    job = served.runs.get(run).job_file
-    job.write_text(job.read_text().replace("small-1", "small-9"))  # as if what it needs were gone
-    assert "small-9" in served.wait(run, status="failed").reason
-
-
-@pytest.mark.slow
 def test_an_uploaded_model_is_searched_and_a_changed_one_fails_with_its_reason(served: Served, tmp_path: Path) -> None:
     path = tmp_path / "net.capture"
     save_capture(path, capture_model(own_model(Network()), torch.randn(2, 1, 8, 8)))
@@ -124,3 +124,17 @@ def test_an_export_is_made_beside_the_server(served: Served, tmp_path: Path) -> 
     assert export.status == "finished"
     assert export.result is not None
     assert {path.suffix for path in served.client.fetch(export, tmp_path)} >= {".onnx", ".json"}
+
+
+@pytest.mark.slow
+def test_an_allowed_class_searches_and_another_is_refused(served: Served) -> None:
+    before = served.client.runs().runs
+    with pytest.raises(NasError, match="owner allows") as refused:
+        served.client.submit(_OF_PLUGIN.replace("walk_kit:Walk", "walk_kit:Other"))
+    assert refused.value.code == "plugin.refused"
+    assert "search.algorithm" in str(refused.value)
+    assert served.client.runs().runs == before
+
+    run = served.client.submit(_OF_PLUGIN).run
+    assert served.wait(run, status="finished").evaluations == 6
+    assert served.client.front(run).members

@@ -47,10 +47,17 @@ def script() -> str:
     return _KEPT.read_text()
 
 
-def found(chromium: Chromium) -> dict[str, Any]:
-    """What axe-core finds in the page that is open: its version, and grave violations as (rule, elements)."""
+def found(chromium: Chromium, rule: str = "") -> dict[str, Any]:
+    """What axe-core finds in the page that is open: its version, and grave violations as (rule, elements).
+
+    Args:
+        rule: the only one to look for; "" for all.
+    """
     chromium.run(script())
-    results = chromium.driver.execute_async_script("axe.run({resultTypes: ['violations']}).then(arguments[0])")
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if rule:
+        options["runOnly"] = {"type": "rule", "values": [rule]}
+    results = chromium.driver.execute_async_script("axe.run(arguments[0]).then(arguments[1])", options)
     grave = [v for v in results["violations"] if v["impact"] in _GRAVE]
     return {
         "version": results["testEngine"]["version"],

@@ -28,7 +28,7 @@ def picked(server: Server, run: str, select: str) -> str:
 def bounds_around(report: RunReport, name: str) -> list[float]:
     """Limits on each side of some values, and beyond all."""
     values = sorted(p.values[name] for p in report.candidates)
-    some = [values[i] for i in np.linspace(0, len(values) - 1, 20).astype(int)]
+    some = [values[i] for i in np.linspace(0, len(values) - 1, 12).astype(int)]
     return [0.5 * values[0], *(v * f for v in some for f in (1 - 1e-9, 1, 1.003)), 2 * values[-1]]
 
 
