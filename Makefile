@@ -34,7 +34,7 @@ test-slow-others: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not ray and not how_to" -n 2 --dist worksteal
 
 # They take as long as all other slow tests of one process: run them before a release, and after a change of commands or of the pages.
-test-docs: $(STAMP) ## Run the code of every how-to page of the documentation
+test-docs: $(STAMP) ## Run the code of every how-to page, and of the tutorial of sentences
 	$(BIN)/python -m pytest -m how_to -n 2 --dist worksteal tests/docs
 
 lint: $(STAMP) ## Check style, types and import contracts

@@ -12,13 +12,15 @@ from tests.docs.conftest import FIRST
 from tests.docs.page_runner import PageRunner
 
 PAGES = pages()
+OTHERWISE_TESTED = ("docs/tutorials/own-sentences.md",)
+"""Tutorials whose commands other tests run on the same data (`tests.nas.cli.test_text`)."""
 
 
 def _marked(page: Page) -> object:
-    """The page, marked as slow if it runs commands or Python; a how-to page runs by ``make test-docs`` alone."""
+    """The page, marked as slow if it runs commands or Python; ``make test-docs`` runs how-to pages and what is tested otherwise."""
     runs = any(block.use is Use.EXECUTED for block in page.blocks)
     marks = [pytest.mark.slow] * runs + [pytest.mark.ray] * ("ray" in page.needs)
-    marks += [pytest.mark.how_to] * (runs and page.name.startswith("docs/how-to/"))
+    marks += [pytest.mark.how_to] * (runs and page.name.startswith(("docs/how-to/", *OTHERWISE_TESTED)))
     return pytest.param(page, id=page.name, marks=marks)
 
 

@@ -35,13 +35,20 @@ TARGETS = {
 }
 
 
-@pytest.fixture
-def installed(tmp_path: Path, plugin_packages: PluginPackages) -> Path:
-    """The folder that the package is installed in; this process imports from it."""
-    source = tmp_path / "source"  # a build leaves files beside its source
-    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package as pip installs it."""
+    source, packages = (tmp_path_factory.mktemp("built") / name for name in ("source", "packages"))
+    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))  # a build leaves files beside it
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*install, "--target", plugin_packages.folder, source], check=True, capture_output=True)
+    subprocess.run([*install, "--target", packages, source], check=True, capture_output=True)
+    return packages
+
+
+@pytest.fixture
+def installed(built: Path, plugin_packages: PluginPackages) -> Path:
+    """The folder that the package is installed in; this process imports from it."""
+    shutil.copytree(built, plugin_packages.folder, dirs_exist_ok=True)
     return plugin_packages.folder
 
 

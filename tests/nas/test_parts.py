@@ -124,7 +124,9 @@ def test_a_missing_part_is_named_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_search_ends_with_a_front_and_says_what_was_left_out(tmp_path: Path) -> None:
-    (tmp_path / "job.yaml").write_text(SMALL_JOB.replace("epochs: 4", "epochs: 2"))
+    (tmp_path / "job.yaml").write_text(
+        SMALL_JOB.replace("epochs: 4", "epochs: 2").replace("evaluations: 30", "evaluations: 9")
+    )
     made = run("search", "job.yaml", "--json", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     found = json.loads(made.stdout)

@@ -14,13 +14,6 @@ from predictors.linear import MeanPredictor, RidgePredictor
 from tests.contracts.predictor import D, PredictorContract, labels_of, rows
 
 
-class TestTrees(PredictorContract):
-    positive = True
-
-    def make(self) -> Predictor:
-        return lightgbm(positive=True, seed=0)
-
-
 class TestRidge(PredictorContract):
     def make(self) -> Predictor:
         return ConformalPredictor(RidgePredictor, positive=False, seed=0)

@@ -113,22 +113,6 @@ def test_a_model_in_two_runtimes(shell: Shell, model: Path) -> None:
     assert_error(shell.nas("profile", model, "--compare", "onnxruntime,openvin"), "did you mean 'openvino'")
 
 
-@pytest.mark.slow
-def test_a_search_on_a_profile_in_openvino_is_exported_with_its_outputs_compared(shell: Shell) -> None:
-    pytest.importorskip("openvino")
-    (shell.folder / "ov.yaml").write_text("name: ov\nruntime: openvino\n")
-    text = SMALL_JOB.replace("hardware: [cpu-1-thread]", "hardware: [cpu-1-thread, ./ov.yaml]")
-    text = text.replace("[accuracy, latency_ms]", "[accuracy, latency_ms@cpu-1-thread, latency_ms@ov]")
-    job = shell.job(text.replace("epochs: 4", "epochs: 1").replace("evaluations: 30", "evaluations: 6"))
-    searched = shell.nas("search", job, "--inline", "--json")
-    assert searched.code == 0, searched.err
-    point = shell.nas("show", "small-1", "--json").data["front"][0]
-    assert {"latency_ms@cpu-1-thread", "latency_ms@ov"} <= point["values"].keys()
-    made = shell.nas("export", "small-1", "--json")
-    assert made.code == 0, made.err
-    assert 0 <= made.data["parity_in_runtimes"]["openvino"] < 1e-4
-
-
 def test_a_cluster_that_is_not_there_is_told_at_once(shell: Shell, model: Path) -> None:
     (shell.folder / "pi.yaml").write_text("name: pi\nplacement: {hw-pi: 1}\n")
     with socket.socket() as nobody:  # bound, and not listening

@@ -15,7 +15,7 @@ from tests.nas.commands import SMALL_JOB, Shell, assert_error
 pytest.importorskip("openvino")
 RUNTIMES = ("onnxruntime", "openvino")
 JOB = SMALL_JOB.replace("epochs: 4", "epochs: 1").replace(
-    "{algorithm: guided, evaluations: 30, batch: 7}", "{algorithm: random, evaluations: 16, batch: 8}"
+    "{algorithm: guided, evaluations: 30, batch: 7}", "{algorithm: random, evaluations: 8, batch: 8}"
 ) + "runtimes: [onnxruntime, openvino]\n"  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def test_a_search_over_runtimes_measures_scores_and_exports_in_each(shell: Shell
     job["search"] = {"algorithm": "random", "evaluations": 2}
     again = shell.nas("search", shell.job(yaml.safe_dump(job), "again.yaml"), "--inline", "--json")
     assert again.code == 0, again.err
-    assert "warm start from small-1: 16 networks are known" in again.err
+    assert "warm start from small-1: 8 networks are known" in again.err
 
 
 def test_jobs_that_cannot_be_done(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,10 +190,10 @@ def cluster() -> Iterator[Cluster]:
 
 def test_nodes_and_workers_killed_at_random_lose_no_task_and_do_none_twice(cluster: Cluster) -> None:
     rng = np.random.default_rng(5)
-    nodes = [add_node(cluster) for _ in range(3)]
-    strikes = dict(zip(np.cumsum(rng.integers(5, 20, size=8)).tolist(), [*["node", "worker"] * 4], strict=True))
+    nodes = [add_node(cluster) for _ in range(2)]
+    strikes = dict(zip(np.cumsum(rng.integers(5, 20, size=4)).tolist(), ["node", "worker"] * 2, strict=True))
     pool: ActorPool[Errand, int] = ActorPool(Errands)
-    errands = [Errand(n, seconds=0.1) for n in range(120)]
+    errands = [Errand(n, seconds=0.1) for n in range(80)]
     outcomes = []
     for outcome in pool.run(errands):
         outcomes.append(outcome)
@@ -209,7 +209,7 @@ def test_nodes_and_workers_killed_at_random_lose_no_task_and_do_none_twice(clust
             nodes.append(cluster.add_node(num_cpus=1, wait=False))
     pool.close()
     assert not strikes
-    assert sorted(o.task.number for o in outcomes) == list(range(120))
+    assert sorted(o.task.number for o in outcomes) == list(range(80))
     failed = [o for o in outcomes if o.failure]  # only who was hit three times
     assert all("its worker died" in o.failure for o in failed)
     assert len(failed) <= 2

@@ -55,7 +55,7 @@ def test_an_own_algorithm_is_resumed_after_kills(tmp_path: Path) -> None:
     for folder in (killed, whole):
         folder.mkdir()
     before: list[Measurement] = []
-    for kill_at in (7, 23, 48):
+    for kill_at in (7, 40):
         process = start(killed)
         assert process.stdout is not None
         counted = 0

@@ -13,30 +13,23 @@ from tests.benchmarks.any_model_zoo import Entry
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # warnings of the libraries
 
 TORCHVISION = {
-    "mobilenet_v3_small": "depthwise, squeeze and excitation",
     "shufflenet_v2_x0_5": "channel shuffle",
-    "googlenet": "inception",
 }
 TIMM = {
     "test_convnext": "layer norm, layer scale",
     "test_mambaout": "gated",
     "test_byobnet": "mixed stages",
-    "cs3darknet_s": "cross-stage partial",
     "fasternet_t0": "partial convolutions",
     "ghostnet_050": "ghost",
-    "edgenext_xx_small": "hybrid, attention over channels",
     "mobilevit_xxs": "hybrid, unfolded patches",
     "levit_128s": "hybrid, attention biases",
-    "maxvit_rmlp_pico_rw_256": "hybrid, windows and grids",
     "mixer_s32_224": "mixer",
 }
 TRANSFORMERS = {
-    "bert": "encoder",
     "llama": "grouped queries, rotary positions",
     "modernbert": "packed queries, keys and values",
     "t5-encoder": "relative positions",
     "swin": "shifted windows",
-    "convnextv2": "global response normalisation",
     "whisper-encoder": "spectrograms",
     "wav2vec2": "waveforms",
 }
