@@ -29,7 +29,9 @@ from tests.postgres_server import Server, binaries, running_server
 
 torch.set_num_threads(1)
 # How long an example takes, or to make it, says how busy the machine is.
-settings.register_profile("in its own time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "in its own time", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("in its own time")
 
 
@@ -112,10 +114,10 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(digits: DataSet, shared_folder: Path) -> Trained:
-    """Twelve epochs of the digits: some ten seconds, and every subnet is far better than chance."""
+    """Seven epochs of the digits: some seconds, and every subnet is far better than chance."""
     torch.manual_seed(0)
     supernet = make_supernet(digits_family(digits))
-    settings = TrainingSettings(epochs=12, batch_size=32, calibration_images=500, seed=0)
+    settings = TrainingSettings(epochs=7, batch_size=32, calibration_images=500, seed=0)
     folder = shared_folder / "trained" / "checkpoint"
     with FileLock(shared_folder / "trained.lock"):  # whoever comes later finds it trained
         digest = train(supernet, digits, SandwichStrategy(supernet.space), settings, folder)

@@ -17,7 +17,7 @@ OTHERWISE_TESTED = ("docs/tutorials/own-sentences.md",)
 
 
 def _marked(page: Page) -> object:
-    """The page, marked as slow if it runs commands or Python; ``make test-docs`` runs how-to pages and what is tested otherwise."""
+    """The page, marked as slow if it runs commands or Python; ``make test-docs`` runs how-to pages and `OTHERWISE_TESTED`."""
     runs = any(block.use is Use.EXECUTED for block in page.blocks)
     marks = [pytest.mark.slow] * runs + [pytest.mark.ray] * ("ray" in page.needs)
     marks += [pytest.mark.how_to] * (runs and page.name.startswith(("docs/how-to/", *OTHERWISE_TESTED)))

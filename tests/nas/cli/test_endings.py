@@ -49,9 +49,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "then"),
     [
-        *((name, "raise") for name in ("nas.cli.app", "typer", "sqlalchemy", "numpy", "nas.analysis.report")),
-        *((name, "raise ImportError('the extension failed') from None") for name in ("typer", "numpy")),
-        *((name, "pass") for name in ("nas.cli.app", "nas.analysis.report")),
+        *((name, "raise") for name in ("nas.cli.app", "typer", "nas.analysis.report")),
+        ("numpy", "raise ImportError('the extension failed') from None"),
+        ("nas.cli.app", "pass"),
     ],
 )
 def test_an_interrupted_import_ends_the_command_without_a_traceback(finished: Path, name: str, then: str) -> None:
@@ -64,7 +64,7 @@ def test_an_interrupted_import_ends_the_command_without_a_traceback(finished: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.5])
+@pytest.mark.parametrize("seconds", [0.4, 0.8, 1.2])
 def test_ctrl_c_at_any_moment_prints_no_traceback(finished: Path, seconds: float) -> None:
     process = subprocess.Popen(
         _SHOW, cwd=finished, env=short_rounds.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -5,23 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import numpy as np
 import optuna
 import pytest
 
-from nas.problem.objectives import Constraint, minimised
-from nas.problem.pareto import hypervolume
+from nas.problem.objectives import Constraint
 from nas.search.base import SearchAlgorithm
 from nas.search.optuna import OptunaSearch
-from nas.search.random import RandomSearch
 from nas.testing.search import (
     NARROW,
     OBJECTIVES,
     ConstraintContract,
     SearchContract,
-    anchors,
     asks_of,
-    evaluate,
     space_of,
 )
 from supernets.space import Choice, SearchSpace
@@ -60,16 +55,6 @@ def test_the_gaussian_process_asks_the_same_again_with_constraints_too() -> None
     first, again = (asks_of(GaussianProcess.make(space, 1, NARROW), space, GaussianProcess.batches) for _ in range(2))
     assert first == again
     assert [len(ask) for ask in first] == list(GaussianProcess.batches)
-
-
-def test_it_finds_more_volume_than_chance() -> None:
-    space, reference = space_of(8), np.array([0.0, 15.0])
-
-    def volume(algorithm: SearchAlgorithm) -> float:
-        asked = [a for ask in asks_of(algorithm, space, [10] * 8) for a in ask]
-        return hypervolume(minimised(evaluate(space, [*anchors(space), *asked]), OBJECTIVES), reference)
-
-    assert volume(OptunaSearch(space, OBJECTIVES, seed=0)) > volume(RandomSearch(space, seed=0))
 
 
 def test_numbers_are_ordered_parameters_and_texts_categories_and_what_cannot_vary_is_none() -> None:
