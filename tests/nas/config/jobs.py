@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
+import yaml
+from pydantic import BaseModel
 
 from nas.config import parse_job
 from nas.errors import JobError
@@ -40,3 +46,28 @@ def check_refused(text: str, path: str, code: str, mentions: str = "") -> None:
     assert error.code == code
     said = first.removeprefix(f"job.yaml: {path}: ")
     assert [value for value in mentions.split(" | ") if value not in said] == []
+
+
+def field_paths(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = []
+    for name, field in model.model_fields.items():
+        path = (*prefix, field.alias or name)
+        inner = field.annotation
+        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += [path, *(field_paths(inner, path) if nested else [])]  # type: ignore[arg-type]
+    return found
+
+
+BAD_VALUES = [-1, 0, 10**7, 2.5, float("nan"), "x", "", "a\x07" * 99, True, None, [], [[]], {}, {"q": 1}, [None]]
+
+
+def spoilt_jobs(path: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The base with each of some values, most of them wrong, in place of that of a key."""
+    base = yaml.safe_load(BASE)
+    for value in BAD_VALUES:
+        data = copy.deepcopy(base)
+        place = data
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+        place[path[-1]] = value
+        yield data

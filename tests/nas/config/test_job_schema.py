@@ -10,12 +10,13 @@ import pytest
 
 from nas.config import SearchJob, parse_job
 from nas.config.job_schema import FILE, field_notes, job_schema
-from nas.config.strict_yaml import dump_mapping, parse_mapping
+from nas.config.search_job import job_of
+from nas.config.strict_yaml import parse_mapping
 from nas.errors import JobError
 from nas.recipes import list_recipes, read_recipe
 from supernets.families.registry import FAMILIES
-from tests.nas.config.jobs import BASE, with_section
-from tests.nas.config.test_refused_sections import BAD_VALUES, SECTIONS, field_paths
+from tests.nas.config.jobs import BASE, field_paths, spoilt_jobs, with_section
+from tests.nas.config.test_refused_sections import SECTIONS
 from tests.nas.config.test_refused_spaces import SPACES
 from tests.nas.config.test_refused_values import KEYS
 
@@ -86,14 +87,10 @@ def test_other_jobs_satisfy_it(text: str) -> None:
 
 @pytest.mark.parametrize("path", field_paths(SearchJob), ids=".".join)
 def test_whatever_value_of_a_key_is_read_satisfies_it(path: tuple[str, ...]) -> None:
-    for value in BAD_VALUES:
-        data = parse_mapping(BASE, source="base", what="job")
-        place = data
-        for key in path[:-1]:
-            place = place.setdefault(key, {})
-        place[path[-1]] = value
-        text = dump_mapping(data)
-        assert errors(text) == [] or not read(text), value
+    for data in spoilt_jobs(path):
+        if not VALIDATOR.is_valid(data):
+            with pytest.raises(JobError):
+                job_of(data, source="job.yaml")
 
 
 FOUND = ("unknown-key", "unknown-name")

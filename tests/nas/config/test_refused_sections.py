@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import yaml
-from pydantic import BaseModel
 
-from nas.config import SearchJob, parse_job
-from nas.config.strict_yaml import dump_mapping
+from nas.config import SearchJob
+from nas.config.search_job import job_of
 from nas.errors import JobError
-from tests.nas.config.jobs import BASE, check_refused, fails, with_section
+from tests.nas.config.jobs import BASE, check_refused, fails, field_paths, spoilt_jobs, with_section
 
 # what replaces a line of the base, the path in the error, its code (without "job."), and values that the message mentions
 SECTIONS = [
@@ -173,30 +171,12 @@ def test_several_findings_make_two_lines_and_an_unknown_key_comes_first() -> Non
     ]
 
 
-BAD_VALUES = [-1, 0, 10**7, 2.5, float("nan"), "x", "", "a\x07" * 99, True, None, [], [[]], {}, {"q": 1}, [None]]
-
-
-def field_paths(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    found = []
-    for name, field in model.model_fields.items():
-        path = (*prefix, field.alias or name)
-        inner = field.annotation
-        nested = isinstance(inner, type) and issubclass(inner, BaseModel)
-        found += [path, *(field_paths(inner, path) if nested else [])]  # type: ignore[arg-type]
-    return found
-
-
 @pytest.mark.parametrize("path", field_paths(SearchJob), ids=".".join)
 def test_findings_of_pydantic_never_show_its_own_words(path: tuple[str, ...]) -> None:
     refused = 0
-    for value in BAD_VALUES:
-        data = yaml.safe_load(BASE)
-        place = data
-        for key in path[:-1]:
-            place = place.setdefault(key, {})
-        place[path[-1]] = value
+    for data in spoilt_jobs(path):
         try:
-            parse_job(dump_mapping(data), source="job.yaml")
+            job_of(data, source="job.yaml")
         except JobError as error:
             refused += 1
             message = str(error)
