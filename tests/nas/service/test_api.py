@@ -309,20 +309,21 @@ def test_requests_are_rejected_where_the_disk_is_nearly_full(
     assert ask().status_code in (201, 202)
 
 
-@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 503), (errno.EDQUOT, 503), (errno.EIO, 500)])
 def test_a_full_disk_is_reported(
-    client: TestClient, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch, number: int, status: int
+    client: TestClient, settings: ServiceSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError(number, os.strerror(number), "/srv/nas/secret")
+    for number, status in ((errno.ENOSPC, 503), (errno.EDQUOT, 503), (errno.EIO, 500)):
 
-    monkeypatch.setattr("nas.service.uploads.onnx_models.os.fsync", full)
-    answer = client.post(f"{API}/profiles/cpu-1-thread/measurements", files={"model": ("any.onnx", SENTINEL)})
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert ("disk is full" in answer.json()["detail"]) == (status == 503)
-    assert "secret" not in answer.text
-    assert list(settings.uploaded_models.iterdir()) == []
+        def full(descriptor: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number), "/srv/nas/secret")
+
+        monkeypatch.setattr("nas.service.uploads.onnx_models.os.fsync", full)
+        answer = client.post(f"{API}/profiles/cpu-1-thread/measurements", files={"model": ("any.onnx", SENTINEL)})
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert ("disk is full" in answer.json()["detail"]) == (status == 503)
+        assert "secret" not in answer.text
+        assert list(settings.uploaded_models.iterdir()) == []
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 40, len(SENTINEL) // 2, len(SENTINEL) - 1])
@@ -426,15 +427,13 @@ def test_the_type_of_a_problem_refers_to_its_codes_row_of_a_page(client: TestCli
     assert "/problems" not in client.get("/nothing", headers={"accept": "text/html"}).text
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/nothing", f"{API}/health", f"{API}/runs", f"{API}/runs/none", f"{API}/openapi.json"]
-)
-def test_head_is_answered_as_get_without_a_body(client: TestClient, path: str) -> None:
-    whole, head = client.get(path), client.head(path)
-    assert head.content == b""
-    assert head.status_code == whole.status_code
-    for name in ("content-type", "content-length", "content-security-policy"):
-        assert head.headers.get(name) == whole.headers.get(name)
+def test_head_is_answered_as_get_without_a_body(client: TestClient) -> None:
+    for path in ("/", "/nothing", f"{API}/health", f"{API}/runs", f"{API}/runs/none", f"{API}/openapi.json"):
+        whole, head = client.get(path), client.head(path)
+        assert head.content == b"", path
+        assert head.status_code == whole.status_code
+        for name in ("content-type", "content-length", "content-security-policy"):
+            assert head.headers.get(name) == whole.headers.get(name)
 
 
 def test_the_head_of_a_stream_is_answered_at_once(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:

@@ -386,9 +386,9 @@ def test_data_of_scripts_cannot_leave_its_element(browser: Browser, runs: RunsFo
     assert data["runs"][0]["curve"] == [list(pair) for pair in compared.runs[0].curve]
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "mentioned"),
-    [
+def test_errors_are_pages_that_people_can_read(browser: Browser, runs: RunsFolder) -> None:
+    trained(runs)
+    for path, status, mentioned in (
         ("/runs/none", 404, "unknown run 'none'"),
         ("/runs/..%2F..%2Fetc", 404, "Not"),
         ("/runs/supernet-1/networks.json", 409, "supernet-1"),
@@ -397,15 +397,10 @@ def test_data_of_scripts_cannot_leave_its_element(browser: Browser, runs: RunsFo
         ("/submit?recipe=none", 404, "unknown recipe 'none'"),
         ("/static/x/none.js", 404, "none.js"),
         ("/static/x/..%2Froutes.py", 404, "Not"),
-    ],
-)
-def test_errors_are_pages_that_people_can_read(
-    browser: Browser, runs: RunsFolder, path: str, status: int, mentioned: str
-) -> None:
-    trained(runs)
-    answer = browser.get(path)
-    assert answer.status_code == status
-    assert mentioned in answer.text.replace("&#39;", "'")
+    ):
+        answer = browser.get(path)
+        assert answer.status_code == status, path
+        assert mentioned in answer.text.replace("&#39;", "'")
 
 
 def test_an_error_of_a_comparison_is_shown_above_the_form(browser: Browser, runs: RunsFolder) -> None:
@@ -424,29 +419,24 @@ def test_the_form_holds_the_recipe_as_it_is(browser: Browser) -> None:
         assert field.text.startswith("\n")
 
 
-@pytest.mark.parametrize(
-    ("path", "form", "fields"),
-    [
+def test_every_field_of_a_form_has_a_label_and_a_place_for_errors(browser: Browser, service: Service) -> None:
+    for path, form, fields in (
         ("/submit", "upload", ["name", "archive"]),
         ("/hardware", "add-profile", ["name", "threads", "batch_size", "provider", "placement", "description"]),
         (f"/hardware/{PROFILE}", "measure", ["model"]),
-    ],
-)
-def test_every_field_of_a_form_has_a_label_and_a_place_for_errors(
-    browser: Browser, service: Service, path: str, form: str, fields: list[str]
-) -> None:
-    page = browser.page(path)
-    assert page.all("form", id=form)
-    controls = [e.attributes for e in page.all("input") if e.attributes.get("aria-describedby")]
-    assert [control["name"] for control in controls] == fields
-    ids = {e.attributes["id"] for e in page.elements if "id" in e.attributes}
-    for control in controls:
-        described = (control["aria-describedby"] or "").split()
-        assert f"{control['id']}-problem" in described
-        assert set(described) <= ids
-        assert page.all("label", for_=control["id"])
-        if control.get("type") == "file":
-            assert control["data-most"] == str(service.settings.limits.upload_bytes)
+    ):
+        page = browser.page(path)
+        assert page.all("form", id=form)
+        controls = [e.attributes for e in page.all("input") if e.attributes.get("aria-describedby")]
+        assert [control["name"] for control in controls] == fields
+        ids = {e.attributes["id"] for e in page.elements if "id" in e.attributes}
+        for control in controls:
+            described = (control["aria-describedby"] or "").split()
+            assert f"{control['id']}-problem" in described
+            assert set(described) <= ids
+            assert page.all("label", for_=control["id"])
+            if control.get("type") == "file":
+                assert control["data-most"] == str(service.settings.limits.upload_bytes)
 
 
 def test_the_sign_in_form_keeps_the_requested_page(browser: Browser) -> None:
