@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import typer.main
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
@@ -28,6 +30,8 @@ from tests.plugin_packages import PluginPackages
 from tests.postgres_server import Server, binaries, running_server
 
 torch.set_num_threads(1)
+# Typer builds all commands anew for each call of one, which takes longer than most calls.
+typer.main.get_command = cache(typer.main.get_command)
 # How long an example takes, or to make it, says how busy the machine is.
 settings.register_profile(
     "in its own time", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
