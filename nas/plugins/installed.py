@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 from nas.errors import PluginError, UnknownNameError, quoted
-from nas.plugins.reference import Kind, PluginRef, is_dotted, owner
+from nas.plugins.reference import Kind, PluginRef, is_dotted, owner, searched_folders
 
 
 def registered(kind: Kind) -> list[PluginRef]:
     """The plug-ins of a kind that installed packages register, in the order of their names; nothing is imported."""
+    return list(_registered(kind, searched_folders()))
+
+
+@lru_cache(maxsize=16)
+def _registered(kind: Kind, folders: tuple[tuple[str, int], ...]) -> tuple[PluginRef, ...]:
+    """As `registered`; to read the entry points of all packages takes longer than the rest of what a job's names need."""
     from importlib.metadata import entry_points  # loads the parser of e-mails
 
     found = {
@@ -19,7 +26,7 @@ def registered(kind: Kind) -> list[PluginRef]:
         )
         for entry in entry_points(group=kind.group)
     }  # fmt: skip
-    return sorted(found, key=lambda ref: (ref.name, ref.package))
+    return tuple(sorted(found, key=lambda ref: (ref.name, ref.package)))
 
 
 def known_names(kind: Kind, shipped: Iterable[str]) -> list[str]:

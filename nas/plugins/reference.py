@@ -99,9 +99,13 @@ def owner(module: str) -> tuple[str, str]:
     """The distribution that has a module, and its version; two empty texts where none has it."""
     from importlib.metadata import version  # shipped names are found without it
 
-    folders = tuple((path, os.stat(path).st_mtime_ns) for path in sys.path if os.path.isdir(path))
-    packages = _distributions(folders).get(module.partition(".")[0])
+    packages = _distributions(searched_folders()).get(module.partition(".")[0])
     return (packages[0], version(packages[0])) if packages else ("", "")
+
+
+def searched_folders() -> tuple[tuple[str, int], ...]:
+    """The folders of installed packages, with the times of their last change: anything installed or removed changes one."""
+    return tuple((path, os.stat(path).st_mtime_ns) for path in sys.path if os.path.isdir(path))
 
 
 @lru_cache(maxsize=1)
@@ -109,7 +113,7 @@ def _distributions(folders: tuple[tuple[str, int], ...]) -> Mapping[str, list[st
     """The distributions by module: to read the lists of files of all takes up to a second.
 
     Args:
-        folders: where they are searched, with the times of the last change: anything installed or removed changes one.
+        folders: `searched_folders`, when they are searched.
     """
     from importlib.metadata import packages_distributions
 
