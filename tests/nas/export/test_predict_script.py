@@ -99,7 +99,7 @@ def test_images_of_a_folder(photos: Run, tmp_path: Path, in_graph: bool) -> None
     found = found_by(Path(made["script"]), files)
     right = [name == file.parent.name for (name, _), file in zip(found, files, strict=True)]
     assert np.mean(right) == manifest["figures"]["test"]["accuracy"]
-    assert np.mean(right) > 0.4  # ten classes
+    assert np.mean(right) > 0.3  # ten classes
     predict = module_of(Path(made["script"]))
     own = [predict.preprocess(str(file)) for file in files]
     if in_graph:
