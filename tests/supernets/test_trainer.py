@@ -86,7 +86,7 @@ def test_every_subnet_learns(trained: Trained) -> None:
     space, test = trained.supernet.space, trained.data.test
     for architecture in [space.smallest, space.largest, *(space.sample(rng) for _ in range(3))]:
         module = recalibrate(trained.supernet.extract(architecture), [trained.calibration])
-        assert correct_predictions(module, test).float().mean() > 0.5  # chance is 0.1
+        assert correct_predictions(module, test).float().mean() > 0.7  # chance is 0.1
 
 
 def test_the_checkpoint_of_another_training_is_rejected(trained: Trained, digits: DataSet, tmp_path: Path) -> None:
