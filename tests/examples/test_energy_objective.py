@@ -38,7 +38,8 @@ TARGETS = {
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package as pip installs it."""
-    source, packages = (tmp_path_factory.mktemp("built") / name for name in ("source", "packages"))
+    folder = tmp_path_factory.mktemp("built")
+    source, packages = folder / "source", folder / "packages"
     shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__"))  # a build leaves files beside it
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*install, "--target", packages, source], check=True, capture_output=True)
