@@ -11,34 +11,31 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hardware_profiles.base import Deployment as Deployment
-    from hardware_profiles.base import Graph as Graph
-    from hardware_profiles.base import HardwareProfile as HardwareProfile
-    from hardware_profiles.base import LatencyFailure as LatencyFailure
-    from hardware_profiles.base import LatencyMeasurement as LatencyMeasurement
-    from hardware_profiles.base import LatencyProfiler as LatencyProfiler
-    from hardware_profiles.catalog import known_profiles as known_profiles
-    from hardware_profiles.catalog import load_profile as load_profile
-    from hardware_profiles.comparison import LatencyComparison as LatencyComparison
-    from hardware_profiles.comparison import compare_latency as compare_latency
-    from hardware_profiles.errors import ProfilingError as ProfilingError
-    from hardware_profiles.model_file import measure_latency as measure_latency
-    from hardware_profiles.profiler_factory import open_profiler as open_profiler
+    from hardware_profiles.base import (
+        Deployment,
+        Graph,
+        HardwareProfile,
+        LatencyFailure,
+        LatencyMeasurement,
+        LatencyProfiler,
+    )
+    from hardware_profiles.catalog import known_profiles, load_profile
+    from hardware_profiles.comparison import LatencyComparison, compare_latency
+    from hardware_profiles.errors import ProfilingError
+    from hardware_profiles.model_file import measure_latency
+    from hardware_profiles.profiler_factory import open_profiler
 
 _HOMES = {
-    "Deployment": "base",
-    "Graph": "base",
-    "HardwareProfile": "base",
-    "LatencyComparison": "comparison",
-    "LatencyFailure": "base",
-    "LatencyMeasurement": "base",
-    "LatencyProfiler": "base",
-    "ProfilingError": "errors",
-    "compare_latency": "comparison",
-    "known_profiles": "catalog",
-    "load_profile": "catalog",
-    "measure_latency": "model_file",
-    "open_profiler": "profiler_factory",
+    name: module
+    for module, names in {
+        "base": "Deployment Graph HardwareProfile LatencyFailure LatencyMeasurement LatencyProfiler",
+        "catalog": "known_profiles load_profile",
+        "comparison": "LatencyComparison compare_latency",
+        "errors": "ProfilingError",
+        "model_file": "measure_latency",
+        "profiler_factory": "open_profiler",
+    }.items()
+    for name in names.split()
 }
 """The module of each public name."""
 

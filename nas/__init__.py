@@ -18,66 +18,46 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.build.user_model import supernet_of as supernet_of
-    from nas.config import load_job as load_job
-    from nas.engine.driver import resume as resume
+    from nas.build.user_model import supernet_of
+    from nas.config import load_job
+    from nas.engine.driver import resume, train
     from nas.engine.driver import search as run
-    from nas.engine.driver import train as train
-    from nas.engine.progress import ProgressObserver as ProgressObserver
-    from nas.engine.run import Run as Run
-    from nas.engine.run import open_run as open_run
-    from nas.engine.run_options import RunOptions as RunOptions
-    from nas.errors import NasError as NasError
-    from nas.evaluation.base import Evaluator as Evaluator
-    from nas.finetuning.run import finetune as finetune
-    from nas.optimization.optimize import optimize as optimize
-    from nas.optimization.parallel import Processes as Processes
-    from nas.optimization.parallel import RayWorkers as RayWorkers
-    from nas.optimization.result import OptimizationResult as OptimizationResult
-    from nas.problem.budget import Budget as Budget
-    from nas.problem.budget import Plateau as Plateau
-    from nas.problem.objectives import Constraint as Constraint
-    from nas.problem.objectives import Evaluation as Evaluation
-    from nas.problem.objectives import Goal as Goal
-    from nas.problem.objectives import Measurement as Measurement
-    from nas.problem.objectives import Objective as Objective
-    from nas.problem.objectives import Request as Request
-    from nas.problem.objectives import Status as Status
-    from nas.search.base import SearchAlgorithm as SearchAlgorithm
-    from supernets.space import Architecture as Architecture
-    from supernets.space import Choice as Choice
-    from supernets.space import SearchSpace as SearchSpace
+    from nas.engine.progress import ProgressObserver
+    from nas.engine.run import Run, open_run
+    from nas.engine.run_options import RunOptions
+    from nas.errors import NasError
+    from nas.evaluation.base import Evaluator
+    from nas.finetuning.run import finetune
+    from nas.optimization.optimize import optimize
+    from nas.optimization.parallel import Processes, RayWorkers
+    from nas.optimization.result import OptimizationResult
+    from nas.problem.budget import Budget, Plateau
+    from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Request, Status
+    from nas.search.base import SearchAlgorithm
+    from supernets.space import Architecture, Choice, SearchSpace
 
 _HOMES = {
-    "Architecture": "supernets.space",
-    "Budget": "nas.problem.budget",
-    "Choice": "supernets.space",
-    "Constraint": "nas.problem.objectives",
-    "Evaluation": "nas.problem.objectives",
-    "Evaluator": "nas.evaluation.base",
-    "Goal": "nas.problem.objectives",
-    "Measurement": "nas.problem.objectives",
-    "NasError": "nas.errors",
-    "Objective": "nas.problem.objectives",
-    "OptimizationResult": "nas.optimization.result",
-    "Plateau": "nas.problem.budget",
-    "Processes": "nas.optimization.parallel",
-    "ProgressObserver": "nas.engine.progress",
-    "RayWorkers": "nas.optimization.parallel",
-    "Request": "nas.problem.objectives",
-    "Run": "nas.engine.run",
-    "RunOptions": "nas.engine.run_options",
-    "SearchAlgorithm": "nas.search.base",
-    "SearchSpace": "supernets.space",
-    "Status": "nas.problem.objectives",
-    "finetune": "nas.finetuning.run",
-    "load_job": "nas.config",
-    "open_run": "nas.engine.run",
-    "optimize": "nas.optimization.optimize",
-    "resume": "nas.engine.driver",
-    "run": "nas.engine.driver:search",
-    "supernet_of": "nas.build.user_model",
-    "train": "nas.engine.driver",
+    name: module
+    for module, names in {
+        "nas.build.user_model": "supernet_of",
+        "nas.config": "load_job",
+        "nas.engine.driver": "resume train",
+        "nas.engine.driver:search": "run",
+        "nas.engine.progress": "ProgressObserver",
+        "nas.engine.run": "Run open_run",
+        "nas.engine.run_options": "RunOptions",
+        "nas.errors": "NasError",
+        "nas.evaluation.base": "Evaluator",
+        "nas.finetuning.run": "finetune",
+        "nas.optimization.optimize": "optimize",
+        "nas.optimization.parallel": "Processes RayWorkers",
+        "nas.optimization.result": "OptimizationResult",
+        "nas.problem.budget": "Budget Plateau",
+        "nas.problem.objectives": "Constraint Evaluation Goal Measurement Objective Request Status",
+        "nas.search.base": "SearchAlgorithm",
+        "supernets.space": "Architecture Choice SearchSpace",
+    }.items()
+    for name in names.split()
 }
 """The module of each public name, and its name there where that is another."""
 

@@ -17,34 +17,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from predictors.base import Prediction as Prediction
-    from predictors.base import Predictor as Predictor
-    from predictors.errors import PredictorError as PredictorError
-    from predictors.feature_columns import FeatureLayout as FeatureLayout
-    from predictors.kernel_process import KernelProcess as KernelProcess
-    from predictors.lightgbm import LightGBMPredictor as LightGBMPredictor
-    from predictors.linear import ColumnLinearPredictor as ColumnLinearPredictor
-    from predictors.linear import MeanPredictor as MeanPredictor
-    from predictors.linear import RidgePredictor as RidgePredictor
-    from predictors.model_selection import AutoPredictor as AutoPredictor
-    from predictors.quality import Quality as Quality
-    from predictors.transfer import KnownDevices as KnownDevices
-    from predictors.transfer import TransferPredictor as TransferPredictor
+    from predictors.base import Prediction, Predictor
+    from predictors.errors import PredictorError
+    from predictors.feature_columns import FeatureLayout
+    from predictors.kernel_process import KernelProcess
+    from predictors.lightgbm import LightGBMPredictor
+    from predictors.linear import ColumnLinearPredictor, MeanPredictor, RidgePredictor
+    from predictors.model_selection import AutoPredictor
+    from predictors.quality import Quality
+    from predictors.transfer import KnownDevices, TransferPredictor
 
 _HOMES = {
-    "AutoPredictor": "model_selection",
-    "ColumnLinearPredictor": "linear",
-    "FeatureLayout": "feature_columns",
-    "KernelProcess": "kernel_process",
-    "KnownDevices": "transfer",
-    "LightGBMPredictor": "lightgbm",
-    "MeanPredictor": "linear",
-    "Prediction": "base",
-    "Predictor": "base",
-    "PredictorError": "errors",
-    "Quality": "quality",
-    "RidgePredictor": "linear",
-    "TransferPredictor": "transfer",
+    name: module
+    for module, names in {
+        "base": "Prediction Predictor",
+        "errors": "PredictorError",
+        "feature_columns": "FeatureLayout",
+        "kernel_process": "KernelProcess",
+        "lightgbm": "LightGBMPredictor",
+        "linear": "ColumnLinearPredictor MeanPredictor RidgePredictor",
+        "model_selection": "AutoPredictor",
+        "quality": "Quality",
+        "transfer": "KnownDevices TransferPredictor",
+    }.items()
+    for name in names.split()
 }
 """The module of each public name."""
 

@@ -24,16 +24,15 @@ def tree_of(package: str) -> ast.Module:
 def test_every_name_is_typed_listed_and_found(package: str) -> None:
     module = import_module(package)
     typed = {
-        (alias.asname, f"{node.module}.{alias.name}")
+        (alias.asname or alias.name, f"{node.module}.{alias.name}")
         for node in ast.walk(tree_of(package))
         if isinstance(node, ast.ImportFrom) and node.module != "typing" and node.module != "importlib"
         for alias in node.names
     }
-    assert sorted(module.__all__) == sorted(name for name, _ in typed if name)
+    assert sorted(module.__all__) == sorted(name for name, _ in typed)
     assert dir(module) == sorted(module.__all__)
     for name, home in typed:
         place, _, attribute = home.rpartition(".")
-        assert name
         assert getattr(module, name) is getattr(import_module(place), attribute)
     with pytest.raises(AttributeError, match=f"'{package}' has no attribute 'absent'"):
         _ = module.absent
