@@ -92,6 +92,13 @@ DEFAULT_RUNS = Path("runs")  # as `nas.store.folder.DEFAULT_ROOT`, which is not 
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 
 
+def command_group(name: str, help: str, *, example: str) -> typer.Typer:
+    """A group of commands of the application, which prints its help where no command is given."""
+    made = typer.Typer(no_args_is_help=True, help=help, epilog=f"Example: {example}")
+    app.add_typer(made, name=name)
+    return made
+
+
 @contextmanager
 def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
     """A client with the token from the option, the file or the environment."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.app import Json, app, argument, option
+from nas.cli.app import Json, argument, command_group, option
 from nas.cli.models import check_plot
 from nas.cli.output import print_json, print_table, stderr
 
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from nas.bench import results_file
     from nas.bench.predictor import Row
 
-bench = typer.Typer(
-    no_args_is_help=True,
-    help="Benchmark predictors and searches on tables.",
-    epilog="Example: nas bench predictor table.yaml --target latency_ms",
+bench = command_group(
+    "bench",
+    "Benchmark predictors and searches on tables.",
+    example="nas bench predictor table.yaml --target latency_ms",
 )
-app.add_typer(bench, name="bench")
 
 Results = Annotated[
     Path | None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
-from nas.cli.output import print_json, print_table
+from nas.cli.output import print_json, print_list, print_table
 from nas.cli.running import driving, folder, loaded_job
 from nas.parts import require
 
@@ -39,10 +39,9 @@ def catalog(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is not None:
         return None
     found = known_profiles()
-    if as_json:
-        return print_json([asdict(p) for p in found])
     rows = [[p.name, str(p.threads), str(p.batch_size), p.provider, p.description] for p in found]
-    return print_table(["profile", "threads", "batch", "provider", "description"], rows)
+    header = ["profile", "threads", "batch", "provider", "description"]
+    return print_list(as_json, [asdict(p) for p in found], header, rows)
 
 
 @app.command(epilog="Example: nas profile model.onnx --profile cpu-1-thread")

@@ -29,7 +29,7 @@ from nas.cli.app import (
     status_text,
 )
 from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
-from nas.cli.output import print_json, print_table
+from nas.cli.output import print_json, print_list, print_result, print_table
 from nas.cli.running import check_resumable, check_run, driving, finish, loaded_job
 
 if TYPE_CHECKING:
@@ -65,9 +65,8 @@ def init(
         if (data or model or weights) is not None:
             raise typer.BadParameter("--data fills in a recipe; name one, e.g. nas init own-images --data FOLDER")
         recipes = list_recipes()
-        if as_json:
-            return print_json([{"name": r.name, "title": r.title} for r in recipes])
-        return print_table(["recipe", "description"], [[r.name, r.title] for r in recipes])
+        rows = [[r.name, r.title] for r in recipes]
+        return print_list(as_json, [{"name": n, "title": t} for n, t in rows], ["recipe", "description"], rows)
     text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
     from nas.config.job_schema import FILE, job_schema_text
     from nas.errors import JobError
@@ -91,9 +90,8 @@ def init(
         path.unlink(missing_ok=True)
         raise JobError(f"{path} cannot be written: {error.strerror}", code="file.not-writable") from None
     write_atomically(schema, job_schema_text().encode())
-    if as_json:
-        return print_json({"path": str(path), "schema": str(schema)})
-    return print(f"wrote {path}, and {schema}, by which editors check it; next: nas plan {path}")
+    made = {"path": str(path), "schema": str(schema)}
+    return print_result(as_json, made, f"wrote {path}, and {schema}, by which editors check it; next: nas plan {path}")
 
 
 def _check_replaceable(schema: Path) -> None:
@@ -285,9 +283,8 @@ def resume(
     if server is not None:
         with server_client(server, token, token_file) as client:
             queued = client.resume(run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
-        if as_json:
-            return print_json(queued.model_dump(mode="json"))
-        return print(f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}")
+        text = f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}"
+        return print_result(as_json, queued, text)
     from nas.errors import UnknownNameError
     from nas.problem.budget import check_extension
 

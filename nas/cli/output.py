@@ -200,6 +200,18 @@ def print_json(data: Any) -> None:
     print(json.dumps(data, indent=1, allow_nan=False, default=lambda model: model.model_dump(mode="json")))
 
 
+def print_result(as_json: bool, found: Any, text: str) -> None:
+    """Prints what a command found or made: the data for scripts, or else the text."""
+    return print_json(found) if as_json else print(text)
+
+
+def print_list(as_json: bool, found: Any, header: list[str], rows: list[list[str]], *, none: str = "") -> None:
+    """Prints a list: the data for scripts, or else a table of the rows; `none` in place of a table without any."""
+    if as_json:
+        return print_json(found)
+    return print_table(header, rows) if rows or not none else print(none)
+
+
 def stderr() -> Console:
     from rich.console import Console
 

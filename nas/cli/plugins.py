@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas.cli.app import Json, app
-from nas.cli.output import print_json, print_table
+from nas.cli.output import print_list
 
 
 @app.command(epilog="Example: nas plugins")
@@ -15,12 +15,10 @@ def plugins(as_json: Json = False) -> None:
     from nas.build.plugin_listing import installed_plugins
 
     found = installed_plugins(loaded=True)
-    if as_json:
-        return print_json([plugin.to_json() for plugin in found])
-    if not found:
-        return print("no installed package registers a plug-in (entry points of the groups subnet_nas.search, ...)")
     rows = [[p.kind, p.name, p.target, f"{p.package} {p.version}".strip(), "no" if p.error else "yes"] for p in found]
-    print_table(["kind", "name", "class", "package", "loads"], rows)
-    return print(
-        "\n".join(f"{p.name}: {p.error}" for p in found if p.error), end="\n" if any(p.error for p in found) else ""
-    )
+    header = ["kind", "name", "class", "package", "loads"]
+    none = "no installed package registers a plug-in (entry points of the groups subnet_nas.search, ...)"
+    print_list(as_json, [plugin.to_json() for plugin in found], header, rows, none=none)
+    for plugin in found:
+        if plugin.error and not as_json:
+            print(f"{plugin.name}: {plugin.error}")

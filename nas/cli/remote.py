@@ -26,7 +26,7 @@ from nas.cli.app import (
     status_text,
 )
 from nas.cli.interruption import INTERRUPTED
-from nas.cli.output import print_json, print_table, stderr
+from nas.cli.output import print_json, print_list, print_result, stderr
 from nas.cli.running import check_one_choice, read_text
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ def submit(
     if watch:
         print(f"submitted as {made.run}", file=sys.stderr)
         return _watch(client, made.run, as_json)
-    if as_json:
-        return print_json(made)
-    return print(f"{made.run}: {status_text(made)}\nnext: nas watch {made.run}")
+    return print_result(as_json, made, f"{made.run}: {status_text(made)}\nnext: nas watch {made.run}")
 
 
 def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
@@ -100,15 +98,12 @@ def status(
     The newest run is first.
     """
     found = [client.status(run)] if run is not None else list(_all_runs(client))
-    if as_json:
-        return print_json(found if run is None else found[0])
-    if not found:
-        return print(f"no runs at {client.server}; submit one with: nas submit JOB.yaml")
     header = ["run", "kind", "status", "progress", "submitted by", "reason", "next"]
     rows = [
         [s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason, _next(s, client.server)] for s in found
     ]
-    return print_table(header, rows)
+    none = f"no runs at {client.server}; submit one with: nas submit JOB.yaml"
+    print_list(as_json, found if run is None else found[0], header, rows, none=none)
 
 
 @app.command(epilog="Example: nas watch digits-cnn-1")
@@ -153,11 +148,10 @@ def cancel(client: NasClient, run: RunThere, as_json: Json = False) -> None:
     Its measurements are kept, and it can be resumed.
     """
     made = client.cancel(run)
-    if as_json:
-        return print_json(made)
     # Its driver may take some seconds to end.
     end = made.status if made.status in ("finished", "failed", "cancelled") else "is being cancelled"
-    return print(f"{made.run}: {end}; its measurements are kept\nnext: nas resume {made.run} --server {client.server}")
+    following = f"nas resume {made.run} --server {client.server}"
+    print_result(as_json, made, f"{made.run}: {end}; its measurements are kept\nnext: {following}")
 
 
 @app.command(epilog='Example: nas fetch digits-cnn-1 --select "latency_ms<=0.05"')
@@ -183,9 +177,8 @@ def fetch(
             run, select=select, index=index, with_preprocessing=with_preprocessing, on_change=_print_status
         )
         paths = _download(client, made, output or Path(run))
-    if as_json:
-        return print_json({**made.model_dump(mode="json"), "paths": [str(path) for path in paths]})
-    return print("\n".join(f"wrote {path}" for path in paths))
+    data = {**made.model_dump(mode="json"), "paths": [str(path) for path in paths]}
+    print_result(as_json, data, "\n".join(f"wrote {path}" for path in paths))
 
 
 def _print_status(export: Export) -> None:

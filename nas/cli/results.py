@@ -30,6 +30,7 @@ from nas.cli.output import (
     print_json,
     print_nested,
     print_report,
+    print_result,
     print_selection,
     print_table,
     print_training,
@@ -243,9 +244,8 @@ def plot(
         paths, quality = plot_experts(found, output or opened.folder.plots), found.to_json()
     else:
         paths = opened.plot(output, select=select)
-    if as_json:
-        return print_json({"paths": [str(path) for path in paths], **quality})
-    return print("\n".join(str(path) for path in paths))
+    names = [str(path) for path in paths]
+    print_result(as_json, {"paths": names, **quality}, "\n".join(names))
 
 
 @app.command(epilog='Example: nas export digits-cnn-1 --select "latency_ms<=0.05"')
@@ -380,10 +380,8 @@ def export_transformers(
     from nas.export.transformers_export import export_transformers as write
 
     made = write(folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions)
-    if as_json:
-        return print_json(made)
     load = f"{made['loader']}.from_pretrained({made['path']!r})"
-    return print(f"wrote {made['path']} ({_values(made)}); load it with {load}")
+    print_result(as_json, made, f"wrote {made['path']} ({_values(made)}); load it with {load}")
 
 
 def _values(made: Mapping[str, Any]) -> str:
@@ -416,7 +414,5 @@ def export_study(
     opened = Run.open(folder(runs), run)
     with opened.store() as store:
         made = write_study(opened.report, store, storage=storage, name=name or run, replace=replace)
-    if as_json:
-        return print_json(made)
     failed = f", {made['failed']} of them failed" if made["failed"] else ""
-    return print(f"wrote study {made['study']} to {storage}: {made['trials']} trials{failed}")
+    print_result(as_json, made, f"wrote study {made['study']} to {storage}: {made['trials']} trials{failed}")

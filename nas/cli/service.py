@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, option
-from nas.cli.output import print_json, print_table
+from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, command_group, option
+from nas.cli.output import print_list, print_result
 from nas.cli.running import folder
 from nas.parts import require
 
 if TYPE_CHECKING:
     from nas.service.http.tokens import Tokens
 
-token = typer.Typer(
-    no_args_is_help=True, help="Access tokens for clients of a server.", epilog="Example: nas token make ada"
-)
+token = command_group("token", "Access tokens for clients of a server.", example="nas token make ada")
 
 TokenName = Annotated[str, argument(help="The owner of the token.")]
 
@@ -110,9 +108,6 @@ def _stop_ray(runs: Path) -> None:
     print("stopped Ray; runs continue when a server starts it again" if ended else "Ray was not running")
 
 
-app.add_typer(token, name="token")
-
-
 @token.command("make", epilog="Example: nas token make ada --days 30")
 def make_token(
     name: TokenName,
@@ -122,7 +117,7 @@ def make_token(
 ) -> None:
     """Create a token and print it once; only its digest is stored."""
     made = _tokens(runs).make(name, lifetime_s=days * 86400 or None)
-    return print_json({"name": name, "token": made, "days": days}) if as_json else print(made)
+    print_result(as_json, {"name": name, "token": made, "days": days}, made)
 
 
 @token.command("list", epilog="Example: nas token list")
@@ -135,15 +130,12 @@ def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
         {"name": t.name, "created": _date(t.created), "expires": _date(t.expires), "valid": t.valid(now)}
         for t in _tokens(runs).kept()
     ]
-    if as_json:
-        return print_json(rows)
-    if not rows:
-        return print("no tokens; make one with: nas token make NAME")
     cells = [
         [str(row["name"]), str(row["created"]), str(row["expires"] or "never"), "yes" if row["valid"] else "no"]
         for row in rows
     ]
-    return print_table(["token", "made", "expires", "valid"], cells)
+    none = "no tokens; make one with: nas token make NAME"
+    print_list(as_json, rows, ["token", "made", "expires", "valid"], cells, none=none)
 
 
 @token.command("revoke", epilog="Example: nas token revoke ada")

@@ -5,30 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from nas.cli.app import Json, RunThere, app, argument, of_server, option
+from nas.cli.app import Json, RunThere, argument, command_group, of_server, option
 from nas.cli.hardware import profiles
-from nas.cli.output import print_json, print_table
+from nas.cli.output import print_list, print_result
 from nas.cli.running import read_text
 
 if TYPE_CHECKING:
     from nas.client import NasClient
 
-data = typer.Typer(no_args_is_help=True, help="Data sets that a server stores.", epilog="Example: nas data list")
-models = typer.Typer(
-    no_args_is_help=True, help="Captured models that a server stores.", epilog="Example: nas models list"
-)
-tasks = typer.Typer(
-    no_args_is_help=True, help="Exports and measurements of a server.", epilog="Example: nas tasks list"
-)
-exports = typer.Typer(
-    no_args_is_help=True, help="Exports that a server stores.", epilog="Example: nas exports list digits-cnn-1"
-)
-app.add_typer(data, name="data")
-app.add_typer(models, name="models")
-app.add_typer(tasks, name="tasks")
-app.add_typer(exports, name="exports")
+data = command_group("data", "Data sets that a server stores.", example="nas data list")
+models = command_group("models", "Captured models that a server stores.", example="nas models list")
+tasks = command_group("tasks", "Exports and measurements of a server.", example="nas tasks list")
+exports = command_group("exports", "Exports that a server stores.", example="nas exports list digits-cnn-1")
 
 
 @data.command("list", epilog="Example: nas data list")
@@ -36,12 +24,9 @@ app.add_typer(exports, name="exports")
 def list_data(client: NasClient, as_json: Json = False) -> None:
     """List the uploaded data sets."""
     found = client.data_sets()
-    if as_json:
-        return print_json(found)
-    if not found:
-        return print(f"no data sets at {client.server}; add one with: nas data add NAME ARCHIVE.zip")
     rows = [[one.path, str(one.images), str(len(one.classes)), _mib(one.bytes)] for one in found]
-    return print_table(["data set", "images", "classes", "MiB"], rows)
+    none = f"no data sets at {client.server}; add one with: nas data add NAME ARCHIVE.zip"
+    print_list(as_json, found, ["data set", "images", "classes", "MiB"], rows, none=none)
 
 
 @data.command("add", epilog="Example: nas data add garments garments.zip")
@@ -54,12 +39,8 @@ def add_data(
 ) -> None:
     """Upload a data set of images."""
     made = client.add_data(name, archive)
-    if as_json:
-        return print_json(made)
-    return print(
-        f"{made.images} images of {len(made.classes)} classes; in the job file:\n"
-        f"data: {{name: image-folder, path: {made.path}}}"
-    )
+    counts = f"{made.images} images of {len(made.classes)} classes"
+    print_result(as_json, made, f"{counts}; in the job file:\ndata: {{name: image-folder, path: {made.path}}}")
 
 
 @data.command("delete", epilog="Example: nas data delete garments")
@@ -71,7 +52,7 @@ def delete_data(
 ) -> None:
     """Delete an uploaded data set; ended runs that used it can no longer be resumed or exported."""
     client.delete_data(name)
-    _print_deleted(name, as_json)
+    print_result(as_json, {"deleted": name}, f"deleted {name}")
 
 
 @models.command("list", epilog="Example: nas models list")
@@ -79,11 +60,8 @@ def delete_data(
 def list_models(client: NasClient, as_json: Json = False) -> None:
     """List the captured models."""
     found = client.models()
-    if as_json:
-        return print_json(found)
-    if not found:
-        return print(f"no models at {client.server}; add one with: nas models add NAME FILE")
-    return print_table(["model", "MiB"], [[one.path, _mib(one.bytes)] for one in found])
+    none = f"no models at {client.server}; add one with: nas models add NAME FILE"
+    print_list(as_json, found, ["model", "MiB"], [[one.path, _mib(one.bytes)] for one in found], none=none)
 
 
 @models.command("add", epilog="Example: nas models add resnet18 resnet18.capture")
@@ -96,9 +74,7 @@ def add_model(
 ) -> None:
     """Upload a captured model; nas submit uploads the one that its job names by itself."""
     made = client.add_model(name, file)
-    if as_json:
-        return print_json(made)
-    return print(f"in the job file: supernet: {{model: {made.path}}}")
+    print_result(as_json, made, f"in the job file: supernet: {{model: {made.path}}}")
 
 
 @models.command("delete", epilog="Example: nas models delete resnet18")
@@ -110,7 +86,7 @@ def delete_model(
 ) -> None:
     """Delete a captured model; runs that have begun keep theirs."""
     client.delete_model(name)
-    _print_deleted(name, as_json)
+    print_result(as_json, {"deleted": name}, f"deleted {name}")
 
 
 @profiles.command("list", epilog="Example: nas profiles list --server http://127.0.0.1:8700")
@@ -118,13 +94,11 @@ def delete_model(
 def list_profiles(client: NasClient, as_json: Json = False) -> None:
     """List the hardware profiles of a server."""
     found = client.profiles()
-    if as_json:
-        return print_json(found)
     rows = [
         [p.name, str(p.threads), str(p.batch_size), p.provider, p.unavailable and f"not available: {p.unavailable}"]
         for p in found
     ]
-    return print_table(["profile", "threads", "batch", "provider", "now"], rows)
+    print_list(as_json, found, ["profile", "threads", "batch", "provider", "now"], rows)
 
 
 @profiles.command("add", epilog="Example: nas profiles add my-board.yaml")
@@ -136,10 +110,8 @@ def add_profile(
 ) -> None:
     """Add a hardware profile to a server, for jobs that name it."""
     made = client.add_profile(read_text(file))
-    if as_json:
-        return print_json(made)
     warning = f"\nnot available now: {made.unavailable}" if made.unavailable else ""
-    return print(f"added {made.name}; in a job file: hardware: [{made.name}]{warning}")
+    print_result(as_json, made, f"added {made.name}; in a job file: hardware: [{made.name}]{warning}")
 
 
 @profiles.command("delete", epilog="Example: nas profiles delete my-board")
@@ -151,7 +123,7 @@ def delete_profile(
 ) -> None:
     """Delete a hardware profile of a server."""
     client.delete_profile(name)
-    _print_deleted(name, as_json)
+    print_result(as_json, {"deleted": name}, f"deleted {name}")
 
 
 @tasks.command("list", epilog="Example: nas tasks list --all")
@@ -163,14 +135,9 @@ def list_tasks(
 ) -> None:
     """List the exports and measurements that wait or run, newest first."""
     found = [task for task in client.tasks() if all_ or task.status in ("queued", "running")]
-    if as_json:
-        return print_json(found)
-    if not found:
-        return print(f"no exports or measurements{'' if all_ else ' wait or run'} at {client.server}")
-    return print_table(
-        ["task", "of", "status", "submitted", "reason"],
-        [[task.task, task.of, task.status, f"{task.submitted:%Y-%m-%d %H:%M}", task.reason] for task in found],
-    )
+    rows = [[task.task, task.of, task.status, f"{task.submitted:%Y-%m-%d %H:%M}", task.reason] for task in found]
+    none = f"no exports or measurements{'' if all_ else ' wait or run'} at {client.server}"
+    print_list(as_json, found, ["task", "of", "status", "submitted", "reason"], rows, none=none)
 
 
 @tasks.command("cancel", epilog="Example: nas tasks cancel TASK")
@@ -182,9 +149,7 @@ def cancel_task(
 ) -> None:
     """Cancel an export or a measurement."""
     made = client.cancel_task(task)
-    if as_json:
-        return print_json(made)
-    return print(f"{task}: {made.reason or made.status}")
+    print_result(as_json, made, f"{task}: {made.reason or made.status}")
 
 
 @exports.command("list", epilog="Example: nas exports list digits-cnn-1")
@@ -192,15 +157,12 @@ def cancel_task(
 def list_exports(client: NasClient, run: RunThere, as_json: Json = False) -> None:
     """List the exports of a run, oldest first."""
     found = client.exports(run)
-    if as_json:
-        return print_json(found)
-    if not found:
-        return print(f"no exports of {run}; make one with: nas fetch {run}")
     rows = [
         [one.export, one.status, f"{one.submitted:%Y-%m-%d %H:%M}", _mib(sum(f.bytes for f in one.files)), one.reason]
         for one in found
     ]
-    return print_table(["export", "status", "submitted", "MiB", "reason"], rows)
+    none = f"no exports of {run}; make one with: nas fetch {run}"
+    print_list(as_json, found, ["export", "status", "submitted", "MiB", "reason"], rows, none=none)
 
 
 @exports.command("delete", epilog="Example: nas exports delete digits-cnn-1 EXPORT")
@@ -213,11 +175,7 @@ def delete_export(
 ) -> None:
     """Delete an export that has ended, with its files on the server."""
     client.delete_export(run, export)
-    _print_deleted(export, as_json)
-
-
-def _print_deleted(name: str, as_json: bool) -> None:
-    return print_json({"deleted": name}) if as_json else print(f"deleted {name}")
+    print_result(as_json, {"deleted": export}, f"deleted {export}")
 
 
 def _mib(size: int) -> str:
