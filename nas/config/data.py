@@ -19,20 +19,9 @@ PAIRS = "text-pairs"
 DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS, PAIRS)
 """The shipped data sets."""
 OF_FILES = (
-    "path",
-    "skip_unreadable",
-    "separator",
-    "choices",
-    "documents",
-    "text_column",
-    "image_column",
-    "label_column",
-    "source_column",
-    "target_column",
-    "encoding",
-    "crop",
-    "interpolation",
-)
+    "path", "skip_unreadable", "separator", "choices", "documents", "text_column", "image_column", "label_column",
+    "source_column", "target_column", "encoding", "crop", "interpolation",
+)  # fmt: skip
 """Keys on the files of shipped data sets; data sets of plug-ins have settings."""
 OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable", "crop", "interpolation")
 OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "encoding")

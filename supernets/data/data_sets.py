@@ -37,15 +37,9 @@ from supernets.data.text_pairs import pair_data_set, text_pairs
 from supernets.data.tokenizing import SentenceTokenizer
 
 NAMES = (
-    "digits",
-    "fashion-mnist",
-    "image-folder",
-    "image-table",
-    "text-classification",
-    "number-table",
-    "text",
+    "digits", "fashion-mnist", "image-folder", "image-table", "text-classification", "number-table", "text",
     "text-pairs",
-)
+)  # fmt: skip
 _OF_FILES = ("image-folder", "image-table")
 """Data sets of image files, which are resized as they are read."""
 

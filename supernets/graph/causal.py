@@ -208,18 +208,7 @@ def token_losses(graph: Graph, logits: Value, ids: Value) -> Value:
 
 
 RULES = (
-    token_positions,
-    causal_mask,
-    rotation,
-    rotated,
-    rows_at,
-    by_head,
-    appended,
-    attend_grouped,
-    attend_filled,
-    last_token,
-    divided,
-    joined,
-    token_losses,
-)
+    token_positions, causal_mask, rotation, rotated, rows_at, by_head, appended, attend_grouped, attend_filled,
+    last_token, divided, joined, token_losses,
+)  # fmt: skip
 """Each of the function of its name."""

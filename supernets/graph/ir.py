@@ -36,44 +36,17 @@ TOKENS: Shape = (LENGTH,)
 
 Attribute = int | float | str | tuple[int, ...]
 _DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT, ROOM, ROWS, *MEMORIES)
-_OF_INTEGERS = frozenset(
-    (
-        "Add",
-        "Cast",
-        "Concat",
-        "Equal",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Less",
-        "Max",
-        "Mul",
-        "Range",
-        "Reshape",
-        "ScatterElements",
-        "Shape",
-    )
-) | {"Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze"}
+_OF_INTEGERS = frozenset((
+    "Add", "Cast", "Concat", "Equal", "Expand", "Flatten", "Gather", "Identity", "Less", "Max", "Mul", "Range", "Reshape",
+    "ScatterElements", "Shape", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+))  # fmt: skip
 """Operations that compute the same as torch's on integers."""
 _NOT_INTEGER = frozenset(("Cast", "Equal", "Less"))
 """Operations on integers that return others: truth values, which only a Cast, NonZero or Where follows, or 32-bit floats."""
 _ALWAYS_INTEGER = frozenset(("NonZero", "Shape"))
-_INDEXED = frozenset(
-    (
-        "Expand",
-        "Gather",
-        "GatherElements",
-        "Pad",
-        "ReduceMean",
-        "ReduceSum",
-        "Reshape",
-        "Slice",
-        "Squeeze",
-        "TopK",
-        "Unsqueeze",
-    )
-)
+_INDEXED = frozenset((
+    "Expand", "Gather", "GatherElements", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Slice", "Squeeze", "TopK", "Unsqueeze",
+))  # fmt: skip
 """Operations whose other inputs are integers for any type of the first; all other operations have inputs of one type."""
 
 

@@ -7,12 +7,5 @@ from supernets.tasks.multi_label import MultiLabel
 from supernets.tasks.regression import Regression
 
 __all__ = [
-    "CLASSIFICATION",
-    "Classification",
-    "LanguageModelling",
-    "Metric",
-    "MultiLabel",
-    "Regression",
-    "Score",
-    "Task",
-]
+    "CLASSIFICATION", "Classification", "LanguageModelling", "Metric", "MultiLabel", "Regression", "Score", "Task",
+]  # fmt: skip
