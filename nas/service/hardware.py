@@ -125,11 +125,8 @@ class Hardware:
         if name in self._shipped:
             raise RunStateError(f"the profile {name!r} belongs to the catalog, and stays", code="profile.shipped")
         path = self._added_file(name)
-        users = self._users.using(path.absolute())
-        users += [task.task for task in self._tasks.list(TaskKind.MEASUREMENT, name) if task.open]
-        if users:
-            text = f"the profile {name!r} is used by {', '.join(users)}; delete it when they have ended"
-            raise RunStateError(text, code="run.needed")
+        measuring = [task.task for task in self._tasks.list(TaskKind.MEASUREMENT, name) if task.open]
+        self._users.check_unused(path.absolute(), f"the profile {name!r}", tasks=measuring)
         path.unlink(missing_ok=True)
 
     def measure(self, name: str, model: BinaryIO) -> schemas.ModelMeasurement:

@@ -96,9 +96,7 @@ class CapturedModels:
         known = [one.name for one in self.list()]
         if name not in known:
             raise UnknownNameError("captured model", name, known)
-        if users := self._users.using(self._file_of(name).resolve()):
-            text = f"the model {name!r} is used by {', '.join(users)}; delete it when they have ended"
-            raise RunStateError(text, code="run.needed")
+        self._users.check_unused(self._file_of(name).resolve(), f"the model {name!r}")
         self._file_of(name).unlink(missing_ok=True)
 
     def _copy(self, content: BinaryIO, part: Path, left: int) -> None:

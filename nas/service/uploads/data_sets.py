@@ -100,9 +100,7 @@ class DataSets:
         known = [one.name for one in self.list()]
         if name not in known:
             raise UnknownNameError("data set", name, known)
-        if users := self._users.using(self._folder.absolute() / name):
-            text = f"the data set {name!r} is used by {', '.join(users)}; delete it when they have ended"
-            raise RunStateError(text, code="run.needed")
+        self._users.check_unused(self._folder.absolute() / name, f"the data set {name!r}")
         delete_folder(self._folder / name, self._trash)
         self._record_of(name).unlink(missing_ok=True)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from nas.errors import NasError, StoreError
+from nas.errors import NasError, RunStateError, StoreError
 from nas.service.state import ServiceState, Wanted
 from nas.service.views.run_index import JobSummary, RunIndex
 
@@ -20,9 +21,16 @@ class OpenRuns:
         """Those that start from another run."""
         return [user for user, job in self._jobs() if user != run and run in job.needs]
 
-    def using(self, path: Path) -> list[str]:
-        """Those whose job names this file or folder of the server, or something below it."""
-        return [user for user, job in self._jobs() if any(used.is_relative_to(path) for used in job.paths)]
+    def check_unused(self, path: Path, what: str, *, tasks: Sequence[str] = ()) -> None:
+        """Raises `RunStateError` if an open run uses a stored file or folder, or one of these tasks does.
+
+        Args:
+            what: is to be deleted, for the message, e.g. ``the model 'resnet18'``.
+        """
+        users = [run for run, job in self._jobs() if any(used.is_relative_to(path) for used in job.paths)]
+        if users := [*users, *tasks]:
+            text = f"{what} is used by {', '.join(users)}; delete it when they have ended"
+            raise RunStateError(text, code="run.needed")
 
     def _jobs(self) -> list[tuple[str, JobSummary]]:
         found = []
