@@ -16,7 +16,7 @@ from supernets.axes import Dim, size_of
 from supernets.space import Architecture
 
 Counts = NDArray[np.int64]
-_BYTES_PER_ACTIVATION = 4  # fp32
+BYTES_PER_ACTIVATION = 4  # fp32
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,7 @@ class CostModel:
                 macs[:, layer.block] += there * size_of(layer.products, sizes)
                 if layer.outputs is not None:
                     channels = size_of(layer.outputs, sizes)
-                    activations[:, layer.block] += there * channels * _BYTES_PER_ACTIVATION
+                    activations[:, layer.block] += there * channels * BYTES_PER_ACTIVATION
         return CostTable(self.blocks, parameters, macs, activations)
 
     def _recorded(

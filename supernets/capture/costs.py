@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from supernets.axes import Dim, axes_in, size_of
+from supernets.axes import axes_in, size_of
 from supernets.capture.adoption import Adopted
 from supernets.capture.network import stated_names
 from supernets.capture.program import BATCH, state_values
-from supernets.cost import CostTable, Counts
+from supernets.cost import BYTES_PER_ACTIVATION, CostTable, Counts, lies_in
 from supernets.space import Architecture
-
-_BYTES = 4  # fp32
 
 
 class ProgramCosts:
@@ -37,7 +35,7 @@ class ProgramCosts:
             self._of_tensor = {name: min(self._of_call[i] for i in self._consumers[name]) for name in program.trainable}
 
     def _block(self, path: str) -> int:
-        found = [i for i, block in enumerate(self.blocks) if path == block or path.startswith(f"{block}.")]
+        found = [i for i, block in enumerate(self.blocks) if lies_in(path, [block])]
         return found[-1] if found else len(self.blocks) - 1
 
     def costs(
@@ -55,13 +53,13 @@ class ProgramCosts:
         full = {**sizes, BATCH: np.ones(n, dtype=np.int64)}
         for name in self._adopted.program.trainable:
             used = present[:, self._consumers[name]].max(axis=1)
-            parameters[:, self._of_tensor[name]] += used * _product(self._adopted.dims[name], full)
+            parameters[:, self._of_tensor[name]] += used * size_of(self._adopted.dims[name], full)
         for work in self._adopted.work:
             call = self._adopted.program.calls[work.call]
             block, used = self._of_call[work.call], present[:, work.call]
-            macs[:, block] += used * _product(work.products, full)
+            macs[:, block] += used * size_of(work.products, full)
             if call.name in ("linear", "addmm") or call.name.startswith("conv"):
-                activations[:, block] += used * _product(work.outputs, full) * _BYTES
+                activations[:, block] += used * size_of(work.outputs, full) * BYTES_PER_ACTIVATION
         return CostTable(self.blocks, parameters, macs, activations)
 
     def _present(self, n: int, dropped: Sequence[frozenset[str]]) -> Counts:
@@ -73,21 +71,13 @@ class ProgramCosts:
                 if f"{layers}.{i}" in names:
                     present[row, list(branch.calls)] = 0
         state = state_values(program)
-        for index in reversed(
-            range(len(program.calls))
-        ):  # calls on parameters alone are there for those that read them
+        # Calls on parameters alone are there for those that read them.
+        for index in reversed(range(len(program.calls))):
             call = program.calls[index]
             if call.outputs[0] in state:
                 users = sorted({user for name in call.outputs for user in self._consumers.get(name, ())})
                 present[:, index] = present[:, users].max(axis=1) if users else 1
         return present
-
-
-def _product(dims: Sequence[Dim], sizes: Mapping[str, Counts]) -> Counts:
-    total: Counts = np.ones_like(next(iter(sizes.values())))
-    for dim in dims:
-        total = total * size_of(dim, sizes)
-    return total
 
 
 def elastic_share(adopted: Adopted) -> float:
@@ -96,9 +86,7 @@ def elastic_share(adopted: Adopted) -> float:
     droppable = {call for branch in adopted.branches for call in branch.calls}
     total = elastic = 0
     for work in adopted.work:
-        macs = 1
-        for dim in work.products:
-            macs *= int(size_of(dim, sizes))
+        macs = int(size_of(work.products, sizes))
         total += macs
         if work.call in droppable or any(axes_in(dim) - {BATCH} for dim in work.products):
             elastic += macs
