@@ -49,10 +49,8 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda v: isinstance(v, str) and bool(_PROVIDER.match(v)),
         "the name of a provider of ONNX Runtime, such as CPUExecutionProvider, or of a device of OpenVINO, such as CPU",
     ),
-    "runtime": (
-        lambda v: isinstance(v, str),
-        f"one of {', '.join(RUNTIMES)}, or module:Class",
-    ),  # its name is checked below
+    # Its name is checked below.
+    "runtime": (lambda v: isinstance(v, str), f"one of {', '.join(RUNTIMES)}, or module:Class"),
     "placement": (_is_placement, "Ray resources with amounts above 0, such as {hw-raspberrypi5: 1}"),
     "ssh": (lambda v: v == "" or (isinstance(v, str) and bool(_SSH.match(v))), "a host, such as pi@raspberrypi"),
     "python": (lambda v: isinstance(v, str) and bool(v.strip()), "the path of an interpreter, such as venv/bin/python"),

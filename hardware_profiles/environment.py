@@ -22,11 +22,11 @@ DECISIVE: Mapping[str, str] = {
     "threads": "threads",
     "protocol": "measuring protocol",
 }
-_ONLY_WHERE_KNOWN: Mapping[str, str] = {"runtime": "runtime"}
-"""Further ones, which records of ONNX Runtime lack: they count where an environment has them."""
 """Keys that must agree, with their labels. Excluded: the host's name, which a container changes; kernel, Python and numpy,
 which do not run while a model does; load and steal, which the noise floor covers. A missing key is None: records without a
 device were measured on the CPU."""
+_ONLY_WHERE_KNOWN: Mapping[str, str] = {"runtime": "runtime"}
+"""Further ones, which records of ONNX Runtime lack: they count where an environment has them."""
 
 
 def machine_key(environment: Mapping[str, Any]) -> str:

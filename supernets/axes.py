@@ -123,9 +123,8 @@ def permute_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, axis: str, o
         if axis in axes_in(dim):
             indices = axis_indices(dim, axes, axis)
             own = torch.nonzero(indices >= 0).flatten()
-            grouped = own[indices[own].argsort(stable=True)].view(
-                axes[axis].size, -1
-            )  # row i: the positions of index i
+            # Row i: the positions of index i.
+            grouped = own[indices[own].argsort(stable=True)].view(axes[axis].size, -1)
             positions = torch.arange(len(indices))
             positions[grouped] = grouped[order]
             tensor = tensor.index_select(position, positions.to(tensor.device))

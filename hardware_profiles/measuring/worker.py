@@ -706,10 +706,8 @@ class Zygote:
             with theirs:
                 socket.send_fds(self._control, [b"x"], [theirs.fileno()])
             request = {"cpus": cpus, "provider": provider, "names": names, "payloads": [len(p) for p in payloads]}
-            with (
-                contextlib.suppress(BrokenPipeError),
-                ours.makefile("wb") as out,
-            ):  # the process has died; the answer is missing below
+            # Where the process has died, the answer is missing below.
+            with contextlib.suppress(BrokenPipeError), ours.makefile("wb") as out:
                 out.write(json.dumps(request).encode() + b"\n")
                 out.writelines(payloads)
             answer: dict[str, Any] = {}

@@ -79,12 +79,10 @@ class _Checked:
 
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
         found = self._made("score", lambda: self.inner.score(metric, outputs, targets), Score)
-        if not all(
-            isinstance(part, Real) for part in (found.value, found.error)
-        ):  # NaN makes one network fail, not a training
-            raise self._wrong(
-                "score", f"a {metric} of {found.value!r:.40} with the error {found.error!r:.40}", "numbers"
-            )
+        # NaN makes one network fail, not a training.
+        if not (isinstance(found.value, Real) and isinstance(found.error, Real)):
+            came = f"a {metric} of {found.value!r:.40} with the error {found.error!r:.40}"
+            raise self._wrong("score", came, "numbers")
         if np.shape(found.examples) != (len(outputs),):
             raise self._wrong("score", f"examples of the shape {np.shape(found.examples)}", f"({len(outputs)},)")
         return found

@@ -41,9 +41,8 @@ def packages(requires: Iterable[str] | None = None, version: Callable[[str], str
     needed, extras = _by_extra([Requirement(text) for text in requires])
     findings = [_checked("packages", f"{DISTRIBUTION} {own_version()}", needed, version)]
     for extra, its in sorted(extras.items()):
-        own = [
-            r for r in its if r.name != DISTRIBUTION
-        ]  # without the extras that it takes in, which have their own findings
+        # Without the extras that it takes in, which have their own findings.
+        own = [r for r in its if r.name != DISTRIBUTION]
         # Other packages bring some of an extra's: one that lacks any is not installed, and its features say so.
         if own and all(_version(r, version) is not None for r in own):
             findings.append(_checked(f"extra {extra}", "installed", own, version))

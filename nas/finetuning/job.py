@@ -53,9 +53,7 @@ def finetuning_job(
     for key in ("constraints", "lookup_tables", "warm_start"):
         data.pop(key, None)
     wanted = {name.partition("@")[0] for name in data["objectives"]}
-    data["metrics"] = {
-        name: metric for name, metric in data["metrics"].items() if name in wanted
-    }  # none of the limits'
+    data["metrics"] = {name: own for name, own in data["metrics"].items() if name in wanted}  # none of the limits'
     with names_of_stored_jobs():  # of objects from Python, too, which are passed again
         return job_of(data, source=f"the job of run {run.id}")
 

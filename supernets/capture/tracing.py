@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, cast
 
@@ -347,16 +347,11 @@ def _without_unread(program: Program) -> Program:
     for call in program.calls:
         named.update(call.reads(), (name for name in call.outputs if name))
     tensors = tuple(name for name in program.tensors if name in named)
-    return Program(
-        inputs=program.inputs,
-        tensors=tensors,
-        trainable=program.trainable & set(tensors),
+    return replace(
+        program, tensors=tensors, trainable=program.trainable & set(tensors),
         values={name: spec for name, spec in program.values.items() if name in named},
-        calls=program.calls,
-        outputs=program.outputs,
-        batch=program.batch,
         aliases={alias: own for alias, own in program.aliases.items() if own in tensors},
-    )
+    )  # fmt: skip
 
 
 def _spec(tensor: Tensor) -> ValueSpec:

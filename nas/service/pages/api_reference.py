@@ -7,14 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_TITLES = {
-    "runs": "Runs",
-    "results": "Results",
-    "exports": "Exports",
-    "hardware": "Hardware",
-    "operations": "Operations",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
@@ -54,7 +46,7 @@ def operations(described: Mapping[str, Any]) -> dict[str, list[Operation]]:
     for path, methods in described["paths"].items():
         for method, about in methods.items():
             tag = about["tags"][0]
-            found.setdefault(_TITLES.get(tag, tag.capitalize()), []).append(_operation(path, method, about, schemas))
+            found.setdefault(tag.capitalize(), []).append(_operation(path, method, about, schemas))
     return found
 
 

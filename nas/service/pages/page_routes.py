@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, get_args
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
@@ -88,7 +88,7 @@ def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
             filters={key: value for key, value in wanted.items() if value},
             order=order,
             limit=_SHOWN,
-            statuses=_statuses(),
+            statuses=list(get_args(schemas.RunStatusName)),
             tags=service.runs.tags(),
         )
 
@@ -271,10 +271,6 @@ def _add_help(pages: APIRouter, page: _Page) -> None:
     @pages.get("/static/{digest}/{name}")
     def static(digest: str, name: str) -> Response:
         return assets.own_file(digest, name)
-
-
-def _statuses() -> list[str]:
-    return list(schemas.RunStatusName.__args__)  # type: ignore[attr-defined]
 
 
 def _has_results(run: schemas.RunSummary) -> bool:

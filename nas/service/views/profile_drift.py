@@ -44,9 +44,7 @@ def _of_run(folder: RunFolder) -> Mapping[str, schemas.Drift]:
 
 
 def _drift(run: str, sessions: Sequence[MeasuringSession]) -> schemas.Drift:
-    sessions = [
-        session for session in sessions if session.runtime == sessions[0].runtime
-    ]  # levels differ between runtimes
+    sessions = [one for one in sessions if one.runtime == sessions[0].runtime]  # levels differ between runtimes
     noises = [session.noise for session in sessions if session.noise is not None]
     return schemas.Drift(
         run=run,

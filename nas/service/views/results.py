@@ -145,9 +145,8 @@ class Results:
         """The keys in which the runs' job files differ, of those that can be read; empty where that is less than two."""
         jobs = {}
         for run in runs:
-            with suppress(
-                NasError
-            ):  # there is no such run, or its job file is damaged: the caller reads its results, too
+            # There is no such run, or its job file is damaged: the caller reads its results, too.
+            with suppress(NasError):
                 jobs[run] = self._index.written_job(run)
         return job_differences(jobs) if len(jobs) > 1 else ()
 

@@ -83,7 +83,10 @@ class RunIndex:
         self._wording = lru_cache(_MOST_REASONS)(wording)
         self._snapshots = StampedCache(self._read_snapshot, most=_MOST_RUNS, remote_s=_REMOTE_S, clock=clock)
         self._reports = StampedCache(self._build_report, most=_MOST_NETWORKS, weigh=_networks_in, clock=clock)
-        self._overviews = StampedCache(self._build_overview, most=_MOST_RUNS, rest_s=_OVERVIEW_S, clock=clock)
+        self._overviews = StampedCache(
+            lambda folder, _: overview_of(self._reports.get(folder, None)),
+            most=_MOST_RUNS, rest_s=_OVERVIEW_S, clock=clock,
+        )  # fmt: skip
         self._trainings = StampedCache(
             self._read_training, most=_MOST_EPOCHS, weigh=lambda epochs: 1 + len(epochs), clock=clock
         )
@@ -175,14 +178,11 @@ class RunIndex:
 
     def _build_report(self, folder: RunFolder, profile: str | None) -> RunReport:
         found = Run(folder, self._runs).report_of(profile)
-        failed, skipped = map(self._worded, (found.failed, found.screened_out))
+        failed, skipped = (
+            {key: self._wording(reason) for key, reason in reasons.items()}
+            for reasons in (found.failed, found.screened_out)
+        )
         return replace(found, failed=failed, screened_out=skipped)
-
-    def _worded(self, reasons: Mapping[str, str]) -> dict[str, str]:
-        return {key: self._wording(reason) for key, reason in reasons.items()}
-
-    def _build_overview(self, folder: RunFolder, _key: str | None) -> RunOverview:
-        return overview_of(self._reports.get(folder, None))
 
     def _read_snapshot(self, folder: RunFolder, _key: str | None) -> RunSnapshot:
         database = database_of(folder)
