@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardware_profiles.measuring.protocol import PATIENCE
+
 ENERGY_PROTOCOL = "energy-above-waiting/v1"
 LEAST_ROUNDS, MOST_ROUNDS = 8, 24
 LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS = 12, 40
@@ -40,8 +42,6 @@ _READS = 4
 """Each value has the errors of four reads, two of its own and two of waiting; a read is up to one step late, uniformly."""
 _LEAST_ERROR = 0.01
 """Relative; no counter is known to be more accurate."""
-_SLOWER = 50
-"""As of rounds of latency: a round times out after this multiple of its planned time."""
 WAITING = ""
 """The entry of the worker that waits."""
 
@@ -209,7 +209,7 @@ class EnergyRounds:
         keys = [WAITING, *map(str, plan)]
         numbers = {WAITING: wait_ms, **{str(i): n for i, (_, n) in plan.items()}}
         order = [[keys[k], numbers[keys[k]]] for k in rng.permutation(len(keys))]
-        seconds = self.answer_s + _SLOWER * (wait_ms + sum(ms for ms, _ in plan.values())) / 1e3
+        seconds = self.answer_s + PATIENCE * (wait_ms + sum(ms for ms, _ in plan.values())) / 1e3
         answer = self.ask({"do": "energy", "order": order}, seconds, list(plan))
         if answer["event"] != "energy":
             self._stopped = str(answer["message"])

@@ -38,6 +38,8 @@ QUANTILE, _LEAST_QUANTILE = 0.4, 0.05
 an entry's runs, whole rounds pay for the caches that they emptied."""
 _SELDOM = 0.5
 """Share of undisturbed runs from which an entry counts as seldom interrupted."""
+PATIENCE = 50
+"""A round times out after this multiple of its planned time, plus the seconds that any answer may take."""
 SETTLED = 0.025
 """An entry needs no further rounds when the error of its quantile is at most this share of it."""
 SLOWER = 0.1

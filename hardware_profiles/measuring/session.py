@@ -20,6 +20,7 @@ from hardware_profiles.errors import WorkerDiedError, WorkerError
 from hardware_profiles.measuring.energy import Energy, EnergyRounds, SessionEnergy, noise_of
 from hardware_profiles.measuring.pace import Pace, Speed, pace_of
 from hardware_profiles.measuring.protocol import (
+    PATIENCE,
     Clock,
     Rounds,
     limits_of_rounds,
@@ -37,8 +38,6 @@ _TRIVIAL = bytes.fromhex(
 """An ONNX model of one Relu node from ``x`` to ``y``, float32 (1,)."""
 _SENTINELS, _EQUAL = 4, 2
 """Two of the same network, whose difference is noise; then a small network and a call of nearly no work: see `pace`."""
-_SLOWER = 50
-"""A round times out after this multiple of the time that the warm-up predicts, plus the seconds of `Limits.answer`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +214,8 @@ class _Rounds:
         n_runs = {i: runs_per_round(self.warm_ms[i], longer=self.longer) for i in entries}
         expected_s = sum(n * self.warm_ms[i] for i, n in n_runs.items()) / 1e3
         order = [(str(entries[k]), n_runs[entries[k]]) for k in rng.permutation(len(entries))]
-        answer = _ask(
-            self.connection, {"do": "round", "order": order}, self.limits.answer + _SLOWER * expected_s, entries
-        )
+        seconds = self.limits.answer + PATIENCE * expected_s
+        answer = _ask(self.connection, {"do": "round", "order": order}, seconds, entries)
         for key, times in answer["entries"].items():
             if "message" in times:
                 self.failures[int(key)] = str(times["message"])
