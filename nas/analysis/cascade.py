@@ -168,7 +168,8 @@ def cascade_of(small: Member, large: Member | None = None, threshold: float = -1
     """The values of two members at a threshold, or of a single one; without p99."""
     n, passed = len(small.right), small.confidence < threshold
     right, share = answered_right(small, large, threshold), float(passed.mean())
-    accuracy, more, more_error = float(right.mean()), *((0.0, 0.0) if large is None else _latency(large))
+    accuracy = float(right.mean())
+    more, more_error = (0.0, 0.0) if large is None else (large.latency_ms, large.latency_error_ms)
     noise = small.latency_error_ms + share * more_error  # of one machine: they may be wrong alike
     return Cascade(
         small.index,
@@ -256,10 +257,6 @@ def _compared(cascade: Cascade, members: Sequence[Member], singles: Sequence[Cas
     return Row(
         cascade, True, best.small, Comparison(cascade.accuracy - best.accuracy, N_STANDARD_ERRORS * error, "paired")
     )
-
-
-def _latency(member: Member) -> tuple[float, float]:
-    return member.latency_ms, member.latency_error_ms
 
 
 def _binomial_error(share: float, n: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,8 @@ def failed_networks(store: RunStore, search: SearchFacts) -> list[FailedNetwork]
     for measurement in store.failures():
         candidate = search.variants.candidate(measurement.request)
         found.setdefault(candidate, []).append(FailedMeasurement.of(measurement))
-    return [_network(search, candidate, measurements) for candidate, measurements in found.items()]
+    values = search.space.values
+    return [FailedNetwork(candidate.key, values(candidate), tuple(own)) for candidate, own in found.items()]
 
 
 def too_noisy(store: RunStore, search: SearchFacts) -> frozenset[str]:
@@ -87,7 +88,3 @@ def too_noisy(store: RunStore, search: SearchFacts) -> frozenset[str]:
         if m.request.fidelity is Fidelity.SEARCH:
             results.setdefault(search.variants.candidate(m.request), []).append(Result.of(m.status, m.detail))
     return frozenset(candidate.key for candidate, found in results.items() if worst(found) is Result.TOO_NOISY)
-
-
-def _network(search: SearchFacts, candidate: Architecture, found: Sequence[FailedMeasurement]) -> FailedNetwork:
-    return FailedNetwork(candidate.key, search.space.values(candidate), tuple(found))

@@ -144,7 +144,7 @@ def best_within(report: RunReport, expression: str) -> Point:
     if report.front:
         return best(report.front, report.primary)
     if report.nearest is None:
-        raise _nothing_measured(report)
+        raise nothing_measured(report)
     point = report.nearest.point
     texts = [f"{m.name} {format_value(m, point.values[m.name], point.errors[m.name])}" for m in report.columns]
     broken = miss_text(report.nearest.miss) or "a limit with < or >, by a value at its bound"
@@ -198,7 +198,7 @@ def _front(report: RunReport) -> tuple[Point, ...]:
     if report.front:
         return report.front
     if report.nearest is None or not report.nearest.miss.broken:
-        raise _nothing_measured(report)
+        raise nothing_measured(report)
     nearest = f"the nearest is {report.nearest.point.key} with {miss_text(report.nearest.miss)}"
     problem = (
         f"no measured network of run {report.run!r} satisfies its constraints; {nearest}; use --select with others"
@@ -206,7 +206,8 @@ def _front(report: RunReport) -> tuple[Point, ...]:
     raise SelectionError(problem, code="selection.nothing-satisfies")
 
 
-def _nothing_measured(report: RunReport) -> SelectionError:
+def nothing_measured(report: RunReport) -> SelectionError:
+    """The error where a run has measured no network yet."""
     problem = (
         f"run {report.run!r} ({report.status}) has no measured network; continue it with `nas resume {report.run}`"
     )

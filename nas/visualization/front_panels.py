@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from nas.analysis.finetuned_runs import Finetuning
 from nas.analysis.formatting import bound_text, shown_scale, title_of
 from nas.analysis.fronts import broken_by, of_profile
-from nas.analysis.network_selection import Limit
+from nas.analysis.network_selection import Limit, nothing_measured
 from nas.analysis.network_values import Point, Points, errors_of, minimised_of, taken, values_of
 from nas.analysis.report import RunReport
-from nas.errors import NasError
 from nas.problem.objectives import Objective
 from nas.problem.pareto import non_dominated
 from nas.problem.variants import RUNTIME
@@ -150,7 +149,7 @@ def front_panels(
     """The panels of a run's front, one for each of `pairs`.
 
     Raises:
-        NasError: as `pairs`.
+        SelectionError: as `pairs`.
     """
     shown, networks = pairs(report), Networks.of(report, report.evaluated, finetunings)
     axes = {metric: _axis(report, metric, limits) for pair in shown for metric in pair}
@@ -164,13 +163,10 @@ def pairs(report: RunReport) -> list[Pair]:
     metrics only, and none without those: its convergence shows all there is.
 
     Raises:
-        NasError: nothing is measured yet.
+        SelectionError: nothing is measured yet.
     """
     if not report.evaluated:
-        problem = (
-            f"run {report.run!r} ({report.status}) has no measured network; continue it with `nas resume {report.run}`"
-        )
-        raise NasError(problem, code="run.nothing-measured")
+        raise nothing_measured(report)
     primary = report.primary
     # Along x: latencies first, as they are what users limit; quality never.
     ordered = sorted(report.objectives, key=lambda o: (o == primary, o.metric != "latency_ms"))

@@ -7,13 +7,12 @@ from typing import cast
 
 import numpy as np
 
-from nas.analysis.fronts import broken_by, comparable, front_hypervolume, front_of
-from nas.analysis.network_values import Point, minimised_of
+from nas.analysis.fronts import broken_by, comparable, front_hypervolume, front_of, hypervolumes
+from nas.analysis.network_values import Point
 from nas.analysis.report import RunReport
 from nas.api import schemas
 from nas.errors import SelectionError
 from nas.problem.objectives import Objective
-from nas.problem.pareto import hypervolume_history
 from nas.service.views.common_front import MeasurementBasis, common_front, obstacles
 from nas.service.views.networks import networks, objective_info
 
@@ -90,10 +89,7 @@ def _curve(
 ) -> tuple[tuple[int, float], ...]:
     if not reference or not report.evaluated:
         return ()
-    values = minimised_of(report.evaluated, common)
-    values[broken_by(report.evaluated, report.constraints) > 0] = np.nan
-    corner = np.array([o.sign * reference[o.name] for o in common])
-    volumes = hypervolume_history(values, corner).tolist()
+    volumes = hypervolumes(report.evaluated, common, report.constraints, reference)
     # Failed networks count as evaluations, too; the run's own curve includes them.
     numbers = [n for n, _ in report.hypervolume] or range(1, len(volumes) + 1)
     return thinned(list(zip(numbers, volumes, strict=True)))
