@@ -52,7 +52,8 @@ class LightGBMPredictor:
         """Learns (n, d) -> (n,)."""
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._scale.positive)
         targets = np.log(y) if self._scale is LabelScale.LOG else y
-        self._model = _train(self._parameters, x, targets, self._rounds)
+        rows = lightgbm.Dataset(x, targets, params=self._parameters)
+        self._model = lightgbm.train(self._parameters, rows, self._rounds)
         # In-sample; `ConformalPredictor` gives calibrated intervals.
         self._spread = Spread.of(targets - _predict(self._model, x, self._rounds))
         self._n_columns = x.shape[1]
@@ -63,10 +64,6 @@ class LightGBMPredictor:
         targets = _predict(self._model, x, self._rounds)
         ratio = self._scale is LabelScale.LOG
         return self._spread.around(np.exp(targets) if ratio else targets, ratio=ratio)
-
-
-def _train(parameters: dict[str, Any], features: Array, labels: Array, rounds: int) -> lightgbm.Booster:
-    return lightgbm.train(parameters, lightgbm.Dataset(features, labels, params=parameters), rounds)
 
 
 def _predict(model: lightgbm.Booster, features: Array, rounds: int) -> Array:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hardware_profiles.lookup_table_file import load_lookup
 from nas.build.resolved_job import ResolvedJob
@@ -50,9 +49,6 @@ def _latencies(
         scales = np.array([table.fits[job.variants.split(candidate)[1].precision].scale for candidate in candidates])
         blocks = np.round(estimated[:, 1:] * scales[:, None], _DECIMALS)
         rests = np.round(estimated[:, 0] - blocks.sum(axis=1), _DECIMALS)
-        found[profile.name] = _by_network(blocks, rests)
+        pairs = zip(blocks.tolist(), rests.tolist(), strict=True)
+        found[profile.name] = [BlockLatencies(tuple(own), rest) for own, rest in pairs]
     return found
-
-
-def _by_network(blocks: NDArray[np.float64], rests: NDArray[np.float64]) -> list[BlockLatencies]:
-    return [BlockLatencies(tuple(own), rest) for own, rest in zip(blocks.tolist(), rests.tolist(), strict=True)]

@@ -102,7 +102,8 @@ def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search",
         ):
             if more and not more.is_applied(store.state()):
                 more.apply(store, run)
-            if store.status() is RunStatus.QUEUED and _last_end(store) is RunStatus.FAILED:
+            ends = [status for status, _ in store.statuses() if status not in _OPEN]
+            if store.status() is RunStatus.QUEUED and ends[-1:] == [RunStatus.FAILED]:
                 store.update_state(retry_failures=True)
             RunExecution(folder, store, prepared, options).execute()
     return Run(folder, options.runs)
@@ -119,11 +120,6 @@ def _preparing(folder: RunFolder, store: RunStore, kind: Kind, options: RunOptio
     with preparing_new(job, kind, options, source=source) as (prepared, reuse):
         describe(folder, store, prepared, kind, reuse, options)
         yield prepared
-
-
-def _last_end(store: RunStore) -> RunStatus | None:
-    """The status with which a run last ended; None where it never has."""
-    return next((status for status, _ in reversed(store.statuses()) if status not in _OPEN), None)
 
 
 def _start(job: SearchJob, options: RunOptions, kind: Kind, source: str) -> Run:

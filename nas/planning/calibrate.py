@@ -67,21 +67,15 @@ def calibrate(
         message = f"a lookup table is fitted to at least 3 networks, got {subnets}"
         raise EvaluationError(message, code="lookup-table.too-few-subnets")
     plain, _ = innermost(family := prepared.supernets.family, family.space.largest)
+    why = ""
     if isinstance(plain, CapturedFamily) and not plain.divided:
-        message = (
-            f"{prepared.job.source}: supernet.model: the network cannot be divided into blocks, since no value alone connects "
-            "a part of it with the rest"
-        )
-        raise EvaluationError(
-            f"{message}; measure latency in the search, without lookup_tables", code="lookup-table.no-blocks"
-        )
-    if isinstance(prepared.data.dataset.format, BlockFormat):
-        message = (
-            f"{prepared.job.source}: task: a language model is timed as it is served, by whole models and not by blocks"
-        )
-        raise EvaluationError(
-            f"{message}; measure latency in the search, without lookup_tables", code="lookup-table.no-blocks"
-        )
+        why = "supernet.model: the network cannot be divided into blocks, since no value alone connects a part of it with "
+        why += "the rest"
+    elif isinstance(prepared.data.dataset.format, BlockFormat):
+        why = "task: a language model is timed as it is served, by whole models and not by blocks"
+    if why:
+        text = f"{prepared.job.source}: {why}; measure latency in the search, without lookup_tables"
+        raise EvaluationError(text, code="lookup-table.no-blocks")
     torch.set_num_threads(1)
     with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
         return _Calibration(prepared, profile, path, profiler, subnets, on_progress).run()

@@ -76,7 +76,7 @@ def _listed(schema: Any, texts: Mapping[str, str], *, skip: int = 0, names: bool
         names: whether arguments after one that is left out may be given by name; else none before them is left out.
     """
     own = [(one, texts[one.name]) for one in schema.arguments if one.name in texts][skip:]
-    needed = [not one.has_default_value() or _default(one) != text for one, text in own]
+    needed = [not one.has_default_value() or repr(one.default_value) != text for one, text in own]
     last = max((i for i, need in enumerate(needed) if need and not own[i][0].kwarg_only), default=-1)
     found, positional = [], True
     for i, (one, text) in enumerate(own):
@@ -88,7 +88,3 @@ def _listed(schema: Any, texts: Mapping[str, str], *, skip: int = 0, names: bool
         else:
             positional = False
     return ", ".join(found)
-
-
-def _default(argument: Any) -> str:
-    return repr(argument.default_value)

@@ -12,7 +12,7 @@ import torch
 
 from supernets.data.in_memory import Part
 from supernets.data.labelled_examples import PARTS, listed, malformed, misplaced
-from supernets.data.text_files import TextFile, read_texts
+from supernets.data.text_files import read_texts
 from supernets.data.text_tables import rows_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def read_questions(path: Path, *, encoding: str) -> Mapping[str, list[Question]]
         part = PARTS.get(name.stem.lower()) if path.is_dir() else None
         if name.suffix.lower() != _SUFFIX or (path.is_dir() and part not in parts):
             raise misplaced(f"{file.where}: holds no questions; expected {expected}")
-        for number, question in enumerate(_questions(file)):
+        rows = rows_of(file, suffix=_SUFFIX)
+        for number, question in enumerate([_question(row, f"{file.where}:{line}") for line, row in rows]):
             if (twice := seen.setdefault((question.context, question.options), question.where)) != question.where:
                 raise malformed(f"{question.where}: is the question of {twice}; remove one of the two")
             parts[part or ("test" if number % 2 else "validation")].append(question)
@@ -73,10 +74,6 @@ def read_questions(path: Path, *, encoding: str) -> Mapping[str, list[Question]]
             f"{path}: has no questions for {listed(empty)}; expected {expected}, at least one for each part"
         )
     return parts
-
-
-def _questions(file: TextFile) -> list[Question]:
-    return [_question(row, f"{file.where}:{line}") for line, row in rows_of(file, suffix=_SUFFIX)]
 
 
 def _question(row: Mapping[str, object], where: str) -> Question:
