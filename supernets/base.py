@@ -186,11 +186,8 @@ class Supernet(nn.Module):
 
     def costs(self, architectures: Sequence[Architecture]) -> CostTable:
         """`cost` of many architectures at once, as arrays."""
-        sizes = self.axis_sizes(architectures)
-        geometry = self.family.geometry
-        geometries = np.stack([sizes[name] for name in geometry], axis=1) if geometry else None
         dropped = [self.family.dropped(a) for a in architectures]
-        return self._cost_model.costs(architectures, sizes, dropped, geometries)
+        return self._cost_model.costs(architectures, self.axis_sizes(architectures), dropped)
 
     def axis_sizes(self, architectures: Sequence[Architecture]) -> dict[str, NDArray[np.int64]]:
         """Axis sizes of n architectures, each (n,), by axis."""

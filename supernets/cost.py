@@ -88,18 +88,13 @@ class Costs(Protocol):
     """Computes the costs of networks from the sizes of their axes."""
 
     def costs(
-        self,
-        architectures: Sequence[Architecture],
-        sizes: Mapping[str, Counts],
-        dropped: Sequence[frozenset[str]],
-        geometries: Counts | None = None,
+        self, architectures: Sequence[Architecture], sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]
     ) -> CostTable:
         """Costs of n networks.
 
         Args:
             sizes: (n,) by axis.
             dropped: the modules that each network lacks.
-            geometries: (n, n_axes) sizes of the geometry's axes; None if there are none.
         """
 
 
@@ -113,6 +108,7 @@ class CostModel:
         example: (1, ...) an input.
         attention: query channels by attention module.
         like: returns the largest network with an architecture's geometry.
+        geometry: axes on which the output positions depend.
         tied: linear layers without a tensor of their own, with the name of the weight that they read.
         products: of other modules, by name.
     """
@@ -126,12 +122,13 @@ class CostModel:
         *,
         attention: Mapping[str, Dim],
         like: Callable[[Architecture], nn.Module],
+        geometry: Sequence[str] = (),
         tied: Mapping[str, str] | None = None,
         products: Mapping[str, Products] | None = None,
     ) -> None:
         self.blocks = tuple(blocks)
         self._attention, self._like, self._example, self._tied = attention, like, example, tied or {}
-        self._products = products or {}
+        self._products, self._geometry = products or {}, tuple(geometry)
         positions = self._record_positions(template)
         self._positions: dict[tuple[int, ...], Mapping[str, int]] = {(): positions}
         """Output positions by module, for each geometry (the sizes of its axes); () for families without one."""
@@ -152,11 +149,7 @@ class CostModel:
                 self._layers.append(_Layer(block, name, own, weight, weight and weight[0]))
 
     def costs(
-        self,
-        architectures: Sequence[Architecture],
-        sizes: Mapping[str, Counts],
-        dropped: Sequence[frozenset[str]],
-        geometries: Counts | None = None,
+        self, architectures: Sequence[Architecture], sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]
     ) -> CostTable:
         """Costs of n networks, as of `Costs`."""
         n = len(architectures)
@@ -165,7 +158,7 @@ class CostModel:
         present = {
             block: np.array([not lies_in(block, names) for names in dropped], dtype=np.int64) for block in self.blocks
         }
-        recorded, which = self._recorded(architectures, geometries)
+        recorded, which = self._recorded(architectures, sizes)
         for layer in self._layers:
             here = present[self.blocks[layer.block]]
             for dims in layer.parameters:
@@ -179,11 +172,12 @@ class CostModel:
         return CostTable(self.blocks, parameters, macs, activations)
 
     def _recorded(
-        self, architectures: Sequence[Architecture], geometries: Counts | None
+        self, architectures: Sequence[Architecture], sizes: Mapping[str, Counts]
     ) -> tuple[list[Mapping[str, int]], NDArray[np.intp]]:
         """The positions of each distinct geometry, and the index of each network's geometry, (n,)."""
-        if geometries is None:
+        if not self._geometry:
             return [self._positions[()]], np.zeros(len(architectures), dtype=np.intp)
+        geometries = np.stack([sizes[name] for name in self._geometry], axis=1)
         distinct, first, which = np.unique(geometries, axis=0, return_index=True, return_inverse=True)
         keys = [tuple(geometry) for geometry in distinct.tolist()]
         for key, example in zip(keys, first.tolist(), strict=True):

@@ -39,11 +39,7 @@ class ProgramCosts:
         return found[-1] if found else len(self.blocks) - 1
 
     def costs(
-        self,
-        architectures: Sequence[Architecture],
-        sizes: Mapping[str, Counts],
-        dropped: Sequence[frozenset[str]],
-        geometries: Counts | None = None,
+        self, architectures: Sequence[Architecture], sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]
     ) -> CostTable:
         """Costs of n networks, as of `supernets.cost.CostModel`."""
         n = len(architectures)

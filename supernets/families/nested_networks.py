@@ -71,8 +71,9 @@ class NestedFamily:
     def cost_model(self, template: nn.Module) -> Costs:
         if self.geometry:  # the inner one would build networks of its own architectures
             return CostModel(
-                template, self.dims(), self.blocks, self.example(), attention=self.attention, like=self.template
-            )
+                template, self.dims(), self.blocks, self.example(),
+                attention=self.attention, like=self.template, geometry=self.geometry,
+            )  # fmt: skip
         return self.inner.cost_model(template)
 
     def example(self, batch_size: int = 1) -> Tensor:

@@ -35,11 +35,7 @@ class _OneNetwork:
         self._sizes, self._dropped = family.sizes(network), family.dropped(network)
 
     def costs(
-        self,
-        architectures: Sequence[Architecture],
-        sizes: Mapping[str, Counts],
-        dropped: Sequence[frozenset[str]],
-        geometries: Counts | None = None,
+        self, architectures: Sequence[Architecture], sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]
     ) -> CostTable:
         """Costs of n times the network, as of `supernets.cost.CostModel`."""
         n = len(architectures)

@@ -25,6 +25,6 @@ class ModuleCosts:
         """Costs by the modules of the template."""
         return CostModel(
             template, self.dims(), self.blocks, self.example(),
-            attention=self.attention, like=self.template, tied=getattr(self, "tied", {}),
+            attention=self.attention, like=self.template, geometry=self.geometry, tied=getattr(self, "tied", {}),
             products=getattr(self, "products", {}),
         )  # fmt: skip
