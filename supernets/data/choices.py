@@ -18,7 +18,6 @@ from supernets.data.text_tables import rows_of
 if TYPE_CHECKING:
     from supernets.data.text_blocks import DocumentTokenizer
 
-_SUFFIX = ".jsonl"
 _MOST_OPTIONS = 100
 NO_QUESTION = -1
 """The question of positions that belong to no option."""
@@ -62,10 +61,9 @@ def read_questions(path: Path, *, encoding: str) -> Mapping[str, list[Question]]
     for file in files:
         name = PurePosixPath(file.name)
         part = PARTS.get(name.stem.lower()) if path.is_dir() else None
-        if name.suffix.lower() != _SUFFIX or (path.is_dir() and part not in parts):
+        if file.suffix != ".jsonl" or (path.is_dir() and part not in parts):
             raise misplaced(f"{file.where}: holds no questions; expected {expected}")
-        rows = rows_of(file, suffix=_SUFFIX)
-        for number, question in enumerate([_question(row, f"{file.where}:{line}") for line, row in rows]):
+        for number, question in enumerate([_question(row, f"{file.where}:{line}") for line, row in rows_of(file)]):
             if (twice := seen.setdefault((question.context, question.options), question.where)) != question.where:
                 raise malformed(f"{question.where}: is the question of {twice}; remove one of the two")
             parts[part or ("test" if number % 2 else "validation")].append(question)

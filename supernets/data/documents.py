@@ -71,9 +71,8 @@ def _examples(path: Path, part: str, files: Sequence[TextFile], options: Documen
 
 def _documents(file: TextFile, options: DocumentOptions, *, alone: bool) -> list[tuple[str, str]]:
     """The documents of a file that are not empty, each with its name."""
-    suffix = PurePosixPath(file.name).suffix.lower()
-    if suffix in SUFFIXES:
-        named = _of_table(file, suffix, options)
+    if file.suffix in SUFFIXES:
+        named = _of_table(file, options)
     elif options.documents == "paragraphs" or (options.documents is None and alone):
         texts = _PARAGRAPHS.split(file.text.replace("\r\n", "\n").replace("\r", "\n"))
         named = [(f"{file.name}, paragraph {i}", text) for i, text in enumerate(texts, 1)]
@@ -82,8 +81,8 @@ def _documents(file: TextFile, options: DocumentOptions, *, alone: bool) -> list
     return [(name, text) for name, text in named if text.strip()]
 
 
-def _of_table(file: TextFile, suffix: str, options: DocumentOptions) -> list[tuple[str, str]]:
-    rows = rows_of(file, suffix=suffix)
+def _of_table(file: TextFile, options: DocumentOptions) -> list[tuple[str, str]]:
+    rows = rows_of(file)
     if not rows:
         return []
     column = chosen_column("text", options.text_column, list(rows[0][1]), TEXTS, file)

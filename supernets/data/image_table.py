@@ -47,8 +47,7 @@ def image_table(path: Path, options: ImageOptions, kind: str, *, on_progress: On
         labels = targets.sets_in_columns([[own[column] for column in others] for own in cells], others, lines, where)
     else:
         label = chosen_column("label", options.label_column, others, _LABELS, file)
-        made = {targets.CLASSES: targets.classes, targets.NUMBERS: targets.numbers, targets.SETS: targets.sets_in_cells}
-        labels = made[kind]([own[label] for own in cells], lines, where)
+        labels = targets.of_cells(kind, [own[label] for own in cells], lines, where)
     return _source(path, files, labels, kind, options, on_progress)
 
 
@@ -69,7 +68,7 @@ def _rows(path: Path) -> tuple[TextFile, list[tuple[int, dict[str, object]]]]:
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} table; expected one that names images and their labels")
     file = read_texts(path, encoding="utf-8")[0]
-    if rows := rows_of(file, suffix=path.suffix.lower()):
+    if rows := rows_of(file):
         return file, rows
     raise malformed(f"{path}: holds no rows; expected an image and a label in each; add some")
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.data import targets
 from supernets.data.labelled_examples import Examples, Source, malformed, misplaced
 from supernets.data.options import RowOptions
 from supernets.data.preprocessing import RowFormat
-from supernets.data.targets import Targets
+from supernets.data.targets import of_cells
 from supernets.data.text_files import TextFile, read_texts
 from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
 
@@ -33,7 +32,7 @@ def number_table(path: Path, options: RowOptions, kind: str) -> tuple[Source, tu
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} table; expected one of numbers with a label in each row")
     file = read_texts(path, encoding="utf-8")[0]
-    rows = rows_of(file, suffix=path.suffix.lower())
+    rows = rows_of(file)
     if not rows:
         raise malformed(f"{path}: holds no rows; expected numbers and a label in each; add some")
     names = list(rows[0][1])
@@ -44,7 +43,7 @@ def number_table(path: Path, options: RowOptions, kind: str) -> tuple[Source, tu
     inputs = np.array([_numbers(row, columns, file, line) for line, row in rows], dtype=np.float64)
     lines = tuple(f"line {line}" for line, _ in rows)
     cells = ["" if row.get(label) is None else str(row[label]).strip() for _, row in rows]
-    found = _labels(cells, lines, kind, str(path))
+    found = of_cells(kind, cells, lines, str(path))
     examples = Examples(inputs, found.values, lines, found.groups)
     return Source(str(path), found.names, examples, noun=RowFormat.noun, targets=kind), columns
 
@@ -53,11 +52,6 @@ def standardisation(rows: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple
     """The mean and the deviation of each column, the latter 1 for a column of one value."""
     mean, std = rows.mean(axis=0), rows.std(axis=0)
     return tuple(mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist())
-
-
-def _labels(cells: Sequence[str], lines: Sequence[str], kind: str, where: str) -> Targets:
-    made = {targets.CLASSES: targets.classes, targets.NUMBERS: targets.numbers, targets.SETS: targets.sets_in_cells}
-    return made[kind](cells, lines, where)
 
 
 def _numbers(row: dict[str, object], columns: Sequence[str], file: TextFile, line: int) -> list[float]:

@@ -79,6 +79,11 @@ def numbers(cells: Sequence[str], names: Sequence[str], where: str) -> Targets:
     return Targets(found, number_groups(found))
 
 
+def of_cells(kind: str, cells: Sequence[str], names: Sequence[str], where: str) -> Targets:
+    """The labels of a kind in cells; see `classes`, `numbers` and `sets_in_cells`."""
+    return {CLASSES: classes, NUMBERS: numbers, SETS: sets_in_cells}[kind](cells, names, where)
+
+
 def number_groups(values: NDArray[Any]) -> NDArray[np.int64]:
     """Up to ten groups of equal size by the numbers' order, each of at least 30, (n,)."""
     n = len(values)

@@ -81,14 +81,14 @@ def _found(path: Path, options: TextOptions) -> list[_File]:
         return [_File(files[0], None, None)]
     if not files:
         raise misplaced(f"{path}: holds no text files; expected {_LAYOUT}")
-    labels = _stems({_name(file).name for file in files if not _is_table(file)})
+    labels = _stems({_name(file).name for file in files if file.suffix not in SUFFIXES})
     found = []
     for file in files:
         name = _name(file)
         divided = len(name.parts) == 2 and name.parts[0].lower() in PARTS
         if len(name.parts) > 1 and not divided:
             raise misplaced(f"{file.where}: lies in a folder of its own; expected {_LAYOUT}")
-        part = name.parts[0] if divided else name.stem if _is_table(file) else ""  # test.txt is a class
+        part = name.parts[0] if divided else name.stem if file.suffix in SUFFIXES else ""  # test.txt is a class
         found.append(_File(file, PARTS.get(part.lower()), labels.get(name.name)))
     return found
 
@@ -103,10 +103,6 @@ def _without_top(files: list[TextFile]) -> list[TextFile]:
 
 def _name(file: TextFile) -> PurePosixPath:
     return PurePosixPath(file.name)
-
-
-def _is_table(file: TextFile) -> bool:
-    return _name(file).suffix.lower() in SUFFIXES
 
 
 def _stems(names: set[str]) -> dict[str, str]:
@@ -127,7 +123,7 @@ def _labelled(files: Sequence[_File], options: TextOptions) -> list[Row]:
     for file, _, label in files:
         if label is None:
             columns = {"text_column": options.text_column, "label_column": options.label_column}
-            found += read_table(file, suffix=_name(file).suffix.lower(), **columns)
+            found += read_table(file, **columns)
         else:
             found += _of_class(file, label)
     return found

@@ -44,6 +44,11 @@ class TextFile(NamedTuple):
     where: str
     text: str
 
+    @property
+    def suffix(self) -> str:
+        """That of its name, in lower case."""
+        return PurePosixPath(self.name).suffix.lower()
+
     def lines(self) -> list[str]:
         """Its lines by the three usual ends; `str.splitlines` would also divide at characters that sentences may hold."""
         return self.text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

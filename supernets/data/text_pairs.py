@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,7 +42,7 @@ def text_pairs(path: Path, options: DocumentOptions) -> Source:
     parts = files_by_part(path, options.encoding, expected=expected)
     examples = {}
     for part, files in parts.items():
-        if loose := [file.name for file in files if PurePosixPath(file.name).suffix.lower() not in SUFFIXES]:
+        if loose := [file.name for file in files if file.suffix not in SUFFIXES]:
             raise misplaced(f"{path}: {listed(loose)} is no table; expected {expected}; remove it")
         examples[part] = _examples([pair for file in files for pair in _pairs(file, options)])
     return Source(
@@ -53,7 +53,7 @@ def text_pairs(path: Path, options: DocumentOptions) -> Source:
 
 def _pairs(file: TextFile, options: DocumentOptions) -> list[tuple[str, str, str]]:
     """The name of each row, its source and its target."""
-    rows = rows_of(file, suffix=PurePosixPath(file.name).suffix.lower())
+    rows = rows_of(file)
     if not rows:
         raise malformed(f"{file.where}: holds no rows; expected a source and a target in each; add some")
     columns = list(rows[0][1])

@@ -29,15 +29,13 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 """Of tables."""
 
 
-def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_column: str | None) -> list[Row]:
-    """The rows of a table.
+def read_table(file: TextFile, *, text_column: str | None, label_column: str | None) -> list[Row]:
+    """The rows of a table: CSV or TSV that begins with the names of its columns, or JSONL, an object a line.
 
     Args:
-        suffix: one of `SUFFIXES`: a CSV or TSV table begins with the names of its columns; a JSONL table is an object a
-            line.
         text_column, label_column: None takes the one column with a usual name, in upper or lower case.
     """
-    rows = rows_of(file, suffix=suffix)
+    rows = rows_of(file)
     if not rows:
         raise malformed(f"{file.where}: holds no rows; expected a text and a label in each; add some")
     columns = list(rows[0][1])
@@ -54,13 +52,9 @@ def read_table(file: TextFile, *, suffix: str, text_column: str | None, label_co
     return list(found.values())
 
 
-def rows_of(file: TextFile, *, suffix: str) -> list[tuple[int, dict[str, object]]]:
-    """The line of each row of a table, and its cells by column.
-
-    Args:
-        suffix: one of `SUFFIXES`.
-    """
-    return list(_json_lines(file) if suffix == ".jsonl" else _delimited(file, tabs=suffix == ".tsv"))
+def rows_of(file: TextFile) -> list[tuple[int, dict[str, object]]]:
+    """The line of each row of a table, whose suffix is one of `SUFFIXES`, and its cells by column."""
+    return list(_json_lines(file) if file.suffix == ".jsonl" else _delimited(file, tabs=file.suffix == ".tsv"))
 
 
 def _delimited(file: TextFile, *, tabs: bool) -> Iterator[tuple[int, dict[str, object]]]:
