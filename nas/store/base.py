@@ -187,6 +187,7 @@ class RunStore(Protocol):
 
     def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
         """The latest attempt at each request that has one, without samples."""
+        return {request: made[-1] for request, made in self.attempts(requests).items()}
 
     def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         """All attempts at each request that has one, the first one first, without samples."""

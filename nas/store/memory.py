@@ -80,9 +80,6 @@ class MemoryStore(RunStore):
         self._measurements[kept.request, kept.attempt] = kept
         insort(self._attempts.setdefault(kept.request, []), kept, key=attrgetter("attempt"))
 
-    def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
-        return {request: made[-1] for request, made in self.attempts(requests).items()}
-
     def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         self._check_open()
         return {r: list(map(_without_samples, self._attempts[r])) for r in requests if r in self._attempts}

@@ -163,9 +163,6 @@ class SqlStore(RunStore):
             if kept.samples is not None:
                 connection.execute(_ADD_SAMPLES, {"measurement": made, "samples": kept.samples})
 
-    def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
-        return {request: made[-1] for request, made in self.attempts(requests).items()}
-
     def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
         wanted = set(requests)
         keys = list(dict.fromkeys(request.architecture.key for request in requests))
