@@ -34,9 +34,8 @@ class FailedMeasurement:
     def of(cls, measurement: Measurement) -> FailedMeasurement:
         """The description of a measurement that failed."""
         request = measurement.request
-        name = request.metric if request.profile is None else f"{request.metric}@{request.profile}"
         result = Result.of(measurement.status, measurement.detail)
-        return cls(name, str(request.fidelity), result, measurement.message, measurement.attempt + 1)
+        return cls(request.name, str(request.fidelity), result, measurement.message, measurement.attempt + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,8 +145,8 @@ class TableEvaluator:
             UnknownNameError: an objective that no column was given for.
         """
         for request in requests:
-            if _objective(request) not in self._columns:
-                raise UnknownNameError("objective", _objective(request), self._columns, where=self._table.name)
+            if request.name not in self._columns:
+                raise UnknownNameError("objective", request.name, self._columns, where=self._table.name)
         for request in requests:
             if self._delay_s:
                 time.sleep(self._delay_s)
@@ -156,7 +156,7 @@ class TableEvaluator:
         """Does nothing: a table has no processes."""
 
     def _answer(self, request: Request) -> Measurement:
-        objective = _objective(request)
+        objective = request.name
         column = self._columns[objective]
         value = self._table.value(request.architecture, column)
         known: dict[str, Any] = {"protocol": "table", "environment": {"table": self._table.name, "column": column}}
@@ -168,10 +168,6 @@ class TableEvaluator:
             self._scales.get(objective, 1.0),
         )
         return Measurement(request, Status.OK, value * scale, error * abs(scale), **known)
-
-
-def _objective(request: Request) -> str:
-    return request.metric if request.profile is None else f"{request.metric}@{request.profile}"
 
 
 def _rows_by_architecture(architectures: Sequence[Architecture]) -> dict[Architecture, list[int]]:

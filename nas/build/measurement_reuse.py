@@ -246,7 +246,7 @@ def _results(store: RunStore, source: ReusedRun, prepared: PreparedJob) -> list[
         request = measurement.request
         if request.variant not in variants:
             continue
-        name = request.metric if request.profile is None else f"{request.metric}@{request.profile}"
+        name = request.name
         if not source.has(request):
             name = f"{name} of {source.run}" if request.profile else f"{name}@{source.run}"
         values = found.setdefault(variants.candidate(request), {})

@@ -120,5 +120,4 @@ def _listed(requests: Sequence[Request]) -> str:
 
 
 def _shown(request: Request) -> str:
-    name = request.metric if request.profile is None else f"{request.metric}@{request.profile}"
-    return f"{name} of {request.architecture.key} ({request.fidelity}, {request.variant})"
+    return f"{request.name} of {request.architecture.key} ({request.fidelity}, {request.variant})"

@@ -154,5 +154,5 @@ def _measurement(request: Request, result: CallResult) -> Measurement:
             request, Status.FAILED, None, None,
             protocol=PROTOCOL, message=result.failure, detail=detail, seconds=result.seconds,
         )  # fmt: skip
-    name = request.metric if request.profile is None else f"{request.metric}@{request.profile}"
-    return Measurement(request, Status.OK, result.values[name], 0.0, protocol=PROTOCOL, seconds=result.seconds)
+    value = result.values[request.name]
+    return Measurement(request, Status.OK, value, 0.0, protocol=PROTOCOL, seconds=result.seconds)

@@ -298,6 +298,11 @@ class Request:
     runtime: str = ONNX_RUNTIME
 
     @property
+    def name(self) -> str:
+        """Its metric, as objectives and results name it: ``metric`` or ``metric@profile``."""
+        return self.metric if self.profile is None else f"{self.metric}@{self.profile}"
+
+    @property
     def variant(self) -> Variant:
         """The precision and the runtime."""
         return Variant(self.precision, self.runtime)
