@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -130,27 +130,26 @@ def load_job_data(
     """
     data, folder = config.data, None if pretrained is None else pretrained.config.folder
     parts: dict[str, Any] = {"seed": SPLIT_SEED, "validation": data.validation, "test": data.test}
+    options: ImageOptions | TextOptions | RowOptions | DocumentOptions
+    load: Callable[..., DataSet]
     if (own := plugin_source(config, given)) is not None:
         options = _options_for(own, config, runs, pretrained=folder, model=model, source=source)
-        task, found = task_for(config, data_set_of(data.name, own, options=options, **parts), source=source)
-        _check_shift(config, found, source=source)
-        return JobData(found, config, task, given)
-    targets = task_class(config.task).targets
-    load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
-    if data.name == NUMBERS:
-        task, found = task_for(config, load(options=RowOptions(label_column=data.label_column)), source=source)
-        return JobData(found, config, task)
-    if data.of_documents:
-        documents = _document_options(config, runs, pretrained=folder, source=source)
-        task, found = task_for(config, load(options=documents), source=source)
-        return JobData(found, config, task)
-    options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, model=model, source=source)
+        load = partial(data_set_of, data.name, own, **parts)
+    else:
+        targets = task_class(config.task).targets
+        load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
+        if data.name == NUMBERS:
+            options = RowOptions(label_column=data.label_column)
+        elif data.of_documents:
+            options = _document_options(config, runs, pretrained=folder, source=source)
+        else:
+            options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, model=model, source=source)
     task, found = task_for(config, load(options=options), source=source)
-    if isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
+    if own is None and isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
         of_earlier, earlier = task_for(config, load(options=replace(options, as_in_0_1=True)), source=source)
         task, found = (of_earlier, earlier) if earlier.train.digest == trained_on else (task, found)
     _check_shift(config, found, source=source)
-    return JobData(found, config, task)
+    return JobData(found, config, task, given)
 
 
 def _check_shift(config: SearchJob, found: DataSet, *, source: str) -> None:
