@@ -13,7 +13,7 @@ import httpx
 from nas.api import schemas
 from nas.client.files import Received, download
 from nas.client.following import PATIENCE_S, OnGone, Patience, Watch, finished, followed_log
-from nas.client.job_calls import JobCalls, ended, submission
+from nas.client.job_calls import JobCalls, submission
 from nas.client.transport import T, Transport, checked, quoted
 from nas.errors import ServiceError
 from supernets.files import check_regular
@@ -194,10 +194,7 @@ class _ResultCalls:
             asked["with_preprocessing"] = True
         request, path = checked(schemas.ExportRequest, asked), f"{_path_of(run)}/exports"
         made = self._transport.post(path, schemas.Export, body=request)
-        made = finished(self._transport, made, f"{path}/{quoted(made.export)}", Patience(), on_change)
-        if made.status != "finished":
-            raise ServiceError(f"{run}: the export {ended(made)}")
-        return made
+        return finished(self._transport, made, f"{path}/{quoted(made.export)}", on_change, what=f"{run}: the export")
 
     def exports(self, run: str) -> tuple[schemas.Export, ...]:
         """All exports of a run, oldest first."""
@@ -249,10 +246,8 @@ class _ServerCalls:
         """
         path = f"profiles/{quoted(profile)}/measurements"
         made = self._upload(path, schemas.ModelMeasurement, "model", model)
-        made = finished(self._transport, made, f"{path}/{quoted(made.measurement)}", Patience(), on_change)
-        if made.status != "finished":
-            raise ServiceError(f"{profile}: the measurement of {model} {ended(made)}")
-        return made
+        what = f"{profile}: the measurement of {model}"
+        return finished(self._transport, made, f"{path}/{quoted(made.measurement)}", on_change, what=what)
 
     def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
         """Uploads a small data set of images: a zip archive with one folder per class.

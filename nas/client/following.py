@@ -149,9 +149,17 @@ def followed_log(transport: Transport, path: str, patience: Patience) -> Iterato
 
 
 def finished(
-    transport: Transport, task: Task, path: str, patience: Patience, on_change: Callable[[Task], None] | None
+    transport: Transport, task: Task, path: str, on_change: Callable[[Task], None] | None, *, what: str
 ) -> Task:
-    """The task at a path of the API once it has finished or failed; `on_change` is called now and after each change."""
+    """The task at a path of the API once it has finished; `on_change` is called now and after each change.
+
+    Args:
+        what: the task in errors: ``RUN: the export``.
+
+    Raises:
+        ServiceError: it failed or was cancelled; the message gives the reason.
+    """
+    patience = Patience()
     patience.renew()
     if on_change is not None:
         on_change(task)
@@ -166,7 +174,10 @@ def finished(
         if on_change is not None and now != task:
             on_change(now)
         task = now
-    return task
+    if task.status == "finished":
+        return task
+    why = "was cancelled" if task.status == "cancelled" else f"failed: {task.reason or 'no reason is known'}"
+    raise ServiceError(f"{what} {why}")
 
 
 class Seen:

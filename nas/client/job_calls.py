@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nas.api import schemas
-from nas.client.following import Patience, finished
+from nas.client.following import finished
 from nas.client.transport import Transport, checked, quoted
-from nas.errors import ServiceError
 
 
 class JobCalls:
@@ -39,10 +38,7 @@ class JobCalls:
             ServiceError: it failed; the message gives the reason.
         """
         made = self._transport.post("jobs/plans", schemas.JobPlan, body=submission(job, "search", hardware))
-        made = finished(self._transport, made, f"jobs/plans/{quoted(made.plan)}", Patience(), on_change)
-        if made.status != "finished":
-            raise ServiceError(f"the plan {ended(made)}")
-        return made
+        return finished(self._transport, made, f"jobs/plans/{quoted(made.plan)}", on_change, what="the plan")
 
 
 def submission(
@@ -51,8 +47,3 @@ def submission(
     """A submission of a job."""
     profiles = None if hardware is None else tuple(hardware)
     return checked(schemas.JobSubmission, {"job": job, "kind": kind, "hardware": profiles})
-
-
-def ended(task: schemas.Export | schemas.ModelMeasurement | schemas.JobPlan) -> str:
-    """How a task ended that has no result."""
-    return "was cancelled" if task.status == "cancelled" else f"failed: {task.reason or 'no reason is known'}"
