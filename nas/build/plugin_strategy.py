@@ -52,13 +52,8 @@ class _Checked:
         return found
 
     def _list(self, method: str, kind: type, call: Callable[[], Any]) -> list[Any]:
-        try:
-            with calling(self.ref, method):
-                found = call()
-        except PluginError as error:
-            if isinstance(error.__cause__, SupernetError):  # e.g. too few epochs, as the shipped strategies raise it
-                raise error.__cause__ from None
-            raise
+        with calling(self.ref, method, but=SupernetError):  # e.g. too few epochs, as the shipped strategies raise it
+            found = call()
         if not isinstance(found, list | tuple) or not found or not all(isinstance(one, kind) for one in found):
             raise PluginError(
                 f"{self.ref}: {method} returned {found!r:.80}; expected a list of {kind.__name__}, at least one"

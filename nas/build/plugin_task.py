@@ -103,13 +103,8 @@ class _Checked:
         return found
 
     def _made(self, method: str, call: Callable[[], Any], kind: type[_T]) -> _T:
-        try:
-            with calling(self.ref, method):
-                found = call()
-        except PluginError as error:
-            if isinstance(error.__cause__, SupernetError):  # unfit labels, as tasks report them
-                raise error.__cause__ from None
-            raise
+        with calling(self.ref, method, but=SupernetError):  # unfit labels, as tasks report them
+            found = call()
         if not isinstance(found, kind) or isinstance(found, bool):
             raise self._wrong(method, type(found).__name__, kind.__name__)
         return found

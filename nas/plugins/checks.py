@@ -13,15 +13,16 @@ from nas.plugins.reference import PluginRef
 
 
 @contextmanager
-def calling(ref: PluginRef, what: str) -> Iterator[None]:
+def calling(ref: PluginRef, what: str, *, but: type[Exception] = NasError) -> Iterator[None]:
     """Raises what the code of a plug-in raises as a `PluginError` that names it; errors of this program stay.
 
     Args:
         what: was called, e.g. ``ask``.
+        but: further errors that stay.
     """
     try:
         yield
-    except NasError:
+    except (NasError, but):
         raise
     except Exception as error:  # the code is of others: whatever it raises ends in one line that names it
         raise PluginError(f"{ref}: {what} raised {type(error).__name__}: {error}") from error
