@@ -72,25 +72,24 @@ class GeneRows:
 
         Options with names have no order: their genes are uniform.
         """
-        return self._near((rng.permutation(n) + rng.random(n))[:, None] / n, rng)
-
-    def _near(self, shares: NDArray[np.float64], rng: np.random.Generator) -> Rows:
-        """Rows whose genes lie about at shares of their ways up, (n, 1) or (n, n_choices); named options are uniform."""
-        top, n = self.levels - 1, len(shares)
-        noisy = np.round(shares * top + rng.normal(0.0, 0.25, size=(n, len(top))) * top)
-        levels = np.clip(noisy, 0, top).astype(np.int64)
-        return self.canonical(np.where(self._named, rng.integers(0, self.levels, size=levels.shape), levels))
+        shares = (rng.permutation(n) + rng.random(n))[:, None] / n
+        return self._at(shares + rng.normal(0.0, 0.25, size=(n, len(self.levels))), rng)
 
     def scaled_by_kind(self, n: int, rng: np.random.Generator) -> Rows:
-        """As `scaled`, but each kind of choice (the depths, the widths of all layers) lies on its own share of the way up.
+        """`n` rows in which each kind of choice (the depths, the widths of all layers) has the same share of its way up.
 
-        Shares are a Latin hypercube over kinds: what each costs and gives, apart from the others, shows in few rows.
+        The shares are a Latin hypercube over kinds: what each costs and gives, apart from the others, shows in few rows. Where a
+        layer loses more by each further cut, networks of equal layers are good, and seldom drawn. Named options as in `scaled`.
         """
-        kinds = list(self.space.kinds.values())
         shares = np.empty((n, len(self.levels)))
-        for members in kinds:
+        for members in self.space.kinds.values():
             shares[:, members] = ((rng.permutation(n) + rng.random(n)) / n)[:, None]
-        return self._near(shares, rng)
+        return self._at(shares, rng)
+
+    def _at(self, shares: NDArray[np.float64], rng: np.random.Generator) -> Rows:
+        """Rows whose genes lie at shares of their ways up, (n, n_choices); named options are uniform."""
+        levels = np.clip(np.round(shares * (self.levels - 1)), 0, self.levels - 1).astype(np.int64)
+        return self.canonical(np.where(self._named, rng.integers(0, self.levels, size=levels.shape), levels))
 
     def neighbours(self, rows: Rows, n: int, rng: np.random.Generator) -> Rows:
         """`n` `mutants` of rows drawn from `rows`."""

@@ -65,7 +65,9 @@ def candidates(
         return [a for a in genes.enumerate() if a not in known]
     near = genes.neighbours(front, effort.neighbours, rng)
     seen = dict.fromkeys(genes.architectures(np.vstack([near, genes.random(effort.random, rng)])))
-    first = np.vstack([front, near[: effort.population], genes.scaled(effort.population, rng)])
+    half = effort.population // 2
+    spread = [genes.scaled(half, rng), genes.scaled_by_kind(half, rng)]
+    first = np.vstack([front, near[: effort.population], *spread])
 
     def scored(levels: Rows) -> tuple[Array, Array]:
         bred = genes.architectures(genes.canonical(levels))
