@@ -78,8 +78,9 @@ class GeneRows:
     def scaled_by_kind(self, n: int, rng: np.random.Generator) -> Rows:
         """`n` rows in which each kind of choice (the depths, the widths of all layers) has the same share of its way up.
 
-        The shares are a Latin hypercube over kinds: what each costs and gives, apart from the others, shows in few rows. Where a
-        layer loses more by each further cut, networks of equal layers are good, and seldom drawn. Named options as in `scaled`.
+        The shares are a Latin hypercube over kinds: what each costs and gives, apart from the others, shows in few rows.
+        Where a layer loses more by each further cut, networks of equal layers are good, and seldom drawn. Named options as
+        in `scaled`.
         """
         shares = np.empty((n, len(self.levels)))
         for members in self.space.kinds.values():
