@@ -48,7 +48,7 @@ from nas.testing.search import (
     space_of,
 )
 from predictors.feature_columns import FeatureLayout
-from supernets.space import Architecture, SearchSpace
+from supernets.space import INACTIVE, Architecture, SearchSpace
 from tests.errors import raises
 
 QUICK = Effort(population=20, generations=4, neighbours=60, random=30)
@@ -58,6 +58,15 @@ class TestGuidedSearch(SearchContract, ConstraintContract):
     @staticmethod
     def make(space: SearchSpace, seed: int, constraints: Sequence[Constraint] = ()) -> SearchAlgorithm:
         return GuidedSearch(space, OBJECTIVES, seed=seed, initial=12, effort=QUICK, constraints=constraints)
+
+
+def test_networks_scaled_by_kind_have_equal_layers_of_all_sizes() -> None:
+    genes = GeneRows(space_of(8))
+    rows = genes.scaled_by_kind(12, np.random.default_rng(0))
+    for members in genes.space.kinds.values():
+        levels = {frozenset(row[members]) - {INACTIVE} for row in rows}
+        assert all(len(level) <= 1 for level in levels)  # all layers have the same option
+        assert len(frozenset().union(*levels)) >= min(genes.levels[members[0]], 6)  # of up to 8
 
 
 def test_a_perplexity_halved_counts_the_same_wherever_it_is() -> None:
