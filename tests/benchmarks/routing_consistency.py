@@ -8,7 +8,7 @@ first, and `--table` only prints the results.
 Method. The supernet of `tests.benchmarks.experts_front` is trained once, with the same folder --work for both. Routings are
 those of the first 16,384 tokens of a part; the cache replaces the least recently used expert.
 
-- *Correlation*: over the layers of 40 random networks whose layers all keep 8 experts, of which a token asks 2, with a cache
+- *Correlation*: over the layers of 33 random networks whose layers all keep 8 experts, of which a token asks 2, with a cache
   of 4, on the validation part: Spearman's rank correlation of the cache's hit rate with the segment routing best performance
   (SRP) and the segment cache best hit rate (SCH), segments of 16 tokens. The networks have weights in common: their layers
   are no independent sample.
