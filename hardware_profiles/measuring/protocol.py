@@ -198,7 +198,7 @@ def estimate(rounds: Rounds, clock: Clock, pace: Pace, *, scattered: float = 0.0
 
     Args:
         pace: of the whole session; an entry may have left before its last rounds.
-        scattered: share of a large model's memory that is not in huge pages.
+        scattered: share of a large model that is not in huge pages.
     """
     (value, own_error), lost, on_cpu = _level(rounds, clock, pace), clock.lost(rounds), clock.name == "thread-cpu"
     error = math.hypot(

@@ -59,7 +59,7 @@ class Timed:
         peak_mib: peak resident memory that one creation and one run added, in a process of their own.
         providers: in order of priority.
         energy: of a call, or why it has none; None where it was not asked for.
-        scattered: share of the worker's memory that was not in huge pages when a large model was loaded; 0 for others.
+        scattered: share of a large model that is not in huge pages; 0 for others.
     """
 
     rounds: Rounds = field(repr=False)

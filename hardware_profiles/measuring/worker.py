@@ -13,7 +13,7 @@ answered by a line of JSON:
                                                 | {"event": "lock-unusable", "lock", "reason"}
     {"do": "load", "id", "names": [[name, ...], ...]}, payloads: the model, its inputs as .npz, call by call
                                              -> {"event": "loaded", "warm_ms", "session_ms", "peak_mib", "providers",
-                                                 "scattered": share of memory that is not in huge pages, of a large model}
+                                                 "scattered": share of a large model that is not in huge pages}
                                               | {"event": "failed", "message"}
     {"do": "round", "order": [[id, n], ...]} -> {"event": "round", "entries": {id: {"wall_ms", ...} | {"message"}}}
     {"do": "energy", "order": [[id, n] or ["", milliseconds of waiting], ...]}
@@ -410,8 +410,8 @@ LARGE_BYTES = 32 * 1024 * 1024
 _HUGE, _MADV_COLLAPSE = 2 * 1024 * 1024, 25
 
 
-def gather_memory() -> float:
-    """Puts this process's memory into huge pages where the system can (Linux 6.1 or newer); the share of it that it could not.
+def gather_memory() -> int:
+    """Puts this process's memory into huge pages where the system can (Linux 6.1 or newer); the bytes that it could not.
 
     Pages of 4 KiB are scattered over the machine's memory, and differently in each session: a model of 340 MB took 28 to 59 ms
     in five sessions of one process, and 23.6 to 24.3 ms in huge pages.
@@ -423,9 +423,14 @@ def gather_memory() -> float:
         start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
         if permissions == "rw-p" and inode == "0" and start < end:
             advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
+    return _in_small_pages()
+
+
+def _in_small_pages() -> int:
+    """Bytes of this process's own memory that are not in huge pages."""
     sizes = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
     whole, huge = (int(sizes[name].split()[0]) for name in ("Anonymous", "AnonHugePages"))
-    return 1 - huge / whole
+    return (whole - huge) * 1024
 
 
 def _ticks(cpus: list[int] | None) -> list[list[int]]:
@@ -568,8 +573,11 @@ class Worker:
             alone = self._zygote.measure(self._cpus, self._provider, names, [*payloads, self._trivial])
             model, inputs = payloads
             calls = _read_calls(inputs, names)
+            small_before = _in_small_pages()
             session, session_ms = _create_session(model, self._cpus, self._provider, calls)
-            scattered = gather_memory() if len(model) >= LARGE_BYTES else 0.0
+            scattered = 0.0
+            if len(model) >= LARGE_BYTES:
+                scattered = min(max(0.0, (gather_memory() - small_before) / len(model)), 1.0)
             warm_ms = _warm_up(session, calls)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             self._answer("failed", message=_message(error))

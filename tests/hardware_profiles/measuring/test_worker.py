@@ -140,7 +140,7 @@ def test_the_weights_of_a_large_model_are_put_into_huge_pages(worker: LocalConne
     start(worker)
     assert load(worker)["scattered"] == 0.0  # a small model, whose pages do not matter
     large = load(worker, (model, packed(np.ones((1, 4096), np.float32))))
-    assert 0.0 < large["scattered"] < 0.8
+    assert 0.0 <= large["scattered"] < 0.8
     huge = re.search(r"AnonHugePages: +([0-9]+) kB", Path(f"/proc/{worker.pid}/smaps_rollup").read_text())
     assert huge is not None
     assert int(huge[1]) > 30 * 1024
