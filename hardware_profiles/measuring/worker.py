@@ -410,8 +410,8 @@ LARGE_BYTES = 32 * 1024 * 1024
 _HUGE, _MADV_COLLAPSE = 2 * 1024 * 1024, 25
 
 
-def gather_memory() -> int:
-    """Puts this process's memory into huge pages where the system can (Linux 6.1 or newer); the bytes that it could not.
+def gather_memory() -> None:
+    """Puts this process's memory into huge pages where the system can (Linux 6.1 or newer).
 
     Pages of 4 KiB are scattered over the machine's memory, and differently in each session: a model of 340 MB took 28 to 59 ms
     in five sessions of one process, and 23.6 to 24.3 ms in huge pages.
@@ -423,14 +423,21 @@ def gather_memory() -> int:
         start, end = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
         if permissions == "rw-p" and inode == "0" and start < end:
             advise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_COLLAPSE)
-    return _in_small_pages()
 
 
-def _in_small_pages() -> int:
-    """Bytes of this process's own memory that are not in huge pages."""
-    sizes = dict(line.split(":", 1) for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:])
+def in_small_pages(rollup: str = "/proc/self/smaps_rollup") -> int | None:
+    """Bytes of this process's own memory that are not in huge pages; None where Linux is too old (before 4.14) to tell."""
+    if not os.path.exists(rollup):
+        return None
+    sizes = dict(line.split(":", 1) for line in _read(rollup).splitlines() if line.endswith(" kB"))
     whole, huge = (int(sizes[name].split()[0]) for name in ("Anonymous", "AnonHugePages"))
     return (whole - huge) * 1024
+
+
+def _share_scattered(small_before: int | None, size: int) -> float:
+    """The share of a model of this size, loaded since, that is not in huge pages; 1 where it cannot be told."""
+    small = in_small_pages()
+    return 1.0 if small is None or small_before is None else min(max(0.0, (small - small_before) / size), 1.0)
 
 
 def _ticks(cpus: list[int] | None) -> list[list[int]]:
@@ -573,11 +580,12 @@ class Worker:
             alone = self._zygote.measure(self._cpus, self._provider, names, [*payloads, self._trivial])
             model, inputs = payloads
             calls = _read_calls(inputs, names)
-            small_before = _in_small_pages()
+            large = len(model) >= LARGE_BYTES
+            small_before = in_small_pages() if large else None
             session, session_ms = _create_session(model, self._cpus, self._provider, calls)
-            scattered = 0.0
-            if len(model) >= LARGE_BYTES:
-                scattered = min(max(0.0, (gather_memory() - small_before) / len(model)), 1.0)
+            if large:
+                gather_memory()
+            scattered = _share_scattered(small_before, len(model)) if large else 0.0
             warm_ms = _warm_up(session, calls)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             self._answer("failed", message=_message(error))
