@@ -103,10 +103,11 @@ def measure(bench: Bench, job: SearchJob, config: DecoderConfig, kept: Path) -> 
     found = bench.search(job, "guided", 1)
     validation = {e.architecture: e.value(bench.scored) for e in found if not e.failed}
     chosen = choose_finalists(found, objectives, [])
-    named = dict.fromkeys(chosen, "")
+    named = {}
     for share in SHARES:
         named[sized(supernet, uniform(config, share))] = f"hidden channels, {share:.0%}"
         named[sized(supernet, depth(config, share))] = f"depth, {share:.0%}"
+    named |= {a: "" for a in sorted(chosen, key=lambda a: validation[a]) if a not in named}
     named[space.largest] = "whole"
     done = {row["key"] for row in read(kept)}
     left = [a for a in named if a.key not in done and a != space.largest]

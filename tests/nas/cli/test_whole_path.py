@@ -323,11 +323,11 @@ def test_failures_are_counted_apart_listed_and_tried_again(after: Shell) -> None
 
 
 def test_plan_warns_of_a_budget_that_ends_before_the_first_model(shell: Shell) -> None:
-    job = SMALL_JOB.replace("evaluations: 30", "evaluations: 16")
+    job = SMALL_JOB.replace("evaluations: 30", "evaluations: 12")
     planned = shell.nas("plan", shell.job(job), "--no-time")
-    assert "warning: guided: 16 evaluations end before there are models" in planned.out
-    assert "from evaluation 24 on" in planned.out
-    assert shell.nas("plan", shell.job(), "--no-time", "--json").data["models_from"] == 24
+    assert "warning: guided: 12 evaluations end before there are models" in planned.out
+    assert "from evaluation 17 on" in planned.out
+    assert shell.nas("plan", shell.job(), "--no-time", "--json").data["models_from"] == 17
 
 
 def test_plan_costs_nothing(shell: Shell) -> None:

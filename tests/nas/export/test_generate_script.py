@@ -160,7 +160,7 @@ def test_smollm2_continues_texts_as_by_torch(tmp_path: Path) -> None:
     network = make_supernet(family, pretrained=config.read(path).weights(family)).extract(family.space.largest)
     assert isinstance(network, Decoder)
     of_library = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).backend_tokenizer
-    tokenizer = DocumentTokenizer(of_library, where="SmolLM2's", text=of_library.to_str())
+    tokenizer = DocumentTokenizer(of_library, where="SmolLM2's", text=of_library.to_str(), separator=None)
     (folder := tmp_path / "export").mkdir()
     script = write(folder, network, tokenizer, positions=config.positions)
     prompts = ["The capital of France is", "Once upon a time, in a village by the sea,"]
