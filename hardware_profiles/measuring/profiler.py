@@ -26,9 +26,8 @@ MAX_BATCH = 20
 MAX_BATCH_BYTES = 512 * 1024 * 1024
 """Size of a batch's models and example inputs, all held by the worker, that any machine is given."""
 MEMORY_SHARE = 12
-"""A batch may be larger, up to the machine's memory divided by this: on a shared machine, times of a
-language model in sessions minutes apart differed by up to 1.9 times, which the sentinels, small networks, did not show. The
-runtime needs up to 2.7 times the size."""
+"""A batch may be larger, up to the machine's memory divided by this: language models, too, are compared in the same rounds.
+The runtime needs up to 2.7 times the size."""
 MAX_DEATHS = 6
 """Consecutive deaths without a suspected model after which the machine is to blame."""
 MAX_KILLERS = 3
