@@ -97,7 +97,7 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
     ridge = (LabelScale.RELATIVE, LabelScale.LOG, LabelScale.PLAIN) if positive else (LabelScale.PLAIN,)
     found = [Candidate("mean", partial(MeanPredictor, scale=linear[-1]))]
     for scale in linear:
-        for name, column in (("MACs", layout.macs), ("lookup", layout.lookup)):
+        for name, column in (("MACs", layout.macs), ("estimate", layout.estimate)):
             if column is not None:
                 found.append(Candidate(f"{name} ({scale})", partial(ColumnLinearPredictor, column, scale=scale)))
     encoding = layout.encoding(n_columns)
@@ -108,7 +108,7 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
                 make = partial(RidgePredictor, scale=scale, columns=columns)
                 found.append(Candidate(f"ridge{where} ({scale})", make))
     found += _processes(layout, n_columns, smooth)
-    found += _on_lookup(layout, n_columns, linear)
+    found += _on_estimate(layout, n_columns, linear)
     if n_rows >= TREE_ROWS:
         scale = LabelScale.LOG if positive else LabelScale.PLAIN
         trees = partial(LightGBMPredictor, scale=scale, seed=seed)
@@ -133,9 +133,9 @@ def _processes(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, 
     return found
 
 
-def _on_lookup(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
-    """Small models of the errors of an affine map of the lookup sum."""
-    if layout.lookup is None:
+def _on_estimate(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
+    """Small models of the errors of an affine map of the estimate."""
+    if layout.estimate is None:
         return []
     plain = LabelScale.PLAIN
     rest: dict[str, Callable[[], RidgePredictor | KernelProcess]] = {
@@ -145,8 +145,8 @@ def _on_lookup(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, 
     }
     found = []
     for scale in scales:
-        base = partial(ColumnLinearPredictor, layout.lookup, scale=scale)
+        base = partial(ColumnLinearPredictor, layout.estimate, scale=scale)
         found += [
-            Candidate(f"lookup ({scale}) + {name}", partial(ResidualPredictor, base, m)) for name, m in rest.items()
+            Candidate(f"estimate ({scale}) + {name}", partial(ResidualPredictor, base, m)) for name, m in rest.items()
         ]
     return found

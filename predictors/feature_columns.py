@@ -13,19 +13,20 @@ class FeatureLayout:
 
     Attributes:
         macs: index of the total multiply-accumulates; None where no column is a total cost.
-        aggregates: indices of the few analytic columns (totals, sums by block, lookup sums); the rest is the encoding.
-        lookup: index of a lookup table's sum over the network: a latency except for an offset and a factor.
+        aggregates: indices of the few analytic columns (totals, sums by block, estimates); the rest is the encoding.
+        estimate: index of an estimate of the label, or of its logarithm, but for an offset and a factor: a lookup table's sum
+            over the network for a latency, the energy that it lacks for the perplexity of a part of a pretrained network.
         groups: for each column the number of the gene that it encodes, -1 for none; empty where unknown.
     """
 
     macs: int | None
     aggregates: tuple[int, ...]
-    lookup: int | None = None
+    estimate: int | None = None
     groups: tuple[int, ...] = ()
 
     def check(self, n_columns: int) -> None:
         """Raises `PredictorError` (code ``predictor.invalid-layout``) unless it fits features with `n_columns` columns."""
-        named = [index for index in (self.macs, self.lookup, *self.aggregates) if index is not None]
+        named = [index for index in (self.macs, self.estimate, *self.aggregates) if index is not None]
         outside = [index for index in named if not 0 <= index < n_columns]
         fault = ""
         if outside:
@@ -38,6 +39,6 @@ class FeatureLayout:
             raise PredictorError(f"the layout {fault}", code="predictor.invalid-layout")
 
     def encoding(self, n_columns: int) -> tuple[int, ...]:
-        """Indices of the columns that are no aggregates and no lookup sum."""
-        other = {*self.aggregates, self.macs, self.lookup}
+        """Indices of the columns that are no aggregates and no estimate."""
+        other = {*self.aggregates, self.macs, self.estimate}
         return tuple(i for i in range(n_columns) if i not in other)

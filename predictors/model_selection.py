@@ -72,8 +72,8 @@ class _Tried:
 class AutoPredictor:
     """A weighted mean of the models of least held-out error.
 
-    Models (see `candidates`): the mean; affine functions of the MACs and of a lookup table's sum; ridge on aggregates,
-    genes or all columns; Gaussian processes; both of these on the errors of the lookup sum; LightGBM. Positive
+    Models (see `candidates`): the mean; affine functions of the MACs and of an estimate; ridge on aggregates,
+    genes or all columns; Gaussian processes; both of these on the errors of the estimate; LightGBM. Positive
     labels are fitted in plain, relative and logarithmic terms. The interval is conformal on the held-out errors, with
     the width of each row from the first Gaussian process that describes them better than a constant.
 

@@ -13,10 +13,10 @@ from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import PreparedJob
 from nas.build.serving import in_place
 from nas.evaluation.environments import Environments
-from nas.evaluation.features import LatencyFeatures, architecture_features, feature_layout
+from nas.evaluation.features import LatencyFeatures, OneShotFeatures, architecture_features, feature_layout
 from nas.evaluation.measuring_evaluator import Measured, Timed
 from nas.evaluation.own_metrics import OwnMetrics
-from nas.evaluation.scoring import Scoring
+from nas.evaluation.scoring import CALIBRATION_BATCH, Scoring
 from nas.evaluation.served_memory import ServedMemory
 from nas.problem.objectives import EXACT_METRICS, Evaluation
 from nas.problem.tasks import SERVED_MEMORY
@@ -62,13 +62,18 @@ def first_modelled(prepared: PreparedJob, *, known: Collection[Architecture] = (
 
 
 def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:
-    """Features by name of each metric that is modelled: analytic costs; with a lookup table, block latencies too."""
+    """Features by name of each metric that is modelled: analytic costs; with a lookup table, block latencies too; and for the
+    scores of parts of a pretrained decoder that are corrected, not trained, the energy that they lack."""
     job = prepared.job
     costs = FeatureSource(
         partial(architecture_features, supernet, variants=job.variants),
         feature_layout(len(supernet.family.blocks), prepared.space),
     )
     found = {metric.name: costs for metric in job.metrics if metric.metric not in EXACT_METRICS}
+    if supernet.sharing.spec.correction is not None:
+        scores = OneShotFeatures(supernet, prepared.data.calibration.split(CALIBRATION_BATCH), job.variants)
+        scored = [metric.name for metric in job.metrics if metric.profile is None and metric.metric not in EXACT_METRICS]
+        found |= dict.fromkeys(scored, FeatureSource(scores, scores.layout))
     for profile in job.profiles:
         if (path := job.lookup_tables.get(profile.name)) is not None:
             table = load_lookup(path, profile=profile, environment=None)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hardware_profiles.lookup_table import LookupTable
 from nas.errors import EvaluationError
@@ -13,6 +16,9 @@ from nas.problem.variants import Variants
 from predictors.feature_columns import FeatureLayout
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
+from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.network import Decoder
+from supernets.families.decoder.removed_energy import RemovedEnergy
 from supernets.space import Architecture, SearchSpace
 
 _N_TOTALS = 3
@@ -69,11 +75,7 @@ class LatencyFeatures:
         space = self._variants.space(self._supernet.space)
         if self._table is None:
             return feature_layout(self._n_blocks, space)
-        n_costs = _N_TOTALS + 3 * self._n_blocks
-        n_aggregates = n_costs + 1 + self._n_blocks
-        return FeatureLayout(
-            macs=0, aggregates=tuple(range(n_aggregates)), lookup=n_costs, groups=_groups(n_aggregates, space)
-        )
+        return _layout_with_estimate(self._n_blocks, self._n_blocks, space)
 
     def __call__(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
         """Features, (n, d)."""
@@ -116,6 +118,50 @@ class LatencyFeatures:
                     f"the lookup table of profile {table.profile.get('name')} holds none of the {len(lacking)} blocks of "
                     "the space's smallest and largest network, so it is of another space; calibrate with this job"
                 )
+
+
+class OneShotFeatures:
+    """Features of candidates for predicting scores of parts of a pretrained decoder, which are not trained.
+
+    They are those of `architecture_features`; between the costs and the genes come the energy that the network lacks (see
+    `RemovedEnergy`) and that of each layer.
+
+    Args:
+        supernet: a decoder without experts.
+        texts: token ids, (n, tokens) each, that energies are measured on.
+        variants: of the candidates.
+    """
+
+    def __init__(self, supernet: Supernet, texts: Sequence[Tensor], variants: Variants = _FP32) -> None:
+        self._supernet, self._texts, self._variants = supernet, texts, variants
+        self._family = cast(DecoderFamily, supernet.family)
+
+    @property
+    def layout(self) -> FeatureLayout:
+        """Where the columns are."""
+        n_layers, space = self._family.spec.depth[-1], self._variants.space(self._supernet.space)
+        return _layout_with_estimate(len(self._family.blocks), n_layers, space)
+
+    def __call__(self, candidates: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Features, (n, d)."""
+        costs, genes = _costs(self._supernet, candidates, self._variants)
+        energy = self._energy([self._variants.split(candidate)[0] for candidate in candidates])
+        return np.hstack([costs, energy.sum(axis=1, keepdims=True), energy, genes])
+
+    @cached_property
+    def _energy(self) -> RemovedEnergy:
+        """Measured when the first models are fitted: it takes as long as a network's evaluation."""
+        largest = cast(Decoder, self._supernet.extract(self._supernet.space.largest))
+        return RemovedEnergy(self._family, largest, self._texts)
+
+
+def _layout_with_estimate(n_blocks: int, n_parts: int, space: SearchSpace) -> FeatureLayout:
+    """Of costs, an estimate, the parts that it is the sum of, and genes."""
+    n_costs = _N_TOTALS + 3 * n_blocks
+    n_aggregates = n_costs + 1 + n_parts
+    return FeatureLayout(
+        macs=0, aggregates=tuple(range(n_aggregates)), estimate=n_costs, groups=_groups(n_aggregates, space)
+    )
 
 
 def _groups(n_aggregates: int, space: SearchSpace | None) -> tuple[int, ...]:

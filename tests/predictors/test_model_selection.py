@@ -143,13 +143,13 @@ def test_a_lookup_sum_is_a_base_whose_residual_is_learnt() -> None:
     new, truth = lookup_data(300, 1)
     errors = {}
     for name, lookup in (("with", 3), ("without", None)):
-        layout = FeatureLayout(macs=0, aggregates=(0, 1, 2), lookup=lookup)
+        layout = FeatureLayout(macs=0, aggregates=(0, 1, 2), estimate=lookup)
         shown, asked = (x, new) if lookup else (np.delete(x, 3, axis=1), np.delete(new, 3, axis=1))
         model = AutoPredictor(layout=layout, positive=True, seed=0)
         model.fit(shown, y)
         errors[name] = np.abs(model.predict(asked).mean / truth - 1).mean()
         if lookup:
-            assert "lookup (relative) + " in model.quality.model
+            assert "estimate (relative) + " in model.quality.model
     assert errors["with"] < 0.004  # the noise alone is 0.24 %
     assert errors["without"] > 5 * errors["with"]
 

@@ -31,11 +31,13 @@ class LayerActivations:
         heads: (n, n), of the inputs of ``attention.project``, weighted.
         neurons: (hidden, hidden), of the inputs of ``mlp.down``, weighted.
         normalised: (2, width), squares of what the attention and the MLP read.
+        added: the square of all that the layer adds to the stream, weighted, the mean over channels.
     """
 
     heads: Tensor
     neurons: Tensor
     normalised: Tensor
+    added: float
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def measure_activations(network: Decoder, batches: Iterable[Tensor], *, most: in
             sums[i] = [old + new for old, new in zip(sums[i], found, strict=True)] if sums[i] else found
         head = head + network.head.norm(x).square().flatten(0, -2).sum(0)
     measured = ([value / n for value in own] for own in sums)
-    return Activations(tuple(LayerActivations(*own) for own in measured), head / n)
+    return Activations(tuple(LayerActivations(*own, added.item()) for *own, added in measured), head / n)
 
 
 @torch.no_grad()
@@ -121,7 +123,7 @@ def _observed(layer: Layer, x: Tensor, mask: Tensor, turn: Any) -> tuple[Tensor,
     scale = after.square().mean(dim=-1, keepdim=True).clamp(min=1e-12).rsqrt()
     moments = [(own := (read * scale).flatten(0, -2)).T @ own for read in (heads, neurons)]
     squares = torch.stack([read.square().flatten(0, -2).sum(0) for read in (first, second)])
-    return after, [*moments, squares]
+    return after, [*moments, squares, ((after - x) * scale).square().mean(dim=-1).sum()]
 
 
 @torch.no_grad()
@@ -151,10 +153,14 @@ def activation_importance(network: Decoder, activations: Activations) -> dict[st
 
 def head_units(attention: CausalAttention) -> Mapping[str, Tensor]:
     """The inputs of `project` that belong to each group of heads, and to each query of all groups, (units, inputs) by axis."""
-    size, n = attention.head_size, attention.project.in_features
-    groups = attention.key.out_features // size
-    channels = torch.arange(n).view(groups, n // (groups * size), size)
+    channels = head_channels(attention)
     return {"heads": channels.flatten(1), "queries": channels.transpose(0, 1).flatten(1)}
+
+
+def head_channels(attention: CausalAttention) -> Tensor:
+    """The inputs of `project`, (groups, queries, head_size)."""
+    size = attention.head_size
+    return torch.arange(attention.project.in_features).view(attention.key.out_features // size, -1, size)
 
 
 def _readers(layer: Layer) -> tuple[Sequence[nn.Linear], Sequence[nn.Linear]]:

@@ -76,15 +76,15 @@ def test_the_table_gives_each_candidate_the_sum_of_its_blocks(net: Supernet, can
     features = LatencyFeatures(net, table, BOTH)
     rows, layout = features(candidates), features.layout
     layout.check(rows.shape[1])
-    assert layout.lookup is not None
+    assert layout.estimate is not None
     keys = BlockKeys(net)
     for row, candidate in zip(rows, candidates, strict=True):
         network, (precision, _) = BOTH.split(candidate)
         own = [table.entries[precision][key].net_ms if key else 0.0 for key in keys.of([network])[0].tolist()]
         fit = table.fits[precision]
-        assert row[layout.lookup] == pytest.approx(fit.scale * sum(own) + fit.offset_ms, rel=1e-12)
-        np.testing.assert_array_equal(row[layout.lookup + 1 : layout.lookup + 1 + len(own)], own)
-    without = np.delete(rows, range(layout.lookup, layout.lookup + 1 + len(net.family.blocks)), axis=1)
+        assert row[layout.estimate] == pytest.approx(fit.scale * sum(own) + fit.offset_ms, rel=1e-12)
+        np.testing.assert_array_equal(row[layout.estimate + 1 : layout.estimate + 1 + len(own)], own)
+    without = np.delete(rows, range(layout.estimate, layout.estimate + 1 + len(net.family.blocks)), axis=1)
     np.testing.assert_array_equal(without, architecture_features(net, candidates, BOTH))
     assert features([]).shape == (0, rows.shape[1])
 

@@ -117,7 +117,7 @@ def test_blocks_of_sentences_are_measured_at_the_lengths_of_a_search(tmp_path: P
             for given in list(feed.values())[1:]
         )
     features = LatencyFeatures(prepared.supernets.untrained(), table, prepared.job.variants)
-    estimated = features(prepared.space.enumerate())[:, features.layout.lookup]
+    estimated = features(prepared.space.enumerate())[:, features.layout.estimate]
     assert (estimated > 0).all()
 
 

@@ -59,7 +59,7 @@ def test_blocks_are_predicted_from_another_profile_and_few_networks(tmp_path: Pa
     # A job reads it like a measured one; the networks that were measured are close to their latencies.
     features = LatencyFeatures(prepared.supernets.untrained(), table)
     networks = prepared.space.enumerate()
-    estimated = dict(zip([a.key for a in networks], features(networks)[:, features.layout.lookup], strict=True))
+    estimated = dict(zip([a.key for a in networks], features(networks)[:, features.layout.estimate], strict=True))
     ratios = [estimated[key] / subnet.latency_ms for key, subnet in table.subnets["fp32"].items()]
     np.testing.assert_allclose(ratios, 1, atol=0.3)
 
