@@ -48,7 +48,7 @@ def build_algorithm(
         if metric.metric in EXACT_METRICS
     }
     problem = SearchProblem(
-        prepared.space, job.objectives, config.seed, constraints=job.constraints, features=_features(prepared, supernet),
+        prepared.space, job.objectives, config.seed, constraints=job.constraints, features=metric_features(prepared, supernet),
         exact=exact, warm_start=warm_start, known=known, first=job.variants.candidates(first),
     )  # fmt: skip
     given, settings = job.objects.get("search.algorithm"), config.search.settings
@@ -61,7 +61,7 @@ def first_modelled(prepared: PreparedJob, *, known: Collection[Architecture] = (
     return models_from(search.algorithm, prepared.space, batch=search.batch, known=known, n_prior=n_prior)
 
 
-def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:
+def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:
     """Features by name of each metric that is modelled: analytic costs; with a lookup table, block latencies too; and for the
     scores of parts of a pretrained decoder that are corrected, not trained, the energy that they lack."""
     job = prepared.job
@@ -72,7 +72,9 @@ def _features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSou
     found = {metric.name: costs for metric in job.metrics if metric.metric not in EXACT_METRICS}
     if supernet.sharing.spec.correction is not None:
         scores = OneShotFeatures(supernet, prepared.data.calibration.split(CALIBRATION_BATCH), job.variants)
-        scored = [metric.name for metric in job.metrics if metric.profile is None and metric.metric not in EXACT_METRICS]
+        scored = [
+            metric.name for metric in job.metrics if metric.profile is None and metric.metric not in EXACT_METRICS
+        ]
         found |= dict.fromkeys(scored, FeatureSource(scores, scores.layout))
     for profile in job.profiles:
         if (path := job.lookup_tables.get(profile.name)) is not None:

@@ -50,7 +50,9 @@ class RemovedEnergy:
             for module, own in zip(network.layers.values(), layers, strict=True):
                 attention, down = cast(Layer, module).attention, cast(MLP, cast(Layer, module).mlp).down.weight
                 project, channels = attention.project.weight, head_channels(attention)
-                self._attention.append({pair: _energy(own.heads, project, _missing(channels, *pair)) for pair in counts})
+                self._attention.append(
+                    {pair: _energy(own.heads, project, _missing(channels, *pair)) for pair in counts}
+                )
                 after = {size: torch.arange(cast(int, size), down.shape[1]) for size in options["hidden"]}
                 self._hidden.append({size: _energy(own.neurons, down, gone) for size, gone in after.items()})
 

@@ -13,6 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from nas.build.prepared_job import PreparedJob, prepare_job
+from nas.build.search_objects import metric_features
 from nas.config import load_job, parse_job
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint, make_supernet
@@ -127,6 +128,20 @@ def test_layers_and_units_are_those_of_the_pretrained_network(shell: Shell) -> N
     best = whole.weights(whole.space.largest)[down][:, measured.argmax()]
     first = found.supernets.untrained().weights(family.space.largest)[down][:, 0]  # whose channels are sorted, too
     assert torch.equal(first.sort().values, best.sort().values)
+
+
+def test_models_of_perplexity_have_the_energy_that_networks_lack(shell: Shell) -> None:
+    found = prepared(shell, job(shell))
+    supernet = found.supernets.untrained()
+    source = metric_features(found, supernet)["perplexity"]
+    rows, layout = source.rows([supernet.space.smallest, supernet.space.largest]), source.layout
+    layout.check(rows.shape[1])
+    assert layout.estimate is not None
+    energy, layers = rows[:, layout.estimate], rows[:, layout.estimate + 1 : layout.estimate + 4]
+    assert (layers[0] > 0).all()
+    assert energy.tolist() == [pytest.approx(layers[0].sum()), 0.0]
+    plain = prepared(shell, job(shell, supernet={**SUPERNET, "sharing": "slice"}))
+    assert metric_features(plain, plain.supernets.untrained())["perplexity"].layout.estimate is None
 
 
 def test_a_finetuning_starts_from_the_corrected_weights(shell: Shell) -> None:

@@ -46,7 +46,9 @@ def test_it_is_what_missing_parts_add_to_the_stream(family: DecoderFamily) -> No
     gone = sorted(set(inputs.flatten().tolist()) - set(_kept(inputs, values["layer0.heads"], values["layer0.queries"])))
     assert 0 in kept
     hidden = cast(int, values["layer0.hidden"])
-    assert missing[0] == pytest.approx(by_hand(network, ids, 0, torch.tensor(gone, dtype=torch.int64), hidden), rel=1e-3)
+    assert missing[0] == pytest.approx(
+        by_hand(network, ids, 0, torch.tensor(gone, dtype=torch.int64), hidden), rel=1e-3
+    )
     left_out = next(i for i in range(len(network.layers)) if i not in kept)
     layer, seen = network.layers[str(left_out)], list[Tensor]()
     layer.register_forward_hook(lambda _, inputs, output: seen.extend([inputs[0], output]))
