@@ -133,6 +133,7 @@ class Supernet(nn.Module):
             template = family.template()
             check_dims({name: t.shape for name, t in template.state_dict().items()}, family.dims(), family.axes)
             self._cost_model = family.cost_model(template)
+        self._last_costs: tuple[list[Architecture], CostTable] | None = None
 
     @property
     def space(self) -> SearchSpace:
@@ -185,9 +186,15 @@ class Supernet(nn.Module):
         return self.costs([architecture]).cost(0)
 
     def costs(self, architectures: Sequence[Architecture]) -> CostTable:
-        """`cost` of many architectures at once, as arrays."""
-        dropped = [self.family.dropped(a) for a in architectures]
-        return self._cost_model.costs(architectures, self.axis_sizes(architectures), dropped)
+        """`cost` of many architectures at once, as arrays, which must not be changed.
+
+        Those of the last call are kept: a search predicts several metrics of the same candidates.
+        """
+        if self._last_costs is None or self._last_costs[0] != list(architectures):
+            dropped = [self.family.dropped(a) for a in architectures]
+            found = self._cost_model.costs(architectures, self.axis_sizes(architectures), dropped)
+            self._last_costs = list(architectures), found
+        return self._last_costs[1]
 
     def axis_sizes(self, architectures: Sequence[Architecture]) -> dict[str, NDArray[np.int64]]:
         """Axis sizes of n architectures, each (n,), by axis."""

@@ -155,12 +155,12 @@ class CostModel:
         n = len(architectures)
         parameters = np.zeros((n, len(self.blocks)), dtype=np.int64)
         macs, activations = np.zeros_like(parameters), np.zeros_like(parameters)
-        present = {
-            block: np.array([not lies_in(block, names) for names in dropped], dtype=np.int64) for block in self.blocks
-        }
+        lacking = list(dict.fromkeys(dropped))  # of many networks, few different ones
+        kept = np.array([[not lies_in(block, names) for block in self.blocks] for names in lacking], dtype=np.int64)
+        present = kept.reshape(-1, len(self.blocks))[[lacking.index(names) for names in dropped]]
         recorded, which = self._recorded(architectures, sizes)
         for layer in self._layers:
-            here = present[self.blocks[layer.block]]
+            here = present[:, layer.block]
             for dims in layer.parameters:
                 parameters[:, layer.block] += here * size_of(dims, sizes)
             if layer.products is not None:

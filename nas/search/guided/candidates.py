@@ -16,6 +16,7 @@ from supernets.space import Architecture
 
 _LITTERS = 30
 """Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""
+_GENERATIONS = 15
 
 
 def first_networks(
@@ -34,10 +35,15 @@ def first_networks(
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """The numbers of candidates; predicting them is the cost of an ask."""
+    """The numbers of candidates; predicting them is the cost of an ask.
+
+    Attributes:
+        generations: of the evolution; None: as many as the binary digits of the space's size, at least 15. In a space of 10^21
+            networks, predicted perplexities after 15 were 3 to 5 % above those after 200, at equal times; after 80, 1 to 2 %.
+    """
 
     population: int = 80
-    generations: int = 15
+    generations: int | None = None
     neighbours: int = 400
     random: int = 200
     relatives: int = 150
@@ -61,13 +67,14 @@ def candidates(
         front: genes of the best architectures measured, (f, n_choices), f at least 1.
         score: predicts minimised values (n, n_objectives) and violations (n,) of architectures.
     """
-    if genes.space.size <= effort.population * effort.generations:
+    if genes.space.size <= effort.population * (effort.generations or _GENERATIONS):
         return [a for a in genes.enumerate() if a not in known]
     near = genes.neighbours(front, effort.neighbours, rng)
     seen = dict.fromkeys(genes.architectures(np.vstack([near, genes.random(effort.random, rng)])))
     half = effort.population // 2
     spread = [genes.scaled(half, rng), genes.scaled_by_kind(half, rng)]
     first = np.vstack([front, near[: effort.population], *spread])
+    generations = effort.generations or max(_GENERATIONS, genes.space.size.bit_length())
 
     def scored(levels: Rows) -> tuple[Array, Array]:
         bred = genes.architectures(genes.canonical(levels))
@@ -76,7 +83,7 @@ def candidates(
 
     evolve(
         genes.levels, scored, n_objectives, operators=uniform_operators(), population=effort.population,
-        generations=effort.generations, seed=seed_of(rng), first=genes.filled(first, rng), canonical=genes.canonical,
+        generations=generations, seed=seed_of(rng), first=genes.filled(first, rng), canonical=genes.canonical,
     )  # fmt: skip
     return [a for a in seen if a not in known]
 
