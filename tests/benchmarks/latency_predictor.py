@@ -135,7 +135,7 @@ def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures
     """MAPE on the held-out half by predictor and number of training subnets, mean over the samples."""
     rich, plain = with_table(architectures), without(architectures)
     genes = plain[:, list(without.layout.encoding(plain.shape[1]))]
-    lookup = with_table.layout.lookup
+    lookup = with_table.layout.estimate
     assert lookup is not None
     models: dict[str, tuple[Array, Callable[[int], Predictor]]] = {
         "auto": (rich, lambda s: AutoPredictor(layout=with_table.layout, positive=True, seed=s)),

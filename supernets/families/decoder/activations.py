@@ -31,13 +31,13 @@ class LayerActivations:
         heads: (n, n), of the inputs of ``attention.project``, weighted.
         neurons: (hidden, hidden), of the inputs of ``mlp.down``, weighted.
         normalised: (2, width), squares of what the attention and the MLP read.
-        added: the square of all that the layer adds to the stream, weighted, the mean over channels.
+        added: (), the square of all that the layer adds to the stream, weighted, the mean over channels.
     """
 
     heads: Tensor
     neurons: Tensor
     normalised: Tensor
-    added: float
+    added: Tensor
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def measure_activations(network: Decoder, batches: Iterable[Tensor], *, most: in
             sums[i] = [old + new for old, new in zip(sums[i], found, strict=True)] if sums[i] else found
         head = head + network.head.norm(x).square().flatten(0, -2).sum(0)
     measured = ([value / n for value in own] for own in sums)
-    return Activations(tuple(LayerActivations(*own, added.item()) for *own, added in measured), head / n)
+    return Activations(tuple(LayerActivations(*own) for own in measured), head / n)
 
 
 @torch.no_grad()

@@ -44,7 +44,7 @@ class RemovedEnergy:
         counts = list(product(options["heads"], options["queries"]))
         with one_thread():
             layers = measure_activations(network, batches, most=TOKENS).layers
-            self._whole = [own.added for own in layers]
+            self._whole = [own.added.item() for own in layers]
             self._attention: list[dict[tuple[Option, ...], float]] = []
             self._hidden: list[dict[Option, float]] = []
             for module, own in zip(network.layers.values(), layers, strict=True):
