@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from nas.errors import PluginError
 from nas.plugins import PluginRef, calling, construct, load
-from supernets.base import BatchLoss, Family, Pass, Phase, TrainingStrategy
+from supernets.base import BatchLoss, Family, LearningStrategy, Pass, Phase, ScheduledStrategy, TrainingStrategy
 from supernets.errors import SupernetError
 from supernets.training_strategies.single_phase import Teacher
 
@@ -21,10 +21,16 @@ def plugin_strategy(
     """The strategy of a plug-in's class, made of the family, ``distill`` and the settings of the job.
 
     Raises:
-        PluginError, JobError: the class cannot be loaded, or not made with these settings.
+        PluginError, JobError: the class cannot be loaded, or not made with these settings; or it learns a network.
     """
     made = load(ref, TrainingStrategy) if given is None else given
     made = construct(ref, made, family, settings=settings, key="training.settings", distill=distill)
+    if isinstance(made, LearningStrategy):  # what it learns is not summed over workers, nor is its network searched
+        raise PluginError(
+            f"{ref}: has optimizer, penalty and found, by which a strategy learns a network beside the weights; jobs expect "
+            "phases and plan, and at where these change: remove the three, or take the strategy differentiable",
+            code="plugin.contract",
+        )
     return _Checked(ref, made, family)
 
 
@@ -41,6 +47,13 @@ class _Checked:
         if (total := sum(phase.epochs for phase in found)) != epochs:
             raise PluginError(f"{self.ref}: phases: their epochs add up to {total}; expected {epochs}")
         return found
+
+    def at(self, progress: float) -> _Checked:
+        """See `ScheduledStrategy`; this one where the plug-in has no schedule."""
+        if not isinstance(self.inner, ScheduledStrategy):
+            return self
+        with calling(self.ref, "at", but=SupernetError):
+            return replace(self, inner=self.inner.at(progress))
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         found = self._list("plan", Pass, lambda: self.inner.plan(phase, rng, batch_loss))

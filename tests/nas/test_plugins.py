@@ -465,6 +465,8 @@ def test_a_strategy_of_a_plugin_trains(tmp_path: Path, plugin_packages: PluginPa
         ("return [Pass", "return [] and [Pass", "plugin.failed", "plan returned []"),
         ("return [Pass", "1 / 0; return [Pass", "plugin.failed", "plan raised ZeroDivisionError"),
         ("Pass(a, (", "Pass(type(a)((99,)), (", "plugin.failed", "not in the space"),
+        ("def plan", "def at(self, progress): return 1\n\n    def plan", "plugin.failed", "plan raised AttributeError"),
+        ("def plan", "optimizer = penalty = found = id\n\n    def plan", "plugin.contract", "learns a network"),
     ],
 )  # fmt: skip
 def test_a_strategy_that_misbehaves_is_named(
