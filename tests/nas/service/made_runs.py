@@ -120,3 +120,10 @@ class Jobs:
 def tree(root: Path) -> dict[str, bytes | None]:
     """Everything below a folder, with the contents of files."""
     return {str(p.relative_to(root)): p.read_bytes() if p.is_file() else None for p in sorted(root.rglob("*"))}
+
+
+def queued(runs: RunsFolder, *, name: str = "waiting") -> str:
+    """A run that no driver has begun."""
+    folder = runs.create(name, f"name: {name}\n")
+    open_store(folder, create=True, driver=True).close()
+    return folder.id

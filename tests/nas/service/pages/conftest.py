@@ -12,6 +12,8 @@ from nas.service.http.app import create_app
 from nas.service.service import Service
 from tests.nas.service.pages.outline import Outline
 
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+
 
 class Browser:
     """Gets pages without running their scripts."""
