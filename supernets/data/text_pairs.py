@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ _SOURCES, _TARGETS = ("source", "input", "src"), ("target", "output", "tgt")
 """Names of columns that are taken if none is given."""
 _ADDED = 2
 """Separators of a target."""
-_Tokens = tuple[list[int], list[int], list[int]]
+_Tokens = tuple["array[int]", "array[int]", "array[int]"]
 """Ids of a source, those of its target, and bytes of text of the latter and of the separator after them."""
 
 
@@ -82,7 +83,7 @@ def pair_data_set(name: str, source: Source, split: Split, options: DocumentOpti
     """The data set of split pairs, of one tokenizer for both sides, which is trained on the training part or given.
 
     Inputs are (n, source + target): a source, padded at its end with the separator, to the longest of all parts; then the
-    separator, the target, the separator, and more of it to the longest. Labels are (n, target - 1, 3), as of
+    separator, the target, the separator, and more of it to the longest. Labels are (n, target - 1, 3), int32, as of
     `supernets.data.text_blocks.block_data_set`: each pair is a document, of which the target's tokens are predicted.
 
     Raises:
@@ -128,14 +129,15 @@ def _encoded(examples: Examples, tokenizer: DocumentTokenizer, where: str) -> li
                     f"{where_it_is}: the {side} holds the separator {tokenizer.separator_token!r}, which ends a text; name a "
                     "token that is in no text in data.separator"
                 )
-        found.append((read, ids, [*sizes, len(target.encode()) - sum(sizes)]))
+        # Lists would take nine times the memory.
+        found.append((array("i", read), array("i", ids), array("i", [*sizes, len(target.encode()) - sum(sizes)])))
     return found
 
 
 def _packed(pairs: Sequence[_Tokens], examples: Examples, separator: int, longest: Sequence[int]) -> Part:
     first, second = longest
     inputs = np.full((len(pairs), first + second), separator, dtype=np.int64)
-    labels = np.zeros((len(pairs), second - 1, 3), dtype=np.int64)
+    labels = np.zeros((len(pairs), second - 1, 3), dtype=np.int32)
     labels[..., 1] = NOTHING
     for i, (source, target, sizes) in enumerate(pairs):
         inputs[i, : len(source)] = source

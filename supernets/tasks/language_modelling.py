@@ -128,7 +128,7 @@ class LanguageModelling(Task):
         there = targets[..., 1] >= 0
         if outputs.ndim > 2:  # logits
             # The last token has no label. A slice of the logits without it would copy them, and their gradient, too.
-            ids = functional.pad(targets[..., 0], (0, 1), value=_NO_LABEL)
+            ids = functional.pad(targets[..., 0].long(), (0, 1), value=_NO_LABEL)
             losses = functional.cross_entropy(
                 outputs.flatten(0, 1), ids.flatten(), ignore_index=_NO_LABEL, reduction="none"
             )
