@@ -176,6 +176,12 @@ def _print_plan(made: Plan) -> None:
         ends = (getattr(extreme, metric)[name] for extreme in (made.smallest, made.largest))
         rows.append([f"{title} (measured)", *(f"{value:.4g} ± {error:.1g}" for value, error in ends)])
     print_table(["", "smallest", "largest"], rows)
+    if (serving := made.serving) is not None:
+        source, target = (" of the source", " of the target") if made.noun == "pair" else ("", "")
+        print(
+            f"timed: prefill of {serving.prompt_tokens} tokens{source}, step with {serving.context_tokens} tokens{target} in "
+            f"the cache; batch: {serving.batch or 'that of the profile'}"
+        )
     parts = ", ".join(f"{n:,} {part}" for part, n in made.images.items())
     print(f"{made.noun if made.language is None else 'block'}s: {parts}")
     if made.warning:

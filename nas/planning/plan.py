@@ -17,7 +17,7 @@ from nas.analysis.formatting import guidance_text
 from nas.build.measurement_reuse import Reuse
 from nas.build.prepared_job import PreparedJob
 from nas.build.search_objects import first_modelled
-from nas.build.serving import in_place
+from nas.build.serving import Serving, in_place
 from nas.errors import EvaluationError
 from nas.evaluation.measuring_evaluator import served_by
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
@@ -81,6 +81,8 @@ class Plan:
     """Of a supernet of a user's model: what is elastic in it."""
     language: LanguageModels | None = None
     """Of language models: what is elastic in them, and what they read."""
+    serving: Serving | None = None
+    """Of language models and encoder-decoders: the calls that are timed."""
     unmeasured: dict[str, Exception] = field(default_factory=dict)
     """Why nothing can be measured on a profile, by its name; a search would end with this."""
 
@@ -114,6 +116,7 @@ class Plan:
             "time": None if self.times is None else self.times.to_json(),
             **({} if self.model is None else {"model": self.model.to_json()}),
             **({} if self.language is None else {"language_models": self.language.to_json()}),
+            **({} if self.serving is None else {"serving": self.serving.to_json()}),
             **(
                 {"unmeasured": {name: str(error) for name, error in self.unmeasured.items()}} if self.unmeasured else {}
             ),
@@ -141,7 +144,7 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
         n_skipped=len(data.skipped), warning=data.warning, evaluations=job.search.evaluations, algorithm=job.search.algorithm,
         models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)), warm_start=str(reuse),
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
-        language=language_models(prepared),
+        language=language_models(prepared), serving=prepared.serving,
         times=estimate(prepared, supernet, inline=inline) if time and not unmeasured else None, model=_inspected(prepared),
         unmeasured=unmeasured,
     )  # fmt: skip

@@ -89,7 +89,8 @@ def test_a_searched_network_is_exported_and_writes_targets_as_torch(shell: Shell
 def test_sources_and_steps_are_timed_apart(shell: Shell) -> None:
     objectives = ["perplexity", "time_per_token_ms", "time_to_first_token_ms"]
     path = job(shell, objectives=objectives)
-    assert shell.nas("plan", path).code == 0
+    plan = shell.nas("plan", path)
+    assert "prefill of 10 tokens of the source, step with 4 tokens of the target in the cache" in plan.out, plan
     found = shell.nas("search", path, "--inline")
     assert found.code == 0, found
     values = json.loads(shell.nas("show", "dates-1", "--json").out)["anchors"]["largest"]["values"]
