@@ -129,6 +129,22 @@ def test_large_deployments_are_made_one_after_another(monkeypatch: pytest.Monkey
         assert len(list(profiler.measure(made(model) for model in (b"a", b"b", b"c")))) == 3
 
 
+def test_a_process_that_held_a_large_model_ends_with_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardware_profiles.measuring.profiler.MAX_BATCH_BYTES", 10)
+    monkeypatch.setattr("hardware_profiles.measuring.profiler.LARGE_BYTES", 2)
+    machine, connected = Machine({}), list[int]()
+
+    def connect() -> Machine:
+        connected.append(len(machine.sessions))
+        return machine
+
+    given = np.zeros(1, np.int64)
+    with WorkerProfiler(PROFILE, connect) as profiler:
+        list(profiler.measure([Deployment.single(model, {"x": given}) for model in (b"a", b"bb", b"c", b"d")]))
+    assert len(machine.sessions) == 4
+    assert connected == [0, 2]  # anew after the second session
+
+
 def test_a_graph_needs_an_input() -> None:
     with pytest.raises(ValueError, match="'decoder'"):
         Graph(b"", (), "decoder")
