@@ -82,8 +82,12 @@ def _counts(source: Source, validation: int | float | None, test: int | float | 
 
 
 def _check_total(source: Source, counts: Mapping[str, int], given: Mapping[str, int | float | None], n: int) -> None:
-    """Raises where the parts together leave too few of `n` different examples to train on; names the amounts to change."""
-    most = n - len(source.class_names)
+    """Raises where `n` different examples are too few for all parts, or the parts leave too few of them to train on."""
+    least = (1 + len(counts)) * source.n_groups
+    if n < least:
+        got = f"holds {n} different {source.noun}(s)"
+        raise _unsplittable(f"{source.where}: {got}; expected at least {least} for its parts; add {source.noun}s")
+    most = n - source.n_groups
     if len(counts) < 2 or sum(counts.values()) <= most:
         return
     sizes = " and ".join(
@@ -91,7 +95,8 @@ def _check_total(source: Source, counts: Mapping[str, int], given: Mapping[str, 
     )
     change = " or ".join(part for part in counts if given[part] is not None)
     remedy = f"make {change} smaller" if change else f"add {source.noun}s"
-    expected = f"expected at most {most}, so that each class is in the training part"
+    left = "each class is in" if source.targets == CLASSES else "enough are left for"
+    expected = f"expected at most {most}, so that {left} the training part"
     took = f"{sizes} together take {sum(counts.values())} of {n} different {source.noun}s"
     raise _unsplittable(f"{source.where}: {took}; {expected}; {remedy}")
 
@@ -158,7 +163,8 @@ def _take(
     most = len(pool) - (n_parts - 1) * n_classes
     if not n_classes <= count <= most:
         got = f"the {part} part would have {count} of {len(pool)} different {source.noun}s"
-        expected = f"{n_classes} to {most}, so that each of the {n_classes} {kind} is in every part"
+        why = f", so that each of the {n_classes} {kind} is in every part" if n_classes > 1 else ""
+        expected = f"{n_classes} to {most}{why}"
         raise _unsplittable(f"{source.where}: {got}; expected {expected}; change {part}")
     counts = np.bincount(labels, minlength=n_classes)
     # One of each class is reserved for each part; the rest is distributed by largest remainder.

@@ -66,6 +66,11 @@ def test_files_of_parts_and_other_names_of_columns(tmp_path: Path) -> None:
     assert sorted(pairs_of(data, data.train)) == sorted(rows())
 
 
+def test_too_few_pairs_for_three_parts(tmp_path: Path) -> None:
+    with raises("data.unsplittable", "2 different source(s)", "at least 3"):
+        load_data("text-pairs", path=table(tmp_path, rows(2)), options=OPTIONS)
+
+
 def test_a_separator_that_is_in_a_text_is_rejected(tmp_path: Path) -> None:
     data = load_data("text-pairs", path=table(tmp_path, rows()), options=OPTIONS)
     assert isinstance(data.format, PairFormat)
