@@ -113,13 +113,13 @@ def noise_figure(run: Run) -> Figure:
     )
     figure, axis = _axes("network, by its final latency", "latency (ms)")
     for fidelity, colour, text, shift in (
-        (Fidelity.SEARCH, _GREY, "during the search: 6 rounds", -0.12),
-        (Fidelity.FINAL, _BLUE, "measured again: 20 rounds", 0.12),
+        (Fidelity.SEARCH, _GREY, "during the search", -0.12),
+        (Fidelity.FINAL, _BLUE, "measured again at its end", 0.12),
     ):
         values = [found[fidelity][key] for key in both]
         axis.errorbar(
             np.arange(len(both)) + shift, [m.value or 0 for m in values], [m.error or 0 for m in values],
-            fmt="o", color=colour, markersize=4, capsize=3, label=f"{text}, ± the noise floor",
+            fmt="o", color=colour, markersize=4, capsize=3, label=f"{text}, ± the error",
         )  # fmt: skip
     axis.legend(loc="upper left")
     return figure

@@ -28,6 +28,8 @@ MOST_GENES = 24
 """At most this many genes are drawn: the most important ones for any objective."""
 _SHADES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154")
 """Of the predictions in five equal parts, the oldest first: from viridis (Smith and van der Walt 2015)."""
+_TITLE = 46
+"""Characters in a line of a title above one of two axes."""
 _UNITS = ((3 * 3600.0, "hours", 3600.0), (180.0, "minutes", 60.0), (0.0, "seconds", 1.0))
 
 
@@ -99,7 +101,7 @@ def _draw_scatter(axis: Axes, objective: Objective, found: PredictorAccuracy | N
     coverage = f"{100 * found.coverage:.0f} % within the 90 % interval"
     error = prediction_error_text(objective, found.errors)
     texts = filter(None, [agreement, error, coverage])
-    axis.set_title(f"{len(x)} networks: {', '.join(texts)}", loc="left", color=SOFT)
+    axis.set_title(fill(f"{len(x)} networks: {', '.join(texts)}", _TITLE), loc="left", color=SOFT)
     return None
 
 
@@ -123,7 +125,7 @@ def _draw_quality(axis: Axes, objective: Objective, found: PredictorReport | Non
             axis.set_ylim(bottom=min(axis.get_ylim()[0], float(np.nanmin(known)) - 0.05))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axis.legend(loc="lower right", fontsize=9)
-    axis.set_title(_errors(found, objective), loc="left", color=SOFT)
+    axis.set_title(fill(_errors(found, objective), _TITLE), loc="left", color=SOFT)
     return None
 
 
