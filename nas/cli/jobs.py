@@ -41,9 +41,7 @@ def init(
     recipe: Annotated[str | None, argument(help="The recipe to copy.")] = None,
     data: Annotated[
         Path | None,
-        option(
-            "--data", help="Your own images or sentences: fills in their path, and for images what follows from them."
-        ),
+        option("--data", help="Your own data: fills in their path, and for images what follows from them."),
     ] = None,
     model: Annotated[
         str | None,

@@ -1,6 +1,6 @@
 """Benchmark of the registry's search algorithms: evaluations to a share of a table's exact hypervolume.
 
-Run: ``python -m tests.benchmarks.search_on_tables ../shared/data/tables --cache runs/benchmarks/search-on-tables``, a folder
+Run: ``python -m tests.benchmarks.search_on_tables TABLES --cache runs/benchmarks/search-on-tables``, a folder
 with NAS-Bench-201 and NAS-Bench-Macro. A second run continues the first and repeats what has changed since. Or another
 table: ``TABLE.yaml --maximize accuracy --minimize latency_ms --minimize latency_ms,parameters`` (a column each). Further
 algorithms: ``--also optuna-gp --also module:Class``, see `tests.benchmarks.other_projects`.
