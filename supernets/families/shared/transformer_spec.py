@@ -92,7 +92,7 @@ class LayersSpec(ExpertsSpec):
         hidden: channels of a layer's MLP.
         kept: which layers a smaller depth keeps: the ``first``, or layers ``spread`` from first to last. In a pretrained
             network the last ones gather what the classifier reads: without them, small parts of MiniLM stayed at chance after
-            a short training (tests/benchmarks, "Parts of a pretrained network").
+            a short training (tests/benchmarks, "Subnets of a pretrained network").
     """
 
     head_size: Annotated[int, Number(512, "a number of channels")]
