@@ -168,7 +168,7 @@ def _check_block_costs(shell: Shell, job: Path, path: Path) -> None:
         assert own.parameters == tuple(exact.parameters[0].tolist())
         assert own.macs == tuple(exact.macs[0].tolist())
         latency = own.latencies["cpu-1-thread"]
-        predicted = features([point.architecture])[0, features.layout.lookup]
+        predicted = features([point.architecture])[0, features.layout.estimate]
         assert latency.total_ms == pytest.approx(predicted, abs=1e-6)
         assert [ms for ms, macs in zip(latency.blocks_ms, own.macs, strict=True) if not macs and ms] == []
 
