@@ -25,6 +25,7 @@ from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
 from nas.search.registry import make_algorithm, models_from
 from supernets.base import Supernet
 from supernets.data import Part
+from supernets.families.decoder.family import DecoderFamily
 from supernets.space import Architecture
 
 _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})
@@ -70,7 +71,7 @@ def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, Feat
         feature_layout(len(supernet.family.blocks), prepared.space),
     )
     found = {metric.name: costs for metric in job.metrics if metric.metric not in EXACT_METRICS}
-    if supernet.sharing.spec.correction is not None:
+    if supernet.sharing.spec.correction is not None and isinstance(supernet.family, DecoderFamily):
         scores = OneShotFeatures(supernet, prepared.data.calibration.split(CALIBRATION_BATCH), job.variants)
         scored = [
             metric.name for metric in job.metrics if metric.profile is None and metric.metric not in EXACT_METRICS
