@@ -190,11 +190,12 @@ class Supernet(nn.Module):
 
         Those of the last call are kept: a search predicts several metrics of the same candidates.
         """
-        if self._last_costs is None or self._last_costs[0] != list(architectures):
-            dropped = [self.family.dropped(a) for a in architectures]
-            found = self._cost_model.costs(architectures, self.axis_sizes(architectures), dropped)
-            self._last_costs = list(architectures), found
-        return self._last_costs[1]
+        asked, last = list(architectures), self._last_costs
+        if last is None or last[0] != asked:
+            dropped = [self.family.dropped(a) for a in asked]
+            last = asked, self._cost_model.costs(asked, self.axis_sizes(asked), dropped)
+            self._last_costs = last
+        return last[1]
 
     def axis_sizes(self, architectures: Sequence[Architecture]) -> dict[str, NDArray[np.int64]]:
         """Axis sizes of n architectures, each (n,), by axis."""

@@ -155,9 +155,9 @@ class CostModel:
         n = len(architectures)
         parameters = np.zeros((n, len(self.blocks)), dtype=np.int64)
         macs, activations = np.zeros_like(parameters), np.zeros_like(parameters)
-        lacking = list(dict.fromkeys(dropped))  # of many networks, few different ones
+        lacking = {names: i for i, names in enumerate(dict.fromkeys(dropped))}  # of many networks, few different ones
         kept = np.array([[not lies_in(block, names) for block in self.blocks] for names in lacking], dtype=np.int64)
-        present = kept.reshape(-1, len(self.blocks))[[lacking.index(names) for names in dropped]]
+        present = kept.reshape(-1, len(self.blocks))[[lacking[names] for names in dropped]]
         recorded, which = self._recorded(architectures, sizes)
         for layer in self._layers:
             here = present[:, layer.block]
