@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from supernets.families.decoder.network import MLP, Decoder, Layer
 from supernets.space import Architecture, Option
 from supernets.threads import one_thread
 
+OptionT = TypeVar("OptionT")
 TOKENS = 2**12
 """That energies are measured on: 15 CPU seconds for SmolLM2-135M."""
 
@@ -43,20 +44,19 @@ class RemovedEnergy:
     @torch.no_grad()
     def __init__(self, family: DecoderFamily, network: Decoder, batches: Iterable[Tensor]) -> None:
         self._family, options = family, family.layer_options()
-        counts = list(product(options["heads"], options["queries"]))
+        self._attention: list[dict[tuple[Option, Option], float]] = []
+        self._hidden: list[dict[Option, float]] = []
         with one_thread():
             layers = measure_activations(network, batches, most=TOKENS).layers
             self._whole = [own.added.item() for own in layers]
-            self._attention: list[dict[tuple[Option, ...], float]] = []
-            self._hidden: list[dict[Option, float]] = []
             for module, own in zip(network.layers.values(), layers, strict=True):
-                attention, down = cast(Layer, module).attention, cast(MLP, cast(Layer, module).mlp).down.weight
-                project, channels = attention.project.weight, head_channels(attention)
-                self._attention.append(
-                    {pair: _energy(own.heads, project, _missing(channels, *pair)) for pair in counts}
-                )
-                after = {size: torch.arange(cast(int, size), down.shape[1]) for size in options["hidden"]}
-                self._hidden.append({size: _energy(own.neurons, down, gone) for size, gone in after.items()})
+                layer = cast(Layer, module)
+                project, down = layer.attention.project.weight, cast(MLP, layer.mlp).down.weight
+                channels, hidden = head_channels(layer.attention), torch.arange(down.shape[1])
+                pairs = {pair: _missing(channels, *pair) for pair in product(options["heads"], options["queries"])}
+                last = {size: hidden[cast(int, size) :] for size in options["hidden"]}
+                self._attention.append(_energies(own.heads, project, pairs))
+                self._hidden.append(_energies(own.neurons, down, last))
 
     def __call__(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Energies, (n, layers); 0 for all layers of the largest network."""
@@ -76,12 +76,19 @@ def _missing(channels: Tensor, heads: Option, queries: Option) -> Tensor:
     return channels[gone]
 
 
-def _energy(moments: Tensor, weight: Tensor, inputs: Tensor) -> float:
-    """The mean square of what some inputs of a linear layer add to its outputs.
+def _energies(moments: Tensor, weight: Tensor, missing: Mapping[OptionT, Tensor]) -> dict[OptionT, float]:
+    """For each option the mean square of what its missing inputs add to the outputs of a linear layer.
 
     Args:
         moments: (inputs, inputs), second moments of all inputs.
         weight: (outputs, inputs).
+        missing: indices of inputs; those of one option, the smallest, include all others.
     """
-    own = weight[:, inputs]
-    return ((own @ moments[inputs[:, None], inputs]) * own).sum().item() / len(weight)
+    most = max(missing.values(), key=len)
+    own = weight[:, most]
+    products = (own.T @ own) * moments[most[:, None], most] / len(weight)  # once for all options
+    found = dict[OptionT, float]()
+    for option, inputs in missing.items():
+        gone = torch.isin(most, inputs).nonzero()[:, 0]
+        found[option] = products[gone[:, None], gone].sum(dtype=torch.float64).item()
+    return found
