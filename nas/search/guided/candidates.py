@@ -16,7 +16,7 @@ from supernets.space import Architecture
 
 _LITTERS = 30
 """Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""
-_GENERATIONS = 15
+_LEAST_GENERATIONS = 15
 
 
 def first_networks(
@@ -67,14 +67,15 @@ def candidates(
         front: genes of the best architectures measured, (f, n_choices), f at least 1.
         score: predicts minimised values (n, n_objectives) and violations (n,) of architectures.
     """
-    if genes.space.size <= effort.population * (effort.generations or _GENERATIONS):
+    size = genes.space.size
+    generations = effort.generations or max(_LEAST_GENERATIONS, size.bit_length())
+    if size <= effort.population * generations:
         return [a for a in genes.enumerate() if a not in known]
     near = genes.neighbours(front, effort.neighbours, rng)
     seen = dict.fromkeys(genes.architectures(np.vstack([near, genes.random(effort.random, rng)])))
     half = effort.population // 2
     spread = [genes.scaled(half, rng), genes.scaled_by_kind(half, rng)]
     first = np.vstack([front, near[: effort.population], *spread])
-    generations = effort.generations or max(_GENERATIONS, genes.space.size.bit_length())
 
     def scored(levels: Rows) -> tuple[Array, Array]:
         bred = genes.architectures(genes.canonical(levels))
