@@ -64,7 +64,7 @@ def first_modelled(prepared: PreparedJob, *, known: Collection[Architecture] = (
 
 def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:
     """Features by name of each metric that is modelled: analytic costs; with a lookup table, block latencies too; and for the
-    scores of parts of a pretrained decoder that are corrected, not trained, the energy that they lack."""
+    scores of a decoder's subnets that are corrected, the energy that they lack."""
     job = prepared.job
     costs = FeatureSource(
         partial(architecture_features, supernet, variants=job.variants),

@@ -121,7 +121,7 @@ class LatencyFeatures:
 
 
 class OneShotFeatures:
-    """Features of candidates for predicting scores of parts of a pretrained decoder, which are not trained.
+    """Features of candidates for predicting scores of subnets of a decoder that are corrected (`SharingSpec.correction`).
 
     They are those of `architecture_features`; between the costs and the genes come the energy that the network lacks (see
     `RemovedEnergy`) and that of each layer.

@@ -140,8 +140,9 @@ def test_models_of_perplexity_have_the_energy_that_networks_lack(shell: Shell) -
     energy, layers = rows[:, layout.estimate], rows[:, layout.estimate + 1 : layout.estimate + 4]
     assert (layers[0] > 0).all()
     assert energy.tolist() == [pytest.approx(layers[0].sum()), 0.0]
-    plain = prepared(shell, job(shell, supernet={**SUPERNET, "sharing": "slice"}))
-    assert metric_features(plain, plain.supernets.untrained())["perplexity"].layout.estimate is None
+    for other in ({"sharing": "slice"}, {"nested": True}):
+        plain = prepared(shell, job(shell, supernet={**SUPERNET, **other}))
+        assert metric_features(plain, plain.supernets.untrained())["perplexity"].layout.estimate is None
 
 
 def test_a_finetuning_starts_from_the_corrected_weights(shell: Shell) -> None:
