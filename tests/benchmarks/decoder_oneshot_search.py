@@ -12,8 +12,11 @@ layer are those of uniform networks with 60, 70, 80, 90 and 100 % of the paramet
 
 Baselines: the networks with hidden channels alike in all layers, and those with the layers of least influence dropped, at 90,
 80 and 70 %. They are corrected as all networks of the search are. All are scored on the test part, and timed by the longer
-protocol, once the search has ended. As many as the machine's memory allows are timed in the same rounds, always together with
-the whole network; a time is its ratio to the whole network's, times the median of the latter.
+protocol, once the search has ended. As many as the machine's memory allows are timed in the same rounds: networks of similar
+size, so that those that are compared share their rounds, and the whole network. A time is its ratio to the whole network's,
+times the median of the latter. A network may be some hundredths faster or slower in the next session, so that the front is also
+told at each baseline's own time: between its two neighbours there, linear in the logarithm of the perplexity. A baseline that
+the search itself has found is not compared with itself.
 """
 
 from __future__ import annotations
@@ -107,10 +110,11 @@ def measure(bench: Bench, job: SearchJob, config: DecoderConfig, kept: Path) -> 
     for share in SHARES:
         named[sized(supernet, uniform(config, share))] = f"hidden channels, {share:.0%}"
         named[sized(supernet, depth(config, share))] = f"depth, {share:.0%}"
-    named |= {a: "" for a in sorted(chosen, key=lambda a: validation[a]) if a not in named}
+    named |= {a: "" for a in chosen if a not in named}
     named[space.largest] = "whole"
     done = {row["key"] for row in read(kept)}
     left = [a for a in named if a.key not in done and a != space.largest]
+    left.sort(key=lambda a: supernet.cost(a).parameters)
     for together in (left[i : i + TOGETHER] for i in range(0, len(left), TOGETHER)):
         found_again = bench.measure_finalists([space.largest, *together], 1)
         whole = found_again[space.largest][1]
@@ -124,7 +128,7 @@ def measure(bench: Bench, job: SearchJob, config: DecoderConfig, kept: Path) -> 
 
 
 def report(rows: list[dict[str, Any]]) -> str:
-    """The front of the search, and for each uniform network the one of it that is best on the validation part and as fast."""
+    """The front of the search; for each uniform network its member that is as fast, and the front between its members."""
     whole = statistics.median(row["whole_ms"] for row in rows)
     rows = [{**row, "time_per_token_ms": row["time_per_token_ms"] / row["whole_ms"] * whole} for row in rows]
     found = [row for row in rows if row["guided"]]
@@ -137,11 +141,15 @@ def report(rows: list[dict[str, Any]]) -> str:
     lines += [f"  {row['perplexity']:.2f} at {row['time_per_token_ms']:.2f} ms, {_sizes(row)}" for row in guided]
     for row in rows:
         if row["name"]:
-            as_fast = [own for own in guided if own["time_per_token_ms"] <= row["time_per_token_ms"]]
+            others = [own for own in guided if own is not row]
+            as_fast = [own for own in others if own["time_per_token_ms"] <= row["time_per_token_ms"]]
             best = min(as_fast, key=lambda own: float(own["validation"]), default=None)
             theirs = "no network of the front is as fast"
             if best is not None:
                 theirs = f"the search's {best['perplexity']:.2f} at {best['time_per_token_ms']:.2f} ms"
+            times, perplexities = zip(*((own["time_per_token_ms"], own["perplexity"]) for own in others), strict=True)
+            between = np.interp(row["time_per_token_ms"], times, np.log(perplexities), left=np.nan, right=np.nan)
+            theirs += f"; the front there {np.exp(between):.2f}"
             lines.append(f"{row['name']}: {row['perplexity']:.2f} at {row['time_per_token_ms']:.2f} ms; {theirs}")
     return "\n".join(lines)
 
