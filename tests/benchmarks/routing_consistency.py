@@ -81,7 +81,7 @@ def correlate(supernet: Supernet, texts: Tensor) -> Row:
             rows.append((used, segment_routing(layer.routing, EXPERTS, SEGMENT).performance, oracle))
     hits, srp, sch = np.array(rows).T
     found = {"srp": float(spearmanr(hits, srp).statistic), "sch": float(spearmanr(hits, sch).statistic)}
-    return {"kind": "correlation", "layers": len(rows), "hit_rates": [hits.min(), hits.max()], **found}
+    return {"kind": "correlation", "layers": len(rows), "hit_rates": [float(hits.min()), float(hits.max())], **found}
 
 
 def searched(text: Path, work: Path, options: RunOptions, name: str, *, evaluations: int, seed: int) -> Run:
