@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from supernets.base import Distillation, LabelLoss, Pass, Supernet
 from supernets.divergence import Divergence, TopLogits, divergence, top_divergence, top_logits
 from supernets.errors import TrainingError
-from supernets.experts.losses import Routed, balance_loss, record_routing, z_loss
+from supernets.experts.losses import Routed, balance_loss, entropy_loss, record_routing, z_loss
 from supernets.live_subnets import checkpointed
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Task
@@ -74,8 +74,9 @@ class StepOptions:
         activation_checkpointing: compute the activations within blocks again in the backward pass, in place of keeping them.
         precision: of forwards; ``auto`` is bfloat16 on an accelerator, else float32. Weights, losses and the optimiser's state
             are in float32.
-        balance_loss, router_z_loss: factors of the losses of the routers of experts (`supernets.experts.losses`), in each pass
-            of a network that has some, times the weights of the pass's losses. They are of each part of a batch.
+        balance_loss, router_z_loss, router_entropy_loss: factors of the losses of the routers of experts
+            (`supernets.experts.losses`), in each pass of a network that has some, times the weights of the pass's losses. They
+            are of each part of a batch.
     """
 
     divergence: Divergence = "kl"
@@ -85,6 +86,7 @@ class StepOptions:
     precision: Precision = "auto"
     balance_loss: float = 0.01
     router_z_loss: float = 0.001
+    router_entropy_loss: float = 0.0
 
 
 class StepGradients:
@@ -106,6 +108,9 @@ class StepGradients:
     ) -> None:
         self._supernet, self._options, self._task = supernet, options, task
         self._device, self._workers = device, workers
+        factors = options.balance_loss, options.router_z_loss, options.router_entropy_loss
+        losses = zip(factors, (balance_loss, z_loss, entropy_loss), strict=True)
+        self._router_losses = [(factor, own) for factor, own in losses if factor]
         template = supernet.sharing.template
         self._least = 2 if any(isinstance(module, _BatchNorm) for module in template.modules()) else 1
         self._halved = options.precision == "bfloat16" or (options.precision == "auto" and device != CPU)
@@ -222,16 +227,11 @@ class StepGradients:
 
     def _of_routers(self, routing: list[Routed]) -> Tensor | float:
         """The losses of the routers of one pass, times their factors."""
-        balance, z = self._options.balance_loss, self._options.router_z_loss
-        return (
-            (balance * balance_loss(routing) if balance else 0.0) + (z * z_loss(routing) if z else 0.0)
-            if routing
-            else 0.0
-        )
+        return sum((factor * own(routing) for factor, own in self._router_losses), 0.0) if routing else 0.0
 
     def _subnet_logits(self, images: Tensor, subnet: nn.Module, routing: list[Routed] | None = None) -> Tensor:
         """A live subnet's logits; those of its routers are added to `routing`."""
-        if routing is not None and (self._options.balance_loss or self._options.router_z_loss):
+        if routing is not None and self._router_losses:
             record_routing(subnet, routing)
         if self._options.activation_checkpointing:
             subnet = checkpointed(subnet, self._supernet.family.blocks[:-1])  # the last one's outputs are kept anyway

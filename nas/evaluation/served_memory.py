@@ -19,8 +19,8 @@ from supernets.space import Architecture
 
 _KEYS, _ROUTER, _EXPERTS = (".attention.key.weight", ".cross.key.weight"), ".router.", ".experts"
 _ENCODER, _ATTENDED = "encoder.layers.", "attended"
-_LENGTHS = (".active", f".{_ATTENDED}")
-"""Buffers whose length alone is read: no model has them."""
+_SETTINGS = (".active", ".top_p", f".{_ATTENDED}")
+"""Buffers that no model has: they are its structure."""
 _CACHE_BYTES, _FLOAT_BYTES, _MIB = 4, 4, 2**20
 """The cache is in float32 in every precision."""
 
@@ -51,7 +51,7 @@ class ServedMemory:
         words = next(int(size_of(dims[:1], {})) for name, dims in tensors.items() if name.endswith(WORDS))
         for name, dims in tensors.items():
             cached_keys = name.endswith(_KEYS) and not name.startswith(_ENCODER)
-            if name.endswith(_LENGTHS) or (metric == "kv_cache_mib" and not cached_keys):
+            if name.endswith(_SETTINGS) or (metric == "kv_cache_mib" and not cached_keys):
                 continue
             if metric == "kv_cache_mib":
                 layers = tensors.get(f"{name.removesuffix('key.weight')}{_ATTENDED}")

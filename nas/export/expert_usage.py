@@ -75,9 +75,9 @@ def expert_usage(runs: RunsFolder, run: str, *, select: str | None = None) -> di
 
     Returns:
         JSON-able: the `run`, the key of the `network`, the number of `examples` (at most 256, the first ones), and `layers`,
-        each with its name, its number of `active_experts`, their mean without null experts (`mean_active_experts`), the
-        `usage` of each expert (the share of tokens that are routed to it), their `entropy` (1 for equal usage) and the `unused`
-        experts.
+        each with its name, its number of `active_experts`, their mean over tokens (`mean_active_experts`; without null experts
+        and those that `top_p` drops), the `usage` of each expert (the share of tokens that are routed to it), their `entropy`
+        (1 for equal usage) and the `unused` experts.
 
     Raises:
         SelectionError: the network has no experts, or none is selected.

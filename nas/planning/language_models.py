@@ -172,7 +172,9 @@ def _experts(spec: DecoderSpec) -> str:
     shared = "" if spec.shared_hidden is None else f", and one of {spec.shared_hidden} channels for all tokens"
     base = "" if spec.expert_rank is None else f" on {_options(spec.expert_rank)} channels in common"
     base += "" if spec.null_experts is None else f" and {_options(spec.null_experts)} null experts"
-    return f" of each of {_options(spec.experts)} experts{base}, {_options(spec.active_experts)} for each token{shared}"
+    active = f"{_options(spec.active_experts)} for each token"
+    active += "" if spec.top_p is None else f" up to a probability of {' or '.join(f'{p:g}' for p in spec.top_p)}"
+    return f" of each of {_options(spec.experts)} experts{base}, {active}{shared}"
 
 
 def _options(values: Sequence[int]) -> str:

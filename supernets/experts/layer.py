@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from supernets.experts.expert_weights import ExpertWeights
-from supernets.experts.mixing import Gates, mixed_experts
+from supernets.experts.mixing import UNLIMITED, Gates, mixed_experts
 
 
 class ExpertLayer(nn.Module):
@@ -26,15 +26,20 @@ class ExpertLayer(nn.Module):
         gated: whether experts are gated MLPs; else plain ones.
         bias: whether the first linear layers have biases, and the sum of the experts' outputs another one.
         nulls: experts that compute nothing (AdaMoE; Zeng et al. 2024, arXiv 2406.13233), so that tokens have fewer others.
+        top_p: shares of probability, of which the last one counts: a token has the fewest of its `active` experts whose
+            probabilities sum to it (Huang et al. 2024, arXiv 2403.07652; departure: its k has a limit, `active`); none, and it
+            has all of them.
         shared: an MLP for all tokens, whose output is added; None for none.
         shared_gate: whether the shared output is multiplied by the sigmoid of a linear function of the token.
     """
 
     active: Tensor
+    top_p: Tensor | None
 
     def __init__(
         self, width: int, hidden: int, *, experts: int, active: int, gates: Gates, gated: bool, activation: str, bias: bool,
-        rank: int | None = None, nulls: int = 0, shared: nn.Module | None = None, shared_gate: bool = False,
+        rank: int | None = None, nulls: int = 0, top_p: Sequence[float] = (), shared: nn.Module | None = None,
+        shared_gate: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.gates, self.activation = gates, activation
@@ -46,6 +51,8 @@ class ExpertLayer(nn.Module):
         self.up_bias = nn.Parameter(torch.zeros(experts, hidden)) if bias else None
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
         self.register_buffer("active", torch.arange(active))
+        limits = torch.tensor([own if own < 1 else UNLIMITED for own in top_p]) if top_p else None
+        self.register_buffer("top_p", limits)
         self.shared = shared
         self.shared_gate = nn.Linear(width, 1, bias=False) if shared_gate else None
 
@@ -53,7 +60,7 @@ class ExpertLayer(nn.Module):
         """Tokens (..., width) -> (..., width)."""
         found = mixed_experts(
             x if self.base is None else self.base(x), self.router(x), self.active, self.up, self.down, self.gate, self.up_bias,
-            gates=self.gates, activation=self.activation,
+            self.top_p, gates=self.gates, activation=self.activation,
         )  # fmt: skip
         if self.bias is not None:
             found = found + self.bias

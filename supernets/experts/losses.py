@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from supernets.errors import TrainingError
 from supernets.experts.layer import ExpertLayer
+from supernets.experts.mixing import past_top_p
 
 
 class Routed(NamedTuple):
@@ -21,11 +22,13 @@ class Routed(NamedTuple):
         logits: (..., experts), and those of null experts.
         k: experts of each token, null ones included.
         nulls: null experts.
+        top_p: that limits a token's experts, as of `past_top_p`.
     """
 
     logits: Tensor
     k: int
     nulls: int = 0
+    top_p: Tensor | None = None
 
 
 def record_routing(network: nn.Module, found: list[Routed]) -> None:
@@ -33,7 +36,7 @@ def record_routing(network: nn.Module, found: list[Routed]) -> None:
 
     def forward(layer: ExpertLayer, x: Tensor) -> Tensor:
         logits = functional.linear(x, layer.router.weight, layer.router.bias)
-        found.append(Routed(logits, len(layer.active), logits.shape[-1] - len(layer.up)))
+        found.append(Routed(logits, len(layer.active), logits.shape[-1] - len(layer.up), layer.top_p))
         return logits
 
     for module in network.modules():
@@ -64,7 +67,8 @@ def balance_loss(routing: Sequence[Routed]) -> Tensor:
     evenly, up to the number of experts.
 
     That is the number of experts times the sum over experts of the share of tokens that are sent to one and its mean
-    probability. Departure: with several experts for each token, the shares are of all pairs of a token and an expert.
+    probability. Departure: with several experts for each token, the shares are of all pairs of a token and an expert
+    that it has.
 
     Null experts, which compute the same, need no balance among themselves: each has their mean share (AdaMoE; Zeng et al.
     2024, arXiv 2406.13233, whose code takes the mean over another axis). At balance, a token is sent to the share of k that
@@ -74,10 +78,12 @@ def balance_loss(routing: Sequence[Routed]) -> Tensor:
         routing: of each layer; at least one.
     """
     found = []
-    for logits, k, nulls in routing:
+    for logits, k, nulls, top_p in routing:
         rows = logits.float().flatten(0, -2)
         n = rows.shape[1]
-        sent = rows.topk(k, dim=1).indices.flatten().bincount(minlength=n) / (k * len(rows))
+        chosen = rows.topk(k, dim=1).indices
+        own = chosen.flatten() if top_p is None else chosen[~past_top_p(rows, chosen, top_p)]
+        sent = own.bincount(minlength=n) / len(own)
         if nulls:
             sent = torch.cat([sent[:-nulls], sent[-nulls:].mean().expand(nulls)])
         found.append(n * (sent * rows.softmax(1).mean(0)).sum())
@@ -93,3 +99,14 @@ def z_loss(routing: Sequence[Routed]) -> Tensor:
         routing: of each layer; at least one.
     """
     return torch.stack([logits.float().logsumexp(-1).square().mean() for logits, *_ in routing]).mean()
+
+
+def entropy_loss(routing: Sequence[Routed]) -> Tensor:
+    """The mean over layers and tokens of the entropy of a router's probabilities, in nats; where it is low, few experts have
+    a sum of `top_p`. The dynamic loss of Huang et al. 2024 (arXiv 2403.07652).
+
+    Args:
+        routing: of each layer; at least one.
+    """
+    shares = [logits.float().log_softmax(-1) for logits, *_ in routing]
+    return -torch.stack([(own.exp() * own).sum(-1).mean() for own in shares]).mean()

@@ -26,24 +26,44 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 """Of experts, by name."""
 NULL_LOGIT = -1e4
 """Of null experts in a softmax over a token's other ones: no factor remains, and a token of null experts alone has no NaN."""
+UNLIMITED = 2.0
+"""Stands for a `top_p` of 1, above which no sum of probabilities is: rounding must not take an expert from a token."""
 
 
-def routed(logits: Tensor, k: int, gates: Gates, experts: int) -> tuple[Tensor, Tensor]:
+def past_top_p(logits: Tensor, chosen: Tensor, top_p: Tensor) -> Tensor:
+    """Whether a token does not have an expert, since the probabilities of those before it sum to `top_p`, (tokens, k); the
+    first one it always has.
+
+    Args:
+        logits: (tokens, experts).
+        chosen: each token's k experts, the greatest logit first, (tokens, k).
+        top_p: (n,), of which the greatest counts, so that a smaller network's are the first ones.
+    """
+    own = logits.softmax(1).gather(1, chosen)
+    return own.cumsum(1) - own >= top_p.max()
+
+
+def routed(logits: Tensor, k: int, gates: Gates, experts: int, top_p: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The k experts of each token, (tokens, k), the greatest logit first, and the factors of their outputs, (tokens, k).
 
-    Null experts have the number `experts`, whichever they are, and their factors are arbitrary. With ``equal``, whose factors
-    are 1, routers learn by a straight-through gradient: that of the softmax times the number of experts.
+    Null experts and those that are `past_top_p` have the number `experts`, and their factors are arbitrary. With ``equal``,
+    whose factors are 1, routers learn by a straight-through gradient: that of the softmax times the number of experts.
 
     Args:
         logits: (tokens, experts), and those of null experts.
         experts: that are none of these.
+        top_p: as of `past_top_p`; for the gates ``softmax``, then over the experts that remain, and ``softmax-all`` (as in the
+            paper, Huang et al. 2024, arXiv 2403.07652).
     """
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
     found, chosen = logits.topk(k, dim=1)
-    if logits.shape[1] > experts:
+    if logits.shape[1] > experts or top_p is not None:
+        numbers = chosen.clamp(max=experts)
+        if top_p is not None:
+            numbers = numbers.masked_fill(past_top_p(logits, chosen, top_p), experts)
         if gates == "softmax-all":
-            return chosen.clamp(max=experts), logits.softmax(1).gather(1, chosen)
-        return chosen.clamp(max=experts), found.masked_fill(chosen >= experts, NULL_LOGIT).softmax(1)
+            return numbers, logits.softmax(1).gather(1, chosen)
+        return numbers, found.masked_fill(numbers == experts, NULL_LOGIT).softmax(1)
     match gates:
         case "softmax":
             return chosen, found.softmax(1)
@@ -59,7 +79,7 @@ def routed(logits: Tensor, k: int, gates: Gates, experts: int) -> tuple[Tensor, 
 
 def mixed_experts(
     x: Tensor, logits: Tensor, active: Tensor, up: Tensor, down: Tensor, gate: Tensor | None = None,
-    up_bias: Tensor | None = None, *, gates: Gates = "softmax", activation: str = "silu",
+    up_bias: Tensor | None = None, top_p: Tensor | None = None, *, gates: Gates = "softmax", activation: str = "silu",
 ) -> Tensor:  # fmt: skip
     """The outputs of each token's experts, times their factors, added up: (..., inputs) -> (..., width).
 
@@ -72,11 +92,12 @@ def mixed_experts(
         up, gate: (experts, hidden, inputs).
         down: (experts, width, hidden).
         up_bias: (experts, hidden).
+        top_p: (n,), as of `past_top_p`; None where every token has k experts.
 
     Raises:
         TrainingError: a logit is not finite.
     """
-    tensors = (x, logits, active, up, down, gate, up_bias)
+    tensors = (x, logits, active, up, down, gate, up_bias, top_p)
     if has_torch_function(tensors):
         found: Tensor = handle_torch_function(mixed_experts, tensors, *tensors, gates=gates, activation=activation)
         return found
@@ -84,10 +105,10 @@ def mixed_experts(
     if not x.is_meta and not logits.isfinite().all():
         problem = "a router of experts returned values that are not finite"
         raise TrainingError(f"{problem}; lower training.learning_rate and train again", code="training.not-finite")
-    chosen, factors = routed(logits.flatten(0, -2), k, gates, n)
+    chosen, factors = routed(logits.flatten(0, -2), k, gates, n, top_p)
     own = _Experts(ACTIVATIONS[activation], up, down, gate, up_bias)
     # Without values, on the meta device, tokens cannot be divided.
-    together = k == n == logits.shape[-1] or x.is_meta
+    together = x.is_meta or (k == n == logits.shape[-1] and (top_p is None or bool(top_p.max() > 1)))
     mixed = own.all(rows, chosen, factors) if together else own.chosen(rows, chosen, factors)
     return mixed.to(x.dtype).view(*x.shape[:-1], -1)
 

@@ -36,7 +36,7 @@ class LayerRouting:
     """The experts that the tokens of texts asked of one layer.
 
     Attributes:
-        routing: (texts, tokens, k); -1 for null experts.
+        routing: (texts, tokens, k); -1 for null experts and those that are `past_top_p`.
         experts: of the layer, without null ones.
         expert_bytes: of one of them, in single precision.
         expert_macs: multiply-accumulates of one of them for a token.
@@ -84,9 +84,9 @@ class _Observer(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is mixed_experts:
-            x, logits, active, *weights = args
+            x, logits, active, *weights, top_p = args
             n = len(weights[0])
-            chosen, _ = routed(logits.flatten(0, -2), len(active), (kwargs or {}).get("gates", "softmax"), n)
+            chosen, _ = routed(logits.flatten(0, -2), len(active), (kwargs or {}).get("gates", "softmax"), n, top_p)
             stored = sum(own.numel() * own.element_size() for own in weights if own is not None)
             macs = sum(own[0].numel() for own in weights if own is not None and own.ndim > 2)  # biases have none
             self.asked.append((chosen.masked_fill(chosen == n, -1).view(*x.shape[:-1], -1), n, stored // n, macs))

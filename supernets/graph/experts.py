@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernets.errors import LoweringError
-from supernets.experts.mixing import NULL_LOGIT
+from supernets.experts.mixing import NULL_LOGIT, UNLIMITED
 from supernets.graph import functions
 from supernets.graph.ir import ROWS, Graph, Shape, Value
 
@@ -78,27 +78,29 @@ class _Experts:
 
 def mixed_experts(
     graph: Graph, x: Value, logits: Value, active: Value, up: Value, down: Value, gate: Value | None = None,
-    up_bias: Value | None = None, *, gates: str = "softmax", activation: str = "silu",
+    up_bias: Value | None = None, top_p: Value | None = None, *, gates: str = "softmax", activation: str = "silu",
 ) -> Value:  # fmt: skip
     """`supernets.experts.mixing.mixed_experts`: (n, ..., inputs) -> (n, ..., width).
 
     A token's k outputs are gathered in the order of its experts, so that one addition of k numbers follows for each channel.
-    Those of null experts are a row of zeros, and no expert reads a token for them.
+    Those of null experts, and of experts past top-p, are a row of zeros, and no expert reads a token for them.
     """
-    if any(value.name not in graph.parameters for value in (active, up, down)):
+    if any(value is not None and value.name not in graph.parameters for value in (active, up, down, top_p)):
         raise LoweringError("there is no rule for experts whose weights are computed; make them parameters")
     experts, k = _Experts(graph, up, down, gate, up_bias, activation), active.shape[0]
     rows = graph.add("Reshape", [x, graph.numbers([-1, experts.inputs])], (ROWS, experts.inputs))
     n_logits = logits.shape[-1]
     flat = graph.add("Reshape", [logits, graph.numbers([-1, n_logits])], (ROWS, n_logits))
-    if k == experts.n == n_logits:
+    limit = UNLIMITED if top_p is None else float(graph.parameters[top_p.name].max())
+    if k == experts.n == n_logits and limit > 1:
         mixed = experts.joined(rows, _factors(graph, flat, flat, None, gates))
     else:
         found, chosen = _top(graph, flat, k)
-        nulls = n_logits > experts.n
+        numbers = chosen if limit > 1 else _within_top_p(graph, flat, chosen, limit, experts.n)
+        nulls = n_logits > experts.n or limit <= 1
         if nulls and gates == "softmax":
-            found = _without_nulls(graph, found, chosen, experts.n)
-        outputs = _chosen_outputs(graph, experts, rows, chosen, nulls=nulls)
+            found = _without_nulls(graph, found, numbers, experts.n)
+        outputs = _chosen_outputs(graph, experts, rows, numbers, nulls=nulls)
         mixed = _added(graph, outputs, _factors(graph, flat, found, chosen, gates))
     if x.rank == 2:
         return mixed
@@ -116,9 +118,26 @@ def _top(graph: Graph, logits: Value, k: int) -> tuple[Value, Value]:
     return found, chosen
 
 
+def _within_top_p(graph: Graph, logits: Value, chosen: Value, limit: float, n: int) -> Value:
+    """The experts of a row, (rows, k); `n`, as of a null one, where the probabilities of those before it sum to `limit`."""
+    before = graph.add("CumSum", [_probabilities(graph, logits, chosen), _number(graph, 1)], chosen.shape, exclusive=1)
+    kept = graph.add("Less", [before, graph.scalar(limit)], chosen.shape)
+    return graph.add("Where", [kept, chosen, _number(graph, n)], chosen.shape)
+
+
+def _probabilities(graph: Graph, logits: Value, chosen: Value | None) -> Value:
+    """Of a row's experts, (rows, k), or of all."""
+    shares = graph.add("Softmax", [logits], logits.shape, axis=1)
+    return shares if chosen is None else graph.add("GatherElements", [shares, chosen], chosen.shape, axis=1)
+
+
+def _number(graph: Graph, number: int) -> Value:
+    return graph.constant(np.array(number, dtype=np.int64))
+
+
 def _without_nulls(graph: Graph, found: Value, chosen: Value, n: int) -> Value:
     """The logits of a row's experts, (rows, k), where null ones get no factor: those of numbers from n."""
-    null = graph.add("Less", [graph.constant(np.array(n - 1, dtype=np.int64)), chosen], chosen.shape)
+    null = graph.add("Less", [_number(graph, n - 1), chosen], chosen.shape)
     return graph.add("Where", [null, graph.scalar(NULL_LOGIT), found], found.shape)
 
 
@@ -133,8 +152,7 @@ def _factors(graph: Graph, logits: Value, found: Value, chosen: Value | None, ga
         case "softmax":
             return graph.add("Softmax", [found], found.shape, axis=1)
         case "softmax-all":
-            shares = graph.add("Softmax", [logits], logits.shape, axis=1)
-            return shares if chosen is None else graph.add("GatherElements", [shares, chosen], chosen.shape, axis=1)
+            return _probabilities(graph, logits, chosen)
         case "sigmoid":
             return _shares(graph, graph.add("Sigmoid", [found], found.shape))
         case _:
@@ -155,16 +173,16 @@ def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value,
     (_, inputs), (_, k), width, places = rows.shape, chosen.shape, experts.width, []
     outputs = [graph.constant(np.zeros((1, width), dtype=np.float32))] if nulls else []
     for i in range(experts.n):
-        hit = graph.add("Equal", [chosen, graph.constant(np.array(i, dtype=np.int64))], chosen.shape)
+        hit = graph.add("Equal", [chosen, _number(graph, i)], chosen.shape)
         place = graph.add("NonZero", [hit], (2, ROWS))
         places.append(place)
         outputs.append(experts.outputs(i, graph.add("Gather", [rows, _row(graph, place, 0)], (ROWS, inputs), axis=0)))
     pairs = _joined(graph, places, (2, ROWS), axis=1)
-    number = graph.constant(np.array(k, dtype=np.int64))
-    own = graph.add("Add", [graph.add("Mul", [_row(graph, pairs, 0), number], (ROWS,)), _row(graph, pairs, 1)], (ROWS,))
+    first = graph.add("Mul", [_row(graph, pairs, 0), _number(graph, k)], (ROWS,))
+    own = graph.add("Add", [first, _row(graph, pairs, 1)], (ROWS,))
     # Where each pair of a row and its choice is among the outputs: the inverse of that order; null experts are at 0.
     size = graph.add("Squeeze", [graph.add("Shape", [own], (1,)), graph.numbers([0])], ())
-    zero, one = (graph.constant(np.array(n, dtype=np.int64)) for n in (0, 1))
+    zero, one = _number(graph, 0), _number(graph, 1)
     start, end, whole = zero, size, own
     if nulls:
         flat = graph.add("Reshape", [chosen, graph.numbers([-1])], (ROWS,))
@@ -175,7 +193,7 @@ def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value,
 
 
 def _row(graph: Graph, matrix: Value, i: int) -> Value:
-    return graph.add("Gather", [matrix, graph.constant(np.array(i, dtype=np.int64))], (ROWS,), axis=0)
+    return graph.add("Gather", [matrix, _number(graph, i)], (ROWS,), axis=0)
 
 
 def _joined(graph: Graph, values: Sequence[Value], shape: Shape, *, axis: int) -> Value:

@@ -38,14 +38,15 @@ Attribute = int | float | str | tuple[int, ...]
 _DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT, ROOM, ROWS, *MEMORIES)
 _OF_INTEGERS = frozenset((
     "Add", "Cast", "Concat", "Equal", "Expand", "Flatten", "Gather", "Identity", "Less", "Max", "Mul", "Range", "Reshape",
-    "ScatterElements", "Shape", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze",
+    "ScatterElements", "Shape", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
 ))  # fmt: skip
 """Operations that compute the same as torch's on integers."""
 _NOT_INTEGER = frozenset(("Cast", "Equal", "Less"))
 """Operations on integers that return others: truth values, which only a Cast, NonZero or Where follows, or 32-bit floats."""
 _ALWAYS_INTEGER = frozenset(("NonZero", "Shape"))
 _INDEXED = frozenset((
-    "Expand", "Gather", "GatherElements", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Slice", "Squeeze", "TopK", "Unsqueeze",
+    "CumSum", "Expand", "Gather", "GatherElements", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Slice", "Squeeze", "TopK",
+    "Unsqueeze",
 ))  # fmt: skip
 """Operations whose other inputs are integers for any type of the first; all other operations have inputs of one type."""
 
@@ -165,6 +166,7 @@ class Graph:
     def _check_inputs(self, op: str, names: Sequence[str]) -> bool:
         """Whether the operation is on integers."""
         self.check_read(*names)
+        names = names[1:] if op == "Where" else names  # without the truth values
         integer = names[0] in self.integers
         if integer and op not in _OF_INTEGERS:
             raise _type_mismatch(f"{op} of integers is not supported; convert them to float32")

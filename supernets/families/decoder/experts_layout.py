@@ -34,8 +34,8 @@ _EXPERT: Mapping[str, Mapping[str, str]] = {
 }
 """The weights of all experts of a layer, and the names of each expert's modules."""
 
-OF_FAMILY = ".mlp.active"
-"""End of the names of tensors that files do not have."""
+OF_FAMILY = (".mlp.active", ".mlp.top_p")
+"""Ends of the names of tensors that files do not have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,8 +39,8 @@ _NAMES = {
 
 def dense_family(family: TransformerFamily, hidden: int) -> TransformerFamily:
     """The family of networks with MLPs of `hidden` channels in place of a family's experts."""
-    none = {"experts": None, "active_experts": None, "expert_rank": None, "gates": "softmax", "routers": "learned"}
-    spec = replace(family.spec, hidden=(hidden,), **none)
+    none = dict.fromkeys(("experts", "active_experts", "expert_rank", "top_p"))
+    spec = replace(family.spec, hidden=(hidden,), gates="softmax", routers="learned", **none)
     make: Any = type(family)
     numbers = {name: getattr(family, name) for name in make.numbers}
     found: TransformerFamily = make(spec, **numbers)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import cast
 
 from supernets.axes import Concat, Dim
 from supernets.cost import Products
 from supernets.families.shared.transformer_spec import ExpertsSpec
-from supernets.space import Choice
+from supernets.space import Choice, Option
 
 KINDS = ("experts", "active_experts")
 """Choices of a layer, and axes of its tensors."""
-RANK, NULLS = "expert_rank", "null_experts"
-"""Two more: where a layer's experts read tokens through a common base, and where it has experts that compute nothing."""
+RANK, NULLS, TOP_P = "expert_rank", "null_experts", "top_p"
+"""Three more: where a layer's experts read tokens through a common base, where it has experts that compute nothing, and where
+tokens have as many experts as have a sum of probabilities."""
 
 
 def expert_kinds(spec: ExpertsSpec) -> tuple[str, ...]:
     """The choices of each layer that are about experts; none without experts."""
     if spec.experts is None:
         return ()
-    return (*KINDS, *(name for name in (RANK, NULLS) if getattr(spec, name) is not None))
+    return (*KINDS, *(name for name in (RANK, NULLS, TOP_P) if getattr(spec, name) is not None))
 
 
 def expert_choices(spec: ExpertsSpec, layer: str, requires: tuple[str, int] | None) -> Iterator[Choice]:
@@ -31,6 +33,11 @@ def expert_choices(spec: ExpertsSpec, layer: str, requires: tuple[str, int] | No
     yield Choice(f"{layer}.active_experts", spec.active_experts, (f"{layer}.experts", 0), most)
     for name in expert_kinds(spec)[len(KINDS) :]:
         yield Choice(f"{layer}.{name}", getattr(spec, name), requires)
+
+
+def top_p_options(spec: ExpertsSpec, chosen: Mapping[str, Option]) -> tuple[float, ...]:
+    """Those of a layer up to the chosen one, whose number is the size of the axis; none without."""
+    return () if spec.top_p is None else spec.top_p[: spec.top_p.index(cast(float, chosen[TOP_P])) + 1]
 
 
 def expert_dims(
@@ -52,6 +59,8 @@ def expert_dims(
     }  # fmt: skip
     if spec.expert_rank is not None:
         dims["base.weight"] = (inputs, "width")
+    if spec.top_p is not None:
+        dims[TOP_P] = (f"{layer}.{TOP_P}",)
     if gated:
         dims["gate"] = dims["up"]
     if bias:
@@ -67,7 +76,7 @@ def expert_dims(
 def expert_products(spec: ExpertsSpec, layer: str, *, gated: bool) -> Products:
     """The matrix products of a layer's experts for each token, without their base, by the name of the layer's choices.
 
-    They are those of a token that chooses no null expert.
+    They are those of a token that chooses no null expert and needs all experts for `top_p`.
     """
     hidden, inputs = f"{layer}.hidden", "width" if spec.expert_rank is None else f"{layer}.{RANK}"
     first, active = 2 if gated else 1, f"{layer}.active_experts"

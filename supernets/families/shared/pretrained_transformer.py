@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -113,6 +113,10 @@ class PretrainedConfig(ABC):
                 )
         if spec.null_experts is not None:
             raise SpaceError("null_experts: the largest network is the pretrained one, which has none; remove it")
+        if spec.top_p is not None and spec.top_p[-1] != 1:
+            raise SpaceError(
+                "top_p: the largest network is the pretrained one, whose tokens have all of their experts; end it in 1"
+            )
         if spec.expert_rank is not None and spec.expert_rank[-1] != self.width:
             raise SpaceError(
                 f"expert_rank: the largest network is the pretrained one where its experts read all {self.width} channels, and "
@@ -284,7 +288,7 @@ def _uniform_layers(family: TransformerFamily, architecture: Architecture, *, no
 def uniform_options(family: TransformerFamily, architecture: Architecture, *, noun: str) -> dict[str, int]:
     """The options that all layers of a network have, by name; raises `ExportError` if they differ, and names them."""
     values, kept = family.space.values(architecture), family.kept(architecture)
-    chosen = {name: [int(values[f"{family.layer}{i}.{name}"]) for i in kept] for name in family.layer_options()}
+    chosen = {name: [cast(int, values[f"{family.layer}{i}.{name}"]) for i in kept] for name in family.layer_options()}
     if differing := [f"{name} {options}" for name, options in chosen.items() if len(set(options)) > 1]:
         raise not_writable(
             f"the transformers library has no {noun} whose layers differ, and the layers {list(kept)} of this network have "

@@ -15,10 +15,12 @@ from supernets.families.shared.expert_layers import (
     KINDS,
     NULLS,
     RANK,
+    TOP_P,
     expert_choices,
     expert_dims,
     expert_kinds,
     expert_products,
+    top_p_options,
 )
 from supernets.families.shared.layers import weighted
 from supernets.space import Architecture, Choice, Option, SearchSpace
@@ -145,6 +147,7 @@ class TransformerFamily(ABC):
         layer = ExpertLayer(
             width, hidden, experts=experts, active=active, gates=spec.gates, gated=self.gated, activation=self.activation,
             bias=self.biased, rank=cast("int | None", chosen.get(RANK)), nulls=cast(int, chosen.get(NULLS, 0)),
+            top_p=top_p_options(spec, chosen),
             shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden), shared_gate=spec.shared_gate,
         )  # fmt: skip
         layer.router.requires_grad_(spec.routers == "learned")
@@ -235,6 +238,8 @@ class TransformerFamily(ABC):
             counted = (*self.counted, *expert_kinds(self.spec))
             sizes |= {f"{layer}.{name}": cast(int, chosen[name]) for name in counted}
             sizes[f"{layer}.hidden"] = self.hidden(chosen, width)
+            if TOP_P in chosen:
+                sizes[f"{layer}.{TOP_P}"] = len(top_p_options(self.spec, chosen))
         return sizes
 
     def kept(self, architecture: Architecture) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from supernets.errors import DimensionError
-from supernets.families.shared.spec import Number, Options, Spec
+from supernets.families.shared.spec import Number, Options, Ratios, Spec
 
 Gates = Literal["softmax", "softmax-all", "sigmoid", "equal"]
 Kept = Literal["first", "spread"]
@@ -30,6 +30,8 @@ class ExpertsSpec(Spec):
             MoLAE (Liu et al. 2025, arXiv 2503.23100); None where experts read tokens.
         null_experts: numbers of further experts of a layer that compute nothing, as in AdaMoE (Zeng et al. 2024, arXiv
             2406.13233): a token is sent to as many experts fewer as it chooses of them; None for none.
+        top_p: shares of probability (Huang et al. 2024, arXiv 2403.07652): a token is sent to the fewest experts, the most
+            probable ones, whose probabilities sum to it, at most to `active_experts`; with 1, and for None, to all of these.
     """
 
     experts: Annotated[tuple[int, ...], Options(512)] | None = field(default=None, kw_only=True)
@@ -40,6 +42,7 @@ class ExpertsSpec(Spec):
     shared_gate: bool = field(default=False, kw_only=True)
     expert_rank: Annotated[tuple[int, ...], Options(8192)] | None = field(default=None, kw_only=True)
     null_experts: Annotated[tuple[int, ...], Options(512, least=0)] | None = field(default=None, kw_only=True)
+    top_p: Annotated[tuple[float, ...], Ratios(1)] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,22 +59,33 @@ class ExpertsSpec(Spec):
                     raise DimensionError("active_experts", f"{why}; begin and end it no higher than experts")
         if self.shared_gate and self.shared_hidden is None:
             raise DimensionError("shared_gate", "is of a shared expert; give shared_hidden, or remove it")
-        if self.null_experts is not None and not self.gates.startswith("softmax"):
-            raise DimensionError(
-                "null_experts", f"needs the gates softmax or softmax-all, got {self.gates}; write one of them"
-            )
-        if self.null_experts is not None and self.routers == "random":
-            raise DimensionError(
-                "null_experts",
-                "needs routers that learn when to choose them, got routers: random; write learned, or remove one",
-            )
+        for name in ("null_experts", "top_p"):
+            if getattr(self, name) is not None:
+                self._check_varying(name)
         if self.null_experts == (0,):
             raise DimensionError("null_experts", "[0] is none; end it in a larger number, or remove it")
+        if self.top_p == (1,):
+            raise DimensionError("top_p", "[1] drops no expert; begin it with a smaller number, or remove it")
+        if self.top_p is not None and self.active_experts is not None and self.active_experts[0] == 1:
+            raise DimensionError(
+                "top_p",
+                "chooses among a token's active_experts, and of 1 there is no choice; begin active_experts with 2 or more",
+            )
+
+    def _check_varying(self, name: str) -> None:
+        """Checks a dimension with which the number of a token's experts depends on the router."""
+        if not self.gates.startswith("softmax"):
+            raise DimensionError(name, f"needs the gates softmax or softmax-all, got {self.gates}; write one of them")
+        if self.routers == "random":
+            raise DimensionError(
+                name,
+                "needs routers that learn how many experts a token has, got routers: random; write learned, or remove one",
+            )
 
     def _check_without_experts(self) -> None:
         plain = {
             "active_experts": None, "gates": "softmax", "routers": "learned", "shared_hidden": None, "expert_rank": None,
-            "null_experts": None,
+            "null_experts": None, "top_p": None,
         }  # fmt: skip
         if given := next((name for name, value in plain.items() if getattr(self, name) != value), None):
             raise DimensionError(given, "is of layers with experts, and experts is not given; give it, or remove this")

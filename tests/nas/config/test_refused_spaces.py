@@ -149,6 +149,12 @@ SPACES = [
         "5 heads | 96 | head_size",
     ),
     (
+        OF_VIT + "preset: tiny, space: {experts: [4], active_experts: [2], top_p: [0.5, 1.5]}}",
+        "supernet.space.top_p",
+        "invalid-value",
+        "above 0, at most 1 | 1.5",
+    ),
+    (
         OF_VIT + "preset: tiny, space: {depth: [2], width: [48], heads: [3], mlp: [2.5]}}",
         "supernet.space",
         "invalid-value",
@@ -185,6 +191,6 @@ def test_the_other_findings_of_a_space_are_named_too() -> None:
     assert message.splitlines() == [
         "job.yaml: supernet.space.heds: unknown key 'heds'; did you mean 'heads'? Known: patch, head_size, depth, width, "
         "heads, mlp, experts, active_experts, gates, routers, shared_hidden, shared_gate, expert_rank, "
-        "null_experts.",
+        "null_experts, top_p.",
         "Also wrong: supernet.space.patch, supernet.space.mlp.",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -16,7 +17,7 @@ from supernets.base import Family, Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet
 from supernets.experts.layer import ExpertLayer
-from supernets.experts.mixing import Gates
+from supernets.experts.mixing import Gates, routed
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
 from supernets.graph import INPUT, input_shape_of, lower
@@ -80,29 +81,40 @@ class TestInvariants:
         invariants.check_onnx(supernet, inputs, inputs, batch=8)
 
 
-@pytest.fixture(scope="module", params=["decoder", "vit"])
-def with_nulls(request: pytest.FixtureRequest) -> Case:
-    """Networks with null experts, whose costs depend on the tokens."""
-    family, by_hand, inputs = FAMILIES[request.param]
-    return invariants.randomised(make_supernet(family_with_nulls(family))), by_hand, inputs
+NULLS: dict[str, Any] = {"null_experts": (0, 3)}
+TOP_P: dict[str, Any] = {"active_experts": (2, 4), "experts": (2, 4), "top_p": (0.3, 0.6, 1)}
 
 
-def family_with_nulls(family: Any) -> Family:
+@pytest.fixture(
+    scope="module",
+    params=[("decoder", NULLS), ("vit", NULLS), ("decoder", TOP_P), ("vit", NULLS | TOP_P)],
+    ids=["decoder-nulls", "vit-nulls", "decoder-top-p", "vit-top-p-nulls"],
+)
+def varying(request: pytest.FixtureRequest) -> Case:
+    """Networks whose tokens have different numbers of experts, so that their costs depend on the tokens."""
+    family, by_hand, inputs = FAMILIES[request.param[0]]
+    return invariants.randomised(make_supernet(family_with(family, **request.param[1]))), by_hand, inputs
+
+
+def family_with(family: Any, **changes: Any) -> Family:
     sizes = {name: getattr(family, name) for name in family.numbers}
-    made: Family = type(family)(replace(family.spec, depth=(1, 2), null_experts=(0, 3)), **sizes)
+    made: Family = type(family)(replace(family.spec, depth=(1, 2), **changes), **sizes)
     return made
 
 
-class TestNullExperts:
-    def test_extracted_live_and_handwritten_agree(self, with_nulls: Case) -> None:
-        supernet, by_hand, inputs = with_nulls
+class TestVaryingNumbers:
+    def test_extracted_live_and_handwritten_agree(self, varying: Case) -> None:
+        supernet, by_hand, inputs = varying
         invariants.check_extracted_live_and_handwritten_agree(supernet, inputs, inputs, by_hand)
+        invariants.check_same_modules(supernet)
         invariants.check_permutations(supernet, inputs, inputs)
 
-    def test_onnx(self, with_nulls: Case) -> None:
-        supernet, _, inputs = with_nulls
+    def test_onnx(self, varying: Case) -> None:
+        supernet, _, inputs = varying
         invariants.check_onnx(supernet, inputs, inputs, batch=8)
 
+
+class TestNullExperts:
     @pytest.mark.parametrize("gates", ["softmax", "softmax-all"])
     def test_tokens_that_choose_null_experts_alone_have_no_output(self, gates: Gates) -> None:
         own, x = layer(gates, nulls=2), torch.randn(2, 3, 8)
@@ -125,6 +137,36 @@ class TestNullExperts:
         for weight in (own.up, own.down):
             assert weight.grad is not None
             assert not weight.grad.any()
+
+
+class TestTopP:
+    def test_a_token_has_the_fewest_experts_whose_probabilities_sum_to_p(self) -> None:
+        logits = 2 * torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+        for gates in ("softmax", "softmax-all"):
+            chosen, factors = routed(logits, 5, gates, 8, torch.tensor([0.2, 0.7]))
+            numbers = []
+            for row, own, gate in zip(logits.double().numpy(), chosen.numpy(), factors.double().numpy(), strict=True):
+                order = np.argsort(-row)
+                shares = np.exp(row)[order] / np.exp(row).sum()
+                fewest = next(n for n in range(1, 9) if n == 5 or shares[:n].sum() >= 0.7)
+                assert own.tolist() == [*order[:fewest], *[8] * (5 - fewest)]
+                whole = shares[:fewest].sum() if gates == "softmax" else 1.0
+                np.testing.assert_allclose(gate[:fewest], shares[:fewest] / whole, rtol=1e-5)
+                numbers.append(fewest)
+            assert {*numbers} == {1, 2, 3, 4, 5}
+
+    @pytest.mark.parametrize("active", [2, 4])
+    def test_a_p_of_one_is_that_of_all_active_experts(self, active: int) -> None:
+        own, plain = layer(active=active, top_p=(0.5, 1)), layer(active=active)
+        plain.load_state_dict({name: tensor for name, tensor in own.state_dict().items() if name != "top_p"})
+        x = 100 * torch.randn(2, 3, 8)  # the first expert has nearly all of the probability
+        torch.testing.assert_close(own(x), plain(x))
+
+    def test_without_renormalised_gates_routers_learn_though_tokens_have_one_expert(self) -> None:
+        own = layer("softmax-all", top_p=(0.01,))
+        own(torch.randn(2, 3, 8)).square().sum().backward()
+        assert own.router.weight.grad is not None
+        assert own.router.weight.grad.abs().max() > 0
 
 
 @torch.no_grad()
@@ -212,6 +254,12 @@ class TestSpace:
             ({"null_experts": (0, 2), "routers": "random"}, "null_experts: | learn | got routers: random"),
             ({"null_experts": (0,)}, "null_experts: | is none"),
             ({"null_experts": (-1, 2)}, "null_experts: | from 0 to 512"),
+            ({**TOP_P, "top_p": (0.5, 1.5)}, "top_p: | above 0, at most 1 | got 1.5"),
+            ({**TOP_P, "top_p": (0, 1)}, "top_p: | above 0, at most 1 | got 0"),
+            ({**TOP_P, "top_p": (1,)}, "top_p: | drops no expert | smaller number"),
+            ({**TOP_P, "active_experts": (1, 2)}, "top_p: | begin active_experts with 2"),
+            ({**TOP_P, "gates": "equal"}, "top_p: | softmax | got equal"),
+            ({**TOP_P, "routers": "random"}, "top_p: | learn | got routers: random"),
             ({"experts": (0, 2)}, "experts: | from 1 to 512"),
         ],
     )
@@ -224,8 +272,8 @@ class TestSpace:
 @pytest.mark.parametrize("precision", ["int8", "fp16", "int4"])
 @torch.no_grad()
 def test_other_precisions(precision: str) -> None:
-    """Also where an expert has no tokens in the calibration, and where some are null experts."""
-    supernet = invariants.randomised(make_supernet(family_with_nulls(VIT)))
+    """Also where an expert has no tokens in the calibration, and where tokens have different numbers of experts."""
+    supernet = invariants.randomised(make_supernet(family_with(VIT, **NULLS, **TOP_P | {"top_p": (0.3, 0.8)})))
     network = supernet.extract(supernet.space.largest)
     images = FAMILIES["vit"][2]
     for name, parameter in network.named_parameters():

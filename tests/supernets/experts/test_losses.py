@@ -12,7 +12,7 @@ from torch import Tensor
 from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import make_supernet
 from supernets.data import Part
-from supernets.experts.losses import Routed, balance_loss, record_routing, z_loss
+from supernets.experts.losses import Routed, balance_loss, entropy_loss, record_routing, z_loss
 from supernets.families.decoder.family import DecoderFamily
 from supernets.gradients import ALONE, CPU, StepGradients, StepOptions
 from supernets.tasks import LanguageModelling
@@ -54,6 +54,19 @@ class TestFormulas:
         expected = sent[:4] @ probability[:4] + sent[4:].sum() / 2 * probability[4:].sum()
         assert balance_loss([Routed(logits, 2, nulls=2)]).item() == pytest.approx(6 * expected, rel=1e-5)
 
+    def test_experts_past_top_p_have_no_tokens(self) -> None:
+        logits = 2 * torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0))
+        sent, shares = np.zeros(4), np.exp(logits.view(15, 4).double().numpy())
+        shares /= shares.sum(1, keepdims=True)
+        for row in shares:
+            order = np.argsort(-row)
+            sent[order[: 1 if row[order[0]] >= 0.6 else 2]] += 1
+        assert 15 < sent.sum() < 30
+        expected = 4 * (sent / sent.sum() * shares.mean(0)).sum()
+        assert balance_loss([Routed(logits, 2, top_p=torch.tensor([0.6]))]).item() == pytest.approx(expected, rel=1e-5)
+        entropy = -(shares * np.log(shares)).sum(1).mean()
+        assert entropy_loss([Routed(logits, 2)]).item() == pytest.approx(entropy, rel=1e-5)
+
 
 def router_gradients(supernet: Supernet, options: StepOptions) -> list[Tensor | None]:
     supernet.zero_grad()
@@ -76,13 +89,14 @@ class TestTraining:
     def test_gradients_are_those_of_the_sum_of_all_losses(self) -> None:
         supernet = invariants.randomised(make_supernet(EXPERTS)).train()
         plain = router_gradients(supernet, StepOptions(balance_loss=0, router_z_loss=0))
-        both = router_gradients(supernet, StepOptions(balance_loss=0.5, router_z_loss=0.25))
+        options = StepOptions(balance_loss=0.5, router_z_loss=0.25, router_entropy_loss=0.125)
+        both = router_gradients(supernet, options)
         supernet.zero_grad()
         live, found = supernet.subnet(supernet.space.largest), []
         record_routing(live, found)
         live(batch()[0])
         assert len(found) == 3
-        (0.5 * balance_loss(found) + 0.25 * z_loss(found)).backward()
+        (0.5 * balance_loss(found) + 0.25 * z_loss(found) + 0.125 * entropy_loss(found)).backward()
         own = [p.grad for name, p in supernet.sharing.named_parameters() if "router" in name]
         for a, b, c in zip(plain, both, own, strict=True):
             assert a is not None

@@ -110,6 +110,29 @@ def test_means_are_of_the_experts_that_compute(supernet: Supernet, texts: Tensor
     np.testing.assert_allclose(mean_macs(network, texts[5:], observed_routings(network, texts[5:])), expected[5:])
 
 
+def test_tokens_have_no_more_experts_than_sum_to_p(supernet: Supernet, texts: Tensor) -> None:
+    spec = replace(cast(Any, supernet.family).spec, active_experts=(2, 4), top_p=(0.2, 0.35))
+    other = make_supernet(DecoderFamily(spec, vocabulary=WORDS, positions=TOKENS, tokens=TOKENS)).eval()
+    with torch.no_grad():
+        for name, own in other.sharing.named_parameters():
+            own *= 20 if "router" in name else 1
+    means = []
+    for p in (0, 1):
+        genes = [p if choice.kind == "top_p" else len(choice.options) - 1 for choice in other.space.choices]
+        network, cost = other.extract(other.space.canonical(genes)), other.cost(other.space.canonical(genes))
+        found = observed_routings(network, texts)
+        numbers = np.stack([(own.routing >= 0).sum(axis=2) for own in found])
+        assert numbers.min() == 1
+        assert numbers.max() <= 4
+        means.append(numbers.mean())
+        experts = routing_metric("active_experts_mean", found, ExpertCache(1), texts=TEXTS)
+        np.testing.assert_allclose(experts, numbers.mean(axis=(0, 2)))
+        np.testing.assert_allclose(
+            mean_macs(network, texts, found), cost.macs - 2 * TOKENS * (4 - experts) * 3 * 16 * 16
+        )
+    assert means[0] < means[1] < 4
+
+
 def test_a_network_without_experts_loads_none(texts: Tensor) -> None:
     assert observed_routings(nn.Embedding(WORDS, 4), texts) == []
     found = [routing_metric(name, [], ExpertCache(1), texts=3).tolist() for name in ROUTING_METRICS]

@@ -44,11 +44,15 @@ def hard_sigmoid(x: Tensor) -> Tensor:
     return (x / 6 + 0.5).clamp(0, 1)
 
 
-def experts(weights: Weights, name: str, x: Tensor, k: int, active: Callable[[Tensor], Tensor], gates: str) -> Tensor:
+def experts(
+    weights: Weights, name: str, x: Tensor, k: int, active: Callable[[Tensor], Tensor], gates: str, *, top_p: float = 1
+) -> Tensor:
     """A layer of experts without its shared one, (..., width) -> (..., width): all experts compute all tokens, and the outputs
     of those that a token has not chosen are multiplied by zero. The last logits are those of null experts."""
     logits = x @ weights[f"{name}.router.weight"].T + weights.get(f"{name}.router.bias", torch.zeros(()))
-    chosen = (logits[..., None, :] > logits[..., :, None]).sum(-1) < k  # fewer than k have greater logits
+    greater = logits[..., None, :] > logits[..., :, None]
+    before = (greater * logits.softmax(-1)[..., None, :]).sum(-1)
+    chosen = (greater.sum(-1) < k) & ((before < top_p) | (top_p == 1))  # fewer than k have greater logits
     match gates:
         case "softmax":
             own = torch.exp(logits) * chosen * (torch.arange(logits.shape[-1]) < len(weights[f"{name}.up"]))

@@ -92,9 +92,9 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
             found.append(torch.softmax(query @ key.T / 2 + later.nan_to_num(neginf=-1e9), dim=1) @ value)
         return linear(torch.cat(found, dim=-1), f"{name}.project")
 
-    def mlp(x: Tensor, name: str, k: int) -> Tensor:
+    def mlp(x: Tensor, name: str, k: int, top_p: float = 1) -> Tensor:
         if f"{name}.router.weight" in weights:
-            found = by_hand.experts(weights, name, x, k, active, "sigmoid" if plain else "softmax-all")
+            found = by_hand.experts(weights, name, x, k, active, "sigmoid" if plain else "softmax-all", top_p=top_p)
             if plain:
                 return found
             gate = weights[f"{name}.shared_gate.weight"]
@@ -117,8 +117,8 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
         for i in numbers:
             heads, queries = int(values[f"layer{i}.heads"]), int(values[f"layer{i}.queries"])
             x = x + attention(norm(x, f"layers.{i}.norm1"), f"layers.{i}.attention", heads, queries)
-            k = int(values.get(f"layer{i}.active_experts", 0))
-            x = x + mlp(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp", k)
+            k, top_p = int(values.get(f"layer{i}.active_experts", 0)), float(values.get(f"layer{i}.top_p", 1))
+            x = x + mlp(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp", k, top_p)
         words = weights.get("head.words.weight", weights["embedding.words.weight"])
         out.append(norm(x, "head.norm") @ words.T)
     return torch.stack(out)

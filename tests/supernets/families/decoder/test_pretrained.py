@@ -133,12 +133,14 @@ def test_a_space_within_a_network_with_experts(tmp_path: Path) -> None:
 def test_experts_of_a_network_as_factors_on_a_base(tmp_path: Path) -> None:
     network = saved("mixtral", tmp_path)
     config = read_decoder_config(tmp_path)
-    spec = replace(config.space(), expert_rank=(4, 12, 24))
+    spec = replace(config.space(), expert_rank=(4, 12, 24), active_experts=(2,), top_p=(0.4, 1))
     config.check_space(spec)
     with raises("space.invalid", "expert_rank: ", "all 24 channels", "ends in 12"):
         config.check_space(replace(spec, expert_rank=(4, 12)))
     with raises("space.invalid", "null_experts: ", "pretrained", "remove it"):
         config.check_space(replace(config.space(), null_experts=(0, 4)))
+    with raises("space.invalid", "top_p: ", "pretrained", "end it in 1"):
+        config.check_space(replace(spec, top_p=(0.4, 0.8)))
     family = DecoderFamily(spec, tokens=8, **config.fixed)
     supernet = make_supernet(family, pretrained=with_bases(family, config.read(tmp_path).weights(family)))
     largest = family.space.largest

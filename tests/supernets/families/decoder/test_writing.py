@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
 TOKENIZER: dict[str, Any] = {"tokenizer": "{}", "separator": 3, "separator_token": "<end>"}
 
 
-def chosen(family: DecoderFamily, **options: int) -> Architecture:
+def chosen(family: DecoderFamily, **options: float) -> Architecture:
     """The architecture of these options, the same in all layers; by default the largest."""
     names = [choice.name.rpartition(".")[2] for choice in family.space.choices]
     return family.space.canonical(
@@ -105,13 +105,16 @@ def test_experts_are_kept_in_their_order(tmp_path: Path) -> None:
     assert [settings[key] for key in ("num_local_experts", "num_experts_per_tok", "intermediate_size")] == [3, 1, 24]
 
 
-def test_a_network_without_null_experts_is_written_though_others_of_its_space_have_some(tmp_path: Path) -> None:
-    spec = replace(SPEC, experts=(2, 4), active_experts=(1, 2), null_experts=(0, 2))
+def test_a_network_of_equal_tokens_is_written_though_others_of_its_space_have_varying_numbers_of_experts(
+    tmp_path: Path,
+) -> None:
+    spec = replace(SPEC, experts=(2, 4), active_experts=(2,), null_experts=(0, 2), top_p=(0.5, 1))
     family = DecoderFamily(spec, **SIZES)
     supernet = invariants.randomised(make_supernet(family))
     assert check(supernet, chosen(family, null_experts=0), tmp_path / "out", texts())["model_type"] == "mixtral"
-    with raises("export.no-such-architecture", "null experts", "export ONNX"):
-        write_decoder(tmp_path, family, chosen(family), {}, **TOKENIZER)
+    for other in (chosen(family), chosen(family, null_experts=0, top_p=0.5)):
+        with raises("export.no-such-architecture", "null experts", "top_p below 1", "export ONNX"):
+            write_decoder(tmp_path, family, other, {}, **TOKENIZER)
 
 
 def test_experts_that_the_library_has_not_are_refused(tmp_path: Path) -> None:

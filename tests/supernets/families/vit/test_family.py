@@ -71,7 +71,8 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: 
         y = norm(x, f"blocks.{b}.norm2")
         if f"blocks.{b}.mlp.router.weight" in weights:
             k = int(values[f"block{b}.active_experts"])
-            x = x + by_hand.experts(weights, f"blocks.{b}.mlp", y, k, by_hand.gelu, "softmax")
+            top_p = float(values.get(f"block{b}.top_p", 1))
+            x = x + by_hand.experts(weights, f"blocks.{b}.mlp", y, k, by_hand.gelu, "softmax", top_p=top_p)
         else:
             x = x + linear(by_hand.gelu(linear(y, f"blocks.{b}.mlp.0")), f"blocks.{b}.mlp.2")
     return linear(norm(x, "head.norm").mean(dim=1), "head.classifier")
