@@ -19,7 +19,7 @@ from supernets.space import Architecture
 
 _KEYS, _ROUTER, _EXPERTS = (".attention.key.weight", ".cross.key.weight"), ".router.", ".experts"
 _ENCODER, _ATTENDED = "encoder.layers.", "attended"
-_SETTINGS = (".active", ".top_p", f".{_ATTENDED}")
+_SETTINGS = (".active", ".columns", ".top_p", f".{_ATTENDED}")
 """Buffers that no model has: they are its structure."""
 _CACHE_BYTES, _FLOAT_BYTES, _MIB = 4, 4, 2**20
 """The cache is in float32 in every precision."""

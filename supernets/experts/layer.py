@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ class ExpertLayer(nn.Module):
             departure: gated experts have it once, not for each of their two matrices); None for tokens themselves.
         gated: whether experts are gated MLPs; else plain ones.
         bias: whether the first linear layers have biases, and the sum of the experts' outputs another one.
+        own_router: whether it has a router; else `forward` reads the outputs of one that several layers have in common.
         nulls: experts that compute nothing (AdaMoE; Zeng et al. 2024, arXiv 2406.13233), so that tokens have fewer others.
         top_p: shares of probability, of which the last one counts: a token has the fewest of its `active` experts whose
             probabilities sum to it (Huang et al. 2024, arXiv 2403.07652; departure: its k has a limit, `active`); none, and it
@@ -33,17 +34,21 @@ class ExpertLayer(nn.Module):
         shared_gate: whether the shared output is multiplied by the sigmoid of a linear function of the token.
     """
 
+    router: Any
+    """A linear layer; None for layers with one in common."""
     active: Tensor
+    columns: Tensor
     top_p: Tensor | None
 
     def __init__(
         self, width: int, hidden: int, *, experts: int, active: int, gates: Gates, gated: bool, activation: str, bias: bool,
         rank: int | None = None, nulls: int = 0, top_p: Sequence[float] = (), shared: nn.Module | None = None,
-        shared_gate: bool = False,
+        shared_gate: bool = False, own_router: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.gates, self.activation = gates, activation
-        self.router = nn.Linear(width, experts + nulls, bias=gates == "equal")
+        self.router = nn.Linear(width, experts + nulls, bias=gates == "equal") if own_router else None
+        self.register_buffer("columns", None if own_router else torch.arange(experts))
         self.base = None if rank is None else nn.Linear(width, rank, bias=False)
         self.up = _uniform(experts, hidden, rank or width)
         self.gate = _uniform(experts, hidden, rank or width) if gated else None
@@ -56,11 +61,15 @@ class ExpertLayer(nn.Module):
         self.shared = shared
         self.shared_gate = nn.Linear(width, 1, bias=False) if shared_gate else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Tokens (..., width) -> (..., width)."""
+    def forward(self, x: Tensor, common: Tensor | None = None) -> Tensor:
+        """Tokens (..., width) -> (..., width).
+
+        Args:
+            common: the outputs of a router that is not the layer's own, one for each expert of the largest layer.
+        """
         found = mixed_experts(
-            x if self.base is None else self.base(x), self.router(x), self.active, self.up, self.down, self.gate, self.up_bias,
-            self.top_p, gates=self.gates, activation=self.activation,
+            x if self.base is None else self.base(x), self.logits(x, common), self.active, self.up, self.down, self.gate,
+            self.up_bias, self.top_p, gates=self.gates, activation=self.activation,
         )  # fmt: skip
         if self.bias is not None:
             found = found + self.bias
@@ -70,6 +79,13 @@ class ExpertLayer(nn.Module):
         return found + (
             shared if self.shared_gate is None else torch.sigmoid(self.shared_gate(x)) * cast(Tensor, shared)
         )
+
+    def logits(self, x: Tensor, common: Tensor | None) -> Tensor:
+        """The router's outputs for the layer's experts, as of `forward`, (..., experts)."""
+        if self.router is not None:
+            return cast(Tensor, self.router(x))
+        # By their numbers, because each layer sorts its experts by itself.
+        return torch.index_select(cast(Tensor, common), -1, self.columns)
 
     @property
     def weights(self) -> ExpertWeights:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from supernets.errors import TrainingError
 from supernets.experts.layer import ExpertLayer
@@ -34,14 +33,14 @@ class Routed(NamedTuple):
 def record_routing(network: nn.Module, found: list[Routed]) -> None:
     """Makes forwards of a live subnet add what each router that is trained returns to `found`; in place."""
 
-    def forward(layer: ExpertLayer, x: Tensor) -> Tensor:
-        logits = functional.linear(x, layer.router.weight, layer.router.bias)
-        found.append(Routed(logits, len(layer.active), logits.shape[-1] - len(layer.up), layer.top_p))
-        return logits
+    def logits(layer: ExpertLayer, x: Tensor, common: Tensor | None) -> Tensor:
+        own = ExpertLayer.logits(layer, x, common)
+        found.append(Routed(own, len(layer.active), own.shape[-1] - len(layer.up), layer.top_p))
+        return own
 
     for module in network.modules():
-        if isinstance(module, ExpertLayer) and module.router.weight.requires_grad:
-            module.router.__dict__["forward"] = partial(forward, module)
+        if isinstance(module, ExpertLayer) and (module.router is None or module.router.weight.requires_grad):
+            module.__dict__["logits"] = partial(logits, module)
 
 
 def freeze_all_but_routers(network: nn.Module) -> None:
@@ -50,7 +49,7 @@ def freeze_all_but_routers(network: nn.Module) -> None:
     Raises:
         TrainingError: it has no router that is trained.
     """
-    routers = [module.router for module in network.modules() if isinstance(module, ExpertLayer)]
+    routers = [module for name, module in network.named_modules() if name.endswith(".router")]
     trained = [own for router in routers for own in router.parameters() if own.requires_grad]
     if not trained:
         problem = (

@@ -57,6 +57,7 @@ FUNCTIONS: Mapping[Callable[..., Any], Callable[..., Any]] = {
     torch.reshape: functions.reshape,
     torch.permute: functions.permute,
     torch.transpose: functions.transpose,
+    torch.index_select: functions.index_select,
     torch.cat: functions.concatenate,
     torch.concat: functions.concatenate,
     torch.chunk: functions.chunk,

@@ -231,6 +231,12 @@ def transpose(graph: Graph, x: Value, dim0: int, dim1: int) -> Value:
     return permute(graph, x, [{a: b, b: a}.get(d, d) for d in range(x.rank)])
 
 
+def index_select(graph: Graph, x: Value, dim: int, index: Value) -> Value:
+    """Some indices of a dimension other than the batch."""
+    axis = dimension(dim, x.rank)
+    return graph.add("Gather", [x, index], (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]), axis=axis)
+
+
 def concatenate(graph: Graph, tensors: Sequence[Value], dim: int = 0) -> Value:
     """Concatenates tensors along a dimension other than the batch."""
     axis = dimension(dim, tensors[0].rank)

@@ -47,6 +47,8 @@ class ExpertMerging(nn.Module):
             if isinstance(module, ExpertLayer):
                 if module.gates == "equal":
                     raise _invalid("experts with equal gates add up to an MLP, and means of them do not; remove it")
+                if module.router is None:
+                    raise _invalid("experts are merged by the routers of their layers, and these have none; remove it")
                 axis, active = (str(dims[f"{name}.{tensor}"][0]) for tensor in ("router.weight", "active"))
                 full = family.axes[axis].size
                 self._layers[name] = axis, sorted(sizes[axis] - {full}), min(sizes[active])

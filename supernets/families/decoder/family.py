@@ -14,6 +14,7 @@ from supernets.errors import SpaceError
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
 from supernets.families.decoder.rotary import frequencies
 from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.shared.expert_layers import SHARED
 from supernets.families.shared.layers import weighted
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
@@ -21,6 +22,8 @@ from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
 from supernets.space import Architecture
 
 WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
+_ROUTER = "router"
+"""The block of the router that all layers have in common."""
 _ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared.down.weight")
 _LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
 
@@ -69,6 +72,8 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
         self.activation = spec.activated_by
         super().__init__(spec)
+        if spec.routers == SHARED:
+            self.blocks = (self.blocks[0], _ROUTER, *self.blocks[1:])
 
     @property
     def weightless(self) -> bool:
@@ -88,6 +93,9 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
 
     def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
         words: dict[str, tuple[Dim, ...]] = {WORDS: (self.vocabulary, "width")}
+        if self.spec.routers == SHARED and self.spec.experts is not None:
+            words |= self._norm_dims(f"{_ROUTER}.0")
+            words |= _linear_dims([(f"{_ROUTER}.1", self.spec.experts[-1], "width", self.spec.gates == "equal")])
         return words | ({POSITIONS: (self.positions, "width")} if self.biased else {})
 
     def layer_dims(self, module: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
@@ -148,7 +156,10 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         positions = self.positions if biased else None
         embedding = Embedding(width, vocabulary=self.vocabulary, positions=positions, scale=self.embedding_scale)
         head = Head(norm(), width, self.vocabulary, tied=spec.tied)
-        return Decoder(embedding, layers, head, frequencies=self.frequencies)
+        router = None
+        if spec.routers == SHARED and spec.experts is not None:
+            router = nn.Sequential(norm(), nn.Linear(width, spec.experts[-1], bias=spec.gates == "equal"))
+        return Decoder(embedding, layers, head, frequencies=self.frequencies, router=router)
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros((batch_size, self.tokens), dtype=torch.int64)

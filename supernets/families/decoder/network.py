@@ -100,15 +100,20 @@ class Layer(nn.Module):
 
     def forward(
         self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None,
-        filled: Tensor | None = None,
+        filled: Tensor | None = None, routed: Tensor | None = None,
     ) -> Any:  # fmt: skip
-        """As of `CausalAttention`."""
+        """As of `CausalAttention`.
+
+        Args:
+            routed: outputs of the network's router; None without one.
+        """
+        own = () if routed is None else (routed,)
         if past is None:
             x = x + self.attention(self.norm1(x), mask, turn)
-            return x + self.mlp(self.norm2(x))
+            return x + self.mlp(self.norm2(x), *own)
         attended, key, value = self.attention(self.norm1(x), mask, turn, past, filled)
         x = x + attended
-        return x + self.mlp(self.norm2(x)), key, value
+        return x + self.mlp(self.norm2(x), *own), key, value
 
 
 class Embedding(nn.Module):
@@ -164,20 +169,23 @@ class Decoder(nn.Module):
 
     Args:
         frequencies: of rotary positions; () for none.
+        router: of the experts of all layers, which reads the embeddings; None where layers have their own.
     """
 
     def __init__(
-        self, embedding: Embedding, layers: Mapping[str, nn.Module], head: Head, *, frequencies: tuple[float, ...]
-    ) -> None:
+        self, embedding: Embedding, layers: Mapping[str, nn.Module], head: Head, *, frequencies: tuple[float, ...],
+        router: nn.Module | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.frequencies = frequencies
+        self.frequencies, self.router = frequencies, router
         self.embedding, self.layers, self.head = embedding, nn.ModuleDict(layers), head
 
     def forward(self, ids: Tensor) -> Tensor:
         mask, turn = causal_mask(ids), self.turn(ids)
         x = self.embedding(ids)
+        routed = None if self.router is None else self.router(x)
         for layer in self.layers.values():
-            x = layer(x, mask, turn)
+            x = layer(x, mask, turn, None, None, routed)
         return cast(Tensor, self.head(x, self.table))
 
     def turn(
@@ -239,8 +247,9 @@ def _served(
     before = past[0] if past else None
     mask, turn = causal_mask(ids, padding, before, filled), network.turn(ids, padding, before, filled)
     x = network.embedding(ids, padding, before, filled)
+    routed = None if network.router is None else network.router(x)
     cache: list[Tensor] = []
     for i, layer in enumerate(network.layers.values()):
-        x, key, value = layer(x, mask, turn, past[2 * i : 2 * i + 2], filled)
+        x, key, value = layer(x, mask, turn, past[2 * i : 2 * i + 2], filled, routed)
         cache += [key, value]
     return network.head(last_token(x), network.table), *cache

@@ -27,6 +27,9 @@ class DecoderSpec(LayersSpec):
         qkv_bias: whether queries, keys and values have biases in the layout ``llama``, as in Qwen2.
         kept: as of `LayersSpec`; or the layers of the greatest ``importance``, which `order` then says: that of a job is the
             layers' block influence on the job's training text.
+        routers: as of `ExpertsSpec`; or ``shared``: the network has one router, which reads the embeddings of tokens, so that
+            the experts of all layers are known before the first one, as in Read-ME (Cai et al. 2024, arXiv 2410.19123;
+            departure: a norm and a linear layer in place of a small transformer, so that a token's experts depend on it alone).
         order: all layers, in the order in which smaller depths drop them, in place of `kept`.
     """
 
@@ -37,12 +40,16 @@ class DecoderSpec(LayersSpec):
     qkv_bias: bool = False
     order: Annotated[tuple[int, ...], Order()] | None = None
     kept: Literal["first", "spread", "importance"] = field(default="first", kw_only=True)  # type: ignore[assignment]  # one more
+    routers: Literal["learned", "random", "shared"] = field(default="learned", kw_only=True)  # type: ignore[assignment]  # one more
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.order is not None and sorted(self.order) != list(range(self.depth[-1])):
             layers = f"each of the layers 0 to {self.depth[-1] - 1} once"
             raise DimensionError("order", f"expected {layers}, got {list(self.order)}")
+        if self.routers == "shared" and self.null_experts is not None:
+            what = "are chosen by the routers of layers, got routers: shared; write learned, or remove one"
+            raise DimensionError("null_experts", what)
         if self.layout == "llama" and self.head_size % 2:
             raise DimensionError(
                 "head_size", f"rotary positions turn pairs of channels; expected an even number, got {self.head_size}"

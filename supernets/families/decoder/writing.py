@@ -22,7 +22,7 @@ from supernets.families.decoder.experts_layout import (
 from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
 from supernets.families.decoder.pretrained import GPT2_NAMES, LLAMA_NAMES
 from supernets.families.decoder.rotary import rotary_settings
-from supernets.families.shared.expert_layers import NULLS, TOP_P
+from supernets.families.shared.expert_layers import NULLS, SHARED, TOP_P
 from supernets.families.shared.model_folder import write_folder
 from supernets.families.shared.pretrained_transformer import not_writable, renumbered, uniform_options
 from supernets.pretrained import TOKENIZER
@@ -99,7 +99,9 @@ def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
 
 def _kind_of_mixture(family: DecoderFamily, options: Mapping[str, int]) -> str:
     spec = family.spec
-    more = spec.expert_rank is not None or options.get(NULLS, 0) > 0 or options.get(TOP_P, 1) < 1
+    more = (
+        spec.expert_rank is not None or spec.routers == SHARED or options.get(NULLS, 0) > 0 or options.get(TOP_P, 1) < 1
+    )
     if spec.layout == "llama" and spec.gates.startswith("softmax") and not more:
         if spec.shared_hidden is None and not spec.qkv_bias and spec.gates == "softmax":
             return "mixtral"
@@ -108,7 +110,7 @@ def _kind_of_mixture(family: DecoderFamily, options: Mapping[str, int]) -> str:
     raise not_writable(
         "networks with experts are written as Mixtral (layout llama, gates softmax, no qkv_bias and no shared_hidden) or "
         "Qwen2-MoE (layout llama, gates softmax or softmax-all, with shared_hidden and shared_gate), both without "
-        "expert_rank, null experts and a top_p below 1, and this one is neither; export ONNX"
+        "expert_rank, shared routers, null experts and a top_p below 1, and this one is neither; export ONNX"
     )
 
 

@@ -16,6 +16,9 @@ RANK, NULLS, TOP_P = "expert_rank", "null_experts", "top_p"
 """Three more: where a layer's experts read tokens through a common base, where it has experts that compute nothing, and where
 tokens have as many experts as have a sum of probabilities."""
 
+SHARED = "shared"
+"""Of `ExpertsSpec.routers`, where a network has one router."""
+
 
 def expert_kinds(spec: ExpertsSpec) -> tuple[str, ...]:
     """The choices of each layer that are about experts; none without experts."""
@@ -54,9 +57,14 @@ def expert_dims(
     inputs = "width" if spec.expert_rank is None else f"{layer}.{RANK}"
     routed: Dim = experts if spec.null_experts is None else Concat((experts, f"{layer}.{NULLS}"))
     dims: dict[str, tuple[Dim, ...]] = {
-        "active": (f"{layer}.active_experts",), "router.weight": (routed, "width"),
-        "up": (experts, hidden, inputs), "down": (experts, "width", hidden),
+        "active": (f"{layer}.active_experts",), "up": (experts, hidden, inputs), "down": (experts, "width", hidden),
     }  # fmt: skip
+    if spec.routers == SHARED:
+        dims["columns"] = (experts,)
+    else:
+        dims["router.weight"] = (routed, "width")
+        if spec.gates == "equal":
+            dims["router.bias"] = (experts,)
     if spec.expert_rank is not None:
         dims["base.weight"] = (inputs, "width")
     if spec.top_p is not None:
@@ -65,8 +73,6 @@ def expert_dims(
         dims["gate"] = dims["up"]
     if bias:
         dims |= {"up_bias": (experts, hidden), "bias": ("width",)}
-    if spec.gates == "equal":
-        dims["router.bias"] = (experts,)
     if spec.shared_gate:
         dims["shared_gate.weight"] = (1, "width")
     dims |= {f"shared.{name}": own for name, own in shared.items()}

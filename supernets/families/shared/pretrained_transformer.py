@@ -15,6 +15,7 @@ from torch import Tensor
 from supernets.base import outlined
 from supernets.errors import CheckpointError, ExportError, SpaceError
 from supernets.families.shared.dense_to_experts import check_experts
+from supernets.families.shared.expert_layers import SHARED
 from supernets.families.shared.model_folder import Settings, TensorFile, unusable, write_folder
 from supernets.families.shared.transformer import TransformerFamily
 from supernets.families.shared.transformer_spec import LayersSpec
@@ -111,6 +112,8 @@ class PretrainedConfig(ABC):
                     f"the space {what}: its largest {name} is {of_space}, and {self.folder} has {own}; end {name} in {own}, "
                     "or leave space and preset out"
                 )
+        if spec.routers == SHARED and "experts" in self.as_space():
+            raise SpaceError("routers: the layers of the pretrained network have their own; write learned")
         if spec.null_experts is not None:
             raise SpaceError("null_experts: the largest network is the pretrained one, which has none; remove it")
         if spec.top_p is not None and spec.top_p[-1] != 1:

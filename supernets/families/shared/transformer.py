@@ -15,6 +15,7 @@ from supernets.families.shared.expert_layers import (
     KINDS,
     NULLS,
     RANK,
+    SHARED,
     TOP_P,
     expert_choices,
     expert_dims,
@@ -149,8 +150,10 @@ class TransformerFamily(ABC):
             bias=self.biased, rank=cast("int | None", chosen.get(RANK)), nulls=cast(int, chosen.get(NULLS, 0)),
             top_p=top_p_options(spec, chosen),
             shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden), shared_gate=spec.shared_gate,
+            own_router=spec.routers != SHARED,
         )  # fmt: skip
-        layer.router.requires_grad_(spec.routers == "learned")
+        if layer.router is not None:
+            layer.router.requires_grad_(spec.routers == "learned")
         return layer
 
     def dense(self, width: int, hidden: int) -> nn.Module:

@@ -18,6 +18,8 @@ from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet
 from supernets.experts.layer import ExpertLayer
 from supernets.experts.mixing import Gates, routed
+from supernets.experts.routing_metrics import observed_routings
+from supernets.families.decoder.network import Decoder, Served
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
 from supernets.graph import INPUT, input_shape_of, lower
@@ -38,6 +40,7 @@ VIT = ViTFamily(
 FAMILIES: dict[str, tuple[Family, invariants.ByHand, Tensor]] = {
     "decoder": (test_decoder.EXPERTS, test_decoder.handwritten, test_decoder.texts()),
     "low-rank": (test_decoder.LOW_RANK, test_decoder.handwritten, test_decoder.texts()),
+    "one-router": (test_decoder.ONE_ROUTER, test_decoder.handwritten, test_decoder.texts()),
     "gpt2": (test_decoder.GPT2_EXPERTS, test_decoder.handwritten, test_decoder.texts()),
     "encoder": (test_encoder.EXPERTS, test_encoder.handwritten, test_encoder.sentences()),
     "vit": (VIT, test_vit.handwritten, torch.randn(16, 2, 12, 12, generator=torch.Generator().manual_seed(0))),
@@ -64,7 +67,8 @@ class TestInvariants:
         invariants.check_permutations(supernet, inputs, inputs)
         layer = "blocks.1" if isinstance(supernet.family, ViTFamily) else "layers.1"
         axis = f"{layer.split('.')[0].removesuffix('s')}1.experts"
-        for tensor in ("router.weight", "down"):  # negative controls
+        router = "columns" if supernet.family is test_decoder.ONE_ROUTER else "router.weight"
+        for tensor in (router, "down"):  # negative controls
             invariants.check_control(supernet, inputs, inputs, axis=axis, tensor=f"{layer}.mlp.{tensor}")
 
     def test_i2_costs(self, case: Case) -> None:
@@ -140,20 +144,20 @@ class TestNullExperts:
 
 
 class TestTopP:
-    def test_a_token_has_the_fewest_experts_whose_probabilities_sum_to_p(self) -> None:
-        logits = 2 * torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
-        for gates in ("softmax", "softmax-all"):
-            chosen, factors = routed(logits, 5, gates, 8, torch.tensor([0.2, 0.7]))
-            numbers = []
-            for row, own, gate in zip(logits.double().numpy(), chosen.numpy(), factors.double().numpy(), strict=True):
-                order = np.argsort(-row)
-                shares = np.exp(row)[order] / np.exp(row).sum()
-                fewest = next(n for n in range(1, 9) if n == 5 or shares[:n].sum() >= 0.7)
-                assert own.tolist() == [*order[:fewest], *[8] * (5 - fewest)]
-                whole = shares[:fewest].sum() if gates == "softmax" else 1.0
-                np.testing.assert_allclose(gate[:fewest], shares[:fewest] / whole, rtol=1e-5)
-                numbers.append(fewest)
-            assert {*numbers} == {1, 2, 3, 4, 5}
+    @pytest.mark.parametrize("gates", ["softmax", "softmax-all"])
+    def test_a_token_has_the_fewest_experts_whose_probabilities_sum_to_p(self, gates: Gates) -> None:
+        logits = np.random.default_rng(0).normal(size=(300, 8), scale=1.5)
+        chosen, factors = routed(torch.from_numpy(logits), 5, gates, 8, torch.tensor([0.2, 0.8]))
+        numbers = set()
+        for row, own, gate in zip(logits, chosen.numpy(), factors.numpy(), strict=True):
+            order = np.argsort(-row)
+            shares = np.exp(row)[order] / np.exp(row).sum()
+            fewest = next(n for n in range(1, 9) if n == 5 or shares[:n].sum() >= 0.8)
+            assert own.tolist() == [*order[:fewest], *[8] * (5 - fewest)]
+            whole = shares[:fewest].sum() if gates == "softmax" else 1.0
+            np.testing.assert_allclose(gate[:fewest], shares[:fewest] / whole)
+            numbers.add(fewest)
+        assert numbers == {1, 2, 3, 4, 5}
 
     @pytest.mark.parametrize("active", [2, 4])
     def test_a_p_of_one_is_that_of_all_active_experts(self, active: int) -> None:
@@ -167,6 +171,40 @@ class TestTopP:
         own(torch.randn(2, 3, 8)).square().sum().backward()
         assert own.router.weight.grad is not None
         assert own.router.weight.grad.abs().max() > 0
+
+
+ONE: dict[str, Any] = {"routers": "shared"}
+
+
+class TestOneRouter:
+    @torch.no_grad()
+    def test_all_layers_have_the_same_experts_for_a_token_wherever_it_is(self) -> None:
+        supernet, ids = invariants.randomised(make_supernet(test_decoder.ONE_ROUTER)), test_decoder.texts()
+        genes = [0 if c.kind == "active_experts" else len(c.options) - 1 for c in supernet.space.choices]
+        first, *others = observed_routings(supernet.extract(supernet.space.canonical(genes)), ids)
+        assert len(others) == 2
+        for other in others:
+            np.testing.assert_array_equal(other.routing, first.routing)
+        by_token = {
+            (token, expert) for token, expert in zip(ids.flatten().tolist(), first.routing.flatten(), strict=True)
+        }
+        assert len(by_token) == len(ids.unique())
+        assert len(np.unique(first.routing)) > 1
+
+    @torch.no_grad()
+    def test_served_with_a_cache(self) -> None:
+        supernet, ids = invariants.randomised(make_supernet(test_decoder.ONE_ROUTER)), test_decoder.texts(2, 6)
+        network, padding = supernet.extract(supernet.space.largest), torch.zeros(2, dtype=torch.int64)
+        assert isinstance(network, Decoder)
+        _, *cache = Served(network)(ids[:, :5], padding)
+        logits, *_ = Served(network)(ids[:, 5:], padding, *cache)
+        assert invariants.relative(logits, network(ids)[:, 5]) <= invariants.RELATIVE
+
+    def test_where_layers_must_have_their_own(self) -> None:
+        with raises("space.invalid-dimension", "null_experts: ", "routers: shared", "learned"):
+            replace(test_decoder.ONE_ROUTER.spec, null_experts=(0, 2))
+        with raises("space.invalid-dimension", "routers: ", "learned or random", "'shared'"):
+            replace(VIT.spec, **ONE)
 
 
 @torch.no_grad()

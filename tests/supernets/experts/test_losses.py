@@ -21,7 +21,7 @@ from supernets.training_strategies.single_phase import LargestStrategy
 from supernets.training_strategies.smoe_dropout import SMoEDropoutStrategy
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import EXPERTS, SIZES, texts
+from tests.supernets.families.decoder.test_family import EXPERTS, ONE_ROUTER, SIZES, texts
 from tests.supernets.test_step_options import batch
 
 RANDOM = DecoderFamily(replace(EXPERTS.spec, routers="random"), **SIZES)
@@ -85,9 +85,13 @@ def changed_by(supernet: Supernet, strategy: TrainingStrategy, settings: Trainin
     return {name for name, tensor in supernet.sharing.named_parameters() if not torch.equal(tensor, before[name])}
 
 
+@pytest.fixture(params=[EXPERTS, ONE_ROUTER], ids=["routers", "one-router"])
+def supernet(request: pytest.FixtureRequest) -> Supernet:
+    return invariants.randomised(make_supernet(request.param)).train()
+
+
 class TestTraining:
-    def test_gradients_are_those_of_the_sum_of_all_losses(self) -> None:
-        supernet = invariants.randomised(make_supernet(EXPERTS)).train()
+    def test_gradients_are_those_of_the_sum_of_all_losses(self, supernet: Supernet) -> None:
         plain = router_gradients(supernet, StepOptions(balance_loss=0, router_z_loss=0))
         options = StepOptions(balance_loss=0.5, router_z_loss=0.25, router_entropy_loss=0.125)
         both = router_gradients(supernet, options)
@@ -105,8 +109,7 @@ class TestTraining:
             torch.testing.assert_close(b, a + c, rtol=1e-3, atol=1e-6)
             assert c.abs().max() > 0
 
-    def test_the_same_with_activation_checkpointing(self) -> None:
-        supernet = invariants.randomised(make_supernet(EXPERTS)).train()
+    def test_the_same_with_activation_checkpointing(self, supernet: Supernet) -> None:
         whole = router_gradients(supernet, StepOptions(balance_loss=0.5))
         again = router_gradients(supernet, StepOptions(balance_loss=0.5, activation_checkpointing=True))
         torch.testing.assert_close(again, whole)
@@ -118,8 +121,8 @@ class TestTraining:
         own = {name for name, _ in supernet.sharing.named_parameters() if ".mlp." in name and "router" not in name}
         assert own <= changed
 
-    def test_routers_alone_are_trained(self) -> None:
-        supernet, settings = make_supernet(EXPERTS), TrainingSettings(2, batch_size=4, parameters="routers")
+    def test_routers_alone_are_trained(self, supernet: Supernet) -> None:
+        settings = TrainingSettings(2, batch_size=4, parameters="routers")
         changed = changed_by(supernet, LargestStrategy(supernet.space), settings)
         assert changed == {name for name, _ in supernet.sharing.named_parameters() if ".router." in name}
         with raises("training.no-experts", "training.parameters", "learned routers"):

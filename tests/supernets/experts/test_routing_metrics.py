@@ -111,18 +111,18 @@ def test_means_are_of_the_experts_that_compute(supernet: Supernet, texts: Tensor
 
 
 def test_tokens_have_no_more_experts_than_sum_to_p(supernet: Supernet, texts: Tensor) -> None:
-    spec = replace(cast(Any, supernet.family).spec, active_experts=(2, 4), top_p=(0.2, 0.35))
+    spec = replace(cast(Any, supernet.family).spec, active_experts=(2, 4), top_p=(0.4, 0.9))
     other = make_supernet(DecoderFamily(spec, vocabulary=WORDS, positions=TOKENS, tokens=TOKENS)).eval()
     with torch.no_grad():
         for name, own in other.sharing.named_parameters():
-            own *= 20 if "router" in name else 1
+            own *= 3 if "router" in name else 1
     means = []
     for p in (0, 1):
         genes = [p if choice.kind == "top_p" else len(choice.options) - 1 for choice in other.space.choices]
         network, cost = other.extract(other.space.canonical(genes)), other.cost(other.space.canonical(genes))
         found = observed_routings(network, texts)
         numbers = np.stack([(own.routing >= 0).sum(axis=2) for own in found])
-        assert numbers.min() == 1
+        assert numbers.min() >= 1
         assert numbers.max() <= 4
         means.append(numbers.mean())
         experts = routing_metric("active_experts_mean", found, ExpertCache(1), texts=TEXTS)

@@ -45,11 +45,16 @@ def hard_sigmoid(x: Tensor) -> Tensor:
 
 
 def experts(
-    weights: Weights, name: str, x: Tensor, k: int, active: Callable[[Tensor], Tensor], gates: str, *, top_p: float = 1
-) -> Tensor:
+    weights: Weights, name: str, x: Tensor, k: int, active: Callable[[Tensor], Tensor], gates: str, *, top_p: float = 1,
+    common: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """A layer of experts without its shared one, (..., width) -> (..., width): all experts compute all tokens, and the outputs
-    of those that a token has not chosen are multiplied by zero. The last logits are those of null experts."""
-    logits = x @ weights[f"{name}.router.weight"].T + weights.get(f"{name}.router.bias", torch.zeros(()))
+    of those that a token has not chosen are multiplied by zero. The last logits are those of null experts;
+    they are columns of `common` where layers have no routers."""
+    if common is None:
+        logits = x @ weights[f"{name}.router.weight"].T + weights.get(f"{name}.router.bias", torch.zeros(()))
+    else:
+        logits = common[..., weights[f"{name}.columns"]]
     greater = logits[..., None, :] > logits[..., :, None]
     before = (greater * logits.softmax(-1)[..., None, :]).sum(-1)
     chosen = (greater.sum(-1) < k) & ((before < top_p) | (top_p == 1))  # fewer than k have greater logits

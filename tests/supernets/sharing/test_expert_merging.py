@@ -19,7 +19,7 @@ from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import EXPERTS, LLAMA, SIZES, texts
+from tests.supernets.families.decoder.test_family import EXPERTS, LLAMA, ONE_ROUTER, SIZES, texts
 
 LAYER = "layers.0.mlp"
 
@@ -114,6 +114,7 @@ def test_the_largest_network_stays_and_all_experts_learn_from_a_smaller_one() ->
         (LLAMA, "space.experts"),
         (DecoderFamily(replace(EXPERTS.spec, experts=(5,)), **SIZES), "space.experts"),
         (DecoderFamily(replace(EXPERTS.spec, gates="equal"), **SIZES), "equal gates"),
+        (ONE_ROUTER, "routers of their layers"),
     ],
 )
 def test_spaces_without_experts_to_merge_are_rejected(family: DecoderFamily, problem: str) -> None:

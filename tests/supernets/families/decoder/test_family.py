@@ -43,6 +43,8 @@ EXPERTS = DecoderFamily(
 """With experts as in Qwen2-MoE."""
 LOW_RANK = DecoderFamily(replace(EXPERTS.spec, expert_rank=(3, 9)), **SIZES)
 """Whose experts read tokens through a common base, as in MoLAE."""
+ONE_ROUTER = DecoderFamily(replace(EXPERTS.spec, routers="shared"), **SIZES)
+"""Whose layers send tokens to experts by one router, as in Read-ME."""
 GPT2_EXPERTS = DecoderFamily(
     replace(GPT2.spec, experts=(1, 4), active_experts=(1, 2), gates="sigmoid", hidden=(5, 8)), **SIZES
 )
@@ -92,9 +94,10 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
             found.append(torch.softmax(query @ key.T / 2 + later.nan_to_num(neginf=-1e9), dim=1) @ value)
         return linear(torch.cat(found, dim=-1), f"{name}.project")
 
-    def mlp(x: Tensor, name: str, k: int, top_p: float = 1) -> Tensor:
-        if f"{name}.router.weight" in weights:
-            found = by_hand.experts(weights, name, x, k, active, "sigmoid" if plain else "softmax-all", top_p=top_p)
+    def mlp(x: Tensor, name: str, k: int, top_p: float = 1, common: Tensor | None = None) -> Tensor:
+        if f"{name}.active" in weights:
+            gates = "sigmoid" if plain else "softmax-all"
+            found = by_hand.experts(weights, name, x, k, active, gates, top_p=top_p, common=common)
             if plain:
                 return found
             gate = weights[f"{name}.shared_gate.weight"]
@@ -112,13 +115,14 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
     for text in ids:
         x = weights["embedding.words.weight"][text] * scale
         x = x + weights["embedding.positions"][: len(text)] if plain else x
+        common = linear(norm(x, "router.0"), "router.1") if "router.1.weight" in weights else None
         numbers = [i for i in range(3) if f"layer{i}.heads" in values]
         assert len(numbers) == values["depth"]
         for i in numbers:
             heads, queries = int(values[f"layer{i}.heads"]), int(values[f"layer{i}.queries"])
             x = x + attention(norm(x, f"layers.{i}.norm1"), f"layers.{i}.attention", heads, queries)
             k, top_p = int(values.get(f"layer{i}.active_experts", 0)), float(values.get(f"layer{i}.top_p", 1))
-            x = x + mlp(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp", k, top_p)
+            x = x + mlp(norm(x, f"layers.{i}.norm2"), f"layers.{i}.mlp", k, top_p, common)
         words = weights.get("head.words.weight", weights["embedding.words.weight"])
         out.append(norm(x, "head.norm") @ words.T)
     return torch.stack(out)

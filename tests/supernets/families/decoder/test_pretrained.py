@@ -139,6 +139,8 @@ def test_experts_of_a_network_as_factors_on_a_base(tmp_path: Path) -> None:
         config.check_space(replace(spec, expert_rank=(4, 12)))
     with raises("space.invalid", "null_experts: ", "pretrained", "remove it"):
         config.check_space(replace(config.space(), null_experts=(0, 4)))
+    with raises("space.invalid", "routers: ", "their own", "learned"):
+        config.check_space(replace(config.space(), routers="shared"))
     with raises("space.invalid", "top_p: ", "pretrained", "end it in 1"):
         config.check_space(replace(spec, top_p=(0.4, 0.8)))
     family = DecoderFamily(spec, tokens=8, **config.fixed)

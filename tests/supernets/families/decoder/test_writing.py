@@ -118,7 +118,7 @@ def test_a_network_of_equal_tokens_is_written_though_others_of_its_space_have_va
 
 
 def test_experts_that_the_library_has_not_are_refused(tmp_path: Path) -> None:
-    for feature in ({"gates": "equal"}, {"expert_rank": (4, 8)}):
+    for feature in ({"gates": "equal"}, {"expert_rank": (4, 8)}, {"routers": "shared"}):
         family = DecoderFamily(replace(SPEC, experts=(2, 4), active_experts=(1, 2), **feature), **SIZES)
         with raises("export.no-such-architecture", "Mixtral", "Qwen2-MoE", "export ONNX"):
             write_decoder(tmp_path, family, chosen(family), {}, **TOKENIZER)

@@ -61,6 +61,14 @@ def test_with_all_experts_active_the_network_is_the_dense_one(name: str, options
     assert invariants.relative(experts(inputs, experts.space.largest), expected) <= invariants.RELATIVE
 
 
+@torch.no_grad()
+def test_the_same_with_one_router_for_all_layers() -> None:
+    dense, inputs = DENSE["llama"]
+    net, experts = converted(dense, PARTS | {"routers": "shared"}, inputs)
+    expected = net.extract(net.space.largest)(inputs)
+    assert invariants.relative(experts(inputs, experts.space.largest), expected) <= invariants.RELATIVE
+
+
 @pytest.mark.parametrize("partition", get_args(Partition))
 @torch.no_grad()
 def test_every_partition_is_of_all_neurons(partition: Partition) -> None:
