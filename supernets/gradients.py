@@ -74,7 +74,7 @@ class StepOptions:
         activation_checkpointing: compute the activations within blocks again in the backward pass, in place of keeping them.
         precision: of forwards; ``auto`` is bfloat16 on an accelerator, else float32. Weights, losses and the optimiser's state
             are in float32.
-        balance_loss, router_z_loss, router_entropy_loss: factors of the losses of the routers of experts
+        balance_loss, router_z_loss, entropy_loss: factors of the losses of the routers of experts
             (`supernets.experts.losses`), in each pass of a network that has some, times the weights of the pass's losses. They
             are of each part of a batch.
     """
@@ -86,7 +86,7 @@ class StepOptions:
     precision: Precision = "auto"
     balance_loss: float = 0.01
     router_z_loss: float = 0.001
-    router_entropy_loss: float = 0.0
+    entropy_loss: float = 0.0
 
 
 class StepGradients:
@@ -108,7 +108,7 @@ class StepGradients:
     ) -> None:
         self._supernet, self._options, self._task = supernet, options, task
         self._device, self._workers = device, workers
-        factors = options.balance_loss, options.router_z_loss, options.router_entropy_loss
+        factors = options.balance_loss, options.router_z_loss, options.entropy_loss
         losses = zip(factors, (balance_loss, z_loss, entropy_loss), strict=True)
         self._router_losses = [(factor, own) for factor, own in losses if factor]
         template = supernet.sharing.template

@@ -42,7 +42,7 @@ class TrainingSettings:
             validation score (0, before the first epoch, included).
         threads: torch's threads; the weights are bitwise repeatable for a given number.
         clip_norm: the largest norm of a step's gradient, which a larger one is scaled to; None for no limit.
-        top_k, accumulate, activation_checkpointing, precision, balance_loss, router_z_loss, router_entropy_loss: see
+        top_k, accumulate, activation_checkpointing, precision, balance_loss, router_z_loss, entropy_loss: see
             `StepOptions`.
         parameters: that are trained: all of the supernet's, or those of the routers of experts alone.
     """
@@ -65,7 +65,7 @@ class TrainingSettings:
     precision: Precision = "auto"
     balance_loss: float = 0.01
     router_z_loss: float = 0.001
-    router_entropy_loss: float = 0.0
+    entropy_loss: float = 0.0
     parameters: Literal["all", "routers"] = "all"
 
     @property
@@ -73,7 +73,7 @@ class TrainingSettings:
         """Those of one step's gradients."""
         return StepOptions(
             self.divergence, self.top_k, self.accumulate, self.activation_checkpointing, self.precision,
-            self.balance_loss, self.router_z_loss, self.router_entropy_loss,
+            self.balance_loss, self.router_z_loss, self.entropy_loss,
         )  # fmt: skip
 
 

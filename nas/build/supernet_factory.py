@@ -248,7 +248,7 @@ class SupernetFactory:
             keep=training.keep, threads=training.threads, seed=job.seed, clip_norm=training.clip_norm, top_k=training.top_k,
             accumulate=training.accumulate, activation_checkpointing=training.activation_checkpointing,
             precision=training.precision, balance_loss=training.balance_loss, router_z_loss=training.router_z_loss,
-            router_entropy_loss=training.router_entropy_loss, parameters=training.parameters,
+            entropy_loss=training.entropy_loss, parameters=training.parameters,
         )  # fmt: skip
 
     def device(self) -> torch.device:

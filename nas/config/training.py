@@ -108,7 +108,7 @@ class TrainingConfig(Section):
     """The weight of the loss by which routers spread tokens over experts; of networks with experts."""
     router_z_loss: float = number(0, 100, default=0.001)
     """The weight of the loss by which the outputs of routers stay small; of networks with experts."""
-    router_entropy_loss: float = number(0, 100, default=0.0)
+    entropy_loss: float = number(0, 100, default=0.0)
     """The weight of the loss by which routers give few experts high probabilities; of networks with experts, for `top_p`."""
     parameters: Literal["all", "routers"] = "all"
     """The weights that are trained: all, or those of the routers of experts alone."""

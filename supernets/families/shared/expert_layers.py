@@ -56,15 +56,14 @@ def expert_dims(
     experts, hidden = f"{layer}.experts", f"{layer}.hidden"
     inputs = "width" if spec.expert_rank is None else f"{layer}.{RANK}"
     routed: Dim = experts if spec.null_experts is None else Concat((experts, f"{layer}.{NULLS}"))
-    dims: dict[str, tuple[Dim, ...]] = {
-        "active": (f"{layer}.active_experts",), "up": (experts, hidden, inputs), "down": (experts, "width", hidden),
-    }  # fmt: skip
+    dims: dict[str, tuple[Dim, ...]] = {"active": (f"{layer}.active_experts",)}
     if spec.routers == SHARED:
         dims["columns"] = (experts,)
     else:
         dims["router.weight"] = (routed, "width")
         if spec.gates == "equal":
             dims["router.bias"] = (experts,)
+    dims |= {"up": (experts, hidden, inputs), "down": (experts, "width", hidden)}
     if spec.expert_rank is not None:
         dims["base.weight"] = (inputs, "width")
     if spec.top_p is not None:

@@ -57,10 +57,14 @@ def test_a_searched_network_is_exported_and_continues_texts_as_torch(shell: Shel
     answer = json.loads(shell.nas("export", "texts-1", "-o", "net.onnx", "--index", "0", "--json").out)
     assert answer["as_measured"] == 1
     assert max(answer["parity"], answer["served_parity"]) < 1e-4
-    folder = shell.folder
+    assert_continued_as_by_torch(shell.folder, answer["key"])
+
+
+def assert_continued_as_by_torch(folder: Path, key: str) -> None:
+    """The exported network's example continues a text as torch does."""
     tokenizer = Tokenizer.from_file(str(folder / "net.tokenizer.json"))
     supernet = load_checkpoint(folder / "runs/texts-1/checkpoint").supernet
-    network = supernet.extract(Architecture.parse(answer["key"]))
+    network = supernet.extract(Architecture.parse(key))
     command = [sys.executable, str(folder / "net.predict.py"), "the quick"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8").stdout
     separator = json.loads((folder / "net.json").read_text())["preprocessing"]["separator"]
@@ -71,6 +75,21 @@ def test_a_searched_network_is_exported_and_continues_texts_as_torch(shell: Shel
         if ids[-1] == separator:
             break
     assert printed == tokenizer.decode(ids) + "\n"
+
+
+def test_tokens_that_have_as_many_experts_as_they_need_are_searched_and_continued(shell: Shell) -> None:
+    routing = {"experts": [2, 4], "active_experts": [2], "top_p": [0.3, 1], "gates": "softmax-all", "routers": "shared"}
+    supernet = {"family": "decoder", "space": {**JOB["supernet"]["space"], **routing}}
+    objectives = ["perplexity", "active_experts_mean", "macs_mean"]
+    assert shell.nas("search", job(shell, supernet=supernet, objectives=objectives), "--inline").code == 0
+    report = json.loads(shell.nas("show", "texts-1", "--json").out)
+    smallest, largest = report["anchors"]["smallest"], report["anchors"]["largest"]
+    assert 1 <= smallest["values"]["active_experts_mean"] < 2
+    assert largest["values"]["active_experts_mean"] == 2
+    made = shell.nas("export", "texts-1", "-o", "net.onnx", "--select", f"key={smallest['key']}", "--json")
+    assert made.code == 0, made
+    assert made.data["served_parity"] < 1e-4
+    assert_continued_as_by_torch(shell.folder, smallest["key"])
 
 
 def test_a_network_of_uniform_layers_is_one_of_the_transformers_library(shell: Shell) -> None:

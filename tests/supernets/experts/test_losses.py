@@ -93,7 +93,7 @@ def supernet(request: pytest.FixtureRequest) -> Supernet:
 class TestTraining:
     def test_gradients_are_those_of_the_sum_of_all_losses(self, supernet: Supernet) -> None:
         plain = router_gradients(supernet, StepOptions(balance_loss=0, router_z_loss=0))
-        options = StepOptions(balance_loss=0.5, router_z_loss=0.25, router_entropy_loss=0.125)
+        options = StepOptions(balance_loss=0.5, router_z_loss=0.25, entropy_loss=0.125)
         both = router_gradients(supernet, options)
         supernet.zero_grad()
         live, found = supernet.subnet(supernet.space.largest), []
