@@ -96,7 +96,8 @@ def expert_bytes(family: Family, network: Architecture) -> list[int]:
 
 def is_of_experts(name: str, dims: tuple[Dim, ...]) -> bool:
     """Whether a tensor has the weights of a layer's experts, one after another."""
-    return bool(dims) and isinstance(dims[0], str) and dims[0].endswith(_EXPERTS) and _ROUTER not in name
+    stored = _ROUTER not in name and not name.endswith(_SETTINGS)
+    return stored and bool(dims) and isinstance(dims[0], str) and dims[0].endswith(_EXPERTS)
 
 
 def _stored(

@@ -102,6 +102,8 @@ def _usage_by_layer(network: nn.Module, texts: Tensor) -> list[dict[str, Any]]:
 def expert_quality(runs: RunsFolder, run: str, *, select: str | None = None) -> ExpertQuality:
     """The quality of the same network with 1, 2, 4, ... and all experts active, in torch and single precision.
 
+    With `top_p`, these are the most that a token has.
+
     Args:
         select: as of `expert_usage`.
 

@@ -174,6 +174,7 @@ def _experts(spec: DecoderSpec) -> str:
     base += "" if spec.null_experts is None else f" and {_options(spec.null_experts)} null experts"
     active = f"{_options(spec.active_experts)} for each token"
     active += "" if spec.top_p is None else f" up to a probability of {' or '.join(f'{p:g}' for p in spec.top_p)}"
+    active += ", by one router for all layers" if spec.routers == "shared" else ""
     return f" of each of {_options(spec.experts)} experts{base}, {active}{shared}"
 
 

@@ -56,8 +56,8 @@ class ExpertLayer(nn.Module):
         self.up_bias = nn.Parameter(torch.zeros(experts, hidden)) if bias else None
         self.bias = nn.Parameter(torch.zeros(width)) if bias else None
         self.register_buffer("active", torch.arange(active))
-        limits = torch.tensor([own if own < 1 else UNLIMITED for own in top_p]) if top_p else None
-        self.register_buffer("top_p", limits)
+        limits = torch.tensor(top_p, dtype=torch.float32)
+        self.register_buffer("top_p", torch.where(limits < 1, limits, UNLIMITED) if top_p else None)
         self.shared = shared
         self.shared_gate = nn.Linear(width, 1, bias=False) if shared_gate else None
 

@@ -38,9 +38,12 @@ def record_routing(network: nn.Module, found: list[Routed]) -> None:
         found.append(Routed(own, len(layer.active), own.shape[-1] - len(layer.up), layer.top_p))
         return own
 
+    common = _common_router(network)
     for module in network.modules():
-        if isinstance(module, ExpertLayer) and (module.router is None or module.router.weight.requires_grad):
-            module.__dict__["logits"] = partial(logits, module)
+        if isinstance(module, ExpertLayer):
+            router = common[-1] if module.router is None and common is not None else module.router
+            if router.weight.requires_grad:
+                module.__dict__["logits"] = partial(logits, module)
 
 
 def freeze_all_but_routers(network: nn.Module) -> None:
@@ -49,8 +52,9 @@ def freeze_all_but_routers(network: nn.Module) -> None:
     Raises:
         TrainingError: it has no router that is trained.
     """
-    routers = [module for name, module in network.named_modules() if name.endswith(".router")]
-    trained = [own for router in routers for own in router.parameters() if own.requires_grad]
+    routers = [module.router for module in network.modules() if isinstance(module, ExpertLayer)]
+    routers = [_common_router(network), *routers]
+    trained = [own for router in routers if router is not None for own in router.parameters() if own.requires_grad]
     if not trained:
         problem = (
             "training.parameters: routers trains the routers of experts, and the networks have none that is trained"
@@ -59,6 +63,17 @@ def freeze_all_but_routers(network: nn.Module) -> None:
     network.requires_grad_(False)
     for own in trained:
         own.requires_grad_(True)
+
+
+def _common_router(network: nn.Module) -> nn.Sequential | None:
+    """The router of layers that have none of their own, whose last module is linear; None without such layers."""
+    for module in network.modules():
+        router = getattr(module, "router", None)
+        if isinstance(router, nn.Sequential) and any(
+            isinstance(own, ExpertLayer) and own.router is None for own in module.modules()
+        ):
+            return router
+    return None
 
 
 def balance_loss(routing: Sequence[Routed]) -> Tensor:

@@ -40,7 +40,8 @@ def past_top_p(logits: Tensor, chosen: Tensor, top_p: Tensor) -> Tensor:
         top_p: (n,), of which the greatest counts, so that a smaller network's are the first ones.
     """
     own = logits.softmax(1).gather(1, chosen)
-    return own.cumsum(1) - own >= top_p.max()
+    before = functional.pad(own[:, :-1].cumsum(1), (1, 0))  # no difference of sums, whose rounding is not that of ONNX
+    return before >= top_p.max()
 
 
 def routed(logits: Tensor, k: int, gates: Gates, experts: int, top_p: Tensor | None = None) -> tuple[Tensor, Tensor]:

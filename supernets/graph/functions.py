@@ -234,6 +234,10 @@ def transpose(graph: Graph, x: Value, dim0: int, dim1: int) -> Value:
 def index_select(graph: Graph, x: Value, dim: int, index: Value) -> Value:
     """Some indices of a dimension other than the batch."""
     axis = dimension(dim, x.rank)
+    if index.rank != 1 or (x.batched and axis == 0):
+        raise _dynamic(
+            f"index_select reads a vector of indices of a dimension other than the batch, got dimension {axis}"
+        )
     return graph.add("Gather", [x, index], (*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]), axis=axis)
 
 

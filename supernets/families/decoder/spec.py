@@ -29,7 +29,8 @@ class DecoderSpec(LayersSpec):
             layers' block influence on the job's training text.
         routers: as of `ExpertsSpec`; or ``shared``: the network has one router, which reads the embeddings of tokens, so that
             the experts of all layers are known before the first one, as in Read-ME (Cai et al. 2024, arXiv 2410.19123;
-            departure: a norm and a linear layer in place of a small transformer, so that a token's experts depend on it alone).
+            departure: a norm and a linear layer in place of a small transformer, so that a token's experts depend on it and on
+            learned positions alone).
         order: all layers, in the order in which smaller depths drop them, in place of `kept`.
     """
 

@@ -37,7 +37,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
 def supernet(data: DataSet, request: pytest.FixtureRequest) -> Supernet:
     spec = DecoderSpec(
         head_size=8, depth=(1, 2), width=(16, 32), heads=(1, 2), hidden=(32, 64), experts=(2, 4), active_experts=(1, 2),
-        layout=request.param,
+        layout=request.param, routers="learned" if request.param == "llama" else "shared",
     )  # fmt: skip
     torch.manual_seed(0)
     return make_supernet(DecoderFamily(spec, vocabulary=data.blocks.vocabulary, positions=BLOCK, tokens=BLOCK))

@@ -159,9 +159,16 @@ class TestTopP:
             numbers.add(fewest)
         assert numbers == {1, 2, 3, 4, 5}
 
+    @pytest.mark.parametrize(("experts", "top_p", "fewest"), [(3, 1 / 3, 1), (6, 0.5, 3), (8, 0.25, 2), (10, 0.3, 3)])
+    def test_equal_probabilities_that_sum_to_p_exactly(self, experts: int, top_p: float, fewest: int) -> None:
+        own, x = layer("softmax-all", experts=experts, active=experts, top_p=(top_p,)), torch.randn(20, 8)
+        torch.nn.init.zeros_(own.router.weight)
+        chosen, _ = routed(own.router(x), experts, "softmax-all", experts, own.top_p)
+        assert {int((row < experts).sum()) for row in chosen} == {fewest}
+
     @pytest.mark.parametrize("active", [2, 4])
     def test_a_p_of_one_is_that_of_all_active_experts(self, active: int) -> None:
-        own, plain = layer(active=active, top_p=(0.5, 1)), layer(active=active)
+        own, plain = layer(active=active, top_p=(0.5, 1 - 1e-9)), layer(active=active)
         plain.load_state_dict({name: tensor for name, tensor in own.state_dict().items() if name != "top_p"})
         x = 100 * torch.randn(2, 3, 8)  # the first expert has nearly all of the probability
         torch.testing.assert_close(own(x), plain(x))

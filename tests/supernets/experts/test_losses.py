@@ -109,6 +109,14 @@ class TestTraining:
             torch.testing.assert_close(b, a + c, rtol=1e-3, atol=1e-6)
             assert c.abs().max() > 0
 
+    def test_routers_that_are_not_trained_have_no_losses(self, supernet: Supernet) -> None:
+        for name, own in supernet.named_parameters():
+            own.requires_grad_(".router." not in name)
+        live, found = supernet.subnet(supernet.space.largest), []
+        record_routing(live, found)
+        live(batch()[0])
+        assert not found
+
     def test_the_same_with_activation_checkpointing(self, supernet: Supernet) -> None:
         whole = router_gradients(supernet, StepOptions(balance_loss=0.5))
         again = router_gradients(supernet, StepOptions(balance_loss=0.5, activation_checkpointing=True))
