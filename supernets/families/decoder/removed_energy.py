@@ -32,8 +32,7 @@ class RemovedEnergy:
 
     The logarithm of a corrected one-shot subnet's perplexity is about linear in the sum over layers: a line through 20 subnets
     of SmolLM2-135M predicts the perplexities of others with errors of 8 %, one by multiply-accumulates with 12 %
-    (`tests.benchmarks.decoder_estimate`). It is an estimate for models to learn from, and no objective: networks of the least
-    energy for their size, whose last layers are thin, were no better than those with all layers alike.
+    (`tests.benchmarks.decoder_estimate`). It is an estimate for models to learn from, and no objective.
 
     Args:
         network: the largest one, extracted, in evaluation mode; without experts, its units sorted as they are in `family`.
