@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -39,6 +40,7 @@ settings.register_profile(
 settings.load_profile("in its own time")
 
 
+_STATUS = pytest.StashKey[int]()
 _ALL_SLOW = re.compile(r"^pytestmark = .*\bmark\.slow\b", re.MULTILINE)
 
 
@@ -50,6 +52,23 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     text, parts = collection_path.read_text(encoding="utf-8"), wanted.split(" and ")
     lacks_one = any(f"mark.{part}" not in text for part in parts if " " not in part)
     return True if lacks_one or ("not slow" in parts and _ALL_SLOW.search(text)) else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    session.config.stash[_STATUS] = int(session.exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Ends a process that has loaded Ray at once, after all reports: Ray's own threads have crashed the end of Python.
+
+    Ray ends its workers in this way, too. Processes of commands, whose ends are tested, end by themselves.
+    """
+    if "ray" in sys.modules and _STATUS in config.stash and not hasattr(config, "workerinput"):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[_STATUS])
 
 
 @dataclass(frozen=True)
