@@ -182,7 +182,7 @@ class SupernetFactory:
         alone: Literal["frozen", "none"] = "frozen" if distill == "frozen" else "none"
         match training.strategy:
             case "sandwich":
-                return SandwichStrategy(space, training.random_subnets, distill)
+                return SandwichStrategy(space, training.random_subnets, distill, training.largest_epochs)
             case "single-path":
                 return SinglePathStrategy(space, alone)
             case "largest":

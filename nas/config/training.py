@@ -38,6 +38,7 @@ STRATEGIES = (
 """The names of the shipped strategies."""
 _BELONGS: Mapping[str, tuple[str, ...]] = {
     "random_subnets": ("sandwich", "attentive", "instatune"),
+    "largest_epochs": ("sandwich",),
     "micro_batches": ("sorted",),
     **dict.fromkeys(("candidates", "pick"), ("attentive",)),
     "target": ("differentiable",),
@@ -67,6 +68,8 @@ class TrainingConfig(Section):
     """Of a plug-in's strategy."""
     random_subnets: int = whole(0, 64, default=2)
     """Random networks in each step, of the strategies sandwich, attentive and instatune."""
+    largest_epochs: int = whole(0, 10**6, default=0, of="epochs")
+    """The first epochs, which train the largest network alone; of the strategy sandwich."""
     micro_batches: int = whole(1, 64, default=4)
     """Parts of a batch, each of which trains another network; of the strategy sorted."""
     candidates: int = whole(1, 64, default=3)
@@ -165,6 +168,8 @@ class TrainingConfig(Section):
             raise conflict("teacher_epochs", f"needs distill: teacher, got distill: {self.distill}; remove it")
         if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:
             raise problem("teacher_epochs", f"expected at most the {self.epochs} epochs, got {self.teacher_epochs}")
+        if 0 < self.epochs <= self.largest_epochs:
+            raise problem("largest_epochs", f"expected fewer than the {self.epochs} epochs, got {self.largest_epochs}")
         if self.top_k is not None and (self.distill == "none" or self.divergence != "kl"):
             raise conflict(
                 "top_k", "is of distillation by the divergence kl; remove top_k, or set distill and divergence"

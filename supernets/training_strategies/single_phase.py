@@ -1,4 +1,4 @@
-"""Strategies of one phase that sample uniformly: largest only, single path, sandwich rule and SortedNet."""
+"""Strategies that sample uniformly: largest only, single path, sandwich rule and SortedNet."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from supernets.base import BatchLoss, Distillation, LabelLoss, Pass, Phase
+from supernets.errors import TrainingError
+from supernets.sorting import sort_by_importance
 from supernets.space import Architecture, SearchSpace
 
+_RATE_AFTER_LARGEST = 1 / 3
+"""The peak of the sandwich's learning rate after the largest network was trained alone, relative to the training's."""
 Teacher = Literal["none", "largest", "frozen"]
 
 
@@ -70,13 +74,30 @@ class SandwichStrategy(SinglePhase):
     """Trains the largest, the smallest and `random_subnets` random subnets every step (Yu and Huang 2019, arXiv 1903.05134).
 
     With the teacher ``largest``, the others learn only from the largest's outputs (in-place distillation, same paper).
+
+    Attributes:
+        largest_epochs: in which the largest network is trained alone. Axes are then sorted by importance, and the other epochs
+            have a schedule of their own, with a lower peak of the learning rate (a departure, after Once-for-all's first
+            phase; Cai et al. 2020, arXiv 1908.09791).
     """
 
     name = "sandwich"
     random_subnets: int = 2
     teacher: Teacher = "largest"
+    largest_epochs: int = 0
+
+    def phases(self, epochs: int) -> Sequence[Phase]:
+        if not self.largest_epochs:
+            return super().phases(epochs)
+        if self.largest_epochs >= epochs:
+            problem = f"largest_epochs is {self.largest_epochs}, and the training has {epochs} epochs"
+            raise TrainingError(f"{problem}; lower largest_epochs, or raise epochs", code="training.too-few-epochs")
+        after = Phase(self.name, epochs - self.largest_epochs, _RATE_AFTER_LARGEST, before=sort_by_importance)
+        return [Phase("largest", self.largest_epochs), after]
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        if self.largest_epochs and phase == 0:
+            return passes([self.space.largest], "frozen" if self.teacher == "frozen" else "none")
         random = (self.space.sample(rng) for _ in range(self.random_subnets))
         return passes([self.space.largest, self.space.smallest, *random], self.teacher)
 

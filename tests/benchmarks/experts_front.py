@@ -1,16 +1,16 @@
 """A front of decoders with experts over perplexity, memory and time per token, against uniform pruning.
 
-    python -m tests.benchmarks.experts_front TEXT RESULTS.jsonl [--seeds 1] [--evaluations 48] [--epochs 4]
+    python -m tests.benchmarks.experts_front TEXT RESULTS.jsonl [--seeds 1] [--evaluations 48] [--epochs 8]
 
 TEXT is tiny Shakespeare: input.txt of karpathy/char-rnn, or that file compressed by gzip (1.1 MB). Resumable: the training, the
 searches and the results are stored. `--table` only prints the results. `tests.benchmarks.routing_consistency` searches the same
 supernet, which is trained once where both have the same folder --work.
 
-Method. A supernet of decoders is trained once (sandwich rule): 4 layers of 192 channels, each of which keeps 2, 3, 4, 6 or 8
-experts of 64, 96 or 128 channels, and sends a token to 1 or 2 of them. Guided search evaluates --evaluations of its networks by
-three objectives: the perplexity of the validation part, `resident_mib` (all weights), and the time per token on one core. The
-front of these values is compared with pruned networks. All are measured again together, by the longer protocol in the same
-rounds, and scored on the test part, which no search sees.
+Method. A supernet of decoders is trained once (the largest network alone, then by the sandwich rule): 4 layers of 192
+channels, each of which keeps 2, 3, 4, 6 or 8 experts of 64, 96 or 128 channels, and sends a token to 1 or 2 of them. Guided
+search evaluates --evaluations of its networks by three objectives: the perplexity of the validation part, `resident_mib` (all
+weights), and the time per token on one core. The front of these values is compared with pruned networks. All are measured
+again together, by the longer protocol in the same rounds, and scored on the test part, which no search sees.
 
 Baselines: uniform pruning of the largest network. Each layer keeps the same number of experts, 2, 4 or 6 of 8, with all
 channels, and sends a token to 2 or to 1:

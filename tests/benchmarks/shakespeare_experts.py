@@ -24,7 +24,7 @@ SPACE = {
     "head_size": 32, "depth": [4], "width": [192], "heads": [4], "hidden": [64, 96, 128], "experts": [2, 3, 4, 6, 8],
     "active_experts": [1, 2],
 }  # fmt: skip
-_EPOCHS = 4
+_EPOCHS = 8
 Epochs = Annotated[int | None, typer.Option(help="of the training; the recipe's by default")]
 Show = Annotated[bool, typer.Option("--table", help="only print the table")]
 
@@ -50,11 +50,13 @@ def recipe_job(text: Path, work: Path, *, epochs: int | None = None, **changes: 
 def elastic_job(text: Path, work: Path, *, epochs: int | None) -> dict[str, Any]:
     """The job of the run `RUN`: decoders whose layers choose how many experts they keep, how many a token asks, and how wide.
 
-    By the sandwich rule: each step trains the largest network, the smallest and a random one.
+    In the first half of the epochs, the largest network is trained alone; then by the sandwich rule: each step trains the
+    largest network, the smallest and a random one.
     """
+    epochs = epochs or _EPOCHS
     supernet = {"family": "decoder", "space": SPACE}
-    job = recipe_job(text, work, epochs=epochs or _EPOCHS, name=ELASTIC, supernet=supernet)
-    job["training"] |= {"random_subnets": 1, "threads": 1}
+    job = recipe_job(text, work, epochs=epochs, name=ELASTIC, supernet=supernet)
+    job["training"] |= {"random_subnets": 1, "largest_epochs": epochs // 2, "threads": 1}
     return job
 
 

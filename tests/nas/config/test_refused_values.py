@@ -109,6 +109,12 @@ KEYS = [
     ("training: {workers: 0}", "training.workers", "invalid-value", "1 to 1024 | 0"),
     ("training: {device: tpu}", "training.device", "unknown-name", "'tpu'"),
     (
+        "training: {largest_epochs: 2, epochs: 2}",
+        "training.largest_epochs",
+        "invalid-value",
+        "fewer than the 2 epochs",
+    ),
+    (
         "training: {strategy: single-path, random_subnets: 2}",
         "training.random_subnets",
         "conflict",

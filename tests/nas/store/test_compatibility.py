@@ -25,7 +25,7 @@ from tests.nas.commands import SMALL_JOB
 LATER = (
     "distill", "teacher", "random_subnets", "micro_batches", "candidates", "pick", "divergence", "clip_norm", "top_k",
     "accumulate", "activation_checkpointing", "precision", "balance_loss", "router_z_loss",
-    "entropy_loss", "parameters",
+    "entropy_loss", "parameters", "largest_epochs",
 )  # fmt: skip
 """What trainings of earlier versions did not record of themselves; nor did they record their family."""
 

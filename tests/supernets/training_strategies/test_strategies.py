@@ -15,6 +15,7 @@ from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
 from supernets.families.nested_networks import NestedFamily
+from supernets.sorting import sort_by_importance
 from supernets.space import Architecture
 from supernets.training_strategies.attentive import AttentiveStrategy
 from supernets.training_strategies.instatune import InstaTuneStrategy
@@ -49,6 +50,20 @@ def test_the_sandwich_trains_both_ends_and_distils_from_the_largest() -> None:
     assert len(passes) == 4
     assert passes[0].terms == (LabelLoss(),)
     assert all(p.terms == (Distillation(teacher=0),) for p in passes[1:])
+
+
+def test_the_largest_network_may_be_trained_alone_before_the_sandwich() -> None:
+    strategy = SandwichStrategy(SPACE, 1, largest_epochs=2)
+    first, second = strategy.phases(6)
+    assert (first.epochs, first.learning_rate, first.before) == (2, 1.0, None)
+    assert (second.epochs, second.learning_rate, second.before) == (4, 1 / 3, sort_by_importance)
+    (alone,) = plan(strategy, 0)
+    assert (alone.architecture, alone.terms) == (SPACE.largest, (LabelLoss(),))
+    assert [p.architecture for p in plan(strategy, 1)[:2]] == [SPACE.largest, SPACE.smallest]
+    (taught,) = plan(SandwichStrategy(SPACE, 1, "frozen", 2), 0)
+    assert taught.terms == (LabelLoss(), FROZEN)
+    with raises("training.too-few-epochs", "largest_epochs is 2", "2 epochs"):
+        strategy.phases(2)
 
 
 @pytest.mark.parametrize(("teacher", "terms"), [("none", (LabelLoss(),)), ("frozen", (LabelLoss(), FROZEN))])
