@@ -61,7 +61,7 @@ def test_shakespeare(recipe: str, shell: Shell) -> None:
     text = (
         gzip.decompress(SHAKESPEARE.read_bytes()).decode()[:50_000] if real else "\n\n".join(map(document, range(400)))
     )
-    short = {"training": {"epochs": 1, "threads": 1}, "search": {"evaluations": 3, "batch": 3}}
+    short = {"training": {"epochs": 2, "largest_epochs": 1, "threads": 1}, "search": {"evaluations": 3, "batch": 3}}
     job = shortened(shell, recipe, text, **short)
     check_whole_path(shell, job, recipe)
 

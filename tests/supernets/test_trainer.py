@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,21 @@ def test_too_few_images_for_a_step_are_rejected(digits: DataSet, tmp_path: Path)
         train(supernet, few, strategy, SETTINGS, tmp_path)
     with raises("training.too-few-images", "7 "):
         time_training(supernet, few, strategy, SETTINGS, n=3, limit_s=1)
+
+
+def test_few_timed_steps_are_of_all_phases(digits: DataSet) -> None:
+    seen = []
+
+    class Recorded(SandwichStrategy):
+        def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+            seen.append(phase)
+            return super().plan(phase, rng, batch_loss)
+
+    supernet, settings = make_supernet(digits_family(digits)), replace(SETTINGS, epochs=10)
+    strategy = Recorded(supernet.space, 0, largest_epochs=5)
+    seconds, _ = time_training(supernet, digits, strategy, settings, n=7, limit_s=60)
+    assert len(seconds) == 7
+    assert seen == [0, 0, 1, 1, 0, 0, 1, 1]
 
 
 def test_the_reported_loss_of_micro_batches_is_that_of_the_whole_batch(digits: DataSet) -> None:
