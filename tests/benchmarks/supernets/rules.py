@@ -6,6 +6,7 @@ Method. The family mobile-cnn's preset `tiny` on 20,000 images of Fashion-MNIST;
 and the largest among them, are scored on the 10,000 images of the test part.
   sandwich         largest, smallest and two random networks per step, distilled from the largest
   sandwich, labels the same, all from the labels
+  largest first    the largest network alone, in as many epochs, then `sandwich` in three quarters of them
   uniform          one random network per step, in four times the epochs: as many forward and backward passes
   truncated        only the largest is trained, the others are extracted from it
   sorted, cut      the same weights, sorted by importance before extraction
@@ -55,14 +56,15 @@ def main(
     macs = fresh().costs(sampled).macs.sum(axis=1)
     networks = [sampled[i] for i in spread(macs, NETWORKS)]
     strategies: dict[str, tuple[TrainingStrategy, int]] = {
-        "sandwich": (SandwichStrategy(space, 2), 1),
-        "sandwich, labels": (SandwichStrategy(space, 2, "none"), 1),
-        "uniform": (SinglePathStrategy(space), 4),
-        "truncated": (LargestStrategy(space), 1),
+        "sandwich": (SandwichStrategy(space, 2), epochs),
+        "sandwich, labels": (SandwichStrategy(space, 2, "none"), epochs),
+        "largest first": (SandwichStrategy(space, 2, largest_epochs=epochs), epochs + max(1, 3 * epochs // 4)),
+        "uniform": (SinglePathStrategy(space), 4 * epochs),
+        "truncated": (LargestStrategy(space), epochs),
     }
     found = {
-        name: study.trained(name, fresh(), strategy, networks, epochs=epochs * times).accuracies
-        for name, (strategy, times) in strategies.items()
+        name: study.trained(name, fresh(), strategy, networks, epochs=own).accuracies
+        for name, (strategy, own) in strategies.items()
     }
     found["sorted, cut"] = study.trained("truncated", fresh(), LargestStrategy(space), networks, after=_sort).accuracies
     found["sandwich, slices of the largest's statistics"] = study.trained(
