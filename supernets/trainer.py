@@ -248,28 +248,31 @@ def time_training(
 ) -> tuple[list[float], float]:
     """Seconds of each of up to `n` training steps, and of the work after an epoch; writes no checkpoints.
 
-    The steps change the supernet: pass one that is not needed. The first step, which allocates buffers, is not counted.
+    The steps change the supernet: pass one that is not needed. An epoch's first step is not counted, if it has others: it may
+    begin a phase, or allocate buffers.
 
     Args:
-        limit_s: start no step after this many seconds, except the first two.
+        limit_s: begin no epoch of two steps after this many seconds, except the first two.
     """
     torch.set_num_threads(settings.threads)
     few = head(data.train, 2 * settings.batch_size)
     if teacher is None:  # the strategy may distil from one that a phase leaves
         teacher = supernet.extract(supernet.space.largest)
     loop = Loop(supernet, few, strategy, settings, teacher=teacher, device=device, task=task)
-    ends = [time.perf_counter()]
-
-    def on_step(step: int, steps: int, loss: float) -> None:
-        ends.append(time.perf_counter())
-
-    position = 0.0
-    while len(ends) < 3 or (len(ends) <= n and ends[-1] - ends[0] < limit_s):
-        loop.run_epoch(1 + int(position * settings.epochs), on_step)
+    started, position, seconds = time.perf_counter(), 0.0, list[float]()
+    while len(seconds) < 2 or (len(seconds) < n and time.perf_counter() - started < limit_s):
+        own = _step_seconds(loop, 1 + int(position * settings.epochs))
+        seconds += own[1:] or own
         position = (position + _GOLDEN) % 1  # spread over all phases, however many epochs are run
-    seconds = np.diff(ends)[1:].tolist()
+    started = time.perf_counter()
     _Scoring(supernet, data, settings, task).shown()
-    return seconds, time.perf_counter() - ends[-1]
+    return seconds, time.perf_counter() - started
+
+
+def _step_seconds(loop: Loop, epoch: int) -> list[float]:
+    ends = [time.perf_counter()]
+    loop.run_epoch(epoch, lambda step, steps, loss: ends.append(time.perf_counter()))
+    return np.diff(ends).tolist()
 
 
 def _check_same_training(

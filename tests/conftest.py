@@ -59,16 +59,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     session.config.stash[_STATUS] = int(session.exitstatus)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
     """Ends a process that has loaded Ray at once, after all reports: Ray's own threads have crashed the end of Python.
 
     Ray ends its workers in this way, too. Processes of commands, whose ends are tested, end by themselves.
     """
-    if "ray" in sys.modules and _STATUS in config.stash and not hasattr(config, "workerinput"):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(config.stash[_STATUS])
+
+    def end() -> None:
+        if "ray" in sys.modules and _STATUS in config.stash and not hasattr(config, "workerinput"):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(config.stash[_STATUS])
+
+    config.add_cleanup(end)  # the first to be added is the last to run
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ class TrainingConfig(Section):
     random_subnets: int = whole(0, 64, default=2)
     """Random networks in each step, of the strategies sandwich, attentive and instatune."""
     largest_epochs: int = whole(0, 10**6, default=0, of="epochs")
-    """The first epochs, which train the largest network alone; of the strategy sandwich."""
+    """The first epochs, which train the largest network alone. Then axes are sorted by importance, and the other epochs train
+    all networks, by a third of the learning rate; of the strategy sandwich."""
     micro_batches: int = whole(1, 64, default=4)
     """Parts of a batch, each of which trains another network; of the strategy sorted."""
     candidates: int = whole(1, 64, default=3)
@@ -169,7 +170,11 @@ class TrainingConfig(Section):
         if self.teacher_epochs is not None and self.teacher_epochs > self.epochs:
             raise problem("teacher_epochs", f"expected at most the {self.epochs} epochs, got {self.teacher_epochs}")
         if 0 < self.epochs <= self.largest_epochs:
-            raise problem("largest_epochs", f"expected fewer than the {self.epochs} epochs, got {self.largest_epochs}")
+            expected = f"expected fewer than the {self.epochs} epochs, got {self.largest_epochs}"
+            raise problem("largest_epochs", f"{expected}; lower it, or raise epochs")
+        if self.largest_epochs and self.keep == "best":
+            why = "best is by the largest network, which may be best before the others are trained"
+            raise conflict("keep", f"{why}; remove keep or largest_epochs")
         if self.top_k is not None and (self.distill == "none" or self.divergence != "kl"):
             raise conflict(
                 "top_k", "is of distillation by the divergence kl; remove top_k, or set distill and divergence"

@@ -41,7 +41,8 @@ def job_for(text: Path, work: Path, *, epochs: int | None, threads: int) -> Sear
         content = text.read_bytes()
         plain.write_bytes(gzip.decompress(content) if text.suffix == ".gz" else content)
     job = parse_job(read_recipe(RECIPE), source=RECIPE)
-    training = job.training.model_copy(update={"threads": threads, **({} if epochs is None else {"epochs": epochs})})
+    shorter = {} if epochs is None else {"epochs": epochs, "largest_epochs": epochs // 2}
+    training = job.training.model_copy(update={"threads": threads, **shorter})
     return job.model_copy(update={"data": job.data.model_copy(update={"path": plain}), "training": training})
 
 

@@ -1,6 +1,6 @@
 """Half of the parameters of a decoder's experts: pruned, merged and of low rank, with and without distillation.
 
-    python -m tests.benchmarks.experts_halved TEXT RESULTS.jsonl [--seeds 3] [--steps 100] [--epochs N]
+    python -m tests.benchmarks.experts_halved TEXT RESULTS.jsonl [--seeds 3] [--steps 100] [--epochs 6]
 
 TEXT is tiny Shakespeare: input.txt of karpathy/char-rnn, or that file compressed by gzip (1.1 MB). A second call continues the
 first, and `--table` only prints the results.
@@ -61,7 +61,7 @@ from tests.benchmarks.decoder_oneshot import Row, add, read
 from tests.benchmarks.expert_selection import expert_importance, kept_by_layer
 from tests.benchmarks.shakespeare_experts import Epochs, Show, print_results, recipe_job, trained
 
-EXPERTS, ACTIVE, KEPT = 8, 2, 4
+EXPERTS, ACTIVE, KEPT, EPOCHS = 8, 2, 4, 6
 CALIBRATION_TOKENS, BLOCKS, RATE = 8192, 16, 3e-4
 SPACE = {
     "head_size": 32, "depth": [4], "width": [192], "heads": [4], "hidden": [128], "experts": [EXPERTS],
@@ -89,7 +89,7 @@ class Observed:
 def trained_at(text: Path, work: Path, *, seed: int, epochs: int | None) -> TrainedRun:
     """The trained supernet of a seed, from the folder if it is done."""
     supernet = {"family": "decoder", "space": SPACE}
-    job = recipe_job(text, work, epochs=epochs, name=f"experts-{seed}", seed=seed, supernet=supernet)
+    job = recipe_job(text, work, epochs=epochs or EPOCHS, name=f"experts-{seed}", seed=seed, supernet=supernet)
     kept = ("epochs", "batch_size", "learning_rate", "weight_decay", "balance_loss")
     job["training"] = {key: job["training"][key] for key in kept}
     job["training"] |= {"strategy": "sandwich", "random_subnets": 1, "threads": 1}

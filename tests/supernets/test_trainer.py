@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ def run(
     settings: TrainingSettings = SETTINGS,
     stop_after: int | None = None,
     sharing: SharingSpec = PLAIN,
+    largest_epochs: int = 0,
 ) -> str:
     torch.manual_seed(settings.seed)
     supernet = make_supernet(digits_family(data), sharing)
@@ -50,18 +52,23 @@ def run(
         if epoch.epoch == stop_after:
             raise Stop
 
-    return train(supernet, data, SandwichStrategy(supernet.space, 1), settings, folder, on_epoch=on_epoch)
+    strategy = SandwichStrategy(supernet.space, 1, largest_epochs=largest_epochs)
+    return train(supernet, data, strategy, settings, folder, on_epoch=on_epoch)
 
 
+@pytest.mark.parametrize("largest_epochs", [0, 1])
 @pytest.mark.parametrize(
     "sharing", [PLAIN, SharingSpec(MixtureSpec(routing="neuron"), "transform")], ids=["slice", "mixture and transform"]
 )
-def test_a_resumed_training_ends_with_the_same_weights(digits: DataSet, tmp_path: Path, sharing: SharingSpec) -> None:
-    whole = run(digits, tmp_path / "whole", sharing=sharing)
+def test_a_resumed_training_ends_with_the_same_weights(
+    digits: DataSet, tmp_path: Path, sharing: SharingSpec, largest_epochs: int
+) -> None:
+    trained = partial(run, digits, sharing=sharing, largest_epochs=largest_epochs)
+    whole = trained(tmp_path / "whole")
     with pytest.raises(Stop):
-        run(digits, tmp_path / "stopped", stop_after=1, sharing=sharing)
+        trained(tmp_path / "stopped", stop_after=1)
     assert not load_checkpoint(tmp_path / "stopped").finished
-    assert run(digits, tmp_path / "stopped", sharing=sharing) == whole
+    assert trained(tmp_path / "stopped") == whole
     checkpoint = load_checkpoint(tmp_path / "stopped")
     assert checkpoint.finished
     assert checkpoint.weights_digest == whole == weights_digest(checkpoint.supernet.sharing.state_dict())
@@ -158,7 +165,7 @@ def test_few_timed_steps_are_of_all_phases(digits: DataSet) -> None:
     strategy = Recorded(supernet.space, 0, largest_epochs=5)
     seconds, _ = time_training(supernet, digits, strategy, settings, n=7, limit_s=60)
     assert len(seconds) == 7
-    assert seen == [0, 0, 1, 1, 0, 0, 1, 1]
+    assert seen[::2] == seen[1::2] == [0, 1, 0, 1, 0, 0, 1]
 
 
 def test_the_reported_loss_of_micro_batches_is_that_of_the_whole_batch(digits: DataSet) -> None:

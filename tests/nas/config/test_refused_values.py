@@ -112,8 +112,9 @@ KEYS = [
         "training: {largest_epochs: 2, epochs: 2}",
         "training.largest_epochs",
         "invalid-value",
-        "fewer than the 2 epochs",
+        "fewer than the 2 epochs | raise epochs",
     ),
+    ("training: {largest_epochs: 1, keep: best}", "training.keep", "conflict", "remove keep or largest_epochs"),
     (
         "training: {strategy: single-path, random_subnets: 2}",
         "training.random_subnets",
