@@ -100,10 +100,12 @@ def train(
         supernet.cpu().eval()
         progress = _Record(_Scoring(supernet, data, settings, task), folder, [], None).progress(0)
         return digest or save_checkpoint(folder, supernet, progress=progress, optimizer={})
-    record = _Record.start(_Scoring(supernet, data, settings, task), folder, checkpoint) if first else None
     loop = Loop(supernet, data.train, strategy, settings, teacher=teacher, device=device, workers=workers, task=task)
     if checkpoint is not None:
         loop.resume(n_done, checkpoint.optimizer, checkpoint.teacher)
+    if n_done < settings.epochs:
+        loop.begin(n_done + 1)  # before the best weights are kept: those that are not trained are sorted in place
+    record = _Record.start(_Scoring(supernet, data, settings, task), folder, checkpoint) if first else None
     for epoch in range(n_done + 1, settings.epochs + 1):
         started = time.perf_counter(), time.process_time()
         loss = loop.run_epoch(epoch, on_step if first else lambda step, steps, loss: None)

@@ -141,6 +141,12 @@ class Loop:
         """The tensors of the teacher that a phase left; empty if none did."""
         return {} if self._own_teacher is None else {k: v.cpu() for k, v in self._own_teacher.state_dict().items()}
 
+    def begin(self, epoch: int) -> None:
+        """Begins the phase of an epoch, which may sort the supernet, unless it has begun."""
+        index, phase, _ = self._phase_of(epoch)
+        if self._ready != index:
+            self._begin(index, phase)
+
     def run_epoch(self, epoch: int, on_step: Callable[[int, int, float], None]) -> float:
         """Trains one epoch; returns the mean over steps of the loss of the first passes that cover a whole batch.
 
@@ -155,8 +161,7 @@ class Loop:
         """
         settings, steps = self._settings, -(-len(self._part) // self._settings.batch_size)
         index, phase, before = self._phase_of(epoch)
-        if self._ready != index:
-            self._begin(index, phase)
+        self.begin(epoch)
         self._supernet.train()
         rng = np.random.default_rng([settings.seed, epoch])
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))

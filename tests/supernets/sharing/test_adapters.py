@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from supernets.sorting import importance, orders, taylor_importance
 from supernets.tasks import LanguageModelling
 from supernets.trainer import Epoch, train
 from supernets.training_loop import TrainingSettings
+from supernets.training_strategies.instatune import InstaTuneStrategy
 from supernets.training_strategies.single_phase import SandwichStrategy
 from tests.errors import raises
 from tests.supernets import invariants
@@ -130,6 +132,20 @@ def test_only_adapters_and_norms_are_trained_and_kept_for_resuming(data: DataSet
     rng = np.random.default_rng(0)
     for architecture in (net.space.smallest, net.space.sample(rng)):
         assert torch.equal(resumed.extract(architecture)(texts(2)), net.extract(architecture)(texts(2)))
+
+
+def test_the_weights_from_before_the_training_are_kept_in_the_order_of_the_others(
+    data: DataSet, tmp_path: Path
+) -> None:
+    net = invariants.randomised(fresh(data)).eval()
+    with torch.no_grad():
+        expected = net(texts(2), net.space.largest)
+    settings = replace(SETTINGS, epochs=1, keep="best", learning_rate=10.0)
+    task = LanguageModelling().for_data(data)
+    train(net, data, InstaTuneStrategy(net.space, 1, sort=True), settings, tmp_path, task=task)
+    assert load_checkpoint(tmp_path).progress["best"]["epoch"] == 0
+    with torch.no_grad():
+        torch.testing.assert_close(net(texts(2), net.space.largest), expected)
 
 
 def test_mixtures_have_none() -> None:
