@@ -29,7 +29,7 @@ from supernets.base import Supernet
 from supernets.space import Architecture
 from supernets.trainer import steps_per_epoch, time_training
 
-_STEPS, _STEPS_S = 16, 5.0
+_STEPS, _STEPS_S = 10, 5.0
 _SCORED, _SCORED_S = 8, 6.0
 """Maximum numbers of steps and networks that are timed, and about how many seconds for each."""
 _SPREAD = 0.15
