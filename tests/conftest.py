@@ -61,7 +61,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Ends a process that has loaded Ray at once, after all reports: Ray's own threads have crashed the end of Python.
+    """Ends a process that has loaded Ray at once, after all reports: one has crashed at its end, with all tests passed.
 
     Ray ends its workers in this way, too. Processes of commands, whose ends are tested, end by themselves.
     """
