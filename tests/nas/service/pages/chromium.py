@@ -28,7 +28,7 @@ _OPTIONS = (
     "--force-color-profile=srgb",
     f"--host-resolver-rules=MAP {TEAM} 127.0.0.1",
 )
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 Theme = Literal["light", "dark"]
 

@@ -57,7 +57,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.fixture
 def chromium(browser: Chromium) -> Chromium:
-    """The browser, signed in nowhere."""
+    """The browser, signed in nowhere; the last test's page is left, which would lead to signing in by itself."""
+    browser.open("about:blank")
     browser.driver.execute_cdp_cmd("Network.clearBrowserCookies", {})
     return browser
 
