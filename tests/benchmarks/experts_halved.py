@@ -1,6 +1,6 @@
 """Half of the parameters of a decoder's experts: pruned, merged and of low rank, with and without distillation.
 
-    python -m tests.benchmarks.experts_halved TEXT RESULTS.jsonl [--seeds 3] [--steps 100] [--epochs 6]
+    python -m tests.benchmarks.experts_halved TEXT RESULTS.jsonl [--seeds 3] [--steps 100] [--epochs 6] [--only METHOD ...]
 
 TEXT is tiny Shakespeare: input.txt of karpathy/char-rnn, or that file compressed by gzip (1.1 MB). A second call continues the
 first, and `--table` only prints the results.
@@ -28,7 +28,7 @@ Baselines: *random*, and *usage*, the same number of experts in each layer.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -294,7 +294,9 @@ def expert_parameters(network: Decoder) -> int:
     return sum(own.numel() for name, own in network.named_parameters() if ".mlp." in name and ".router." not in name)
 
 
-def run_seed(text: Path, work: Path, results: Path, *, seed: int, steps: int, epochs: int | None) -> None:
+def run_seed(
+    text: Path, work: Path, results: Path, methods: Sequence[str], *, seed: int, steps: int, epochs: int | None
+) -> None:
     """Appends the rows of a seed that the results lack."""
     done = {(row["method"], row["steps"]) for row in read(results) if row["seed"] == seed}
     found = trained_at(text, work, seed=seed, epochs=epochs)
@@ -303,7 +305,8 @@ def run_seed(text: Path, work: Path, results: Path, *, seed: int, steps: int, ep
     if ("original", 0) not in done:
         base = {"seed": seed, "method": "original", "steps": 0, "parameters": expert_parameters(original)}
         add(results, {**base, **score(original, found)})
-    for name, method in METHODS.items():
+    for name in methods:
+        method = METHODS[name]
         missing = [n for n in dict.fromkeys((0, steps)) if (name, n) not in done]
         if not missing:
             continue
@@ -339,14 +342,17 @@ def main(
     seeds: int = 3,
     steps: Annotated[int, typer.Option(help="of the distillation")] = 100,
     epochs: Epochs = None,
+    only: Annotated[list[str] | None, typer.Option(help="a method; all without")] = None,
     work: Path = Path("runs/experts-halved"),
     show: Show = False,
 ) -> None:
     """Adds what the results lack, then prints the table."""
     torch.set_num_threads(1)
+    if unknown := set(only or ()) - set(METHODS):
+        raise typer.BadParameter(f"methods are {', '.join(METHODS)}; not {', '.join(sorted(unknown))}")
     if not show:
         for seed in range(1, seeds + 1):
-            run_seed(text, work, results, seed=seed, steps=steps, epochs=epochs)
+            run_seed(text, work, results, only or list(METHODS), seed=seed, steps=steps, epochs=epochs)
     print_results(__doc__, table, results)
 
 
