@@ -172,9 +172,10 @@ class TrainingConfig(Section):
         if 0 < self.epochs <= self.largest_epochs:
             expected = f"expected fewer than the {self.epochs} epochs, got {self.largest_epochs}"
             raise problem("largest_epochs", f"{expected}; lower it, or raise epochs")
-        if self.largest_epochs and self.keep == "best":
+        if self.keep == "best" and (self.largest_epochs or self.strategy == "progressive"):
             why = "best is by the largest network, which may be best before the others are trained"
-            raise conflict("keep", f"{why}; remove keep or largest_epochs")
+            other = "largest_epochs" if self.largest_epochs else "use another strategy than progressive"
+            raise conflict("keep", f"{why}; remove keep or {other}")
         if self.top_k is not None and (self.distill == "none" or self.divergence != "kl"):
             raise conflict(
                 "top_k", "is of distillation by the divergence kl; remove top_k, or set distill and divergence"
