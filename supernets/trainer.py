@@ -105,7 +105,8 @@ def train(
         loop.resume(n_done, checkpoint.optimizer, checkpoint.teacher)
     if n_done < settings.epochs:
         loop.begin(n_done + 1)  # before the best weights are kept: those that are not trained are sorted in place
-    record = _Record.start(_Scoring(supernet, data, settings, task), folder, checkpoint) if first else None
+    scoring, unchanged = _Scoring(supernet, data, settings, task), loop.unchanged
+    record = _Record.start(scoring, folder, checkpoint, unchanged) if first else None
     for epoch in range(n_done + 1, settings.epochs + 1):
         started = time.perf_counter(), time.process_time()
         loss = loop.run_epoch(epoch, on_step if first else lambda step, steps, loss: None)
@@ -126,10 +127,12 @@ class _Record:
     best: _Best | None
 
     @classmethod
-    def start(cls, scoring: _Scoring, folder: Path, checkpoint: Checkpoint | None) -> _Record:
+    def start(
+        cls, scoring: _Scoring, folder: Path, checkpoint: Checkpoint | None, unchanged: frozenset[str]
+    ) -> _Record:
         """The record of a new training, or of the one in a checkpoint."""
         history = [] if checkpoint is None else list(checkpoint.progress["history"])
-        best = _Best.start(scoring, checkpoint) if scoring.settings.keep == "best" else None
+        best = _Best.start(scoring, checkpoint, unchanged) if scoring.settings.keep == "best" else None
         return cls(scoring, folder, history, best)
 
     def add(self, epoch: int, loss: float, loop: Loop, started: float, cpu_started: float) -> tuple[Epoch, str]:
@@ -204,20 +207,21 @@ class _Scoring:
 
 @dataclass
 class _Best:
-    """The weights of the best epoch so far, and the largest network's value of the metric with them."""
+    """The weights of the best epoch so far, without those that are `unchanged`, and the largest network's value with them."""
 
     epoch: int
     value: float
     tensors: Mapping[str, Tensor]
+    unchanged: frozenset[str]
 
     @classmethod
-    def start(cls, scoring: _Scoring, checkpoint: Checkpoint | None) -> _Best:
+    def start(cls, scoring: _Scoring, checkpoint: Checkpoint | None, unchanged: frozenset[str]) -> _Best:
         """The best weights in a checkpoint; without them, the supernet's current ones."""
         metric = scoring.metric
         if checkpoint is not None and checkpoint.best:
             stored = checkpoint.progress["best"]
-            return cls(stored["epoch"], stored[metric.name], checkpoint.best)
-        current = cls(0, -math.inf if metric.maximize else math.inf, {})
+            return cls(stored["epoch"], stored[metric.name], checkpoint.best, unchanged)
+        current = cls(0, -math.inf if metric.maximize else math.inf, {}, unchanged)
         current.update(scoring, 0 if checkpoint is None else checkpoint.progress["epoch"])
         return current
 
@@ -227,8 +231,8 @@ class _Best:
         value, _ = scoring.of(supernet.space.largest, scoring.data.validation)
         if (value > self.value) if metric.maximize else (value < self.value):
             self.epoch, self.value = epoch, value
-            tensors, fixed = supernet.sharing.state_dict(), supernet.sharing.fixed()
-            self.tensors = {name: tensor.cpu().clone() for name, tensor in tensors.items() if name not in fixed}
+            tensors = supernet.sharing.state_dict().items()
+            self.tensors = {name: tensor.cpu().clone() for name, tensor in tensors if name not in self.unchanged}
 
 
 def steps_per_epoch(data: DataSet, settings: TrainingSettings) -> int:

@@ -141,6 +141,13 @@ class Loop:
         """The tensors of the teacher that a phase left; empty if none did."""
         return {} if self._own_teacher is None else {k: v.cpu() for k, v in self._own_teacher.state_dict().items()}
 
+    @property
+    def unchanged(self) -> frozenset[str]:
+        """Names of the supernet's tensors that stay as they are once the first phase has begun: those that are not trained,
+        unless a later phase may reorder them."""
+        reordered = any(phase.before is not None for phase in self._phases[1:])
+        return frozenset() if reordered else self._supernet.sharing.fixed()
+
     def begin(self, epoch: int) -> None:
         """Begins the phase of an epoch, which may sort the supernet, unless it has begun."""
         index, phase, _ = self._phase_of(epoch)
