@@ -254,8 +254,8 @@ def time_training(
 ) -> tuple[list[float], float]:
     """Seconds of each of up to `n` training steps, and of the work after an epoch; writes no checkpoints.
 
-    The steps change the supernet: pass one that is not needed. An epoch's first step is not counted, if it has others: it may
-    begin a phase, or allocate buffers.
+    The steps change the supernet: pass one that is not needed. Of an epoch's two steps the first is not counted, because it may
+    allocate buffers; but where the second has fewer examples, both are.
 
     Args:
         limit_s: begin no epoch of two steps after this many seconds, except the first two.
@@ -268,7 +268,7 @@ def time_training(
     started, position, seconds = time.perf_counter(), 0.0, list[float]()
     while len(seconds) < 2 or (len(seconds) < n and time.perf_counter() - started < limit_s):
         own = _step_seconds(loop, 1 + int(position * settings.epochs))
-        seconds += own[1:] or own
+        seconds += own if len(few) < 2 * settings.batch_size else own[1:]
         position = (position + _GOLDEN) % 1  # spread over all phases, however many epochs are run
     started = time.perf_counter()
     _Scoring(supernet, data, settings, task).shown()
@@ -276,6 +276,7 @@ def time_training(
 
 
 def _step_seconds(loop: Loop, epoch: int) -> list[float]:
+    loop.begin(epoch)
     ends = [time.perf_counter()]
     loop.run_epoch(epoch, lambda step, steps, loss: ends.append(time.perf_counter()))
     return np.diff(ends).tolist()

@@ -167,6 +167,10 @@ def test_few_timed_steps_are_of_all_phases(digits: DataSet) -> None:
     seconds, _ = time_training(supernet, digits, strategy, settings, n=7, limit_s=60)
     assert len(seconds) == 7
     assert seen[::2] == seen[1::2] == [0, 1, 0, 1, 0, 0, 1]
+    seen.clear()
+    few = replace(digits, train=head(digits.train, settings.batch_size + 2))  # a second step of two images
+    seconds, _ = time_training(supernet, few, strategy, settings, n=4, limit_s=60)
+    assert len(seconds) == len(seen) == 4
 
 
 def test_the_reported_loss_of_micro_batches_is_that_of_the_whole_batch(digits: DataSet) -> None:
