@@ -115,7 +115,12 @@ KEYS = [
         "fewer than the 2 epochs | raise epochs",
     ),
     ("training: {largest_epochs: 1, keep: best}", "training.keep", "conflict", "remove keep or largest_epochs"),
-    ("training: {strategy: progressive, keep: best}", "training.keep", "conflict", "remove keep or use another strategy"),
+    (
+        "training: {strategy: progressive, keep: best}",
+        "training.keep",
+        "conflict",
+        "remove keep or use another strategy",
+    ),
     (
         "training: {strategy: single-path, random_subnets: 2}",
         "training.random_subnets",
