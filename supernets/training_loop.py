@@ -16,7 +16,7 @@ from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
 from supernets.divergence import Divergence
 from supernets.errors import TrainingError
-from supernets.experts.losses import freeze_all_but_routers
+from supernets.experts.losses import freeze_all_but_routers, trained_routers
 from supernets.gradients import ALONE, CPU, Precision, Reduction, StepGradients, StepOptions
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
@@ -85,7 +85,7 @@ class Loop:
         teacher: a frozen network for passes that distil from one; the teacher that a phase leaves replaces it.
 
     Raises:
-        TrainingError: the strategy has more phases than there are epochs, or routers are trained and there is none to train.
+        TrainingError: the strategy has more phases than there are epochs, or there are no routers for what is of them alone.
     """
 
     def __init__(
@@ -104,6 +104,8 @@ class Loop:
         self._workers = workers
         if settings.parameters == "routers":
             freeze_all_but_routers(supernet)
+        if settings.entropy_loss:
+            trained_routers(supernet, needed_by="entropy_loss")
         self._gradients = StepGradients(
             supernet, settings.step, teacher=teacher, device=device, workers=workers, task=task
         )

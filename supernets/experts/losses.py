@@ -46,8 +46,11 @@ def record_routing(network: nn.Module, found: list[Routed]) -> None:
                 module.__dict__["logits"] = partial(logits, module)
 
 
-def freeze_all_but_routers(network: nn.Module) -> None:
-    """Lets a network train its routers of experts alone, but for those that are never trained; in place.
+def trained_routers(network: nn.Module, *, needed_by: str) -> list[nn.Parameter]:
+    """The parameters of a network's routers of experts that are trained.
+
+    Args:
+        needed_by: the key of the training that is of routers alone.
 
     Raises:
         TrainingError: it has no router that is trained.
@@ -56,10 +59,18 @@ def freeze_all_but_routers(network: nn.Module) -> None:
     routers = [_common_router(network), *routers]
     trained = [own for router in routers if router is not None for own in router.parameters() if own.requires_grad]
     if not trained:
-        problem = (
-            "training.parameters: routers trains the routers of experts, and the networks have none that is trained"
-        )
-        raise TrainingError(f"{problem}; give experts with learned routers, or train all", code="training.no-experts")
+        problem = f"training.{needed_by} is of the routers of experts, and the networks have none that is trained"
+        raise TrainingError(f"{problem}; give experts with learned routers, or remove it", code="training.no-experts")
+    return trained
+
+
+def freeze_all_but_routers(network: nn.Module) -> None:
+    """Lets a network train its routers of experts alone, but for those that are never trained; in place.
+
+    Raises:
+        TrainingError: as `trained_routers`.
+    """
+    trained = trained_routers(network, needed_by="parameters: routers")
     network.requires_grad_(False)
     for own in trained:
         own.requires_grad_(True)

@@ -133,5 +133,6 @@ class TestTraining:
         settings = TrainingSettings(2, batch_size=4, parameters="routers")
         changed = changed_by(supernet, LargestStrategy(supernet.space), settings)
         assert changed == {name for name, _ in supernet.sharing.named_parameters() if ".router." in name}
-        with raises("training.no-experts", "training.parameters", "learned routers"):
-            changed_by(make_supernet(RANDOM), LargestStrategy(RANDOM.space), settings)
+        for key, own in {"parameters": settings, "entropy_loss": TrainingSettings(1, entropy_loss=0.1)}.items():
+            with raises("training.no-experts", f"training.{key}", "learned routers"):
+                changed_by(make_supernet(RANDOM), LargestStrategy(RANDOM.space), own)
