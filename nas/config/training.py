@@ -117,7 +117,8 @@ class TrainingConfig(Section):
     parameters: Literal["all", "routers"] = "all"
     """The weights that are trained: all, or those of the routers of experts alone."""
     adapters: Annotated[AdaptersConfig | None, Field(description="a mapping, e.g. {rank: 8}")] = None
-    """Trains low-rank adapters (LoRA) of the linear layers of a pretrained decoder, and norms, in place of all weights."""
+    """Trains low-rank adapters (LoRA) of the linear layers of a pretrained decoder, with norms and routers of experts, in place
+    of all weights."""
     learning_rate: float = positive(100, default=0.003)
     """The peak of its schedule."""
     weight_decay: float = number(0, 100, default=0.01)

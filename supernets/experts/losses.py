@@ -55,9 +55,7 @@ def trained_routers(network: nn.Module, *, needed_by: str) -> list[nn.Parameter]
     Raises:
         TrainingError: it has no router that is trained.
     """
-    routers = [module.router for module in network.modules() if isinstance(module, ExpertLayer)]
-    routers = [_common_router(network), *routers]
-    trained = [own for router in routers if router is not None for own in router.parameters() if own.requires_grad]
+    trained = [own for router in routers(network) for own in router.parameters() if own.requires_grad]
     if not trained:
         problem = f"training.{needed_by} is of the routers of experts, and the networks have none that is trained"
         raise TrainingError(f"{problem}; give experts with learned routers, or remove it", code="training.no-experts")
@@ -74,6 +72,12 @@ def freeze_all_but_routers(network: nn.Module) -> None:
     network.requires_grad_(False)
     for own in trained:
         own.requires_grad_(True)
+
+
+def routers(network: nn.Module) -> list[nn.Module]:
+    """The routers of a network's experts: those of layers, and the one that layers have in common."""
+    own = [module.router for module in network.modules() if isinstance(module, ExpertLayer)]
+    return [router for router in (_common_router(network), *own) if router is not None]
 
 
 def _common_router(network: nn.Module) -> nn.Sequential | None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from supernets.axes import Dim, Sizes, full_sizes, size_of, slice_tensor
 from supernets.base import Family
 from supernets.errors import SpaceError
+from supernets.experts.losses import routers
 
 
 class Adapters(nn.Module):
@@ -19,10 +20,11 @@ class Adapters(nn.Module):
 
     The weight of a layer is the stored one plus ``up @ down``. A subnet's is the slice of that sum, for which the factors are
     sliced as the weight is. ``up`` begins as zeros, so that nothing changes before the first step. Departures from the paper:
-    all linear layers have adapters, and their product has no factor beside the learning rate.
+    all linear layers have adapters but the routers of experts, which are small and trained as they are without adapters; and
+    their product has no factor beside the learning rate.
 
     Args:
-        template: the largest network, whose parameters get gradients from now on if they are vectors: norms and biases.
+        template: the largest network, whose other parameters get gradients from now on if they are vectors: norms and biases.
 
     Raises:
         SpaceError: the network has no linear layer.
@@ -33,7 +35,9 @@ class Adapters(nn.Module):
         self._family, full, dims = family, full_sizes(family.axes), family.dims()
         self._dims: dict[str, tuple[Dim, Dim]] = {}
         self.up, self.down = nn.ParameterDict(), nn.ParameterDict()
-        for name in [f"{name}.weight" for name, own in template.named_modules() if isinstance(own, nn.Linear)]:
+        routing = {own for router in routers(template) for own in (*router.modules(), *router.parameters())}
+        linear = [name for name, own in template.named_modules() if isinstance(own, nn.Linear) and own not in routing]
+        for name in [f"{name}.weight" for name in linear]:
             output, inputs = self._dims[name] = (dims[name][0], dims[name][1])
             self.up[_key(name)] = nn.Parameter(torch.zeros(size_of(output, full), rank))
             self.down[_key(name)] = down = nn.Parameter(torch.empty(rank, size_of(inputs, full)))
@@ -42,7 +46,8 @@ class Adapters(nn.Module):
             raise SpaceError("adapters: the networks have no linear layers; remove it", code="sharing.invalid")
         self._rank = rank
         for parameter in template.parameters():
-            parameter.requires_grad_(parameter.ndim == 1)
+            if parameter not in routing:
+                parameter.requires_grad_(parameter.ndim == 1)
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of both factors of each layer, by their names here."""

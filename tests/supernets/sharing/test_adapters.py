@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from supernets.axes import slice_tensor
 from supernets.base import Supernet, TrainingStrategy
 from supernets.checkpoint import load_checkpoint, make_supernet
 from supernets.data import DataSet, DocumentOptions, load_data
+from supernets.experts.losses import Routed, record_routing
 from supernets.families.decoder.family import DecoderFamily
 from supernets.live_subnets import clone_tree, place
 from supernets.sharing.spec import MixtureSpec, SharingSpec
@@ -27,7 +29,7 @@ from supernets.training_strategies.single_phase import SandwichStrategy
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.data.test_documents import BLOCK, document
-from tests.supernets.families.decoder.test_family import LLAMA, SPEC, texts
+from tests.supernets.families.decoder.test_family import LLAMA, SIZES, SPEC, texts
 
 RANK, SPACE = 2, LLAMA.space
 SETTINGS = TrainingSettings(epochs=2, batch_size=16, learning_rate=0.01, keep="best")
@@ -77,6 +79,21 @@ def test_a_pretrained_network_is_unchanged_before_the_training() -> None:
     network = invariants.randomised(make_supernet(LLAMA)).extract(LLAMA.space.largest)
     net = make_supernet(LLAMA, SharingSpec(adapter_rank=RANK), pretrained=network.state_dict())
     assert torch.equal(net.extract(LLAMA.space.largest)(texts()), network(texts()))
+
+
+@pytest.mark.parametrize("kind", ["learned", "random"])
+def test_routers_are_trained_without_adapters_if_at_all(kind: Literal["learned", "random"]) -> None:
+    spec = replace(SPEC, experts=(2, 3), active_experts=(1, 2), routers=kind)
+    net = make_supernet(DecoderFamily(spec, **SIZES), SharingSpec(adapter_rank=RANK))
+    names = {name for name in net.sharing.state_dict() if "router" in name}
+    assert names
+    assert not any(name.startswith("adapters.") for name in names)
+    assert names & net.sharing.fixed() == (names if kind == "random" else set())
+    found: list[Routed] = []
+    subnet = net.subnet(net.space.largest)
+    record_routing(subnet, found)
+    subnet(texts(2))
+    assert len(found) == (0 if kind == "random" else spec.depth[-1])  # of the losses that keep experts in balance
 
 
 def test_they_are_sorted_with_the_weights() -> None:
