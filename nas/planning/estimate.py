@@ -107,7 +107,7 @@ def _training(prepared: PreparedJob) -> Span:
     )  # fmt: skip
     steps = settings.epochs * steps_per_epoch(data, settings)
     mean, error = _mean(found)
-    origin = f"measured: {len(found)} of {steps} steps, {1e3 * mean:.0f} ms each; evaluation after each epoch"
+    origin = f"measured: {len(found)} steps, {1e3 * mean:.0f} ms each, for {steps}; evaluation after each epoch"
     return _span(steps * mean + settings.epochs * after, steps * error, origin)
 
 

@@ -24,7 +24,7 @@ def test_every_part_of_a_job_has_a_time_in_its_range(tmp_path: Path) -> None:
     for span in parts.values():
         assert 0 <= span.low <= span.seconds <= span.high
         assert span.high > 0
-    assert re.match(r"measured: \d+ of 60 steps", parts["training"].origin)
+    assert re.match(r"measured: \d+ steps, \d+ ms each, for 60;", parts["training"].origin)
     assert "measured on cpu-1-thread" in parts["search"].origin
     assert parts["final"].origin.startswith("estimated")
     total = times.to_json()["total"]
