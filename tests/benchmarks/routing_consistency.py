@@ -1,6 +1,6 @@
 """Consistency of routing against the hit rate of a cache, and searches with and without it as an objective.
 
-    python -m tests.benchmarks.routing_consistency TEXT RESULTS.jsonl [--seeds 3] [--evaluations 32] [--epochs 8]
+    python -m tests.benchmarks.routing_consistency TEXT RESULTS.jsonl [--seeds 3] [--evaluations 96] [--epochs 8]
 
 TEXT is tiny Shakespeare: input.txt of karpathy/char-rnn, or that file compressed by gzip (1.1 MB). A second call continues the
 first, and `--table` only prints the results.
@@ -161,7 +161,7 @@ def main(
     text: Path,
     results: Path,
     seeds: int = 3,
-    evaluations: int = 32,
+    evaluations: int = 96,
     epochs: Epochs = None,
     work: Path = Path("runs/elastic-experts"),
     show: Show = False,
