@@ -17,19 +17,33 @@ from supernets.space import Architecture
 _LITTERS = 30
 """Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""
 _LEAST_GENERATIONS = 15
+_DRAWN = 100
 
 
 def first_networks(
-    genes: GeneRows, known: Collection[Architecture], n: int, rng: np.random.Generator
+    genes: GeneRows,
+    known: Collection[Architecture],
+    n: int,
+    rng: np.random.Generator,
+    violations: Callable[[list[Architecture]], Array] | None = None,
 ) -> list[Architecture]:
     """Up to `n` unknown architectures, half of them `scaled` from small to large, half `scaled_by_kind`; fewer if the space has
     no more.
 
     Uniform genes alone give middle-sized networks in a space of many choices. The farthest from each other by Hamming
     distance, which balances genes but not sizes, are no better than random ones.
+
+    Args:
+        violations: computes those of constraints, (m,), of which no network needs to be measured; those that violate none, or
+            least, are then chosen from `_DRAWN` times as many.
     """
-    rows = np.vstack([genes.scaled(n - n // 2, rng), genes.scaled_by_kind(n // 2, rng)])
+    most = n if violations is None else _DRAWN * n
+    rows = np.vstack([genes.scaled(most - most // 2, rng), genes.scaled_by_kind(most // 2, rng)])
     drawn = [a for a in dict.fromkeys(genes.architectures(rows)) if a not in known]
+    if violations is not None and drawn:
+        mixed = rng.permutation(len(drawn))
+        least = mixed[np.argsort(violations(drawn)[mixed], kind="stable")[:n]]
+        drawn = [drawn[i] for i in least]
     return drawn + draw_unknown(genes, {*known, *drawn}, n - len(drawn), rng)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.problem.constraints import total_violation
 from nas.problem.objectives import Constraint, Evaluation, Objective, Status, minimised
 from nas.problem.pareto import MARGIN, non_dominated
 from nas.search.base import FeatureSource, Values
@@ -43,7 +44,7 @@ class GuidedSearch(HistorySearch):
     the best architectures measured are candidates; `select_batch` chooses among them by hypervolume improvement.
 
     Constraints come first: an infeasible candidate improves nothing, and while no measured architecture is feasible, the
-    candidates of least predicted violation are asked for.
+    candidates of least predicted violation are asked for. The first architectures satisfy the constraints on exact metrics.
 
     An ask is a function of the seed and the history (and of what was asked for and not evaluated yet), so that a resumed
     search fits once and continues.
@@ -82,6 +83,7 @@ class GuidedSearch(HistorySearch):
         if stray or not objectives:
             names = [m.name for m in metrics]
             raise ValueError(f"exact functions are given for {stray}; expected some of the metrics searched: {names}")
+        self._computed = [limit for limit in constraints if limit.metric.name in self._exact]
         genes = GeneKind(space, seed=seed)
         self._kinds: dict[str, list[GeneKind | AutoKind]] = {m.name: [genes] for m in metrics}
         for name, source in (features or {}).items():
@@ -98,7 +100,8 @@ class GuidedSearch(HistorySearch):
         rng = np.random.default_rng([self._seed, len(self._evaluated)])
         self._fits = {}
         if not self._is_ready():
-            asked = first_networks(self._genes, self._history.known, n, rng)
+            violations = self._computed_violations if self._computed else None
+            asked = first_networks(self._genes, self._history.known, n, rng, violations)
         else:
             with one_thread():
                 asked = self._ask_models(n, rng)
@@ -125,6 +128,10 @@ class GuidedSearch(HistorySearch):
         """Returns `asked`, which is known from now on."""
         self._fits = {}
         return super().replay(asked)
+
+    def _computed_violations(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
+        """Of the constraints on exact metrics, (n,)."""
+        return total_violation(self._computed, lambda m: self._exact[m.name](architectures), len(architectures))
 
     def _is_ready(self) -> bool:
         """Whether there are enough labels to model; staged evaluations that stopped early have some of them."""

@@ -190,20 +190,33 @@ def test_candidates_are_bred_by_pymoos_nsga2(monkeypatch: pytest.MonkeyPatch) ->
     assert sum(row.tobytes() in found for row in genes.of(asked)) >= 4
 
 
-def test_a_constraint_on_a_computed_metric_holds_from_the_first_modelled_ask_on() -> None:
-    space, accuracy, latency = space_of(7), OBJECTIVES[:1], OBJECTIVES[1]
-    limit = [Constraint(latency, maximum=2.0)]
-    algorithm = GuidedSearch(
-        space, accuracy, seed=0, initial=12, effort=QUICK, constraints=limit,
+def with_limit(space: SearchSpace, maximum: float) -> GuidedSearch:
+    """A search by accuracy within a limit on the latency, which is computed."""
+    accuracy, latency = OBJECTIVES
+    return GuidedSearch(
+        space, [accuracy], seed=0, initial=12, effort=QUICK, constraints=[Constraint(latency, maximum=maximum)],
         exact={latency.name: lambda architectures: costs(space, architectures)[:, 0]},
     )  # fmt: skip
+
+
+def test_a_constraint_on_a_computed_metric_holds_from_the_first_ask_on() -> None:
+    space, limit = space_of(7), [Constraint(OBJECTIVES[1], maximum=2.0)]
+    algorithm = with_limit(space, maximum=2.0)
     algorithm.tell(evaluate(space, anchors(space)))
-    algorithm.tell(evaluate(space, algorithm.ask(10)))
-    for _ in range(4):
-        evaluations = evaluate(space, algorithm.ask(5))
-        assert list(algorithm.fits()) == ["accuracy"]
+    for n in (10, 5, 5, 5, 5):
+        evaluations = evaluate(space, algorithm.ask(n))
+        assert len(evaluations) == n
+        assert list(algorithm.fits()) == ([] if n == 10 else ["accuracy"])
         assert (violations(evaluations, limit) == 0).all()
         algorithm.tell(evaluations)
+
+
+def test_where_no_network_satisfies_such_a_constraint_the_nearest_ones_are_asked_for_first() -> None:
+    space = space_of(7)
+    asked = with_limit(space, maximum=1e-6).ask(10)
+    assert len(set(asked)) == 10
+    drawn = [space.sample(np.random.default_rng(i)) for i in range(200)]
+    assert costs(space, asked).max() < np.quantile(costs(space, drawn), 0.25)
 
 
 def test_exact_metrics_that_are_not_searched_are_rejected() -> None:
