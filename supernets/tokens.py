@@ -189,6 +189,19 @@ def attend_filled(
     return attend_grouped(query, keys[:, :, :end], values[:, :, :end], mask), keys, values
 
 
+def gated_heads(x: Tensor, gates: Tensor, key: Tensor) -> Tensor:
+    """Attended heads, each times the gate of its expert.
+
+    Args:
+        x: (n, tokens, groups x experts x channels).
+        gates: (n, tokens, experts).
+        key: (n, groups, all tokens, head_size), of which only the number of groups is used.
+    """
+    if has_torch_function((x, gates, key)):
+        return handle_torch_function(gated_heads, (x, gates, key), x, gates, key)
+    return (x.unflatten(2, (key.shape[1], gates.shape[2], -1)) * gates[:, :, None, :, None]).flatten(2)
+
+
 def last_token(x: Tensor) -> Tensor:
     """What belongs to the last token of each text: (n, tokens, channels) -> (n, channels)."""
     if has_torch_function((x,)):

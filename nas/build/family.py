@@ -20,6 +20,7 @@ from supernets.base import Family
 from supernets.checkpoint import Checkpoint
 from supernets.data import BlockFormat, DataSet, PairFormat, RowFormat, TextFormat
 from supernets.errors import CheckpointError, SpaceError, SupernetError
+from supernets.families.decoder.attention_experts import has_attention_experts, with_attention_copies
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import DecoderConfig
 from supernets.families.encoder.pretrained import BertConfig
@@ -235,16 +236,22 @@ def pretrained_weights(
         experts: needed where the family has experts and the pretrained network has none.
     """
     plain = _transformers(pretrained, family)
-    if experts is None or (dense := without_experts(pretrained, family)) is None:
-        return with_bases(plain, pretrained.weights(plain))
-    rng, tensors = np.random.default_rng(experts.seed), pretrained.weights(dense)
-    return with_bases(plain, experts_of_dense(plain, dense, tensors, experts.partition, experts.batches, rng))
+    if experts is not None and pretrained.config.gets_experts(plain.spec):
+        dense = dense_family(plain, pretrained.config.as_space()["hidden"])
+        rng, found = np.random.default_rng(experts.seed), pretrained.weights(dense)
+        tensors = experts_of_dense(plain, dense, found, experts.partition, experts.batches, rng)
+    else:
+        tensors = pretrained.weights(plain)
+    return with_bases(plain, with_attention_copies(plain, tensors))
 
 
 def without_experts(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily | None:
-    """The family of networks with MLPs in place of experts that are made of a pretrained network's; None where none are."""
+    """The family of networks without the experts that are made of a pretrained network's parts; None where none are."""
     plain, config = _transformers(pretrained, family), pretrained.config
-    return dense_family(plain, config.as_space()["hidden"]) if config.gets_experts(plain.spec) else None
+    made = config.gets_experts(plain.spec)
+    if not made and not has_attention_experts(plain):
+        return None
+    return dense_family(plain, config.as_space()["hidden"] if made else None)
 
 
 def _transformers(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily:
@@ -280,7 +287,7 @@ def find_sharing(
             raise CheckpointError(f"supernet.from: {fault}", code="checkpoint.other-supernet")
         return trained
     plain = _plain(family)
-    mixture = isinstance(plain, TransformerFamily) and plain.has_experts
+    mixture = isinstance(plain, TransformerFamily) and (plain.has_experts or has_attention_experts(plain))
     if supernet.sort == "activations" and mixture:
         message = "activations are measured of networks without experts; take weights or taylor"
         raise JobError(f"{source}: supernet.sort: {message}", code="job.conflict")

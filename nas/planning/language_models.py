@@ -57,6 +57,8 @@ class LanguageModels:
         spec, head = self.spec, "the embeddings' weights" if self.spec.tied else "weights of its own"
         kept = "in a given order" if spec.order is not None else f"kept: {spec.kept}"
         groups = f"{_options(spec.heads)} groups of {_options(spec.queries)} heads"
+        if spec.attention_experts is not None:
+            groups = f"{_options(spec.attention_experts)} attention experts of {groups}"
         read = f"the networks read texts of at most {self.positions:,} tokens"
         counted = ", ".join(f"{n:,} {part}" for part, n in self.tokens.items())
         asked = ", ".join(f"{n:,} {part}" for part, n in self.questions.items())

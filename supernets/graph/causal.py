@@ -172,6 +172,17 @@ def attend_filled(
     return tuple(graph.add_many("GroupQueryAttention", inputs, shapes, **settings))
 
 
+def gated_heads(graph: Graph, x: Value, gates: Value, key: Value) -> Value:
+    """`supernets.tokens.gated_heads`: (n, tokens, channels), (n, tokens, experts) -> (n, tokens, channels)."""
+    n, tokens, channels = x.shape
+    groups, experts = key.shape[1], gates.shape[2]
+    own = channels // (groups * experts)
+    sizes = graph.numbers([0, 0, groups, experts, own])
+    by_expert = graph.add("Reshape", [x, sizes], (n, tokens, groups, experts, own))
+    factors = graph.add("Unsqueeze", [gates, graph.numbers([2, 4])], (n, tokens, 1, experts, 1))
+    return graph.add("Reshape", [multiply(graph, by_expert, factors), graph.numbers([0, 0, channels])], x.shape)
+
+
 def last_token(graph: Graph, x: Value) -> Value:
     """`supernets.tokens.last_token`: (n, tokens, channels) -> (n, channels)."""
     return graph.add("Gather", [x, _whole(graph, -1)], (x.shape[0], x.shape[2]), axis=1)
@@ -209,6 +220,6 @@ def token_losses(graph: Graph, logits: Value, ids: Value) -> Value:
 
 RULES = (
     token_positions, causal_mask, rotation, rotated, rows_at, by_head, appended, attend_grouped, attend_filled,
-    last_token, divided, joined, token_losses,
+    gated_heads, last_token, divided, joined, token_losses,
 )  # fmt: skip
 """Each of the function of its name."""

@@ -15,6 +15,7 @@ from supernets.tokens import (
     attend_grouped,
     by_head,
     causal_mask,
+    gated_heads,
     last_token,
     rotated,
     rotation,
@@ -34,18 +35,24 @@ ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 class CausalAttention(nn.Module):
     """Grouped-query attention (arXiv 2305.13245) of tokens to those before them.
 
-    The numbers of heads follow from the channels, so that a live subnet's smaller tensors need no correction.
+    The numbers of heads and of experts follow from the channels, so that a live subnet's smaller tensors need no correction.
+
+    Args:
+        experts: sets of queries and projections, each for all heads of queries, whose outputs are mixed by a router (see
+            `DecoderSpec.attention_experts`); in a group's channels one follows another. None for one set and no router.
     """
 
     def __init__(
-        self, width: int, *, groups: int, queries: int, head_size: int, qkv_bias: bool, project_bias: bool
-    ) -> None:
+        self, width: int, *, groups: int, queries: int, head_size: int, qkv_bias: bool, project_bias: bool,
+        experts: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.head_size = head_size
-        self.query = nn.Linear(width, groups * queries * head_size, bias=qkv_bias)
+        self.head_size, channels = head_size, groups * (experts or 1) * queries * head_size
+        self.query = nn.Linear(width, channels, bias=qkv_bias)
         self.key = nn.Linear(width, groups * head_size, bias=qkv_bias)
         self.value = nn.Linear(width, groups * head_size, bias=qkv_bias)
-        self.project = nn.Linear(groups * queries * head_size, width, bias=project_bias)
+        self.project = nn.Linear(channels, width, bias=project_bias)
+        self.router = None if experts is None else nn.Linear(width, experts, bias=False)
 
     def forward(
         self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None,
@@ -62,10 +69,13 @@ class CausalAttention(nn.Module):
             query, key = rotated(query, *turn), rotated(key, *turn)
         if past and filled is not None:
             attended, key, value = attend_filled(query, key, value, past[0], past[1], mask, filled)
-            return self.project(attended), key, value
-        if past:
-            key, value = appended(past[0], key), appended(past[1], value)
-        attended = self.project(attend_grouped(query, key, value, mask))
+        else:
+            if past:
+                key, value = appended(past[0], key), appended(past[1], value)
+            attended = attend_grouped(query, key, value, mask)
+        if self.router is not None:
+            attended = gated_heads(attended, self.router(x).softmax(-1), key)
+        attended = self.project(attended)
         return attended if past is None else (attended, key, value)
 
     def extra_repr(self) -> str:

@@ -32,6 +32,10 @@ class DecoderSpec(LayersSpec):
             departure: a norm and a linear layer in place of a small transformer, so that a token's experts depend on it and on
             learned positions alone).
         order: all layers, in the order in which smaller depths drop them, in place of `kept`.
+        attention_experts: numbers of attention experts that a layer keeps, its first ones. Each has queries and a projection of
+            its own, for all heads of queries; keys and values are those of the layer. Each token has the outputs of all, by the
+            softmax of a router's outputs for it: the soft mixture of attention of BAM (Zhang et al. 2024, arXiv 2408.08274)
+            with shared keys and values. None for one attention and no router.
     """
 
     queries: Annotated[tuple[int, ...], Options(128)] = (1,)
@@ -40,6 +44,7 @@ class DecoderSpec(LayersSpec):
     activation: Activation | None = None
     qkv_bias: bool = False
     order: Annotated[tuple[int, ...], Order()] | None = None
+    attention_experts: Annotated[tuple[int, ...], Options(64)] | None = field(default=None, kw_only=True)
     kept: Literal["first", "spread", "importance"] = field(default="first", kw_only=True)  # type: ignore[assignment]  # one more
     routers: Literal["learned", "random", "shared"] = field(default="learned", kw_only=True)  # type: ignore[assignment]  # one more
 
@@ -51,6 +56,8 @@ class DecoderSpec(LayersSpec):
         if self.routers == "shared" and self.null_experts is not None:
             what = "are chosen by the routers of layers, got routers: shared; write learned, or remove one"
             raise DimensionError("null_experts", what)
+        if self.attention_experts == (1,):
+            raise DimensionError("attention_experts", "[1] is one attention; end it in a larger number, or remove it")
         if self.layout == "llama" and self.head_size % 2:
             raise DimensionError(
                 "head_size", f"rotary positions turn pairs of channels; expected an even number, got {self.head_size}"

@@ -80,6 +80,8 @@ def write_decoder(
 def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
     """The ``model_type`` of the class of the library that has a network's features."""
     spec, heads = family.spec, options["heads"] * options["queries"]
+    if spec.attention_experts is not None:
+        raise not_writable("the transformers library has no decoder with attention experts of this kind; export ONNX")
     if spec.experts is not None:
         return _kind_of_mixture(family, options)
     if spec.layout == "gpt2":

@@ -37,10 +37,17 @@ _NAMES = {
 """Of the tensors of MLPs, by those of `ExpertWeights`."""
 
 
-def dense_family(family: TransformerFamily, hidden: int) -> TransformerFamily:
-    """The family of networks with MLPs of `hidden` channels in place of a family's experts."""
-    none = dict.fromkeys(("experts", "active_experts", "expert_rank", "top_p"))
-    spec = replace(family.spec, hidden=(hidden,), gates="softmax", routers="learned", **none)
+def dense_family(family: TransformerFamily, hidden: int | None) -> TransformerFamily:
+    """The family of networks with one attention in each layer, and with MLPs of `hidden` channels in place of experts.
+
+    Args:
+        hidden: None, and experts or MLPs stay.
+    """
+    changes: dict[str, Any] = {"attention_experts": None} if hasattr(family.spec, "attention_experts") else {}
+    if hidden is not None:
+        changes |= dict.fromkeys(("experts", "active_experts", "expert_rank", "top_p"))
+        changes |= {"hidden": (hidden,), "gates": "softmax", "routers": "learned"}
+    spec = replace(family.spec, **changes)
     make: Any = type(family)
     numbers = {name: getattr(family, name) for name in make.numbers}
     found: TransformerFamily = make(spec, **numbers)

@@ -95,9 +95,9 @@ class TransformerFamily(ABC):
     geometry: tuple[str, ...] = ()
     layer: ClassVar[str] = "layer"
     """Name of a layer in the names of choices and axes; with an s, in those of modules."""
-    elastic: ClassVar[tuple[str, ...]] = ("heads", "hidden")
+    elastic: tuple[str, ...] = ("heads", "hidden")
     """Dimensions that each layer chooses."""
-    counted: ClassVar[tuple[str, ...]] = ("heads",)
+    counted: tuple[str, ...] = ("heads",)
     """Those that are sizes of axes as they are."""
     gated: bool = False
     """Whether MLPs and experts are gated."""

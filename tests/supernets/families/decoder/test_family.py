@@ -36,6 +36,8 @@ ORDERED = DecoderFamily(
 
 SCALED = DecoderFamily(SPEC, **SIZES, scaling=(4.0, 1.0, 4.0, 8.0))
 """With frequencies as Llama 3 scales them."""
+ATTENTION_EXPERTS = DecoderFamily(replace(SPEC, attention_experts=(1, 2, 3)), **SIZES)
+"""With queries and projections as in BAM."""
 EXPERTS = DecoderFamily(
     replace(SPEC, experts=(2, 3, 5), active_experts=(1, 2, 5), gates="softmax-all", shared_hidden=6, shared_gate=True),
     **SIZES,
@@ -55,7 +57,11 @@ def texts(n: int = 16, tokens: int = TOKENS_EACH, seed: int = 0) -> Tensor:
     return torch.randint(VOCABULARY, (n, tokens), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.fixture(scope="module", params=[LLAMA, GPT2, ORDERED], ids=["llama", "gpt2", "ordered"])
+@pytest.fixture(
+    scope="module",
+    params=[LLAMA, GPT2, ORDERED, ATTENTION_EXPERTS],
+    ids=["llama", "gpt2", "ordered", "attention-experts"],
+)
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     return invariants.randomised(make_supernet(request.param))
 
@@ -87,11 +93,15 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
     def attention(x: Tensor, name: str, groups: int, queries: int) -> Tensor:
         found = []
         later = torch.ones(len(x), len(x)).triu(1) * -math.inf
-        for head in range(groups * queries):
+        scores = torch.exp(x @ weights.get(f"{name}.router.weight", torch.zeros(1, x.shape[1])).T)
+        experts = scores.shape[1]
+        for head in range(groups * experts * queries):
             query = turned(linear(x, f"{name}.query")[:, head * 4 : head * 4 + 4])
-            group = slice(head // queries * 4, head // queries * 4 + 4)
+            group = slice(head // queries // experts * 4, head // queries // experts * 4 + 4)
             key, value = turned(linear(x, f"{name}.key")[:, group]), linear(x, f"{name}.value")[:, group]
-            found.append(torch.softmax(query @ key.T / 2 + later.nan_to_num(neginf=-1e9), dim=1) @ value)
+            own = torch.softmax(query @ key.T / 2 + later.nan_to_num(neginf=-1e9), dim=1) @ value
+            expert = head // queries % experts
+            found.append(own * scores[:, [expert]] / scores.sum(1, keepdim=True))
         return linear(torch.cat(found, dim=-1), f"{name}.project")
 
     def mlp(x: Tensor, name: str, k: int, top_p: float = 1, common: Tensor | None = None) -> Tensor:
@@ -189,7 +199,9 @@ class TestI4Onnx:
 
 
 class TestDescription:
-    @pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED, SCALED, EXPERTS, LOW_RANK, GPT2_EXPERTS])
+    @pytest.mark.parametrize(
+        "family", [LLAMA, GPT2, ORDERED, SCALED, ATTENTION_EXPERTS, EXPERTS, LOW_RANK, GPT2_EXPERTS]
+    )
     def test_a_family_comes_back_from_json(self, family: DecoderFamily) -> None:
         again = family_from_json(json.loads(json.dumps(family.to_json())))
         assert again.to_json() == family.to_json()
@@ -198,6 +210,10 @@ class TestDescription:
     def test_depths_drop_layers_in_their_order(self) -> None:
         kept = {len(layers): layers for layers in map(ORDERED.kept, invariants.architectures(make_supernet(ORDERED)))}
         assert kept == {1: (0,), 2: (0, 2), 3: (0, 1, 2)}
+
+    def test_one_attention_is_none_of_several(self) -> None:
+        with raises("space.invalid-dimension", "attention_experts: ", "[1]"):
+            replace(SPEC, attention_experts=(1,))
 
     @pytest.mark.parametrize("order", [(0, 1), (0, 1, 1), (1, 2, 3)])
     def test_an_order_of_other_layers_is_rejected(self, order: tuple[int, ...]) -> None:

@@ -34,7 +34,7 @@ from supernets.families.decoder.serving import (
     lower_step_in_place,
 )
 from tests.supernets import invariants
-from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, SCALED, SIZES, texts
+from tests.supernets.families.decoder.test_family import ATTENTION_EXPERTS, GPT2, LLAMA, ORDERED, SCALED, SIZES, texts
 
 LENGTHS = {1: (5,), 3: (2, 5, 1)}
 """Tokens of the prompts of a batch."""
@@ -42,7 +42,11 @@ STEPS = 4
 Call = Callable[[Tensor, Tensor, list[Tensor]], list[Tensor]]
 
 
-@pytest.fixture(scope="module", params=[LLAMA, GPT2, ORDERED, SCALED], ids=["llama", "gpt2", "ordered", "scaled"])
+@pytest.fixture(
+    scope="module",
+    params=[LLAMA, GPT2, ORDERED, SCALED, ATTENTION_EXPERTS],
+    ids=["llama", "gpt2", "ordered", "scaled", "attention-experts"],
+)
 def supernet(request: pytest.FixtureRequest) -> Supernet:
     return invariants.randomised(make_supernet(request.param))
 
@@ -126,7 +130,9 @@ def in_place_by_runtime(network: Decoder) -> Call:
 
 @pytest.mark.parametrize("n", LENGTHS)
 @pytest.mark.parametrize("made", [in_place_by_torch, in_place_by_runtime])
-@pytest.mark.parametrize("family", [LLAMA, GPT2, ORDERED], ids=["llama", "gpt2", "ordered"])
+@pytest.mark.parametrize(
+    "family", [LLAMA, GPT2, ORDERED, ATTENTION_EXPERTS], ids=["llama", "gpt2", "ordered", "attention-experts"]
+)
 @torch.no_grad()
 def test_steps_in_place_equal_the_whole_forward(family: DecoderFamily, n: int, made: Callable[[Decoder], Call]) -> None:
     """The room after the tokens may hold anything."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
+from supernets.families.decoder.attention_experts import with_attention_copies
 from supernets.families.shared.dense_to_experts import Partition, check_experts, dense_family, experts_of_dense
 from supernets.families.shared.transformer import TransformerFamily
 from tests.errors import raises
@@ -59,6 +60,28 @@ def test_with_all_experts_active_the_network_is_the_dense_one(name: str, options
     net, experts = converted(dense, options, inputs)
     expected = net.extract(net.space.largest)(inputs)
     assert invariants.relative(experts(inputs, experts.space.largest), expected) <= invariants.RELATIVE
+
+
+@pytest.mark.parametrize("options", [{}, PARTS, COPIES], ids=["attention", "attention-and-parts", "both-copies"])
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@torch.no_grad()
+def test_attention_experts_are_copies_that_compute_what_one_attention_did(name: str, options: dict[str, Any]) -> None:
+    dense, inputs = DENSE[name]
+    family = with_experts(dense, {**options, "attention_experts": (1, 3)})
+    plain: Any = dense_family(family, HIDDEN if options else None)
+    net = invariants.randomised(make_supernet(plain))
+    assert plain.spec.attention_experts is None
+    tensors = net.weights(net.space.largest)
+    if options:
+        tensors = experts_of_dense(family, plain, tensors, "co-activation", [inputs], np.random.default_rng(0))
+    else:
+        tensors = family.template().state_dict() | tensors
+    experts = make_supernet(family, pretrained=with_attention_copies(family, tensors))  # type: ignore[arg-type]
+    expected = net.extract(net.space.largest)(inputs)
+    names, largest = [choice.name for choice in experts.space.choices], experts.space.largest
+    genes = [0 if "attention" in name else gene for name, gene in zip(names, largest.genes, strict=True)]
+    for architecture in (largest, experts.space.canonical(genes)):
+        assert invariants.relative(experts(inputs, architecture), expected) <= invariants.RELATIVE
 
 
 @torch.no_grad()

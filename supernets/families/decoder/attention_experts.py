@@ -1,0 +1,41 @@
+"""Attention experts of a decoder as copies of a pretrained network's attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from supernets.families.decoder.spec import DecoderSpec
+from supernets.families.shared.transformer import TransformerFamily
+
+
+def has_attention_experts(family: TransformerFamily) -> bool:
+    """Whether the layers of a family's networks have attention experts."""
+    return isinstance(family.spec, DecoderSpec) and family.spec.attention_experts is not None
+
+
+def with_attention_copies(family: TransformerFamily, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a family's largest network, whose attention experts, if it has some, are copies of one attention.
+
+    The factors of the experts add up to 1, so that the network computes what it did with one, whatever its routers.
+
+    Args:
+        tensors: with the queries and projections of one attention in each layer, and with the routers of the experts.
+    """
+    found = dict(tensors)
+    if not has_attention_experts(family):
+        return found
+    groups, n = family.spec.heads[-1], family.spec.attention_experts[-1]
+    for module in family.attention:
+        for name in (f"{module}.query.weight", f"{module}.query.bias"):
+            if name in found:
+                found[name] = _repeated(found[name], groups, n)
+        project = f"{module}.project.weight"
+        found[project] = _repeated(found[project].T, groups, n).T.contiguous()
+    return found
+
+
+def _repeated(rows: Tensor, groups: int, n: int) -> Tensor:
+    """The rows of each group, n times: (groups x k, ...) -> (groups x n x k, ...)."""
+    return rows.unflatten(0, (groups, -1)).repeat_interleave(n, dim=0).flatten(0, 1)
