@@ -184,6 +184,16 @@ def test_a_search_of_the_trained_supernet_keeps_order_and_correction(shell: Shel
             "kept",
         ),
         ({"supernet": {**SUPERNET, "space": {**SUPERNET["space"], "depth": [1, 2]}}}, "job.unfit-data", "depth"),
+        (
+            {"supernet": {**SUPERNET, "sort": "weights", "space": {**SUPERNET["space"], "attention_experts": [2]}}},
+            "job.invalid-value",
+            "without experts",
+        ),
+        (
+            {"supernet": {**SUPERNET, "sharing": "slice", "space": {**SUPERNET["space"], "attention_experts": [2]}}},
+            "job.conflict",
+            "activations are measured of networks without experts",
+        ),
         ({"supernet": {**SUPERNET, "sharing": {"correction": "ridge"}}}, "job.unknown-name", "least-squares"),
         (
             {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -75,14 +76,28 @@ def experts(**space: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_experts_made_of_mlps_begin_as_the_network(shell: Shell) -> None:
+def test_experts_made_of_mlps_and_attention_begin_as_the_network(shell: Shell) -> None:
     values = []
-    for name, changes in (("dense", of("llama")), ("experts", experts())):
+    for name, changes in (("dense", of("llama")), ("experts", experts(attention_experts=[1, 2]))):
         path = job(shell, **changes, name=name, training={"epochs": 0})
         assert shell.nas("search", path, "--inline").code == 0
         values.append(json.loads(shell.nas("show", f"{name}-1", "--json").out)["anchors"]["largest"]["values"])
     assert values[0]["perplexity"] == pytest.approx(values[1]["perplexity"], rel=1e-4)
     assert shell.nas("export", "experts-1", "-o", "net.onnx", "--index", "0").code == 0
+
+
+@pytest.mark.slow
+def test_attention_experts_are_trained_towards_the_network_that_they_are_made_of(shell: Shell) -> None:
+    supernet = {**of("llama")["supernet"], "space": {"attention_experts": [1, 2]}}
+    path = job(shell, supernet=supernet, training={**JOB["training"], "distill": "original"})
+    assert "1 or 2 attention experts of 2 groups" in shell.nas("plan", path, "--no-time").out
+    assert shell.nas("search", path, "--inline").code == 0
+    tensors = load_file(next((shell.folder / "runs/texts-1/checkpoint").glob("weights-*.safetensors")))
+    query = next(tensor for name, tensor in tensors.items() if name.endswith("layers.0.attention.query.weight"))
+    first, second = query.unflatten(0, (2, 2, -1)).unbind(1)
+    assert not torch.allclose(first, second, rtol=1e-3), "copies differ once they are trained"
+    answer = shell.nas("export-transformers", "texts-1", "-o", "folder", "--index", "0")
+    assert_error(answer, "attention experts", "export ONNX", code="export.no-such-architecture")
 
 
 @pytest.mark.slow
