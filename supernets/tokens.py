@@ -199,7 +199,8 @@ def gated_heads(x: Tensor, gates: Tensor, key: Tensor) -> Tensor:
     """
     if has_torch_function((x, gates, key)):
         return handle_torch_function(gated_heads, (x, gates, key), x, gates, key)
-    return (x.unflatten(2, (key.shape[1], gates.shape[2], -1)) * gates[:, :, None, :, None]).flatten(2)
+    by_expert = x.view(*x.shape[:2], key.shape[1], gates.shape[2], -1)
+    return (by_expert * gates[:, :, None, :, None]).flatten(2)
 
 
 def last_token(x: Tensor) -> Tensor:

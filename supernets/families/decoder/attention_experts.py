@@ -32,10 +32,10 @@ def with_attention_copies(family: TransformerFamily, tensors: Mapping[str, Tenso
             if name in found:
                 found[name] = _repeated(found[name], groups, n)
         project = f"{module}.project.weight"
-        found[project] = _repeated(found[project].T, groups, n).T.contiguous()
+        found[project] = _repeated(found[project].T.contiguous(), groups, n).T.contiguous()
     return found
 
 
 def _repeated(rows: Tensor, groups: int, n: int) -> Tensor:
     """The rows of each group, n times: (groups x k, ...) -> (groups x n x k, ...)."""
-    return rows.unflatten(0, (groups, -1)).repeat_interleave(n, dim=0).flatten(0, 1)
+    return rows.view(groups, -1, *rows.shape[1:]).repeat_interleave(n, dim=0).flatten(0, 1)

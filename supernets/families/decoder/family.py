@@ -52,8 +52,8 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         "scaling": tuple,
     }  # fmt: skip
     optional = frozenset({"scaling"})
-    elastic = ("heads", "queries", "hidden")
-    counted = ("heads", "queries")
+    elastic: tuple[str, ...] = ("heads", "queries", "hidden")
+    counted: tuple[str, ...] = ("heads", "queries")
     spec: DecoderSpec
 
     def __init__(
