@@ -40,6 +40,7 @@ INCLUDED: Mapping[str, str] = {
 """Pages of the documentation that are files beside the code, included as they are."""
 PICTURES: Mapping[str, str] = {"benchmarks": "tests/benchmarks", "pictures": "tests/nas/service/pages/pictures"}
 """Folders of pictures that lie beside the code, by their folder in the documentation."""
+_CELL = re.compile(r"<td[^>]*>.*?</td>", re.DOTALL)
 _SHIM = re.compile(r'<script src="https://unpkg\.com/iframe-worker/shim"></script>')
 _REMOTE = re.compile(
     r'<(?:script|img|iframe)[^>]*\ssrc="https?://[^>]*>|<link[^>]*rel="stylesheet"[^>]*href="https?://[^>]*>'
@@ -61,7 +62,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """The page without the remote script of the theme, by which search works from `file:` in browsers without workers there.
+    """The page without the remote script of the theme, by which search works from `file:` in browsers without workers there,
+    and with values in cells of tables that are not broken into two lines.
 
     Raises:
         PluginError: the page would load something else from another site.
@@ -71,4 +73,9 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
         raise PluginError(
             f"{page.file.src_uri} would load from another site: {remote[0]}; pages must work without network"
         )
-    return local
+    return _CELL.sub(_unbroken, local)
+
+
+def _unbroken(cell: re.Match[str]) -> str:
+    """The cell, in which lines end neither inside an interval as 75–150 nor before a per cent sign."""
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", re.sub(r"(?<=\d) (?=%)", "\u00a0", cell[0]))

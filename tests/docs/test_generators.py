@@ -75,10 +75,25 @@ def test_cells_of_tables_stay_in_their_row() -> None:
     assert table(["a"], [["x | y\nz"]]).splitlines() == ["| a |", "| --- |", "| x \\| y z |"]
 
 
-def test_a_page_that_would_load_from_another_site_is_an_error() -> None:
-    config = MkDocsConfig()
-    config.load_dict({"site_name": "x"})
-    page = Page("x", File("x.md", "docs", "site", False), config)
+@pytest.fixture
+def config() -> MkDocsConfig:
+    made = MkDocsConfig()
+    made.load_dict({"site_name": "x"})
+    return made
+
+
+@pytest.fixture
+def page(config: MkDocsConfig) -> Page:
+    return Page("x", File("x.md", "docs", "site", False), config)
+
+
+def test_values_in_tables_stay_in_one_line(config: MkDocsConfig, page: Page) -> None:
+    text = "5 % of 75–150, a – b"
+    made = on_post_page(f"<pre>{text}</pre><td>\n{text}</td>", page, config)
+    assert made == f"<pre>{text}</pre><td>\n5\u00a0% of 75\u2060–\u2060150, a – b</td>"
+
+
+def test_a_page_that_would_load_from_another_site_is_an_error(config: MkDocsConfig, page: Page) -> None:
     shim = '<script src="https://unpkg.com/iframe-worker/shim"></script>'
     assert on_post_page(f'{shim}<a href="https://arxiv.org">x</a>', page, config) == '<a href="https://arxiv.org">x</a>'
     for remote in ('<script src="https://x.org/a.js">', '<link rel="stylesheet" href="https://x.org/a.css">'):
