@@ -77,5 +77,5 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
 
 
 def _unbroken(cell: re.Match[str]) -> str:
-    """The cell, in which lines end neither inside an interval as 75–150 nor before a per cent sign."""
-    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", re.sub(r"(?<=\d) (?=%)", "\u00a0", cell[0]))
+    """The cell, in which lines end neither inside an interval as 75–150 nor before a unit."""
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", re.sub(r"(?<=\d) (?=%|s\b)", "\u00a0", cell[0]))

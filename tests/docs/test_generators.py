@@ -88,9 +88,9 @@ def page(config: MkDocsConfig) -> Page:
 
 
 def test_values_in_tables_stay_in_one_line(config: MkDocsConfig, page: Page) -> None:
-    text = "5 % of 75–150, a – b"
+    text = "5 % of 75–150 s, a – b, 7 sets"
     made = on_post_page(f"<pre>{text}</pre><td>\n{text}</td>", page, config)
-    assert made == f"<pre>{text}</pre><td>\n5\u00a0% of 75\u2060–\u2060150, a – b</td>"
+    assert made == f"<pre>{text}</pre><td>\n5\u00a0% of 75\u2060–\u2060150\u00a0s, a – b, 7 sets</td>"
 
 
 def test_a_page_that_would_load_from_another_site_is_an_error(config: MkDocsConfig, page: Page) -> None:
