@@ -18,8 +18,8 @@ from supernets.capture.captured_model import CapturedModel, capture_model, check
 from supernets.capture.classifier import with_outputs
 from supernets.capture.model_names import FRACTIONS, is_file, is_function
 from supernets.capture.proof import in_double, prove_permutations, random_input, randomised
-from supernets.capture.sources import Preprocessing, TokenInputs, UserModel
 from supernets.capture.space import SpaceOptions
+from supernets.capture.user_model import Preprocessing, TokenInputs, UserModel
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CaptureError, CheckpointError, SpaceError
 from supernets.families.captured.family import CapturedFamily

@@ -16,8 +16,9 @@ from supernets.base import Supernet
 from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, own_model, with_tensors
 from supernets.capture.model_names import FRACTIONS, HUB, is_file
 from supernets.capture.program import is_constant
-from supernets.capture.sources import UserModel, open_model
+from supernets.capture.sources import open_model
 from supernets.capture.space import Granularity, SpaceOptions
+from supernets.capture.user_model import UserModel
 from supernets.capture.weights import matching, read_weights
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily

@@ -13,7 +13,7 @@ from nas.errors import JobError
 from supernets.checkpoint import make_supernet
 from supernets.cost import Cost
 from supernets.data import BlockFormat
-from supernets.data.text_blocks import DocumentTokenizer
+from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.errors import CheckpointError, DataError
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config

@@ -24,8 +24,9 @@ from supernets.capture.program import Program, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.rules import RULES
 from supernets.capture.shapes import check_shapes
-from supernets.capture.sources import NO_PREPROCESSING, Preprocessing, UserModel, unwrapped
+from supernets.capture.sources import unwrapped
 from supernets.capture.tracing import capture
+from supernets.capture.user_model import NO_PREPROCESSING, Preprocessing, UserModel
 from supernets.errors import CaptureError
 from supernets.files import ZIP_ERRORS, check_regular, write_atomically
 

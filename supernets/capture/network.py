@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from supernets.axes import size_of
 from supernets.capture.branches import Branch
+from supernets.capture.operations import operation
 from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
-from supernets.errors import CaptureError
 from supernets.graph.ir import Graph, Value
 
 SIZES, LAYERS = "axis_sizes", "layers_left"
@@ -328,16 +328,6 @@ def batch_norms(program: Program) -> dict[str, Call]:
         if plain and (tensors["weight"] is None) == (tensors["bias"] is None) and not call.arguments["training"]:
             found[name] = call
     return found
-
-
-def operation(call: Call) -> Any:
-    """The ATen operation of a call."""
-    namespace, name, overload = call.op.split(".")
-    try:
-        return getattr(getattr(getattr(torch.ops, namespace), name), overload)
-    except AttributeError:
-        text = f"this version of torch has no operation {call.op}; capture the network again"
-        raise CaptureError(text, code="capture.unknown-operation") from None
 
 
 def argument_value(argument: Argument, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:

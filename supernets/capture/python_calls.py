@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from supernets.capture.network import operation
+from supernets.capture.operations import operation
 from supernets.capture.program import Call
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}

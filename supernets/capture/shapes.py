@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernets.capture.network import argument_value, operation
+from supernets.capture.network import argument_value
+from supernets.capture.operations import operation
 from supernets.capture.program import Program, ValueSpec
 from supernets.errors import CaptureError
 

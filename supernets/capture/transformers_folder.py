@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from supernets.capture.sources import RESAMPLING, Preprocessing, TokenInputs, UserModel, library, of_images, unusable
+from supernets.capture.user_model import RESAMPLING, Preprocessing, TokenInputs, UserModel, library, of_images, unusable
 from supernets.errors import CaptureError
 from supernets.pretrained import CONFIG, PREPROCESSOR, TOKENIZER
 

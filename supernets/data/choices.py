@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.data.in_memory import Part
 from supernets.data.labelled_examples import PARTS, listed, malformed, misplaced
 from supernets.data.text_files import read_texts
 from supernets.data.text_tables import rows_of
-
-if TYPE_CHECKING:
-    from supernets.data.text_blocks import DocumentTokenizer
 
 _MOST_OPTIONS = 100
 NO_QUESTION = -1

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from supernets.data.document_tokenizer import DocumentTokenizer, tokenizer_for
 from supernets.data.documents import SHARE, files_by_part, text_in
 from supernets.data.in_memory import DataSet, Part
 from supernets.data.labelled_examples import Examples, Source, listed, malformed, misplaced
@@ -17,7 +18,7 @@ from supernets.data.options import DocumentOptions
 from supernets.data.preprocessing import PairFormat
 from supernets.data.splitting import Split
 from supernets.data.targets import TEXT
-from supernets.data.text_blocks import NOTHING, DocumentTokenizer, tokenizer_for
+from supernets.data.text_blocks import NOTHING
 from supernets.data.text_files import TextFile
 from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
 from supernets.data.tokenizing import unusable

@@ -4,11 +4,12 @@
 
 Method. `guided` and `nsga2` search the same trained supernet in the engine's loop, with the same numbers of candidates: once
 with all metrics of each, and once in stages, which score a candidate on the first --images validation examples, and take the
-rest only of those that can still enter the front. *Cost* is the sum of the seconds that the measurements of a search took,
-scores on a few examples included; scores are measured once for all searches. *Complete* are candidates with all metrics. *At
-equal cost*, of the two searches of an algorithm the dearer one ends with the last step within the cost of the other. All
-fronts of a seed are then measured together by the longer protocol, in the same shuffled rounds, and their hypervolume is a
-share of the box of `tests.benchmarks.search_on_supernet`, by validation score and by test score.
+rest only of those that can still enter the front. *Cost* is the sum of the seconds that scores took (each was taken once for
+all searches), and of the mean seconds of timing a network in all searches of the seed, for each that was timed. *Complete*
+are candidates with all metrics. *At equal cost*, of the two searches of an algorithm the dearer one ends with the last step
+within the cost of the other. All fronts of a seed are then measured together by the longer protocol, in the same shuffled
+rounds, and their hypervolume is a share of the box of `tests.benchmarks.search_on_supernet`, by validation score and by test
+score.
 
 Resumable: searches and measurements are stored in the folder --work.
 """
@@ -25,6 +26,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 
 from nas.build.prepared_job import prepare_job
 from nas.build.search_objects import build_algorithm, build_evaluator
@@ -34,7 +36,7 @@ from nas.engine.search_loop import search
 from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.environments import Environments
 from nas.problem.budget import Budget
-from nas.problem.objectives import Evaluation
+from nas.problem.objectives import Evaluation, Status
 from nas.store.sql import SqlStore
 from tests.benchmarks.search_on_supernet import Bench, Shared, remeasured, searching
 
@@ -47,15 +49,24 @@ class Search:
 
     Attributes:
         steps: the evaluations of each ask.
-        costs: seconds of all measurements until the end of each step.
+        scoring: seconds of each step's scores, on all examples or a few.
+        timed: networks that each step has timed.
+        timing: seconds of all timing.
     """
 
     steps: list[list[Evaluation]]
-    costs: list[float]
+    scoring: list[float]
+    timed: list[int]
+    timing: float
 
-    def within(self, seconds: float) -> list[Evaluation]:
+    def costs(self, timing: float) -> NDArray[np.float64]:
+        """Seconds until the end of each step, if a network is timed in `timing` seconds."""
+        return np.cumsum(np.array(self.scoring) + timing * np.array(self.timed))
+
+    def within(self, seconds: float, timing: float) -> list[Evaluation]:
         """The evaluations of the steps within a cost."""
-        return [e for step, cost in zip(self.steps, self.costs, strict=True) if cost <= seconds + 1e-6 for e in step]
+        costs = self.costs(timing)
+        return [e for step, cost in zip(self.steps, costs, strict=True) if cost <= seconds + 1e-6 for e in step]
 
 
 def searched(bench: Bench, job: SearchJob, *, algorithm: str, images: int | None, seed: int) -> Search:
@@ -77,11 +88,21 @@ def searched(bench: Bench, job: SearchJob, *, algorithm: str, images: int | None
         )  # fmt: skip
         asks, taken = store.asks(), store.measurements()
     by_network = {e.architecture: e for e in evaluations}
-    seconds = dict.fromkeys(by_network, 0.0)
+    scoring, timed, timing = dict.fromkeys(by_network, 0.0), dict.fromkeys(by_network, 0), 0.0
     for measurement in taken:
-        seconds[measurement.request.architecture] += measurement.seconds
+        network = measurement.request.architecture
+        if measurement.request.metric == bench.scored.name:
+            scoring[network] += measurement.seconds
+        elif measurement.status is not Status.SKIPPED:
+            timed[network] = 1
+            timing += measurement.seconds
     steps = [[by_network[a] for a in asked] for asked in asks]
-    return Search(steps, np.cumsum([sum(seconds[a] for a in asked) for asked in asks]).tolist())
+    return Search(
+        steps,
+        [sum(scoring[a] for a in asked) for asked in asks],
+        [sum(timed[a] for a in asked) for asked in asks],
+        timing,
+    )
 
 
 def compare_seed(bench: Bench, job: SearchJob, seed: int, images: int) -> dict[str, Any]:
@@ -89,15 +110,20 @@ def compare_seed(bench: Bench, job: SearchJob, seed: int, images: int) -> dict[s
     space, objectives = bench.prepared.supernets.family.space, bench.prepared.job.objectives
     found: dict[str, list[Evaluation]] = {}
     facts: dict[str, Any] = {}
-    for algorithm in ALGORITHMS:
-        pair = {n: searched(bench, job, algorithm=algorithm, images=n, seed=seed) for n in (None, images)}
-        least = min(own.costs[-1] for own in pair.values())
-        for n, own in pair.items():
-            name = f"{algorithm}, {'whole' if n is None else 'in stages'}"
-            ended = own.within(own.costs[-1])
-            found |= {name: ended, f"{name}, at equal cost": own.within(least)}
-            whole = sum(not (e.failed or e.screened_out) for e in ended)
-            facts[name] = {"seconds": own.costs[-1], "candidates": len(ended), "complete": whole}
+    searches = {
+        (algorithm, n): searched(bench, job, algorithm=algorithm, images=n, seed=seed)
+        for algorithm in ALGORITHMS
+        for n in (None, images)
+    }
+    timing = sum(own.timing for own in searches.values()) / sum(sum(own.timed) for own in searches.values())
+    for (algorithm, n), own in searches.items():
+        name = f"{algorithm}, {'whole' if n is None else 'in stages'}"
+        cost = float(own.costs(timing)[-1])
+        least = min(float(searches[algorithm, other].costs(timing)[-1]) for other in (None, images))
+        ended = own.within(cost, timing)
+        found |= {name: ended, f"{name}, at equal cost": own.within(least, timing)}
+        whole = sum(not (e.failed or e.screened_out) for e in ended)
+        facts[name] = {"seconds": cost, "candidates": len(ended), "complete": whole}
     chosen = {name: choose_finalists(own, objectives, [space.smallest, space.largest]) for name, own in found.items()}
     every = [e for own in found.values() for e in own if not (e.failed or e.screened_out)]
     validation = {e.architecture: e.value(bench.scored) for e in every}

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from supernets.capture.lowering.state import TYPES, Lowering, ints, lowers
-from supernets.capture.network import operation
+from supernets.capture.operations import operation
 from supernets.capture.program import Call, Ref
 from supernets.errors import LoweringError
 from supernets.graph.ir import Attribute, Value

@@ -17,7 +17,7 @@ from supernets.base import Distillation, LabelLoss
 from supernets.capture.captured_model import load_capture, save_capture
 from supernets.capture.network import PlainNetwork
 from supernets.capture.proof import difference
-from supernets.capture.sources import Preprocessing
+from supernets.capture.user_model import Preprocessing
 from supernets.data import batches, head
 from supernets.data.preprocessing import centre
 from supernets.families.captured.family import CapturedFamily

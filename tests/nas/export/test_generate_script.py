@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from nas.export.generate_script import generate_script
 from supernets.checkpoint import make_supernet
 from supernets.data import BlockFormat
-from supernets.data.text_blocks import DocumentTokenizer
+from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder, Served
 from supernets.families.decoder.pretrained import read_decoder_config

@@ -19,7 +19,7 @@ from nas.finetuning.job import finetuning_job
 from nas.store.folder import RunsFolder
 from supernets.base import Distillation
 from supernets.checkpoint import load_checkpoint, make_supernet
-from supernets.data.text_blocks import DocumentTokenizer
+from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config
 from tests.nas.commands import Shell, assert_error

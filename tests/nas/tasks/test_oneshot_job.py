@@ -17,7 +17,7 @@ from nas.build.search_objects import metric_features
 from nas.config import load_job, parse_job
 from nas.store.folder import RunsFolder
 from supernets.checkpoint import load_checkpoint, make_supernet
-from supernets.data.text_blocks import DocumentTokenizer
+from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.families.decoder.activations import activation_importance, block_influence, measure_activations
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder

@@ -20,7 +20,8 @@ from supernets.capture.captured_model import CapturedModel, capture_model, load_
 from supernets.capture.classifier import with_outputs
 from supernets.capture.model_names import is_file, is_function, is_library
 from supernets.capture.proof import difference, outputs_of
-from supernets.capture.sources import Preprocessing, open_model, unwrapped
+from supernets.capture.sources import open_model, unwrapped
+from supernets.capture.user_model import Preprocessing
 from supernets.capture.weights import matching, read_weights
 from tests.errors import raises
 from tests.supernets.capture import faulty
@@ -267,7 +268,7 @@ def test_the_preprocessing_of_libraries_is_read_with_what_differs_here(tmp_path:
 
 @pytest.mark.parametrize("library", ["torchvision", "timm", "transformers"])
 def test_a_library_that_is_not_installed_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("supernets.capture.sources.find_spec", lambda name: None)
+    monkeypatch.setattr("supernets.capture.user_model.find_spec", lambda name: None)
     with raises("capture.package-missing", f"pip install {library}"):
         open_model(f"{library}:model")
 

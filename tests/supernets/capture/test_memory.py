@@ -10,8 +10,8 @@ from torch import nn
 
 from supernets.capture import memory
 from supernets.capture.memory import available_bytes, check_example, check_values
-from supernets.capture.sources import TokenInputs, UserModel
 from supernets.capture.tracing import capture
+from supernets.capture.user_model import TokenInputs, UserModel
 from tests.errors import raises
 
 

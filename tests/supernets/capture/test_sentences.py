@@ -15,8 +15,9 @@ from supernets.capture.classifier import with_outputs
 from supernets.capture.program import Call, Program, Ref, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.row_selection import without_row_numbers
-from supernets.capture.sources import TokenInputs, UserModel, open_model, random_tokens
+from supernets.capture.sources import open_model
 from supernets.capture.space import SpaceOptions
+from supernets.capture.user_model import TokenInputs, UserModel, random_tokens
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.captured.inspection import inspect_model

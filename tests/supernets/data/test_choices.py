@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from supernets.data import DataSet, DocumentOptions, load_data
 from supernets.data.choices import NO_QUESTION, Question, choice_part, read_questions
-from supernets.data.text_blocks import DocumentTokenizer
+from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.tasks import LanguageModelling

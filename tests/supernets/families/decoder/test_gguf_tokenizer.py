@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from supernets.data.text_blocks import DocumentTokenizer
+from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.families.decoder.gguf_tokenizer import gguf_tokenizer
 from supernets.pretrained import find_pretrained
 from tests.errors import raises
