@@ -16,7 +16,7 @@ from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
 from supernets.divergence import Divergence
 from supernets.errors import TrainingError
-from supernets.experts.losses import freeze_all_but_routers, trained_routers
+from supernets.experts.losses import check_trained, freeze_all_but_routers
 from supernets.gradients import ALONE, CPU, Precision, Reduction, StepGradients, StepOptions
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
@@ -105,7 +105,7 @@ class Loop:
         if settings.parameters == "routers":
             freeze_all_but_routers(supernet)
         if settings.entropy_loss:
-            trained_routers(supernet, needed_by="entropy_loss")
+            check_trained(supernet)
         self._gradients = StepGradients(
             supernet, settings.step, teacher=teacher, device=device, workers=workers, task=task
         )

@@ -46,36 +46,38 @@ def record_routing(network: nn.Module, found: list[Routed]) -> None:
                 module.__dict__["logits"] = partial(logits, module)
 
 
-def trained_routers(network: nn.Module, *, needed_by: str) -> list[nn.Parameter]:
-    """The parameters of a network's routers of experts that are trained.
+def check_trained(network: nn.Module) -> None:
+    """Raises `TrainingError` unless a router that the losses are of is trained: not those of attention experts."""
+    _trained(_with_losses(network), needed_by="entropy_loss")
 
-    Args:
-        needed_by: the key of the training that is of routers alone.
+
+def freeze_all_but_routers(network: nn.Module) -> None:
+    """Lets a network train its routers alone, but for those that are never trained; in place.
 
     Raises:
         TrainingError: it has no router that is trained.
     """
-    trained = [own for router in routers(network) for own in router.parameters() if own.requires_grad]
-    if not trained:
-        problem = f"training.{needed_by} is of the routers of experts, and the networks have none that is trained"
-        raise TrainingError(f"{problem}; give experts with learned routers, or remove it", code="training.no-experts")
-    return trained
-
-
-def freeze_all_but_routers(network: nn.Module) -> None:
-    """Lets a network train its routers of experts alone, but for those that are never trained; in place.
-
-    Raises:
-        TrainingError: as `trained_routers`.
-    """
-    trained = trained_routers(network, needed_by="parameters: routers")
+    trained = _trained(routers(network), needed_by="parameters: routers")
     network.requires_grad_(False)
     for own in trained:
         own.requires_grad_(True)
 
 
 def routers(network: nn.Module) -> list[nn.Module]:
-    """The routers of a network's experts: those of layers, and the one that layers have in common."""
+    """The routers of a network: those of layers, also of their attention experts, and the one that layers have in common."""
+    found = (getattr(module, "router", None) for module in network.modules())
+    return [router for router in found if isinstance(router, nn.Linear | nn.Sequential)]
+
+
+def _trained(routers: Sequence[nn.Module], *, needed_by: str) -> list[nn.Parameter]:
+    trained = [own for router in routers for own in router.parameters() if own.requires_grad]
+    if not trained:
+        problem = f"training.{needed_by} is of the routers of experts, and the networks have none that is trained"
+        raise TrainingError(f"{problem}; give experts with learned routers, or remove it", code="training.no-experts")
+    return trained
+
+
+def _with_losses(network: nn.Module) -> list[nn.Module]:
     own = [module.router for module in network.modules() if isinstance(module, ExpertLayer)]
     return [router for router in (_common_router(network), *own) if router is not None]
 

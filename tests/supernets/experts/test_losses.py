@@ -136,3 +136,13 @@ class TestTraining:
         for key, own in {"parameters": settings, "entropy_loss": TrainingSettings(1, entropy_loss=0.1)}.items():
             with raises("training.no-experts", f"training.{key}", "learned routers"):
                 changed_by(make_supernet(RANDOM), LargestStrategy(RANDOM.space), own)
+
+    def test_those_of_attention_experts_are_among_them_and_have_no_losses(self) -> None:
+        family = DecoderFamily(replace(RANDOM.spec, attention_experts=(1, 2)), **SIZES)
+        own = TrainingSettings(2, batch_size=4, parameters="routers")
+        changed = changed_by(supernet := make_supernet(family), LargestStrategy(family.space), own)
+        names = {name for name, _ in supernet.sharing.named_parameters()}
+        assert changed == {name for name in names if ".attention.router." in name}
+        assert changed
+        with raises("training.no-experts", "training.entropy_loss", "learned routers"):
+            changed_by(supernet, LargestStrategy(family.space), TrainingSettings(1, entropy_loss=0.1))
