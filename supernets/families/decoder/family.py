@@ -24,7 +24,8 @@ from supernets.space import Architecture
 WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
 _ROUTER = "router"
 """The block of the router that all layers have in common."""
-_ATTENTION_EXPERTS = "attention_experts"
+ATTENTION_EXPERTS = "attention_experts"
+"""Their number in a layer, as a choice."""
 _ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared.down.weight")
 _LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
 
@@ -73,7 +74,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
         self.activation = spec.activated_by
         if spec.attention_experts is not None:
-            self.elastic, self.counted = (_ATTENTION_EXPERTS, *self.elastic), (_ATTENTION_EXPERTS, *self.counted)
+            self.elastic, self.counted = (ATTENTION_EXPERTS, *self.elastic), (ATTENTION_EXPERTS, *self.counted)
         super().__init__(spec)
         if spec.routers == SHARED:
             self.blocks = (self.blocks[0], _ROUTER, *self.blocks[1:])
@@ -92,7 +93,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         return () if self.biased else frequencies(self.spec.head_size, self.theta, self.scaling)
 
     def attention_dim(self, layer: str) -> Dim:
-        experts = () if self.spec.attention_experts is None else (f"{layer}.{_ATTENTION_EXPERTS}",)
+        experts = () if self.spec.attention_experts is None else (f"{layer}.{ATTENTION_EXPERTS}",)
         return (f"{layer}.heads", *experts, f"{layer}.queries", self.spec.head_size)
 
     def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
@@ -110,7 +111,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
             ("project", "width", queries, self.biased),
         ]  # fmt: skip
         if self.spec.attention_experts is not None:
-            linear.append(("router", f"{layer}.{_ATTENTION_EXPERTS}", "width", False))
+            linear.append(("router", f"{layer}.{ATTENTION_EXPERTS}", "width", False))
         norms = self._norm_dims(f"{module}.norm1") | self._norm_dims(f"{module}.norm2")
         attention = {f"{module}.attention.{name}": dims for name, dims in _linear_dims(linear).items()}
         return {**norms, **attention, **self.mlp_dims(f"{module}.mlp", layer)}
@@ -156,7 +157,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
             attention = CausalAttention(
                 width, groups=cast(int, chosen["heads"]), queries=cast(int, chosen["queries"]), head_size=spec.head_size,
                 qkv_bias=biased or spec.qkv_bias, project_bias=biased,
-                experts=cast("int | None", chosen.get(_ATTENTION_EXPERTS)),
+                experts=cast("int | None", chosen.get(ATTENTION_EXPERTS)),
             )  # fmt: skip
             layers[str(i)] = Layer(norm(), attention, norm(), self.mlp(chosen, width))
         positions = self.positions if biased else None

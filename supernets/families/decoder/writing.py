@@ -19,7 +19,7 @@ from supernets.families.decoder.experts_layout import (
     mixture_settings,
     unstacked,
 )
-from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
+from supernets.families.decoder.family import ATTENTION_EXPERTS, POSITIONS, WORDS, DecoderFamily
 from supernets.families.decoder.pretrained import GPT2_NAMES, LLAMA_NAMES
 from supernets.families.decoder.rotary import rotary_settings
 from supernets.families.shared.expert_layers import NULLS, SHARED, TOP_P
@@ -34,6 +34,8 @@ _CLASSES = {
 }  # fmt: skip
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}
 _HEAD = "head.words.weight"
+_OF_ONE_EXPERT = ".attention.router."
+"""In the names of tensors that change nothing where a layer has one attention expert."""
 
 
 def write_decoder(
@@ -58,6 +60,7 @@ def write_decoder(
     width, kept = family.width(architecture), family.kept(architecture)
     kind = _kind(family, width, options)
     tensors = renumbered(tensors, {number: i for i, number in enumerate(kept)})
+    tensors = {name: own for name, own in tensors.items() if _OF_ONE_EXPERT not in name}
     tied = family.spec.tied
     if kind != "gemma" and family.embedding_scale != 1:
         tensors = {_HEAD: tensors[WORDS], **tensors, WORDS: tensors[WORDS] * family.embedding_scale}
@@ -80,8 +83,11 @@ def write_decoder(
 def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
     """The ``model_type`` of the class of the library that has a network's features."""
     spec, heads = family.spec, options["heads"] * options["queries"]
-    if spec.attention_experts is not None:
-        raise not_writable("the transformers library has no decoder with attention experts of this kind; export ONNX")
+    if (n := options.get(ATTENTION_EXPERTS, 1)) > 1:
+        raise not_writable(
+            f"the transformers library has no decoder with attention experts of this kind, and this network has {n} in each "
+            "layer; choose one with 1, or export ONNX"
+        )
     if spec.experts is not None:
         return _kind_of_mixture(family, options)
     if spec.layout == "gpt2":

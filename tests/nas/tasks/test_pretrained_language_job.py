@@ -96,7 +96,10 @@ def test_attention_experts_are_trained_towards_the_network_that_they_are_made_of
     query = next(tensor for name, tensor in tensors.items() if name.endswith("layers.0.attention.query.weight"))
     first, second = query.unflatten(0, (2, 2, -1)).unbind(1)
     assert not torch.allclose(first, second, rtol=1e-3), "copies differ once they are trained"
-    answer = shell.nas("export-transformers", "texts-1", "-o", "folder", "--index", "0")
+    anchors = json.loads(shell.nas("show", "texts-1", "--json").out)["anchors"]
+    one, two = ((end, "--select", f"key={anchors[end]['key']}") for end in ("smallest", "largest"))
+    assert shell.nas("export-transformers", "texts-1", "-o", *one).code == 0
+    answer = shell.nas("export-transformers", "texts-1", "-o", *two)
     assert_error(answer, "attention experts", "export ONNX", code="export.no-such-architecture")
 
 

@@ -71,6 +71,7 @@ def test_a_network_that_was_read_is_written_whole_and_with_fewer_layers(kind: st
         assert settings.get("num_hidden_layers", settings.get("n_layer")) == depth
 
 
+EXPERTS = DecoderFamily(replace(SPEC, experts=(2, 4), active_experts=(2,)), **SIZES)
 NARROW = {"depth": 2, "width": 12, "heads": 2, "queries": 2, "hidden": 16}
 SCALED_WORDS = DecoderFamily(replace(SPEC, tied=True, activation="gelu-tanh"), **SIZES, embedding_scale=20**0.5)
 BIASED = DecoderFamily(replace(SPEC, qkv_bias=True, tied=False, activation="gelu"), **SIZES, embedding_scale=3.0)
@@ -122,6 +123,19 @@ def test_experts_that_the_library_has_not_are_refused(tmp_path: Path) -> None:
         family = DecoderFamily(replace(SPEC, experts=(2, 4), active_experts=(1, 2), **feature), **SIZES)
         with raises("export.no-such-architecture", "Mixtral", "Qwen2-MoE", "export ONNX"):
             write_decoder(tmp_path, family, chosen(family), {}, **TOKENIZER)
+
+
+@pytest.mark.parametrize("family", [LLAMA, GPT2, EXPERTS], ids=["llama", "gpt2", "mixtral"])
+def test_a_network_of_one_attention_is_written_though_others_of_its_space_have_experts(
+    family: DecoderFamily, tmp_path: Path
+) -> None:
+    family = DecoderFamily(replace(family.spec, attention_experts=(1, 2)), **SIZES)
+    options = {"width": 12, "heads": 3, "queries": family.spec.queries[0], "attention_experts": 1}
+    check(invariants.randomised(make_supernet(family)), chosen(family, **options), tmp_path / "out", texts())
+    with raises(
+        "export.no-such-architecture", "attention experts", "has 2 in each", "choose one with 1", "export ONNX"
+    ):
+        write_decoder(tmp_path, family, chosen(family, **{**options, "attention_experts": 2}), {}, **TOKENIZER)
 
 
 def test_a_gpt2_with_fewer_heads_is_refused(tmp_path: Path) -> None:
