@@ -48,8 +48,10 @@ LOW_RANK = DecoderFamily(replace(EXPERTS.spec, expert_rank=(3, 9)), **SIZES)
 ONE_ROUTER = DecoderFamily(replace(EXPERTS.spec, routers="shared"), **SIZES)
 """Whose layers send tokens to experts by one router, as in Read-ME."""
 GPT2_EXPERTS = DecoderFamily(
-    replace(GPT2.spec, experts=(1, 4), active_experts=(1, 2), gates="sigmoid", hidden=(5, 8)), **SIZES
+    replace(GPT2.spec, experts=(1, 4), active_experts=(1, 2), gates="sigmoid", hidden=(5, 8), attention_experts=(1, 3)),
+    **SIZES,
 )
+"""In place of MLPs and of attention, with biases."""
 
 
 def texts(n: int = 16, tokens: int = TOKENS_EACH, seed: int = 0) -> Tensor:
