@@ -58,7 +58,7 @@ class EvaluationCounts(Schema):
 
     measured: int = 0
     noisy: int = 0  # Measured, with the wider error of a noisy machine
-    screened_out: int = 0  # Skipped early by a staged evaluation
+    screened_out: int = 0  # Skipped early, in runs of earlier versions
     too_noisy: int = 0  # Without a value: the noise of the machine exceeded what is accepted
     failed: int = 0  # Without a value for any other reason
 

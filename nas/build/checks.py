@@ -14,7 +14,6 @@ from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.runtime import runtime_version
 from nas.build.prepared_job import PreparedJob, space_digest
-from nas.build.references import check_screening
 from nas.build.search_objects import build_algorithm, exact_values
 from nas.build.serving import check_served
 from nas.build.supernet_factory import SupernetFactory
@@ -36,14 +35,12 @@ def check_trainable(supernets: SupernetFactory) -> None:
 
 
 def check_searchable(prepared: PreparedJob) -> None:
-    """Checks the job's screening and constraints against its data and its space.
+    """Checks the job's constraints and serving against its data and its space.
 
     Raises:
-        JobError: screening takes too many images, a language model's prompt or context is too long, or no network of the space
-            satisfies a constraint.
+        JobError: a language model's prompt or context is too long, or no network of the space satisfies a constraint.
         PluginError: the algorithm of a plug-in cannot be loaded or made.
     """
-    check_screening(prepared.job, len(prepared.data.dataset.validation.labels))
     _ = prepared.serving
     _check_constraints(prepared)
     if "search.algorithm" in prepared.config.plugins:

@@ -35,7 +35,6 @@ def check_references(config: SearchJob, runs: RunsFolder, *, source: str, replay
     check_parts(config, source=source)
     job = ResolvedJob(config, source)
     _ = job.metrics, job.lookup_tables
-    check_screening(job, config.data.most_validation)
     _check_data(config, source=source)
     _check_pretrained(config, source=source)
     supernet, training = config.supernet, config.training
@@ -72,23 +71,6 @@ def check_kind(job: SearchJob, kind: Kind, *, source: str) -> None:
     if kind == "training" and not job.supernet.trains:
         text = f"{source}: supernet.from: names a trained supernet, so there is nothing to train; remove it"
         raise JobError(text, code="job.nothing-to-train")
-
-
-def check_screening(job: ResolvedJob, n_validation: int | None) -> None:
-    """Checks the job's `screen_images` against its metrics and the number of validation images, or the most there can be.
-
-    Raises:
-        JobError: nothing is screened by a metric of the task, or not fewer images than there are.
-    """
-    if (n_screened := job.config.search.screen_images) is None:
-        return
-    where = f"{job.source}: search.screen_images"
-    if not any(metric.of_task for metric in job.metrics):
-        known = " or ".join(job.task.names)
-        raise JobError(f"{where}: no objective or constraint of the job is on {known}; remove it")
-    if n_validation is not None and n_screened >= n_validation:
-        expected = f"expected fewer than the {n_validation} validation images"
-        raise JobError(f"{where}: {expected}, got {n_screened}; a tenth is enough")
 
 
 def not_a_search(run: str, *, where: str) -> NasError:

@@ -88,7 +88,7 @@ def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, Feat
 
 def build_evaluator(
     prepared: PreparedJob, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
-    screen_images: int | None = None, seed: int, environments: Environments,
+    seed: int, environments: Environments,
     on_wait: Callable[[str], None] | None = None, on_wait_end: Callable[[], None] | None = None,
 ) -> Measured:  # fmt: skip
     """The evaluator of this supernet's subnets, which scores them on one part of the data.
@@ -118,7 +118,7 @@ def build_evaluator(
     )  # fmt: skip
     return Measured(
         scoring, supernet.cost, profiles,
-        weights=weights, data=part.digest, screen_images=screen_images, environments=environments, own=own,
+        weights=weights, data=part.digest, environments=environments, own=own,
         memory=prepared.memory(supernet),
     )  # fmt: skip
 

@@ -37,8 +37,6 @@ class SearchConfig(Section):
     """Ends the search when the hypervolume of its front hardly rises any more."""
     batch: int = whole(1, 10**6, default=8)
     """Networks that are measured between two fits of the models."""
-    screen_images: int | None = whole(50, 10**9, default=None, of="images")
-    """Validation images that each network is scored on first; on the others only if it can still enter the front."""
     workers: int | None = whole(1, 1024, default=None)
     """Processes that score accuracy; None: one a core."""
     time_limit_s: float | None = positive(10**6, default=None, of="seconds")

@@ -415,11 +415,16 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     return parse_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
 
 
+_FORMER_KEYS = ("tune_seconds", "screen_images")
+"""Of the section ``search``."""
+
+
 def _without_former_keys(data: Mapping[str, Any]) -> dict[str, Any]:
     """The mapping of a run's job file, without the keys that earlier versions wrote and that have no meaning any more."""
     search = data.get("search")
-    former = {"search": {k: v for k, v in search.items() if k != "tune_seconds"}} if isinstance(search, dict) else {}
-    return {**data, **former}
+    if not isinstance(search, dict):
+        return dict(data)
+    return {**data, "search": {key: value for key, value in search.items() if key not in _FORMER_KEYS}}
 
 
 def parse_job(text: str, *, source: str) -> SearchJob:

@@ -166,8 +166,7 @@ class _SearchExecution:
         facts, state, validation = store.search_facts(), store.state(), prepared.data.dataset.validation
         if state.budget is None:
             raise ValueError("a search has a budget")
-        few = prepared.config.search.screen_images
-        with self._evaluator(validation, self._scoring(validation), screen_images=few) as evaluator:
+        with self._evaluator(validation, self._scoring(validation)) as evaluator:
             return search(
                 space=prepared.space,
                 objectives=prepared.job.objectives,
@@ -182,17 +181,16 @@ class _SearchExecution:
                 variants=prepared.job.variants,
                 known=facts.known,
                 retry_failures=state.retry_failures,
-                screen_images=few,
                 on_progress=self.waits.progress,
             )
 
     @contextmanager
-    def _evaluator(self, part: Part, scoring: Scoring, *, screen_images: int | None = None) -> Iterator[Evaluator]:
+    def _evaluator(self, part: Part, scoring: Scoring) -> Iterator[Evaluator]:
         """Measures this run's subnets, with metrics of the task on a part of the data."""
         prepared = self.run.prepared
         measured = build_evaluator(
             prepared, self.supernet, self.weights, part, scoring,
-            screen_images=screen_images, seed=prepared.config.seed, environments=self.environments,
+            seed=prepared.config.seed, environments=self.environments,
             on_wait=self.waits.begin, on_wait_end=self.waits.end,
         )  # fmt: skip
         try:

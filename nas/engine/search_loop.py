@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from nas.engine.screening import Stages, reasons_to_skip, scoring_is_cheaper
+from nas.engine.batch_evaluation import BatchEvaluation
 from nas.engine.search_progress import FrontTracker, SearchProgress
-from nas.engine.staged_evaluation import BatchEvaluation
 from nas.engine.stop_criteria import StopCallback, StopCriteria
 from nas.evaluation.base import Evaluator
 from nas.evaluation.cached_evaluator import Cached
@@ -37,7 +36,6 @@ def search(
     known: Sequence[Architecture] = (),
     retry_failures: bool = False,
     stop_when: StopCallback = lambda evaluations: "",
-    screen_images: int | None = None,
     on_progress: Callable[[SearchProgress], None] = lambda progress: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Evaluation]:
@@ -55,8 +53,6 @@ def search(
             algorithm learns from them, they may be on the front, and they are not part of the budget.
         retry_failures: measure again what the store holds as failed; else the failure is replayed.
         stop_when: a further criterion to stop, checked before each ask after the first.
-        screen_images: take accuracies on this number of images first, and the rest of a candidate's metrics only where it
-            may still enter the front; the evaluator has the same number. None takes all metrics of every candidate.
 
     Raises:
         EvaluationError: the smallest or the largest network failed, or too many candidates did in a row.
@@ -72,13 +68,11 @@ def search(
         done = max(0, len(evaluations) + n_complete - len(known))
         on_progress(tracker.progress(done, budget.evaluations, uncertain=remeasuring.n_uncertain))
 
-    candidates = BatchEvaluation(
-        evaluator=remeasuring, store=store, metrics=metrics, variants=variants, on_complete=show
-    )
+    candidates = BatchEvaluation(evaluator=remeasuring, metrics=metrics, variants=variants, on_complete=show)
     run = _Search(
         space=space, objectives=objectives, constraints=constraints, algorithm=algorithm, candidates=candidates,
         store=store, budget=budget, batch=batch, known=known, criteria=StopCriteria(budget, stop_when), tracker=tracker,
-        screen_images=screen_images, show=show, clock=clock, evaluations=evaluations, remeasuring=remeasuring,
+        show=show, clock=clock, evaluations=evaluations, remeasuring=remeasuring,
     )  # fmt: skip
     with _frozen_garbage_collector():
         run.run()
@@ -114,7 +108,6 @@ class _Search:
     known: Sequence[Architecture]
     criteria: StopCriteria
     tracker: FrontTracker
-    screen_images: int | None
     show: Callable[[], None]
     remeasuring: Remeasuring
     clock: Callable[[], float]
@@ -191,10 +184,7 @@ class _Search:
         return recorded
 
     def _evaluate(self, asked: list[Architecture]) -> None:
-        if self.screen_images is None or self.tracker.reference is None:  # the anchors and the known get all metrics
-            evaluations = self.candidates.whole(asked)
-        else:
-            evaluations = self.candidates.in_stages(asked, self._stages(self.screen_images), self._reasons_to_skip)
+        evaluations = self.candidates(asked)
         self.tracker.check_failures(evaluations)
         self.algorithm.tell(evaluations)
         self._correct()
@@ -217,14 +207,3 @@ class _Search:
         if corrected:
             self.algorithm.correct(corrected)
             self.tracker.add(corrected)
-
-    def _stages(self, images: int) -> Stages:
-        """The order of this run's metrics: decided once, because it depends on measured seconds."""
-        metrics, first = self.candidates.metrics, self.store.state().screened_first
-        if first is None:
-            first = scoring_is_cheaper(self.evaluations[: len(self.anchors)], metrics, images)
-            self.store.update_state(screened_first=first)
-        return Stages.of(metrics, screened_first=first)
-
-    def _reasons_to_skip(self, evaluations: Sequence[Evaluation]) -> list[str]:
-        return reasons_to_skip(evaluations, self.objectives, self.constraints, self.tracker.front, self.algorithm)

@@ -72,9 +72,6 @@ class Measured:
 
     Args:
         weights: digest of the supernet's weights; data: digest of the examples that metrics of the task are taken on.
-        screen_images: examples behind a metric of the task of fidelity ``screen``; None where none is asked for. With it,
-            the models of the last candidates are kept, so that none is built again for its next stage. So are those of
-            candidates whose latency is uncertain, which are measured again.
         profiles: by name and runtime.
         environments: those that the measurements must come from.
         own: measures the metrics of plug-ins.
@@ -89,33 +86,27 @@ class Measured:
         *,
         weights: str,
         data: str,
-        screen_images: int | None = None,
         environments: Environments | None = None,
         own: OwnMetrics | None = None,
         memory: ServedMemory | None = None,
     ) -> None:
         self._scoring, self._costs, self._profiles, self._memory = scoring, costs, profiles, memory
         self._weights, self._data = weights, data
-        self._screen_images = screen_images
         self._built: dict[_Candidate, bytes] = {}
         self._environments = environments or Environments()
         self._own = own
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        wanted: dict[tuple[_Candidate, bool], list[Request]] = {}  # by candidate, and whether on some images only
+        wanted: dict[_Candidate, list[Request]] = {}
         for request in requests:
-            candidate = request.architecture, request.variant
-            wanted.setdefault((candidate, request.fidelity is Fidelity.SCREEN), []).append(request)
+            wanted.setdefault((request.architecture, request.variant), []).append(request)
         yield from (self._exact(request) for request in requests if request.metric in EXACT_METRICS)
-        tasks = [self._task(candidate, own, few=few) for (candidate, few), own in wanted.items()]
+        tasks = [self._task(candidate, own) for candidate, own in wanted.items()]
         models: dict[_Candidate, Scored] = {}
         for scored in self._scoring.score([task for task in tasks if task is not None]):
-            candidate, few = (scored.task.architecture, scored.task.variant), scored.task.images is not None
-            if self._screen_images is not None:
-                self._keep_model(candidate, scored.model)
-            if not few:
-                models[candidate] = scored
-            yield from (self._score(r, scored) for r in wanted[candidate, few] if self._is_scored(r))
+            candidate = scored.task.architecture, scored.task.variant
+            models[candidate] = scored
+            yield from (self._score(r, scored) for r in wanted[candidate] if self._is_scored(r))
         yield from self._own_metrics(requests, models)
         # Every task is done, so the cores are free: timing beside scoring would be wrong by more than the noise floor.
         timed = [request for request in requests if request.metric in TIMED_METRICS and not self._is_own(request)]
@@ -126,16 +117,14 @@ class Measured:
                 ]
                 yield from self._time(group, models, longer=longer)
 
-    def _task(self, candidate: _Candidate, requests: Sequence[Request], *, few: bool) -> ScoringTask | None:
+    def _task(self, candidate: _Candidate, requests: Sequence[Request]) -> ScoringTask | None:
         metrics = {request.metric for request in requests}
         if not metrics - EXACT_METRICS:
             return None
-        staged = self._screen_images is not None
         return ScoringTask(
             *candidate,
             metrics=tuple(dict.fromkeys(request.metric for request in requests if self._is_scored(request))),
-            model=staged or any(self._needs_model(request) for request in requests),
-            images=self._screen_images if few else None,
+            model=any(self._needs_model(request) for request in requests),
             built=self._built.get(candidate),
             served=tuple(sorted({name for request in requests if (name := self._served_by(request))})),
         )

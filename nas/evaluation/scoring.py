@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from nas.errors import EvaluationError
 from nas.problem.example_scores import encoded
 from nas.problem.objectives import ONNX_RUNTIME, Variant
 from supernets.base import Supernet
-from supernets.data import Part, by_length, head
+from supernets.data import Part, by_length
 from supernets.module_to_onnx import INPUT, onnx_model
 from supernets.recalibration import Extraction
 from supernets.space import Architecture
@@ -75,7 +75,6 @@ class ScoringTask:
         metrics: names of metrics of the job's task.
         served: names of the models that are needed of those by which the network is deployed, where these are others
             (`Task.served`).
-        images: the metrics are taken on this number of examples, the first ones; None for all.
         built: the model, where an earlier task gave it.
     """
 
@@ -83,7 +82,6 @@ class ScoringTask:
     variant: Variant
     metrics: tuple[str, ...]
     model: bool
-    images: int | None = None
     built: bytes | None = field(default=None, repr=False)
     served: tuple[str, ...] = ()
 
@@ -165,7 +163,7 @@ class InlineScoring:
         self._task, self._calibration = task, calibration.split(CALIBRATION_BATCH)
         self._extraction = Extraction(supernet.eval(), self._calibration)
         self._part = part
-        self._batches: dict[tuple[str, int], list[tuple[Tensor, Tensor]]] = {}
+        self._batches: dict[str, list[tuple[Tensor, Tensor]]] = {}
         """By the digest of examples and the number of them, the first ones."""
 
     def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
@@ -185,7 +183,7 @@ class InlineScoring:
             del model  # some have half a gigabyte
             served = {} if network is None else self._served(network, task)
             if network is not None and of_network:
-                scores |= self._network_scores(network, of_network, task.images)
+                scores |= self._network_scores(network, of_network)
         except Exception as error:  # one candidate's failure never ends a search; it is recorded and shown
             return Scored(task, failure=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
         seconds = time.perf_counter() - started
@@ -200,27 +198,24 @@ class InlineScoring:
                 continue
             part = self._task.examples(name, self._part)
             if part.digest not in outputs:
-                outputs[part.digest] = answers(model, self._first(part, task.images), task.variant.runtime)
+                outputs[part.digest] = answers(model, self._batched(part), task.variant.runtime)
             answered = outputs[part.digest]
-            made = self._task.score(name, answered, part.labels.numpy()[: len(answered)])
+            made = self._task.score(name, answered, part.labels.numpy())
             scores[name] = ExampleScores.of(made, by=f"{name} of the task {self._task.name}")
         return scores
 
-    def _network_scores(self, network: nn.Module, names: Sequence[str], images: int | None) -> dict[str, ExampleScores]:
+    def _network_scores(self, network: nn.Module, names: Sequence[str]) -> dict[str, ExampleScores]:
         """Metrics of the network's own forward."""
-        part = self._part if images is None else head(self._part, images)
-        found = self._task.network_scores(names, network, part)
+        found = self._task.network_scores(names, network, self._part)
         return {
             name: ExampleScores.of(score, by=f"{name} of the task {self._task.name}") for name, score in found.items()
         }
 
-    def _first(self, part: Part, n: int | None) -> list[tuple[Tensor, Tensor]]:
-        """Batches of the first `n` examples of a part; of all for None."""
-        key = part.digest, len(part) if n is None else min(n, len(part))
-        if key not in self._batches:
-            few = replace(part, inputs=part.inputs[: key[1]], labels=part.labels[: key[1]])
-            self._batches[key] = by_length(few, self._task.scored_together)
-        return self._batches[key]
+    def _batched(self, part: Part) -> list[tuple[Tensor, Tensor]]:
+        """The batches of a part."""
+        if part.digest not in self._batches:
+            self._batches[part.digest] = by_length(part, self._task.scored_together)
+        return self._batches[part.digest]
 
     def _build(self, network: nn.Module, precision: str) -> bytes:
         return self._in_precision(onnx_model(self._task.scored(network), self._calibration[0][:2]), precision)

@@ -30,7 +30,7 @@ class Fidelity(StrEnum):
     """The protocol, and the part of the data, that a measurement used."""
 
     SCREEN = "screen"
-    """A metric of the task on the first examples of the validation part."""
+    """A metric of the task on the first examples of the validation part; in runs of earlier versions."""
     SEARCH = "search"
     """A metric of the task on the validation part; latency by the short protocol."""
     FINAL = "final"
@@ -48,7 +48,7 @@ class Status(StrEnum):
     FAILED = "failed"
     """There is no value; `Measurement.message` is the reason."""
     SKIPPED = "skipped"
-    """Not measured: earlier stages showed that it was not worth the cost; `Measurement.message` is the reason."""
+    """Not measured; in runs of earlier versions, because other values had shown that it was not worth the cost."""
 
 
 class MetricKind(NamedTuple):
@@ -350,25 +350,10 @@ class Measurement:
     def __post_init__(self) -> None:
         check_value(self.value, self.status)
 
-    @classmethod
-    def skipped(cls, request: Request, reason: str, *, stage: int) -> Measurement:
-        """The record that a value is not worth measuring, as decided after a stage of a staged evaluation."""
-        return cls(request, Status.SKIPPED, None, None, message=reason, detail={"step": stage})
-
     @property
     def too_noisy(self) -> bool:
         """Whether it failed for the noise of the machine."""
         return self.status is Status.FAILED and bool(self.detail.get(TOO_NOISY))
-
-    @property
-    def skipped_after(self) -> int | None:
-        """The stage after which it was skipped; None unless it was."""
-        return int(self.detail["step"]) if self.status is Status.SKIPPED else None
-
-    @property
-    def n_images(self) -> int:
-        """The number of examples behind a metric of the task; 0 where it was not recorded."""
-        return int(self.detail.get("images", 0))
 
 
 def check_value(value: float | None, status: Status) -> None:
@@ -397,9 +382,8 @@ class Evaluation:
 
     @property
     def screened_out(self) -> bool:
-        """Whether a staged evaluation stopped early: models may learn from it, but it enters no front."""
-        found = self.measurements.values()
-        return any(m.status is Status.SKIPPED or m.request.fidelity is Fidelity.SCREEN for m in found)
+        """Whether some of its metrics were not measured: models may learn from it, but it enters no front."""
+        return any(m.status is Status.SKIPPED for m in self.measurements.values())
 
     def value(self, objective: Objective) -> float:
         """The value in its natural sign; NaN where it failed, or was not requested."""

@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nas.problem.objectives import Constraint, Evaluation, Objective
 from nas.problem.pareto import Array
 from predictors.feature_columns import FeatureLayout
@@ -59,8 +56,7 @@ class SearchAlgorithm(Protocol):
     """Proposes architectures and learns from their measurements; does no I/O.
 
     The same seed and history give the same asks in any process. The loop measures the smallest and the largest
-    architecture first and passes them to `tell` before the first `ask`. Algorithms without models inherit `fits` and
-    `lower_confidence_bounds`.
+    architecture first and passes them to `tell` before the first `ask`. Algorithms without models inherit `fits`.
     """
 
     @abstractmethod
@@ -70,10 +66,7 @@ class SearchAlgorithm(Protocol):
 
     @abstractmethod
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Learns from the evaluations of the last ask, in the order asked; values that failed are NaN.
-
-        In a staged evaluation that was stopped early, values not taken are NaN, and the accuracy is that of fewer images.
-        """
+        """Learns from the evaluations of the last ask, in the order asked; values that failed are NaN."""
         ...
 
     @abstractmethod
@@ -96,10 +89,3 @@ class SearchAlgorithm(Protocol):
         Each has ``quality`` (see `predictors.quality`) and ``predictions``: architecture key -> [mean, standard deviation].
         """
         return {}
-
-    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64] | None:
-        """Minimised values (n, objectives), two standard deviations better than predicted; None without models.
-
-        A function of seed and history, like an ask.
-        """
-        return None

@@ -55,7 +55,6 @@ class History:
     def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
         self._objectives, self._constraints = list(objectives), list(constraints)
         self._rows: dict[Architecture, tuple[NDArray[np.float64], float]] = {}
-        self._worst = np.full(len(self._objectives), -np.inf)
         self.known: set[Architecture] = set()
 
     def __len__(self) -> int:
@@ -65,17 +64,13 @@ class History:
     def add(self, evaluations: Sequence[Evaluation]) -> list[Architecture]:
         """Adds evaluations and returns the architectures that have values now; the others are only known.
 
-        An architecture has values if all of them are finite, or if a staged evaluation stopped because it violates a
-        constraint: then the violation is the information, and a value that is missing counts as the worst so far.
+        An architecture has values if all of them are finite.
         """
         self.known.update(e.architecture for e in evaluations)
         usable = []
         for evaluation, row in zip(evaluations, minimised(evaluations, self._objectives), strict=True):
             broken = np.array([violations([evaluation], [c])[0] for c in self._constraints])
-            if evaluation.screened_out and np.nansum(broken) > 0:
-                row, broken = np.where(np.isnan(row), self._worst, row), np.nan_to_num(broken)
             if np.isfinite(row).all() and np.isfinite(broken).all():
-                self._worst = np.maximum(self._worst, row)
                 self._rows[evaluation.architecture] = (row, float(broken.sum()))
                 usable.append(evaluation.architecture)
         return usable

@@ -6,9 +6,6 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nas.errors import PluginError
 from nas.plugins import PluginRef, calling, construct
 from nas.problem.objectives import Evaluation
@@ -70,10 +67,6 @@ class CheckedAlgorithm(SearchAlgorithm):
         if not isinstance(found, Mapping):
             raise self._wrong("fits", f"expected a mapping from objectives to models, got {type(found).__name__}")
         return found
-
-    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64] | None:
-        with calling(self._ref, "lower_confidence_bounds"):
-            return self._inner.lower_confidence_bounds(architectures)
 
     def _architectures(self, method: str, call: Callable[[], Any]) -> list[Architecture]:
         with calling(self._ref, method):

@@ -137,10 +137,6 @@ class WarmStarted(SearchAlgorithm):
         """Those of the inner algorithm."""
         return self._inner.fits()
 
-    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> Array | None:
-        """Those of the inner algorithm."""
-        return self._inner.lower_confidence_bounds(architectures)
-
     def _forget(self, architectures: Sequence[Architecture]) -> None:
         for architecture in architectures:
             self._left.pop(architecture, None)

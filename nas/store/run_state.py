@@ -11,7 +11,7 @@ from supernets.space import Architecture
 
 _UNCHANGED_KEYS = (
     "epoch", "best_epoch", "step", "steps", "expected_end", "weights", "teacher", "extension", "searched_seconds",
-    "screened_first", "retry_failures", "waiting", "waiting_since",
+    "retry_failures", "waiting", "waiting_since",
 )  # fmt: skip
 """Fields stored under their own name, as they are."""
 _BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
@@ -36,7 +36,6 @@ class RunState:
         stop: why the search ended; None while it has not.
         searched_seconds: time that the search has taken, over all drivers.
         reference: the reference point of the hypervolume, by objective in its natural sign.
-        screened_first: whether accuracies on a few images are taken before latencies.
         finalists: the candidates measured again with the longer protocol, by key.
         retry_failures: whether the driver measures again what failed before.
         waiting: what its driver waits for; "" while it works.
@@ -57,7 +56,6 @@ class RunState:
     stop: Stop | None = None
     searched_seconds: float = 0.0
     reference: tuple[float | None, ...] | None = None
-    screened_first: bool | None = None
     finalists: tuple[Architecture, ...] = ()
     retry_failures: bool = False
     waiting: str = ""
@@ -93,7 +91,6 @@ class StateUpdate(TypedDict, total=False):
     stop: Stop | None
     searched_seconds: float
     reference: tuple[float | None, ...] | None
-    screened_first: bool | None
     finalists: tuple[Architecture, ...]
     retry_failures: bool
     waiting: str

@@ -61,14 +61,6 @@ def _evaluation(space: SearchSpace, architecture: Architecture, *, failed: bool)
     return Evaluation(architecture, found)
 
 
-def _left(evaluation: Evaluation) -> Evaluation:
-    """As it is where only its parameters were taken."""
-    found = dict(evaluation.measurements)
-    for objective in OBJECTIVES:
-        found[objective.name] = Measurement(found[objective.name].request, Status.SKIPPED, None, None)
-    return Evaluation(evaluation.architecture, found)
-
-
 def anchors(space: SearchSpace) -> list[Architecture]:
     """The architectures that the loop evaluates first."""
     return [space.smallest, space.largest]
@@ -143,19 +135,6 @@ class SearchContract:
         assert len({*first, *second}) == len(first) + len(second)
         if self.full:
             assert len(first) == len(second) == 10
-
-    def test_bounds_are_better_than_predictions_or_absent(self) -> None:
-        """The models of the last ask bound the networks that they were asked for."""
-        space = space_of(6)
-        algorithm = self.make(space, 5)
-        asks_of(algorithm, space, [30])
-        asked, fits = algorithm.ask(5), algorithm.fits()
-        bounds = algorithm.lower_confidence_bounds(asked)
-        assert (bounds is None) == (not fits)
-        if bounds is not None:
-            predicted = [[o.sign * fits[o.name]["predictions"][a.key][0] for o in OBJECTIVES] for a in asked]
-            assert bounds.shape == (5, len(OBJECTIVES))
-            assert (bounds < np.array(predicted)).all()
 
     def test_everything_failing_does_not_stop_it(self) -> None:
         space = space_of(6)
@@ -232,22 +211,6 @@ class ConstraintContract:
         asked = self._asked(space_of(8), NARROW)
         kept = int((violations(evaluate(space_of(8), asked), NARROW) == 0).sum())
         assert kept > self.more * 0.014 * len(asked)
-
-    def test_evaluations_stopped_by_a_constraint_teach_feasibility(self) -> None:
-        """A staged evaluation measures only the constrained metric of it."""
-        space = space_of(8)
-
-        def n_kept(*, staged: bool) -> int:
-            algorithm, n = self.make(space, 10, MANY), 0
-            algorithm.tell(evaluate(space, anchors(space)))
-            for _ in range(self.constrained_evaluations // 10):
-                evaluations = evaluate(space, algorithm.ask(10))
-                broken = violations(evaluations, MANY) > 0
-                n += int((~broken).sum())
-                algorithm.tell([_left(e) if b and staged else e for e, b in zip(evaluations, broken, strict=True)])
-            return n
-
-        assert n_kept(staged=True) > 0.7 * n_kept(staged=False)
 
     def test_where_nothing_is_feasible_it_comes_nearer_than_chance(self) -> None:
         space, rng = space_of(8), np.random.default_rng(0)

@@ -1,11 +1,11 @@
 """A trained decoder continued with experts as copies of its MLPs, of its attention, and of both.
 
-    python -m tests.benchmarks.upcycling TEXT RESULTS.jsonl [--seeds 3] [--epochs 4]
+    python -m tests.benchmarks.upcycling TEXT RESULTS.jsonl [--seeds 3] [--epochs 2]
 
 TEXT is tiny Shakespeare: input.txt of karpathy/char-rnn, or that file compressed by gzip (1.1 MB). A second call continues the
 first, and `--table` only prints the results.
 
-Method. For each seed, a decoder of 4 layers of 192 channels, with MLPs of 384, is trained for 6 epochs and written as a folder
+Method. For each seed, a decoder of 4 layers of 192 channels, with MLPs of 384, is trained for 3 epochs and written as a folder
 of the transformers library. Jobs with `pretrained: FOLDER` then train it for --epochs epochs more, all weights, by one recipe
 (AdamW, a learning rate of 0.001):
 
@@ -40,7 +40,7 @@ from tests.benchmarks.decoder_oneshot import Row, add, read
 from tests.benchmarks.experts_halved import score
 from tests.benchmarks.shakespeare_experts import Show, print_results, recipe_job, trained
 
-HIDDEN, FIRST_EPOCHS, RATE = 384, 6, 0.001
+HIDDEN, FIRST_EPOCHS, RATE = 384, 3, 0.001
 _MLPS: Mapping[str, Any] = {"experts": [4], "active_experts": [1, 2], "gates": "softmax"}
 METHODS: Mapping[str, tuple[Mapping[str, Any], int]] = {
     "dense": ({}, 1),
@@ -131,7 +131,7 @@ def table(results: Path) -> str:
 
 
 def main(
-    text: Path, results: Path, seeds: int = 3, epochs: int = 4, work: Path = Path("runs/upcycling"), show: Show = False
+    text: Path, results: Path, seeds: int = 3, epochs: int = 2, work: Path = Path("runs/upcycling"), show: Show = False
 ) -> None:
     """Adds what the results lack, then prints the table."""
     torch.set_num_threads(1)

@@ -89,7 +89,6 @@ STATE: StateUpdate = {
     "stop": Stop(StopReason.PLATEAU, plateau=Plateau(10, 0.01)),
     "searched_seconds": 2.5,
     "reference": (0.5, 1.25),
-    "screened_first": False,
     "finalists": (architecture(1), architecture(2)),
     "retry_failures": True,
     "waiting": "waiting for another measurement",

@@ -34,7 +34,6 @@ WARM_INITIAL = 10
 """With at least `INITIAL` evaluations as a warm start. On NAS-Bench-201 (CIFAR-100 against 1080ti_1 after 100 evaluations on
 raspi4; 5 seeds, batches of 8) a median of 16, 20 and 165 evaluations led to 90, 95 and 99 %; without, 32, 44 and over 260."""
 _LEAST_MODELLED = 6
-_BOUND_DEVIATIONS = 2.0
 _HALF_INTERVAL = 1.645
 """Half of a 90 % interval, in standard errors."""
 
@@ -170,13 +169,6 @@ class GuidedSearch(HistorySearch):
         asked += draw_unknown(self._genes, {*self._history.known, *asked}, n - len(asked), rng)
         self._keep_fits(models, asked)
         return asked
-
-    def lower_confidence_bounds(self, architectures: Sequence[Architecture]) -> NDArray[np.float64] | None:
-        """By the models of the last ask; None before the first ones."""
-        if not self._is_ready():
-            return None
-        with one_thread():
-            return self._models()[1].values(architectures, -_BOUND_DEVIATIONS)[:, : self._goals.n_objectives]
 
     def _models(self) -> tuple[dict[str, MetricModel], Surrogate]:
         """The models of all evaluations, and the surrogate made of them; fitted once for each history."""

@@ -21,7 +21,6 @@ KEYS = [
     ("search: {plateau: {gain: 1.0}}", "search.plateau.gain", "invalid-value", "1 | 0.001"),
     ("warm_start: small-1", "warm_start", "invalid-value", "'small-1'"),
     ("warm_start: [a-1, a-1]", "warm_start[1]", "duplicate", "'a-1'"),
-    ("search: {screen_images: 10}", "search.screen_images", "invalid-value", "50 | 10"),
     ("search: {minutes: 0}", "search.minutes", "invalid-value", "0 | 1000000"),
     ("search: {minutes: .inf}", "search.minutes", "invalid-value", "0 | 1000000 | inf"),
     ("search: {minutes: 1e308}", "search.minutes", "invalid-value", "1000000 | 1e+308"),

@@ -50,7 +50,7 @@ lookup_tables: [tables/pi.lookup.json]
 objectives: [accuracy, latency_ms@cpu-1-thread, macs]
 constraints: {{latency_ms@pi: {{max: 2}}, accuracy: {{min: 0.9, max: 1}}, parameters: {{max: 3.0e+6}}}}
 search:
-  {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4, screen_images: 90,
+  {{algorithm: nsga2, evaluations: 20, minutes: 1.5, plateau: {{evaluations: 12, gain: 0.01}}, batch: 4,
   workers: 2, time_limit_s: 90}}
 warm_start: [small-1, other_2]
 calibration_images: 200
@@ -80,7 +80,6 @@ def test_every_key_is_read() -> None:
     assert bounds == {"latency_ms@pi": (None, 2), "accuracy": (0.9, 1), "parameters": (None, 3e6)}
     search = job.search
     assert (search.algorithm, search.evaluations, search.minutes) == ("nsga2", 20, 1.5)
-    assert search.screen_images == 90
     assert job.warm_start == ("small-1", "other_2")
     assert search.plateau is not None
     assert (search.plateau.evaluations, search.plateau.gain) == (12, 0.01)
@@ -243,6 +242,14 @@ def test_paths_are_relative_to_the_job_file(tmp_path: Path) -> None:
     assert job.hardware == ("cpu-1-thread", str(tmp_path / "boards/pi.yaml"))
     assert job.lookup_tables == (tmp_path / "tables/pi.lookup.json",)
     assert parse_job(job.to_yaml(), source="stored") == job
+
+
+def test_a_stored_job_is_read_without_keys_that_were_removed(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(FULL.replace("batch: 4,", "batch: 4, screen_images: 90, tune_seconds: 3,"), encoding="utf-8")
+    assert load_job(path, stored=True).search == parse_job(FULL, source="job.yaml").search
+    with raises("job.unknown-key", "screen_images"):
+        load_job(path)
 
 
 TEXT = "name: a\ndata: {name: text-classification, path: reviews.csv%s}\nsupernet: {preset: tiny}\n"

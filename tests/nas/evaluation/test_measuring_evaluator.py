@@ -11,7 +11,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from torch import nn
 
 from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasurement
 from hardware_profiles.catalog import load_profile
@@ -20,7 +19,7 @@ from nas.evaluation.base import Evaluator
 from nas.evaluation.environments import Environments
 from nas.evaluation.measuring_evaluator import Measured, Timed
 from nas.evaluation.scoring import InlineScoring, Scored, ScoringTask
-from nas.problem.objectives import TIMED_METRICS, Fidelity, Request, Status
+from nas.problem.objectives import TIMED_METRICS, Request, Status
 from nas.problem.tasks import SERVED_METRICS
 from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
@@ -60,7 +59,6 @@ def measured(
     supernet: Supernet,
     environments: Environments | None = None,
     *,
-    screen_images: int | None = None,
     scoring: type = InlineScoring,
     energy: bool = False,
 ) -> Measured:
@@ -77,7 +75,6 @@ def measured(
         },
         weights="w",
         data=part.digest,
-        screen_images=screen_images,
         environments=environments,
     )
 
@@ -287,35 +284,3 @@ def test_each_example_of_a_profile_is_a_call_and_the_throughput_is_that_of_one(s
     for call, example in zip(deployment.graphs[0].inputs, examples, strict=True):
         np.testing.assert_array_equal(call["input"], example)
     assert found.value == 1000 * 16 / 4
-
-
-class Builder(InlineScoring):
-    """Counts the models that it builds."""
-
-    built = 0
-
-    def _build(self, network: nn.Module, precision: str) -> bytes:
-        type(self).built += 1
-        return super()._build(network, precision)
-
-
-def test_a_first_look_is_at_the_first_images_and_builds_the_model_that_is_timed_and_scored_later(
-    supernet: Supernet,
-) -> None:
-    evaluator, a = (
-        measured(supernet, screen_images=60, scoring=Builder),
-        supernet.space.sample(np.random.default_rng(5)),
-    )
-    try:
-        (few,) = evaluator.evaluate([Request(a, "accuracy", None, Fidelity.SCREEN)])
-        (whole,) = evaluator.evaluate([Request(a, "accuracy")])
-        (timed,) = evaluator.evaluate([Request(a, "latency_ms", PROFILE.name)])
-    finally:
-        evaluator.close()
-    assert Builder.built == 1
-    bits = [np.unpackbits(np.frombuffer(m.samples or b"", dtype=np.uint8)) for m in (few, whole)]
-    assert bits[0][:60].tolist() == bits[1][:60].tolist()
-    assert few.value == bits[0][:60].mean()
-    assert few.error == pytest.approx((few.value * (1 - few.value) / 60) ** 0.5)
-    assert (few.detail["images"], whole.detail["images"]) == (60, 449)
-    assert timed.value is not None

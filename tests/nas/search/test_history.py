@@ -34,24 +34,3 @@ def test_an_evaluation_without_a_metric_is_only_known() -> None:
     endless = replace(whole.measurements[OBJECTIVES[1].name], value=np.inf)
     assert history.add([Evaluation(whole.architecture, {**whole.measurements, OBJECTIVES[1].name: endless})]) == []
     assert (len(history), history.known) == (0, {space.smallest})
-
-
-def test_an_evaluation_stopped_by_a_constraint_counts_as_the_worst_values() -> None:
-    space = space_of(6)
-    history = History(OBJECTIVES, NARROW)
-    small, large = history.add(evaluate(space, [space.smallest, space.largest]))
-    worst = history.values([small, large])[0].max(axis=0)
-    some = evaluate(space, [space.canonical([1] + [0] * (len(space) - 1))])[0]
-
-    def without(*metrics: str) -> Evaluation:
-        taken = {n: m for n, m in some.measurements.items() if n not in metrics}
-        lost = {n: replace(some.measurements[n], status=Status.SKIPPED, value=None, error=None) for n in metrics}
-        return Evaluation(some.architecture, taken | lost)
-
-    accuracy, latency = (o.name for o in OBJECTIVES)
-    assert some.value(PARAMETERS) < 13.0
-    (left,) = history.add([without(accuracy, latency)])  # the latency is limited, too, and may keep its limit
-    values, violations = history.values([left])
-    assert values.tolist() == [worst.tolist()]
-    assert math.isclose(violations[0], (13.0 - some.value(PARAMETERS)) / 13.0)
-    assert history.add([without(PARAMETERS.name)]) == []  # breaks nothing that is known

@@ -34,7 +34,7 @@ def report_of() -> tuple[RunReport, list[Architecture]]:
         request = Request(noisy, objective.metric, objective.profile)
         store.add(Measurement(request, Status.NOISY if objective.profile else Status.OK, value, error))
         request = replace(request, architecture=screened)
-        store.add(Measurement.skipped(request, "too slow", stage=1))
+        store.add(Measurement(request, Status.SKIPPED, None, None, message="too slow"))
     for architecture in failed:
         fail(store, architecture, objectives)
     return build_report(store, run="example-1"), further
