@@ -18,7 +18,7 @@ class Result(StrEnum):
     NOISY = "noisy"
     """Measured, with the wider error of a noisy machine."""
     SCREENED_OUT = "screened-out"
-    """Skipped by a staged evaluation: not worth the rest of its measurements."""
+    """Without all of its measurements, which were skipped, as by earlier versions."""
     TOO_NOISY = "too-noisy"
     """Without a value: the noise of the machine exceeded what is accepted."""
     FAILED = "failed"

@@ -143,7 +143,7 @@ def _suggest(trial: optuna.Trial, choice: Choice) -> int:
 
 
 def _slacks(evaluation: Evaluation, constraints: Sequence[Constraint]) -> dict[str, float]:
-    """`Constraint.slacks` by bound; 0 for a value that a staged evaluation did not take: another bound is violated."""
+    """`Constraint.slacks` by bound; 0 for a missing value."""
     found = {}
     for constraint in constraints:
         value = np.array(evaluation.value(constraint.metric))

@@ -133,9 +133,8 @@ class GuidedSearch(HistorySearch):
         return total_violation(self._computed, lambda m: self._exact[m.name](architectures), len(architectures))
 
     def _is_ready(self) -> bool:
-        """Whether there are enough labels to model; staged evaluations that stopped early have some of them."""
-        n_whole = sum(bool(np.isfinite(row).all()) for row in self._evaluated.values())
-        return len(self._history) >= self._initial and n_whole >= GeneKind.minimum_rows
+        """Whether there are enough labels to model."""
+        return len(self._history) >= max(self._initial, GeneKind.minimum_rows)
 
     def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         models, surrogate = self._models()
