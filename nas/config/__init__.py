@@ -9,6 +9,17 @@ from nas.config.search_job import (
     job_of,
     load_job,
     parse_job,
+    parse_stored_job,
 )
 
-__all__ = ["WHAT", "MetricConfig", "SearchConfig", "SearchJob", "is_profile_path", "job_of", "load_job", "parse_job"]
+__all__ = [
+    "WHAT",
+    "MetricConfig",
+    "SearchConfig",
+    "SearchJob",
+    "is_profile_path",
+    "job_of",
+    "load_job",
+    "parse_job",
+    "parse_stored_job",
+]

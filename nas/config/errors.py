@@ -101,6 +101,8 @@ def _explained(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     owner, field = _find(loc, model)
     expected, words = (_expectation(field) if loc else _mapping(model)), _options(field)
     if kind == "extra_forbidden":
+        if loc[-1] in getattr(owner, "former_keys", ()):
+            return "job.unknown-key", "is a key of earlier versions, and has no effect any more; remove it"
         return "job.unknown-key", _unknown("key", str(loc[-1]), _keys(owner))
     if kind == "missing":
         return "job.missing-key", f"is missing; expected {expected}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,8 @@ class PlateauConfig(Section):
 
 class SearchConfig(Section):
     """The search algorithm and its budget: evaluations, and limits that end it earlier."""
+
+    former_keys: ClassVar[frozenset[str]] = frozenset({"tune_seconds", "screen_images"})
 
     algorithm: plugin_name(Kind.SEARCH, ALGORITHMS) = "guided"  # type: ignore[valid-type]  # made from the registry
     """What proposes networks: guided fits models of accuracy and latency as it runs."""

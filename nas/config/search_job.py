@@ -404,27 +404,13 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     path = Path(path)
     if stored:
         try:
-            with names_of_stored_jobs():
-                data = parse_mapping(read_text(path, what=WHAT), source=str(path), what=WHAT)
-                return job_of(_without_former_keys(data), source=str(path)).resolved(path.absolute().parent)
+            return parse_stored_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
         except JobError as error:
             hint = (
                 "It is the job file of a run, which cannot be resumed or exported without it; restore it from a copy."
             )
             raise JobError(f"{error}\n{hint}", code=error.code, fields=error.fields) from None
     return parse_job(read_text(path, what=WHAT), source=str(path)).resolved(path.absolute().parent)
-
-
-_FORMER_KEYS = ("tune_seconds", "screen_images")
-"""Of the section ``search``."""
-
-
-def _without_former_keys(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping of a run's job file, without the keys that earlier versions wrote and that have no meaning any more."""
-    search = data.get("search")
-    if not isinstance(search, dict):
-        return dict(data)
-    return {**data, "search": {key: value for key, value in search.items() if key not in _FORMER_KEYS}}
 
 
 def parse_job(text: str, *, source: str) -> SearchJob:
@@ -434,6 +420,17 @@ def parse_job(text: str, *, source: str) -> SearchJob:
         JobError: the text is not YAML, or describes no job.
     """
     return job_of(parse_mapping(text, source=source, what=WHAT), source=source)
+
+
+def parse_stored_job(text: str, *, source: str) -> SearchJob:
+    """As `parse_job`, of a run: without keys of earlier versions, and also where the packages of its plug-ins are missing."""
+    data = parse_mapping(text, source=source, what=WHAT)
+    search = data.get("search")
+    if isinstance(search, dict):
+        kept = {key: value for key, value in search.items() if key not in SearchConfig.former_keys}
+        data = {**data, "search": kept}
+    with names_of_stored_jobs():
+        return job_of(data, source=source)
 
 
 def job_of(data: Mapping[str, Any], *, source: str) -> SearchJob:

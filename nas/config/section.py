@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,7 +11,12 @@ class Section(BaseModel):
     """A mapping of a job file: frozen, and without unknown keys.
 
     Every field of plain values has a description that completes "expected ..." in errors.
+
+    Attributes:
+        former_keys: of earlier versions. They are ignored in the job files of runs, and rejected in new ones.
     """
+
+    former_keys: ClassVar[frozenset[str]] = frozenset()
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

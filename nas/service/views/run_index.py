@@ -11,7 +11,7 @@ from typing import Any
 
 from nas.analysis.report import RunReport
 from nas.analysis.training_history import training_history
-from nas.config import WHAT, SearchJob, is_profile_path, load_job, parse_job
+from nas.config import WHAT, SearchJob, is_profile_path, load_job, parse_stored_job
 from nas.config.strict_yaml import read_text
 from nas.engine.run import Run
 from nas.engine.run_table import RunSnapshot, snapshot_of
@@ -155,7 +155,7 @@ class RunIndex:
         """The job of a run as its client wrote it; raises as `job`."""
         folder = self._runs.get(run)
         text = read_text(folder.submitted_file if folder.submitted_file.is_file() else folder.job_file, what=WHAT)
-        return parse_job(text, source="job")
+        return parse_stored_job(text, source="job")
 
     def basis(self, run: str) -> MeasurementBasis:
         """What the values of a run were measured on; raises as `snapshot`."""

@@ -248,7 +248,7 @@ def test_a_stored_job_is_read_without_keys_that_were_removed(tmp_path: Path) -> 
     path = tmp_path / "job.yaml"
     path.write_text(FULL.replace("batch: 4,", "batch: 4, screen_images: 90, tune_seconds: 3,"), encoding="utf-8")
     assert load_job(path, stored=True).search == parse_job(FULL, source="job.yaml").search
-    with raises("job.unknown-key", "screen_images"):
+    with raises("job.unknown-key", "search.screen_images", "remove it", "search.tune_seconds"):
         load_job(path)
 
 

@@ -244,6 +244,7 @@ def test_job_files_are_compared_by_key_with_their_defaults(service: Service, run
     first, second = searched(runs), searched(runs)
     text = SMALL_JOB.replace("epochs: 4", "epochs: 9").replace("hardware: [cpu-1-thread]\n", "")
     second.job_file.write_text(text + "constraints: {latency_ms: {max: 2}}\n")
+    first.job_file.write_text(SMALL_JOB.replace("search: {", "search: {screen_images: 100, "))  # of an earlier version
     found = {one.key: one.values for one in service.results.compare([first.id, second.id]).job_differences}
     assert found == {  # the profile is the default
         "training.epochs": {first.id: "4", second.id: "9"},
