@@ -93,6 +93,7 @@ class Measured:
         self._scoring, self._costs, self._profiles, self._memory = scoring, costs, profiles, memory
         self._weights, self._data = weights, data
         self._built: dict[_Candidate, bytes] = {}
+        """Models of candidates whose latency is uncertain, which is measured again."""
         self._environments = environments or Environments()
         self._own = own
 

@@ -164,7 +164,7 @@ class InlineScoring:
         self._extraction = Extraction(supernet.eval(), self._calibration)
         self._part = part
         self._batches: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        """By the digest of examples and the number of them, the first ones."""
+        """By the digest of examples."""
 
     def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
         for task in tasks:

@@ -59,14 +59,12 @@ def measured(
     supernet: Supernet,
     environments: Environments | None = None,
     *,
-    scoring: type = InlineScoring,
     energy: bool = False,
 ) -> Measured:
     data = load_data("digits", validation=0.25, test=0.25, seed=0)
     part = data.validation
-    scorer = scoring(supernet, head(data.train, 200), part)
     return Measured(
-        scorer,
+        InlineScoring(supernet, head(data.train, 200), part),
         supernet.cost,
         {
             (PROFILE.name, "onnxruntime"): Timed(
@@ -247,6 +245,30 @@ def test_a_network_is_scored_once_for_all_profiles_and_timed_once_on_each(supern
         ("fp32", True, True),
         ("int8", True, True),
     ]
+
+
+def test_the_model_of_an_uncertain_latency_is_not_built_again(
+    supernet: Supernet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, built = measured(supernet), []
+    scoring, profiler = made._scoring, made._profiles[PROFILE.name, "onnxruntime"].profiler
+    build, measure = scoring._build, profiler.measure
+
+    def counted(*args: Any) -> bytes:
+        built.append(args)
+        return build(*args)
+
+    def noisy(*args: Any, **options: Any) -> Iterator[Any]:
+        for result in measure(*args, **options):
+            yield replace(result, noisy=True)
+
+    monkeypatch.setattr(scoring, "_build", counted)
+    monkeypatch.setattr(profiler, "measure", noisy)
+    request = Request(supernet.space.smallest, "latency_ms", PROFILE.name)
+    statuses = [m.status for _ in range(2) for m in made.evaluate([request])]
+    made.close()
+    assert statuses == [Status.NOISY] * 2
+    assert len(built) == 1
 
 
 class Listening:
