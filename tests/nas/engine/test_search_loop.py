@@ -130,6 +130,28 @@ def test_a_search_whose_time_ended_is_not_taken_up_again(table: Table, evaluator
     assert [e.architecture for e in again] == [e.architecture for e in told]
 
 
+def test_what_an_earlier_version_skipped_stays_skipped_and_the_rest_is_measured(
+    table: Table, evaluator: Counting
+) -> None:
+    made, old = MemoryStore(), MemoryStore()
+    told = run(table, evaluator, made, 18)
+    skipped, few = told[10].architecture, told[10].measurements["accuracy"]
+    for step, asked in enumerate(made.asks()):
+        old.record_ask(step, asked)
+    for evaluation in told[:14]:
+        for measurement in evaluation.measurements.values():
+            lost = replace(measurement, status=Status.SKIPPED, value=None, error=None, message="dominated")
+            old.add(lost if evaluation.architecture == skipped else measurement)
+    for measurement in (few, told[14].measurements["accuracy"]):  # the second: of a network that was then interrupted
+        old.add(replace(measurement, request=replace(measurement.request, fidelity=Fidelity.SCREEN)))
+    evaluator.asked.clear()
+    again = run(table, evaluator, old, 26)
+    assert [e.architecture for e in again[:18]] == [e.architecture for e in told]
+    assert [e.architecture for e in again if e.screened_out] == [skipped]
+    assert {r.architecture for r in evaluator.asked} == {e.architecture for e in again[14:]}
+    assert all(np.isfinite(minimised([e], OBJECTIVES)).all() for e in again if e.architecture != skipped)
+
+
 def test_the_time_that_a_killed_driver_took_counts_on(table: Table, evaluator: Counting) -> None:
     store = MemoryStore()
     run(table, evaluator, store, 18)
