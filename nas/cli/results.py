@@ -414,5 +414,5 @@ def export_study(
     opened = Run.open(folder(runs), run)
     with opened.store() as store:
         made = write_study(opened.report, store, storage=storage, name=name or run, replace=replace)
-    failed = f", {made['failed']} of them failed" if made["failed"] else ""
+    failed = f", {made['failed']} of them without all values" if made["failed"] else ""
     print_result(as_json, made, f"wrote study {made['study']} to {storage}: {made['trials']} trials{failed}")
