@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -253,14 +252,6 @@ class DataConfig(Section):
         if self.timed_tokens is not None and self.timed_tokens > (self.max_tokens or self.timed_tokens):
             expected = f"expected at most the {self.max_tokens} of max_tokens, at which sentences are cut"
             raise problem("timed_tokens", f"{expected}, got {self.timed_tokens}")
-
-    @property
-    def most_validation(self) -> int | None:
-        """The most examples that the validation part can have; None where that is known only from the files."""
-        if isinstance(self.validation, int):
-            return self.validation
-        size = SIZES.get(self.name)
-        return size if size is None or self.validation is None else math.ceil(size * self.validation)
 
     @property
     def asks_for_vocabulary(self) -> bool:
