@@ -185,8 +185,6 @@ class SearchContract:
 
 NARROW = (Constraint(OBJECTIVES[1], maximum=4.0), Constraint(PARAMETERS, minimum=13.0, maximum=17.0))
 """Of 1,000 random networks of `space_of(8)` 14 keep both."""
-MANY = (Constraint(PARAMETERS, minimum=14.0, maximum=17.0),)
-"""One in nine random networks of `space_of(8)` keeps it."""
 IMPOSSIBLE = (Constraint(PARAMETERS, minimum=40.0),)
 """The largest network of `space_of(8)` has 31."""
 
