@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from nas.errors import EvaluationError
@@ -23,7 +23,8 @@ class Cached:
     next attempt. A search that measures again what is uncertain is thus replayed step by step.
 
     To resume, `lookup` and `keep` are the run's own store; to replay another run, that run's store is the `lookup` of
-    an inner `Cached`, whose answers the outer one keeps.
+    an inner `Cached`, whose answers the outer one keeps. What the outer one answers counts as a call of the inner one: in a
+    resumed replay, that is asked next for the attempt after those that the killed driver has kept.
 
     Args:
         inner: is asked once a call for all that is not known.
@@ -57,16 +58,24 @@ class Cached:
         recorded = self._lookup(list(times)) if times else {}
         known: dict[Request, Measurement] = {}
         for request in times:
-            call = self._n_calls[request] = self._n_calls.get(request, 0) + 1
+            call = self._n_calls.get(request, 0) + 1
             answers = self._answers(recorded.get(request, ()))
             if call <= len(answers):
                 known[request] = answers[call - 1]
+        self._count(times)
         missing = [request for request in times if request not in known]
+        if isinstance(self._inner, Cached):
+            self._inner._count(known)
         for request, count in times.items():
             if request in known:
                 yield from [known[request]] * count
         if missing:
             yield from self._measure(missing, times, recorded)
+
+    def _count(self, requests: Iterable[Request]) -> None:
+        """Counts a call of each request."""
+        for request in requests:
+            self._n_calls[request] = self._n_calls.get(request, 0) + 1
 
     def close(self) -> None:
         """Closes the inner evaluator."""

@@ -175,6 +175,21 @@ def test_replaying_another_run_fills_this_ones_store() -> None:
     assert len(other.measurements()) == 2
 
 
+def test_a_replay_that_was_killed_goes_on_with_the_attempt_after_its_last() -> None:
+    """The other run measured a network twice; this one was killed after the first of these."""
+    noisy = replace(figure(1, status=Status.NOISY), error=0.5)
+    calmer = replace(figure(1, value=2.0), error=0.1, attempt=1)
+    other, own, source = store_with(noisy, calmer), MemoryStore(), Source()
+
+    def resumed() -> Cached:
+        return Cached(Cached(source, other.attempts, replay_failures=True), own.attempts, keep=own.add)
+
+    assert values(resumed().evaluate([request(1)])) == [(1, 1.0)]
+    again = resumed()
+    assert [values(again.evaluate([request(1)])) for _ in range(2)] == [[(1, 1.0)], [(1, 2.0)]]
+    assert source.calls == []
+
+
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
