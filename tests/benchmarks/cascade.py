@@ -64,7 +64,13 @@ def job_of(source: str, seed: int, evaluations: int | None, epochs: int | None, 
 
 
 def compared(run: Run, seed: int) -> Iterator[Row]:
-    """A row for each limit: the best cascade or network within it, and the best single network."""
+    """A row for each limit: the best cascade or network within it, and the best single network.
+
+    Where the front is one network, the fastest is the most accurate one, and a row says so.
+    """
+    if len(run.front) == 1:
+        yield {"seed": seed, "alone": run.front[0].test}
+        return
     cascades = run.cascades()
     table, front = cascades.table, run.front
     members = table.members
@@ -128,6 +134,8 @@ def table_of(rows: list[Row]) -> Iterator[str]:
             f"| {mean('single_p99_ms'):.3f} | {mean('single_test', 100):.2f} % | {away.mean():+.2f} ± {error:.2f} |"
         )
     for row in rows:
+        if "alone" in row:
+            yield f"seed {row['seed']}: one network is the fastest and the most accurate one"
         if "timed" in row:
             one = row["timed"]
             took = f"took {one['graph']:.4f} ms on average, computed {one['computed']:.4f} ms"
@@ -146,7 +154,7 @@ def main(
     """Searches, compares and prints."""
     options = RunOptions(RunsFolder(results.absolute().parent / f"{results.stem}-runs"), inline=True)
     for seed in range(0 if table else seeds):
-        if any(row["seed"] == seed and row.get("limit") == LIMITS - 1 for row in read(results)):
+        if any(row["seed"] == seed and ("alone" in row or row.get("limit") == LIMITS - 1) for row in read(results)):
             continue
         run = searched(job_of(job, seed, evaluations, epochs, profile), options)
         for row in list(compared(run, seed)):
