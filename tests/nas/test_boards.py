@@ -79,6 +79,6 @@ def test_an_absent_board_is_reported_and_losing_it_ends_the_search_and_resuming_
     again = cluster.add_node(num_cpus=0, resources=_RESOURCES)
     with resume("small-1", options).store() as store:
         assert store.status() is RunStatus.FINISHED
-    after = {m.request: m.value for m in latencies(runs)}
-    assert before.items() <= after.items()
+        kept = store.attempts(list(before))  # of which the last one is later where the machine was noisy
+    assert all(value in [m.value for m in kept[request]] for request, value in before.items())
     assert {m.environment["ray_node"] for m in latencies(runs)} == {board.node_id, again.node_id}
