@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nas.analysis.report import RunReport
 from nas.engine.run import Run, open_run
@@ -121,6 +121,7 @@ def noise_figure(run: Run) -> Figure:
             np.arange(len(both)) + shift, [m.value or 0 for m in values], [m.error or 0 for m in values],
             fmt="o", color=colour, markersize=4, capsize=3, label=f"{text}, ± the error",
         )  # fmt: skip
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend(loc="upper left")
     return figure
 
