@@ -23,6 +23,7 @@ class GeneFeatures:
 
     Attributes:
         groups: the weight of each column: one for a choice's one-hot columns, one of its own for every other column.
+        options: the weight of each one-hot column's option, one for all choices with equal options; -1 for all other columns.
         counts: the numbers of the columns of counts.
     """
 
@@ -39,7 +40,19 @@ class GeneFeatures:
         n_counts = sum(int(space.levels[members[0]]) for members in self._kinds)
         own = len(space) + np.arange(len(numeric) + n_counts)
         self.groups: NDArray[np.int64] = np.concatenate([np.repeat(np.arange(len(space)), space.levels), own])
+        self.options: NDArray[np.int64] = self._option_numbers(len(self.groups))
         self.counts: NDArray[np.int64] = len(self._kept) + np.arange(n_counts)
+
+    def _option_numbers(self, n_columns: int) -> NDArray[np.int64]:
+        numbers, n = np.full(n_columns, -1, dtype=np.int64), 0
+        levels = self._genes.space.levels
+        first = np.cumsum(levels) - levels
+        for members in self._kinds:
+            own = np.arange(levels[members[0]])
+            for i in members:
+                numbers[first[i] + own] = n + own
+            n += len(own)
+        return numbers
 
     def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Features, (n, d). Counts are divided by the square root of their maximum, so that they spread like genes."""

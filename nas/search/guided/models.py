@@ -37,7 +37,8 @@ class GeneKind:
             errors: known standard errors of the labels as shares of them, (n,), in addition to the noise that all have.
         """
         features, goal = self._features, Goal.MINIMIZE if ratio else Goal.MAXIMIZE
-        process = HammingProcess(features.groups, trend=features.counts, goal=goal, seed=self._seed)
+        columns = {"options": features.options, "trend": features.counts}
+        process = HammingProcess(features.groups, **columns, goal=goal, seed=self._seed)
         process.fit(features.rows(architectures), labels, errors if ratio else None)
         return MetricModel(features.rows, process, ratio)
 

@@ -24,6 +24,7 @@ def test_genes_numbers_and_counts_of_like_choices() -> None:
         ],
     )
     assert features.groups.tolist() == [0, 0, 0, 1, 1, 2, 2, 3, 4, 5]
+    assert features.options.tolist() == [-1, -1, -1, 0, 1, 0, 1, -1, -1, -1]
     assert features.counts.tolist() == [8, 9]
 
 

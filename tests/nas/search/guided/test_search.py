@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from nas.search.base import FeatureSource, SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import Goals, hypervolume_improvements, sample_points
 from nas.search.guided.candidates import Effort
+from nas.search.guided.gene_features import GeneFeatures
 from nas.search.guided.models import AutoKind
 from nas.search.guided.search import GuidedSearch, n_evolved, uncertainties
 from nas.search.guided.surrogate import HammingProcess
@@ -48,7 +50,7 @@ from nas.testing.search import (
     space_of,
 )
 from predictors.feature_columns import FeatureLayout
-from supernets.space import INACTIVE, Architecture, SearchSpace
+from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
 from tests.errors import raises
 
 QUICK = Effort(population=20, generations=4, neighbours=60, random=30)
@@ -316,14 +318,32 @@ def test_the_process_is_fitted_to_its_minimum_of_rows(goal: Goal) -> None:
 def test_the_gradient_of_the_posterior_density_is_that_of_differences() -> None:
     rng = np.random.default_rng(0)
     x = rng.integers(0, 2, size=(25, 6)).astype(np.float64)
-    model = HammingProcess([0, 0, 1, 1, 2, -1], goal=Goal.MAXIMIZE)
+    model = HammingProcess([0, 0, 1, 1, 2, -1], options=[0, 1, 0, 1, -1, -1], goal=Goal.MAXIMIZE)
     model.fit(x, x @ np.arange(6.0) + rng.normal(size=25))
-    theta, used, z = np.array([0.3, -2.0, -0.7, -1.0, 0.2, -0.5]), x[:, :5], rng.normal(size=25)
+    theta, used, z = np.array([0.3, -2.0, -0.7, -1.0, 0.2, -0.5, 0.6, -0.3]), x[:, :5], rng.normal(size=25)
     slopes = x[:, 2:4] @ x[:, 2:4].T
     gradient = model._loss(theta, used, slopes, z, -0.4)[1]
-    for i, step in enumerate(np.eye(6) * 1e-5):
+    for i, step in enumerate(np.eye(len(theta)) * 1e-5):
         upper, lower = (model._loss(theta + s, used, slopes, z, -0.4)[0] for s in (step, -step))
         assert gradient[i] == pytest.approx((upper - lower) / 2e-5, rel=1e-5, abs=1e-6)
+
+
+def test_what_options_do_is_learnt_from_all_choices_with_equal_options() -> None:
+    """Two options that are alike in three genes are alike in the fourth, of which few rows know."""
+    space, rng = SearchSpace([Choice(f"layer_{i}", ("a", "b", "c")) for i in range(4)]), np.random.default_rng(0)
+    features, genes = GeneFeatures(space), np.array(list(itertools.product(range(3), repeat=4)))
+    x = features.rows([Architecture(tuple(row)) for row in genes.tolist()])
+    y = np.exp(-np.prod(np.where(genes == 2, 0.3, 1.0), axis=1))
+    off = {}
+    for name, options in (("none", None), ("shared", features.options)):
+        errors = []
+        for _ in range(10):
+            rows = rng.permutation(len(x))
+            model = HammingProcess(features.groups, options=options, goal=Goal.MINIMIZE)
+            model.fit(x[rows[:25]], y[rows[:25]])
+            errors.append(np.abs(model.predict(x[rows[25:]]).mean / y[rows[25:]] - 1).mean())
+        off[name] = float(np.mean(errors))
+    assert off["shared"] < 0.8 * off["none"]
 
 
 def test_held_out_predictions_are_those_of_fits_without_the_fold() -> None:
