@@ -93,7 +93,7 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
         seed: of LightGBM.
     """
     linear = (LabelScale.RELATIVE, LabelScale.LOG) if positive else (LabelScale.PLAIN,)
-    smooth = (LabelScale.PLAIN, LabelScale.LOG) if positive else (LabelScale.PLAIN,)
+    smooth = (LabelScale.PLAIN, LabelScale.LOG) if positive else (LabelScale.PLAIN, LabelScale.BEST)
     ridge = (LabelScale.RELATIVE, LabelScale.LOG, LabelScale.PLAIN) if positive else (LabelScale.PLAIN,)
     found = [Candidate("mean", partial(MeanPredictor, scale=linear[-1]))]
     for scale in linear:
@@ -122,11 +122,12 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
 def _processes(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
     encoding, found = layout.encoding(n_columns), []
     groups = [layout.groups[i] for i in encoding] if layout.groups else []
+    options = [layout.options[i] for i in encoding] if layout.options else []
     for scale in scales:
         all_columns = partial(KernelProcess, scale=scale, lines=(), smooth=range(n_columns))
         found.append(Candidate(f"Gaussian process ({scale})", all_columns))
         if encoding:
-            make = partial(KernelProcess, scale=scale, smooth=encoding, groups=groups)
+            make = partial(KernelProcess, scale=scale, smooth=encoding, groups=groups, options=options)
             lines = (layout.aggregates, encoding)
             found.append(Candidate(f"Gaussian process on genes ({scale})", partial(make, lines=())))
             found.append(Candidate(f"lines and Gaussian process on genes ({scale})", partial(make, lines=lines)))

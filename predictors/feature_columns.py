@@ -17,12 +17,15 @@ class FeatureLayout:
         estimate: index of an estimate of the label, or of its logarithm, but for an offset and a factor: a lookup table's sum
             over the network for a latency, the energy that it lacks for the perplexity of a part of a pretrained network.
         groups: for each column the number of the gene that it encodes, -1 for none; empty where unknown.
+        options: for each column the number of the option that it stands for, the same in all genes with equal options; -1 for
+            none; empty where unknown.
     """
 
     macs: int | None
     aggregates: tuple[int, ...]
     estimate: int | None = None
     groups: tuple[int, ...] = ()
+    options: tuple[int, ...] = ()
 
     def check(self, n_columns: int) -> None:
         """Raises `PredictorError` (code ``predictor.invalid-layout``) unless it fits features with `n_columns` columns."""
@@ -35,6 +38,8 @@ class FeatureLayout:
             fault = "names no aggregate columns; give at least the one of the MACs"
         elif self.groups and len(self.groups) != n_columns:
             fault = f"names genes of {len(self.groups)} columns; the features have {n_columns}"
+        elif self.options and len(self.options) != n_columns:
+            fault = f"names options of {len(self.options)} columns; the features have {n_columns}"
         if fault:
             raise PredictorError(f"the layout {fault}", code="predictor.invalid-layout")
 

@@ -13,15 +13,21 @@ from scipy.optimize import minimize
 
 from predictors.base import Array, Prediction, query_array, training_arrays
 from predictors.errors import PredictorError
-from predictors.folds import Folds, evenly_spaced, held_out
+from predictors.folds import Folds, evenly_spaced, rest
 from predictors.gaussian import JITTER, GaussianPosterior, distances, marginal_loss
 from predictors.label_scales import LabelScale, Standardiser
-from predictors.label_transforms import LOG, PLAIN, WarpedLabels
+from predictors.label_transforms import LOG, PLAIN, Warp, WarpedLabels, best_warp
 
 WEIGHT_SIGMA = 1.0
 """Of the logarithm of each group's weight about the common one: a factor of e either way is unremarkable."""
 AMPLITUDE_SIGMA = 2.0
 """Of the logarithms of the variances of lines and smooth part, for labels of deviation 1."""
+
+
+def column_weights(theta: Array, groups: NDArray[np.int64], options: NDArray[np.int64]) -> Array:
+    """Products of groups' and options' weights by column, (d,), of their logarithms: all groups', then all options'."""
+    by_group, by_option = np.split(theta, [int(groups.max()) + 1])
+    return np.asarray(np.exp(by_group[groups] + np.append(by_option, 0.0)[options]))
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Posterior:
         rows: standardised columns of the smooth part, (n, d).
         labels: standardised, (n,).
         groups: number of the weight of each column, (d,).
+        options: number of its option's weight, (d,), by which the first is multiplied; -1 for none.
+        known: variances of single labels in addition to the noise, (n,).
         common: the logarithm that the weights' prior is centred on; None for a flat prior.
         weight_sigma: the deviation of that prior.
     """
@@ -41,6 +49,8 @@ class Posterior:
     rows: Array
     labels: Array
     groups: NDArray[np.int64]
+    options: NDArray[np.int64]
+    known: Array | float = 0.0
     common: float | None = None
     weight_sigma: float = WEIGHT_SIGMA
 
@@ -48,22 +58,26 @@ class Posterior:
         """Negative log density, but for a constant, and its gradient."""
         n_lines = len(self.grams)
         n_scalars = n_lines + 2
-        x, weights, noise = self.rows, np.exp(theta[n_scalars:]), float(np.exp(theta[n_lines + 1]))
-        smooth = np.exp(theta[n_lines] - distances(x, x, weights[self.groups]))
+        x, noise = self.rows, float(np.exp(theta[n_lines + 1]))
+        weights = column_weights(theta[n_scalars:], self.groups, self.options)
+        smooth = np.exp(theta[n_lines] - distances(x, x, weights))
         parts = [np.exp(theta[i]) * gram for i, gram in enumerate(self.grams)]
         kernel = sum(parts, smooth.copy())
-        kernel[np.diag_indices_from(kernel)] += noise + JITTER
+        kernel[np.diag_indices_from(kernel)] += noise + JITTER + self.known
         loss, outer = marginal_loss(kernel, self.labels)
         inner = outer * smooth
-        by_column = (inner.sum(axis=1)[:, None] * x**2 - x * (inner @ x)).sum(axis=0)
-        by_group = np.bincount(self.groups, by_column, minlength=len(weights))
+        by_column = weights * (inner.sum(axis=1)[:, None] * x**2 - x * (inner @ x)).sum(axis=0)
+        by_group = np.bincount(self.groups, by_column)
+        n_options = len(theta) - n_scalars - len(by_group)
+        by_option = np.bincount(self.options + 1, by_column, minlength=n_options + 1)[1:]
         scalars = [*(float(np.vdot(outer, part)) for part in parts), float(inner.sum()), noise * float(np.trace(outer))]
-        gradient = np.concatenate([-0.5 * np.array(scalars), 0.5 * weights * by_group])
+        gradient = np.concatenate([-0.5 * np.array(scalars), 0.5 * by_group, 0.5 * by_option])
         amplitudes = theta[: n_lines + 1]
         loss += 0.5 * float(amplitudes @ amplitudes) / AMPLITUDE_SIGMA**2
         gradient[: n_lines + 1] += amplitudes / AMPLITUDE_SIGMA**2
         if self.common is not None:
-            away = (theta[n_scalars:] - self.common) / self.weight_sigma
+            centres = np.concatenate([np.full(len(by_group), self.common), np.zeros(len(by_option))])
+            away = (theta[n_scalars:] - centres) / self.weight_sigma
             loss += 0.5 * float(away @ away)
             gradient[n_scalars:] += away / self.weight_sigma
         return loss, gradient
@@ -89,14 +103,20 @@ class KernelProcess:
     """k(a, b) = sum over lines of l² <a, b> / d, + s² exp(-sum over columns c of w(c) (a_c - b_c)² / 2) + noise.
 
     Rasmussen and Williams 2006, chapters 2 and 5. Lines model additive effects, the smooth part all others. On one-hot
-    columns that share a weight the exponent counts the genes in which two rows differ. Parameters are those of greatest
-    posterior density; the weights' prior is log-normal about a common weight, which is learnt first.
+    columns that share a weight the exponent counts the genes in which two rows differ, and the smooth part is a product over
+    genes: what one of them changes depends on all others. Parameters are those of greatest posterior density; the weights'
+    prior is log-normal about a common weight, which is learnt first, and that of options' factors about 1.
 
     Args:
-        scale: PLAIN or LOG.
+        scale: PLAIN, LOG or BEST.
         lines: blocks of columns, each a line with a variance of its own; none for the smooth part alone.
         smooth: columns of the smooth part.
         groups: for each of `smooth` the number of its weight from 0 on; empty gives all of them one weight.
+        options: for each of `smooth` the number of its option's factor from 0 on, by which its group's weight is multiplied, -1
+            for none. Genes with equal options share them: that pooling resembles skipping is learnt once, not for each layer.
+            Empty for no factors; without groups they have no effect.
+        standardise: divide `smooth` by the columns' deviations. Of the one-hot genes of a search's networks that makes rare
+            options different from all others, and drops those not seen yet.
         weight_sigma: how far groups' weights spread about the common one: the deviation of their logarithms.
         start: a fitted process of the same columns, whose parameters are the starting point.
     """
@@ -110,29 +130,41 @@ class KernelProcess:
         lines: Sequence[Sequence[int]],
         smooth: Sequence[int],
         groups: Sequence[int] = (),
+        options: Sequence[int] = (),
+        standardise: bool = True,
         weight_sigma: float = WEIGHT_SIGMA,
         start: KernelProcess | None = None,
     ) -> None:
         if scale is LabelScale.RELATIVE:
-            raise PredictorError("a Gaussian process fits PLAIN or LOG labels, not RELATIVE ones")
+            raise PredictorError("a Gaussian process fits PLAIN, LOG or BEST labels, not RELATIVE ones")
         self.scale = scale
         self._blocks = [np.asarray(block, dtype=np.int64) for block in (*lines, smooth)]
-        self._start, self._weight_sigma = start, weight_sigma
+        self._start, self._weight_sigma, self._standardise = start, weight_sigma, standardise
         self._given_groups = np.asarray(groups, dtype=np.int64)
+        self._given_options = np.asarray(options if len(options) else [-1] * len(smooth), dtype=np.int64)
         self._n_columns: int | None = None
 
-    def fit(self, features: Array, labels: Array) -> None:
-        """Learns (n, d) -> (n,)."""
+    def fit(self, features: Array, labels: Array, errors: Array | None = None) -> None:
+        """Learns (n, d) -> (n,).
+
+        Args:
+            errors: with LOG, known standard errors of the logarithms, (n,), in addition to the noise that all rows have; None
+                for none.
+        """
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self.scale.positive)
-        self._labels = WarpedLabels.of(y, LOG if self.scale is LabelScale.LOG else PLAIN)
+        self._labels = WarpedLabels.of(y, self._warp(y))
+        self._errors = np.zeros(len(y)) if errors is None else errors
+        known = (self._errors / self._labels.unit) ** 2
         self._scalers = [Standardiser.of(x[:, block]) for block in self._blocks]
+        if not self._standardise:
+            self._scalers[-1] = Standardiser.identity(len(self._blocks[-1]))
         lines, smooth = self._rows(x)
         self._x, self._y = x, y
-        self._learn(lines, smooth)
+        self._learn(lines, smooth, known)
         kept = self._kept = evenly_spaced(len(y), POSTERIOR_ROWS)
         self._lines, self._smooth = [line[kept] for line in lines], smooth[kept]
         kernel = self._kernel(self._lines, self._smooth)
-        self._posterior = GaussianPosterior(kernel, self._noise, self._labels.z[kept])
+        self._posterior = GaussianPosterior(kernel, self._noise + known[kept], self._labels.z[kept])
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
@@ -140,14 +172,33 @@ class KernelProcess:
         x = query_array(features, self._n_columns)
         return self._labels.prediction(*self._at(x))
 
+    def latent(self, features: Array) -> tuple[Array, Array]:
+        """Mean and deviation (m,) of the labels as they are fitted (the logarithm with LOG), without the noise of measuring."""
+        mean, variance = self._noiseless(query_array(features, self._n_columns))
+        return self._labels.centre + self._labels.unit * mean, self._labels.unit * np.sqrt(variance)
+
+    def values(self, latent: Array) -> Array:
+        """Labels of fitted ones, of any shape."""
+        return self._labels.warp.inverse(latent)
+
+    def _warp(self, labels: Array) -> Warp:
+        if self.scale is LabelScale.BEST:
+            return best_warp(labels)
+        return LOG if self.scale is LabelScale.LOG else PLAIN
+
     def _at(self, x: Array) -> tuple[Array, Array]:
         """Mean and deviation (m,) in standardised terms of features (m, d)."""
+        mean, variance = self._noiseless(x)
+        return mean, np.sqrt(variance + self._noise)
+
+    def _noiseless(self, x: Array) -> tuple[Array, Array]:
+        """Mean and variance (m,) in standardised terms of features (m, d)."""
         lines, smooth = self._rows(x)
         prior = np.exp(self._theta[self._n_lines]) + sum(
             np.exp(self._theta[i]) * (line**2).sum(axis=1) for i, line in enumerate(lines)
         )
         mean, variance = self._posterior.at(self._kernel(lines, smooth), prior)
-        return mean, np.sqrt(np.maximum(variance, 0.0) + self._noise)
+        return mean, np.maximum(variance, 0.0)
 
     @property
     def closed_form(self) -> bool:
@@ -162,7 +213,13 @@ class KernelProcess:
         rows fit themselves to the held-out labels, and errors look a fifth to a quarter too small.
         """
         if not self.closed_form:
-            return held_out(self._again, self._x, self._y, folds)
+            found = np.empty((4, len(self._y)))
+            for fold in folds:
+                others, again = rest(fold, len(self._y)), self._again()
+                again.fit(self._x[others], self._y[others], self._errors[others])
+                each = again.predict(self._x[fold])
+                found[:, fold] = each.mean, each.std, each.low, each.high
+            return Prediction(*found)
         place = np.full(len(self._y), -1)
         place[self._kept] = np.arange(len(self._kept))
         inside = [place[fold][place[fold] >= 0] for fold in folds]
@@ -197,8 +254,9 @@ class KernelProcess:
 
     def _kernel(self, lines: Sequence[Array], smooth: Array) -> Array:
         """Covariance with the training rows, without noise, (m, n)."""
-        amplitudes, weights = np.exp(self._theta[: self._n_lines]), np.exp(self._theta[self._n_lines + 2 :])
-        kernel: Array = np.exp(self._theta[self._n_lines] - distances(smooth, self._smooth, weights[self._groups]))
+        amplitudes = np.exp(self._theta[: self._n_lines])
+        weights = column_weights(self._theta[self._n_lines + 2 :], self._groups, self._options)
+        kernel: Array = np.exp(self._theta[self._n_lines] - distances(smooth, self._smooth, weights))
         for amplitude, one, two in zip(amplitudes, lines, self._lines, strict=True):
             kernel += amplitude * (one @ two.T)
         return kernel
@@ -209,7 +267,7 @@ class KernelProcess:
         again._start, again._n_columns = self, None
         return again
 
-    def _learn(self, lines: Sequence[Array], smooth: Array) -> None:
+    def _learn(self, lines: Sequence[Array], smooth: Array, known: Array) -> None:
         """Learns the common weight, then, with groups, their weights about it, from the rows' lines and smooth part."""
         # Evenly spaced, because the early rows of a search are random and the late ones are good.
         z, n = self._labels.z, len(self._y)
@@ -217,8 +275,9 @@ class KernelProcess:
         rows = smooth[some]
         grams = [line[some] @ line[some].T for line in lines]
         self._groups, self._names = np.zeros(rows.shape[1], dtype=np.int64), np.zeros(1, dtype=np.int64)
+        self._options, self._option_names = np.full(rows.shape[1], -1), np.empty(0, dtype=np.int64)
         if self._start is None:
-            self._theta = self._common(grams, rows, z[some])
+            self._theta = self._common(grams, rows, z[some], known[some])
             head, self._weight = self._theta[:-1], float(self._theta[-1])
         else:
             head, self._weight = self._start._theta[: self._n_lines + 2], self._start._weight
@@ -226,19 +285,26 @@ class KernelProcess:
             return
         kept = self._given_groups[self._scalers[-1].kept]
         self._names, self._groups = np.unique(kept, return_inverse=True)
+        kept = self._given_options[self._scalers[-1].kept]
+        self._option_names = np.unique(kept[kept >= 0])
+        self._options = np.where(kept >= 0, np.searchsorted(self._option_names, kept), -1)
         before = {} if self._start is None else self._start._weights()
-        weights = np.array([before.get(int(name), self._weight) for name in self._names])
-        grouped = Posterior(grams, rows, z[some], self._groups, common=self._weight, weight_sigma=self._weight_sigma)
+        weights = [before.get((0, name), self._weight) for name in self._names.tolist()]
+        weights += [before.get((1, name), 0.0) for name in self._option_names.tolist()]
+        grouped = Posterior(
+            grams, rows, z[some], self._groups, self._options, known[some], common=self._weight, weight_sigma=self._weight_sigma
+        )  # fmt: skip
         iterations = ITERATIONS if self._start is None else FEW_ITERATIONS
         self._theta = self._climb(grouped, np.concatenate([head, weights]), iterations)
 
-    def _weights(self) -> dict[int, float]:
-        """Logarithms of the weights by group."""
-        return dict(zip(self._names.tolist(), self._theta[self._n_lines + 2 :].tolist(), strict=True))
+    def _weights(self) -> dict[tuple[int, int], float]:
+        """Logarithms of the weights by group, (0, its number), and by option, (1, its number)."""
+        names = [*((0, name) for name in self._names.tolist()), *((1, name) for name in self._option_names.tolist())]
+        return dict(zip(names, self._theta[self._n_lines + 2 :].tolist(), strict=True))
 
-    def _common(self, grams: Sequence[Array], rows: Array, labels: Array) -> Array:
+    def _common(self, grams: Sequence[Array], rows: Array, labels: Array, known: Array) -> Array:
         """The likeliest parameters with one weight for all columns."""
-        posterior = Posterior(grams, rows, labels, self._groups)
+        posterior = Posterior(grams, rows, labels, self._groups, self._options, known)
         apart = max(float(distances(rows, rows, np.ones(rows.shape[1])).mean()), 1e-12)
         head = [np.log(0.3)] * self._n_lines
         starts = [

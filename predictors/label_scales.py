@@ -23,11 +23,13 @@ class LabelScale(StrEnum):
     """The label itself, with squared error relative to it: for costs that add up over layers."""
     LOG = "log"
     """The logarithm of the label: for costs that multiply."""
+    BEST = "best"
+    """The logarithm of the distance to the best label, see `best_warp`: for scores of which more is better."""
 
     @property
     def positive(self) -> bool:
         """Whether labels must be above zero."""
-        return self is not LabelScale.PLAIN
+        return self in (LabelScale.RELATIVE, LabelScale.LOG)
 
 
 def errors_of(labels: Array, mean: Array, *, ratio: bool) -> Array:
@@ -72,6 +74,11 @@ class Standardiser:
     kept: NDArray[np.int64]
     centre: Array
     scale: Array
+
+    @classmethod
+    def identity(cls, n_columns: int) -> Standardiser:
+        """Leaves columns as they are."""
+        return cls(np.arange(n_columns), np.zeros(n_columns), np.ones(n_columns))
 
     @classmethod
     def of(cls, features: Array, weights: Array | None = None) -> Standardiser:

@@ -179,6 +179,24 @@ class SearchSpace:
         return found
 
     @cached_property
+    def like_choices(self) -> list[list[int]]:
+        """The indices of choices with equal options, two or more of them, in the space's order."""
+        found: dict[tuple[Option, ...], list[int]] = {}
+        for i, choice in enumerate(self.choices):
+            found.setdefault(choice.options, []).append(i)
+        return [members for members in found.values() if len(members) > 1]
+
+    def option_numbers(self) -> list[int]:
+        """Of the one-hot columns of `encode`: what `like_choices` have in common has one number, -1 for other choices."""
+        numbers, n = [[-1] * n_levels for n_levels in self._n_levels], 0
+        for members in self.like_choices:
+            own = list(range(n, n + self._n_levels[members[0]]))
+            for i in members:
+                numbers[i] = own
+            n += len(own)
+        return [number for own in numbers for number in own]
+
+    @cached_property
     def size(self) -> int:
         """Exact number of different architectures (those that differ only in inactive genes count once)."""
         children: list[list[tuple[int, int]]] = [[] for _ in self.choices]  # (required level, child)

@@ -71,6 +71,7 @@ class TableFeatures:
         n_aggregates = sum(part.shape[1] for part in self._aggregates(none.astype(np.int64), none, none.astype(bool)))
         n_numbers = len(self._numbers())
         groups: list[int] = [-1] * n_aggregates
+        options: list[int] = []
         if self.numeric:
             groups += range(n_numbers)
         else:
@@ -79,7 +80,10 @@ class TableFeatures:
             # A gene's one-hot columns share a weight; its ordinal column has one of its own.
             one_hot = np.repeat(np.arange(n), self.space.levels).tolist()
             groups += [-1] * n_numbers + one_hot + list(range(n, 2 * n))
-        return FeatureLayout(macs=None, aggregates=tuple(range(n_aggregates)), groups=tuple(groups))
+            options = [*[-1] * n_aggregates, *self.space.option_numbers(), *[-1] * n]
+        return FeatureLayout(
+            macs=None, aggregates=tuple(range(n_aggregates)), groups=tuple(groups), options=tuple(options)
+        )
 
     def _genes(self, architectures: Sequence[Architecture]) -> NDArray[np.int64]:
         return np.array([a.genes for a in architectures], dtype=np.int64).reshape(len(architectures), len(self.space))

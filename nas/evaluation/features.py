@@ -31,8 +31,7 @@ def feature_layout(n_blocks: int, space: SearchSpace | None = None) -> FeatureLa
     Args:
         space: of the candidates; with it the layout has the gene of each column.
     """
-    n_costs = _N_TOTALS + 3 * n_blocks
-    return FeatureLayout(macs=0, aggregates=tuple(range(n_costs)), groups=_groups(n_costs, space))
+    return _layout(_N_TOTALS + 3 * n_blocks, space)
 
 
 def architecture_features(
@@ -158,18 +157,19 @@ class OneShotFeatures:
 def _layout_with_estimate(n_blocks: int, n_parts: int, space: SearchSpace) -> FeatureLayout:
     """Of costs, an estimate, the parts that it is the sum of, and genes."""
     n_costs = _N_TOTALS + 3 * n_blocks
-    n_aggregates = n_costs + 1 + n_parts
-    return FeatureLayout(
-        macs=0, aggregates=tuple(range(n_aggregates)), estimate=n_costs, groups=_groups(n_aggregates, space)
-    )
+    return _layout(n_costs + 1 + n_parts, space, estimate=n_costs)
 
 
-def _groups(n_aggregates: int, space: SearchSpace | None) -> tuple[int, ...]:
-    """For each column the number of what it encodes: a gene's one-hot columns share one, its ordinal has its own."""
+def _layout(n_aggregates: int, space: SearchSpace | None, *, estimate: int | None = None) -> FeatureLayout:
+    """Of aggregates, MACs first, and then, with a space, of `SearchSpace.encode`."""
+    aggregates = tuple(range(n_aggregates))
     if space is None:
-        return ()
-    n = len(space)
-    return (*[-1] * n_aggregates, *np.repeat(np.arange(n), space.levels).tolist(), *range(n, 2 * n))
+        return FeatureLayout(macs=0, aggregates=aggregates, estimate=estimate)
+    n, none = len(space), (-1,) * n_aggregates
+    # A gene's one-hot columns share a weight; its ordinal column has one of its own.
+    groups = (*none, *np.repeat(np.arange(n), space.levels).tolist(), *range(n, 2 * n))
+    options = (*none, *space.option_numbers(), *(-1,) * n)
+    return FeatureLayout(macs=0, aggregates=aggregates, estimate=estimate, groups=groups, options=options)
 
 
 def _costs(

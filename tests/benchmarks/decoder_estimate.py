@@ -31,9 +31,8 @@ import typer
 from nas.build.prepared_job import load_trained_run
 from nas.evaluation.features import OneShotFeatures, architecture_features, feature_layout
 from nas.evaluation.scoring import CALIBRATION_BATCH
-from nas.problem.objectives import Fidelity, Goal, Status
-from nas.search.guided.gene_features import GeneFeatures
-from nas.search.guided.surrogate import HammingProcess
+from nas.problem.objectives import Fidelity, Status
+from nas.search.guided.models import GeneKind
 from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore
 from nas.store.stored_run import StoredRun
@@ -65,17 +64,16 @@ def searched(store: Path) -> tuple[list[Architecture], Array]:
 
 def models(supernet: Supernet, texts: Sequence[torch.Tensor], networks: Sequence[Architecture]) -> Models:
     """The models that are compared."""
-    genes, energies = GeneFeatures(supernet.space), OneShotFeatures(supernet, texts)
+    energies, genes = OneShotFeatures(supernet, texts), GeneKind(supernet.space, seed=SEED)
     layout = feature_layout(len(supernet.family.blocks), supernet.space)
     plain = architecture_features(supernet, networks)
     rich, line = energies(networks), partial(ColumnLinearPredictor, scale=LabelScale.LOG)
     auto = partial(AutoPredictor, positive=True, seed=SEED)
-    process = partial(HammingProcess, genes.groups, trend=genes.counts, goal=Goal.MINIMIZE, seed=SEED)
     return {
         "geometric mean": (plain, partial(MeanPredictor, scale=LabelScale.LOG)),
         "line through multiply-accumulates": (plain, partial(line, cast(int, layout.macs))),
         "line through the energy": (rich, partial(line, cast(int, energies.layout.estimate))),
-        "Gaussian process on genes": (genes.rows(networks), process),
+        "Gaussian process on genes": (genes.features(networks), partial(genes.process, ratio=True)),
         "predictor without the energy": (plain, partial(auto, layout=layout)),
         "predictor with it": (rich, partial(auto, layout=energies.layout)),
     }

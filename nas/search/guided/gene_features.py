@@ -10,9 +10,6 @@ from numpy.typing import NDArray
 from nas.search.genes import GeneRows
 from supernets.space import Architecture, SearchSpace
 
-_LIKE = 2
-"""Choices with equal options whose options are counted, at least."""
-
 
 class GeneFeatures:
     """Feature rows of a space's architectures, without knowledge of what the space describes.
@@ -33,26 +30,12 @@ class GeneFeatures:
         numeric = [i for i, c in enumerate(space.choices) if not any(isinstance(o, str) for o in c.options)]
         n_one_hot = int(space.levels.sum())
         self._kept = np.concatenate([np.arange(n_one_hot), n_one_hot + np.array(numeric, dtype=np.int64)])
-        by_options: dict[tuple[object, ...], list[int]] = {}
-        for i, choice in enumerate(space.choices):
-            by_options.setdefault(choice.options, []).append(i)
-        self._kinds = [members for members in by_options.values() if len(members) >= _LIKE]
+        self._kinds = space.like_choices
         n_counts = sum(int(space.levels[members[0]]) for members in self._kinds)
         own = len(space) + np.arange(len(numeric) + n_counts)
         self.groups: NDArray[np.int64] = np.concatenate([np.repeat(np.arange(len(space)), space.levels), own])
-        self.options: NDArray[np.int64] = self._option_numbers(len(self.groups))
+        self.options: NDArray[np.int64] = np.concatenate([space.option_numbers(), np.full(len(own), -1)])
         self.counts: NDArray[np.int64] = len(self._kept) + np.arange(n_counts)
-
-    def _option_numbers(self, n_columns: int) -> NDArray[np.int64]:
-        numbers, n = np.full(n_columns, -1, dtype=np.int64), 0
-        levels = self._genes.space.levels
-        first = np.cumsum(levels) - levels
-        for members in self._kinds:
-            own = np.arange(levels[members[0]])
-            for i in members:
-                numbers[first[i] + own] = n + own
-            n += len(own)
-        return numbers
 
     def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Features, (n, d). Counts are divided by the square root of their maximum, so that they spread like genes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -12,8 +13,13 @@ from nas.problem.objectives import Goal, Objective
 from nas.problem.pareto import Array
 from nas.search.base import Features, FeatureSource, Values
 from nas.search.guided.gene_features import GeneFeatures
-from nas.search.guided.surrogate import HammingProcess
+from predictors.folds import held_out, make_folds
+from predictors.kernel_process import KernelProcess
+from predictors.label_scales import Bounds, LabelScale
+from predictors.linear import MeanPredictor, RidgePredictor
 from predictors.model_selection import AutoPredictor
+from predictors.quality import Quality, Scores
+from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
 
 UNCERTAIN = 0.06
@@ -21,9 +27,15 @@ UNCERTAIN = 0.06
 
 
 class GeneKind:
-    """`HammingProcess` on genes and on the counts of their options, see `GeneFeatures`."""
+    """A Gaussian process on genes and on the counts of their options, see `GeneFeatures`; counts have a linear trend as well.
 
-    minimum_rows = HammingProcess.minimum_rows
+    Values that count as ratios are learnt by their logarithms, others (scores to maximise) by `best_warp`. On 15 columns of
+    published tables, with 80 random rows, errors are a sixth smaller than those of a rougher process, exp(-r), without weights
+    of options, and a search on NAS-Bench-201 needs fewer evaluations on each of five latencies.
+    """
+
+    minimum_rows = 4
+    """Without a fold there are three, which the baselines of the quality need."""
 
     def __init__(self, space: SearchSpace, *, seed: int) -> None:
         self._features, self._seed = GeneFeatures(space), seed
@@ -36,11 +48,39 @@ class GeneKind:
         Args:
             errors: known standard errors of the labels as shares of them, (n,), in addition to the noise that all have.
         """
-        features, goal = self._features, Goal.MINIMIZE if ratio else Goal.MAXIMIZE
-        columns = {"options": features.options, "trend": features.counts}
-        process = HammingProcess(features.groups, **columns, goal=goal, seed=self._seed)
-        process.fit(features.rows(architectures), labels, errors if ratio else None)
-        return MetricModel(features.rows, process, ratio)
+        rows, process = self.features(architectures), self.process(ratio=ratio)
+        with one_thread():
+            process.fit(rows, labels, errors if ratio else None)
+            return MetricModel(self.features, process, self._quality(process, rows, labels, ratio=ratio), ratio)
+
+    def features(self, architectures: Sequence[Architecture]) -> Array:
+        """See `GeneFeatures.rows`."""
+        return self._features.rows(architectures)
+
+    def process(self, *, ratio: bool) -> KernelProcess:
+        """Not yet fitted."""
+        genes = self._features
+        return KernelProcess(
+            scale=LabelScale.LOG if ratio else LabelScale.BEST,
+            lines=[genes.counts.tolist()] if len(genes.counts) else [],
+            smooth=range(len(genes.groups)),
+            groups=genes.groups.tolist(),
+            options=genes.options.tolist(),
+            standardise=False,
+        )
+
+    def _quality(self, process: KernelProcess, x: Array, y: Array, *, ratio: bool) -> Quality:
+        folds, bounds = make_folds(y, np.random.default_rng(self._seed)), Bounds.of(y, ratio=ratio)
+        found = process.held_out(folds)
+        baselines = (
+            partial(MeanPredictor, scale=LabelScale.LOG if ratio else LabelScale.PLAIN),
+            partial(RidgePredictor, scale=LabelScale.RELATIVE if ratio else LabelScale.PLAIN),
+        )
+        means = [bounds.clip(held_out(make, x, y, folds).mean) for make in baselines]
+        mean, ridge = (Scores.held_out(y, each, folds, ratio=ratio) for each in means)
+        return Quality(
+            "Gaussian process over genes", len(y), Scores.of(y, found.mean, found.low, found.high), mean, ridge
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +103,7 @@ class AutoKind:
         if certain.sum() < self.minimum_rows:
             certain[:] = True
         predictor.fit(rows[certain], labels[certain])
-        return MetricModel(self.source.rows, predictor, ratio)
+        return MetricModel(self.source.rows, predictor, predictor.quality, ratio)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +111,8 @@ class MetricModel:
     """A fitted model of one metric."""
 
     features: Features
-    predictor: HammingProcess | AutoPredictor
+    predictor: KernelProcess | AutoPredictor
+    quality: Quality
     ratio: bool
 
     @staticmethod
@@ -91,13 +132,13 @@ class MetricModel:
     @property
     def loss(self) -> float:
         """Cross-validated error: relative if errors count as ratios."""
-        scores = self.predictor.quality.scores
+        scores = self.quality.scores
         return scores.mape if self.ratio else scores.rmse
 
     def latent(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
         """Mean and deviation (n,) on a scale on which the metric is about normal; `values` is the inverse."""
         rows = self.features(architectures)
-        if isinstance(self.predictor, HammingProcess):
+        if isinstance(self.predictor, KernelProcess):
             return self.predictor.latent(rows)
         found = self.predictor.predict(rows)
         if not self.ratio:
@@ -107,7 +148,7 @@ class MetricModel:
 
     def values(self, latent: Array) -> Array:
         """Values in natural sign of latent ones, of any shape."""
-        if isinstance(self.predictor, HammingProcess):
+        if isinstance(self.predictor, KernelProcess):
             return self.predictor.values(latent)
         return np.exp(np.clip(latent, -700, 700)) if self.ratio else latent
 

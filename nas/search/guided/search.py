@@ -204,7 +204,7 @@ class GuidedSearch(HistorySearch):
             found = model.predictor.predict(model.features(asked))
             pairs = np.column_stack([found.mean, found.std]).tolist()
             self._fits[name] = {
-                "quality": model.predictor.quality.to_json(),
+                "quality": model.quality.to_json(),
                 "predictions": {a.key: pair for a, pair in zip(asked, pairs, strict=True)},
             }
 

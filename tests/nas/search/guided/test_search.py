@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -33,10 +32,8 @@ from nas.search.base import FeatureSource, SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import Goals, hypervolume_improvements, sample_points
 from nas.search.guided.candidates import Effort
-from nas.search.guided.gene_features import GeneFeatures
-from nas.search.guided.models import AutoKind
+from nas.search.guided.models import AutoKind, GeneKind
 from nas.search.guided.search import GuidedSearch, n_evolved, uncertainties
-from nas.search.guided.surrogate import HammingProcess
 from nas.search.random import RandomSearch
 from nas.search.ranking import survivors
 from nas.testing.search import (
@@ -50,8 +47,9 @@ from nas.testing.search import (
     space_of,
 )
 from predictors.feature_columns import FeatureLayout
+from predictors.kernel_process import KernelProcess
+from predictors.label_scales import LabelScale
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
-from tests.errors import raises
 
 QUICK = Effort(population=20, generations=4, neighbours=60, random=30)
 
@@ -283,7 +281,10 @@ def test_the_process_interpolates_and_is_uncertain_elsewhere() -> None:
     groups = np.concatenate([np.repeat(np.arange(n), space.levels), n + np.arange(n)])
     for objective in OBJECTIVES:
         y = objective.sign * minimised(evaluate(space, architectures), [objective])[:, 0]
-        model = HammingProcess(groups, goal=objective.goal)
+        scale = LabelScale.LOG if objective.goal is Goal.MINIMIZE else LabelScale.BEST
+        model = KernelProcess(
+            scale=scale, lines=(), smooth=range(x.shape[1]), groups=groups.tolist(), standardise=False
+        )
         model.fit(x[:60], y[:60])
         seen, new = model.predict(x[:60]), model.predict(x[60:])
         assert np.corrcoef(new.mean, y[60:])[0, 1] > 0.9
@@ -291,9 +292,6 @@ def test_the_process_interpolates_and_is_uncertain_elsewhere() -> None:
         assert seen.std.mean() < new.std.mean()
         assert (new.low <= new.mean).all()
         assert (new.mean <= new.high).all()
-        assert model.quality.scores.kendall_tau > model.quality.mean.kendall_tau or math.isnan(
-            model.quality.mean.kendall_tau
-        )
 
 
 def test_batches_of_any_size_get_their_share_from_the_evolution() -> None:
@@ -303,76 +301,31 @@ def test_batches_of_any_size_get_their_share_from_the_evolution() -> None:
     assert {n_evolved(5, rng) for _ in range(50)} == {2, 3}
 
 
-@pytest.mark.parametrize("goal", list(Goal))
-def test_the_process_is_fitted_to_its_minimum_of_rows(goal: Goal) -> None:
-    x, y = np.eye(6), np.arange(1.0, 7.0)
-    least = HammingProcess.minimum_rows
-    model = HammingProcess(range(6), goal=goal)
-    model.fit(x[:least], y[:least])
+@pytest.mark.parametrize("ratio", [True, False])
+def test_the_process_on_genes_is_fitted_to_its_minimum_of_rows(ratio: bool) -> None:
+    space = space_of(5)
+    networks, least = space.enumerate()[:6], GeneKind.minimum_rows
+    model = GeneKind(space, seed=0).fit(networks[:least], np.arange(1.0, least + 1.0), ratio=ratio)
     assert model.quality.n == least
-    assert np.isfinite(model.predict(x).mean).all()
-    with raises("predictor.too-few-rows", str(least - 1)):
-        model.fit(x[: least - 1], y[: least - 1])
-
-
-def test_the_gradient_of_the_posterior_density_is_that_of_differences() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 2, size=(25, 6)).astype(np.float64)
-    model = HammingProcess([0, 0, 1, 1, 2, -1], options=[0, 1, 0, 1, -1, -1], goal=Goal.MAXIMIZE)
-    model.fit(x, x @ np.arange(6.0) + rng.normal(size=25))
-    theta, used, z = np.array([0.3, -2.0, -0.7, -1.0, 0.2, -0.5, 0.6, -0.3]), x[:, :5], rng.normal(size=25)
-    slopes = x[:, 2:4] @ x[:, 2:4].T
-    gradient = model._loss(theta, used, slopes, z, -0.4)[1]
-    for i, step in enumerate(np.eye(len(theta)) * 1e-5):
-        upper, lower = (model._loss(theta + s, used, slopes, z, -0.4)[0] for s in (step, -step))
-        assert gradient[i] == pytest.approx((upper - lower) / 2e-5, rel=1e-5, abs=1e-6)
+    assert np.isfinite(model.latent(networks)[0]).all()
 
 
 def test_what_options_do_is_learnt_from_all_choices_with_equal_options() -> None:
     """Two options that are alike in three genes are alike in the fourth, of which few rows know."""
     space, rng = SearchSpace([Choice(f"layer_{i}", ("a", "b", "c")) for i in range(4)]), np.random.default_rng(0)
-    features, genes = GeneFeatures(space), np.array(list(itertools.product(range(3), repeat=4)))
-    x = features.rows([Architecture(tuple(row)) for row in genes.tolist()])
+    networks = space.enumerate()
+    genes = np.array([a.genes for a in networks])
     y = np.exp(-np.prod(np.where(genes == 2, 0.3, 1.0), axis=1))
-    off = {}
-    for name, options in (("none", None), ("shared", features.options)):
-        errors = []
-        for _ in range(10):
-            rows = rng.permutation(len(x))
-            model = HammingProcess(features.groups, options=options, goal=Goal.MINIMIZE)
-            model.fit(x[rows[:25]], y[rows[:25]])
-            errors.append(np.abs(model.predict(x[rows[25:]]).mean / y[rows[25:]] - 1).mean())
-        off[name] = float(np.mean(errors))
-    assert off["shared"] < 0.8 * off["none"]
-
-
-def test_held_out_predictions_are_those_of_fits_without_the_fold() -> None:
-    rng = np.random.default_rng(1)
-    x = rng.integers(0, 2, size=(20, 4)).astype(np.float64)
-    y = x @ np.array([1.0, 2.0, 0.5, 0.0]) + rng.normal(size=20) * 0.1
-    model = HammingProcess([0, 1, 2, 3], trend=[1, 3], goal=Goal.MAXIMIZE)
-    model.fit(x, y)
-    fold, rest = np.arange(0, 20, 5), np.setdiff1d(np.arange(20), np.arange(0, 20, 5))
-    kernel = model._kernel(x, x[:, [1, 3]]) + (np.exp(model._theta[1]) + 1e-8) * np.eye(20)
-    labels = model._labels
-    expected = kernel[np.ix_(fold, rest)] @ np.linalg.solve(kernel[np.ix_(rest, rest)], labels.z[rest])
-    found = labels.prediction(*model._posterior.held_out([fold, rest])).mean[fold]
-    assert found == pytest.approx(model.values(labels.centre + labels.unit * expected), rel=1e-6)
-
-
-def test_an_uncertain_label_has_little_weight() -> None:
-    """One of 60 latencies is twice what it should be; its error says so."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 2, size=(80, 8)).astype(np.float64)
-    y = np.exp(x @ np.linspace(0.1, 0.8, 8))
-    labels, errors = y[:60].copy(), np.zeros(60)
-    labels[30], errors[30] = 2 * labels[30], 0.5
-    off = {}
-    for name, known in (("unknown", None), ("known", errors)):
-        model = HammingProcess(range(8), trend=range(8), goal=Goal.MINIMIZE)
-        model.fit(x[:60], labels, known)
-        off[name] = float(np.mean(np.abs(model.predict(x).mean / y - 1)))
-    assert off["known"] < 0.5 * off["unknown"]
+    kind = GeneKind(space, seed=0)
+    off: dict[str, list[float]] = {"shared": [], "none": []}
+    for _ in range(10):
+        rows = rng.permutation(len(networks))
+        seen, new = rows[:25], [networks[i] for i in rows[25:]]
+        for name, options in (("shared", space.option_numbers()), ("none", [-1] * 12)):
+            kind._features.options[:12] = options
+            model = kind.fit([networks[i] for i in seen], y[seen], ratio=True)
+            off[name].append(float(np.abs(model.values(model.latent(new)[0]) / y[rows[25:]] - 1).mean()))
+    assert np.median(off["shared"]) < 0.7 * np.median(off["none"])
 
 
 def test_models_without_errors_leave_uncertain_labels_out_while_enough_are_certain() -> None:
@@ -382,9 +335,9 @@ def test_models_without_errors_leave_uncertain_labels_out_while_enough_are_certa
     labels, errors = np.exp(rng.normal(size=len(networks))), np.zeros(len(networks))
     errors[:10] = 0.2
     kind = AutoKind(source, seed=0)
-    assert kind.fit(networks, labels, ratio=True, errors=errors).predictor.quality.n == len(networks) - 10
+    assert kind.fit(networks, labels, ratio=True, errors=errors).quality.n == len(networks) - 10
     errors[:] = 0.2
-    assert kind.fit(networks, labels, ratio=True, errors=errors).predictor.quality.n == len(networks)
+    assert kind.fit(networks, labels, ratio=True, errors=errors).quality.n == len(networks)
 
 
 def test_only_noisy_timed_values_have_uncertainties() -> None:
