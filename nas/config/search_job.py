@@ -231,6 +231,12 @@ class SearchJob(Section):
         if training.balance_loss == 0 and supernet.trains and getattr(supernet.space, "null_experts", None):
             raise conflict("training.balance_loss", "is 0, and without it routers do not learn when to choose the null experts "
                 "of supernet.space.null_experts; remove one of them")  # fmt: skip
+        kinds = supernet.kinds_of_experts()
+        remedy = "and the networks have none; remove it, or add supernet.space.experts"
+        if training.entropy_loss and kinds is not None and "experts" not in kinds:
+            raise conflict("training.entropy_loss", f"is of the routers of MLPs' experts, {remedy}")
+        if training.parameters == "routers" and kinds is not None and not kinds:
+            raise conflict("training.parameters", f"routers are those of experts, {remedy}")
         trained = supernet.pretrained is not None or supernet.network is not None
         sharing = supernet.sharing or SharingConfig()
         plain = sharing.model_copy(update={"correction": None}) == SharingConfig()

@@ -305,6 +305,14 @@ class SupernetConfig(Section):
         """Whether a job with it trains: it names no trained supernet, or fine-tunes a network of one."""
         return self.from_ is None or self.network is not None
 
+    def kinds_of_experts(self) -> set[str] | None:
+        """Keys of the space by which the networks have experts: `experts` of MLPs, `attention_experts`; None if that depends
+        on a plug-in, or on what the supernet is made of."""
+        if self.family not in FAMILIES or self.made_of_trained or self.from_ is not None:
+            return None
+        spec = self.spec()
+        return {key for key in ("experts", "attention_experts") if getattr(spec, key, None) is not None}
+
     def of_user(self, absolute: Callable[[Path], Path]) -> Mapping[str, str]:
         """The keys of the user's model that name files, with absolute paths."""
         found = {}

@@ -18,6 +18,7 @@ _LITTERS = 30
 """Litters that `relatives` breeds, at most: in a small space nearly every child is known in the end."""
 _LEAST_GENERATIONS = 15
 _DRAWN = 100
+"""Networks drawn for each of the first ones, where exact limits tell without measuring which of them are allowed."""
 
 
 def first_networks(

@@ -146,6 +146,18 @@ SECTIONS = [
         "do not learn | supernet.space.null_experts | remove one",
     ),
     (
+        "supernet: {preset: tiny}\ntraining: {entropy_loss: 0.01}",
+        "training.entropy_loss",
+        "conflict",
+        "routers of MLPs' experts | supernet.space.experts",
+    ),
+    (
+        "supernet: {preset: tiny}\ntraining: {parameters: routers}",
+        "training.parameters",
+        "conflict",
+        "the networks have none | supernet.space.experts",
+    ),
+    (
         "supernet: {preset: tiny, sharing: {kernels: transform}}\ntraining: {strategy: differentiable}",
         "supernet.sharing",
         "conflict",
