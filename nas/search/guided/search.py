@@ -21,10 +21,10 @@ from nas.search.warm_start import PriorObservations, Surrogate
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace
 
-OPTIMISM = 0.4
-"""Each candidate is judged by one sample of its values, 0.4 of a normal deviation on the good side. On NAS-Bench-201 (five
-latencies, 30 seeds), 0.5 needs a tenth more evaluations than 0.3; on a table of digits networks (150 seeds), 1.3, 1.0 and 0.6 %
-of the volume are missing after 100 evaluations with 0.3, 0.5 and 0.7. With an earlier model, the expected improvement
+OPTIMISM = 0.3
+"""Each candidate is judged by one sample of its values, 0.3 of a normal deviation on the good side. On NAS-Bench-201 (seven
+latencies, 11 to 30 seeds), 0.4 and 0.5 need a tenth more evaluations; on a table of digits networks (150 seeds), 1.3, 1.0 and
+0.6 % of the volume are missing after 100 evaluations with 0.3, 0.5 and 0.7. With an earlier model, the expected improvement
 (unbiased samples or quantiles), correlated samples and calibrated deviations were worse."""
 EVOLVED = 0.5
 """Share of a batch from the evolution over predictions; the rest are relatives of what was measured."""
