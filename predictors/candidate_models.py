@@ -89,7 +89,8 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
     """The candidates for `n_rows` rows, from simple to rich.
 
     Args:
-        positive: labels are above zero and may be fitted with relative error or as logarithms.
+        positive: labels are above zero and may be fitted with relative error or as logarithms; others, as most of them are
+            scores, by their distance from the largest one.
         seed: of LightGBM.
     """
     linear = (LabelScale.RELATIVE, LabelScale.LOG) if positive else (LabelScale.PLAIN,)

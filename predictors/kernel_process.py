@@ -19,7 +19,8 @@ from predictors.label_scales import LabelScale, Standardiser
 from predictors.label_transforms import LOG, PLAIN, Warp, WarpedLabels, best_warp
 
 WEIGHT_SIGMA = 1.0
-"""Of the logarithm of each group's weight about the common one: a factor of e either way is unremarkable."""
+"""Of the logarithm of each group's weight about the common one, and of each option's factor about 1: a factor of e either way
+is unremarkable."""
 AMPLITUDE_SIGMA = 2.0
 """Of the logarithms of the variances of lines and smooth part, for labels of deviation 1."""
 
@@ -41,8 +42,9 @@ class Posterior:
         groups: number of the weight of each column, (d,).
         options: number of its option's weight, (d,), by which the first is multiplied; -1 for none.
         known: variances of single labels in addition to the noise, (n,).
-        common: the logarithm that the weights' prior is centred on; None for a flat prior.
-        weight_sigma: the deviation of that prior.
+        common: the logarithm that the prior of the groups' weights is centred on, that of the options' being centred on 0; None
+            for flat priors.
+        weight_sigma: the deviation of these priors.
     """
 
     grams: Sequence[Array]
@@ -117,7 +119,8 @@ class KernelProcess:
             Empty for no factors; without groups they have no effect.
         standardise: divide `smooth` by the columns' deviations. Of the one-hot genes of a search's networks that makes rare
             options different from all others, and drops those not seen yet.
-        weight_sigma: how far groups' weights spread about the common one: the deviation of their logarithms.
+        weight_sigma: how far groups' weights spread about the common one, and options' factors about 1: the deviation of their
+            logarithms.
         start: a fitted process of the same columns, whose parameters are the starting point.
     """
 
@@ -173,7 +176,7 @@ class KernelProcess:
         return self._labels.prediction(*self._at(x))
 
     def latent(self, features: Array) -> tuple[Array, Array]:
-        """Mean and deviation (m,) of the labels as they are fitted (the logarithm with LOG), without the noise of measuring."""
+        """Mean and deviation (m,) of the labels as they are fitted (with LOG, of logarithms), without their noise."""
         mean, variance = self._noiseless(query_array(features, self._n_columns))
         return self._labels.centre + self._labels.unit * mean, self._labels.unit * np.sqrt(variance)
 
@@ -217,7 +220,8 @@ class KernelProcess:
             for fold in folds:
                 others, again = rest(fold, len(self._y)), self._again()
                 again.fit(self._x[others], self._y[others], self._errors[others])
-                each = again.predict(self._x[fold])
+                mean, std = again._at(self._x[fold])
+                each = again._labels.prediction(mean, np.hypot(std, self._errors[fold] / again._labels.unit))
                 found[:, fold] = each.mean, each.std, each.low, each.high
             return Prediction(*found)
         place = np.full(len(self._y), -1)
@@ -225,10 +229,10 @@ class KernelProcess:
         inside = [place[fold][place[fold] >= 0] for fold in folds]
         return self._labels.prediction(*self._completed(*self._posterior.held_out(inside)))
 
-    def left_out_std(self) -> Array:
-        """Deviation (n,) of the prediction of each training row without it, in fitted terms: of the logarithm with LOG."""
+    def left_out_std(self, mean: Array) -> Array:
+        """Deviation (n,) of the prediction of each training row without it, in the labels' unit, at predictions (n,)."""
         std = self._posterior.left_out_std()
-        return self._labels.unit * self._completed(std, std)[1]
+        return self._labels.warp.slope(mean) * self._labels.unit * self._completed(std, std)[1]
 
     def _completed(self, mean: Array, std: Array) -> tuple[Array, Array]:
         """Mean and deviation of all training rows, each (n,), given those of the rows of the posterior."""
@@ -236,7 +240,8 @@ class KernelProcess:
         found[:, self._kept] = mean, std
         others = np.setdiff1d(np.arange(len(self._y)), self._kept)
         if len(others):
-            found[:, others] = self._at(self._x[others])
+            mean, std = self._at(self._x[others])
+            found[:, others] = mean, np.hypot(std, self._errors[others] / self._labels.unit)
         return found[0], found[1]
 
     @property

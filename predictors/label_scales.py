@@ -24,7 +24,7 @@ class LabelScale(StrEnum):
     LOG = "log"
     """The logarithm of the label: for costs that multiply."""
     BEST = "best"
-    """The logarithm of the distance to the best label, see `best_warp`: for scores of which more is better."""
+    """The logarithm of the distance to the largest label, see `best_warp`: for scores of which more is better."""
 
     @property
     def positive(self) -> bool:

@@ -42,8 +42,8 @@ class ProcessWidths:
 
     def __init__(self, process: KernelProcess, held_out: Array, mean: Array, bounds: Bounds, *, ratio: bool) -> None:
         self._process, self._bounds, self._ratio = process, bounds, ratio
-        left_out = process.left_out_std()
-        if ratio and process.scale is LabelScale.PLAIN:
+        left_out = process.left_out_std(mean)
+        if ratio:
             left_out = left_out / bounds.clip(mean)
         self._stretch = max(1.0, float(held_out.mean() / max(left_out.mean(), LEAST_WIDTH)))
 
@@ -74,8 +74,9 @@ class AutoPredictor:
 
     Models (see `candidates`): the mean; affine functions of the MACs and of an estimate; ridge on aggregates,
     genes or all columns; Gaussian processes; both of these on the errors of the estimate; LightGBM. Positive
-    labels are fitted in plain, relative and logarithmic terms. The interval is conformal on the held-out errors, with
-    the width of each row from the first Gaussian process that describes them better than a constant.
+    labels are fitted in plain, relative and logarithmic terms, others also by their distance from the best. The interval
+    is conformal on the held-out errors, with the width of each row from the first Gaussian process that describes them
+    better than a constant.
 
     Args:
         layout: the meaning of the columns.

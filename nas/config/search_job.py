@@ -232,7 +232,7 @@ class SearchJob(Section):
             raise conflict("training.balance_loss", "is 0, and without it routers do not learn when to choose the null experts "
                 "of supernet.space.null_experts; remove one of them")  # fmt: skip
         kinds = supernet.kinds_of_experts()
-        remedy = "and the networks have none; remove it, or add supernet.space.experts"
+        remedy = "and the networks have none that tokens are sent to; remove it, or take a space with experts"
         if training.entropy_loss and kinds is not None and "experts" not in kinds:
             raise conflict("training.entropy_loss", f"is of the routers of MLPs' experts, {remedy}")
         if training.parameters == "routers" and kinds is not None and not kinds:

@@ -142,6 +142,21 @@ def test_an_uncertain_label_has_little_weight() -> None:
     assert held["known"] < 0.7 * held["unknown"]
 
 
+@pytest.mark.parametrize("n", [60, REFIT_ROWS + 50, 300])
+def test_held_out_intervals_of_uncertain_labels_count_their_errors(monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Refitted, in closed form, and of rows that are not in the posterior."""
+    monkeypatch.setattr(kernel_process, "POSTERIOR_ROWS", 220)
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2, size=(n, 8)).astype(np.float64)
+    errors = np.where(np.arange(n) % 2, 0.3, 0.0)
+    y = np.exp(x @ np.linspace(0.1, 0.8, 8) + errors * rng.normal(size=n))
+    model = KernelProcess(scale=LabelScale.LOG, lines=[range(8)], smooth=range(8), groups=range(8), standardise=False)
+    model.fit(x, y, errors)
+    found = model.held_out(make_folds(y, rng))
+    covered = ((found.low <= y) & (y <= found.high))[errors > 0]
+    assert 0.8 < covered.mean() < 0.99
+
+
 def test_columns_without_standardisation_count_what_is_not_seen_yet() -> None:
     """An option that no training row has is as far from the others as these from each other."""
     x = np.eye(4)[[0, 1, 2, 0, 1, 2]]
@@ -189,7 +204,7 @@ def test_a_left_out_deviation_equals_that_of_a_fold_of_one_row() -> None:
     model = KernelProcess(scale=LabelScale.PLAIN, lines=[(0, 1)], smooth=range(D))
     model.fit(x, y)
     folds = [np.array([i]) for i in range(len(y))]
-    np.testing.assert_allclose(model.left_out_std(), model.held_out(folds).std, rtol=1e-6)
+    np.testing.assert_allclose(model.left_out_std(y), model.held_out(folds).std, rtol=1e-6)
 
 
 def test_learns_a_curve_that_no_line_follows_and_is_uncertain_far_away() -> None:
@@ -229,4 +244,4 @@ def test_many_rows_are_subsampled_and_the_others_are_held_out(monkeypatch: pytes
         z = model._labels.z[rest_of_kept]
         mean = cross @ np.linalg.solve(own + model._noise * np.eye(len(z)), z)
         np.testing.assert_allclose(found.mean[inside], model._labels.prediction(mean, mean).mean, rtol=1e-6)
-    assert model.left_out_std().shape == (100,)
+    assert model.left_out_std(y).shape == (100,)

@@ -187,3 +187,19 @@ def test_trees_decide_more_as_rows_grow() -> None:
     assert weights[10] == 0.0  # too few rows for trees
     assert weights[40] < weights[400]
     assert weights[400] > 0.3
+
+
+def test_intervals_do_not_depend_on_the_unit_of_scores() -> None:
+    """Accuracies as shares and in per cent; a process of their distance from the best gives the widths for some of the seeds."""
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.uniform(1, 2, 60), rng.integers(0, 2, size=(60, 6))])
+    layout = FeatureLayout(macs=0, aggregates=(0,))
+    for seed in range(4):
+        y = 0.9 - 0.1 * np.random.default_rng(seed).gamma(1.0, size=60) * (1 + x[:, 1])
+        widths = []
+        for unit in (1.0, 100.0):
+            model = AutoPredictor(layout=layout, positive=False, seed=seed)
+            model.fit(x, unit * y)
+            found = model.predict(x)
+            widths.append((found.high - found.low) / unit)
+        np.testing.assert_allclose(*widths, rtol=0.05)

@@ -29,9 +29,10 @@ UNCERTAIN = 0.06
 class GeneKind:
     """A Gaussian process on genes and on the counts of their options, see `GeneFeatures`; counts have a linear trend as well.
 
-    Values that count as ratios are learnt by their logarithms, others (scores to maximise) by `best_warp`. On 15 columns of
-    published tables, with 80 random rows, errors are a sixth smaller than those of a rougher process, exp(-r), without weights
-    of options, and a search on NAS-Bench-201 needs fewer evaluations on each of five latencies.
+    Values that count as ratios are learnt by their logarithms, others, nearly all of which are scores to maximise, by
+    `best_warp`. On 15 columns of published tables, with 80 random rows, errors are a sixth smaller than those of a rougher
+    process, exp(-r), without weights of options, and a search on NAS-Bench-201 needs fewer evaluations, on average, on each
+    of five latencies.
     """
 
     minimum_rows = 4
@@ -46,7 +47,8 @@ class GeneKind:
         """A model fitted to labels in natural sign (n,), all finite; `ratio`: errors count as ratios, as of positive costs.
 
         Args:
-            errors: known standard errors of the labels as shares of them, (n,), in addition to the noise that all have.
+            errors: known standard errors of the labels as shares of them, (n,), in addition to the noise that all have; used
+                for ratios only.
         """
         rows, process = self.features(architectures), self.process(ratio=ratio)
         with one_thread():

@@ -149,13 +149,13 @@ SECTIONS = [
         "supernet: {preset: tiny}\ntraining: {entropy_loss: 0.01}",
         "training.entropy_loss",
         "conflict",
-        "routers of MLPs' experts | supernet.space.experts",
+        "routers of MLPs' experts | a space with experts",
     ),
     (
         "supernet: {preset: tiny}\ntraining: {parameters: routers}",
         "training.parameters",
         "conflict",
-        "the networks have none | supernet.space.experts",
+        "the networks have none | a space with experts",
     ),
     (
         "supernet: {preset: tiny, sharing: {kernels: transform}}\ntraining: {strategy: differentiable}",
