@@ -39,7 +39,16 @@ class Concat:
     parts: tuple[Dim, ...]
 
 
-Dim = int | str | tuple["Dim", ...] | Concat
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """(part + offset) // stride + 1: an extent after a convolution, or half of a kernel."""
+
+    part: Dim
+    offset: int
+    stride: int
+
+
+Dim = int | str | tuple["Dim", ...] | Concat | Derived
 """One tensor dimension: a fixed size, an axis by name, a product (outermost first), or a concatenation."""
 
 Size = TypeVar("Size", int, NDArray[np.int64])
@@ -53,6 +62,8 @@ def size_of(dim: Dim, sizes: Mapping[str, Size]) -> Size | int:
         return dim
     if isinstance(dim, str):
         return sizes[dim]
+    if isinstance(dim, Derived):
+        return (size_of(dim.part, sizes) + dim.offset) // dim.stride + 1
     if isinstance(dim, Concat):
         return reduce(add, (size_of(part, sizes) for part in dim.parts), 0)
     return reduce(mul, (size_of(part, sizes) for part in dim), 1)
@@ -69,6 +80,8 @@ def axes_in(dim: Dim) -> frozenset[str]:
         return frozenset()
     if isinstance(dim, str):
         return frozenset([dim])
+    if isinstance(dim, Derived):
+        return axes_in(dim.part)
     return frozenset().union(*(axes_in(part) for part in (dim.parts if isinstance(dim, Concat) else dim)))
 
 

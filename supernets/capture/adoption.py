@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from supernets.axes import Axis, Concat, Dim
+from supernets.axes import Axis, Concat, Derived, Dim
 from supernets.capture.branches import Branch, Unit, depth_units, residual_branches
 from supernets.capture.dimensions import Dimension, find, singles
 from supernets.capture.inference import Inference, SymbolicArgument
-from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size, refs, state_values
+from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size, is_constant, refs, state_values
 from supernets.capture.rules import RULES
 
 _SPLITS = frozenset(("split", "chunk", "tensor_split", "split_with_sizes"))
@@ -93,7 +93,11 @@ def _work(inference: Inference, names: _Names) -> Iterator[Work]:
             continue
         outputs = tuple(map(names.dim, inference.dims[call.outputs[0]]))
         for products in contracted:
-            yield Work(index, tuple(map(names.dim, products)), outputs)
+            own = outputs
+            if isinstance(products, tuple):
+                products, counted = products
+                own = tuple(map(names.dim, counted))
+            yield Work(index, tuple(map(names.dim, products)), own)
 
 
 def _contracted(inference: Inference, call: Call) -> list[list[Dimension]]:
@@ -117,7 +121,21 @@ def _contracted(inference: Inference, call: Call) -> list[list[Dimension]]:
             return [[*outputs, dims("mat1")[-1]]]
         case "baddbmm":
             return [[*outputs, dims("batch1")[-1]]]
-        case "scaled_dot_product_attention":
+        case "nas_one.mixed_experts":
+            up, n = dims("up"), dims("active")
+            first = 1 + (call.arguments["gate"] is not None)
+            lead = [*outputs[:-1], *n]
+            return [([*lead, up[1], up[2]], [*lead, up[1]])] * first + [
+                ([*lead, up[1], outputs[-1]], [*lead, outputs[-1]])
+            ]
+        case "nas_one.cross_memory":
+            first, *_ = [inference.dims[name] for name in refs(call.arguments["encoded"])]
+            lead = [*first[:2], *dims("attended"), dims("key")[0]]
+            return [([*lead, dims("key")[1]], lead)] * 2
+        case "nas_one.attend":
+            query = dims("query")
+            return [[*query, query[1]], [*query, query[1]]]
+        case "nas_one.attend_grouped" | "scaled_dot_product_attention":
             query, key, value = dims("query"), dims("key"), dims("value")
             return [[*query[:-1], key[-2], query[-1]], [*query[:-1], key[-2], value[-1]]]
         case "lstm" | "gru" | "rnn_tanh" | "rnn_relu":
@@ -130,7 +148,9 @@ def _contracted(inference: Inference, call: Call) -> list[list[Dimension]]:
 def _fix_untrained(inference: Inference) -> None:
     """Fixes the axes that no parameter has."""
     trained: set[int] = set()
-    for name in inference.program.trainable:
+    for name in inference.program.tensors:
+        if name not in inference.program.trainable and (is_constant(name) or not inference.program.declared):
+            continue
         trained.update(id(own) for dimension in inference.dims[name] for own in singles(dimension))
     for dims in inference.dims.values():
         for dimension in dims:
@@ -144,11 +164,15 @@ class _Names:
 
     def __init__(self, inference: Inference) -> None:
         self._batch = inference.batch
+        self._centred = {id(find(own)) for own in inference.centred}
+        self._inference = inference
         self._names: dict[int, str] = {}
         self.axes: dict[str, Axis] = {}
         for wanted in (0, None):  # an axis is named after a layer's outputs where there is one
             for name in inference.program.tensors:
-                if name not in inference.program.trainable:
+                if name not in inference.program.trainable and (
+                    wanted == 0 or is_constant(name) or not inference.program.declared
+                ):
                     continue
                 for position, dimension in enumerate(inference.dims[name]):
                     if wanted is None or position == wanted:
@@ -165,13 +189,18 @@ class _Names:
                 n += 1
                 name = f"{base}{n}"
             self._names[id(own)] = name
-            self.axes[name] = Axis(name, own.size)
+            self.axes[name] = Axis(name, own.size, "centre" if id(own) in self._centred else "prefix")
 
     def dim(self, dimension: Dimension) -> Dim:
         """A dimension as an expression over the axes."""
         root = find(dimension)
         if root is find(self._batch):
             return BATCH
+        if root.kind == "derived":
+            part = self.dim(root.parts[0])
+            return root.size if isinstance(part, int) else Derived(part, root.offset, root.stride)
+        if root.kind == "single" and root.fixed.startswith("the batch:"):
+            return root.fixed.partition(":")[2]
         if root.kind == "single":
             return root.size if root.fixed else self._names[id(root)]
         parts = tuple(self.dim(part) for part in root.parts)

@@ -47,6 +47,7 @@ class ProgramCosts:
         macs, activations = np.zeros_like(parameters), np.zeros_like(parameters)
         present = self._present(n, dropped)
         full = {**sizes, BATCH: np.ones(n, dtype=np.int64)}
+        full |= {name: np.full(n, size, dtype=np.int64) for name, size in self._adopted.program.sizes.items()}
         for name in self._adopted.program.trainable:
             used = present[:, self._consumers[name]].max(axis=1)
             parameters[:, self._of_tensor[name]] += used * size_of(self._adopted.dims[name], full)
@@ -54,7 +55,12 @@ class ProgramCosts:
             call = self._adopted.program.calls[work.call]
             block, used = self._of_call[work.call], present[:, work.call]
             macs[:, block] += used * size_of(work.products, full)
-            if call.name in ("linear", "addmm") or call.name.startswith("conv"):
+            if call.name in (
+                "linear",
+                "addmm",
+                "nas_one.mixed_experts",
+                "nas_one.cross_memory",
+            ) or call.name.startswith("conv"):
                 activations[:, block] += used * size_of(work.outputs, full) * BYTES_PER_ACTIVATION
         return CostTable(self.blocks, parameters, macs, activations)
 

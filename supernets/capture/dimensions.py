@@ -26,11 +26,19 @@ class Dimension:
     """
 
     size: int
-    kind: Literal["single", "product", "concatenation"] = "single"
+    kind: Literal["single", "product", "concatenation", "derived"] = "single"
     parts: tuple[Dimension, ...] = ()
     fixed: str = ""
     label: str = ""
     parent: Dimension | None = None
+    offset: int = 0
+    stride: int = 1
+
+
+def derived(part: Dimension, offset: int, stride: int) -> Dimension:
+    if (offset, stride) == (-1, 1):
+        return part
+    return Dimension((find(part).size + offset) // stride + 1, "derived", (part,), offset=offset, stride=stride)
 
 
 def find(dimension: Dimension) -> Dimension:
@@ -86,7 +94,7 @@ def _joined(flat: Sequence[Dimension]) -> list[Dimension]:
 
 def is_plain(dimension: Dimension) -> bool:
     """Whether a dimension consists of fixed sizes, and not of the batch."""
-    return all(own.fixed and own.fixed != BATCH_REASON for own in singles(dimension))
+    return all(own.fixed and not own.fixed.startswith(BATCH_REASON) for own in singles(dimension))
 
 
 def product(parts: Sequence[Dimension]) -> Dimension:
@@ -121,6 +129,9 @@ def unify(a: Dimension, b: Dimension) -> Dimension:
         return a
     if a.size != b.size:
         raise MismatchError(f"{a.size} and {b.size}")
+    if a.kind == b.kind == "derived":
+        a.parent = b
+        return b
     if a.kind != "single" and b.kind == "single":
         a, b = b, a
     if a.kind == "single":
@@ -128,8 +139,8 @@ def unify(a: Dimension, b: Dimension) -> Dimension:
             raise MismatchError(f"a dimension of {a.size} contains itself")
         if a.fixed:
             fix(b, a.fixed)
-            if a.fixed == BATCH_REASON and b.kind == "single":
-                b.fixed = BATCH_REASON
+            if a.fixed.startswith(BATCH_REASON) and b.kind == "single":
+                b.fixed = a.fixed
         elif b.kind == "single" and not b.label:
             b.label = a.label
         a.parent = b

@@ -55,15 +55,31 @@ class Inference:
 
     def __post_init__(self) -> None:
         self.batch = Dimension(self.program.batch, fixed=BATCH_REASON, label="batch")
-        for name in self.program.inputs:
+        self.centred: list[Dimension] = []
+        self.named: dict[str, Dimension] = {"batch": self.batch}
+        for i, name in enumerate(self.program.inputs):
             shape = self.program.values[name].shape
-            which = f" {name[1:]}" if len(self.program.inputs) > 1 else ""
-            self.dims[name] = [self.batch, *(fixed(size, f"the size of the input{which}") for size in shape[1:])]
+            given = self.program.input_dims[i] if self.program.input_dims else ("batch",) + ("",) * (len(shape) - 1)
+            own = []
+            for n, size in zip(given, shape, strict=True):
+                if n == "*":
+                    own.append(Dimension(size))
+                elif n:
+                    own.append(self.dynamic(n, size))
+                else:
+                    own.append(fixed(size, "the size of the input"))
+            self.dims[name] = own
         for name in self.program.tensors:
             self.dims[name] = [
                 Dimension(size, label=f"{name}[{position}]", fixed="a size of 1" if size == 1 else "")
                 for position, size in enumerate(self.program.values[name].shape)
             ]
+
+    def dynamic(self, name: str, size: int) -> Dimension:
+        """The dimension of a size that only the inputs decide."""
+        if name not in self.named:
+            self.named[name] = Dimension(size, fixed=f"{BATCH_REASON}:{name}", label=name)
+        return self.named[name]
 
     def run(self, rules: dict[str, Callable[[Inference, Call], None]]) -> None:
         """Applies the rule of each call; an operation without one, or that its rule does not fit, fixes its dimensions."""
@@ -79,7 +95,7 @@ class Inference:
             except (MismatchError, IndexError, ValueError, TypeError, RecursionError) as error:
                 self.symbolic.pop(index, None)
                 self.fix_call(call, f"{call.name} is used in an unknown way ({error})")
-        for name in self.program.outputs:
+        for name in self.program.outputs[:1] if self.program.input_dims else self.program.outputs:
             for dimension in self.dims[name]:
                 fix(dimension, "an output of the network")
 
@@ -178,7 +194,7 @@ def _divided(whole: Dimension, sizes: Sequence[int]) -> Dims:
     try:
         return divide(whole, sizes)
     except MismatchError:
-        if any(own.fixed == BATCH_REASON for own in singles(whole)):
+        if any(own.fixed.startswith(BATCH_REASON) for own in singles(whole)):
             raise
         fix(whole, "it is divided in two ways that do not fit together")
         return [fixed(size, "a part of a size that is divided in two ways") for size in sizes]

@@ -136,7 +136,7 @@ class ProgramModule(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The outputs; an error of a call has a note that names it."""
-        values = self.captured_values(*inputs, kept=False)
+        values = self.captured_values(*inputs, kept=True)
         outputs = tuple(values[name] for name in self.captured_program.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 

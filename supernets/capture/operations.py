@@ -13,6 +13,10 @@ from supernets.errors import CaptureError
 def operation(call: Call) -> Any:
     """The ATen operation of a call."""
     namespace, name, overload = call.op.split(".")
+    if namespace == "nas_one":
+        import one
+
+        return one.EAGER[name]
     try:
         return getattr(getattr(getattr(torch.ops, namespace), name), overload)
     except AttributeError:

@@ -112,6 +112,11 @@ class Program:
     aliases: Mapping[str, str] = field(default_factory=dict)
     dynamic: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     padding: int | None = None
+    input_dims: tuple[tuple[str, ...], ...] = ()
+    """By input the name of each dynamic dimension; "*" for one that tensors decide, "" for a fixed one."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    declared: bool = False
+    """Whether a family says which axes are elastic: kernels and lengths of buffers may be, too."""
 
     @property
     def of_tokens(self) -> bool:

@@ -26,6 +26,8 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
         gone.update(branch.calls, [branch.sum])
         renamed[program.calls[branch.sum].outputs[0]] = branch.skip
 
+    names = {BATCH, *program.sizes}
+
     def named(name: str) -> str:
         while name in renamed:
             name = renamed[name]
@@ -36,7 +38,7 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
             case Ref(name):
                 return Ref(named(name))
             case Size(dim):
-                return Size(_fixed(dim, sizes)) if BATCH in axes_in(dim) else int(size_of(dim, sizes))
+                return Size(_fixed(dim, sizes)) if axes_in(dim) & names else int(size_of(dim, sizes))
             case tuple():
                 return tuple(map(plain, argument))
         return argument
@@ -50,13 +52,13 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
     kept = needed_calls(calls, outputs)
     used = {name for call in kept for name in call.reads()} | set(outputs)
     tensors = tuple(name for name in program.tensors if name in used)
-    full = {**sizes, BATCH: program.batch}
+    full = {**sizes, **program.sizes, BATCH: program.batch}
     values = {
         name: ValueSpec(tuple(int(size_of(dim, full)) for dim in adopted.shapes[name]), program.values[name].dtype)
         for name in {*program.inputs, *tensors, *outputs, *(own for call in kept for own in call.outputs if own)}
     }
     dynamic = {
-        name: tuple(i for i, dim in enumerate(dims) if BATCH in axes_in(dim))
+        name: {i: next(iter(axes_in(dim) & names)) for i, dim in enumerate(dims) if axes_in(dim) & names}
         for name, dims in adopted.shapes.items()
         if name in values
     }
@@ -70,7 +72,7 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
 def _fixed(dim: Dim, sizes: Mapping[str, int]) -> Dim:
     """A dimension in which only the batch is symbolic."""
     if isinstance(dim, str):
-        return dim if dim == BATCH else sizes[dim]
+        return sizes.get(dim, dim)
     if isinstance(dim, tuple):
         return tuple(_fixed(part, sizes) for part in dim)
     return int(size_of(dim, sizes)) if not isinstance(dim, int) else dim

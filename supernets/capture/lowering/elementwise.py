@@ -176,4 +176,11 @@ def _prelu(low: Lowering, call: Call) -> None:
 @lowers("softmax", "log_softmax")
 def _softmax(low: Lowering, call: Call) -> None:
     name = "Softmax" if call.name == "softmax" else "LogSoftmax"
-    low.returns(call, low.one(name, low.tensor(call.arguments["self"]), axis=cast(int, call.arguments["dim"])))
+    low.returns(
+        call,
+        low.one(
+            name,
+            low.tensor(call.arguments["self"]),
+            axis=cast(int, call.arguments["dim"]) % low.rank(call.arguments["self"]),
+        ),
+    )

@@ -158,7 +158,8 @@ def _rms_norm(low: Lowering, call: Call) -> None:
     a = call.arguments
     x, n = low.tensor(a["input"]), len(cast(tuple[int, ...], a["normalized_shape"]))
     eps = cast(float | None, a["eps"]) or float(np.finfo(np.float32).eps)
-    mean = low.one("ReduceMean", low.one("Mul", x, x), low.numbers(list(range(-n, 0))), keepdims=1)
+    # Runtimes recognise the norm by Pow and replace it by one operation; a product of x with itself they do not.
+    mean = low.one("ReduceMean", low.one("Pow", x, low.scalar(2.0)), low.numbers(list(range(-n, 0))), keepdims=1)
     out = low.one("Div", x, low.one("Sqrt", low.one("Add", mean, low.scalar(eps))))
     low.returns(call, out if a["weight"] is None else low.one("Mul", out, low.tensor(a["weight"])))
 

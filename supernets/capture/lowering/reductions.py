@@ -29,7 +29,13 @@ def _reduce(low: Lowering, call: Call) -> None:
     a = call.arguments
     if a.get("dim") is None:
         raise LoweringError(f"a {call.name} over all dimensions includes the batch")
-    axes = low.numbers([d % low.rank(a["self"]) for d in ints(a["dim"], 1)])
+    dims = sorted(d % low.rank(a["self"]) for d in ints(a["dim"], 1))
+    if call.name == "mean" and low.rank(a["self"]) == 4 and dims == [2, 3]:
+        # Runtimes compute this pooling in their own layout of channels.
+        pooled = low.one("GlobalAveragePool", low.tensor(a["self"]))
+        low.returns(call, pooled if a.get("keepdim") else low.one("Flatten", pooled, axis=1))
+        return
+    axes = low.numbers(dims)
     name = _REDUCTIONS.get(call.name, "ReduceL2")
     if call.name in ("linalg_vector_norm", "norm") and a.get("ord", a.get("p")) not in (2, None):
         raise LoweringError("there is no rule for a norm of another order than 2")

@@ -114,7 +114,13 @@ def _stack(low: Lowering, call: Call) -> None:
 
 @lowers("split_with_sizes", "split", "chunk", "tensor_split")
 def _split(low: Lowering, call: Call) -> None:
-    axis = cast(int, call.arguments["dim"])
+    axis = cast(int, call.arguments["dim"]) % low.rank(call.arguments["self"])
+    if len({low.shape(name)[axis] for name in call.outputs if name}) == 1 and all(call.outputs):
+        n = len(call.outputs)
+        low.returns(
+            call, *low.emit("Split", [low.tensor(call.arguments["self"])], {"axis": axis, "num_outputs": n}, n=n)
+        )
+        return
     sizes = low.numbers([low.shape(name)[axis] for name in call.outputs])
     low.returns(
         call, *low.emit("Split", [low.tensor(call.arguments["self"]), sizes], {"axis": axis}, n=len(call.outputs))
@@ -132,9 +138,8 @@ def _unbind(low: Lowering, call: Call) -> None:
 def _select(low: Lowering, call: Call) -> None:
     a = call.arguments
     axis, index = cast(int, a["dim"]), cast(int, a["index"])
-    low.returns(
-        call, low.one("Gather", low.tensor(a["self"]), low.graph.constant(np.array(index, dtype=np.int64)), axis=axis)
-    )
+    taken = low.one("Gather", low.tensor(a["self"]), low.numbers([index]), axis=axis)
+    low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
 
 
 @lowers("slice")
@@ -216,6 +221,17 @@ def _index(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Gather", low.tensor(call.arguments["self"]), low.tensor(index), axis=axis))
 
 
+@lowers("index_select")
+def _index_select(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    low.returns(
+        call,
+        low.one(
+            "Gather", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]) % low.rank(a["self"])
+        ),
+    )
+
+
 @lowers("gather")
 def _gather(low: Lowering, call: Call) -> None:
     a = call.arguments
@@ -238,8 +254,11 @@ def _pad(low: Lowering, call: Call) -> None:
     before, after = [0] * rank, [0] * rank
     for i in range(len(amounts) // 2):
         before[rank - 1 - i], after[rank - 1 - i] = amounts[2 * i], amounts[2 * i + 1]
-    value = low.scalar(float(cast(float, a.get("value") or 0.0)))
     pads = low.numbers([*before, *after])
+    if mode == "constant" and not a.get("value"):
+        low.returns(call, low.one("Pad", low.tensor(a["self"]), pads))
+        return
+    value = low.scalar(float(cast(float, a.get("value") or 0.0)))
     low.returns(call, low.one("Pad", low.tensor(a["self"]), pads, value, mode=_MODES[mode]))
 
 

@@ -19,6 +19,7 @@ FLOAT, INT64, BOOL = 1, 7, 9
 """ONNX's numbers of types."""
 TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "bool": BOOL}
 """Integers are of 64 bits in the graph."""
+MARKS = {"batch": -1, "tokens": -2, "past": -3, "context": -4, "room": -5}
 Rule = Callable[["Lowering", Call], None]
 LOWERED: dict[str, Rule] = {}
 """By the operation's name without overload."""
@@ -31,7 +32,11 @@ class Lowering:
         self.graph, self.program, self._tensors = graph, program, tensors
         self._batch: Value | None = None
         self._x = x
-        self._values: dict[str, Value] = {program.inputs[0]: self._padded()}
+        self._values: dict[str, Value] = (
+            dict(zip(program.inputs, x, strict=True)) if isinstance(x, list) else {program.inputs[0]: self._padded()}
+        )
+        if isinstance(x, list):
+            self._x = x[0]
 
     def _padded(self) -> Value:
         """The input; sentences, which may be shorter than the captured ones, are padded at their ends."""
@@ -141,7 +146,7 @@ class Lowering:
         for name, value in zip(call.outputs, values, strict=False):
             if name:
                 dynamic = self.program.dynamic.get(name, ())
-                shape = [BATCH_SIZE if i in dynamic else size for i, size in enumerate(self.shape(name))]
+                shape = [MARKS[dynamic[i]] if i in dynamic else size for i, size in enumerate(self.shape(name))]
                 self.graph.shapes[value.name] = tuple(shape)
                 if self.typed(name) == "int64":
                     self.graph.integers.add(value.name)

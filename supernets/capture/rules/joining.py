@@ -162,7 +162,7 @@ def _index_select(ctx: Inference, call: Call) -> None:
     position = axis(call, len(x))
     fix(x[position], "units of it are chosen by index")
     if call.name == "index_select":
-        x[position] = fixed(ctx.shape(call.outputs[0])[position], "chosen by index")
+        x[position] = ctx.of(call.arguments["index"])[0]
         ctx.returns(call, x)
         return
     raise MismatchError("an index of all dimensions")

@@ -7,9 +7,12 @@ from typing import cast
 from supernets.capture.dimensions import (
     Dimension,
     MismatchError,
+    derived,
     divide,
     find,
     fix,
+    fixed,
+    is_plain,
     product,
     unify,
 )
@@ -40,9 +43,42 @@ def _convolution(ctx: Inference, call: Call) -> None:
         ctx.depends(groups=unify(groups, same))
     if (bias := ctx.optional(call.arguments["bias"])) is not None:
         unify(bias[0], weight[0])
-    for extent in [*x[2:], *weight[2:]]:
-        fix(extent, "a kernel or an extent of the image")
-    ctx.returns(call, [x[0], weight[0], *extents(ctx, call, 2)])
+    ctx.returns(call, [x[0], weight[0], *_extents(ctx, call, x[2:], weight[2:])])
+
+
+def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimension]) -> list[Dimension]:
+    """Extents after a convolution; the kernel is elastic where its half is the padding."""
+    n, a = len(x), call.arguments
+    sizes = [find(own).size for own in kernel]
+    if isinstance(a["padding"], str):
+        pads = None
+    else:
+        pads, strides, dilations = (
+            list(a[k]) * (n if len(a[k]) == 1 else 1) for k in ("padding", "stride", "dilation")
+        )
+    elastic = (
+        ctx.program.declared
+        and pads is not None
+        and n == 2
+        and all(k > 1 and k % 2 and p == k // 2 and d == 1 and sizes[0] == k for k, p, d in zip(sizes, pads, dilations))
+    )
+    if elastic:
+        own = unify(kernel[0], kernel[1])
+        ctx.centred.append(own)
+        half = derived(own, -2, 2)
+        ctx.depends(padding=(half, half))
+    else:
+        for own in kernel:
+            fix(own, "a kernel or an extent of the image")
+    found = []
+    for i, own in enumerate(x):
+        if is_plain(own) or pads is None:
+            fix(own, "a kernel or an extent of the image")
+            found.append(fixed(ctx.shape(call.outputs[0])[2 + i], "an extent of the image"))
+        else:
+            offset = -1 if elastic else 2 * pads[i] - dilations[i] * (sizes[i] - 1) - 1
+            found.append(derived(own, offset, strides[i]))
+    return found
 
 
 @rule_of("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")

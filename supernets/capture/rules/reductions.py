@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from supernets.capture.dimensions import (
+    derived,
     fix,
     fixed,
+    is_plain,
 )
 from supernets.capture.inference import Inference
 from supernets.capture.program import Call
@@ -41,6 +43,13 @@ def _reduce(ctx: Inference, call: Call) -> None:
 )  # fmt: skip
 def _pool(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self" if "self" in call.arguments else "input"])
+    if call.name in ("max_pool2d", "avg_pool2d") and not all(map(is_plain, x[-2:])):
+        a = call.arguments
+        two = lambda v: (list(v) * 2)[:2]  # noqa: E731
+        kernel, strides, pads = two(a["kernel_size"]), two(a["stride"] or a["kernel_size"]), two(a["padding"])
+        out = [derived(own, 2 * p - k, s) for own, k, s, p in zip(x[-2:], kernel, strides, pads, strict=True)]
+        ctx.returns(call, [*x[:-2], *out])
+        return
     n = {"1": 1, "2": 2, "3": 3}.get(next((c for c in call.name if c in "123"), "2"), 2)
     for extent in x[-n:]:
         fix(extent, "an extent of the image")
