@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
@@ -14,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Dim, check_dims
-from supernets.cost import Cost, Costs, CostTable
+from supernets.axes import Axes, Dim
+from supernets.cost import Cost, CostTable
 from supernets.errors import SpaceError
-from supernets.live_subnets import clone_tree, place
+from supernets.family_program import Programs, programs_of
+from supernets.live_subnets import clone_tree, place, standalone
+from supernets.networks import extracted_from
 from supernets.space import Architecture, SearchSpace
 
 if TYPE_CHECKING:
@@ -26,54 +27,71 @@ if TYPE_CHECKING:
 _invalid_order = partial(SpaceError, code="order.invalid")
 
 
-class Family(Protocol):
-    """A kind of network with elastic dimensions."""
+class Family(ABC):
+    """A kind of network with elastic dimensions.
+
+    Attributes:
+        name: by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
+        space: its choices.
+        axes: its elastic dimensions by name.
+        blocks: names of modules by which costs are reported and latency tables are made; together they hold every parameter.
+    """
 
     name: str
     space: SearchSpace
     axes: Axes
     blocks: tuple[str, ...]
-    """Names of the modules by which costs are reported; together they hold every parameter."""
-    geometry: tuple[str, ...]
-    """Axes that change the output positions of every layer, as the resolution does in a CNN; often none."""
-    attention: Mapping[str, Dim]
-    """Query channels by attention module, for the two matrix products that have no weight tensor."""
 
-    def template(self, like: Architecture | None = None) -> nn.Module:
-        """The largest network, freshly initialised (from torch's global generator, which the caller seeds).
+    @abstractmethod
+    def template(self) -> nn.Module:
+        """The largest network, freshly initialised (from torch's global generator, which the caller seeds)."""
 
-        Args:
-            like: an architecture that gives the sizes of the `geometry` axes; None for the largest.
-        """
-
-    def initialised(self, network: nn.Module) -> nn.Module:
-        """A network fresh from `build`, with its weights initialised as a template's."""
-
+    @abstractmethod
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of every parameter and buffer of the template."""
 
-    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        """Axis sizes of an architecture."""
-
-    def dropped(self, architecture: Architecture) -> frozenset[str]:
-        """Names of the template's modules, and of single tensors, that the architecture lacks."""
-
-    def build(self, architecture: Architecture) -> nn.Module:
-        """A plain module from its constructor, independent of the template, with the template's names."""
-
+    @abstractmethod
     def example(self, batch_size: int = 1) -> Tensor:
         """An input of zeros."""
 
-    def cost_model(self, template: nn.Module) -> Costs:
-        """Computes the costs of its networks; `supernets.cost.module_costs` suits networks of plain torch modules."""
-
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Everything needed to rebuild this family, for checkpoints."""
 
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        """Axis sizes of an architecture; by default, the options of the choices that have the names of axes."""
+        values = self.space.values(architecture)
+        return {name: cast(int, values[name]) for name in self.axes}
 
-def outlined(family: object) -> AbstractContextManager[Any]:
-    """The context in which a family's template has no weights, and costs no memory, where the family allows it."""
-    return torch.device("meta") if getattr(family, "weightless", False) else nullcontext()
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        """Names of the template's modules, and of single tensors, that the architecture lacks; none by default."""
+        return frozenset()
+
+    def initialised(self, network: nn.Module) -> nn.Module:
+        """A network fresh from its constructors, with its weights initialised as a template's; by default as it is."""
+        return network
+
+    @property
+    def trained(self) -> bool:
+        """Whether templates have the weights of a trained network, which the experts of a mixture begin with."""
+        return False
+
+    def plain(self, architecture: Architecture) -> tuple[Family, Architecture]:
+        """The family that it wraps, whose networks have programs, and the network in that one's space; by default itself."""
+        return self, architecture
+
+    def programs(self) -> Programs:
+        """The programs of its networks, captured from the template where they are first needed; of plain families alone."""
+        return programs_of(self)
+
+    def standalone(self, tree: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
+        """A plain module of one network, with copies of its weights.
+
+        Args:
+            tree: a template, whose own tensors are not read.
+            weights: every tensor of the network, by the template's names.
+        """
+        return standalone(clone_tree(tree, self.dropped(architecture)), weights)
 
 
 class Sharing(nn.Module, ABC):
@@ -108,31 +126,16 @@ class Sharing(nn.Module, ABC):
         return frozenset(name for name, parameter in self.named_parameters() if parameter.ndim > 1)
 
 
-def channels_last(module: nn.Module) -> nn.Module:
-    """The module in the channels-last layout, with which depthwise convolutions are about twice as fast on CPUs."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.ndim == 4:
-            tensor.data = tensor.data.to(memory_format=torch.channels_last)
-    return module
-
-
 class Supernet(nn.Module):
     """All subnets of a family over one set of stored tensors.
 
     Train with `supernet(x, architecture)`; score, measure and export only modules from `extract` after `recalibrate`.
-
-    Raises:
-        SpaceError: the family's dims do not match its template.
     """
 
     def __init__(self, family: Family, sharing: Sharing) -> None:
         super().__init__()
         self.family = family
         self.sharing = sharing
-        with outlined(family):
-            template = family.template()
-            check_dims({name: t.shape for name, t in template.state_dict().items()}, family.dims(), family.axes)
-            self._cost_model = family.cost_model(template)
         self._last_costs: tuple[list[Architecture], CostTable] | None = None
 
     @property
@@ -155,10 +158,10 @@ class Supernet(nn.Module):
     def extract(self, architecture: Architecture) -> nn.Module:
         """A plain module with its own storage, in eval mode; `recalibrate` it before you measure it."""
         self.space.check(architecture)
-        module = channels_last(self.family.build(architecture))
         with torch.no_grad():
-            module.load_state_dict(self.weights(architecture), strict=True)
-        return module.eval()
+            module = self.family.standalone(self.sharing.template, architecture, self.weights(architecture))
+        plain, network = self.family.plain(architecture)
+        return extracted_from(module.eval(), plain.programs(), network)
 
     def sort(self, orders: Mapping[str, Tensor]) -> None:
         """Reorders axes in every stored tensor that has them, for `supernets.sorting`.
@@ -192,15 +195,20 @@ class Supernet(nn.Module):
         """
         asked, last = list(architectures), self._last_costs
         if last is None or last[0] != asked:
-            dropped = [self.family.dropped(a) for a in asked]
-            last = asked, self._cost_model.costs(asked, self.axis_sizes(asked), dropped)
-            self._last_costs = last
+            last = self._last_costs = asked, self._costs(asked)
         return last[1]
 
-    def axis_sizes(self, architectures: Sequence[Architecture]) -> dict[str, NDArray[np.int64]]:
-        """Axis sizes of n architectures, each (n,), by axis."""
-        sizes = [self.family.sizes(a) for a in architectures]
-        return {name: np.array([own[name] for own in sizes], dtype=np.int64) for name in self.family.axes}
+    def _costs(self, architectures: Sequence[Architecture]) -> CostTable:
+        inner = [self.family.plain(architecture) for architecture in architectures]
+        plain, networks = inner[0][0] if inner else self.family, [network for _, network in inner]
+        table = plain.programs().costs(axis_sizes(plain, networks), [plain.dropped(network) for network in networks])
+        return table.of_blocks(self.family.blocks)
+
+
+def axis_sizes(family: Family, architectures: Sequence[Architecture]) -> dict[str, NDArray[np.int64]]:
+    """Axis sizes of n architectures, each (n,), by axis."""
+    sizes = [family.sizes(architecture) for architecture in architectures]
+    return {name: np.array([own[name] for own in sizes], dtype=np.int64) for name in family.axes}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,14 @@ from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+_HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
+"""Ends of the names of a module's dictionaries of hooks."""
+_OF_KERNELS = 4
+"""Dimensions of the weights of convolutions of images."""
 
 
 def clone_tree(module: nn.Module, dropped: frozenset[str] = frozenset(), prefix: str = "") -> nn.Module:
@@ -45,6 +51,34 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") ->
             place(child, weights, f"{prefix}{name}.")
     if own:
         _fit_attributes(module, own)
+    return module
+
+
+def standalone(tree: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    """A cloned tree with copies of a subnet's tensors, on the CPU and in single precision; in place, without gradients."""
+
+    def copied(old: Tensor, new: Tensor) -> Tensor:
+        dtype = torch.float32 if new.is_floating_point() else new.dtype
+        layout = torch.channels_last if new.ndim == _OF_KERNELS else torch.contiguous_format
+        tensor = new.detach().to("meta" if new.is_meta else "cpu", dtype).clone(memory_format=layout)
+        return nn.Parameter(tensor, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else tensor
+
+    tensors = {
+        **dict(tree.named_parameters(remove_duplicate=False)),
+        **dict(tree.named_buffers(remove_duplicate=False)),
+    }
+    if differing := sorted(tensors.keys() ^ weights.keys()):
+        raise KeyError(f"only one of the network and its weights has {', '.join(differing[:5])}")
+    for module in tree.modules():  # a cloned tree shares its hooks with the template
+        module.__dict__.update({key: type(own)() for key, own in vars(module).items() if key.endswith(_HOOKS)})
+    return place(tree, {name: copied(old, weights[name]) for name, old in tensors.items()})
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The module in the channels-last layout, with which depthwise convolutions are about twice as fast on CPUs."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == _OF_KERNELS:
+            tensor.data = tensor.data.to(memory_format=torch.channels_last)
     return module
 
 

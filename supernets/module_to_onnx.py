@@ -1,4 +1,4 @@
-"""Export of modules to ONNX: by `supernets.graph` if possible, else by torch's exporter."""
+"""Export of modules to ONNX: by their programs if possible, else by torch's exporter."""
 
 from __future__ import annotations
 
@@ -12,15 +12,29 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import ExportError, LoweringError
-from supernets.graph import BATCH, INPUT, LENGTH_NAME, OPSET, OUTPUT, TOKENS, input_shape_of, lower
+from supernets.graph import BATCH, INPUT, LENGTH_NAME, OPSET, OUTPUT
+from supernets.networks import network_of
 
-__all__ = ["BATCH", "INPUT", "OPSET", "OUTPUT", "onnx_model", "to_onnx"]
+__all__ = ["BATCH", "INPUT", "OPSET", "OUTPUT", "lower", "onnx_model", "to_onnx"]
+
+
+def lower(module: nn.Module, example: Tensor) -> bytes:
+    """A serialised ONNX model with a dynamic batch (and sentence length), by the module's program.
+
+    Args:
+        module: in eval mode, with float32 tensors.
+        example: (n, ...) inputs, n at least 2; only their shape and type are read.
+
+    Raises:
+        LoweringError: an operation has no rule, or the forward cannot be traced; the message names it.
+    """
+    return network_of(module, example).onnx()
 
 
 def to_onnx(module: nn.Module, example: Tensor) -> bytes:
     """A serialised ONNX model with a dynamic batch (and sentence length), by torch's exporter, in seconds.
 
-    Shares no code with `supernets.graph`, so that tests compare the two.
+    Shares no code with `lower`, so that tests compare the two.
 
     Args:
         module: in eval mode.
@@ -30,7 +44,7 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
         ExportError: the exporter rejects the module.
     """
     dynamic = {0: torch.export.Dim(BATCH)}
-    if input_shape_of(example) == TOKENS:
+    if example.dtype == torch.int64:
         dynamic[1] = torch.export.Dim(LENGTH_NAME)
     logger, level = logging.getLogger("torch.onnx"), logging.getLogger("torch.onnx").level
     logger.setLevel(logging.ERROR)
@@ -61,25 +75,25 @@ def _takes_any_number(module: nn.Module) -> bool:
 
 
 def onnx_model(module: nn.Module, example: Tensor) -> bytes:
-    """A serialised ONNX model with a dynamic batch: by `supernets.graph` in milliseconds if it can, else by `to_onnx`.
+    """A serialised ONNX model with a dynamic batch: by `lower` if it can, else by `to_onnx`.
 
     Args:
         module: in eval mode.
-        example: (n, ...) real inputs, n at least 2; `supernets.graph` uses only their shape and type.
+        example: (n, ...) real inputs, n at least 2.
 
     Raises:
         ExportError: neither of them can write the module.
     """
     try:
-        return lower(module, input_shape_of(example))
+        return lower(module, example)
     except LoweringError as rejected:
         if find_spec("onnxscript") is None:
             raise ExportError(
-                f"torch's exporter needs onnxscript (supernets.graph cannot write the network: {rejected}); install it with: "
+                f"torch's exporter needs onnxscript (the network cannot be written without: {rejected}); install it with: "
                 "pip install 'subnet-nas[onnx-dynamo]'",
                 code="part.missing",
             ) from rejected
         try:
             return to_onnx(module, example)
         except ExportError as error:
-            raise ExportError(f"{error} (and supernets.graph rejected it: {rejected})") from error
+            raise ExportError(f"{error} (and without torch's exporter: {rejected})") from error

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function_unary
+
+from supernets.own_operations import own_operation
 
 
 def onnx_scale(old: int, side: int) -> np.float32:
@@ -21,15 +22,20 @@ def resize(x: Tensor, side: int) -> Tensor:
     ``Resize`` is defined, where torch multiplies. At 224 pixels coordinates differ by up to 3e-5 of a pixel, and
     images of noise by about 1e-4 of their standard deviation.
 
-    It supports torch's function protocol, so that `supernets.graph` finds its calls in a trace.
-
     Args:
         x: (n, channels, height, width).
     """
-    if has_torch_function_unary(x):
-        return handle_torch_function(resize, (x,), x, side)
     x = torch.lerp(*_neighbours(x, side, 2))
     return torch.lerp(*_neighbours(x, side, 3))
+
+
+@own_operation(
+    "(Tensor x, Tensor pixels) -> Tensor",
+    lambda x, pixels: x.new_empty((*x.shape[:2], pixels.shape[0], pixels.shape[0])),
+)
+def resized(x: Tensor, pixels: Tensor) -> Tensor:
+    """Images `resize`d to as many pixels either way as a vector has numbers; those of this size as they are."""
+    return x if x.shape[2] == len(pixels) else resize(x, len(pixels))
 
 
 def _neighbours(x: Tensor, side: int, dim: int) -> tuple[Tensor, Tensor, Tensor]:

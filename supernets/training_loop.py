@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supernets.base import LearningStrategy, Phase, ScheduledStrategy, Supernet, TrainingStrategy, channels_last
+from supernets.base import LearningStrategy, Phase, ScheduledStrategy, Supernet, TrainingStrategy
 from supernets.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
 from supernets.divergence import Divergence
@@ -126,8 +126,8 @@ class Loop:
         self._ready = None if epochs == 0 else self._phase_of(epochs)[0]
         if teacher:
             # In the layout of the saved one: another layout changes the last bits.
-            network = channels_last(self._supernet.family.build(self._supernet.space.largest))
-            network.load_state_dict(dict(teacher), strict=True)
+            supernet = self._supernet
+            network = supernet.family.standalone(supernet.sharing.template, supernet.space.largest, teacher)
             self._teach_by(network)
 
     def optimizer_tensors(self) -> dict[str, Tensor]:

@@ -13,7 +13,6 @@ from supernets.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, re
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
 from supernets.families.captured.family import CapturedFamily
-from supernets.families.single_network import innermost
 
 
 def named_checkpoint(supernet: SupernetConfig, runs: RunsFolder, *, source: str) -> Checkpoint | None:
@@ -97,7 +96,7 @@ def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: s
 
 def _inputs_of(family: Family) -> str:
     """The inputs of a family as words of a message."""
-    inner = innermost(family, family.space.largest)[0]
+    inner = family.plain(family.space.largest)[0]
     if isinstance(inner, CapturedFamily):
         sizes, n = inner.example().shape[1:], inner.n_outputs
         if inner.source.of_tokens:

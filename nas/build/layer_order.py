@@ -20,7 +20,7 @@ from supernets.families.decoder.pretrained import DecoderConfig
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.families.shared.pretrained_transformer import PretrainedTransformer
 from supernets.families.shared.spec import Spec
-from supernets.families.single_network import innermost
+from supernets.family_program import outline
 
 LayerOrder = Callable[[Spec | None], Spec | None]
 """Gives a spec whose layers are kept by importance their order; returns others as they are."""
@@ -55,7 +55,7 @@ def layer_order(
 
 
 def _of(family: Family) -> tuple[int, ...] | None:
-    plain, _ = innermost(family, family.space.largest)
+    plain, _ = family.plain(family.space.largest)
     return plain.spec.order if isinstance(plain, DecoderFamily) else None
 
 
@@ -63,7 +63,6 @@ def _measured(pretrained: PretrainedTransformer, text: Tensor) -> tuple[int, ...
     """The layers by ascending influence."""
     config = cast(DecoderConfig, pretrained.config)
     family = DecoderFamily(config.space(), tokens=1, **config.fixed)
-    network = cast(Decoder, family.build(family.space.largest).eval())
-    network.load_state_dict(pretrained.weights(family))
+    network = cast(Decoder, family.standalone(outline(family), family.space.largest, pretrained.weights(family)).eval())
     influence = block_influence(network, [text])
     return tuple(sorted(range(len(influence)), key=influence.__getitem__))

@@ -32,7 +32,7 @@ from supernets.base import Family, Supernet
 from supernets.checkpoint import Checkpoint, load_checkpoint, weights_digest
 from supernets.data import OnProgress, no_progress
 from supernets.families.nested_networks import NestedFamily
-from supernets.families.single_network import SingleFamily, innermost
+from supernets.families.single_network import SingleFamily
 from supernets.sharing.spec import PLAIN
 from supernets.space import SearchSpace
 
@@ -245,7 +245,7 @@ def space_digest(family: Family) -> str:
 
 def _network_facts(family: Family, data: JobData) -> dict[str, Any]:
     """The compatibility facts that are known without the training; of a family, what decides on its networks."""
-    plain = innermost(family, family.space.largest)[0].to_json()
+    plain = family.plain(family.space.largest)[0].to_json()
     network = {"network": family.network.key} if isinstance(family, SingleFamily) else {}
     return {
         "space": family.space.to_json(),

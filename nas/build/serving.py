@@ -18,7 +18,6 @@ from nas.problem.tasks import ROUTING
 from supernets.base import Family, Supernet
 from supernets.data import BlockFormat, PairFormat
 from supernets.errors import SpaceError
-from supernets.families.single_network import innermost
 
 _CACHES = 2
 """That of a step's input, and that of its output."""
@@ -60,7 +59,7 @@ def find_serving(config: SearchJob, data: JobData, family: Family, *, source: st
     if isinstance(pairs := data.dataset.format, PairFormat):  # of any length
         prompt = given.prompt_tokens or pairs.source
         return Serving(prompt, given.context_tokens or max(1, pairs.typical_tokens // 2), given.batch)
-    most = int(getattr(innermost(family, family.space.largest)[0], "positions", 2**20))
+    most = int(getattr(family.plain(family.space.largest)[0], "positions", 2**20))
     prompt = given.prompt_tokens or block
     context = given.context_tokens or min(prompt, most - 1)
     for key, tokens, expected in (("prompt_tokens", prompt, most), ("context_tokens", context, most - 1)):

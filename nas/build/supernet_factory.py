@@ -26,13 +26,14 @@ from nas.errors import JobError
 from nas.evaluation.scoring import CALIBRATION_BATCH
 from nas.plugins import Kind, find, of_object
 from nas.store.folder import RunsFolder
-from supernets.base import Family, Supernet, TrainingStrategy, outlined
+from supernets.base import Family, Supernet, TrainingStrategy
 from supernets.capture.captured_model import CapturedModel
 from supernets.checkpoint import Checkpoint, make_supernet, weights_digest
 from supernets.data import batches
 from supernets.families.decoder.activations import activation_importance, measure_activations
 from supernets.families.decoder.network import Decoder
-from supernets.families.single_network import SingleFamily, innermost
+from supernets.families.single_network import SingleFamily
+from supernets.family_program import without_weights
 from supernets.recalibration import Extraction
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import SharingSpec
@@ -126,8 +127,7 @@ class SupernetFactory:
         """A supernet for sizes and costs alone: the trained one that the job names, else one that may have no weights."""
         if self.checkpoint is not None:
             return self.checkpoint.supernet
-        with outlined(self.family):
-            return make_supernet(self.family, self.sharing)
+        return without_weights(partial(make_supernet, self.family, self.sharing))
 
     def untrained(self) -> Supernet:
         """A new supernet at the beginning of its training, whose experts are merged and units sorted where the job says so."""
@@ -156,7 +156,7 @@ class SupernetFactory:
         if isinstance(self.family, SingleFamily) and self.parent is not None:
             weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
         elif self.pretrained is not None and self.pretrained.weights is not None:
-            kept = getattr(innermost(self.family, self.family.space.largest)[0], "has_experts", False)
+            kept = getattr(self.family.plain(self.family.space.largest)[0], "has_experts", False)
             weights, state = self._kept_weights if kept else self._pretrained_weights()
             torch.set_rng_state(state)  # as after the first time
         return make_supernet(self.family, self.sharing, pretrained=weights)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.precisions.block_weights import quantized_bytes
 from supernets.axes import Dim, size_of
-from supernets.base import Family, Supernet
+from supernets.base import Family, Supernet, axis_sizes
 from supernets.cost import lies_in
 from supernets.experts.routing_metrics import ExpertCache
 from supernets.families.decoder.family import POSITIONS, WORDS
@@ -45,7 +45,7 @@ class ServedMemory:
     def mib(self, metric: str, networks: Sequence[Architecture], precisions: Sequence[str]) -> NDArray[np.float64]:
         """The metric of n networks, each in its precision, (n,)."""
         family = self.supernet.family
-        sizes = self.supernet.axis_sizes(networks)
+        sizes = axis_sizes(family, networks)
         dropped = [family.dropped(network) for network in networks]
         tensors, found, cached = family.dims(), np.zeros(len(networks)), np.zeros(len(networks))
         words = next(int(size_of(dims[:1], {})) for name, dims in tensors.items() if name.endswith(WORDS))

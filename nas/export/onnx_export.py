@@ -33,7 +33,6 @@ from nas.store.stored_run import StoredRun
 from supernets.data import BlockFormat, PairFormat, TextFormat, head
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.serving import PORTABLE_STEP, PREFILL, STEP, in_place
-from supernets.families.single_network import innermost
 from supernets.module_to_onnx import onnx_model
 from supernets.recalibration import Extraction
 
@@ -151,7 +150,7 @@ def network_bundle(
     step_path, most = path.with_suffix(".step.onnx"), 0
     if isinstance(data.format, BlockFormat):
         source = data.format.source if isinstance(data.format, PairFormat) else 0
-        most = 0 if source else cast(DecoderFamily, innermost(supernet.family, network)[0]).positions
+        most = 0 if source else cast(DecoderFamily, supernet.family.plain(network)[0]).positions
         kind = STEP if provenance.in_place else PORTABLE_STEP
         exact_models = {name: served[name] for name in (PREFILL, kind)}
         checks["served_parity"] = served_parity(

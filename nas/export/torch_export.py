@@ -34,7 +34,6 @@ from supernets.capture.tracing import capture
 from supernets.data import BlockFormat, TextFormat
 from supernets.errors import CaptureError
 from supernets.families.captured.family import CapturedFamily
-from supernets.families.single_network import innermost
 from supernets.recalibration import Extraction
 from supernets.space import Architecture
 
@@ -123,7 +122,7 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
     weights, manifest = path.with_suffix(".safetensors"), path.with_suffix(".json")
     facts = {
         **provenance.facts(point, trained), "precision": "fp32", **preprocessing_facts(data.format, False),
-        "original": _original(*innermost(supernet.family, network), program),
+        "original": _original(*supernet.family.plain(network), program),
     }  # fmt: skip
     shape = ", ".join(["batch", *map(str, data.validation.inputs.shape[1:])])
     script = _SCRIPT.format(

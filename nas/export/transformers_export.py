@@ -32,9 +32,9 @@ from supernets.families.decoder.writing import write_decoder
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.pretrained import read_bert, write_bert
 from supernets.families.shared.pretrained_transformer import renumbered
-from supernets.families.single_network import innermost
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.pretrained import read_vit, write_vit
+from supernets.family_program import outline
 from supernets.pretrained import TOKENIZER
 from supernets.recalibration import Extraction
 from supernets.space import Architecture
@@ -74,7 +74,7 @@ def export_transformers(
         raise ExportFailedError(f"{problem}; write ONNX with `nas export`", code="export.task-unavailable")
     supernet, data = trained.checkpoint.supernet, trained.data.dataset
     values = costs_of(supernet, [network])[0][1] if measured is None else measured
-    family, plain = innermost(supernet.family, network)
+    family, plain = supernet.family.plain(network)
     module = Extraction(supernet, trained.data.calibration.split(CALIBRATION_BATCH))(network)
     again, loader = _write(folder, family, plain, module, data)
     _write_preprocessing(folder, loader, data.format)
@@ -148,6 +148,4 @@ def _write(
 
 
 def _loaded(family: Family, network: Architecture, tensors: Mapping[str, Tensor]) -> nn.Module:
-    module = family.build(network)
-    module.load_state_dict(tensors)
-    return module
+    return family.standalone(outline(family), network, tensors)

@@ -20,8 +20,9 @@ from nas.evaluation.scoring import in_precision
 from nas.planning.latencies import measure_all
 from supernets.base import Supernet
 from supernets.data import head
-from supernets.graph import INPUT, LENGTH, LENGTH_NAME, BlockInput, BlockModel
+from supernets.graph import INPUT, LENGTH, LENGTH_NAME
 from supernets.module_to_onnx import onnx_model
+from supernets.networks import BlockInput, BlockModel
 from supernets.space import Architecture
 
 _CALIBRATION_IMAGES = 32

@@ -25,7 +25,6 @@ from supernets.blocks import BlockKeys
 from supernets.data import BlockFormat
 from supernets.errors import SpaceError
 from supernets.families.captured.family import CapturedFamily
-from supernets.families.single_network import innermost
 from supernets.space import Architecture
 
 SUBNETS = 30
@@ -66,7 +65,7 @@ def calibrate(
     if subnets < 3:
         message = f"a lookup table is fitted to at least 3 networks, got {subnets}"
         raise EvaluationError(message, code="lookup-table.too-few-subnets")
-    plain, _ = innermost(family := prepared.supernets.family, family.space.largest)
+    plain, _ = (family := prepared.supernets.family).plain(family.space.largest)
     why = ""
     if isinstance(plain, CapturedFamily) and not plain.divided:
         why = "supernet.model: the network cannot be divided into blocks, since no value alone connects a part of it with "

@@ -18,7 +18,6 @@ from supernets.errors import CheckpointError, DataError
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config
 from supernets.families.decoder.spec import DecoderSpec
-from supernets.families.single_network import innermost
 from supernets.pretrained import find_pretrained
 
 _LAYOUTS = {
@@ -86,7 +85,7 @@ class LanguageModels:
 def language_models(prepared: PreparedJob) -> LanguageModels | None:
     """The networks and texts of a job; None for one of another family."""
     family, data = prepared.supernets.family, prepared.data.dataset
-    plain, _ = innermost(family, family.space.largest)
+    plain, _ = family.plain(family.space.largest)
     if not isinstance(plain, DecoderFamily) or not isinstance(format := data.format, BlockFormat):
         return None
     parts = {"train": data.train, "validation": data.validation, "test": data.test}

@@ -26,7 +26,7 @@ from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import MAX_WIDTH
 from supernets.families.shared.spec import Spec
 from supernets.families.vit.family import ViTFamily
-from supernets.graph import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower
 
 MAX_WIDTHS = 48
 """Most widths of a stage, unless a step is given."""
@@ -193,14 +193,14 @@ def _deployment(family: SweptFamily, s: int, images: torch.Tensor, seed: int, wi
     torch.manual_seed(seed)
     network: Any = _middle(family, s, width).eval()
     if isinstance(family, ViTFamily):
-        return Deployment.single(lower(network, tuple(images.shape[1:])), {INPUT: images.numpy()})
+        return Deployment.single(lower(network, images), {INPUT: images.numpy()})
     stages = list(network.stages)
     # A convolution, if it is the head. A classifier reads what is pooled, and is left out.
     head = [network.head] if "head" in family.after_stages() else []
     after = [stages[s + 1][0]] if s + 1 < len(stages) else head
     with torch.no_grad():
         inputs = nn.Sequential(network.stem, *stages[:s])(images)
-    model = lower(nn.Sequential(*stages[s], *after).eval(), tuple(inputs.shape[1:]))
+    model = lower(nn.Sequential(*stages[s], *after).eval(), inputs)
     return Deployment.single(model, {INPUT: inputs.numpy()})
 
 
@@ -214,7 +214,7 @@ def _middle(family: SweptFamily, s: int, width: int) -> nn.Module:
         fixed = _middle_of(spec, stages=stages)
     make: Any = type(family)
     made = make(fixed, image_size=family.image_size, channels=family.channels, n_classes=family.n_classes)
-    return cast(nn.Module, made.build(made.space.largest))
+    return cast(nn.Module, made.template())
 
 
 def _middle_of(spec: Any, **given: Any) -> Any:

@@ -22,7 +22,7 @@ from nas.errors import EvaluationError
 from nas.planning.block_latency import BlockLatency
 from predictors.transfer import KnownDevices, TransferPredictor
 from supernets.blocks import BlockKeys
-from supernets.graph import BlockModel
+from supernets.networks import BlockModel
 from supernets.space import Architecture
 
 SAMPLES = 10

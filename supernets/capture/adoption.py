@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
-from supernets.axes import Axis, Concat, Derived, Dim
+from supernets.axes import Axes, Axis, Concat, Derived, Dim
 from supernets.capture.branches import Branch, Unit, depth_units, residual_branches
 from supernets.capture.dimensions import Dimension, find, singles
 from supernets.capture.inference import Inference, SymbolicArgument
-from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size, is_constant, refs, state_values
+from supernets.capture.program import Argument, Call, Program, Ref, Size, refs, state_values
 from supernets.capture.rules import RULES
+from supernets.errors import SpaceError
 
+_STORED = frozenset(("linear", "addmm", "subnet_nas.mixed_experts", "subnet_nas.cross_memory"))
+"""Beside convolutions, the operations whose outputs are counted among the activations."""
 _SPLITS = frozenset(("split", "chunk", "tensor_split", "split_with_sizes"))
 
 
@@ -23,11 +27,13 @@ class Work:
         call: its index.
         products: dimensions whose product they are, for the whole batch.
         outputs: dimensions of its output.
+        stored: whether the output is counted among the activations, as those of convolutions and linear layers are.
     """
 
     call: int
     products: tuple[Dim, ...]
     outputs: tuple[Dim, ...]
+    stored: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Adopted:
         work: multiply-accumulates of calls.
         fixed: reasons why dimensions of parameters stay as they are, with the tensors that have them.
         unknown: operations without a rule, with the number of their calls.
+        lengths: in the captured forward, the sizes that only inputs decide, by name; the batch is one of them.
     """
 
     program: Program
@@ -55,6 +62,7 @@ class Adopted:
     work: tuple[Work, ...]
     fixed: Mapping[str, tuple[str, ...]]
     unknown: Mapping[str, int]
+    lengths: Mapping[str, int]
 
     @property
     def full_sizes(self) -> dict[str, int]:
@@ -62,15 +70,28 @@ class Adopted:
         return {name: axis.size for name, axis in self.axes.items()}
 
 
-def adopt(program: Program) -> Adopted:
-    """Infers the axes of a captured program."""
-    inference = Inference(program)
+NOTHING_DECLARED: Mapping[str, Sequence[Dim]] = MappingProxyType({})
+NO_AXES: Axes = MappingProxyType({})
+
+
+def adopt(program: Program, declared: Mapping[str, Sequence[Dim]] = NOTHING_DECLARED, axes: Axes = NO_AXES) -> Adopted:
+    """Infers the axes of a captured program.
+
+    Args:
+        declared: the dimensions of its tensors, where a family states them; then the axes are these, and all others are fixed.
+        axes: in `declared`.
+
+    Raises:
+        SpaceError: the forward makes two of the declared axes one, divides one, or needs one of its size.
+    """
+    inference = Inference(program, declared, axes)
     inference.run(RULES)
-    _fix_untrained(inference)
+    if not declared:
+        _fix_untrained(inference)
     names = _Names(inference)
     dims = {name: tuple(map(names.dim, inference.dims[name])) for name in program.tensors}
     calls = tuple(_followed(call, inference.symbolic.get(i, {}), names) for i, call in enumerate(program.calls))
-    branches = residual_branches(program)
+    branches = [] if declared else residual_branches(program)
     return Adopted(
         program=replace(program, calls=calls),
         axes=names.axes,
@@ -82,6 +103,7 @@ def adopt(program: Program) -> Adopted:
         work=tuple(_work(inference, names)),
         fixed=_kept(inference),
         unknown=dict(inference.unknown),
+        lengths={name: length.size for name, length in inference.lengths.items()},
     )
 
 
@@ -97,7 +119,8 @@ def _work(inference: Inference, names: _Names) -> Iterator[Work]:
             if isinstance(products, tuple):
                 products, counted = products
                 own = tuple(map(names.dim, counted))
-            yield Work(index, tuple(map(names.dim, products)), own)
+            stored = call.name in _STORED or call.name.startswith("conv")
+            yield Work(index, tuple(map(names.dim, products)), own, stored)
 
 
 def _contracted(inference: Inference, call: Call) -> list[list[Dimension]]:
@@ -121,21 +144,21 @@ def _contracted(inference: Inference, call: Call) -> list[list[Dimension]]:
             return [[*outputs, dims("mat1")[-1]]]
         case "baddbmm":
             return [[*outputs, dims("batch1")[-1]]]
-        case "nas_one.mixed_experts":
+        case "subnet_nas.mixed_experts":
             up, n = dims("up"), dims("active")
             first = 1 + (call.arguments["gate"] is not None)
             lead = [*outputs[:-1], *n]
             return [([*lead, up[1], up[2]], [*lead, up[1]])] * first + [
                 ([*lead, up[1], outputs[-1]], [*lead, outputs[-1]])
             ]
-        case "nas_one.cross_memory":
+        case "subnet_nas.cross_memory":
             first, *_ = [inference.dims[name] for name in refs(call.arguments["encoded"])]
             lead = [*first[:2], *dims("attended"), dims("key")[0]]
             return [([*lead, dims("key")[1]], lead)] * 2
-        case "nas_one.attend":
+        case "subnet_nas.attend":
             query = dims("query")
             return [[*query, query[1]], [*query, query[1]]]
-        case "nas_one.attend_grouped" | "scaled_dot_product_attention":
+        case "subnet_nas.attend_grouped" | "scaled_dot_product_attention":
             query, key, value = dims("query"), dims("key"), dims("value")
             return [[*query[:-1], key[-2], query[-1]], [*query[:-1], key[-2], value[-1]]]
         case "lstm" | "gru" | "rnn_tanh" | "rnn_relu":
@@ -148,9 +171,7 @@ def _contracted(inference: Inference, call: Call) -> list[list[Dimension]]:
 def _fix_untrained(inference: Inference) -> None:
     """Fixes the axes that no parameter has."""
     trained: set[int] = set()
-    for name in inference.program.tensors:
-        if name not in inference.program.trainable and (is_constant(name) or not inference.program.declared):
-            continue
+    for name in inference.program.trainable:
         trained.update(id(own) for dimension in inference.dims[name] for own in singles(dimension))
     for dims in inference.dims.values():
         for dimension in dims:
@@ -163,16 +184,14 @@ class _Names:
     """Names of the elastic axes, and the dimensions in terms of them."""
 
     def __init__(self, inference: Inference) -> None:
-        self._batch = inference.batch
-        self._centred = {id(find(own)) for own in inference.centred}
-        self._inference = inference
         self._names: dict[int, str] = {}
         self.axes: dict[str, Axis] = {}
+        if inference.declared:
+            self._declare(inference)
+            return
         for wanted in (0, None):  # an axis is named after a layer's outputs where there is one
             for name in inference.program.tensors:
-                if name not in inference.program.trainable and (
-                    wanted == 0 or is_constant(name) or not inference.program.declared
-                ):
+                if name not in inference.program.trainable:
                     continue
                 for position, dimension in enumerate(inference.dims[name]):
                     if wanted is None or position == wanted:
@@ -189,20 +208,37 @@ class _Names:
                 n += 1
                 name = f"{base}{n}"
             self._names[id(own)] = name
-            self.axes[name] = Axis(name, own.size, "centre" if id(own) in self._centred else "prefix")
+            self.axes[name] = Axis(name, own.size)
+
+    def _declare(self, inference: Inference) -> None:
+        """Gives dimensions the names that the family has for them."""
+        for name in inference.declared_axes:
+            root = find(inference.axes[name])
+            if (other := self._names.setdefault(id(root), name)) != name:
+                problem = f"its forward makes the axes {other} and {name} one"
+            elif reason := next((part.fixed for part in singles(root) if part.fixed and part.size > 1), ""):
+                problem = f"its forward needs the axis {name} of its full size: {reason}"
+            else:
+                continue
+            raise SpaceError(f"the family's dims do not fit its network: {problem}", code="family.inconsistent")
+        self.axes = dict(inference.declared_axes)
+        named = {id(part) for axis in inference.axes.values() for part in singles(axis)}
+        for value, dims in inference.dims.items():
+            for part in (part for dimension in dims for part in singles(dimension)):
+                if not part.fixed and id(part) not in named:
+                    problem = f"a dimension of {part.size} of {value} ({part.label}) follows from no axis"
+                    raise SpaceError(f"the family's dims do not fit its network: {problem}", code="family.inconsistent")
 
     def dim(self, dimension: Dimension) -> Dim:
         """A dimension as an expression over the axes."""
         root = find(dimension)
-        if root is find(self._batch):
-            return BATCH
+        if name := root.dynamic or self._names.get(id(root), ""):
+            return name
         if root.kind == "derived":
             part = self.dim(root.parts[0])
             return root.size if isinstance(part, int) else Derived(part, root.offset, root.stride)
-        if root.kind == "single" and root.fixed.startswith("the batch:"):
-            return root.fixed.partition(":")[2]
         if root.kind == "single":
-            return root.size if root.fixed else self._names[id(root)]
+            return root.size
         parts = tuple(self.dim(part) for part in root.parts)
         if all(isinstance(part, int) for part in parts):
             return root.size

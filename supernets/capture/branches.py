@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from supernets.axes import Dim
 from supernets.capture.program import Call, Program, Ref, is_constant, refs, state_values
+from supernets.errors import SpaceError
 
 _INDEX = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)|(?<=_)\d+(?=\.|$)|(?<=[a-z])\d+(?=\.|$)")
 """The position of a layer in its container, in a module's path: ``layers.3``, ``layer_3`` or ``block3``."""
@@ -80,6 +82,32 @@ def _region(
             if name and name != end and total in consumers.get(name, ()):
                 return ()
     return tuple(sorted(region))
+
+
+def module_branch(program: Program, path: str, shapes: Mapping[str, tuple[Dim, ...]]) -> Branch | None:
+    """The calls of a module as a branch, in whose place its input goes on; None if it has no calls.
+
+    Args:
+        shapes: the dimensions of every value; the input that goes on is the first one that has those of the output.
+
+    Raises:
+        SpaceError: the module returns several values that others read, or no input has the dimensions of the output.
+    """
+    calls = [i for i, call in enumerate(program.calls) if call.module == path or call.module.startswith(f"{path}.")]
+    if not calls:
+        return None
+    within, state = set(calls), state_values(program)
+    consumers = program.consumers()
+    computed = [name for i in calls for name in program.calls[i].outputs if name]
+    read = [name for i in calls for name in program.calls[i].reads() if name not in computed and name not in state]
+    results = [name for name in computed if any(user not in within for user in consumers.get(name, ()))]
+    results = results or [name for name in computed if name in program.outputs]
+    skips = [name for name in dict.fromkeys(read) if shapes[name] == shapes[results[0]]] if len(results) == 1 else []
+    if not skips:
+        problem = f"{path} cannot be left out: {len(results)} of its values are read by others, expected one of an input's dims"
+        raise SpaceError(problem, code="family.inconsistent")
+    end = next(i for i in calls if results[0] in program.calls[i].outputs)
+    return Branch(tuple(calls), end, skips[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,77 +1,77 @@
-"""Exact costs of captured networks, computed from the sizes of their axes."""
+"""Exact costs of the networks of a program, computed from the sizes of their axes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from supernets.axes import axes_in, size_of
 from supernets.capture.adoption import Adopted
-from supernets.capture.network import stated_names
+from supernets.capture.branches import Branch
 from supernets.capture.program import BATCH, state_values
-from supernets.cost import BYTES_PER_ACTIVATION, CostTable, Counts, lies_in
-from supernets.space import Architecture
+from supernets.cost import BYTES_PER_ACTIVATION, CostTable, Counts
+
+
+class BranchedProgram(Protocol):
+    """A program whose branches have the names of the modules that networks lack."""
+
+    elastic: Adopted
+
+    def branches(self, dropped: frozenset[str]) -> Sequence[Branch]:
+        """The branches that a network lacks."""
 
 
 class ProgramCosts:
-    """Costs of every subnet of a captured network for one example, by block.
+    """Costs of every subnet of a program for one example, by block.
 
     Args:
-        blocks: paths of modules; what lies in none of them belongs to the last one.
-        of_call: the index of each call's block, where blocks are runs of calls and no modules.
+        blocks: names.
+        of_call: the index of each call's block; -1 for calls without work.
+        of_tensor: the index of each parameter's block.
+        lengths: the sizes that only inputs decide, by name.
     """
 
-    def __init__(self, adopted: Adopted, blocks: Sequence[str], of_call: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, source: BranchedProgram, blocks: Sequence[str], of_call: Sequence[int], of_tensor: Mapping[str, int],
+        lengths: Mapping[str, int],
+    ) -> None:  # fmt: skip
         self.blocks = tuple(blocks)
-        self._adopted = adopted
-        self._consumers = adopted.program.consumers()
-        program = adopted.program
-        if of_call is None:
-            self._of_call = [self._block(call.module) for call in program.calls]
-            self._of_tensor = {name: self._block(name.rpartition(".")[0]) for name in program.tensors}
-        else:
-            self._of_call = list(of_call)
-            self._of_tensor = {name: min(self._of_call[i] for i in self._consumers[name]) for name in program.trainable}
+        self._source, self._of_call, self._of_tensor = source, of_call, of_tensor
+        self._lengths = {**source.elastic.lengths, **lengths, BATCH: 1}
+        self._consumers = source.elastic.program.consumers()
 
-    def _block(self, path: str) -> int:
-        found = [i for i, block in enumerate(self.blocks) if lies_in(path, [block])]
-        return found[-1] if found else len(self.blocks) - 1
+    def costs(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> CostTable:
+        """Costs of n networks.
 
-    def costs(
-        self, architectures: Sequence[Architecture], sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]
-    ) -> CostTable:
-        """Costs of n networks, as of `supernets.cost.CostModel`."""
-        n = len(architectures)
+        Args:
+            sizes: (n,) by axis.
+            dropped: the modules that each network lacks.
+        """
+        n, elastic = len(dropped), self._source.elastic
         parameters = np.zeros((n, len(self.blocks)), dtype=np.int64)
         macs, activations = np.zeros_like(parameters), np.zeros_like(parameters)
-        present = self._present(n, dropped)
-        full = {**sizes, BATCH: np.ones(n, dtype=np.int64)}
-        full |= {name: np.full(n, size, dtype=np.int64) for name, size in self._adopted.program.sizes.items()}
-        for name in self._adopted.program.trainable:
+        present = self._present(dropped)
+        full = {**sizes, **{name: np.full(n, length, dtype=np.int64) for name, length in self._lengths.items()}}
+        for name in elastic.program.trainable:
             used = present[:, self._consumers[name]].max(axis=1)
-            parameters[:, self._of_tensor[name]] += used * size_of(self._adopted.dims[name], full)
-        for work in self._adopted.work:
-            call = self._adopted.program.calls[work.call]
+            parameters[:, self._of_tensor[name]] += used * size_of(elastic.dims[name], full)
+        for work in elastic.work:
             block, used = self._of_call[work.call], present[:, work.call]
             macs[:, block] += used * size_of(work.products, full)
-            if call.name in (
-                "linear",
-                "addmm",
-                "nas_one.mixed_experts",
-                "nas_one.cross_memory",
-            ) or call.name.startswith("conv"):
+            if work.stored:
                 activations[:, block] += used * size_of(work.outputs, full) * BYTES_PER_ACTIVATION
         return CostTable(self.blocks, parameters, macs, activations)
 
-    def _present(self, n: int, dropped: Sequence[frozenset[str]]) -> Counts:
+    def _present(self, dropped: Sequence[frozenset[str]]) -> Counts:
         """Whether each network has each call, (n, n_calls) of 0 and 1."""
-        program = self._adopted.program
-        present, layers = np.ones((n, len(program.calls)), dtype=np.int64), stated_names(program)[1]
-        for row, names in enumerate(dropped):
-            for i, branch in enumerate(self._adopted.branches):
-                if f"{layers}.{i}" in names:
-                    present[row, list(branch.calls)] = 0
+        program = self._source.elastic.program
+        distinct = {names: row for row, names in enumerate(dict.fromkeys(dropped))}  # of many networks, few
+        present = np.ones((len(distinct), len(program.calls)), dtype=np.int64)
+        for names, row in distinct.items():
+            for branch in self._source.branches(names):
+                present[row, list(branch.calls)] = 0
         state = state_values(program)
         # Calls on parameters alone are there for those that read them.
         for index in reversed(range(len(program.calls))):
@@ -79,7 +79,7 @@ class ProgramCosts:
             if call.outputs[0] in state:
                 users = sorted({user for name in call.outputs for user in self._consumers.get(name, ())})
                 present[:, index] = present[:, users].max(axis=1) if users else 1
-        return present
+        return present[[distinct[names] for names in dropped]]
 
 
 def elastic_share(adopted: Adopted) -> float:

@@ -20,9 +20,12 @@ class Dimension:
     """One dimension of a value; use `find` before you read it.
 
     Attributes:
-        kind: a single size; a product of factors, outermost first; or a concatenation of pieces.
+        kind: a single size; a product of factors, outermost first; a concatenation of pieces; or derived from one part, as
+            ``(part + offset) // stride + 1``, an extent after a convolution.
         fixed: why it cannot be elastic; "" while it may be.
         label: of a single size, where it was born.
+        dynamic: the name of a size that only the inputs decide, e.g. ``batch``; "" for others.
+        centred: whether smaller networks have the middle of it, as of kernels.
     """
 
     size: int
@@ -33,9 +36,12 @@ class Dimension:
     parent: Dimension | None = None
     offset: int = 0
     stride: int = 1
+    dynamic: str = ""
+    centred: bool = False
 
 
 def derived(part: Dimension, offset: int, stride: int) -> Dimension:
+    """The dimension of size ``(part + offset) // stride + 1``."""
     if (offset, stride) == (-1, 1):
         return part
     return Dimension((find(part).size + offset) // stride + 1, "derived", (part,), offset=offset, stride=stride)
@@ -93,8 +99,8 @@ def _joined(flat: Sequence[Dimension]) -> list[Dimension]:
 
 
 def is_plain(dimension: Dimension) -> bool:
-    """Whether a dimension consists of fixed sizes, and not of the batch."""
-    return all(own.fixed and not own.fixed.startswith(BATCH_REASON) for own in singles(dimension))
+    """Whether a dimension consists of fixed sizes that no input decides."""
+    return all(own.fixed and not own.dynamic for own in singles(dimension))
 
 
 def product(parts: Sequence[Dimension]) -> Dimension:
@@ -130,6 +136,7 @@ def unify(a: Dimension, b: Dimension) -> Dimension:
     if a.size != b.size:
         raise MismatchError(f"{a.size} and {b.size}")
     if a.kind == b.kind == "derived":
+        # Equal in the largest network; whoever chooses the sizes checks that strides divide them.
         a.parent = b
         return b
     if a.kind != "single" and b.kind == "single":
@@ -139,10 +146,13 @@ def unify(a: Dimension, b: Dimension) -> Dimension:
             raise MismatchError(f"a dimension of {a.size} contains itself")
         if a.fixed:
             fix(b, a.fixed)
-            if a.fixed.startswith(BATCH_REASON) and b.kind == "single":
-                b.fixed = a.fixed
+            if a.dynamic and b.kind == "single":
+                if b.dynamic not in ("", a.dynamic):
+                    raise MismatchError(f"the dynamic sizes {a.dynamic} and {b.dynamic}")
+                b.dynamic, b.fixed = a.dynamic, a.fixed
         elif b.kind == "single" and not b.label:
             b.label = a.label
+        b.centred = b.centred or a.centred
         a.parent = b
         return b
     if a.kind == b.kind == "product":

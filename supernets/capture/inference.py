@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 
+from supernets.axes import Axes, Concat, Dim
 from supernets.capture.dimensions import (
     BATCH_REASON,
     Dimension,
     MismatchError,
+    concatenation,
     divide,
     find,
     fix,
@@ -19,7 +21,7 @@ from supernets.capture.dimensions import (
     singles,
     unify,
 )
-from supernets.capture.program import Argument, Call, Program, Ref, state_values
+from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref, state_values
 
 Dims = list[Dimension]
 SymbolicArgument = Dimension | int | tuple["SymbolicArgument", ...]
@@ -44,42 +46,76 @@ class Inference:
         dims: of every value so far.
         symbolic: by call, the arguments that depend on sizes.
         unknown: operations without a rule, with the number of their calls.
+        axes: the dimensions of the declared axes, by name.
+        lengths: the dimensions whose sizes only the inputs decide, by name.
+
+    Args:
+        declared: dimensions of tensors, where a family states them; all others are inferred.
+        declared_axes: the axes in them.
     """
 
     program: Program
+    declared: Mapping[str, Sequence[Dim]] = field(default_factory=dict)
+    declared_axes: Axes = field(default_factory=dict)
     batch: Dimension = field(init=False)
+    axes: dict[str, Dimension] = field(init=False)
+    lengths: dict[str, Dimension] = field(default_factory=dict)
     dims: dict[str, Dims] = field(default_factory=dict)
     symbolic: dict[int, dict[str, SymbolicArgument]] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     _call: int = -1
 
     def __post_init__(self) -> None:
-        self.batch = Dimension(self.program.batch, fixed=BATCH_REASON, label="batch")
-        self.centred: list[Dimension] = []
-        self.named: dict[str, Dimension] = {"batch": self.batch}
+        self.batch = self.dynamic(BATCH, self.program.batch)
+        self.axes = {
+            axis.name: Dimension(axis.size, label=axis.name, centred=axis.slice == "centre")
+            for axis in self.declared_axes.values()
+        }
+        n_inputs = len(self.program.inputs)
         for i, name in enumerate(self.program.inputs):
             shape = self.program.values[name].shape
-            given = self.program.input_dims[i] if self.program.input_dims else ("batch",) + ("",) * (len(shape) - 1)
-            own = []
-            for n, size in zip(given, shape, strict=True):
-                if n == "*":
-                    own.append(Dimension(size))
-                elif n:
-                    own.append(self.dynamic(n, size))
-                else:
-                    own.append(fixed(size, "the size of the input"))
-            self.dims[name] = own
+            names = self.program.input_dims[i] if self.program.input_dims else (BATCH,) + ("",) * (len(shape) - 1)
+            reason = f"the size of the input {name[1:]}" if n_inputs > 1 else "the size of the input"
+            self.dims[name] = [self._input_dim(own, size, reason) for own, size in zip(names, shape, strict=True)]
         for name in self.program.tensors:
+            shape = self.program.values[name].shape
+            if name in self.declared:
+                self.dims[name] = [self._declared_dim(dim) for dim in self.declared[name]]
+                self._check_declared(name, shape)
+                continue
             self.dims[name] = [
                 Dimension(size, label=f"{name}[{position}]", fixed="a size of 1" if size == 1 else "")
-                for position, size in enumerate(self.program.values[name].shape)
+                for position, size in enumerate(shape)
             ]
+
+    def _input_dim(self, name: str, size: int, reason: str) -> Dimension:
+        if name == TIED:
+            return Dimension(size, label=reason)
+        return self.dynamic(name, size) if name else fixed(size, reason)
+
+    def _declared_dim(self, dim: Dim) -> Dimension:
+        """A dimension as a family declares it; the same axis is the same dimension everywhere."""
+        if isinstance(dim, int):
+            return fixed(dim, "the family declares it as fixed")
+        if isinstance(dim, str):
+            return self.axes[dim]
+        if isinstance(dim, Concat):
+            return concatenation([self._declared_dim(part) for part in dim.parts])
+        if isinstance(dim, tuple):
+            return product([self._declared_dim(part) for part in dim])
+        raise TypeError(f"expected a size, an axis, a product or a concatenation, got {dim}")
+
+    def _check_declared(self, name: str, shape: Sequence[int]) -> None:
+        sizes = tuple(find(dimension).size for dimension in self.dims[name])
+        if sizes != tuple(shape):
+            raise MismatchError(f"tensor {name} has the shape {tuple(shape)}, and its declared dimensions {sizes}")
 
     def dynamic(self, name: str, size: int) -> Dimension:
         """The dimension of a size that only the inputs decide."""
-        if name not in self.named:
-            self.named[name] = Dimension(size, fixed=f"{BATCH_REASON}:{name}", label=name)
-        return self.named[name]
+        if name not in self.lengths:
+            reason = BATCH_REASON if name == BATCH else f"the inputs decide it ({name})"
+            self.lengths[name] = Dimension(size, fixed=reason, label=name, dynamic=name)
+        return self.lengths[name]
 
     def run(self, rules: dict[str, Callable[[Inference, Call], None]]) -> None:
         """Applies the rule of each call; an operation without one, or that its rule does not fit, fixes its dimensions."""
@@ -95,7 +131,7 @@ class Inference:
             except (MismatchError, IndexError, ValueError, TypeError, RecursionError) as error:
                 self.symbolic.pop(index, None)
                 self.fix_call(call, f"{call.name} is used in an unknown way ({error})")
-        for name in self.program.outputs[:1] if self.program.input_dims else self.program.outputs:
+        for name in self.program.outputs if not self.declared else ():
             for dimension in self.dims[name]:
                 fix(dimension, "an output of the network")
 
@@ -194,7 +230,7 @@ def _divided(whole: Dimension, sizes: Sequence[int]) -> Dims:
     try:
         return divide(whole, sizes)
     except MismatchError:
-        if any(own.fixed.startswith(BATCH_REASON) for own in singles(whole)):
+        if any(own.dynamic for own in singles(whole)):
             raise
         fix(whole, "it is divided in two ways that do not fit together")
         return [fixed(size, "a part of a size that is divided in two ways") for size in sizes]

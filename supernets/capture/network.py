@@ -13,7 +13,6 @@ from supernets.axes import size_of
 from supernets.capture.branches import Branch
 from supernets.capture.operations import operation
 from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
-from supernets.graph.ir import Graph, Value
 
 SIZES, LAYERS = "axis_sizes", "layers_left"
 """Submodules whose children state the sizes of the axes, as empty buffers (size, 0), and which branches are there."""
@@ -136,7 +135,7 @@ class ProgramModule(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The outputs; an error of a call has a note that names it."""
-        values = self.captured_values(*inputs, kept=True)
+        values = self.captured_values(*inputs, kept=False)
         outputs = tuple(values[name] for name in self.captured_program.outputs)
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -266,15 +265,15 @@ class PlainNetwork(ProgramModule):
         self.__dict__["_captured_blocks"] = blocks or {}
         self._modules[stated] = _stated(sizes)
 
-    @staticmethod
-    def lowered(graph: Graph, module: PlainNetwork, path: str, x: Value) -> Value:
-        """Appends its nodes to a graph of `supernets.graph`, whose rules for modules have this form."""
-        from supernets.capture.lowering import lower_program
+    @property
+    def captured_blocks(self) -> Mapping[str, str]:
+        """The names of its blocks by the values that they compute."""
+        return self._captured_blocks
 
-        tensors = {
-            name: tensor for name in module.captured_program.tensors if (tensor := module._tensor(name)) is not None
-        }
-        return lower_program(graph, module.captured_program, tensors, x, module._captured_blocks)
+    def captured_tensors(self) -> dict[str, Tensor]:
+        """The tensors of its program that it has, by name."""
+        named = ((name, self._tensor(name)) for name in self.captured_program.tensors)
+        return {name: tensor for name, tensor in named if tensor is not None}
 
 
 def _stated(sizes: Mapping[str, int]) -> Holder:

@@ -8,15 +8,14 @@ import torch
 
 from supernets.capture.program import Call
 from supernets.errors import CaptureError
+from supernets.own_operations import FUNCTIONS, NAMESPACE
 
 
 def operation(call: Call) -> Any:
     """The ATen operation of a call."""
     namespace, name, overload = call.op.split(".")
-    if namespace == "nas_one":
-        import one
-
-        return one.EAGER[name]
+    if namespace == NAMESPACE:
+        return FUNCTIONS[call.name]
     try:
         return getattr(getattr(getattr(torch.ops, namespace), name), overload)
     except AttributeError:

@@ -31,6 +31,8 @@ Argument = Ref | Size | None | bool | int | float | str | tuple["Argument", ...]
 """An argument of a call; a string stands for a type (``dtype:float32``) or for itself."""
 BATCH = "batch"
 """The axis of the examples in a `Size`."""
+TIED = "*"
+"""Stands in `Program.input_dims` for a dimension that the tensors decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,12 @@ class Program:
         aliases: further names in the user's state of tied tensors, by alias.
         outputs: names of the outputs.
         batch: the batch size of the captured example, the first dimension of every input.
-        dynamic: positions of the dimensions that depend on the batch, by value; of a plain network (see
-            `supernets.capture.specialisation`), else empty.
+        dynamic: by value and position of the dimension, the size that only inputs decide, as ``batch`` or ``2 tokens``; of a plain
+            network (see `supernets.capture.specialisation`), else empty.
         padding: the token that shorter sentences are padded with at their ends, to the length of the captured ones; None for
             other inputs.
+        input_dims: by input, the names of its dimensions that only the inputs decide, "" for those of one size, and `TIED` for
+            those that follow from the tensors, as the heads of a cache; () where the batch alone is dynamic.
     """
 
     inputs: tuple[str, ...]
@@ -110,13 +114,9 @@ class Program:
     outputs: tuple[str, ...]
     batch: int
     aliases: Mapping[str, str] = field(default_factory=dict)
-    dynamic: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     padding: int | None = None
     input_dims: tuple[tuple[str, ...], ...] = ()
-    """By input the name of each dynamic dimension; "*" for one that tensors decide, "" for a fixed one."""
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    declared: bool = False
-    """Whether a family says which axes are elastic: kernels and lengths of buffers may be, too."""
 
     @property
     def of_tokens(self) -> bool:

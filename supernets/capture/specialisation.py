@@ -7,26 +7,26 @@ from dataclasses import replace
 
 from supernets.axes import Dim, axes_in, size_of
 from supernets.capture.adoption import Adopted
-from supernets.capture.program import BATCH, Argument, Program, Ref, Size, ValueSpec, needed_calls
+from supernets.capture.branches import Branch
+from supernets.capture.program import Argument, Program, Ref, Size, ValueSpec, needed_calls
 
 
-def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[int] = ()) -> Program:
+def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[Branch] = ()) -> Program:
     """The program of a network with these axis sizes.
 
-    Sizes that depend on the batch stay `Size`; in shapes, they are those of the captured batch.
+    Sizes that depend on the inputs stay `Size`; in shapes, they are those of the captured inputs.
 
     Args:
-        dropped: indices of the branches that are left out.
+        dropped: the branches that are left out; what only these return or read is no output or input any more.
     """
-    program, branches = adopted.program, adopted.branches
+    program = adopted.program
     gone: set[int] = set()
     renamed: dict[str, str] = {}
-    for index in dropped:
-        branch = branches[index]
+    for branch in dropped:
         gone.update(branch.calls, [branch.sum])
         renamed[program.calls[branch.sum].outputs[0]] = branch.skip
 
-    names = {BATCH, *program.sizes}
+    names = adopted.lengths.keys()
 
     def named(name: str) -> str:
         while name in renamed:
@@ -48,29 +48,38 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
         for index, call in enumerate(program.calls)
         if index not in gone
     ]
-    outputs = tuple(map(named, program.outputs))
+    lost = {name for index in gone for name in program.calls[index].outputs} - renamed.keys()
+    outputs = tuple(named(name) for name in program.outputs if name not in lost)
     kept = needed_calls(calls, outputs)
     used = {name for call in kept for name in call.reads()} | set(outputs)
+    unread = {name for index in gone for name in program.calls[index].reads()} - used
     tensors = tuple(name for name in program.tensors if name in used)
-    full = {**sizes, **program.sizes, BATCH: program.batch}
+    full = {**sizes, **adopted.lengths}
     values = {
         name: ValueSpec(tuple(int(size_of(dim, full)) for dim in adopted.shapes[name]), program.values[name].dtype)
         for name in {*program.inputs, *tensors, *outputs, *(own for call in kept for own in call.outputs if own)}
     }
     dynamic = {
-        name: {i: next(iter(axes_in(dim) & names)) for i, dim in enumerate(dims) if axes_in(dim) & names}
+        name: {i: _length(dim, names, sizes) for i, dim in enumerate(dims) if axes_in(dim) & names}
         for name, dims in adopted.shapes.items()
         if name in values
     }
     return replace(
-        program, values=values, dynamic=dynamic, calls=kept, outputs=outputs, tensors=tensors,
+        program, inputs=tuple(name for name in program.inputs if name not in unread), values=values, dynamic=dynamic, calls=kept, outputs=outputs, tensors=tensors,
         trainable=program.trainable & frozenset(tensors),
         aliases={alias: own for alias, own in program.aliases.items() if own in used},
     )  # fmt: skip
 
 
+def _length(dim: Dim, lengths: Collection[str], sizes: Mapping[str, int]) -> str:
+    """The name of the size that inputs decide in a dimension, with what it is multiplied by, as ``tokens`` or ``2 tokens``."""
+    name = min(axes_in(dim).intersection(lengths))
+    factor = int(size_of(dim, {**sizes, **dict.fromkeys(lengths, 1)}))
+    return name if factor == 1 else f"{factor} {name}"
+
+
 def _fixed(dim: Dim, sizes: Mapping[str, int]) -> Dim:
-    """A dimension in which only the batch is symbolic."""
+    """A dimension in which only sizes that inputs decide are symbolic."""
     if isinstance(dim, str):
         return sizes.get(dim, dim)
     if isinstance(dim, tuple):

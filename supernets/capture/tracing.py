@@ -24,6 +24,7 @@ from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec, n
 from supernets.capture.repetition import repeated_for_batches
 from supernets.capture.row_selection import without_row_numbers
 from supernets.errors import CaptureError
+from supernets.own_operations import recording
 
 ModuleCall = Callable[..., Any]
 """Calls a module, its first argument, with inputs."""
@@ -106,6 +107,23 @@ def capture(
             return _Reader(flat, without_mutations(exported), example).read()
 
 
+def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Sequence[tuple[str, ...]]) -> Captured:
+    """The forward of a family's network as data, with each own operation as one call; the module keeps its mode.
+
+    Args:
+        module: on any device, `meta` included, which holds no values.
+        inputs: on the same device.
+        input_dims: by input, the names of its dimensions, as of `Program.input_dims`.
+
+    Raises:
+        CaptureError: as of `capture`.
+    """
+    with evaluating(module), torch.no_grad(), recording():
+        flat = _Flat(module, (), None).eval()
+        captured = _Reader(flat, _traced(flat, tuple(inputs)), tuple(inputs), repeated=False).read()
+    return replace(captured, program=replace(captured.program, input_dims=tuple(input_dims)))
+
+
 def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
     """What torch.export makes of the forward."""
     try:
@@ -137,7 +155,10 @@ def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
 class _Reader:
     """Turns a traced graph into a program."""
 
-    def __init__(self, flat: _Flat, exported: ExportedProgram, example: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self, flat: _Flat, exported: ExportedProgram, example: tuple[Tensor, ...], *, repeated: bool = True
+    ) -> None:
+        self._repeated = repeated
         self._graph, self._names = inlined(exported.graph_module), _placeholders(exported)
         self._results = [spec.kind is OutputKind.USER_OUTPUT for spec in exported.graph_signature.output_specs]
         self._state = dict(flat.model.named_parameters(remove_duplicate=False)) | dict(
@@ -181,9 +202,8 @@ class _Reader:
             aliases={name: own for name, own in self._canonical.items() if name != own},
         )
         program = _without_unread(without_row_numbers(program, self._tensors))
-        return Captured(
-            *repeated_for_batches(program, {name: self._tensors[name].detach() for name in program.tensors})
-        )
+        tensors = {name: self._tensors[name].detach() for name in program.tensors}
+        return Captured(*repeated_for_batches(program, tensors)) if self._repeated else Captured(program, tensors)
 
     def _placeholder(self, node: fx.Node) -> None:
         kind, what = self._names[node.name]

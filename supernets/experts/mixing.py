@@ -1,4 +1,4 @@
-"""Mixtures of experts as one function, which `supernets.graph` finds in a trace."""
+"""Mixtures of experts as one function, which is one call in a captured program."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.overrides import handle_torch_function, has_torch_function
 
 from supernets.errors import TrainingError
+from supernets.own_operations import own_operation
 
 Gates = Literal["softmax", "softmax-all", "sigmoid", "equal"]
 """The factors of the outputs of a token's experts: the softmax of their logits (Mixtral; Jiang et al. 2024, arXiv 2401.04088);
@@ -78,6 +78,11 @@ def routed(logits: Tensor, k: int, gates: Gates, experts: int, top_p: Tensor | N
             return chosen, own - own.detach() + 1
 
 
+@own_operation(
+    "(Tensor x, Tensor logits, Tensor active, Tensor up, Tensor down, Tensor? gate=None, Tensor? up_bias=None, "
+    "Tensor? top_p=None, *, str gates='softmax', str activation='silu') -> Tensor",
+    lambda x, logits, active, up, down, *_, **__: x.new_empty((*x.shape[:-1], down.shape[1])),
+)
 def mixed_experts(
     x: Tensor, logits: Tensor, active: Tensor, up: Tensor, down: Tensor, gate: Tensor | None = None,
     up_bias: Tensor | None = None, top_p: Tensor | None = None, *, gates: Gates = "softmax", activation: str = "silu",
@@ -98,10 +103,6 @@ def mixed_experts(
     Raises:
         TrainingError: a logit is not finite.
     """
-    tensors = (x, logits, active, up, down, gate, up_bias, top_p)
-    if has_torch_function(tensors):
-        found: Tensor = handle_torch_function(mixed_experts, tensors, *tensors, gates=gates, activation=activation)
-        return found
     rows, k, n = x.flatten(0, -2), len(active), len(up)
     if not x.is_meta and not logits.isfinite().all():
         problem = "a router of experts returned values that are not finite"

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Dim
 from supernets.base import Family
-from supernets.cost import CostModel, Costs
 from supernets.space import Architecture, Choice, Option, SearchSpace, joint_levels
 
 
-class NestedFamily:
+class NestedFamily(Family):
     """A family with one choice for each kind of dimension (depth, width, kernel, ...) in place of one a layer.
 
     There are hundreds of networks, not 10^20, and if one is no larger than another in each choice, its weights are a part of
@@ -26,8 +25,6 @@ class NestedFamily:
         self.name = f"nested {inner.name}"
         self.axes: Axes = inner.axes
         self.blocks = inner.blocks
-        self.geometry = inner.geometry
-        self.attention: Mapping[str, Dim] = inner.attention
         self._kinds: list[tuple[list[int], list[tuple[int, ...]]]] = []
         """For each choice: the inner choices that it scales, and their levels by its own."""
         choices: list[Choice] = []
@@ -50,8 +47,12 @@ class NestedFamily:
             self._inner[architecture] = self.inner.space.canonical(genes)
         return self._inner[architecture]
 
-    def template(self, like: Architecture | None = None) -> nn.Module:
-        return self.inner.template(None if like is None else self.of(like))
+    @property
+    def trained(self) -> bool:
+        return self.inner.trained
+
+    def template(self) -> nn.Module:
+        return self.inner.template()
 
     def initialised(self, network: nn.Module) -> nn.Module:
         return self.inner.initialised(network)
@@ -65,16 +66,11 @@ class NestedFamily:
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         return self.inner.dropped(self.of(architecture))
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        return self.inner.build(self.of(architecture))
+    def plain(self, architecture: Architecture) -> tuple[Family, Architecture]:
+        return self.inner.plain(self.of(architecture))
 
-    def cost_model(self, template: nn.Module) -> Costs:
-        if self.geometry:  # the inner one would build networks of its own architectures
-            return CostModel(
-                template, self.dims(), self.blocks, self.example(),
-                attention=self.attention, like=self.template, geometry=self.geometry,
-            )  # fmt: skip
-        return self.inner.cost_model(template)
+    def standalone(self, tree: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
+        return self.inner.standalone(tree, self.of(architecture), weights)
 
     def example(self, batch_size: int = 1) -> Tensor:
         return self.inner.example(batch_size)

@@ -15,10 +15,32 @@ from numpy.typing import NDArray
 
 from supernets.errors import LoweringError
 from supernets.graph.ir import Graph, Node, Value
-from supernets.graph.traversal import Span, Walked
 
 Arrays = dict[str, NDArray[np.generic]]
 _invalid_block = partial(LoweringError, code="export.invalid-block")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The nodes of a block: ``graph.nodes[start:end]``."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A network as a graph.
+
+    Attributes:
+        spans: of its blocks, in the order of their calls; () where they were not asked for.
+    """
+
+    graph: Graph
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

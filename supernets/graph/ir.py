@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,12 +13,13 @@ from torch import Tensor
 
 from supernets.errors import LoweringError
 
-_in_place = partial(LoweringError, code="export.in-place")
 _type_mismatch = partial(LoweringError, code="export.type-mismatch")
 
 Shape = tuple[int, ...]
 INPUT, OUTPUT = "input", "logits"
 """Names of the first input and of the output."""
+BATCH, LENGTH_NAME = "batch", "tokens"
+"""Names of the dynamic dimensions of inputs in models."""
 BATCH_SIZE = -1
 """Stands in a shape for the dynamic batch size; only the first dimension can be the batch."""
 LENGTH = -2
@@ -87,21 +88,14 @@ class Graph:
         constants: of the operations (axes, shapes, scales), by name.
         shapes: of every value, by name.
         integers: the names of 64-bit integer values; all others are 32-bit floats.
-        named: names of the blocks that are to be marked.
-        marks: name, start and end of the nodes of each block that the lowering of a module marks itself.
     """
 
-    def __init__(self, named: Collection[str] = ()) -> None:
-        self.named = frozenset(named)
-        self.marks: list[tuple[str, int, int]] = []
+    def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.parameters: dict[str, NDArray[np.generic]] = {}
         self.constants: dict[str, NDArray[np.generic]] = {}
         self.shapes: dict[str, Shape] = {}
         self.integers: set[str] = set()
-        self._memory: dict[str, list[str]] = {}
-        """By value that may share its memory, the names of all values in that memory (one list for all of them)."""
-        self._overwritten: set[str] = set()
 
     def input(self, name: str, shape: Shape, *, integer: bool = False) -> Value:
         """Declares a value from outside the graph."""
@@ -147,7 +141,7 @@ class Graph:
         """Appends a node with several outputs and returns them.
 
         Raises:
-            LoweringError: an output has an empty dimension, the inputs' types differ, or one was overwritten in place.
+            LoweringError: an output has an empty dimension, or the inputs' types differ.
         """
         names = tuple("" if value is None else value.name for value in inputs)
         integer = self._check_inputs(op, [name for name in names if name])
@@ -165,7 +159,6 @@ class Graph:
 
     def _check_inputs(self, op: str, names: Sequence[str]) -> bool:
         """Whether the operation is on integers."""
-        self.check_read(*names)
         names = names[1:] if op == "Where" else names  # without the truth values
         integer = names[0] in self.integers
         if integer and op not in _OF_INTEGERS:
@@ -173,34 +166,3 @@ class Graph:
         if op not in _INDEXED and len(self.integers.intersection(names)) != (len(set(names)) if integer else 0):
             raise _type_mismatch(f"{op} mixes integers and floats; convert one of them")
         return integer
-
-    def check_read(self, *names: str) -> None:
-        """Checks that the values may still be read.
-
-        Raises:
-            LoweringError: an operation in place has overwritten one of them.
-        """
-        if not self._overwritten.isdisjoint(names):
-            raise _in_place("a tensor is read after an operation in place changed it; use the out-of-place operation")
-
-    def view(self, of: Value, value: Value) -> Value:
-        """Records that torch may keep a value in another one's memory; returns the value."""
-        sharing = self._memory.setdefault(of.name, [of.name])
-        sharing.append(value.name)
-        self._memory[value.name] = sharing
-        return value
-
-    def overwrite(self, old: Value, new: Value) -> Value:
-        """Records that torch writes `new` into the memory of `old`, which must not be read afterwards; returns `new`.
-
-        Raises:
-            LoweringError: `old` is in a parameter's memory, or has another shape.
-        """
-        sharing = self._memory.get(old.name, [old.name])
-        if any(name in self.parameters for name in sharing):
-            raise _in_place("an operation in place changes a tensor of the module itself")
-        if new.shape != old.shape:
-            raise _in_place(f"an operation in place changes the shape {old.shape} to {new.shape}")
-        self._overwritten.update(sharing)
-        self._memory[new.name] = [new.name]
-        return new

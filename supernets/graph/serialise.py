@@ -10,8 +10,7 @@ import onnx
 from numpy.typing import NDArray
 
 from supernets.graph.block_division import Piece
-from supernets.graph.ir import BATCH_SIZE, CONTEXT, MEMORIES, OUTPUT, PAST, ROOM
-from supernets.graph.traversal import BATCH, LENGTH_NAME
+from supernets.graph.ir import BATCH, BATCH_SIZE, CONTEXT, LENGTH_NAME, MEMORIES, OUTPUT, PAST, ROOM
 
 OPSET = 18
 """The default of torch's exporter."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from supernets.axes import Dim, axes_in, check_dims, permute_tensor, slice_tensor
-from supernets.base import Family, Sharing, channels_last, outlined
-from supernets.live_subnets import place
+from supernets.base import Family, Sharing
+from supernets.family_program import outline
+from supernets.live_subnets import channels_last, place
 from supernets.sharing.adapters import Adapters
 from supernets.sharing.expert_merging import ExpertMerging
 from supernets.sharing.kernels import KernelTransforms
@@ -43,8 +44,7 @@ class ChainSharing(Sharing):
         if pretrained is None:
             self.stored = channels_last(family.template())
         else:
-            with outlined(family):
-                stored = family.template()
+            stored = outline(family).train()
             if any(parameter.is_meta for parameter in stored.parameters()):
                 stored = stored.to_empty(device="cpu")
             self.stored = channels_last(stored)
@@ -55,9 +55,7 @@ class ChainSharing(Sharing):
         self.merging = ExpertMerging(family, self.stored) if spec.experts == "merged" else None
         self._stacked = frozenset[str]()
         if self.mixture is not None:
-            self._stacked = self.mixture.store_experts(
-                self.stored, fresh=pretrained is None and not getattr(family, "trained", False)
-            )
+            self._stacked = self.mixture.store_experts(self.stored, fresh=pretrained is None and not family.trained)
         self._dims = self._own_dims()
         check_dims({name: t.shape for name, t in self.state_dict().items()}, self._dims, family.axes)
 

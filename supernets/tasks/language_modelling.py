@@ -24,9 +24,11 @@ from supernets.experts.routing_metrics import (
     routing_metric,
 )
 from supernets.families.decoder.network import Decoder
-from supernets.families.decoder.serving import ServedModels
+from supernets.families.decoder.serving import ServedModels, token_inputs
 from supernets.families.encoder_decoder.network import EncoderDecoder
 from supernets.families.encoder_decoder.serving import served_pairs
+from supernets.family_program import TOKENS_DIM, View, ViewInput
+from supernets.networks import viewed
 from supernets.tasks.base import Metric, Score, Task
 from supernets.tokens import divided, token_losses
 
@@ -53,6 +55,15 @@ class TokenLosses(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return token_losses(self.network(ids), divided(ids, self.source)[1] if self.source else ids)
+
+
+def _inputs(network: nn.Module) -> list[ViewInput]:
+    n = _TOKENS + (network.source if isinstance(network, EncoderDecoder) else 0)
+    return [token_inputs(n, TOKENS_DIM)]
+
+
+_TOKENS = 17
+_SCORED = View("scored", TokenLosses, _inputs)
 
 
 class LanguageModelling(Task):
@@ -112,7 +123,7 @@ class LanguageModelling(Task):
         return part.questions
 
     def scored(self, network: nn.Module) -> nn.Module:
-        return TokenLosses(network).train(network.training)
+        return viewed(TokenLosses(network), network, _SCORED).train(network.training)
 
     def served(self, network: nn.Module) -> Mapping[str, bytes]:
         if isinstance(network, EncoderDecoder):

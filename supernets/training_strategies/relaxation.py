@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from supernets.base import Supernet
 from supernets.errors import TrainingError
-from supernets.families.shared.convolutional import ConvolutionalFamily
+from supernets.families.shared.convolutional import RESOLUTION, ConvolutionalFamily
 from supernets.live_subnets import clone_tree, place
 from supernets.space import INACTIVE, Architecture
 
@@ -62,9 +62,7 @@ class Relaxation(nn.Module):
         super().__init__()
         family, space = supernet.family, supernet.space
         self.learned = [
-            i
-            for i, choice in enumerate(space.choices)
-            if len(choice.options) > 1 and choice.name not in family.geometry
+            i for i, choice in enumerate(space.choices) if len(choice.options) > 1 and choice.name != RESOLUTION
         ]
         if not isinstance(family, ConvolutionalFamily) or not self.learned:
             raise TrainingError(

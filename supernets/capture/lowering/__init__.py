@@ -1,12 +1,14 @@
-"""Lowering of plain captured networks to ONNX nodes, by a table of ATen operations."""
+"""Lowering of plain programs to ONNX nodes, by a table of operations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import groupby
 from types import MappingProxyType
 
 from torch import Tensor
 
+from supernets.capture import expert_operations, token_operations
 from supernets.capture.lowering import (
     elementwise,
     linear,
@@ -15,33 +17,75 @@ from supernets.capture.lowering import (
     shapes,
     windows,
 )  # they fill the table
-from supernets.capture.lowering.by_block import lower_blocks
-from supernets.capture.lowering.state import LOWERED, Lowering
-from supernets.capture.program import Program
+from supernets.capture.lowering.state import LOWERED, Lowering, marked_shape
+from supernets.capture.program import Program, needed_calls, state_values
 from supernets.errors import LoweringError
-from supernets.graph.ir import Graph, Value
+from supernets.graph.block_division import Span, Walked
+from supernets.graph.ir import INPUT, Graph, Value
 
 NO_BLOCKS: Mapping[str, str] = MappingProxyType({})
-__all__ = ["LOWERED", "elementwise", "linear", "lower_program", "recurrent", "reductions", "shapes", "windows"]
+__all__ = [
+    "LOWERED", "elementwise", "expert_operations", "linear", "lowered", "recurrent", "reductions", "shapes", "token_operations",
+    "windows",
+]  # fmt: skip
 
 
-def lower_program(
-    graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value, blocks: Mapping[str, str] = NO_BLOCKS
-) -> Value:
-    """Appends a network's nodes to a graph; returns its output.
+def lowered(
+    program: Program,
+    tensors: Mapping[str, Tensor],
+    names: Sequence[str] = (INPUT,),
+    blocks: Mapping[str, str] = NO_BLOCKS,
+) -> Walked:
+    """A program as a graph of ONNX operations, without copies of tensors.
 
     Args:
-        program: of one architecture, with one input and one output.
-        blocks: the names of blocks by the values that they compute, to lower it block by block where the graph asks for some.
+        program: of one architecture.
+        tensors: its tensors, by name.
+        names: of its inputs in the graph.
+        blocks: the names of blocks by the values that they compute; then each block can be cut out of the graph: what depends
+            on parameters alone is computed in each block that reads it.
 
     Raises:
-        LoweringError: an operation has no rule, or a shape depends on the batch in more than one dimension.
+        LoweringError: an operation has no rule, or a shape depends on the inputs in a way that has none.
     """
-    if len(program.inputs) != 1 or len(program.outputs) != 1:
-        raise LoweringError("there is no rule for networks of several inputs or outputs")
-    if graph.named.intersection(blocks.values()):
-        return lower_blocks(graph, program, tensors, x, blocks)
-    lowering = Lowering(graph, program, tensors, x)
-    for call in program.calls:
-        lowering.lower(call)
-    return lowering.value(program.outputs[0])
+    graph = Graph()
+    inputs = tuple(
+        graph.input(name, marked_shape(program, value), integer="int" in program.values[value].dtype)
+        for name, value in zip(names, program.inputs, strict=True)
+    )
+    lowering = Lowering(graph, program, tensors, *inputs)
+    if blocks:
+        spans = _lower_blocks(lowering, blocks)
+    else:
+        spans = ()
+        for call in program.calls:
+            lowering.lower(call)
+    return Walked(graph, inputs, tuple(_output(graph, lowering.value(name), inputs) for name in program.outputs), spans)
+
+
+def _output(graph: Graph, output: Value, inputs: Sequence[Value]) -> Value:
+    """An output of the graph, which no input and no parameter may be."""
+    if output.name in graph.integers:
+        raise LoweringError("the network returns integers; expected float32", code="export.type-mismatch")
+    if not graph.nodes or output.name in graph.parameters or output in inputs:
+        return graph.add("Identity", [output], output.shape)
+    return output
+
+
+def _lower_blocks(lowering: Lowering, blocks: Mapping[str, str]) -> tuple[Span, ...]:
+    """Appends a network's nodes block by block; returns the nodes of each block."""
+    graph, program, spans = lowering.graph, lowering.program, list[Span]()
+    state = state_values(program)
+    of_state = [call for call in program.calls if all(name in state for name in call.outputs if name)]
+    others = [call for call in program.calls if any(name not in state for name in call.outputs if name)]
+    for block, run in groupby(others, lambda call: blocks.get(next(filter(None, call.outputs)), "")):
+        calls = list(run)
+        start, read = len(graph.nodes), [name for call in calls for name in call.reads()]
+        written = state.union(name for call in calls for name in call.outputs)
+        if outside := [name for name in read if name not in written]:
+            lowering.begin(outside[0])
+        for call in (*needed_calls(of_state, read), *calls):
+            lowering.lower(call)
+        if block:
+            spans.append(Span(block, start, len(graph.nodes)))
+    return tuple(spans)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import numpy as np
-
 from supernets.capture.lowering.state import Lowering, ints, lowers
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError

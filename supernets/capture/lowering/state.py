@@ -13,13 +13,28 @@ from torch import Tensor
 from supernets.axes import Dim
 from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
 from supernets.errors import LoweringError
-from supernets.graph.ir import BATCH_SIZE, INPUT, OUTPUT, Attribute, Graph, Node, Value
+from supernets.graph.ir import (
+    BATCH_SIZE,
+    CONTEXT,
+    INPUT,
+    LENGTH,
+    MEMORIES,
+    OUTPUT,
+    PAST,
+    ROOM,
+    Attribute,
+    Graph,
+    Node,
+    Value,
+)
 
 FLOAT, INT64, BOOL = 1, 7, 9
 """ONNX's numbers of types."""
 TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "bool": BOOL}
 """Integers are of 64 bits in the graph."""
-MARKS = {"batch": -1, "tokens": -2, "past": -3, "context": -4, "room": -5}
+MARKS = {BATCH: BATCH_SIZE, "tokens": LENGTH, "past": PAST, "context": CONTEXT, "room": ROOM}
+"""What stands in shapes of the graph for each size that only inputs decide."""
+MARKS |= {f"{n} tokens": mark for n, mark in enumerate(MEMORIES[1:], 2)}
 Rule = Callable[["Lowering", Call], None]
 LOWERED: dict[str, Rule] = {}
 """By the operation's name without overload."""
@@ -28,15 +43,12 @@ LOWERED: dict[str, Rule] = {}
 class Lowering:
     """The values of a program so far, by their names in it."""
 
-    def __init__(self, graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value) -> None:
+    def __init__(self, graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value, *more: Value) -> None:
         self.graph, self.program, self._tensors = graph, program, tensors
         self._batch: Value | None = None
         self._x = x
-        self._values: dict[str, Value] = (
-            dict(zip(program.inputs, x, strict=True)) if isinstance(x, list) else {program.inputs[0]: self._padded()}
-        )
-        if isinstance(x, list):
-            self._x = x[0]
+        self._values: dict[str, Value] = {program.inputs[0]: self._padded()}
+        self._values.update(zip(program.inputs[1:], more, strict=True))
 
     def _padded(self) -> Value:
         """The input; sentences, which may be shorter than the captured ones, are padded at their ends."""
@@ -145,12 +157,14 @@ class Lowering:
         """Sets the call's outputs, with their shapes."""
         for name, value in zip(call.outputs, values, strict=False):
             if name:
-                dynamic = self.program.dynamic.get(name, ())
-                shape = [MARKS[dynamic[i]] if i in dynamic else size for i, size in enumerate(self.shape(name))]
-                self.graph.shapes[value.name] = tuple(shape)
+                self.graph.shapes[value.name] = marked_shape(self.program, name)
                 if self.typed(name) == "int64":
                     self.graph.integers.add(value.name)
                 self._values[name] = Value(value.name, self.graph.shapes[value.name])
+
+    def assign(self, call: Call, *values: Value) -> None:
+        """Sets the call's outputs to values that have shapes."""
+        self._values.update((name, value) for name, value in zip(call.outputs, values, strict=False) if name)
 
     def batch(self) -> Value:
         """The batch size as a vector of one integer."""
@@ -194,6 +208,13 @@ def _factors(dim: Dim) -> Iterator[Dim]:
             yield from _factors(part)
     else:
         yield dim
+
+
+def marked_shape(program: Program, name: str) -> tuple[int, ...]:
+    """The shape of a value in the graph, in which marks stand for sizes that only inputs decide."""
+    dynamic = program.dynamic.get(name, {})
+    marks = {i: MARKS.get(length, MARKS[length.rpartition(" ")[2]]) for i, length in dynamic.items()}
+    return tuple(marks.get(i, size) for i, size in enumerate(program.values[name].shape))
 
 
 def lowers(*names: str) -> Callable[[Rule], Rule]:

@@ -17,6 +17,7 @@ from supernets.capture.dimensions import (
     unify,
 )
 from supernets.capture.inference import Dims, Inference
+from supernets.capture.lowering.state import ints
 from supernets.capture.program import Argument, Call
 from supernets.capture.rules.registry import axis, extents, rule_of
 
@@ -47,38 +48,28 @@ def _convolution(ctx: Inference, call: Call) -> None:
 
 
 def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimension]) -> list[Dimension]:
-    """Extents after a convolution; the kernel is elastic where its half is the padding."""
-    n, a = len(x), call.arguments
-    sizes = [find(own).size for own in kernel]
+    """Extents after a convolution; a kernel is elastic where a family declares it and its half is the padding."""
+    a, n = call.arguments, len(x)
+    sizes = [find(extent).size for extent in kernel]
     if isinstance(a["padding"], str):
-        pads = None
+        for extent in (*x, *kernel):
+            fix(extent, "a kernel or an extent of the image")
+        return extents(ctx, call, 2)
+    pads, strides, dilations = (ints(a[name], n) for name in ("padding", "stride", "dilation"))
+    centred = all(find(extent).centred and not find(extent).fixed for extent in kernel)
+    if centred and all(k % 2 and p == k // 2 and d == 1 for k, p, d in zip(sizes, pads, dilations, strict=True)):
+        halves = tuple(derived(extent, -2, 2) for extent in kernel)
+        ctx.depends(padding=halves)
+        offsets = [-1] * n
     else:
-        pads, strides, dilations = (
-            list(a[k]) * (n if len(a[k]) == 1 else 1) for k in ("padding", "stride", "dilation")
-        )
-    elastic = (
-        ctx.program.declared
-        and pads is not None
-        and n == 2
-        and all(k > 1 and k % 2 and p == k // 2 and d == 1 and sizes[0] == k for k, p, d in zip(sizes, pads, dilations))
-    )
-    if elastic:
-        own = unify(kernel[0], kernel[1])
-        ctx.centred.append(own)
-        half = derived(own, -2, 2)
-        ctx.depends(padding=(half, half))
-    else:
-        for own in kernel:
-            fix(own, "a kernel or an extent of the image")
-    found = []
-    for i, own in enumerate(x):
-        if is_plain(own) or pads is None:
-            fix(own, "a kernel or an extent of the image")
-            found.append(fixed(ctx.shape(call.outputs[0])[2 + i], "an extent of the image"))
-        else:
-            offset = -1 if elastic else 2 * pads[i] - dilations[i] * (sizes[i] - 1) - 1
-            found.append(derived(own, offset, strides[i]))
-    return found
+        for extent in kernel:
+            fix(extent, "a kernel or an extent of the image")
+        offsets = [2 * p - d * (k - 1) - 1 for k, p, d in zip(sizes, pads, dilations, strict=True)]
+    after = ctx.shape(call.outputs[0])[2:]
+    return [
+        fixed(size, "an extent of the image") if is_plain(extent) else derived(extent, offset, stride)
+        for extent, size, offset, stride in zip(x, after, offsets, strides, strict=True)
+    ]
 
 
 @rule_of("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")

@@ -9,6 +9,7 @@ from supernets.capture.dimensions import (
     is_plain,
 )
 from supernets.capture.inference import Inference
+from supernets.capture.lowering.state import ints
 from supernets.capture.program import Call
 from supernets.capture.rules.registry import RULES, axes, extents, rule_of
 
@@ -45,11 +46,12 @@ def _pool(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self" if "self" in call.arguments else "input"])
     if call.name in ("max_pool2d", "avg_pool2d") and not all(map(is_plain, x[-2:])):
         a = call.arguments
-        two = lambda v: (list(v) * 2)[:2]  # noqa: E731
-        kernel, strides, pads = two(a["kernel_size"]), two(a["stride"] or a["kernel_size"]), two(a["padding"])
-        out = [derived(own, 2 * p - k, s) for own, k, s, p in zip(x[-2:], kernel, strides, pads, strict=True)]
-        ctx.returns(call, [*x[:-2], *out])
-        return
+        kernel, pads = ints(a["kernel_size"], 2), ints(a["padding"], 2)
+        strides, dilations = ints(a["stride"] or kernel, 2), ints(a.get("dilation", 1), 2)
+        if not a["ceil_mode"] and dilations == (1, 1):
+            windows = zip(x[-2:], kernel, strides, pads, strict=True)
+            ctx.returns(call, [*x[:-2], *(derived(extent, 2 * p - k, s) for extent, k, s, p in windows)])
+            return
     n = {"1": 1, "2": 2, "3": 3}.get(next((c for c in call.name if c in "123"), "2"), 2)
     for extent in x[-n:]:
         fix(extent, "an extent of the image")

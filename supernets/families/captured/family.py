@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, Self
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Dim, size_of
+from supernets.base import Family
 from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.blocks import Division
-from supernets.capture.branches import layer_of
+from supernets.capture.branches import Branch, layer_of
 from supernets.capture.costs import ProgramCosts
 from supernets.capture.network import ElasticNetwork, PlainNetwork, stated_names
 from supernets.capture.program import Program, Ref, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
 from supernets.capture.specialisation import specialised
-from supernets.cost import lies_in
+from supernets.cost import Counts, lies_in
 from supernets.errors import CheckpointError, LoweringError, SpaceError
+from supernets.family_program import FamilyProgram, Programs
+from supernets.live_subnets import channels_last
 from supernets.space import Architecture
 
 
-class CapturedFamily:
+class CapturedFamily(Family):
     """All networks that the axes and residual branches of a captured program span.
 
     Args:
@@ -37,10 +39,6 @@ class CapturedFamily:
     """
 
     name = "captured"
-    trained = True
-    """Templates have the weights of a network, which the experts of a mixture begin with."""
-    geometry: tuple[str, ...] = ()
-    attention: Mapping[str, Dim] = {}
 
     def __init__(self, program: Program, options: SpaceOptions, *, tensors: Mapping[str, Tensor] | None = None) -> None:
         self.source, self.options = program, options
@@ -55,6 +53,8 @@ class CapturedFamily:
         self._division = division if len(division.blocks) > 1 else None
         self.blocks = layer_names(program) if self._division is None else tuple(block.name for block in division.blocks)
         self._unused: dict[frozenset[int], frozenset[str]] = {}
+        self.program = CapturedProgram(self, self.adopted, self._names[1], self._division)
+        self._programs = _CapturedPrograms(self)
 
     @property
     def n_outputs(self) -> int:
@@ -74,11 +74,12 @@ class CapturedFamily:
                     found[weight.name] = (0, 1)
         return found
 
-    def template(self, like: Architecture | None = None) -> nn.Module:
-        return ElasticNetwork(self.adopted.program, self._tensors, self.adopted.full_sizes, self.adopted.branches)
+    @property
+    def trained(self) -> bool:
+        return True
 
-    def initialised(self, network: nn.Module) -> nn.Module:
-        return network
+    def template(self) -> nn.Module:
+        return ElasticNetwork(self.adopted.program, self._tensors, self.adopted.full_sizes, self.adopted.branches)
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return {**self.adopted.dims, **self._stated}
@@ -93,14 +94,14 @@ class CapturedFamily:
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         gone = self._elastic.dropped(architecture)
         if gone not in self._unused:
-            program = specialised(self.adopted, self.adopted.full_sizes, gone)
+            program = specialised(self.adopted, self.adopted.full_sizes, self._branches(gone))
             unused = _unused(self.source, frozenset(program.tensors))
             self._unused[gone] = unused | {f"{self._names[1]}.{i}" for i in gone}
         return self._unused[gone]
 
     def build(self, architecture: Architecture) -> nn.Module:
         sizes, gone = self.sizes(architecture), self._elastic.dropped(architecture)
-        program = specialised(self.adopted, sizes, gone)
+        program = specialised(self.adopted, sizes, self._branches(gone))
         absent = self.dropped(architecture)
         held = tuple(name for name in self.source.tensors if not lies_in(name, absent))
         shapes = {name: [int(size_of(dim, sizes)) for dim in self.adopted.dims[name]] for name in held}
@@ -114,30 +115,26 @@ class CapturedFamily:
         blocks = {} if self._division is None else self._division.of_value
         return PlainNetwork(program, _zeros(program), sizes, blocks, copied=False, stated=self._names[0])
 
+    def _branches(self, indices: Iterable[int]) -> list[Branch]:
+        return [self.adopted.branches[i] for i in indices]
+
     def example(self, batch_size: int = 1) -> Tensor:
         spec = self.source.values[self.source.inputs[0]]
         token = 1 if self.source.padding == 0 else 0  # a sentence without padding
         return torch.full((batch_size, *spec.shape[1:]), token, dtype=getattr(torch, spec.dtype))
 
-    def cost_model(self, template: nn.Module) -> ProgramCosts:
-        """Costs from the program; the template is not needed."""
-        of_call = None if self._division is None else self._division.of_call.tolist()
-        return ProgramCosts(self.adopted, self.blocks, of_call)
+    def programs(self) -> Programs:
+        return self._programs
+
+    def standalone(self, tree: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
+        network = channels_last(self.build(architecture))
+        network.load_state_dict(dict(weights), strict=True)
+        return network
 
     @property
     def divided(self) -> bool:
         """Whether the blocks are parts with one value between each and the next, so that they can be measured one by one."""
         return self._division is not None
-
-    def block_variants(self, architectures: Sequence[Architecture]) -> list[NDArray[np.int64]]:
-        """For each block, what decides on its computation in n networks, (n, d)."""
-        if self._division is None:
-            raise LoweringError(
-                "the network has no blocks with one value between each and the next", code="export.invalid-block"
-            )
-        own = [self.sizes(architecture) for architecture in architectures]
-        sizes = {axis: np.array([one[axis] for one in own], dtype=np.int64) for axis in self.axes}
-        return self._division.variants(sizes, [self._elastic.dropped(architecture) for architecture in architectures])
 
     def to_json(self) -> dict[str, Any]:
         options = self.options
@@ -165,6 +162,72 @@ class CapturedFamily:
             return cls(program_from_json(data["program"]), options)
         except (KeyError, TypeError, ValueError, SpaceError) as error:
             raise CheckpointError(f"the description of a captured network is malformed: {error!r}") from None
+
+
+class _CapturedPrograms(Programs):
+    """The one program of a captured network."""
+
+    def __init__(self, family: CapturedFamily) -> None:
+        super().__init__(family)
+        self._by_view[""] = family.program
+
+
+class CapturedProgram(FamilyProgram):
+    """A captured network's program, whose residual branches networks may lack.
+
+    Args:
+        layers: the beginning of the names of the branches.
+        division: into blocks; None where there is one block alone.
+    """
+
+    def __init__(self, family: CapturedFamily, adopted: Adopted, layers: str, division: Division | None) -> None:
+        super().__init__(family, adopted)
+        self._division = division
+        self._branches = {f"{layers}.{i}": branch for i, branch in enumerate(adopted.branches)}
+        self._indices = {name: i for i, name in enumerate(self._branches)}
+
+    def branch(self, name: str) -> Branch | None:
+        return self._branches.get(name)
+
+    @cached_property
+    def block_of_call(self) -> list[int]:
+        if self._division is not None:
+            return self._division.of_call.tolist()
+        return [_layer_of(call.module, self._family.blocks) for call in self.elastic.program.calls]
+
+    def cost_model(self) -> ProgramCosts:
+        program = self.elastic.program
+        if self._division is None:
+            return self.layer_costs(self._family.blocks)
+        readers = program.consumers()
+        of_tensor = {name: min(self.block_of_call[i] for i in readers[name]) for name in program.trainable}
+        return ProgramCosts(self, self._family.blocks, self.block_of_call, of_tensor, {})
+
+    def layer_costs(self, layers: Sequence[str]) -> ProgramCosts:
+        """Costs by modules; what lies in none of them belongs to the last one."""
+        program = self.elastic.program
+        of_call = [_layer_of(call.module, layers) for call in program.calls]
+        of_tensor = {name: _layer_of(name.rpartition(".")[0], layers) for name in program.trainable}
+        return ProgramCosts(self, layers, of_call, of_tensor, {})
+
+    @cached_property
+    def block_of_value(self) -> dict[str, str]:
+        return dict(self._divided().of_value)
+
+    def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
+        gone = [frozenset(self._indices[name] for name in names if name in self._indices) for names in dropped]
+        return self._divided().variants(sizes, gone)
+
+    def _divided(self) -> Division:
+        if self._division is None:
+            raise LoweringError(
+                "the network has no blocks with one value between each and the next", code="export.invalid-block"
+            )
+        return self._division
+
+
+def _layer_of(path: str, layers: Sequence[str]) -> int:
+    return max((i for i, layer in enumerate(layers) if lies_in(path, [layer])), default=len(layers) - 1)
 
 
 def _zeros(program: Program) -> dict[str, Tensor]:

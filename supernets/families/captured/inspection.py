@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from supernets.capture.captured_model import CapturedModel
-from supernets.capture.costs import ProgramCosts, elastic_share
+from supernets.capture.costs import elastic_share
 from supernets.capture.memory import check_values
 from supernets.capture.proof import in_double, prove_permutations, random_input, randomised
 from supernets.capture.space import ChoiceMembers, SpaceOptions
@@ -133,10 +133,10 @@ def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = 
     """
     family = CapturedFamily(model.program, options, tensors=model.tensors)
     # By the modules of the model, which are finer than the blocks of the family: a mask that all layers read joins these.
-    costs = ProgramCosts(family.adopted, layer_names(model.program))
+    costs = family.program.layer_costs(layer_names(model.program))
     ends = [family.space.largest, family.space.smallest]
     sizes = {name: torch.tensor([family.sizes(a)[name] for a in ends]).numpy() for name in family.axes}
-    table = costs.costs(ends, sizes, [family.dropped(a) for a in ends])
+    table = costs.costs(sizes, [family.dropped(a) for a in ends])
     work = zip(table.blocks, *table.macs[::-1].tolist(), strict=True)
     return Inspection(
         model, family.members(), family.space.size, dict(family.adopted.fixed), dict(family.adopted.unknown),

@@ -27,7 +27,7 @@ def with_attention_copies(family: TransformerFamily, tensors: Mapping[str, Tenso
     if not has_attention_experts(family):
         return found
     groups, n = family.spec.heads[-1], family.spec.attention_experts[-1]
-    for module in family.attention:
+    for module in family.modules_of_layers("attention"):
         for name in (f"{module}.query.weight", f"{module}.query.bias"):
             if name in found:
                 found[name] = _repeated(found[name], groups, n)

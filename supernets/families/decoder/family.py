@@ -70,7 +70,6 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
             raise SpaceError(f"kept: {what}; give the layers' order, or keep the first or spread ones")
         self.vocabulary, self.positions, self.tokens, self.n_classes = vocabulary, positions, tokens, vocabulary
         self.epsilon, self.theta, self.scaling, self.embedding_scale = epsilon, theta, tuple(scaling), embedding_scale
-        self.tied = {"head.words": WORDS} if spec.tied else {}
         self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
         self.activation = spec.activated_by
         if spec.attention_experts is not None:
@@ -78,11 +77,6 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         super().__init__(spec)
         if spec.routers == SHARED:
             self.blocks = (self.blocks[0], _ROUTER, *self.blocks[1:])
-
-    @property
-    def weightless(self) -> bool:
-        """See `supernets.base.outlined`; which tokens experts read follows from weights."""
-        return not self.has_experts
 
     def to_json(self) -> dict[str, Any]:
         return {**super().to_json(), "scaling": list(self.scaling)}

@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import onnx
+import torch
 
+from supernets.capture.program import BATCH, TIED
 from supernets.families.decoder.network import Decoder, Layer, Served, ServedInPlace
-from supernets.graph import BATCH_SIZE, LENGTH, OUTPUT, PAST, ROOM, Input, lower_inputs
+from supernets.family_program import TOKENS_DIM, View, ViewInput
+from supernets.graph import OUTPUT
+from supernets.networks import view_of
 
 PREFILL, STEP, PORTABLE_STEP = "prefill", "step", "portable-step"
 """Names of the models: of prompts; of steps, with the cache in place if heads have a multiple of `_CHANNELS` channels; and of
@@ -37,15 +41,15 @@ def lower_prefill(network: Decoder) -> bytes:
         network: extracted, in eval mode.
 
     Raises:
-        LoweringError: as of `supernets.graph.lower`.
+        LoweringError: as of `supernets.module_to_onnx.lower`.
     """
-    return _lowered(Served(network), LENGTH)
+    return _lowered(network, _PROMPTS, [IDS, PADDING])
 
 
 def lower_step(network: Decoder) -> bytes:
     """The ONNX model that reads one more token of each text: as of `lower_prefill`, with `IDS` (n, 1) and ``past.I.key`` and
     ``past.I.value``, which are what the call before returned as present."""
-    return _lowered(Served(network), 1, _cache(network, PAST))
+    return _lowered(network, _STEPS, [IDS, PADDING, *cache_names(len(network.layers), "past")])
 
 
 def lower_step_in_place(network: Decoder) -> bytes:
@@ -55,7 +59,7 @@ def lower_step_in_place(network: Decoder) -> bytes:
     Its attention is an operation of ONNX Runtime, GroupQueryAttention, which copies the cache unless outputs are bound to the
     memory of inputs (`hardware_profiles.runtimes.onnx_runtime`).
     """
-    return _lowered(ServedInPlace(network), 1, [Input(FILLED, (1,), integer=True), *_cache(network, ROOM)])
+    return _lowered(network, _STEPS_IN_PLACE, [IDS, PADDING, FILLED, *cache_names(len(network.layers), "past")])
 
 
 class ServedModels(Mapping[str, bytes]):
@@ -97,13 +101,31 @@ def cache_shapes(network: Decoder) -> list[tuple[int, int]]:
     return [(own.key.out_features // own.head_size, own.head_size) for own in attentions]
 
 
-def _cache(network: Decoder, tokens: int) -> list[Input]:
-    """The inputs for the keys and values of a cache of this length, `PAST` or `ROOM`."""
-    shapes = [(BATCH_SIZE, groups, tokens, size) for groups, size in cache_shapes(network) for _ in ("key", "value")]
-    names = cache_names(len(network.layers), "past")
-    return [Input(name, shape) for name, shape in zip(names, shapes, strict=True)]
+def cache_inputs(network: Decoder, tokens: str) -> list[ViewInput]:
+    """The keys and values of each layer, (n, groups, tokens, head_size), for a cache whose length has this name."""
+    shapes = [
+        (_EXAMPLES, groups, _LENGTHS[tokens], size) for groups, size in cache_shapes(network) for _ in ("key", "value")
+    ]
+    return [ViewInput(torch.zeros(shape), (BATCH, TIED, tokens, "")) for shape in shapes]
 
 
-def _lowered(served: Served | ServedInPlace, tokens: int, more: Sequence[Input] = ()) -> bytes:
-    read = [Input(IDS, (BATCH_SIZE, tokens), integer=True), Input(PADDING, (BATCH_SIZE,), integer=True), *more]
-    return lower_inputs(served.eval(), read, [OUTPUT, *cache_names(len(served.network.layers), "present")])
+def token_inputs(tokens: int, name: str = "") -> ViewInput:
+    """Token ids of this length, which the inputs decide if it has a name."""
+    return ViewInput(torch.zeros(_EXAMPLES, tokens, dtype=torch.int64), (BATCH, name))
+
+
+_EXAMPLES, _LENGTHS = 5, {TOKENS_DIM: 7, "past": 11, "room": 13}
+"""Of captured inputs; primes, that no size of a layer is a multiple of them by accident."""
+_PADDED = ViewInput(torch.zeros(_EXAMPLES, dtype=torch.int64), (BATCH,))
+_PROMPTS = View(PREFILL, Served, lambda network: [token_inputs(_LENGTHS[TOKENS_DIM], TOKENS_DIM), _PADDED])
+_STEPS = View(STEP, Served, lambda network: [token_inputs(1), _PADDED, *cache_inputs(network, "past")])
+_STEPS_IN_PLACE = View(
+    "in-place-step", ServedInPlace,
+    lambda network: [
+        token_inputs(1), _PADDED, ViewInput(torch.ones(1, dtype=torch.int64), ("",)), *cache_inputs(network, "room"),
+    ],
+)  # fmt: skip
+
+
+def _lowered(network: Decoder, view: View, inputs: Sequence[str]) -> bytes:
+    return view_of(network, view).served_onnx(inputs, [OUTPUT, *cache_names(len(network.layers), "present")])

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
-from supernets.cost import Products
 from supernets.families.decoder.network import MLP, CausalAttention, Embedding, Head, Layer
 from supernets.families.decoder.rotary import frequencies
 from supernets.families.encoder_decoder.network import (
@@ -55,9 +54,6 @@ class EncoderDecoderFamily(DescribedFamily):
     numbers: ClassVar[Numbers] = {
         **dict.fromkeys((*_LIMITS, "separator"), int), **dict.fromkeys(("epsilon", "theta"), float),
     }  # fmt: skip
-    geometry: tuple[str, ...] = ()
-    weightless = True
-    tied: Mapping[str, str] = {"decoder.head.words": WORDS}
     spec: EncoderDecoderSpec
 
     def __init__(
@@ -77,14 +73,6 @@ class EncoderDecoderFamily(DescribedFamily):
             "encoder.embedding", *self._layers["encoder"], "encoder.norm",
             "decoder.embedding", *self._layers["decoder"], "decoder.head",
         )  # fmt: skip
-        self.attention: Mapping[str, Dim] = {
-            f"{name}.attention": (f"{_axes(name)}.heads", spec.head_size)
-            for own in self._layers.values()
-            for name in own
-        }
-        self.products: Mapping[str, Products] = dict(
-            product for name in self._layers["decoder"] for product in self._cross_products(name)
-        )
 
     def _options(self, side: str, kind: str) -> tuple[int, ...]:
         return cast("tuple[int, ...]", getattr(self.spec, f"{side}_{kind}"))
@@ -99,13 +87,6 @@ class EncoderDecoderFamily(DescribedFamily):
                 requires = (f"{side}.depth", level) if level > 0 else None
                 for kind in kinds:
                     yield Choice(f"{side}.layer{i}.{kind}", self._options(side, kind), requires)
-
-    def _cross_products(self, name: str) -> Iterator[tuple[str, Products]]:
-        """Of attention to the encoder: queries by keys and scores by values; and the keys and values of each layer read."""
-        layers, channels = f"{_axes(name)}.attended", (f"{_axes(name)}.cross_heads", self.spec.head_size)
-        yield f"{name}.cross", Products((2, self.source, layers, channels), None)
-        for part in ("key", "value"):
-            yield f"{name}.cross.{part}", Products((layers, channels, "encoder.width"), (layers, channels))
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)
@@ -136,7 +117,7 @@ class EncoderDecoderFamily(DescribedFamily):
             found |= {f"{module}.{part}.weight": (channels, read) for part in ("key", "value")}
         return found
 
-    def template(self, like: Architecture | None = None) -> nn.Module:
+    def template(self) -> nn.Module:
         return self.initialised(self.build(self.space.largest))
 
     def initialised(self, network: nn.Module) -> nn.Module:

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Turn
 from supernets.families.encoder_decoder.spec import MOST_ATTENDED
+from supernets.own_operations import is_recording
 from supernets.tokens import (
     attend_grouped,
     by_head,
     causal_mask,
+    cross_memory,
     divided,
-    joined,
     last_token,
     padding_mask,
+    repeated_mask,
     rotation,
     token_positions,
 )
@@ -33,7 +35,7 @@ class CrossAttention(nn.Module):
 
     def __init__(self, width: int, source_width: int, *, heads: int, head_size: int, attended: int) -> None:
         super().__init__()
-        self.head_size, self.n_attended = head_size, attended
+        self.head_size = head_size
         self.query = nn.Linear(width, heads * head_size, bias=False)
         self.key = nn.Linear(source_width, heads * head_size, bias=False)
         self.value = nn.Linear(source_width, heads * head_size, bias=False)
@@ -41,14 +43,18 @@ class CrossAttention(nn.Module):
         self.register_buffer("attended", torch.arange(attended))
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
-        """Sets the number of layers to that of sliced weights."""
-        self.n_attended = weights["attended"].shape[0]
+        """For live subnets: no attribute repeats a shape."""
 
     def memory(self, encoded: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Keys and values (n, heads, layers x source, head_size) of the encoder's layers, (n, source, width) each."""
-        read = encoded[-self.n_attended :]
-        key, value = ([by_head(part(own), self.head_size) for own in read] for part in (self.key, self.value))
-        return joined(key, 2), joined(value, 2)
+        if is_recording():
+            return cross_memory(encoded, self.key.weight, self.value.weight, self.attended, self.head_size)
+        # By the modules, whose forwards may have hooks or adapters in training.
+        layers = encoded[-len(self.attended) :]
+        keys, values = (
+            torch.cat([by_head(part(x), self.head_size) for x in layers], dim=2) for part in (self.key, self.value)
+        )
+        return keys, values
 
     def forward(self, x: Tensor, mask: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """The attended tokens (n, target, width).
@@ -57,10 +63,10 @@ class CrossAttention(nn.Module):
             mask: of the source, (n, 1, 1, source).
         """
         query = by_head(self.query(x), self.head_size)
-        return cast(Tensor, self.project(attend_grouped(query, key, value, joined([mask] * self.n_attended, 3))))
+        return cast(Tensor, self.project(attend_grouped(query, key, value, repeated_mask(mask, self.attended))))
 
     def extra_repr(self) -> str:
-        return f"head_size={self.head_size}, attended={self.n_attended}"
+        return f"head_size={self.head_size}, attended={len(self.attended)}"
 
 
 class CrossLayer(nn.Module):
@@ -113,7 +119,9 @@ class Encoder(nn.Module):
         for layer in self.layers.values():
             x = layer(x, padding, turn)
             outputs.append(x)
-        return tuple(self.norm(own) for own in outputs[-MOST_ATTENDED:])
+        # A program has the outputs of all layers, since a smaller depth has other last ones.
+        last = outputs if is_recording() else outputs[-MOST_ATTENDED:]
+        return tuple(self.norm(output) for output in last)
 
     def extra_repr(self) -> str:
         return f"frequencies={len(self.frequencies)}"

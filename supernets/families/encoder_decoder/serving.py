@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from supernets.families.decoder.network import CausalAttention
-from supernets.families.decoder.serving import IDS, PORTABLE_STEP, PREFILL, STEP, ServedModels, cache_names
-from supernets.families.encoder_decoder.network import CrossAttention, CrossLayer, EncoderDecoder, ServedPairs
-from supernets.graph import BATCH_SIZE, LENGTH, MEMORIES, OUTPUT, PAST, Input, lower_inputs
-from supernets.graph.ir import Shape
+import torch
+
+from supernets.capture.program import BATCH, TIED
+from supernets.families.decoder.serving import (
+    IDS,
+    PORTABLE_STEP,
+    PREFILL,
+    STEP,
+    ServedModels,
+    cache_inputs,
+    cache_names,
+    token_inputs,
+)
+from supernets.families.encoder_decoder.network import CrossLayer, EncoderDecoder, ServedPairs
+from supernets.family_program import TOKENS_DIM, View, ViewInput
+from supernets.graph import OUTPUT
+from supernets.networks import view_of
 
 SOURCE, MEMORY = "source", "memory"
 """Name of the input with the source's tokens; beginning of the names of its keys and values."""
@@ -26,26 +38,16 @@ def lower_source(network: EncoderDecoder) -> bytes:
         network: extracted, in eval mode.
 
     Raises:
-        LoweringError: as of `supernets.graph.lower`.
+        LoweringError: as of `supernets.module_to_onnx.lower`.
     """
-    return _lowered(network, [], ["present", MEMORY])
+    return _lowered(network, _SOURCES, [], ["present", MEMORY])
 
 
 def lower_target(network: EncoderDecoder) -> bytes:
     """The ONNX model that reads one more token of each target: as of `lower_source`, with ``past.I.key`` and ``past.I.value``,
     which the call before returned as present, and the memory as the first call returned it, which it does not return."""
-    layers = [cast(CrossLayer, layer) for layer in network.decoder.layers.values()]
-    past = [_cached(layer.attention, PAST) for layer in layers]
-    memory = [_cached(layer.cross, MEMORIES[layer.cross.n_attended - 1]) for layer in layers]
-    names = [name for prefix in ("past", MEMORY) for name in cache_names(len(layers), prefix)]
-    shapes = [shape for own in (*past, *memory) for shape in (own, own)]  # of keys, and of values
-    return _lowered(network, [Input(*own) for own in zip(names, shapes, strict=True)], ["present"])
-
-
-def _cached(attention: CausalAttention | CrossAttention, tokens: int) -> Shape:
-    """The shape of an attention's keys, and of its values."""
-    size = attention.head_size
-    return (BATCH_SIZE, attention.key.out_features // size, tokens, size)
+    names = [name for prefix in ("past", MEMORY) for name in cache_names(len(network.decoder.layers), prefix)]
+    return _lowered(network, _TARGETS, names, ["present"])
 
 
 def served_pairs(network: EncoderDecoder) -> ServedModels:
@@ -53,7 +55,26 @@ def served_pairs(network: EncoderDecoder) -> ServedModels:
     return ServedModels(network, {PREFILL: lower_source, STEP: lower_target, PORTABLE_STEP: lower_target})
 
 
-def _lowered(network: EncoderDecoder, more: Sequence[Input], prefixes: Sequence[str]) -> bytes:
-    read = [Input(IDS, (BATCH_SIZE, 1), integer=True), Input(SOURCE, (BATCH_SIZE, LENGTH), integer=True), *more]
+_TOKENS = 7
+_ONE, _SOURCE = token_inputs(1), token_inputs(_TOKENS, TOKENS_DIM)
+
+
+def _memory(network: EncoderDecoder) -> list[ViewInput]:
+    """The keys and values of sources, (n, heads, layers read x tokens, head_size), of each decoder layer."""
+    attentions = [cast(CrossLayer, layer).cross for layer in network.decoder.layers.values()]
+    n = len(_ONE.example)
+    shapes = [
+        (n, len(own.key.weight) // own.head_size, len(own.attended) * _TOKENS, own.head_size) for own in attentions
+    ]
+    return [ViewInput(torch.zeros(shape), (BATCH, TIED, TIED, "")) for shape in shapes for _ in ("key", "value")]
+
+
+_SOURCES = View(PREFILL, ServedPairs, lambda network: [_ONE, _SOURCE])
+_TARGETS = View(
+    STEP, ServedPairs, lambda network: [_ONE, _SOURCE, *cache_inputs(network.decoder, "past"), *_memory(network)]
+)
+
+
+def _lowered(network: EncoderDecoder, view: View, more: Sequence[str], prefixes: Sequence[str]) -> bytes:
     names = [name for prefix in prefixes for name in cache_names(len(network.decoder.layers), prefix)]
-    return lower_inputs(ServedPairs(network).eval(), read, [OUTPUT, *names])
+    return view_of(network, view).served_onnx([IDS, SOURCE, *more], [OUTPUT, *names])

@@ -45,8 +45,6 @@ class MLPFamily(DescribedFamily):
     name = "mlp"
     spec_type = MLPSpec
     numbers: ClassVar[Numbers] = {"features": int, "n_classes": int}
-    geometry: tuple[str, ...] = ()
-    attention: Mapping[str, Dim] = {}
 
     def __init__(self, spec: MLPSpec, *, features: int, n_classes: int) -> None:
         self.spec, self.features, self.n_classes = spec, features, n_classes
@@ -64,10 +62,7 @@ class MLPFamily(DescribedFamily):
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros(batch_size, self.features)
 
-    def initialised(self, network: nn.Module) -> nn.Module:
-        return network  # its constructors draw its weights
-
-    def template(self, like: Architecture | None = None) -> nn.Module:
+    def template(self) -> nn.Module:
         return self.build(self.space.largest)
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:

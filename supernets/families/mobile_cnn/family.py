@@ -103,7 +103,7 @@ class MobileCNNFamily(ConvolutionalFamily):
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)
-        sizes, inputs = {name: cast(int, values[name]) for name in self.geometry}, self.spec.stem
+        sizes, inputs = self.fixed_sizes(values), self.spec.stem
         for s, stage in enumerate(self.spec.stages):
             width = sizes[f"stage{s}.width"] = cast(int, values[f"stage{s}.width"])
             for b in range(stage.depth[-1]):

@@ -96,7 +96,7 @@ class ResNetFamily(ConvolutionalFamily):
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)
-        sizes = {name: cast(int, values[name]) for name in (*self.geometry, "stem.width")}
+        sizes = self.fixed_sizes(values, "stem.width")
         sizes["stem.inner"] = _inner(sizes["stem.width"])
         for s, stage in enumerate(self.spec.stages):
             width = sizes[f"stage{s}.width"] = cast(int, values[f"stage{s}.width"])

@@ -14,6 +14,9 @@ from supernets.families.shared.layers import Resize
 from supernets.families.shared.spec_family import ImageFamily
 from supernets.space import Architecture, Choice, Option, SearchSpace
 
+RESOLUTION = "resolution"
+"""The choice, and the axis, of the pixels of an image's side."""
+
 
 class ConvolutionalFamily(ImageFamily, ABC):
     """A space of CNNs of which a `ConvolutionalSpec` with the field ``stages`` gives the dimensions.
@@ -27,21 +30,19 @@ class ConvolutionalFamily(ImageFamily, ABC):
 
     elastic: ClassVar[tuple[str, ...]]
     """Dimensions of a stage that each of its blocks chooses."""
-    attention: Mapping[str, Dim] = {}
 
     def __init__(self, spec: Any, *, image_size: int, channels: int, n_classes: int) -> None:
         super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
         if spec.resolution is None:
             spec.check_side(image_size)
-        self.geometry: tuple[str, ...] = () if spec.resolution is None else ("resolution",)
-        resolution = [] if spec.resolution is None else [Choice("resolution", spec.resolution)]
+        resolution = [] if spec.resolution is None else [Choice(RESOLUTION, spec.resolution)]
         stages = [choice for s in range(len(spec.stages)) for choice in self._stage_choices(s)]
         self.space = SearchSpace([*resolution, *self.stem_choices(), *stages])
         self.axes: Axes = {
             name: Axis(name, size, "centre" if name.endswith(".kernel") else "prefix")
             for name, size in self.sizes(self.space.largest).items()
         }
-        stem = {} if spec.resolution is None else {"stem.resize.pixels": ("resolution",)}
+        stem = {} if spec.resolution is None else {"stem.resize.pixels": (RESOLUTION,)}
         self._dims: Mapping[str, tuple[Dim, ...]] = stem | self.layer_dims()
         blocks = (f"stages.{s}.{b}" for s, stage in enumerate(spec.stages) for b in range(stage.depth[-1]))
         self.blocks: tuple[str, ...] = ("stem", *blocks, *self.after_stages())
@@ -79,19 +80,21 @@ class ConvolutionalFamily(ImageFamily, ABC):
 
     def with_resizing(self, stem: nn.Sequential, values: Mapping[str, Option]) -> nn.Sequential:
         """The stem, with a `Resize` before it if the resolution is elastic."""
-        if "resolution" not in values:
+        if RESOLUTION not in values:
             return stem
-        resize = Resize(self.image_size, cast(int, values["resolution"]))
+        resize = Resize(self.image_size, cast(int, values[RESOLUTION]))
         return nn.Sequential(OrderedDict([("resize", resize), *stem.named_children()]))
+
+    def fixed_sizes(self, values: Mapping[str, Option], *names: str) -> dict[str, int]:
+        """The resolution, if it is elastic, and other options that are sizes as they are."""
+        resolution = () if self.spec.resolution is None else (RESOLUTION,)
+        return {name: cast(int, values[name]) for name in (*resolution, *names)}
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self._dims
 
-    def template(self, like: Architecture | None = None) -> nn.Module:
-        largest = self.space.largest
-        if like is not None and self.geometry:
-            largest = Architecture((like.genes[0], *largest.genes[1:]))
-        return self.build(largest)
+    def template(self) -> nn.Module:
+        return self.build(self.space.largest)
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         values = self.space.values(architecture)

@@ -23,6 +23,7 @@ from supernets.experts.partition import (
 )
 from supernets.experts.router_fit import RouterFit
 from supernets.families.shared.transformer import TransformerFamily
+from supernets.family_program import outline
 
 Partition = Literal["random", "weights", "co-activation"]
 Activation = Callable[[Tensor], Tensor]
@@ -97,8 +98,8 @@ def experts_of_dense(
     fresh, n = family.template().state_dict(), family.spec.experts[-1]
     copies = family.spec.hidden[-1] == dense.spec.hidden[-1]
     found = {name: tensors[name] for name in fresh if name in tensors}
-    read = {} if copies else _mlp_inputs(dense, tensors, batches, list(family.products))
-    for module in family.products:
+    read = {} if copies else _mlp_inputs(dense, tensors, batches, family.modules_of_layers("mlp"))
+    for module in family.modules_of_layers("mlp"):
         mlp = _mlp(tensors, module)
         if copies:
             own = _named(stacked([mlp] * n), mlp)
@@ -128,8 +129,7 @@ def _mlp_inputs(
     dense: TransformerFamily, tensors: Mapping[str, Tensor], batches: Sequence[Tensor], modules: Sequence[str]
 ) -> dict[str, Tensor]:
     """What each MLP reads of the first batches, (tokens, width), by its name."""
-    network = dense.build(dense.space.largest).eval()
-    network.load_state_dict(dict(tensors))
+    network = dense.standalone(outline(dense), dense.space.largest, tensors).eval()
     found: dict[str, list[Tensor]] = {name: [] for name in modules}
 
     def record(name: str, inputs: Tensor) -> None:

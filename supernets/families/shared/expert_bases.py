@@ -23,7 +23,7 @@ def with_bases(family: TransformerFamily, tensors: Mapping[str, Tensor]) -> dict
     found = dict(tensors)
     if family.spec.expert_rank is None:
         return found
-    for module in family.products:
+    for module in family.modules_of_layers("mlp"):
         names = [name for name in (f"{module}.up", f"{module}.gate") if name in found]
         factors, base = common_factors(torch.cat([found[name] for name in names], dim=1), family.spec.expert_rank[-1])
         found |= dict(zip(names, factors.chunk(len(names), dim=1), strict=True))

@@ -1,4 +1,4 @@
-"""Layers of experts in the families of transformers: their choices, dimensions and costs."""
+"""Layers of experts in the families of transformers: their choices and dimensions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 
 from supernets.axes import Concat, Dim
-from supernets.cost import Products
 from supernets.families.shared.transformer_spec import ExpertsSpec
 from supernets.space import Choice, Option
 
@@ -76,14 +75,3 @@ def expert_dims(
         dims["shared_gate.weight"] = (1, "width")
     dims |= {f"shared.{name}": own for name, own in shared.items()}
     return {f"{module}.{name}": own for name, own in dims.items()}
-
-
-def expert_products(spec: ExpertsSpec, layer: str, *, gated: bool) -> Products:
-    """The matrix products of a layer's experts for each token, without their base, by the name of the layer's choices.
-
-    They are those of a token that chooses no null expert and needs all experts for `top_p`.
-    """
-    hidden, inputs = f"{layer}.hidden", "width" if spec.expert_rank is None else f"{layer}.{RANK}"
-    first, active = 2 if gated else 1, f"{layer}.active_experts"
-    read, returned = Concat((inputs,) * first + ("width",)), Concat((hidden,) * first + ("width",))
-    return Products((active, hidden, read), (active, returned))

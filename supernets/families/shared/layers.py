@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from supernets.axes import Dim
 from supernets.families.shared.convolutional_spec import Activation
-from supernets.resizing import resize
+from supernets.resizing import resized
 
 
 def conv_norm(
@@ -66,7 +66,7 @@ class Resize(nn.Module):
         self.resolution = weights["pixels"].shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x if self.resolution == self.image_size else resize(x, self.resolution)
+        return resized(x, self.pixels)
 
     def extra_repr(self) -> str:
         return f"{self.image_size} -> {self.resolution}"

@@ -12,13 +12,13 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor
 
-from supernets.base import outlined
 from supernets.errors import CheckpointError, ExportError, SpaceError
 from supernets.families.shared.dense_to_experts import check_experts
 from supernets.families.shared.expert_layers import SHARED
 from supernets.families.shared.model_folder import Settings, TensorFile, unusable, write_folder
 from supernets.families.shared.transformer import TransformerFamily
 from supernets.families.shared.transformer_spec import LayersSpec
+from supernets.family_program import outline
 from supernets.pretrained import CONFIG
 from supernets.space import Architecture
 
@@ -155,8 +155,7 @@ class PretrainedTransformer:
         own = dict(self.tensors)
         if self.classes != family.n_classes:
             own = {name: tensor for name, tensor in own.items() if not name.startswith("head.classifier")}
-        with outlined(family):
-            names = list(family.template().state_dict())
+        names = list(outline(family).state_dict())
         fresh = {} if own.keys() >= set(names) else family.template().state_dict()
         return {name: own[name] if name in own else fresh[name] for name in names}
 

@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from supernets.base import Family
 from supernets.errors import CheckpointError
-from supernets.families.shared.module_costs import ModuleCosts
 from supernets.families.shared.spec import Spec
 
 Numbers = Mapping[str, Callable[[Any], Any]]
 """By name, the type that makes a value of what JSON has of it."""
 
 
-class DescribedFamily(ModuleCosts):
+class DescribedFamily(Family):
     """A family that its constructor makes of a spec and of numbers, which are its attributes."""
 
     name: str
@@ -59,6 +59,3 @@ class ImageFamily(DescribedFamily):
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros(batch_size, self.channels, self.image_size, self.image_size)
-
-    def initialised(self, network: nn.Module) -> nn.Module:
-        return network  # its constructors draw its weights

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar, cast
 
 from torch import Tensor, nn
 
 from supernets.axes import Axes, Axis, Dim
-from supernets.cost import Products
+from supernets.base import Family
 from supernets.experts.layer import ExpertLayer
 from supernets.families.shared.expert_layers import (
     KINDS,
@@ -20,7 +20,6 @@ from supernets.families.shared.expert_layers import (
     expert_choices,
     expert_dims,
     expert_kinds,
-    expert_products,
     top_p_options,
 )
 from supernets.families.shared.layers import weighted
@@ -81,7 +80,7 @@ class PreNormLayer(nn.Module):
 LayerT = TypeVar("LayerT", bound=nn.Module)
 
 
-class TransformerFamily(ABC):
+class TransformerFamily(Family):
     """A space of transformers of elastic depth and width, whose layers have each their own heads and hidden channels.
 
     The depth keeps the first layers, or layers spread over all (`LayersSpec.kept`), each under its number. A layer's first
@@ -92,7 +91,6 @@ class TransformerFamily(ABC):
     spec: Any
     """Its fields are ``head_size``, ``depth``, ``width``, ``heads``, those of `elastic` and those of an `ExpertsSpec`."""
     n_classes: int
-    geometry: tuple[str, ...] = ()
     layer: ClassVar[str] = "layer"
     """Name of a layer in the names of choices and axes; with an s, in those of modules."""
     elastic: tuple[str, ...] = ("heads", "hidden")
@@ -118,13 +116,10 @@ class TransformerFamily(ABC):
             **self.head_dims(),
         }
         self.blocks: tuple[str, ...] = ("embedding", *self._layers, "head")
-        self.attention: Mapping[str, Dim] = {
-            f"{name}.attention": self.attention_dim(f"{self.layer}{i}") for i, name in enumerate(self._layers)
-        }
-        self.products: Mapping[str, Products] = {
-            f"{name}.mlp": expert_products(spec, f"{self.layer}{i}", gated=self.gated)
-            for i, name in enumerate(self._layers) if self.has_experts
-        }  # fmt: skip
+
+    def modules_of_layers(self, name: str) -> tuple[str, ...]:
+        """The paths of a module of each layer, as ``attention`` or ``mlp``."""
+        return tuple(f"{layer}.{name}" for layer in self._layers)
 
     @property
     def has_experts(self) -> bool:
@@ -182,7 +177,7 @@ class TransformerFamily(ABC):
 
     @abstractmethod
     def build(self, architecture: Architecture) -> nn.Module:
-        """See `Family`."""
+        """A network from its constructors."""
 
     def _choices(self) -> list[Choice]:
         spec = self.spec
@@ -212,7 +207,7 @@ class TransformerFamily(ABC):
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self._dims
 
-    def template(self, like: Architecture | None = None) -> nn.Module:
+    def template(self) -> nn.Module:
         return self.initialised(self.build(self.space.largest))
 
     def initialised(self, network: nn.Module) -> nn.Module:

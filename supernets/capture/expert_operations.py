@@ -1,4 +1,4 @@
-"""Lowering rule for mixtures of experts: each expert reads its own tokens alone, or all of them as one MLP."""
+"""Mixtures of experts in programs: dimensions, work and ONNX, in which experts read their own tokens, or all tokens as one MLP."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from supernets.capture.dimensions import find, split, unify
+from supernets.capture.inference import Inference
+from supernets.capture.own_rules import onnx_of, own_rule
+from supernets.capture.program import Call
 from supernets.errors import LoweringError
 from supernets.experts.mixing import NULL_LOGIT, UNLIMITED
 from supernets.graph import functions
@@ -76,6 +80,23 @@ class _Experts:
         return self._graph.input(name, array.shape)
 
 
+@own_rule("mixed_experts")
+def _mixed_experts_dims(ctx: Inference, call: Call) -> None:
+    x, logits, up, down = (ctx.of(call.arguments[name]) for name in ("x", "logits", "up", "down"))
+    unify(x[-1], up[2])
+    unify(up[0], down[0])
+    unify(up[1], down[2])
+    for name, expected in (("gate", up), ("up_bias", up[:2])):
+        if (dims := ctx.optional(call.arguments[name])) is not None:
+            for a, b in zip(dims, expected, strict=True):
+                unify(a, b)
+    n_experts, n_logits = find(up[0]).size, find(logits[-1]).size
+    experts = logits[-1] if n_experts == n_logits else split(logits[-1], [n_experts, n_logits - n_experts])[0]
+    unify(experts, up[0])
+    ctx.returns(call, [*x[:-1], down[1]])
+
+
+@onnx_of("mixed_experts")
 def mixed_experts(
     graph: Graph, x: Value, logits: Value, active: Value, up: Value, down: Value, gate: Value | None = None,
     up_bias: Value | None = None, top_p: Value | None = None, *, gates: str = "softmax", activation: str = "silu",

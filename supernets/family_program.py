@@ -1,0 +1,297 @@
+"""The programs of a family: its largest network, captured once for each way of calling it, and specialised for each subnet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from threading import RLock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from supernets.axes import axes_in
+from supernets.capture.adoption import Adopted, adopt
+from supernets.capture.branches import Branch, module_branch
+from supernets.capture.costs import ProgramCosts
+from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref
+from supernets.capture.specialisation import specialised
+from supernets.capture.tracing import capture_declared
+from supernets.cost import CostTable, Counts, lies_in
+from supernets.errors import SpaceError
+from supernets.own_operations import NAMESPACE
+from supernets.space import Architecture
+
+if TYPE_CHECKING:
+    from supernets.base import Family
+
+TOKENS_DIM = "tokens"
+"""The name of the dimension of tokens in sentences of any length."""
+_BATCH_SIZE = 5
+"""Of captured inputs: no usual size of a layer."""
+_ONLY_LENGTHS = frozenset((f"{NAMESPACE}.token_positions", f"{NAMESPACE}.causal_mask"))
+"""Operations that read of their argument ``past`` only how many tokens it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewInput:
+    """An input of a view: a tensor like it, and the names of its dimensions, as of `Program.input_dims`."""
+
+    example: Tensor
+    dims: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A way of calling a network, which has a program of its own.
+
+    Attributes:
+        name: in checkpoints.
+        wrapped: the module that is called, of a network.
+        inputs: of that module, made of the largest network.
+        prefix: of the network's tensors in that module.
+    """
+
+    name: str
+    wrapped: Callable[[Any], nn.Module]
+    inputs: Callable[[Any], Sequence[ViewInput]]
+    prefix: str = "network."
+
+
+class FamilyProgram:
+    """A view of all networks of a family, as one program whose calls follow the sizes of the family's axes.
+
+    Attributes:
+        elastic: of the largest network.
+
+    Args:
+        prefix: of the network's tensors and modules in the program.
+    """
+
+    def __init__(self, family: Family, elastic: Adopted, prefix: str = "") -> None:
+        self.elastic, self.prefix, self._family = elastic, prefix, family
+        self._branches: dict[str, Branch | None] = {}
+        self._parts: dict[frozenset[str], int] = {frozenset(): 0}
+
+    def branch(self, name: str) -> Branch | None:
+        """The calls of a module that networks may lack; None if it has none."""
+        if name not in self._branches:
+            self._branches[name] = module_branch(self.elastic.program, self.prefix + name, self.elastic.shapes)
+        return self._branches[name]
+
+    def branches(self, dropped: frozenset[str]) -> list[Branch]:
+        """The branches that a network lacks; single tensors have none."""
+        branches = map(self.branch, sorted(dropped))
+        return [branch for branch in branches if branch is not None]
+
+    def specialised(self, architecture: Architecture) -> Program:
+        """The program of one network."""
+        branches, elastic = self.branches(self._family.dropped(architecture)), self.elastic
+        if branches and elastic.program.input_dims:
+            elastic = replace(elastic, program=_with_lengths_of_others(elastic.program, branches))
+        return _without_twins(specialised(elastic, self._family.sizes(architecture), branches))
+
+    @cached_property
+    def block_of_call(self) -> list[int]:
+        """The index of the block of each call of the largest network; -1 for calls in none."""
+        paths = [call.module.removeprefix(self.prefix) for call in self.elastic.program.calls]
+        return [self._block_of(path) for path in paths]
+
+    def _block_of(self, path: str) -> int:
+        return next((i for i, name in enumerate(self._family.blocks) if lies_in(path, [name])), -1)
+
+    @cached_property
+    def block_of_value(self) -> dict[str, str]:
+        """The names of blocks by the values that they compute."""
+        blocks = self._family.blocks
+        calls = zip(self.elastic.program.calls, self.block_of_call, strict=True)
+        return {name: blocks[block] for call, block in calls if block >= 0 for name in call.outputs if name}
+
+    def cost_model(self) -> ProgramCosts:
+        """Computes the costs of networks for the family's example.
+
+        Raises:
+            SpaceError: a parameter lies in no block.
+        """
+        of_tensor = {name: self._block_of(name) for name in self.elastic.program.trainable}
+        if outside := [name for name, block in of_tensor.items() if block < 0]:
+            text = f"the tensor {outside[0]} lies in none of the blocks {', '.join(self._family.blocks)}"
+            raise SpaceError(text, code="family.inconsistent")
+        example, (dims, *_) = self._family.example(), self.elastic.program.input_dims
+        lengths = {name: size for name, size in zip(dims, example.shape, strict=True) if name}
+        return ProgramCosts(self, self._family.blocks, self.block_of_call, of_tensor, lengths)
+
+    def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
+        """For each block, what decides on its computation in n networks, (n, d).
+
+        Args:
+            sizes: (n,) by axis.
+            dropped: the modules that each network lacks.
+        """
+        blocks = self._family.blocks
+        present = np.array([[not lies_in(block, names) for block in blocks] for names in dropped])
+        following = _following(present)
+        variants = []
+        for block, (name, axes) in enumerate(zip(blocks, self._axes_by_block, strict=True)):
+            # Operations without parameters before the next block belong to this one.
+            properties = [following[:, block], self._lacking(name, dropped), *(sizes[axis] for axis in axes)]
+            here = present[:, block]
+            # An absent block has one variant: the sizes of its axes do not matter.
+            variants.append(np.stack([here, *(own * here for own in properties)], axis=1))
+        return variants
+
+    @cached_property
+    def _axes_by_block(self) -> list[list[str]]:
+        """The axes on which each block's computation depends, in the family's order."""
+        axes = [set[str]() for _ in self._family.blocks]
+        for call, block in zip(self.elastic.program.calls, self.block_of_call, strict=True):
+            if block >= 0:
+                values = (name for name in (*call.reads(), *call.outputs) if name)
+                axes[block].update(
+                    axis for name in values for dim in self.elastic.shapes[name] for axis in axes_in(dim)
+                )
+        return [[axis for axis in self._family.axes if axis in names] for names in axes]
+
+    def _lacking(self, block: str, dropped: Sequence[frozenset[str]]) -> Counts:
+        """A number for the parts of a block that each network lacks: 0 for none, equal in every call for equal parts."""
+        if not any(name.startswith(f"{block}.") for name in frozenset().union(*dropped)):
+            return np.zeros(len(dropped), dtype=np.int64)
+        parts = [frozenset(name for name in drop if name.startswith(f"{block}.")) for drop in dropped]
+        return np.array([self._parts.setdefault(lacking, len(self._parts)) for lacking in parts], dtype=np.int64)
+
+
+def _following(present: NDArray[np.bool_]) -> Counts:
+    """The index of the next present block after each, (n, n_blocks); n_blocks after the last."""
+    n_blocks = present.shape[1]
+    own = np.pad(np.where(present, np.arange(n_blocks), n_blocks)[:, 1:], ((0, 0), (0, 1)), constant_values=n_blocks)
+    return np.minimum.accumulate(own[:, ::-1], axis=1)[:, ::-1]
+
+
+def _with_lengths_of_others(program: Program, dropped: Sequence[Branch]) -> Program:
+    """The program whose operations that read the length of a cache read it of one that no dropped call alone reads."""
+    gone = {index for branch in dropped for index in branch.calls}
+    read = [
+        name for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS for name in call.reads()
+    ]  # fmt: skip
+    caches = [name for name, dims in zip(program.inputs, program.input_dims, strict=True) if TIED in dims]
+    if not caches or not (left := [name for name in caches if name in read]):
+        return program
+
+    def moved(call: Call) -> Call:
+        if call.name not in _ONLY_LENGTHS or call.arguments["past"] is None:
+            return call
+        return replace(call, arguments={**call.arguments, "past": Ref(left[0])})
+
+    return replace(program, calls=tuple(map(moved, program.calls)))
+
+
+def _without_twins(program: Program) -> Program:
+    """The program with equal calls once, so that of an encoder's layers that are left out, one output remains.
+
+    Only programs that read a list of layers have them.
+    """
+    lists = f"{NAMESPACE}.cross_memory"
+    if not any(call.name == lists for call in program.calls):
+        return program
+    renamed: dict[str, str] = {}
+    calls: dict[object, Call] = {}
+
+    def plain(argument: Argument) -> Argument:
+        if isinstance(argument, Ref):
+            return Ref(renamed.get(argument.name, argument.name))
+        return tuple(map(plain, argument)) if isinstance(argument, tuple) else argument
+
+    for call in program.calls:
+        arguments = {name: plain(argument) for name, argument in call.arguments.items()}
+        if call.name == lists and isinstance(layers := arguments["encoded"], tuple):
+            n = program.values[arguments["attended"].name].shape[0]  # type: ignore[union-attr]
+            arguments["encoded"] = tuple(dict.fromkeys(layers))[-n:]
+        key = (call.op, tuple(arguments.items()))
+        if key in calls:
+            renamed.update(zip(call.outputs, calls[key].outputs, strict=True))
+        else:
+            calls[key] = replace(call, arguments=arguments)
+    return replace(program, calls=tuple(calls.values()))
+
+
+def _whole_inputs(family: Family) -> list[ViewInput]:
+    example = family.example(_BATCH_SIZE)
+    dims = (BATCH, TOKENS_DIM) if example.dtype == torch.int64 else (BATCH, *("" for _ in example.shape[1:]))
+    return [ViewInput(example, dims)]
+
+
+class Programs:
+    """The programs of a family by view, each captured when it is first needed."""
+
+    def __init__(self, family: Family) -> None:
+        self._family, self._by_view, self._lock = family, dict[str, FamilyProgram](), RLock()
+        self._costs: ProgramCosts | None = None
+
+    def of(self, view: View | None = None) -> FamilyProgram:
+        """The program of a view; by default that of the networks as they are.
+
+        Raises:
+            SpaceError: the family's dims do not fit what its network computes.
+        """
+        name = "" if view is None else view.name
+        with self._lock:
+            if name not in self._by_view:
+                self._by_view[name] = self._captured(view)
+            return self._by_view[name]
+
+    def costs(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> CostTable:
+        """The costs of n networks for one example, see `ProgramCosts.costs`."""
+        if self._costs is None:
+            self._costs = self.of().cost_model()
+        return self._costs.costs(sizes, dropped)
+
+    def _captured(self, view: View | None) -> FamilyProgram:
+        family = self._family
+        network = outline(family)
+        module, prefix = (network, "") if view is None else (view.wrapped(network).eval(), view.prefix)
+        inputs = _whole_inputs(family) if view is None else view.inputs(network)
+        device = next(iter(network.parameters())).device
+        captured = capture_declared(module, [one.example.to(device) for one in inputs], [one.dims for one in inputs])
+        state = module.state_dict(keep_vars=True)
+        if constants := [name for name in captured.tensors if name not in state]:
+            problem = f"the forward of the family {family.name} makes {len(constants)} tensors from nothing"
+            raise SpaceError(f"{problem}; make them buffers", code="family.inconsistent")
+        dims = {f"{prefix}{name}": own for name, own in family.dims().items()}
+        declared = {name: dims[name] for name in captured.program.tensors}
+        return FamilyProgram(family, adopt(captured.program, declared, family.axes), prefix)
+
+
+def outline(family: Family) -> nn.Module:
+    """The largest network, as of `without_weights`, in evaluation mode."""
+    return without_weights(family.template).eval()
+
+
+T = TypeVar("T")
+
+
+def without_weights(make: Callable[[], T]) -> T:
+    """What a function makes of networks, on the device `meta`, where it costs no memory, if it can do without values."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except (NotImplementedError, RuntimeError):  # torch refuses to read a value there
+        with torch.random.fork_rng(devices=[]):  # initial weights must not advance the global generator
+            return make()
+
+
+_PROGRAMS: dict[str, Programs] = {}
+_MOST_FAMILIES = 64
+
+
+def programs_of(family: Family) -> Programs:
+    """The programs of a family; equal families have the same ones in a process."""
+    key = json.dumps(family.to_json(), sort_keys=True)
+    if key not in _PROGRAMS:
+        while len(_PROGRAMS) >= _MOST_FAMILIES:
+            _PROGRAMS.pop(next(iter(_PROGRAMS)))
+        _PROGRAMS[key] = Programs(family)
+    return _PROGRAMS[key]
