@@ -22,7 +22,7 @@ from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
 from supernets.cost import CostTable, Counts, lies_in
-from supernets.errors import SpaceError
+from supernets.errors import LoweringError, SpaceError
 from supernets.own_operations import NAMESPACE
 from supernets.space import Architecture
 
@@ -102,14 +102,12 @@ class FamilyProgram:
         return [self._block_of(path) for path in paths]
 
     def _block_of(self, path: str) -> int:
-        return next((i for i, name in enumerate(self._family.blocks) if lies_in(path, [name])), -1)
+        return _index_of_block(path, self._family.blocks)
 
     @cached_property
     def block_of_value(self) -> dict[str, str]:
         """The names of blocks by the values that they compute."""
-        blocks = self._family.blocks
-        calls = zip(self.elastic.program.calls, self.block_of_call, strict=True)
-        return {name: blocks[block] for call, block in calls if block >= 0 for name in call.outputs if name}
+        return blocks_by_value(self.elastic.program, self._family.blocks, self.prefix)
 
     def cost_model(self) -> ProgramCosts:
         """Computes the costs of networks for the family's example.
@@ -162,6 +160,25 @@ class FamilyProgram:
             return np.zeros(len(dropped), dtype=np.int64)
         parts = [frozenset(name for name in drop if name.startswith(f"{block}.")) for drop in dropped]
         return np.array([self._parts.setdefault(lacking, len(self._parts)) for lacking in parts], dtype=np.int64)
+
+
+def _index_of_block(path: str, blocks: Sequence[str]) -> int:
+    """The first block that a module is or lies in; -1 for none."""
+    return next((i for i, name in enumerate(blocks) if lies_in(path, [name])), -1)
+
+
+def blocks_by_value(program: Program, blocks: Sequence[str], prefix: str = "") -> dict[str, str]:
+    """The names of blocks, which are paths of modules, by the values that they compute.
+
+    Raises:
+        LoweringError: a block lies in another one.
+    """
+    for block in blocks:
+        if outer := [name for name in blocks if name != block and lies_in(block, [name])]:
+            raise LoweringError(f"blocks {block} and {outer[0]} overlap; name one of them", code="export.invalid-block")
+    indices = [_index_of_block(call.module.removeprefix(prefix), blocks) for call in program.calls]
+    calls = zip(program.calls, indices, strict=True)
+    return {name: blocks[block] for call, block in calls if block >= 0 for name in call.outputs if name}
 
 
 def _following(present: NDArray[np.bool_]) -> Counts:

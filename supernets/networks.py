@@ -18,7 +18,7 @@ from supernets.capture.program import BATCH, Program
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
 from supernets.errors import CaptureError, LoweringError
-from supernets.family_program import TOKENS_DIM, Programs, View
+from supernets.family_program import TOKENS_DIM, Programs, View, blocks_by_value
 from supernets.graph.block_division import Piece, cut, whole, with_transposed_weights
 from supernets.graph.ir import INPUT, Shape
 from supernets.graph.serialise import serialise
@@ -179,18 +179,22 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return {**tensors, **dict(module.named_buffers(remove_duplicate=False))}
 
 
-def network_of(module: nn.Module, example: Tensor) -> Network:
+def network_of(module: nn.Module, example: Tensor, blocks: Sequence[str] = ()) -> Network:
     """The network of a module in evaluation mode: of an extracted one by its family's program, of others by tracing it.
 
     Args:
         example: (n, ...) an input, of which only shape and type are read; n is at least 2.
+        blocks: the names of modules that are its blocks; of a captured network, whose program has its own, they are ignored.
 
     Raises:
         LoweringError: the module is in training mode or has hooks, or its forward cannot be traced.
     """
     named = example.dtype == torch.int64 and example.ndim == _OF_SENTENCES
     dims = (BATCH, TOKENS_DIM) if named else (BATCH, *("" for _ in example.shape[1:]))
-    return _network(module, lambda: [(example, dims)])
+    network = _network(module, lambda: [(example, dims)])
+    return (
+        network if network.blocks or not blocks else replace(network, blocks=blocks_by_value(network.program, blocks))
+    )
 
 
 _OF_SENTENCES = 2

@@ -16,6 +16,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 """The function of each operation, by its name in programs without overload, ``subnet_nas.attend``."""
 _LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 _RECORDING: ContextVar[bool] = ContextVar("recording", default=False)
+Observer = Callable[[str, tuple[Any, ...], dict[str, Any]], None]
+"""Is called with the name and the arguments of an own operation, before it computes."""
+_OBSERVER: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +37,16 @@ def recording() -> Iterator[None]:
 def is_recording() -> bool:
     """Whether a forward is being captured, see `recording`."""
     return _RECORDING.get()
+
+
+@contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """The context in which an observer is called with each own operation of the thread."""
+    token = _OBSERVER.set(observer)
+    try:
+        yield
+    finally:
+        _OBSERVER.reset(token)
 
 
 def own_operation(schema: str, shapes: Callable[..., Any] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -60,6 +73,8 @@ def own_operation(schema: str, shapes: Callable[..., Any] | None = None) -> Call
             if _RECORDING.get():
                 result: R = operation(*args, **kwargs)
                 return result
+            if (observer := _OBSERVER.get()) is not None:
+                observer(name, args, kwargs)
             return function(*args, **kwargs)
 
         return call

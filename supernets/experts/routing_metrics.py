@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from supernets.experts.expert_cache import cache_sizes, simulate_cache
 from supernets.experts.expert_weights import invalid_experts
-from supernets.experts.mixing import mixed_experts, routed
+from supernets.experts.mixing import Gates, mixed_experts, routed
 from supernets.experts.routing_statistics import Routing, ratio_by_text, segment_routing
+from supernets.own_operations import observing
 
 SEGMENT = 16
 """Tokens of a segment, and tokens that the oracle of a cache knows ahead; the paper compares models at it."""
@@ -29,6 +29,8 @@ ROUTING_METRICS = (
 """Of routings alone."""
 _TOGETHER = 16
 """Texts that are read at once."""
+_Asked = tuple[Tensor, int, int, int]
+"""Numbers of the experts of each token; and of experts, of one's bytes and of its multiply-accumulates for a token."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,22 +77,16 @@ class ExpertCache:
         return cache_sizes(cast(float, self.mib), expert_bytes)
 
 
-class _Observer(TorchFunctionMode):
-    """Records what is asked of the experts of each layer in turn."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[tuple[Tensor, int, int, int]] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is mixed_experts:
-            x, logits, active, *weights, top_p = args
-            n = len(weights[0])
-            chosen, _ = routed(logits.flatten(0, -2), len(active), (kwargs or {}).get("gates", "softmax"), n, top_p)
-            stored = sum(own.numel() * own.element_size() for own in weights if own is not None)
-            macs = sum(own[0].numel() for own in weights if own is not None and own.ndim > 2)  # biases have none
-            self.asked.append((chosen.masked_fill(chosen == n, -1).view(*x.shape[:-1], -1), n, stored // n, macs))
-        return func(*args, **(kwargs or {}))
+def _asked(
+    x: Tensor, logits: Tensor, active: Tensor, *weights: Tensor | None, gates: Gates = "softmax", **_: object
+) -> _Asked:
+    """What tokens ask of the experts of a layer, given the arguments of `mixed_experts`."""
+    *weights, top_p = weights
+    n = len(cast(Tensor, weights[0]))
+    chosen, _ = routed(logits.flatten(0, -2), len(active), gates, n, top_p)
+    stored = sum(weight.numel() * weight.element_size() for weight in weights if weight is not None)
+    macs = sum(weight[0].numel() for weight in weights if weight is not None and weight.ndim > 2)  # biases have none
+    return chosen.masked_fill(chosen == n, -1).view(*x.shape[:-1], -1), n, stored // n, macs
 
 
 @torch.no_grad()
@@ -101,13 +97,18 @@ def observed_routings(network: nn.Module, texts: Tensor) -> list[LayerRouting]:
         network: in evaluation mode.
         texts: token ids, (texts, tokens).
     """
-    found: list[list[tuple[Tensor, int, int, int]]] = []
+    parts: list[list[_Asked]] = []
+
+    def observe(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if name == mixed_experts.__name__:
+            parts[-1].append(_asked(*args, **kwargs))
+
     for part in texts.split(_TOGETHER):
-        with _Observer() as observer:
+        parts.append([])
+        with observing(observe):
             network(part)
-        found.append(observer.asked)
     return [
-        LayerRouting(torch.cat([own for own, *_ in layer]).numpy(), *layer[0][1:]) for layer in zip(*found, strict=True)
+        LayerRouting(torch.cat([own for own, *_ in layer]).numpy(), *layer[0][1:]) for layer in zip(*parts, strict=True)
     ]
 
 
