@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from supernets.axes import Axes, Dim
 from supernets.cost import Cost, CostTable
 from supernets.errors import SpaceError
-from supernets.family_program import Programs, programs_of
+from supernets.family_program import Programs, View, programs_of
 from supernets.live_subnets import clone_tree, place, standalone
 from supernets.networks import extracted_from
 from supernets.space import Architecture, SearchSpace
@@ -79,6 +79,10 @@ class Family(ABC):
     def plain(self, architecture: Architecture) -> tuple[Family, Architecture]:
         """The family that it wraps, whose networks have programs, and the network in that one's space; by default itself."""
         return self, architecture
+
+    def views(self) -> Sequence[View]:
+        """Further ways in which its networks are called, whose programs checkpoints keep; none by default."""
+        return ()
 
     def programs(self) -> Programs:
         """The programs of its networks, captured from the template where they are first needed; of plain families alone."""

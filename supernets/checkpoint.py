@@ -26,7 +26,7 @@ from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
 
-INDEX = "checkpoint.json"
+INDEX, PROGRAMS = "checkpoint.json", "programs.json"
 FOUND = "found"
 """The key of the network that the training's strategy has found, in the trainer's record."""
 NO_TENSORS: Mapping[str, Tensor] = {}
@@ -145,6 +145,7 @@ def save_checkpoint(
             "weights_digest": digest,
             "files": entries,
         }
+        yield PROGRAMS, json.dumps(supernet.family.plain(supernet.space.largest)[0].programs().to_json()).encode()
         yield INDEX, json.dumps(index, indent=1).encode()
 
     write_files(folder, files())
@@ -196,7 +197,19 @@ def read_progress(folder: Path) -> Mapping[str, Any]:
 
 def stored_family(folder: Path) -> Family:
     """The family of the checkpoint in a folder, whose weights are not read; raises `CheckpointError` as `load_checkpoint`."""
-    return family_from_json(_read_index(folder)["family"])
+    return _with_programs(family_from_json(_read_index(folder)["family"]), folder)
+
+
+def _with_programs(family: Family, folder: Path) -> Family:
+    """The family, whose programs need not be captured again; earlier versions kept none."""
+    try:
+        data = json.loads((folder / PROGRAMS).read_text())
+    except FileNotFoundError:
+        return family
+    except (OSError, ValueError) as error:
+        raise _damaged(folder / PROGRAMS, f"cannot be read ({error})") from None
+    family.plain(family.space.largest)[0].programs().restore(data)
+    return family
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -211,7 +224,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         if family.space.to_json() != index["space"]:
             problem = "the checkpoint's space differs from its family's; another version wrote it, train again"
             raise CheckpointError(f"{folder}: {problem}", code="checkpoint.unsupported")
-        supernet = make_supernet(family, SharingSpec.from_json(index["sharing"]))
+        supernet = make_supernet(_with_programs(family, folder), SharingSpec.from_json(index["sharing"]))
         tensors = _read_tensors(folder, index["files"]["weights"])
         optimizer, teacher, best = (
             _read_tensors(folder, index["files"][kind]) if kind in index["files"] else {}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +23,7 @@ from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.branches import Branch, module_branch
 from supernets.capture.costs import ProgramCosts
 from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref
+from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
 from supernets.cost import CostTable, Counts, lies_in
@@ -242,11 +247,12 @@ def _whole_inputs(family: Family) -> list[ViewInput]:
 
 
 class Programs:
-    """The programs of a family by view, each captured when it is first needed."""
+    """The programs of a family by view, each captured when it is first needed, unless a checkpoint has kept it."""
 
     def __init__(self, family: Family) -> None:
         self._family, self._by_view, self._lock = family, dict[str, FamilyProgram](), RLock()
         self._costs: ProgramCosts | None = None
+        self._kept: Mapping[str, Any] = {}
 
     def of(self, view: View | None = None) -> FamilyProgram:
         """The program of a view; by default that of the networks as they are.
@@ -266,20 +272,56 @@ class Programs:
             self._costs = self.of().cost_model()
         return self._costs.costs(sizes, dropped)
 
+    def to_json(self) -> dict[str, Any]:
+        """The programs of all views as plain data, for checkpoints; `restore` reads it."""
+        with self._lock:
+            views = (None, *self._family.views())
+            programs = {"" if view is None else view.name: self.of(view).elastic.source for view in views}
+            return {
+                "fingerprint": _fingerprint(outline(self._family)),
+                "programs": {name: program_to_json(program) for name, program in programs.items()},
+            }
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Takes programs from data of `to_json` in place of captures, as long as the code of the networks is the same."""
+        with self._lock:
+            self._kept = data
+
     def _captured(self, view: View | None) -> FamilyProgram:
-        family = self._family
-        network = outline(family)
-        module, prefix = (network, "") if view is None else (view.wrapped(network).eval(), view.prefix)
-        inputs = _whole_inputs(family) if view is None else view.inputs(network)
-        device = next(iter(network.parameters())).device
-        captured = capture_declared(module, [one.example.to(device) for one in inputs], [one.dims for one in inputs])
-        state = module.state_dict(keep_vars=True)
-        if constants := [name for name in captured.tensors if name not in state]:
-            problem = f"the forward of the family {family.name} makes {len(constants)} tensors from nothing"
-            raise SpaceError(f"{problem}; make them buffers", code="family.inconsistent")
+        family, network = self._family, outline(self._family)
+        prefix = "" if view is None else view.prefix
+        program = self._restored("" if view is None else view.name, network)
+        if program is None:
+            module = network if view is None else view.wrapped(network).eval()
+            inputs = _whole_inputs(family) if view is None else view.inputs(network)
+            device = next(iter(network.parameters())).device
+            captured = capture_declared(module, [x.example.to(device) for x in inputs], [x.dims for x in inputs])
+            state = module.state_dict(keep_vars=True)
+            if constants := [name for name in captured.tensors if name not in state]:
+                problem = f"the forward of the family {family.name} makes {len(constants)} tensors from nothing"
+                raise SpaceError(f"{problem}; make them buffers", code="family.inconsistent")
+            program = captured.program
         dims = {f"{prefix}{name}": own for name, own in family.dims().items()}
-        declared = {name: dims[name] for name in captured.program.tensors}
-        return FamilyProgram(family, adopt(captured.program, declared, family.axes), prefix)
+        return FamilyProgram(
+            family, adopt(program, {name: dims[name] for name in program.tensors}, family.axes), prefix
+        )
+
+    def _restored(self, name: str, network: nn.Module) -> Program | None:
+        """The program of a view from a checkpoint; None if there is none of the network's code."""
+        data = self._kept.get("programs", {})
+        if name not in data or self._kept.get("fingerprint") != _fingerprint(network):
+            return None
+        return program_from_json(data[name])
+
+
+def _fingerprint(network: nn.Module) -> str:
+    """A hash of the modules of a network and of their code, in 16 hexadecimal digits; random where code has no file."""
+    digest = hashlib.sha256(f"{torch.__version__} {network!r}".encode())
+    for name in sorted({type(module).__module__ for module in network.modules()}):
+        if not name.startswith("torch."):
+            file = getattr(sys.modules.get(name), "__file__", None)
+            digest.update(Path(file).read_bytes() if file else os.urandom(16))
+    return digest.hexdigest()[:16]
 
 
 def outline(family: Family) -> nn.Module:

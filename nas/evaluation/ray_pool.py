@@ -50,6 +50,7 @@ class Scorer:
     def __init__(
         self,
         family: Mapping[str, Any],
+        programs: Mapping[str, Any],
         sharing: SharingSpec,
         weights: Arrays,
         calibration: PackedPart,
@@ -57,7 +58,9 @@ class Scorer:
         task: Task,
     ) -> None:
         torch.set_num_threads(1)
-        supernet = make_supernet(family_from_json(family), sharing)
+        restored = family_from_json(family)
+        restored.plain(restored.space.largest)[0].programs().restore(programs)
+        supernet = make_supernet(restored, sharing)
         tensors = {name: _view(array) for name, array in weights.items()}
         supernet.sharing.load_state_dict(tensors, strict=True, assign=True)
         self._scoring = InlineScoring(supernet, _unpacked(calibration), _unpacked(part), task)
@@ -82,7 +85,9 @@ class RayPool:
     ) -> None:  # fmt: skip
         weights = {name: tensor.detach().numpy() for name, tensor in supernet.sharing.state_dict().items()}
         parts = (ray.put(_packed(calibration)), ray.put(_packed(part)))
-        arguments = (supernet.family.to_json(), supernet.sharing.spec, ray.put(weights), *parts, task)
+        family = supernet.family
+        programs = family.plain(family.space.largest)[0].programs().to_json()
+        arguments = (family.to_json(), programs, supernet.sharing.spec, ray.put(weights), *parts, task)
         self._pool: ActorPool[ScoringTask, Scored] = ActorPool(
             Scorer, arguments, workers=workers, time_limit_s=time_limit_s, failure_of=attrgetter("failure"), note=note
         )

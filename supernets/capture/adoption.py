@@ -41,7 +41,8 @@ class Adopted:
     """A program whose calls follow the sizes of its axes.
 
     Attributes:
-        program: the captured one; sizes in its arguments are `Size`.
+        source: the captured program.
+        program: the same with sizes in arguments that are `Size`.
         axes: the elastic axes by name.
         dims: of every tensor.
         shapes: the dimensions of every value.
@@ -52,6 +53,7 @@ class Adopted:
         lengths: in the captured forward, the sizes that only inputs decide, by name; the batch is one of them.
     """
 
+    source: Program
     program: Program
     axes: Mapping[str, Axis]
     dims: Mapping[str, tuple[Dim, ...]]
@@ -93,6 +95,7 @@ def adopt(program: Program, declared: Mapping[str, Sequence[Dim]] = NOTHING_DECL
     calls = tuple(_followed(call, inference.symbolic.get(i, {}), names) for i, call in enumerate(program.calls))
     branches = [] if declared else residual_branches(program)
     return Adopted(
+        source=program,
         program=replace(program, calls=calls),
         axes=names.axes,
         dims=dims,

@@ -8,8 +8,10 @@ from typing import Any
 from supernets.capture.program import Argument, Call, Program, Ref, Shape, ValueSpec
 from supernets.capture.rules import RULES
 from supernets.errors import CaptureError
+from supernets.own_operations import NAMESPACE
 
 MAX_CALLS, MAX_TENSORS, MAX_SIZE, MAX_NUMBERS = 100_000, 100_000, 2**31 - 1, 2**31
+_NAMESPACES = ("aten.", f"{NAMESPACE}.")
 TYPES = frozenset(("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"))
 
 
@@ -34,6 +36,7 @@ def program_to_json(program: Program) -> dict[str, Any]:
         "batch": program.batch,
         "aliases": dict(program.aliases),
         **({} if program.padding is None else {"padding": program.padding}),
+        **({"input_dims": [list(dims) for dims in program.input_dims]} if program.input_dims else {}),
     }
 
 
@@ -63,6 +66,7 @@ def program_from_json(data: Mapping[str, Any]) -> Program:
             batch=int(data["batch"]),
             aliases={str(alias): str(name) for alias, name in data["aliases"].items()},
             padding=None if data.get("padding") is None else int(data["padding"]),
+            input_dims=tuple(_names(dims) for dims in data.get("input_dims", [])),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise _malformed(repr(error)) from None
@@ -79,10 +83,13 @@ def check(program: Program) -> None:
         raise _malformed("it lacks inputs, outputs or a batch")
     if program.padding is not None and (not program.of_tokens or len(program.values[program.inputs[0]].shape) != 2):
         raise _malformed("its inputs are padded and no sentences")
+    ranks = [len(program.values[name].shape) for name in program.inputs if name in program.values]
+    if program.input_dims and [len(dims) for dims in program.input_dims] != ranks:
+        raise _malformed("the names of its inputs' dimensions do not fit the inputs")
     if missing := sorted(known - program.values.keys()):
         raise _malformed(f"the value {missing[0]} has no shape")
     for call in program.calls:
-        if not call.op.startswith("aten.") or call.op.count(".") != 2 or call.name not in RULES:
+        if not call.op.startswith(_NAMESPACES) or call.op.count(".") != 2 or call.name not in RULES:
             raise CaptureError(
                 f"the captured network has the operation {call.op}, which has no rule; capture it with this version",
                 code="capture.unknown-operation",

@@ -24,13 +24,11 @@ from supernets.experts.routing_metrics import (
     routing_metric,
 )
 from supernets.families.decoder.network import Decoder
-from supernets.families.decoder.serving import ServedModels, token_inputs
+from supernets.families.decoder.scoring import scored
+from supernets.families.decoder.serving import ServedModels
 from supernets.families.encoder_decoder.network import EncoderDecoder
 from supernets.families.encoder_decoder.serving import served_pairs
-from supernets.family_program import TOKENS_DIM, View, ViewInput
-from supernets.networks import viewed
 from supernets.tasks.base import Metric, Score, Task
-from supernets.tokens import divided, token_losses
 
 _NO_LABEL = -100
 _NORMALISED = "normalised_choice_accuracy"
@@ -40,30 +38,6 @@ _MOST_LOGITS = 2**25
 """Computed at once for a score: 128 MiB."""
 _MOST_ROUTED = 2**14
 """Tokens whose routing is observed, of the first texts of a part."""
-
-
-class TokenLosses(nn.Module):
-    """The losses of the tokens of texts after the first, by a language model: ids (n, tokens) -> (n, tokens - 1), in nats.
-
-    Those of pairs are the losses of targets: (n, source + target) -> (n, target - 1).
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-        self.source = network.source if isinstance(network, EncoderDecoder) else 0
-
-    def forward(self, ids: Tensor) -> Tensor:
-        return token_losses(self.network(ids), divided(ids, self.source)[1] if self.source else ids)
-
-
-def _inputs(network: nn.Module) -> list[ViewInput]:
-    n = _TOKENS + (network.source if isinstance(network, EncoderDecoder) else 0)
-    return [token_inputs(n, TOKENS_DIM)]
-
-
-_TOKENS = 17
-_SCORED = View("scored", TokenLosses, _inputs)
 
 
 class LanguageModelling(Task):
@@ -123,7 +97,7 @@ class LanguageModelling(Task):
         return part.questions
 
     def scored(self, network: nn.Module) -> nn.Module:
-        return viewed(TokenLosses(network), network, _SCORED).train(network.training)
+        return scored(network).train(network.training)
 
     def served(self, network: nn.Module) -> Mapping[str, bytes]:
         if isinstance(network, EncoderDecoder):

@@ -171,6 +171,10 @@ class _CapturedPrograms(Programs):
         super().__init__(family)
         self._by_view[""] = family.program
 
+    def to_json(self) -> dict[str, Any]:
+        """Nothing: the description of the family has the program."""
+        return {}
+
 
 class CapturedProgram(FamilyProgram):
     """A captured network's program, whose residual branches networks may lack.

@@ -13,12 +13,15 @@ from supernets.axes import Dim
 from supernets.errors import SpaceError
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
 from supernets.families.decoder.rotary import frequencies
+from supernets.families.decoder.scoring import SCORED
+from supernets.families.decoder.serving import PROMPTS, STEPS, STEPS_IN_PLACE
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.families.shared.expert_layers import SHARED
 from supernets.families.shared.layers import weighted
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
+from supernets.family_program import View
 from supernets.space import Architecture
 
 WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
@@ -161,6 +164,9 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         if spec.routers == SHARED and spec.experts is not None:
             router = nn.Sequential(norm(), nn.Linear(width, spec.experts[-1], bias=spec.gates == "equal"))
         return Decoder(embedding, layers, head, frequencies=self.frequencies, router=router)
+
+    def views(self) -> Sequence[View]:
+        return SCORED, PROMPTS, STEPS, STEPS_IN_PLACE
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros((batch_size, self.tokens), dtype=torch.int64)

@@ -43,13 +43,13 @@ def lower_prefill(network: Decoder) -> bytes:
     Raises:
         LoweringError: as of `supernets.module_to_onnx.lower`.
     """
-    return _lowered(network, _PROMPTS, [IDS, PADDING])
+    return _lowered(network, PROMPTS, [IDS, PADDING])
 
 
 def lower_step(network: Decoder) -> bytes:
     """The ONNX model that reads one more token of each text: as of `lower_prefill`, with `IDS` (n, 1) and ``past.I.key`` and
     ``past.I.value``, which are what the call before returned as present."""
-    return _lowered(network, _STEPS, [IDS, PADDING, *cache_names(len(network.layers), "past")])
+    return _lowered(network, STEPS, [IDS, PADDING, *cache_names(len(network.layers), "past")])
 
 
 def lower_step_in_place(network: Decoder) -> bytes:
@@ -59,7 +59,7 @@ def lower_step_in_place(network: Decoder) -> bytes:
     Its attention is an operation of ONNX Runtime, GroupQueryAttention, which copies the cache unless outputs are bound to the
     memory of inputs (`hardware_profiles.runtimes.onnx_runtime`).
     """
-    return _lowered(network, _STEPS_IN_PLACE, [IDS, PADDING, FILLED, *cache_names(len(network.layers), "past")])
+    return _lowered(network, STEPS_IN_PLACE, [IDS, PADDING, FILLED, *cache_names(len(network.layers), "past")])
 
 
 class ServedModels(Mapping[str, bytes]):
@@ -117,9 +117,9 @@ def token_inputs(tokens: int, name: str = "") -> ViewInput:
 _EXAMPLES, _LENGTHS = 5, {TOKENS_DIM: 7, "past": 11, "room": 13}
 """Of captured inputs; primes, that no size of a layer is a multiple of them by accident."""
 _PADDED = ViewInput(torch.zeros(_EXAMPLES, dtype=torch.int64), (BATCH,))
-_PROMPTS = View(PREFILL, Served, lambda network: [token_inputs(_LENGTHS[TOKENS_DIM], TOKENS_DIM), _PADDED])
-_STEPS = View(STEP, Served, lambda network: [token_inputs(1), _PADDED, *cache_inputs(network, "past")])
-_STEPS_IN_PLACE = View(
+PROMPTS = View(PREFILL, Served, lambda network: [token_inputs(_LENGTHS[TOKENS_DIM], TOKENS_DIM), _PADDED])
+STEPS = View(STEP, Served, lambda network: [token_inputs(1), _PADDED, *cache_inputs(network, "past")])
+STEPS_IN_PLACE = View(
     "in-place-step", ServedInPlace,
     lambda network: [
         token_inputs(1), _PADDED, ViewInput(torch.ones(1, dtype=torch.int64), ("",)), *cache_inputs(network, "room"),

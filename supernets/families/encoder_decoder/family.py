@@ -3,7 +3,7 @@ channels layer by layer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, cast
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from supernets.axes import Axes, Axis, Dim
 from supernets.families.decoder.network import MLP, CausalAttention, Embedding, Head, Layer
 from supernets.families.decoder.rotary import frequencies
+from supernets.families.decoder.scoring import SCORED
 from supernets.families.encoder_decoder.network import (
     CrossAttention,
     CrossLayer,
@@ -19,10 +20,12 @@ from supernets.families.encoder_decoder.network import (
     EncoderDecoder,
     TargetDecoder,
 )
+from supernets.families.encoder_decoder.serving import SOURCES, TARGETS
 from supernets.families.encoder_decoder.spec import EncoderDecoderSpec
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, scaled_std
+from supernets.family_program import View
 from supernets.space import Architecture, Choice, SearchSpace
 
 WORDS = "decoder.embedding.words.weight"
@@ -173,6 +176,9 @@ class EncoderDecoderFamily(DescribedFamily):
         heads, attended = chosen["cross_heads"], chosen["attended"]
         cross = CrossAttention(width, widths["encoder"], heads=heads, head_size=size, attended=attended)
         return CrossLayer(norm1, attention, norm2, mlp, norm3, cross)
+
+    def views(self) -> Sequence[View]:
+        return SCORED, SOURCES, TARGETS
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros((batch_size, self.source + self.target), dtype=torch.int64)

@@ -40,14 +40,14 @@ def lower_source(network: EncoderDecoder) -> bytes:
     Raises:
         LoweringError: as of `supernets.module_to_onnx.lower`.
     """
-    return _lowered(network, _SOURCES, [], ["present", MEMORY])
+    return _lowered(network, SOURCES, [], ["present", MEMORY])
 
 
 def lower_target(network: EncoderDecoder) -> bytes:
     """The ONNX model that reads one more token of each target: as of `lower_source`, with ``past.I.key`` and ``past.I.value``,
     which the call before returned as present, and the memory as the first call returned it, which it does not return."""
     names = [name for prefix in ("past", MEMORY) for name in cache_names(len(network.decoder.layers), prefix)]
-    return _lowered(network, _TARGETS, names, ["present"])
+    return _lowered(network, TARGETS, names, ["present"])
 
 
 def served_pairs(network: EncoderDecoder) -> ServedModels:
@@ -69,8 +69,8 @@ def _memory(network: EncoderDecoder) -> list[ViewInput]:
     return [ViewInput(torch.zeros(shape), (BATCH, TIED, TIED, "")) for shape in shapes for _ in ("key", "value")]
 
 
-_SOURCES = View(PREFILL, ServedPairs, lambda network: [_ONE, _SOURCE])
-_TARGETS = View(
+SOURCES = View(PREFILL, ServedPairs, lambda network: [_ONE, _SOURCE])
+TARGETS = View(
     STEP, ServedPairs, lambda network: [_ONE, _SOURCE, *cache_inputs(network.decoder, "past"), *_memory(network)]
 )
 
