@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add, mul
+from types import EllipsisType
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -50,6 +51,9 @@ class Derived:
 
 Dim = int | str | tuple["Dim", ...] | Concat | Derived
 """One tensor dimension: a fixed size, an axis by name, a product (outermost first), or a concatenation."""
+
+NamedDims = tuple[Dim | EllipsisType, ...]
+"""The first dimensions of a tensor, and ``...`` for others, which follow from the network."""
 
 Size = TypeVar("Size", int, NDArray[np.int64])
 Axes = Mapping[str, Axis]

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Dim
+from supernets.axes import Axes, Dim, NamedDims
 from supernets.cost import Cost, CostTable
 from supernets.errors import SpaceError
 from supernets.family_program import Programs, View, programs_of
@@ -47,8 +47,16 @@ class Family(ABC):
         """The largest network, freshly initialised (from torch's global generator, which the caller seeds)."""
 
     @abstractmethod
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        """Dimensions of some tensors of the template, by which its axes have their names, e.g. ``{"1.weight": ("width", ...)}``.
+
+        Where an axis is found in several tensors is inferred from what the network computes with them; where it is not, since
+        their sizes could differ, name it in each. Dimensions that no named axis reaches are not elastic.
+        """
+
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of every parameter and buffer of the template."""
+        return self.programs().dims()
 
     @abstractmethod
     def example(self, batch_size: int = 1) -> Tensor:

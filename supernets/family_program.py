@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.axes import axes_in
+from supernets.axes import Dim, NamedDims, axes_in
 from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.branches import Branch, module_branch
 from supernets.capture.costs import ProgramCosts
@@ -252,6 +252,7 @@ class Programs:
     def __init__(self, family: Family) -> None:
         self._family, self._by_view, self._lock = family, dict[str, FamilyProgram](), RLock()
         self._costs: ProgramCosts | None = None
+        self._dims: Mapping[str, tuple[Dim, ...]] | None = None
         self._kept: Mapping[str, Any] = {}
 
     def of(self, view: View | None = None) -> FamilyProgram:
@@ -265,6 +266,14 @@ class Programs:
             if name not in self._by_view:
                 self._by_view[name] = self._captured(view)
             return self._by_view[name]
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of every tensor of the largest network; of those that its forward does not read, their sizes."""
+        if self._dims is None:
+            inferred = self.of().elastic.dims
+            state = outline(self._family).state_dict()
+            self._dims = {name: inferred.get(name, tuple(tensor.shape)) for name, tensor in state.items()}
+        return self._dims
 
     def costs(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> CostTable:
         """The costs of n networks for one example, see `ProgramCosts.costs`."""
@@ -301,10 +310,9 @@ class Programs:
                 problem = f"the forward of the family {family.name} makes {len(constants)} tensors from nothing"
                 raise SpaceError(f"{problem}; make them buffers", code="family.inconsistent")
             program = captured.program
-        dims = {f"{prefix}{name}": own for name, own in family.dims().items()}
-        return FamilyProgram(
-            family, adopt(program, {name: dims[name] for name in program.tensors}, family.axes), prefix
-        )
+        declared: Mapping[str, NamedDims] = family.named_dims() if view is None else family.dims()
+        named = {prefix + name: dims for name, dims in declared.items()}
+        return FamilyProgram(family, adopt(program, named, family.axes), prefix)
 
     def _restored(self, name: str, network: nn.Module) -> Program | None:
         """The program of a view from a checkpoint; None if there is none of the network's code."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from supernets.axes import Axes, Axis, Concat, Derived, Dim
+from supernets.axes import Axes, Axis, Concat, Derived, Dim, NamedDims
 from supernets.capture.branches import Branch, Unit, depth_units, residual_branches
 from supernets.capture.dimensions import Dimension, find, singles
 from supernets.capture.inference import Inference, SymbolicArgument
@@ -72,15 +72,15 @@ class Adopted:
         return {name: axis.size for name, axis in self.axes.items()}
 
 
-NOTHING_DECLARED: Mapping[str, Sequence[Dim]] = MappingProxyType({})
+NOTHING_DECLARED: Mapping[str, NamedDims] = MappingProxyType({})
 NO_AXES: Axes = MappingProxyType({})
 
 
-def adopt(program: Program, declared: Mapping[str, Sequence[Dim]] = NOTHING_DECLARED, axes: Axes = NO_AXES) -> Adopted:
+def adopt(program: Program, declared: Mapping[str, NamedDims] = NOTHING_DECLARED, axes: Axes = NO_AXES) -> Adopted:
     """Infers the axes of a captured program.
 
     Args:
-        declared: the dimensions of its tensors, where a family states them; then the axes are these, and all others are fixed.
+        declared: dimensions of some tensors, where a family states them; then the axes are these, and all others are fixed.
         axes: in `declared`.
 
     Raises:
@@ -225,12 +225,12 @@ class _Names:
                 continue
             raise SpaceError(f"the family's dims do not fit its network: {problem}", code="family.inconsistent")
         self.axes = dict(inference.declared_axes)
-        named = {id(part) for axis in inference.axes.values() for part in singles(axis)}
-        for value, dims in inference.dims.items():
-            for part in (part for dimension in dims for part in singles(dimension)):
-                if not part.fixed and id(part) not in named:
-                    problem = f"a dimension of {part.size} of {value} ({part.label}) follows from no axis"
-                    raise SpaceError(f"the family's dims do not fit its network: {problem}", code="family.inconsistent")
+        for name, axis in inference.axes.items():
+            if find(axis).kind != "single" and any(
+                id(part) not in self._names and not part.fixed for part in singles(axis)
+            ):
+                problem = f"its forward divides the axis {name}; declare its parts"
+                raise SpaceError(f"the family's dims do not fit its network: {problem}", code="family.inconsistent")
 
     def dim(self, dimension: Dimension) -> Dim:
         """A dimension as an expression over the axes."""
@@ -245,7 +245,9 @@ class _Names:
         parts = tuple(self.dim(part) for part in root.parts)
         if all(isinstance(part, int) for part in parts):
             return root.size
-        return parts if root.kind == "product" else Concat(parts)
+        if root.kind == "concatenation":
+            return Concat(parts)
+        return tuple(factor for part in parts for factor in (part if isinstance(part, tuple) else (part,)))
 
 
 def _followed(call: Call, symbolic: Mapping[str, SymbolicArgument], names: _Names) -> Call:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from types import EllipsisType
 
-from supernets.axes import Axes, Concat, Dim
+from supernets.axes import Axes, Concat, Dim, NamedDims
 from supernets.capture.dimensions import (
     BATCH_REASON,
     Dimension,
@@ -55,7 +56,7 @@ class Inference:
     """
 
     program: Program
-    declared: Mapping[str, Sequence[Dim]] = field(default_factory=dict)
+    declared: Mapping[str, NamedDims] = field(default_factory=dict)
     declared_axes: Axes = field(default_factory=dict)
     batch: Dimension = field(init=False)
     axes: dict[str, Dimension] = field(init=False)
@@ -78,15 +79,20 @@ class Inference:
             reason = f"the size of the input {name[1:]}" if n_inputs > 1 else "the size of the input"
             self.dims[name] = [self._input_dim(own, size, reason) for own, size in zip(names, shape, strict=True)]
         for name in self.program.tensors:
-            shape = self.program.values[name].shape
-            if name in self.declared:
-                self.dims[name] = [self._declared_dim(dim) for dim in self.declared[name]]
-                self._check_declared(name, shape)
-                continue
             self.dims[name] = [
                 Dimension(size, label=f"{name}[{position}]", fixed="a size of 1" if size == 1 else "")
-                for position, size in enumerate(shape)
+                for position, size in enumerate(self.program.values[name].shape)
             ]
+            declared = [
+                self._declared_dim(dim) for dim in self.declared.get(name, ()) if not isinstance(dim, EllipsisType)
+            ]
+            self.dims[name][: len(declared)] = declared
+            if (sizes := [find(dimension).size for dimension in self.dims[name]]) != list(
+                self.program.values[name].shape
+            ):
+                raise MismatchError(
+                    f"tensor {name} has the shape {self.program.values[name].shape}, and it is declared {sizes}"
+                )
 
     def _input_dim(self, name: str, size: int, reason: str) -> Dimension:
         if name == TIED:
@@ -104,11 +110,6 @@ class Inference:
         if isinstance(dim, tuple):
             return product([self._declared_dim(part) for part in dim])
         raise TypeError(f"expected a size, an axis, a product or a concatenation, got {dim}")
-
-    def _check_declared(self, name: str, shape: Sequence[int]) -> None:
-        sizes = tuple(find(dimension).size for dimension in self.dims[name])
-        if sizes != tuple(shape):
-            raise MismatchError(f"tensor {name} has the shape {tuple(shape)}, and its declared dimensions {sizes}")
 
     def dynamic(self, name: str, size: int) -> Dimension:
         """The dimension of a size that only the inputs decide."""

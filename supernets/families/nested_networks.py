@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Dim
+from supernets.axes import Axes, Dim, NamedDims
 from supernets.base import Family
 from supernets.space import Architecture, Choice, Option, SearchSpace, joint_levels
 
@@ -56,6 +56,9 @@ class NestedFamily(Family):
 
     def initialised(self, network: nn.Module) -> nn.Module:
         return self.inner.initialised(network)
+
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        return self.inner.named_dims()
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return self.inner.dims()

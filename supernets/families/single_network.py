@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, Dim, slice_tensor
+from supernets.axes import Axes, Axis, Dim, NamedDims, slice_tensor
 from supernets.base import Family
 from supernets.families.captured.family import CapturedFamily
 from supernets.space import Architecture, Choice, SearchSpace
@@ -32,7 +32,7 @@ class SingleFamily(Family):
         # Axes of dropped layers have no tensors, and their size is never read.
         self.axes: Axes = {name: Axis(name, sizes[name], axis.slice) for name, axis in inner.axes.items()}
         gone = tuple(f"{name}." for name in dropped)
-        self._dims = {name: dims for name, dims in inner.dims().items() if not f"{name}.".startswith(gone)}
+        self._gone = gone
         # What follows a block of a user's network belongs to it, whatever it lacks.
         of_runs = isinstance(inner.plain(network)[0], CapturedFamily)
         self.blocks = tuple(
@@ -49,7 +49,7 @@ class SingleFamily(Family):
         weights = {
             name: slice_tensor(tensor, dims[name], inner.axes, sizes)
             for name, tensor in tree.state_dict().items()
-            if name in self._dims
+            if not f"{name}.".startswith(self._gone)
         }
         network = inner.standalone(tree, self.network, weights)
         if not self.trained:
@@ -61,8 +61,11 @@ class SingleFamily(Family):
     def initialised(self, network: nn.Module) -> nn.Module:
         return self.inner.initialised(network)
 
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        return self.dims()
+
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return self._dims
+        return {name: dims for name, dims in self.inner.dims().items() if not f"{name}.".startswith(self._gone)}
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         return {name: axis.size for name, axis in self.axes.items()}

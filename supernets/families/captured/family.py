@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Dim, size_of
+from supernets.axes import Axes, Dim, NamedDims, size_of
 from supernets.base import Family
 from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.blocks import Division
@@ -80,6 +80,9 @@ class CapturedFamily(Family):
 
     def template(self) -> nn.Module:
         return ElasticNetwork(self.adopted.program, self._tensors, self.adopted.full_sizes, self.adopted.branches)
+
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        return self.dims()
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return {**self.adopted.dims, **self._stated}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Dim
+from supernets.axes import NamedDims
 from supernets.errors import SpaceError
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
 from supernets.families.decoder.rotary import frequencies
@@ -17,7 +17,6 @@ from supernets.families.decoder.scoring import SCORED
 from supernets.families.decoder.serving import PROMPTS, STEPS, STEPS_IN_PLACE
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.families.shared.expert_layers import SHARED
-from supernets.families.shared.layers import weighted
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
@@ -58,6 +57,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     optional = frozenset({"scaling"})
     elastic: tuple[str, ...] = ("heads", "queries", "hidden")
     counted: tuple[str, ...] = ("heads", "queries")
+    inner: str = "up.weight"
     spec: DecoderSpec
 
     def __init__(
@@ -89,44 +89,16 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         """Of rotary positions; () for learned positions."""
         return () if self.biased else frequencies(self.spec.head_size, self.theta, self.scaling)
 
-    def attention_dim(self, layer: str) -> Dim:
+    def attention_dims(self, layer: str) -> Mapping[str, NamedDims]:
+        heads, size = f"{layer}.heads", self.spec.head_size
         experts = () if self.spec.attention_experts is None else (f"{layer}.{ATTENTION_EXPERTS}",)
-        return (f"{layer}.heads", *experts, f"{layer}.queries", self.spec.head_size)
-
-    def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        words: dict[str, tuple[Dim, ...]] = {WORDS: (self.vocabulary, "width")}
-        if self.spec.routers == SHARED and self.spec.experts is not None:
-            words |= self._norm_dims(f"{_ROUTER}.0")
-            words |= _linear_dims([(f"{_ROUTER}.1", self.spec.experts[-1], "width", self.spec.gates == "equal")])
-        return words | ({POSITIONS: (self.positions, "width")} if self.biased else {})
-
-    def layer_dims(self, module: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
-        keys: Dim = (f"{layer}.heads", self.spec.head_size)
-        queries, biased = self.attention_dim(layer), self.biased or self.spec.qkv_bias
-        linear: list[tuple[str, Dim, Dim, bool]] = [
-            ("query", queries, "width", biased), ("key", keys, "width", biased), ("value", keys, "width", biased),
-            ("project", "width", queries, self.biased),
-        ]  # fmt: skip
-        if self.spec.attention_experts is not None:
-            linear.append(("router", f"{layer}.{ATTENTION_EXPERTS}", "width", False))
-        norms = self._norm_dims(f"{module}.norm1") | self._norm_dims(f"{module}.norm2")
-        attention = {f"{module}.attention.{name}": dims for name, dims in _linear_dims(linear).items()}
-        return {**norms, **attention, **self.mlp_dims(f"{module}.mlp", layer)}
+        return {
+            "key.weight": ((heads, size), "width"), "query.weight": ((heads, *experts, f"{layer}.queries", size), ...),
+            **({"router.weight": (*experts, ...)} if experts else {}),
+        }  # fmt: skip
 
     def dense(self, width: int, hidden: int) -> nn.Module:
         return MLP(width, hidden, gated=self.gated, activation=self.activation, bias=self.biased)
-
-    def dense_dims(self, hidden: Dim) -> Mapping[str, tuple[Dim, ...]]:
-        first = ("gate", "up") if self.gated else ("up",)
-        linear: list[tuple[str, Dim, Dim, bool]] = [(name, hidden, "width", self.biased) for name in first]
-        return _linear_dims([*linear, ("down", "width", hidden, self.biased)])
-
-    def head_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        own: dict[str, tuple[Dim, ...]] = {} if self.spec.tied else {"head.words.weight": (self.vocabulary, "width")}
-        return self._norm_dims("head.norm") | own
-
-    def _norm_dims(self, prefix: str) -> dict[str, tuple[Dim, ...]]:
-        return weighted(prefix, "width") if self.biased else {f"{prefix}.weight": ("width",)}
 
     def initial_std(self, name: str, parameter: Tensor) -> float | None:
         # A tied table is the output's weight, too, whose logits begin small; the norms after it undo its scale.
@@ -170,13 +142,3 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros((batch_size, self.tokens), dtype=torch.int64)
-
-
-def _linear_dims(layers: Sequence[tuple[str, Dim, Dim, bool]]) -> dict[str, tuple[Dim, ...]]:
-    """The dimensions of the tensors of linear layers: of each its name, outputs, inputs, and whether it has a bias."""
-    dims: dict[str, tuple[Dim, ...]] = {}
-    for name, outputs, inputs, bias in layers:
-        dims[f"{name}.weight"] = (outputs, inputs)
-        if bias:
-            dims[f"{name}.bias"] = (outputs,)
-    return dims

@@ -9,10 +9,9 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Dim
+from supernets.axes import NamedDims
 from supernets.errors import SpaceError
 from supernets.families.encoder.spec import EncoderSpec
-from supernets.families.shared.layers import weighted
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, Attention, TransformerFamily
@@ -124,12 +123,8 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
         self.n_classes, self.epsilon = n_classes, epsilon
         super().__init__(spec)
 
-    def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        tables: dict[str, tuple[Dim, ...]] = {_WORDS: (self.vocabulary, "width"), _POSITIONS: (self.positions, "width")}
-        return tables | weighted("embedding.norm", "width")
-
-    def head_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return weighted("head.pool", "width", "width") | weighted("head.classifier", self.n_classes, "width")
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        return {**super().named_dims(), "head.pool.weight": ("width", ...)}
 
     def initial_std(self, name: str, parameter: Tensor) -> float | None:
         # Of words and positions, which are normalised after they are added, the scale means little.

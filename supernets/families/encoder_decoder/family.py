@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, Dim
+from supernets.axes import Axes, Axis, NamedDims
 from supernets.families.decoder.network import MLP, CausalAttention, Embedding, Head, Layer
 from supernets.families.decoder.rotary import frequencies
 from supernets.families.decoder.scoring import SCORED
@@ -97,28 +97,17 @@ class EncoderDecoderFamily(DescribedFamily):
         found = {own.name: values.get(own.name, own.options[0]) for own in self.space.choices if own.kind != "depth"}
         return cast("dict[str, int]", found)
 
-    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        found: dict[str, tuple[Dim, ...]] = {"encoder.norm.weight": ("encoder.width",)}
-        found["decoder.head.norm.weight"] = ("decoder.width",)
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        dims: dict[str, NamedDims] = {}
         for side, layers in self._layers.items():
-            found[f"{side}.embedding.words.weight"] = (self.vocabulary, f"{side}.width")
             for name in layers:
-                found |= {f"{name}.{tensor}": dims for tensor, dims in self._layer_dims(side, _axes(name)).items()}
-        return found
-
-    def _layer_dims(self, side: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
-        width, hidden, size = f"{side}.width", f"{layer}.hidden", self.spec.head_size
-        found: dict[str, tuple[Dim, ...]] = {f"norm{i}.weight": (width,) for i in (1, 2)}
-        found |= {f"mlp.{part}.weight": (hidden, width) for part in ("gate", "up")}
-        found |= {"mlp.down.weight": (width, hidden)}
-        attentions = [("attention", (f"{layer}.heads", size), width)]
-        if side == "decoder":
-            attentions.append(("cross", (f"{layer}.cross_heads", size), "encoder.width"))
-            found |= {"norm3.weight": (width,), "cross.attended": (f"{layer}.attended",)}
-        for module, channels, read in attentions:
-            found |= {f"{module}.query.weight": (channels, width), f"{module}.project.weight": (width, channels)}
-            found |= {f"{module}.{part}.weight": (channels, read) for part in ("key", "value")}
-        return found
+                layer, size = _axes(name), self.spec.head_size
+                dims[f"{name}.attention.query.weight"] = ((f"{layer}.heads", size), f"{side}.width")
+                dims[f"{name}.mlp.up.weight"] = (f"{layer}.hidden", ...)
+                if side == "decoder":
+                    dims[f"{name}.cross.query.weight"] = ((f"{layer}.cross_heads", size), ...)
+                    dims[f"{name}.cross.attended"] = (f"{layer}.attended",)
+        return dims
 
     def template(self) -> nn.Module:
         return self.initialised(self.build(self.space.largest))

@@ -8,9 +8,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, Dim
+from supernets.axes import Axes, Axis, NamedDims
 from supernets.families.mlp.spec import MLPSpec
-from supernets.families.shared.layers import weighted
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.space import Architecture, Choice, SearchSpace
 
@@ -65,12 +64,11 @@ class MLPFamily(DescribedFamily):
     def template(self) -> nn.Module:
         return self.build(self.space.largest)
 
-    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        dims = weighted("stem", "width", self.features)
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        dims: dict[str, NamedDims] = {"stem.weight": ("width", ...)}
         for i in range(self.spec.depth[-1]):
-            dims |= weighted(f"blocks.{i}.expand", _hidden(i), "width")
-            dims |= weighted(f"blocks.{i}.reduce", "width", _hidden(i))
-        return dims | weighted("classifier", self.n_classes, "width")
+            dims |= {f"blocks.{i}.expand.weight": (_hidden(i), ...), f"blocks.{i}.reduce.weight": ("width", ...)}
+        return dims
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)

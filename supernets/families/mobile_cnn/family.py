@@ -8,11 +8,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.axes import Dim
+from supernets.axes import NamedDims
 from supernets.families.mobile_cnn.spec import CNNSpec
-from supernets.families.shared.convolutional import ConvolutionalFamily, conv_norm_dims
+from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import Activation, make_divisible
-from supernets.families.shared.layers import ConvNormAct, SqueezeExcite, conv_norm, weighted
+from supernets.families.shared.layers import ConvNormAct, SqueezeExcite, conv_norm
 from supernets.space import Architecture
 
 
@@ -81,25 +81,12 @@ class MobileCNNFamily(ConvolutionalFamily):
     def after_stages(self) -> tuple[str, ...]:
         return ("head", "classifier") if self.spec.mix is None else ("head", "mix", "classifier")
 
-    def layer_dims(self) -> dict[str, tuple[Dim, ...]]:
-        spec = self.spec
-        dims = conv_norm_dims("stem", spec.stem, self.channels, 3)
-        inputs: Dim = spec.stem
-        for s, stage in enumerate(spec.stages):
-            for b in range(stage.depth[-1]):
-                block, axis = f"stages.{s}.{b}", f"stage{s}.block{b}"
-                hidden, squeeze = f"{axis}.hidden", f"{axis}.squeeze"
-                dims |= conv_norm_dims(f"{block}.expand", hidden, inputs, 1)
-                dims |= conv_norm_dims(f"{block}.filter", hidden, 1, f"{axis}.kernel")
-                if stage.squeeze:
-                    dims |= weighted(f"{block}.squeeze.reduce", squeeze, hidden, 1, 1)
-                    dims |= weighted(f"{block}.squeeze.expand", hidden, squeeze, 1, 1)
-                dims |= conv_norm_dims(f"{block}.project", f"stage{s}.width", hidden, 1)
-                inputs = f"stage{s}.width"
-        dims |= conv_norm_dims("head", spec.head, inputs, 1)
-        if spec.mix is not None:
-            dims |= weighted("mix.linear", spec.mix, spec.head)
-        return dims | weighted("classifier", self.n_classes, spec.mix or spec.head)
+    def block_dims(self, block: str, width: str, number: int) -> Mapping[str, NamedDims]:
+        kernel = f"{block}.kernel"
+        dims: dict[str, NamedDims] = {
+            "expand.conv": (f"{block}.hidden", ...), "filter.conv": (f"{block}.hidden", 1, kernel, kernel), "project.conv": (width, ...)
+        }  # fmt: skip
+        return dims | ({"squeeze.reduce": (f"{block}.squeeze", ...)} if f"{block}.squeeze" in self.axes else {})
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)

@@ -8,11 +8,11 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.axes import Dim
+from supernets.axes import NamedDims
 from supernets.families.resnet.spec import ResNetSpec, bottleneck
-from supernets.families.shared.convolutional import ConvolutionalFamily, conv_norm_dims
+from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import make_divisible
-from supernets.families.shared.layers import ConvNormAct, conv_norm, weighted
+from supernets.families.shared.layers import ConvNormAct, conv_norm
 from supernets.space import Architecture, Choice
 
 
@@ -77,22 +77,13 @@ class ResNetFamily(ConvolutionalFamily):
     def after_stages(self) -> tuple[str, ...]:
         return ("classifier",)
 
-    def layer_dims(self) -> dict[str, tuple[Dim, ...]]:
-        dims = conv_norm_dims("stem.first", "stem.inner", self.channels, 3)
-        dims |= conv_norm_dims("stem.second", "stem.inner", "stem.inner", 3)
-        dims |= conv_norm_dims("stem.third", "stem.width", "stem.inner", 3)
-        inputs = "stem.width"
-        for s, stage in enumerate(self.spec.stages):
-            width = f"stage{s}.width"
-            for b in range(stage.depth[-1]):
-                block, hidden = f"stages.{s}.{b}", f"stage{s}.block{b}.hidden"
-                dims |= conv_norm_dims(f"{block}.reduce", hidden, inputs, 1)
-                dims |= conv_norm_dims(f"{block}.filter", hidden, hidden, 3)
-                dims |= conv_norm_dims(f"{block}.expand", width, hidden, 1)
-                if b == 0:
-                    dims |= conv_norm_dims(f"{block}.shortcut", width, inputs, 1)
-                inputs = width
-        return dims | weighted("classifier", self.n_classes, inputs)
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        stem: dict[str, NamedDims] = {f"stem.{layer}.conv.weight": ("stem.inner", ...) for layer in ("first", "second")}
+        return {**super().named_dims(), **stem, "stem.third.conv.weight": ("stem.width", ...)}
+
+    def block_dims(self, block: str, width: str, number: int) -> Mapping[str, NamedDims]:
+        hidden: NamedDims = (f"{block}.hidden", ...)
+        return {"reduce.conv": hidden, "filter.conv": hidden, "expand.conv": (width, ...)}
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)

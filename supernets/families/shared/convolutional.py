@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 from torch import nn
 
-from supernets.axes import Axes, Axis, Dim
+from supernets.axes import Axes, Axis, NamedDims
 from supernets.families.shared.layers import Resize
 from supernets.families.shared.spec_family import ImageFamily
 from supernets.space import Architecture, Choice, Option, SearchSpace
@@ -42,8 +42,6 @@ class ConvolutionalFamily(ImageFamily, ABC):
             name: Axis(name, size, "centre" if name.endswith(".kernel") else "prefix")
             for name, size in self.sizes(self.space.largest).items()
         }
-        stem = {} if spec.resolution is None else {"stem.resize.pixels": (RESOLUTION,)}
-        self._dims: Mapping[str, tuple[Dim, ...]] = stem | self.layer_dims()
         blocks = (f"stages.{s}.{b}" for s, stage in enumerate(spec.stages) for b in range(stage.depth[-1]))
         self.blocks: tuple[str, ...] = ("stem", *blocks, *self.after_stages())
 
@@ -54,10 +52,6 @@ class ConvolutionalFamily(ImageFamily, ABC):
     @abstractmethod
     def after_stages(self) -> tuple[str, ...]:
         """The names of the modules after the stages."""
-
-    @abstractmethod
-    def layer_dims(self) -> dict[str, tuple[Dim, ...]]:
-        """The dimensions of all tensors but those of the resizing."""
 
     @abstractmethod
     def sizes(self, architecture: Architecture) -> Mapping[str, int]: ...
@@ -90,8 +84,23 @@ class ConvolutionalFamily(ImageFamily, ABC):
         resolution = () if self.spec.resolution is None else (RESOLUTION,)
         return {name: cast(int, values[name]) for name in (*resolution, *names)}
 
-    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return self._dims
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        dims: dict[str, NamedDims] = {} if self.spec.resolution is None else {"stem.resize.pixels": (RESOLUTION,)}
+        for s, stage in enumerate(self.spec.stages):
+            for b in range(stage.depth[-1]):
+                named = self.block_dims(f"stage{s}.block{b}", f"stage{s}.width", b)
+                dims |= {f"stages.{s}.{b}.{name}.weight": own for name, own in named.items()}
+        return dims
+
+    @abstractmethod
+    def block_dims(self, block: str, width: str, number: int) -> Mapping[str, NamedDims]:
+        """Dimensions of weights of a block, by the names of its layers.
+
+        Args:
+            block: the beginning of the names of its axes.
+            width: the axis of its stage's channels.
+            number: of the block in its stage.
+        """
 
     def template(self) -> nn.Module:
         return self.build(self.space.largest)
@@ -103,12 +112,3 @@ class ConvolutionalFamily(ImageFamily, ABC):
             for s, stage in enumerate(self.spec.stages)
             for b in range(cast(int, values[f"stage{s}.depth"]), stage.depth[-1])
         )
-
-
-def conv_norm_dims(prefix: str, outputs: Dim, inputs: Dim, kernel: Dim) -> dict[str, tuple[Dim, ...]]:
-    """The dimensions of a convolution and its batch norm."""
-    norm: dict[str, tuple[Dim, ...]] = {
-        f"{prefix}.norm.{tensor}": (outputs,) for tensor in ("weight", "bias", "running_mean", "running_var")
-    }
-    conv = {f"{prefix}.conv.weight": (outputs, inputs, kernel, kernel)}
-    return {**conv, **norm, f"{prefix}.norm.num_batches_tracked": ()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from supernets.axes import Concat, Dim
+from supernets.axes import Concat, Dim, NamedDims
 from supernets.families.shared.transformer_spec import ExpertsSpec
 from supernets.space import Choice, Option
 
@@ -42,36 +42,14 @@ def top_p_options(spec: ExpertsSpec, chosen: Mapping[str, Option]) -> tuple[floa
     return () if spec.top_p is None else spec.top_p[: spec.top_p.index(cast(float, chosen[TOP_P])) + 1]
 
 
-def expert_dims(
-    spec: ExpertsSpec, module: str, layer: str, *, gated: bool, bias: bool, shared: Mapping[str, tuple[Dim, ...]]
-) -> dict[str, tuple[Dim, ...]]:
-    """The dimensions of an `ExpertLayer`.
-
-    Args:
-        module: its name.
-        layer: the name of its layer's choices.
-        shared: those of the shared expert, by their names in its module; empty for none.
-    """
-    experts, hidden = f"{layer}.experts", f"{layer}.hidden"
-    inputs = "width" if spec.expert_rank is None else f"{layer}.{RANK}"
+def expert_dims(spec: ExpertsSpec, layer: str) -> Mapping[str, NamedDims]:
+    """Dimensions of an `ExpertLayer`, by the name of its layer's choices."""
+    experts, rank = f"{layer}.experts", f"{layer}.{RANK}"
     routed: Dim = experts if spec.null_experts is None else Concat((experts, f"{layer}.{NULLS}"))
-    dims: dict[str, tuple[Dim, ...]] = {"active": (f"{layer}.active_experts",)}
-    if spec.routers == SHARED:
-        dims["columns"] = (experts,)
-    else:
-        dims["router.weight"] = (routed, "width")
-        if spec.gates == "equal":
-            dims["router.bias"] = (experts,)
-    dims |= {"up": (experts, hidden, inputs), "down": (experts, "width", hidden)}
+    dims: dict[str, NamedDims] = {"active": (f"{layer}.active_experts",), "up": (experts, f"{layer}.hidden", ...)}
+    dims |= {"columns": (experts,)} if spec.routers == SHARED else {"router.weight": (routed, ...)}
     if spec.expert_rank is not None:
-        dims["base.weight"] = (inputs, "width")
+        dims["base.weight"] = (rank, ...)
     if spec.top_p is not None:
         dims[TOP_P] = (f"{layer}.{TOP_P}",)
-    if gated:
-        dims["gate"] = dims["up"]
-    if bias:
-        dims |= {"up_bias": (experts, hidden), "bias": ("width",)}
-    if spec.shared_gate:
-        dims["shared_gate.weight"] = (1, "width")
-    dims |= {f"shared.{name}": own for name, own in shared.items()}
-    return {f"{module}.{name}": own for name, own in dims.items()}
+    return dims

@@ -1,4 +1,4 @@
-"""Layers that several families are made of, and the dimensions of their tensors."""
+"""Layers that several families are made of."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.axes import Dim
 from supernets.families.shared.convolutional_spec import Activation
 from supernets.resizing import resized
 
@@ -70,8 +69,3 @@ class Resize(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.image_size} -> {self.resolution}"
-
-
-def weighted(prefix: str, outputs: Dim, *inputs: Dim) -> dict[str, tuple[Dim, ...]]:
-    """The dimensions of a module with a weight and a bias."""
-    return {f"{prefix}.weight": (outputs, *inputs), f"{prefix}.bias": (outputs,)}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, Dim
+from supernets.axes import Axes, Axis, NamedDims
 from supernets.base import Family
 from supernets.experts.layer import ExpertLayer
 from supernets.families.shared.expert_layers import (
@@ -22,7 +22,6 @@ from supernets.families.shared.expert_layers import (
     expert_kinds,
     top_p_options,
 )
-from supernets.families.shared.layers import weighted
 from supernets.space import Architecture, Choice, Option, SearchSpace
 from supernets.tokens import attend
 
@@ -103,18 +102,14 @@ class TransformerFamily(Family):
     """Whether MLPs and experts have biases."""
     activation: str = "gelu"
     """Of MLPs and experts."""
+    inner: str = "0.weight"
+    """The tensor of an MLP whose outputs are its hidden channels."""
 
     def __init__(self, spec: Any) -> None:
         self.spec = spec
         self._layers = [f"{self.layer}s.{i}" for i in range(spec.depth[-1])]
         self.space = SearchSpace(self._choices())
         self.axes: Axes = {name: Axis(name, size) for name, size in self.sizes(self.space.largest).items()}
-        layers = [self.layer_dims(name, f"{self.layer}{i}") for i, name in enumerate(self._layers)]
-        self._dims = {
-            **self.embedding_dims(),
-            **{k: dim for own in layers for k, dim in own.items()},
-            **self.head_dims(),
-        }
         self.blocks: tuple[str, ...] = ("embedding", *self._layers, "head")
 
     def modules_of_layers(self, name: str) -> tuple[str, ...]:
@@ -155,25 +150,9 @@ class TransformerFamily(Family):
         """An MLP of these sizes."""
         return mlp(width, hidden)
 
-    def dense_dims(self, hidden: Dim) -> Mapping[str, tuple[Dim, ...]]:
-        """The dimensions of the tensors of an MLP, by their names in it."""
-        return {**weighted("0", hidden, "width"), **weighted("2", "width", hidden)}
-
-    def mlp_dims(self, module: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
-        """The dimensions of a layer's MLP or experts, by the name of the module and that of the layer's choices."""
-        if not self.has_experts:
-            return {f"{module}.{name}": dims for name, dims in self.dense_dims(f"{layer}.hidden").items()}
-        hidden = self.spec.shared_hidden
-        shared = {} if hidden is None else self.dense_dims(hidden)
-        return expert_dims(self.spec, module, layer, gated=self.gated, bias=self.biased, shared=shared)
-
-    @abstractmethod
-    def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        """The dimensions of what comes before the layers."""
-
-    @abstractmethod
-    def head_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        """The dimensions of what comes after the layers."""
+    def mlp_dims(self, layer: str) -> Mapping[str, NamedDims]:
+        """Dimensions of a layer's MLP or experts, by the name of the layer's choices."""
+        return expert_dims(self.spec, layer) if self.has_experts else {self.inner: (f"{layer}.hidden", ...)}
 
     @abstractmethod
     def build(self, architecture: Architecture) -> nn.Module:
@@ -189,23 +168,16 @@ class TransformerFamily(Family):
             choices += expert_choices(spec, layer, requires)
         return choices
 
-    def attention_dim(self, layer: str) -> Dim:
-        """The channels of the queries of a layer, by the name of its choices."""
-        return (f"{layer}.heads", self.spec.head_size)
+    def attention_dims(self, layer: str) -> Mapping[str, NamedDims]:
+        """Dimensions of a layer's attention, by the name of the layer's choices."""
+        return {"qkv.weight": ((3, f"{layer}.heads", self.spec.head_size), "width")}
 
-    def layer_dims(self, module: str, layer: str) -> Mapping[str, tuple[Dim, ...]]:
-        """The dimensions of a layer's tensors, by the name of its module and that of its choices."""
-        head_size, heads = self.spec.head_size, f"{layer}.heads"
-        return {
-            **weighted(f"{module}.norm1", "width"),
-            **weighted(f"{module}.attention.qkv", (3, heads, head_size), "width"),
-            **weighted(f"{module}.attention.project", "width", (heads, head_size)),
-            **weighted(f"{module}.norm2", "width"),
-            **self.mlp_dims(f"{module}.mlp", layer),
-        }
-
-    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return self._dims
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        dims: dict[str, NamedDims] = {}
+        for i, module in enumerate(self._layers):
+            for part, named in (("attention", self.attention_dims), ("mlp", self.mlp_dims)):
+                dims |= {f"{module}.{part}.{name}": own for name, own in named(f"{self.layer}{i}").items()}
+        return dims
 
     def template(self) -> nn.Module:
         return self.initialised(self.build(self.space.largest))

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.axes import Dim
 from supernets.errors import SpaceError
-from supernets.families.shared.layers import weighted
 from supernets.families.shared.spec_family import ImageFamily
 from supernets.families.shared.transformer import PreNormLayer, TransformerFamily
 from supernets.space import Architecture
@@ -80,14 +78,6 @@ class VisionTransformerFamily(TransformerFamily, ImageFamily):
             raise SpaceError(f"patches of {spec.patch} pixels do not divide images of {image_size}; change one of them")
         self.tokens = (image_size // spec.patch) ** 2 + self.class_token
         TransformerFamily.__init__(self, spec)
-
-    def embedding_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        patch = self.spec.patch
-        positions: dict[str, tuple[Dim, ...]] = {"embedding.positions": (1, self.tokens, "width")}
-        return positions | weighted("embedding.patches", "width", self.channels, patch, patch)
-
-    def head_dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return weighted("head.norm", "width") | weighted("head.classifier", self.n_classes, "width")
 
     def build(self, architecture: Architecture) -> nn.Module:
         width = self.width(architecture)
