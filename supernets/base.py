@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -13,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Dim, NamedDims
+from supernets.axes import Axes, Axis, Dim, NamedDims, axes_in
 from supernets.cost import Cost, CostTable
 from supernets.errors import SpaceError
-from supernets.family_program import Programs, View, programs_of
+from supernets.family_program import Programs, View, outline, programs_of
 from supernets.live_subnets import clone_tree, place, standalone
 from supernets.networks import extracted_from
 from supernets.space import Architecture, SearchSpace
@@ -33,14 +34,23 @@ class Family(ABC):
     Attributes:
         name: by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
         space: its choices.
-        axes: its elastic dimensions by name.
-        blocks: names of modules by which costs are reported and latency tables are made; together they hold every parameter.
     """
 
     name: str
     space: SearchSpace
-    axes: Axes
-    blocks: tuple[str, ...]
+
+    @cached_property
+    def axes(self) -> Axes:
+        """The elastic dimensions by name; by default those in `named_dims`, of which smaller networks have the first units."""
+        return {name: Axis(name, size) for name, size in self.sizes(self.space.largest).items()}
+
+    @cached_property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of modules by which costs are reported and latency tables are made; together they hold every parameter.
+
+        By default the modules of the template that have parameters.
+        """
+        return tuple(name for name, module in outline(self).named_children() if any(True for _ in module.parameters()))
 
     @abstractmethod
     def template(self) -> nn.Module:
@@ -67,9 +77,10 @@ class Family(ABC):
         """Everything needed to rebuild this family, for checkpoints."""
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        """Axis sizes of an architecture; by default, the options of the choices that have the names of axes."""
+        """Axis sizes of an architecture; by default, the options of the choices with the names of the axes in `named_dims`."""
         values = self.space.values(architecture)
-        return {name: cast(int, values[name]) for name in self.axes}
+        dims = (dim for dims in self.named_dims().values() for dim in dims if not isinstance(dim, EllipsisType))
+        return {name: cast(int, values[name]) for dim in dims for name in sorted(axes_in(dim))}
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         """Names of the template's modules, and of single tensors, that the architecture lacks; none by default."""

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, Dim
+from supernets.axes import NamedDims
 from supernets.families.registry import FamilyDescription
 from supernets.families.shared.spec import Options, Spec
 from supernets.families.shared.spec_family import ImageFamily
-from supernets.space import Architecture, Choice, SearchSpace
+from supernets.space import Architecture
 
 
 @dataclass(frozen=True)
@@ -67,35 +68,18 @@ class MLPFamily(ImageFamily):
         network=name,
     )
     spec_type = MLPSpec
-    geometry: tuple[str, ...] = ()
-    attention: Mapping[str, Dim] = {}
 
-    def __init__(self, spec: MLPSpec, *, image_size: int, channels: int, n_classes: int) -> None:
-        super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
-        self.space = SearchSpace([Choice("width", spec.width), Choice("depth", spec.depth)])
-        self.axes: Axes = {"width": Axis("width", spec.width[-1])}
-        self.blocks = ("stem", *(f"hidden.{i}" for i in range(spec.depth[-1])), "classifier")
+    @cached_property
+    def blocks(self) -> tuple[str, ...]:
+        return ("stem", *(f"hidden.{i}" for i in range(self.spec.depth[-1])), "classifier")
 
-    @property
-    def _inputs(self) -> int:
-        return self.channels * self.image_size**2
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        return {"stem.weight": ("width", ...)}  # the skips give all hidden layers as many units
 
-    def template(self, like: Architecture | None = None) -> nn.Module:
-        return self.build(self.space.largest)
-
-    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        found: dict[str, tuple[Dim, ...]] = {"stem.weight": ("width", self._inputs), "stem.bias": ("width",)}
-        for i in range(self.spec.depth[-1]):
-            found |= {f"hidden.{i}.layer.weight": ("width", "width"), f"hidden.{i}.layer.bias": ("width",)}
-        return found | {"classifier.weight": (self.n_classes, "width"), "classifier.bias": (self.n_classes,)}
-
-    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        return {"width": cast(int, self.space.values(architecture)["width"])}
+    def template(self) -> nn.Module:
+        spec = self.spec
+        return MLP(self.channels * self.image_size**2, spec.width[-1], spec.depth[-1], self.n_classes)
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         depth = cast(int, self.space.values(architecture)["depth"])
         return frozenset(f"hidden.{i}" for i in range(depth, self.spec.depth[-1]))
-
-    def build(self, architecture: Architecture) -> nn.Module:
-        values = self.space.values(architecture)
-        return MLP(self._inputs, cast(int, values["width"]), cast(int, values["depth"]), self.n_classes)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from supernets.base import Family
 from supernets.errors import CheckpointError
 from supernets.families.shared.spec import Spec
+from supernets.space import Choice, SearchSpace
 
 Numbers = Mapping[str, Callable[[Any], Any]]
 """By name, the type that makes a value of what JSON has of it."""
@@ -26,6 +29,12 @@ class DescribedFamily(Family):
     """The constructor's arguments beside the spec, with their types."""
     optional: ClassVar[frozenset[str]] = frozenset()
     """Those that descriptions of earlier versions lack."""
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """By default a choice for each field of the spec that has options."""
+        options = {field.name: getattr(self.spec, field.name) for field in fields(self.spec)}
+        return SearchSpace([Choice(name, own) for name, own in options.items() if isinstance(own, tuple)])
 
     def to_json(self) -> dict[str, Any]:
         numbers = {name: getattr(self, name) for name in self.numbers}
