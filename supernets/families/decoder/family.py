@@ -21,7 +21,6 @@ from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
 from supernets.family_program import View
-from supernets.space import Architecture
 
 WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
 _ROUTER = "router"
@@ -113,16 +112,15 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         total, order = self.spec.depth[-1], self.spec.order
         return super()._kept(depth) if order is None else tuple(sorted(order[total - depth :]))
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        width, spec, biased = self.width(architecture), self.spec, self.biased
-        values = self.space.values(architecture)
+    def constructed(self) -> nn.Module:
+        spec, biased, chosen = self.spec, self.biased, self.largest_options()
+        width = spec.width[-1]
 
         def norm() -> nn.Module:
             return (nn.LayerNorm if biased else nn.RMSNorm)(width, eps=self.epsilon)
 
         layers = {}
-        for i in self.kept(architecture):
-            chosen = {name: values[f"layer{i}.{name}"] for name in self.layer_options()}
+        for i in range(spec.depth[-1]):
             attention = CausalAttention(
                 width, groups=cast(int, chosen["heads"]), queries=cast(int, chosen["queries"]), head_size=spec.head_size,
                 qkv_bias=biased or spec.qkv_bias, project_bias=biased,

@@ -15,7 +15,6 @@ from supernets.families.encoder.spec import EncoderSpec
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, Attention, TransformerFamily
-from supernets.space import Architecture
 from supernets.tokens import first_rows, padding_mask
 
 _WORDS, _POSITIONS = "embedding.words.weight", "embedding.positions"
@@ -130,9 +129,9 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
         # Of words and positions, which are normalised after they are added, the scale means little.
         return INITIAL_STD if name in (_WORDS, _POSITIONS) else super().initial_std(name, parameter)
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        width = self.width(architecture)
-        layers = self.stack(architecture, Layer, epsilon=self.epsilon)
+    def constructed(self) -> nn.Module:
+        width = self.spec.width[-1]
+        layers = self.stack(Layer, epsilon=self.epsilon)
         embedding = Embedding(width, vocabulary=self.vocabulary, positions=self.positions, epsilon=self.epsilon)
         return Encoder(embedding, layers, Head(width, self.n_classes), padding=self.padding)
 

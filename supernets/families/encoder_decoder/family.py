@@ -9,7 +9,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, NamedDims
+from supernets.axes import Axes, Axis, NamedDims, full_sizes
 from supernets.families.decoder.network import MLP, CausalAttention, Embedding, Head, Layer
 from supernets.families.decoder.rotary import frequencies
 from supernets.families.decoder.scoring import SCORED
@@ -110,7 +110,7 @@ class EncoderDecoderFamily(DescribedFamily):
         return dims
 
     def template(self) -> nn.Module:
-        return self.initialised(self.build(self.space.largest))
+        return self.initialised(self._constructed())
 
     def initialised(self, network: nn.Module) -> nn.Module:
         """As of the family decoder."""
@@ -129,9 +129,9 @@ class EncoderDecoderFamily(DescribedFamily):
         depths = {side: cast(int, values[f"{side}.depth"]) for side in _ELASTIC}
         return frozenset(name for side, layers in self._layers.items() for name in layers[depths[side] :])
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        values = cast("Mapping[str, int]", self.space.values(architecture))
-        widths = {side: values[f"{side}.width"] for side in _ELASTIC}
+    def _constructed(self) -> nn.Module:
+        sizes = full_sizes(self.axes)
+        widths = {side: sizes[f"{side}.width"] for side in _ELASTIC}
         turns = frequencies(self.spec.head_size, self.theta)
 
         def norm(side: str) -> nn.Module:
@@ -139,8 +139,8 @@ class EncoderDecoderFamily(DescribedFamily):
 
         def layers(side: str) -> dict[str, nn.Module]:
             return {
-                str(i): self._layer(side, widths, {kind: values[f"{side}.layer{i}.{kind}"] for kind in _ELASTIC[side]})
-                for i in range(values[f"{side}.depth"])
+                str(i): self._layer(side, widths, {kind: sizes[f"{side}.layer{i}.{kind}"] for kind in _ELASTIC[side]})
+                for i in range(len(self._layers[side]))
             }
 
         def embedding(side: str) -> Embedding:

@@ -62,7 +62,9 @@ class MLPFamily(DescribedFamily):
         return torch.zeros(batch_size, self.features)
 
     def template(self) -> nn.Module:
-        return self.build(self.space.largest)
+        width, hidden = self.spec.width[-1], self.spec.hidden[-1]
+        blocks = [Block(width, hidden, residual=self.spec.residual) for _ in range(self.spec.depth[-1])]
+        return MLP(nn.Linear(self.features, width), blocks, nn.Linear(width, self.n_classes))
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         dims: dict[str, NamedDims] = {"stem.weight": ("width", ...)}
@@ -78,15 +80,6 @@ class MLPFamily(DescribedFamily):
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         depth = cast(int, self.space.values(architecture)["depth"])
         return frozenset(f"blocks.{i}" for i in range(depth, self.spec.depth[-1]))
-
-    def build(self, architecture: Architecture) -> nn.Module:
-        values = self.space.values(architecture)
-        width = cast(int, values["width"])
-        blocks = [
-            Block(width, cast(int, values[_hidden(i)]), residual=self.spec.residual)
-            for i in range(cast(int, values["depth"]))
-        ]
-        return MLP(nn.Linear(self.features, width), blocks, nn.Linear(width, self.n_classes))
 
 
 def _hidden(block: int) -> str:

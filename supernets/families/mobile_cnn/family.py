@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.axes import NamedDims
+from supernets.axes import NamedDims, full_sizes
 from supernets.families.mobile_cnn.spec import CNNSpec
 from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import Activation, make_divisible
@@ -103,19 +103,18 @@ class MobileCNNFamily(ConvolutionalFamily):
                 inputs = width
         return sizes
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        values, spec = self.space.values(architecture), self.spec
+    def template(self) -> nn.Module:
+        spec, sizes = self.spec, full_sizes(self.axes)
         stages: list[list[InvertedResidual]] = []
         inputs = spec.stem
         for s, stage in enumerate(spec.stages):
-            width = cast(int, values[f"stage{s}.width"])
+            width = sizes[f"stage{s}.width"]
             stages.append([])
-            for b in range(cast(int, values[f"stage{s}.depth"])):
-                hidden = _hidden(cast(float, values[f"stage{s}.block{b}.expand"]), inputs)
+            for b in range(stage.depth[-1]):
+                axis = f"stage{s}.block{b}"
                 block = InvertedResidual(
-                    inputs, hidden, width, kernel=cast(int, values[f"stage{s}.block{b}.kernel"]),
-                    stride=stage.stride if b == 0 else 1, residual=b > 0,
-                    squeeze=_squeeze(hidden) if stage.squeeze else None, activation=stage.activation,
+                    inputs, sizes[f"{axis}.hidden"], width, kernel=sizes[f"{axis}.kernel"], stride=stage.stride if b == 0 else 1,
+                    residual=b > 0, squeeze=sizes.get(f"{axis}.squeeze"), activation=stage.activation,
                 )  # fmt: skip
                 stages[-1].append(block)
                 inputs = width
@@ -124,7 +123,7 @@ class MobileCNNFamily(ConvolutionalFamily):
             mix = nn.Sequential(OrderedDict(linear=nn.Linear(spec.head, spec.mix), act=nn.Hardswish(inplace=True)))
         stem = ConvNormAct(self.channels, spec.stem, 3, stride=spec.stem_stride, activation=spec.activation)
         return MobileCNN(
-            self.with_resizing(stem, values),
+            self.with_resizing(stem),
             stages,
             ConvNormAct(inputs, spec.head, 1, activation=spec.activation),
             mix,

@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.axes import NamedDims
+from supernets.axes import NamedDims, full_sizes
 from supernets.families.resnet.spec import ResNetSpec, bottleneck
 from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import make_divisible
@@ -96,20 +96,19 @@ class ResNetFamily(ConvolutionalFamily):
                 sizes[f"stage{s}.block{b}.hidden"] = bottleneck(width, expand)
         return sizes
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        values = self.space.values(architecture)
-        inputs = cast(int, values["stem.width"])
+    def template(self) -> nn.Module:
+        sizes = full_sizes(self.axes)
+        inputs = sizes["stem.width"]
         stem = self._stem(inputs)
         stages: list[list[Bottleneck]] = []
         for s, stage in enumerate(self.spec.stages):
-            width = cast(int, values[f"stage{s}.width"])
+            width = sizes[f"stage{s}.width"]
             stages.append([])
-            for b in range(cast(int, values[f"stage{s}.depth"])):
-                hidden = bottleneck(width, cast(float, values[f"stage{s}.block{b}.expand"]))
-                stride = stage.stride if b == 0 else 1
+            for b in range(stage.depth[-1]):
+                hidden, stride = sizes[f"stage{s}.block{b}.hidden"], stage.stride if b == 0 else 1
                 stages[-1].append(Bottleneck(inputs, hidden, width, stride=stride, project=b == 0))
                 inputs = width
-        return ResNet(self.with_resizing(stem, values), stages, nn.Linear(inputs, self.n_classes))
+        return ResNet(self.with_resizing(stem), stages, nn.Linear(inputs, self.n_classes))
 
     def _stem(self, width: int) -> nn.Sequential:
         inner = _inner(width)

@@ -55,8 +55,6 @@ class ConvolutionalFamily(ImageFamily, ABC):
 
     @abstractmethod
     def sizes(self, architecture: Architecture) -> Mapping[str, int]: ...
-    @abstractmethod
-    def build(self, architecture: Architecture) -> nn.Module: ...
 
     def _stage_choices(self, s: int) -> Iterator[Choice]:
         stage, depth = self.spec.stages[s], f"stage{s}.depth"
@@ -72,11 +70,11 @@ class ConvolutionalFamily(ImageFamily, ABC):
         """The option of a block; the smallest, whose size is never read, for a block that the depth drops."""
         return values.get(f"stage{s}.block{b}.{name}", getattr(self.spec.stages[s], name)[0])
 
-    def with_resizing(self, stem: nn.Sequential, values: Mapping[str, Option]) -> nn.Sequential:
+    def with_resizing(self, stem: nn.Sequential) -> nn.Sequential:
         """The stem, with a `Resize` before it if the resolution is elastic."""
-        if RESOLUTION not in values:
+        if RESOLUTION not in self.axes:
             return stem
-        resize = Resize(self.image_size, cast(int, values[RESOLUTION]))
+        resize = Resize(self.image_size, self.axes[RESOLUTION].size)
         return nn.Sequential(OrderedDict([("resize", resize), *stem.named_children()]))
 
     def fixed_sizes(self, values: Mapping[str, Option], *names: str) -> dict[str, int]:
@@ -101,9 +99,6 @@ class ConvolutionalFamily(ImageFamily, ABC):
             width: the axis of its stage's channels.
             number: of the block in its stage.
         """
-
-    def template(self) -> nn.Module:
-        return self.build(self.space.largest)
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         values = self.space.values(architecture)

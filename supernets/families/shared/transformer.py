@@ -155,8 +155,8 @@ class TransformerFamily(Family):
         return expert_dims(self.spec, layer) if self.has_experts else {self.inner: (f"{layer}.hidden", ...)}
 
     @abstractmethod
-    def build(self, architecture: Architecture) -> nn.Module:
-        """A network from its constructors."""
+    def constructed(self) -> nn.Module:
+        """The largest network from its constructors."""
 
     def _choices(self) -> list[Choice]:
         spec = self.spec
@@ -180,7 +180,7 @@ class TransformerFamily(Family):
         return dims
 
     def template(self) -> nn.Module:
-        return self.initialised(self.build(self.space.largest))
+        return self.initialised(self.constructed())
 
     def initialised(self, network: nn.Module) -> nn.Module:
         for name, parameter in network.named_parameters():
@@ -219,15 +219,17 @@ class TransformerFamily(Family):
     def _kept(self, depth: int) -> tuple[int, ...]:
         return kept_layers(self.spec.depth[-1], depth, spread=getattr(self.spec, "kept", "first") == "spread")
 
-    def stack(self, architecture: Architecture, layer: Callable[..., LayerT], *, epsilon: float) -> dict[str, LayerT]:
-        """The layers of an architecture by their numbers, made by `layer` as `PreNormLayer` is."""
-        values, width = self.space.values(architecture), self.width(architecture)
-        made = {}
-        for i in self.kept(architecture):
-            chosen = {name: values[f"{self.layer}{i}.{name}"] for name in self.layer_options()}
-            heads, own = cast(int, chosen["heads"]), self.mlp(chosen, width)
-            made[str(i)] = layer(width, heads=heads, head_size=self.spec.head_size, mlp=own, epsilon=epsilon)
-        return made
+    def stack(self, layer: Callable[..., LayerT], *, epsilon: float) -> dict[str, LayerT]:
+        """The layers of the largest network by their numbers, made by `layer` as `PreNormLayer` is."""
+        width, chosen, layers = self.spec.width[-1], self.largest_options(), dict[str, LayerT]()
+        for i in range(self.spec.depth[-1]):
+            mlp, heads = self.mlp(chosen, width), cast(int, chosen["heads"])
+            layers[str(i)] = layer(width, heads=heads, head_size=self.spec.head_size, mlp=mlp, epsilon=epsilon)
+        return layers
+
+    def largest_options(self) -> Mapping[str, Option]:
+        """The largest options of a layer, by the names of its choices."""
+        return {name: options[-1] for name, options in self.layer_options().items()}
 
     def width(self, architecture: Architecture) -> int:
         """The channels of a token."""

@@ -13,7 +13,6 @@ from torch.nn import functional
 from supernets.errors import SpaceError
 from supernets.families.shared.spec_family import ImageFamily
 from supernets.families.shared.transformer import PreNormLayer, TransformerFamily
-from supernets.space import Architecture
 
 
 class PatchEmbedding(nn.Module):
@@ -79,9 +78,9 @@ class VisionTransformerFamily(TransformerFamily, ImageFamily):
         self.tokens = (image_size // spec.patch) ** 2 + self.class_token
         TransformerFamily.__init__(self, spec)
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        width = self.width(architecture)
-        layers = nn.Sequential(OrderedDict(self.stack(architecture, PreNormLayer, epsilon=self.epsilon)))
+    def constructed(self) -> nn.Module:
+        width = self.spec.width[-1]
+        layers = nn.Sequential(OrderedDict(self.stack(PreNormLayer, epsilon=self.epsilon)))
         patch, first = self.spec.patch, self.class_token
         embedding = PatchEmbedding(self.channels, width, patch=patch, tokens=self.tokens, class_token=first)
         head = Head(width, self.n_classes, epsilon=self.epsilon, class_token=first)
