@@ -1,15 +1,20 @@
-"""Runs that version 0.1 made are listed, shown, exported and resumed.
+"""Runs that earlier versions made are listed, shown, exported and resumed.
 
 ``tests/data/version-0.1`` holds a finished search with its checkpoint (three objectives, a constraint, two precisions; no
 raw latency samples), a search of that supernet that was killed after 20 of 40 evaluations, and the outputs of version 0.1.
+
+``tests/data/version-ae5ae97b`` was made before the networks of families became captured programs. It holds a finished search of
+a convolutional family with a lookup table, a finished search of a language model with experts, and a search of a user's module
+that was killed with a quarter of its evaluations done, with what that version made of them (`tests.data.earlier_runs`).
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-import tarfile
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +22,55 @@ import numpy as np
 import pytest
 
 from nas.evaluation.scoring import scoring_environment
+from tests.data.earlier_runs import ANY_LATENCY, outputs_for_fixed_inputs, read_record, read_rows, unpack_runs
 from tests.nas.commands import Shell
 
-DATA = Path(__file__).parents[1] / "data" / "version-0.1"
-FINISHED, KILLED = "digits-small-1", "digits-exact-1"
+OUTPUT_TOLERANCE = 1e-6
+"""Relative to the largest output: some units in the last place of single precision."""
+ASKS = "SELECT step, architectures FROM asks ORDER BY step"
+MEASUREMENTS = "SELECT * FROM measurements ORDER BY rowid"
+
+
+@dataclass(frozen=True)
+class EarlierRuns:
+    """The runs of an earlier version.
+
+    Attributes:
+        folder: beside `tests.data.earlier_runs`.
+        finished: with their numbers of evaluations.
+        killed: the run whose search was killed.
+        n_done: its evaluations then.
+        n_wanted: its evaluations at its end.
+    """
+
+    folder: str
+    finished: Mapping[str, int]
+    killed: str
+    n_done: int
+    n_wanted: int
+
+    def unpack(self, target: Path) -> None:
+        """Puts the runs into a folder.
+
+        Accuracies scored by two versions of torch are never compared, so the killed run gets the environment of this process.
+        """
+        unpack_runs(self.folder, target)
+        here = {"accuracy": scoring_environment() | {"threads": 1}}
+        with closing(sqlite3.connect(target / "runs" / self.killed / "run.db")) as database, database:
+            database.execute("UPDATE info SET value = ? WHERE name = 'machines'", [json.dumps(here)])
+
+
+FIRST = EarlierRuns("version-0.1", {"digits-small-1": 18}, "digits-exact-1", 20, 40)
+TRACED = EarlierRuns("version-ae5ae97b", {"cnn-1": 12, "texts-1": 6}, "users-1", 4, 16)
+VERSIONS = {runs.folder: runs for runs in (FIRST, TRACED)}
+FINISHED = [(version, run) for version, runs in VERSIONS.items() for run in runs.finished]
 
 
 @pytest.fixture
-def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """A folder with the runs of version 0.1."""
-    with tarfile.open(DATA / "runs.tar.gz") as archive:
-        archive.extractall(tmp_path, filter="data")
-    # Accuracies scored by two versions of torch are never compared, so the killed run must look as if this one had scored it.
-    here = {"accuracy": scoring_environment() | {"threads": 1}}
-    with closing(sqlite3.connect(tmp_path / "runs" / KILLED / "run.db")) as database, database:
-        database.execute("UPDATE info SET value = ? WHERE name = 'machines'", [json.dumps(here)])
+def shell(version: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A folder with the runs of an earlier version."""
+    VERSIONS[version].unpack(tmp_path)
     return Shell(tmp_path, capsys, monkeypatch)
-
-
-def printed(name: str) -> Any:
-    """What version 0.1 printed by ``--json``."""
-    return json.loads((DATA / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def without_sentences(value: Any) -> Any:
@@ -47,20 +80,40 @@ def without_sentences(value: Any) -> Any:
     return [without_sentences(item) for item in value] if isinstance(value, list) else value
 
 
-def rows(folder: Path, run: str, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(folder / "runs" / run / "run.db")) as database:
-        return database.execute(query).fetchall()
+def assert_outputs_equal(folder: Path, name: str, before: Mapping[str, list[float]]) -> None:
+    """Asserts that the ONNX files of an export return what they returned before, by the ends of their names."""
+    for end, outputs in before.items():
+        outputs_now = np.array(outputs_for_fixed_inputs((folder / f"{name}{end}").read_bytes()))
+        assert len(outputs_now) == len(outputs)
+        difference = np.abs(outputs_now - outputs).max() / np.abs(outputs).max()
+        assert difference <= OUTPUT_TOLERANCE, f"{name}{end}"
 
 
-def test_runs_are_listed_with_their_states(shell: Shell) -> None:
+def assert_exported_as_before(shell: Shell, run: str, before: Mapping[str, Any]) -> None:
+    """Asserts that an export has the facts and the outputs that an earlier version recorded."""
+    answer = shell.nas("export", run, *before["arguments"], "-o", "m.onnx", "--json")
+    assert answer.code == 0, answer.err
+    now, printed = answer.data, before["printed"]
+    assert set(now) >= set(printed)
+    for key in ("key", "architecture", "precision", "values", "fidelity", "as_measured"):
+        assert now[key] == printed[key], key
+    assert now["parity"] <= 1e-4
+    assert_outputs_equal(shell.folder, "m", before["outputs"])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_runs_are_listed_with_their_states(shell: Shell, version: str) -> None:
+    runs = VERSIONS[version]
     listed = {
         row["run"]: (row["status"], row["live"], row["done"], row["total"]) for row in shell.nas("runs", "--json").data
     }
-    assert listed == {FINISHED: ("finished", False, 18, 18), KILLED: ("running", False, 20, 40)}
+    finished = {run: ("finished", False, n, n) for run, n in runs.finished.items()}
+    assert listed == {**finished, runs.killed: ("running", False, runs.n_done, runs.n_wanted)}
 
 
-def test_a_finished_run_is_shown_as_before(shell: Shell) -> None:
-    shown, before = shell.nas("show", FINISHED, "--json").data, printed("show")
+@pytest.mark.parametrize(("version", "run"), FINISHED)
+def test_a_finished_run_is_shown_as_before(shell: Shell, version: str, run: str) -> None:
+    shown, before = shell.nas("show", run, "--json").data, read_record(version, run, "show")
     assert set(before) <= set(shown)
     for key in before.keys() - {"hypervolume"}:
         assert without_sentences(shown[key]) == without_sentences(before[key]), key
@@ -70,21 +123,76 @@ def test_a_finished_run_is_shown_as_before(shell: Shell) -> None:
     )
 
 
-def test_a_network_of_it_is_exported_as_before(shell: Shell) -> None:
-    made, before = shell.nas("export", FINISHED, "--index", "0", "-o", "m.onnx", "--json").data, printed("export")
-    assert set(made) >= set(before)
-    for key in ("key", "architecture", "precision", "values", "fidelity", "as_measured"):
-        assert made[key] == before[key], key
-    assert made["parity"] <= 1e-4
+@pytest.mark.parametrize(("version", "run"), FINISHED)
+def test_networks_of_it_are_exported_as_before(shell: Shell, version: str, run: str) -> None:
+    for before in read_record(version, run, "exports"):
+        assert_exported_as_before(shell, run, before)
 
 
-def test_a_killed_search_of_it_is_resumed(shell: Shell) -> None:
-    asked = "SELECT step, architectures FROM asks ORDER BY step"
-    scored = "SELECT * FROM measurements ORDER BY rowid"
-    asks, measured = (rows(shell.folder, KILLED, query) for query in (asked, scored))
-    assert len(asks) > 3
-    made = shell.nas("resume", KILLED, "--inline", "--json").data
-    assert (made["status"], made["evaluations"]) == ("finished", 40)
-    assert rows(shell.folder, KILLED, "SELECT * FROM events WHERE kind = 'replay-differs'") == []
-    assert rows(shell.folder, KILLED, asked)[: len(asks)] == asks
-    assert rows(shell.folder, KILLED, scored)[: len(measured)] == measured  # nothing measured is measured again
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_killed_search_of_it_is_resumed(shell: Shell, version: str) -> None:
+    runs = VERSIONS[version]
+    database = shell.folder / "runs" / runs.killed / "run.db"
+    asks, measurements = (read_rows(database, query) for query in (ASKS, MEASUREMENTS))
+    assert len(asks) > 1
+    resumed = shell.nas("resume", runs.killed, "--inline", "--json").data
+    assert (resumed["status"], resumed["evaluations"]) == ("finished", runs.n_wanted)
+    assert read_rows(database, "SELECT * FROM events WHERE kind = 'replay-differs'") == []
+    assert read_rows(database, ASKS)[: len(asks)] == asks
+    assert read_rows(database, MEASUREMENTS)[: len(measurements)] == measurements  # no network is measured twice
+
+
+@pytest.mark.parametrize("version", [TRACED.folder])
+class TestAUsersModel:
+    """The killed search of a captured model, whose module is gone, beside its end in the version that made it."""
+
+    def test_is_searched_to_the_same_end_and_exported_as_before(self, shell: Shell, version: str) -> None:
+        before = read_record(version, TRACED.killed, "continued")
+        assert shell.nas("resume", TRACED.killed, "--inline").code == 0
+        database = shell.folder / "runs" / TRACED.killed / "run.db"
+        assert [json.loads(architectures) for _, architectures in read_rows(database, ASKS)] == before["asks"]
+        query = "SELECT architecture, metric, value FROM measurements WHERE fidelity = 'search'"
+        values = {(architecture, metric): value for architecture, metric, value in read_rows(database, query)}
+        assert values == {(architecture, metric): value for architecture, metric, value in before["values"]}
+        for exported in read_record(version, TRACED.killed, "exports"):
+            assert_exported_as_before(shell, TRACED.killed, exported)
+
+    @pytest.mark.xfail(
+        strict=True,
+        reason="captured means over height and width became GlobalAveragePool, with which the last block has another key",
+    )
+    def test_has_the_blocks_of_an_earlier_lookup_table(self, shell: Shell, version: str) -> None:
+        assert shell.nas("resume", TRACED.killed, "--inline").code == 0
+        searched = shell.nas("search", "users-blocks.yaml", "--inline", "--json")
+        assert searched.code == 0, searched.err
+        assert_blocks_as_before(shell, version, "users-blocks-1")
+
+
+@pytest.mark.parametrize("version", [TRACED.folder])
+class TestAFamily:
+    """The finished search of a family with a lookup table."""
+
+    def test_has_the_blocks_of_an_earlier_lookup_table(self, shell: Shell, version: str) -> None:
+        assert_blocks_as_before(shell, version, "cnn-1")
+
+    def test_is_extended(self, shell: Shell, version: str) -> None:
+        database = shell.folder / "runs" / "cnn-1" / "run.db"
+        measurements = read_rows(database, MEASUREMENTS)
+        extended = shell.nas("resume", "cnn-1", "--evaluations", "+2", "--inline", "--json")
+        assert extended.code == 0, extended.err
+        assert extended.data["evaluations"] == TRACED.finished["cnn-1"] + 2
+        assert read_rows(database, MEASUREMENTS)[: len(measurements)] == measurements
+
+
+def assert_blocks_as_before(shell: Shell, version: str, run: str) -> None:
+    """Asserts that the most accurate network of a run has the costs and predicted latencies of blocks that were recorded."""
+    before = read_record(version, run, "blocks")
+    selected = shell.nas("show", run, "--select", ANY_LATENCY, "--json").data
+    assert selected["key"] == before["key"]
+    assert any(block["predicted_latency_ms"] for block in before["blocks"])
+    assert without_shares(selected["blocks"]) == without_shares(before["blocks"])
+
+
+def without_shares(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Blocks without their shares, which depend on the fit of a run's own measurements."""
+    return [{key: value for key, value in block.items() if key != "share"} for block in blocks]
