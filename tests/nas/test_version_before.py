@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,15 +157,12 @@ class TestAUsersModel:
         for exported in read_record(version, TRACED.killed, "exports"):
             assert_exported_as_before(shell, TRACED.killed, exported)
 
-    @pytest.mark.xfail(
-        strict=True,
-        reason="captured means over height and width became GlobalAveragePool, with which the last block has another key",
-    )
     def test_has_the_blocks_of_an_earlier_lookup_table(self, shell: Shell, version: str) -> None:
         assert shell.nas("resume", TRACED.killed, "--inline").code == 0
         searched = shell.nas("search", "users-blocks.yaml", "--inline", "--json")
         assert searched.code == 0, searched.err
-        assert_blocks_as_before(shell, version, "users-blocks-1")
+        # The last block ends with a global mean, which runtimes now compute as a pooling: the table estimates it by its costs.
+        assert_blocks_as_before(shell, version, "users-blocks-1", estimated=["last"])
 
 
 @pytest.mark.parametrize("version", [TRACED.folder])
@@ -184,13 +181,21 @@ class TestAFamily:
         assert read_rows(database, MEASUREMENTS)[: len(measurements)] == measurements
 
 
-def assert_blocks_as_before(shell: Shell, version: str, run: str) -> None:
-    """Asserts that the most accurate network of a run has the costs and predicted latencies of blocks that were recorded."""
+def assert_blocks_as_before(shell: Shell, version: str, run: str, estimated: Sequence[str] = ()) -> None:
+    """Asserts that the most accurate network of a run has the costs and predicted latencies of blocks that were recorded.
+
+    Args:
+        estimated: blocks that the table lacks, whose latencies are near those that were recorded.
+    """
     before = read_record(version, run, "blocks")
     selected = shell.nas("show", run, "--select", ANY_LATENCY, "--json").data
     assert selected["key"] == before["key"]
     assert any(block["predicted_latency_ms"] for block in before["blocks"])
-    assert without_shares(selected["blocks"]) == without_shares(before["blocks"])
+    for block, recorded in zip(without_shares(selected["blocks"]), without_shares(before["blocks"]), strict=True):
+        if block["block"] in estimated:
+            (latency,), (old,) = (own.pop("predicted_latency_ms").values() for own in (block, recorded))
+            assert latency == pytest.approx(old, rel=0.1)
+        assert block == recorded
 
 
 def without_shares(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
