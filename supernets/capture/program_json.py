@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from supernets.capture.operations import RULES
 from supernets.capture.program import Argument, Call, Program, Ref, Shape, ValueSpec
-from supernets.capture.rules import RULES
 from supernets.errors import CaptureError
 
 MAX_CALLS, MAX_TENSORS, MAX_SIZE, MAX_NUMBERS = 100_000, 100_000, 2**31 - 1, 2**31

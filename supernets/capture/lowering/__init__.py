@@ -7,14 +7,7 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from supernets.capture.lowering import (
-    elementwise,
-    linear,
-    recurrent,
-    reductions,
-    shapes,
-    windows,
-)  # they fill the table
+import supernets.capture.operations  # noqa: F401  # it fills the table
 from supernets.capture.lowering.by_block import lower_blocks
 from supernets.capture.lowering.state import LOWERED, Lowering
 from supernets.capture.program import Program
@@ -22,7 +15,7 @@ from supernets.errors import LoweringError
 from supernets.graph.ir import Graph, Value
 
 NO_BLOCKS: Mapping[str, str] = MappingProxyType({})
-__all__ = ["LOWERED", "elementwise", "linear", "lower_program", "recurrent", "reductions", "shapes", "windows"]
+__all__ = ["LOWERED", "lower_program"]
 
 
 def lower_program(

@@ -1,13 +1,44 @@
-"""Lowering of elementwise operations."""
+"""Elementwise operations, which join sizes, and softmax."""
 
 from __future__ import annotations
 
 import math
 from typing import cast
 
+from supernets.capture.dimensions import (
+    find,
+    unify,
+)
+from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import TYPES, Lowering, lowers
-from supernets.capture.program import Call, Ref
+from supernets.capture.operations.registry import (
+    rule_of,
+)
+from supernets.capture.program import Call, Ref, refs
 from supernets.errors import LoweringError
+
+_ELEMENTWISE = [
+    "_to_copy", "abs", "acos", "add", "addcdiv", "addcmul", "alias", "asin", "atan", "bernoulli", "bitwise_and", "bitwise_not",
+    "bitwise_or", "bitwise_xor", "bool", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "clip", "clone",
+    "contiguous", "copy", "cos", "cosh", "div", "double", "dropout", "elu", "empty_like", "eq", "erf", "erfc", "exp",
+    "expand_as", "expm1", "fill", "float", "floor", "floor_divide", "fmod", "full_like", "ge", "gelu", "gt", "half",
+    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "imag", "int", "isfinite", "isinf", "isnan", "le",
+    "leaky_relu", "lerp", "log", "log1p", "log2", "log_sigmoid", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "long", "lt", "masked_fill", "maximum", "minimum", "mish", "mul", "nan_to_num", "ne", "neg",
+    "ones_like", "pow", "rand_like", "real", "reciprocal", "relu", "relu6", "remainder", "round", "rsqrt", "rsub",
+    "selu", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "softshrink", "softsign", "sqrt", "square", "sub",
+    "swish", "tan", "tanh", "tanhshrink", "threshold", "to", "true_divide", "trunc", "type_as", "where", "xlogy",
+    "zero", "zeros_like",
+]  # fmt: skip
+
+
+@rule_of(*_ELEMENTWISE)
+def _elementwise_dims(ctx: Inference, call: Call) -> None:
+    operands = [ctx.of(Ref(name)) for name in refs(call.arguments.values())]
+    if call.name == "type_as":
+        operands = operands[:1]
+    ctx.returns(call, ctx.broadcast(operands))
+
 
 _SAME_NAME = {
     "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "hardswish": "HardSwish", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
@@ -18,17 +49,17 @@ _SAME_NAME = {
 
 
 @lowers(*_SAME_NAME)
-def _unary(low: Lowering, call: Call) -> None:
+def _lower_unary(low: Lowering, call: Call) -> None:
     low.returns(call, low.one(_SAME_NAME[call.name], low.tensor(call.arguments["self"])))
 
 
 @lowers("clone", "contiguous", "detach", "alias", "dropout")
-def _same(low: Lowering, call: Call) -> None:
+def _lower_same(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Identity", low.tensor(call.arguments["self"])))
 
 
 @lowers("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double")
-def _cast(low: Lowering, call: Call) -> None:
+def _lower_cast(low: Lowering, call: Call) -> None:
     source, target = low.dtype(call.arguments["self"]), low.typed(call.outputs[0])
     x = low.tensor(call.arguments["self"])
     if source == target:
@@ -40,13 +71,13 @@ def _cast(low: Lowering, call: Call) -> None:
 
 
 @lowers("silu")
-def _silu(low: Lowering, call: Call) -> None:
+def _lower_silu(low: Lowering, call: Call) -> None:
     x = low.tensor(call.arguments["self"])
     low.returns(call, low.one("Mul", x, low.one("Sigmoid", x)))
 
 
 @lowers("gelu")
-def _gelu(low: Lowering, call: Call) -> None:
+def _lower_gelu(low: Lowering, call: Call) -> None:
     x = low.tensor(call.arguments["self"])
     if call.arguments["approximate"] == "tanh":
         cubed = low.one("Mul", low.one("Mul", low.one("Mul", x, x), x), low.scalar(0.044715))
@@ -58,12 +89,12 @@ def _gelu(low: Lowering, call: Call) -> None:
 
 
 @lowers("hardsigmoid")
-def _hardsigmoid(low: Lowering, call: Call) -> None:
+def _lower_hardsigmoid(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("HardSigmoid", low.tensor(call.arguments["self"]), alpha=1 / 6, beta=0.5))
 
 
 @lowers("relu6", "hardtanh", "clamp", "clamp_min", "clamp_max")
-def _clip(low: Lowering, call: Call) -> None:
+def _lower_clip(low: Lowering, call: Call) -> None:
     a = call.arguments
     low_bound, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
     if call.name == "relu6":
@@ -78,7 +109,7 @@ def _clip(low: Lowering, call: Call) -> None:
 
 
 @lowers("elu", "leaky_relu", "celu")
-def _with_slope(low: Lowering, call: Call) -> None:
+def _lower_with_slope(low: Lowering, call: Call) -> None:
     name = {"elu": "Elu", "leaky_relu": "LeakyRelu", "celu": "Celu"}[call.name]
     a = call.arguments
     if a.get("scale", 1) != 1 or a.get("input_scale", 1) != 1:
@@ -88,17 +119,17 @@ def _with_slope(low: Lowering, call: Call) -> None:
 
 
 @lowers("log_sigmoid")
-def _log_sigmoid(low: Lowering, call: Call) -> None:
+def _lower_log_sigmoid(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Log", low.one("Sigmoid", low.tensor(call.arguments["self"]))))
 
 
 @lowers("rsqrt")
-def _rsqrt(low: Lowering, call: Call) -> None:
+def _lower_rsqrt(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Reciprocal", low.one("Sqrt", low.tensor(call.arguments["self"]))))
 
 
 @lowers("log2", "log1p", "expm1")
-def _logarithm(low: Lowering, call: Call) -> None:
+def _lower_logarithm(low: Lowering, call: Call) -> None:
     x = low.tensor(call.arguments["self"])
     if call.name == "log2":
         low.returns(call, low.one("Mul", low.one("Log", x), low.scalar(1 / math.log(2))))
@@ -109,7 +140,7 @@ def _logarithm(low: Lowering, call: Call) -> None:
 
 
 @lowers("addcmul", "addcdiv")
-def _add_product(low: Lowering, call: Call) -> None:
+def _lower_add_product(low: Lowering, call: Call) -> None:
     a = call.arguments
     product = low.one("Mul" if call.name == "addcmul" else "Div", low.tensor(a["tensor1"]), low.tensor(a["tensor2"]))
     if a["value"] != 1:
@@ -118,13 +149,13 @@ def _add_product(low: Lowering, call: Call) -> None:
 
 
 @lowers("lerp")
-def _lerp(low: Lowering, call: Call) -> None:
+def _lower_lerp(low: Lowering, call: Call) -> None:
     start, end, weight = (low.operand(call.arguments[name]) for name in ("self", "end", "weight"))
     low.returns(call, low.one("Add", start, low.one("Mul", weight, low.one("Sub", end, start))))
 
 
 @lowers("square")
-def _square(low: Lowering, call: Call) -> None:
+def _lower_square(low: Lowering, call: Call) -> None:
     x = low.tensor(call.arguments["self"])
     low.returns(call, low.one("Mul", x, x))
 
@@ -137,7 +168,7 @@ _BINARY = {
 
 
 @lowers(*_BINARY, "rsub", "ne")
-def _binary(low: Lowering, call: Call) -> None:
+def _lower_binary(low: Lowering, call: Call) -> None:
     a = call.arguments
     names = ("self", "exponent") if call.name == "pow" else ("self", "other")
     types = {low.dtype(a[name]) for name in names} - {""}
@@ -156,7 +187,7 @@ def _binary(low: Lowering, call: Call) -> None:
 
 
 @lowers("masked_fill", "where")
-def _where(low: Lowering, call: Call) -> None:
+def _lower_where(low: Lowering, call: Call) -> None:
     a = call.arguments
     if call.name == "where":
         low.returns(call, low.one("Where", low.tensor(a["condition"]), low.operand(a["self"]), low.operand(a["other"])))
@@ -164,8 +195,27 @@ def _where(low: Lowering, call: Call) -> None:
         low.returns(call, low.one("Where", low.tensor(a["mask"]), low.operand(a["value"]), low.tensor(a["self"])))
 
 
+@lowers("copy", "fill", "zero")
+def _lower_filled(low: Lowering, call: Call) -> None:
+    """A value in the shape of another one."""
+    a = call.arguments
+    value = a.get("src", a.get("value", 0.0))
+    if low.dtype(value) not in ("", low.typed(call.outputs[0])):
+        raise LoweringError("there is no rule for a change in place by a value of another type")
+    x, own = low.tensor(a["self"]), low.operand(value, integer=low.typed(call.outputs[0]) == "int64")
+    low.returns(call, low.one("Expand", own, low.one("Shape", x)))
+
+
+@rule_of("prelu", "_prelu_kernel")
+def _prelu_dims(ctx: Inference, call: Call) -> None:
+    x, weight = ctx.of(call.arguments["self"]), ctx.of(call.arguments["weight"])
+    if len(weight) == 1 and find(weight[0]).size != 1 and len(x) > 1:
+        unify(x[1], weight[0])
+    ctx.returns(call, x)
+
+
 @lowers("prelu", "_prelu_kernel")
-def _prelu(low: Lowering, call: Call) -> None:
+def _lower_prelu(low: Lowering, call: Call) -> None:
     x, weight = call.arguments["self"], call.arguments["weight"]
     slope = low.tensor(weight)
     if call.name == "prelu" and low.shape(cast(Ref, weight).name) != (1,):
@@ -173,8 +223,13 @@ def _prelu(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("PRelu", low.tensor(x), slope))
 
 
+@rule_of("softmax", "log_softmax", "_softmax", "_log_softmax")
+def _softmax_dims(ctx: Inference, call: Call) -> None:
+    ctx.returns(call, ctx.of(call.arguments["self"]))
+
+
 @lowers("softmax", "log_softmax")
-def _softmax(low: Lowering, call: Call) -> None:
+def _lower_softmax(low: Lowering, call: Call) -> None:
     name = "Softmax" if call.name == "softmax" else "LogSoftmax"
     low.returns(
         call,
