@@ -9,13 +9,12 @@ from torch import Tensor
 
 import supernets.capture.operations  # noqa: F401  # it fills the table
 from supernets.capture.lowering.by_block import lower_blocks
-from supernets.capture.lowering.state import LOWERED, Lowering
+from supernets.capture.lowering.state import Lowering
 from supernets.capture.program import Program
 from supernets.errors import LoweringError
 from supernets.graph.ir import Graph, Value
 
 NO_BLOCKS: Mapping[str, str] = MappingProxyType({})
-__all__ = ["LOWERED", "lower_program"]
 
 
 def lower_program(

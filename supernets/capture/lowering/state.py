@@ -1,9 +1,9 @@
-"""The table of lowering rules, and the state that they share."""
+"""The state that lowering rules share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from supernets.axes import Dim
+from supernets.capture.operations.registry import LOWERED
 from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
 from supernets.errors import LoweringError
 from supernets.graph.ir import BATCH_SIZE, INPUT, OUTPUT, Attribute, Graph, Node, Value
@@ -20,9 +21,6 @@ FLOAT, INT64, BOOL = 1, 7, 9
 TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "bool": BOOL}
 """Integers are of 64 bits in the graph."""
 MARKS = {"batch": -1, "tokens": -2, "past": -3, "context": -4, "room": -5}
-Rule = Callable[["Lowering", Call], None]
-LOWERED: dict[str, Rule] = {}
-"""By the operation's name without overload."""
 
 
 class Lowering:
@@ -65,6 +63,8 @@ class Lowering:
     def value(self, name: str) -> Value:
         """A value of the program; a tensor becomes a parameter of the graph when it is first read."""
         if name not in self._values:
+            if name not in self._tensors:
+                raise LoweringError(f"there is no rule for {name}, a further result of an operation")
             tensor = self._tensors[name].detach()
             if tensor.dtype is torch.int32:
                 tensor = tensor.long()
@@ -145,6 +145,8 @@ class Lowering:
         """Sets the call's outputs, with their shapes."""
         for name, value in zip(call.outputs, values, strict=False):
             if name:
+                if self.typed(name) not in TYPES:
+                    raise LoweringError(f"there is no rule for {call.op} of {self.typed(name)}")
                 dynamic = self.program.dynamic.get(name, ())
                 shape = [MARKS[dynamic[i]] if i in dynamic else size for i, size in enumerate(self.shape(name))]
                 self.graph.shapes[value.name] = tuple(shape)
@@ -194,14 +196,6 @@ def _factors(dim: Dim) -> Iterator[Dim]:
             yield from _factors(part)
     else:
         yield dim
-
-
-def lowers(*names: str) -> Callable[[Rule], Rule]:
-    def register(rule: Rule) -> Rule:
-        LOWERED.update(dict.fromkeys(names, rule))
-        return rule
-
-    return register
 
 
 def ints(argument: Argument, n: int) -> tuple[int, ...]:

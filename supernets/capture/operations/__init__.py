@@ -14,9 +14,11 @@ from supernets.capture.operations import (
     tokens,
     windows,
 )  # they fill the tables
-from supernets.capture.operations.registry import RULES, WORK, operation
+from supernets.capture.operations.arguments import operation
+from supernets.capture.operations.registry import LOWERED, RULES, WORK
 
 __all__ = [
+    "LOWERED",
     "RULES",
     "WORK",
     "attention",

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
+
+import numpy as np
+import torch
 
 from supernets.capture.dimensions import (
     find,
     unify,
 )
 from supernets.capture.inference import Inference
-from supernets.capture.lowering.state import TYPES, Lowering, lowers
+from supernets.capture.lowering.state import TYPES, Lowering
 from supernets.capture.operations.registry import (
+    axis,
+    lowers,
     rule_of,
 )
-from supernets.capture.program import Call, Ref, refs
+from supernets.capture.program import Argument, Call, Ref, refs
 from supernets.errors import LoweringError
+from supernets.graph.ir import Value
 
 _ELEMENTWISE = [
     "_to_copy", "abs", "acos", "add", "addcdiv", "addcmul", "alias", "asin", "atan", "bernoulli", "bitwise_and", "bitwise_not",
@@ -48,26 +54,82 @@ _SAME_NAME = {
 }  # fmt: skip
 
 
+_OF_INTEGERS = frozenset(("abs", "neg", "sign"))
+"""Operations of `_SAME_NAME` that ONNX has for integers, too."""
+
+
+def typed_operand(low: Lowering, argument: Argument, dtype: str) -> Value:
+    """A tensor argument converted to a type, or a number as a constant of it.
+
+    Raises:
+        LoweringError: the graph has no such type, or the argument is neither.
+    """
+    if dtype not in TYPES or low.dtype(argument) not in ("", *TYPES):
+        raise LoweringError(f"there is no rule for numbers of {dtype if dtype not in TYPES else low.dtype(argument)}")
+    if isinstance(argument, Ref):
+        x = low.tensor(argument)
+        return x if low.dtype(argument) == dtype else low.one("Cast", x, to=TYPES[dtype])
+    if not isinstance(argument, int | float):
+        raise LoweringError(f"expected a tensor or a number, got {argument!r}")
+    return low.graph.constant(np.array(argument, dtype=dtype))
+
+
+def common_type(low: Lowering, *arguments: Argument) -> str:
+    """The type that torch converts tensors and numbers to before it computes with them."""
+    operands: list[Any] = [
+        torch.empty((1,) * low.rank(one), dtype=getattr(torch, low.program.values[one.name].dtype), device="meta")
+        if isinstance(one, Ref)
+        else one
+        for one in arguments
+    ]
+    dtype = str(torch.result_type(*operands)).removeprefix("torch.")
+    return "int64" if dtype == "int32" else dtype
+
+
 @lowers(*_SAME_NAME)
 def _lower_unary(low: Lowering, call: Call) -> None:
-    low.returns(call, low.one(_SAME_NAME[call.name], low.tensor(call.arguments["self"])))
+    a, name, dtype = call.arguments, call.name, low.typed(call.outputs[0])
+    if a.get("decimals"):
+        raise LoweringError("there is no rule for rounding to decimals")
+    if name in ("bitwise_not", "relu") and dtype != ("bool" if name == "bitwise_not" else "float32"):
+        raise LoweringError(f"there is no rule for {name} of {dtype}")
+    x = typed_operand(low, a["self"], dtype)
+    if name == "softplus":
+        low.returns(call, _softplus(low, x, cast(float, a["beta"]), cast(float, a["threshold"])))
+    elif dtype == "int64" and name not in _OF_INTEGERS:  # integers are rounded already
+        low.returns(call, low.one("Identity", x))
+    else:
+        low.returns(call, low.one(_SAME_NAME[name], x))
+
+
+_SOFTPLUS_THRESHOLD = 20.0
+"""Torch's default; above it softplus and its argument differ by less than 32-bit floats."""
+
+
+def _softplus(low: Lowering, x: Value, beta: float, threshold: float) -> Value:
+    scaled = x if beta == 1 else low.one("Mul", x, low.scalar(beta))
+    out = low.one("Softplus", scaled)
+    out = out if beta == 1 else low.one("Div", out, low.scalar(beta))
+    return (
+        out
+        if threshold >= _SOFTPLUS_THRESHOLD
+        else low.one("Where", low.one("Greater", scaled, low.scalar(threshold)), x, out)
+    )
 
 
 @lowers("clone", "contiguous", "detach", "alias", "dropout")
 def _lower_same(low: Lowering, call: Call) -> None:
-    low.returns(call, low.one("Identity", low.tensor(call.arguments["self"])))
+    a = call.arguments
+    if a.get("train") and a.get("p"):
+        raise LoweringError("there is no rule for a dropout of units in evaluation mode")
+    low.returns(call, low.one("Identity", low.tensor(a["input" if call.name == "dropout" else "self"])))
 
 
-@lowers("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double")
+@lowers("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double", neutral=("dtype", "other"))
 def _lower_cast(low: Lowering, call: Call) -> None:
-    source, target = low.dtype(call.arguments["self"]), low.typed(call.outputs[0])
-    x = low.tensor(call.arguments["self"])
-    if source == target:
-        low.returns(call, low.one("Identity", x))
-    elif target in TYPES and source in TYPES:
-        low.returns(call, low.one("Cast", x, to=TYPES[target]))
-    else:
-        raise LoweringError(f"there is no rule for a conversion of {source} to {target}")
+    x = call.arguments["self"]
+    out = typed_operand(low, x, low.typed(call.outputs[0]))
+    low.returns(call, low.one("Identity", out) if out is low.tensor(x) else out)
 
 
 @lowers("silu")
@@ -99,13 +161,15 @@ def _lower_clip(low: Lowering, call: Call) -> None:
     low_bound, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
     if call.name == "relu6":
         low_bound, high = 0.0, 6.0
+    dtype = low.typed(call.outputs[0])
+    x = typed_operand(low, a["self"], dtype)
+    bounds = [None if bound is None else typed_operand(low, bound, dtype) for bound in (low_bound, high)]
     if isinstance(low_bound, Ref) or isinstance(high, Ref):
-        x = low.tensor(a["self"])
-        x = x if low_bound is None else low.one("Max", x, low.operand(low_bound))
-        low.returns(call, x if high is None else low.one("Min", x, low.operand(high)))
+        for op, bound in zip(("Max", "Min"), bounds, strict=True):
+            x = x if bound is None else low.one(op, x, bound)
+        low.returns(call, x)
         return
-    bounds = [None if bound is None else low.scalar(float(cast(float, bound))) for bound in (low_bound, high)]
-    low.returns(call, low.one("Clip", low.tensor(a["self"]), *bounds))
+    low.returns(call, low.one("Clip", x, *bounds))
 
 
 @lowers("elu", "leaky_relu", "celu")
@@ -120,7 +184,8 @@ def _lower_with_slope(low: Lowering, call: Call) -> None:
 
 @lowers("log_sigmoid")
 def _lower_log_sigmoid(low: Lowering, call: Call) -> None:
-    low.returns(call, low.one("Log", low.one("Sigmoid", low.tensor(call.arguments["self"]))))
+    # The logarithm of a sigmoid would be that of zero for large negative numbers.
+    low.returns(call, low.one("Neg", low.one("Softplus", low.one("Neg", low.tensor(call.arguments["self"])))))
 
 
 @lowers("rsqrt")
@@ -142,10 +207,10 @@ def _lower_logarithm(low: Lowering, call: Call) -> None:
 @lowers("addcmul", "addcdiv")
 def _lower_add_product(low: Lowering, call: Call) -> None:
     a = call.arguments
-    product = low.one("Mul" if call.name == "addcmul" else "Div", low.tensor(a["tensor1"]), low.tensor(a["tensor2"]))
-    if a["value"] != 1:
-        product = low.one("Mul", product, low.operand(a["value"]))
-    low.returns(call, low.one("Add", low.tensor(a["self"]), product))
+    dtype = low.typed(call.outputs[0])
+    x, first, second, value = (typed_operand(low, a[name], dtype) for name in ("self", "tensor1", "tensor2", "value"))
+    product = low.one("Mul" if call.name == "addcmul" else "Div", first, second)
+    low.returns(call, low.one("Add", x, product if a["value"] == 1 else low.one("Mul", product, value)))
 
 
 @lowers("lerp")
@@ -161,38 +226,45 @@ def _lower_square(low: Lowering, call: Call) -> None:
 
 
 _BINARY = {
-    "add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "true_divide": "Div", "pow": "Pow", "maximum": "Max",
-    "minimum": "Min", "eq": "Equal", "lt": "Less", "gt": "Greater", "le": "LessOrEqual", "ge": "GreaterOrEqual",
-    "logical_and": "And", "logical_or": "Or", "bitwise_and": "And", "bitwise_or": "Or",
+    "add": "Add", "sub": "Sub", "rsub": "Sub", "mul": "Mul", "div": "Div", "true_divide": "Div", "pow": "Pow",
+    "maximum": "Max", "minimum": "Min", "eq": "Equal", "ne": "Equal", "lt": "Less", "gt": "Greater", "le": "LessOrEqual",
+    "ge": "GreaterOrEqual", "logical_and": "And", "logical_or": "Or", "logical_xor": "Xor", "bitwise_and": "And",
+    "bitwise_or": "Or", "bitwise_xor": "Xor",
 }  # fmt: skip
+_OF_TRUTH_VALUES = {"add": "Or", "mul": "And", "maximum": "Or", "minimum": "And"}
+"""What these operations are where both operands are truth values."""
 
 
-@lowers(*_BINARY, "rsub", "ne")
+@lowers(*_BINARY)
 def _lower_binary(low: Lowering, call: Call) -> None:
-    a = call.arguments
-    names = ("self", "exponent") if call.name == "pow" else ("self", "other")
-    types = {low.dtype(a[name]) for name in names} - {""}
-    integer = types == {"int64"}
-    if len(types) > 1 or a.get("rounding_mode") is not None:
-        raise LoweringError(f"there is no rule for {call.name} of {' and '.join(sorted(types))}")
-    left, right = (low.operand(a[name], integer=integer) for name in names)
-    if a.get("alpha", 1) != 1:
-        right = low.one("Mul", right, low.operand(a["alpha"], integer=integer))
-    if call.name == "rsub":
-        low.returns(call, low.one("Sub", right, left))
-    elif call.name == "ne":
-        low.returns(call, low.one("Not", low.one("Equal", left, right)))
-    else:
-        low.returns(call, low.one(_BINARY[call.name], left, right))
+    a, name = call.arguments, call.name
+    left, right = a["self"], a["exponent" if name == "pow" else "other"]
+    if a.get("rounding_mode") is not None:
+        raise LoweringError(f"there is no rule for {call.op} with rounding_mode={a['rounding_mode']!r}")
+    dtype = common_type(low, left, right)
+    if name.startswith("logical"):
+        dtype = "bool"
+    elif name in ("div", "true_divide"):
+        dtype = low.typed(call.outputs[0])
+    elif name.startswith("bitwise") and dtype != "bool":
+        raise LoweringError(f"there is no rule for {name} of {dtype}")
+    op = _OF_TRUTH_VALUES.get(name, _BINARY[name]) if dtype == "bool" else _BINARY[name]
+    if dtype == "bool" and op not in ("And", "Or", "Xor", "Equal"):
+        dtype = "int64"  # ONNX orders numbers alone
+    x, y = typed_operand(low, left, dtype), typed_operand(low, right, dtype)
+    if (alpha := a.get("alpha", 1)) != 1:
+        y = low.one("Mul", y, typed_operand(low, alpha, dtype))
+    out = low.one(op, *((y, x) if name == "rsub" else (x, y)))
+    low.returns(call, low.one("Not", out) if name == "ne" else out)
 
 
 @lowers("masked_fill", "where")
 def _lower_where(low: Lowering, call: Call) -> None:
-    a = call.arguments
-    if call.name == "where":
-        low.returns(call, low.one("Where", low.tensor(a["condition"]), low.operand(a["self"]), low.operand(a["other"])))
-    else:
-        low.returns(call, low.one("Where", low.tensor(a["mask"]), low.operand(a["value"]), low.tensor(a["self"])))
+    a, dtype = call.arguments, low.typed(call.outputs[0])
+    names = ("condition", "self", "other") if call.name == "where" else ("mask", "value", "self")
+    condition, *branches = (a[name] for name in names)
+    values = [typed_operand(low, branch, dtype) for branch in branches]
+    low.returns(call, low.one("Where", typed_operand(low, condition, "bool"), *values))
 
 
 @lowers("copy", "fill", "zero")
@@ -200,10 +272,8 @@ def _lower_filled(low: Lowering, call: Call) -> None:
     """A value in the shape of another one."""
     a = call.arguments
     value = a.get("src", a.get("value", 0.0))
-    if low.dtype(value) not in ("", low.typed(call.outputs[0])):
-        raise LoweringError("there is no rule for a change in place by a value of another type")
-    x, own = low.tensor(a["self"]), low.operand(value, integer=low.typed(call.outputs[0]) == "int64")
-    low.returns(call, low.one("Expand", own, low.one("Shape", x)))
+    own = typed_operand(low, value, low.typed(call.outputs[0]))
+    low.returns(call, low.one("Expand", own, low.one("Shape", low.tensor(a["self"]))))
 
 
 @rule_of("prelu", "_prelu_kernel")
@@ -223,19 +293,14 @@ def _lower_prelu(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("PRelu", low.tensor(x), slope))
 
 
-@rule_of("softmax", "log_softmax", "_softmax", "_log_softmax")
+@rule_of("softmax", "log_softmax", "_softmax", "_log_softmax", neutral=("dim", "half_to_float"))
 def _softmax_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, ctx.of(call.arguments["self"]))
 
 
-@lowers("softmax", "log_softmax")
+@lowers("softmax", "log_softmax", neutral=("dtype",))
 def _lower_softmax(low: Lowering, call: Call) -> None:
-    name = "Softmax" if call.name == "softmax" else "LogSoftmax"
-    low.returns(
-        call,
-        low.one(
-            name,
-            low.tensor(call.arguments["self"]),
-            axis=cast(int, call.arguments["dim"]) % low.rank(call.arguments["self"]),
-        ),
-    )
+    x = call.arguments["self"]
+    op = "Softmax" if call.name == "softmax" else "LogSoftmax"
+    typed = typed_operand(low, x, low.typed(call.outputs[0]))
+    low.returns(call, low.one(op, typed, axis=axis(call, low.rank(x))))

@@ -13,12 +13,15 @@ from supernets.capture.dimensions import (
     unify,
 )
 from supernets.capture.inference import Inference
-from supernets.capture.lowering.state import Lowering, lowers
+from supernets.capture.lowering.state import Lowering
+from supernets.capture.operations.elementwise import typed_operand
 from supernets.capture.operations.registry import (
     axis,
+    lowers,
     rule_of,
 )
-from supernets.capture.program import Argument, Call
+from supernets.capture.program import Argument, Call, Ref
+from supernets.errors import LoweringError
 
 
 @rule_of("cat", "concat")
@@ -35,7 +38,8 @@ def _cat_dims(ctx: Inference, call: Call) -> None:
 
 @lowers("cat", "concat")
 def _lower_concatenate(low: Lowering, call: Call) -> None:
-    parts = [low.tensor(one) for one in cast(tuple[Argument, ...], call.arguments["tensors"])]
+    tensors = [one for one in cast(tuple[Ref, ...], call.arguments["tensors"]) if low.shape(one.name) != (0,)]
+    parts = [typed_operand(low, one, low.typed(call.outputs[0])) for one in tensors]
     low.returns(call, low.one("Concat", *parts, axis=cast(int, call.arguments["dim"])))
 
 
@@ -52,40 +56,47 @@ def _stack_dims(ctx: Inference, call: Call) -> None:
 
 @lowers("stack")
 def _lower_stack(low: Lowering, call: Call) -> None:
-    axis = cast(int, call.arguments["dim"]) % len(low.shape(call.outputs[0]))
-    parts = [low.tensor(one) for one in cast(tuple[Argument, ...], call.arguments["tensors"])]
-    low.returns(
-        call, low.one("Concat", *[low.one("Unsqueeze", part, low.numbers([axis])) for part in parts], axis=axis)
-    )
+    position = axis(call, len(low.shape(call.outputs[0])))
+    tensors = cast(tuple[Argument, ...], call.arguments["tensors"])
+    parts = [typed_operand(low, one, low.typed(call.outputs[0])) for one in tensors]
+    columns = [low.one("Unsqueeze", part, low.numbers([position])) for part in parts]
+    low.returns(call, low.one("Concat", *columns, axis=position))
+
+
+def _split_sizes(call: Call, size: int) -> list[int]:
+    """The sizes of the parts that a call divides a size into."""
+    a = call.arguments
+    if (sizes := a.get("split_sizes")) is not None or isinstance(sizes := a.get("split_size"), tuple):
+        return list(cast(tuple[int, ...], sizes))
+    if call.name == "tensor_split":
+        if (n := a.get("sections")) is not None:
+            return [size // cast(int, n) + (i < size % cast(int, n)) for i in range(cast(int, n))]
+        bounds = [range(size)[: cast(int, end)].stop for end in cast(tuple[int, ...], a["indices"])]
+        return [max(end - start, 0) for start, end in zip([0, *bounds], [*bounds, size], strict=True)]
+    step = sizes if isinstance(sizes, int) else -(-size // cast(int, a["chunks"]))
+    return [min(step, size - start) for start in range(0, size, step)]
 
 
 @rule_of("split", "split_with_sizes", "chunk", "tensor_split")
 def _split_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     position = axis(call, len(x))
-    sizes = [ctx.shape(name)[position] if name else 0 for name in call.outputs]
-    missing = find(x[position]).size - sum(sizes)
-    if missing:  # of outputs that nothing reads
-        unread = [i for i, name in enumerate(call.outputs) if not name]
-        sizes = [missing // len(unread) if i in unread else size for i, size in enumerate(sizes)]
-    pieces = split(x[position], sizes)
+    pieces = split(x[position], _split_sizes(call, find(x[position]).size))
     ctx.depends(split_sizes=tuple(pieces))
     ctx.returns(call, *([*x[:position], piece, *x[position + 1 :]] for piece in pieces))
 
 
 @lowers("split_with_sizes", "split", "chunk", "tensor_split")
 def _lower_split(low: Lowering, call: Call) -> None:
-    axis = cast(int, call.arguments["dim"]) % low.rank(call.arguments["self"])
-    if len({low.shape(name)[axis] for name in call.outputs if name}) == 1 and all(call.outputs):
-        n = len(call.outputs)
-        low.returns(
-            call, *low.emit("Split", [low.tensor(call.arguments["self"])], {"axis": axis, "num_outputs": n}, n=n)
-        )
-        return
-    sizes = low.numbers([low.shape(name)[axis] for name in call.outputs])
-    low.returns(
-        call, *low.emit("Split", [low.tensor(call.arguments["self"]), sizes], {"axis": axis}, n=len(call.outputs))
-    )
+    x = call.arguments["self"]
+    position, n = axis(call, low.rank(x)), len(call.outputs)
+    if position in low.program.dynamic.get(cast(Ref, x).name, ()):
+        raise LoweringError("there is no rule for a division of the batch")
+    sizes = _split_sizes(call, low.shape(cast(Ref, x).name)[position])
+    if len(set(sizes)) == 1:
+        low.returns(call, *low.emit("Split", [low.tensor(x)], {"axis": position, "num_outputs": n}, n=n))
+    else:
+        low.returns(call, *low.emit("Split", [low.tensor(x), low.numbers(sizes)], {"axis": position}, n=n))
 
 
 @rule_of("glu")

@@ -18,11 +18,13 @@ from supernets.capture.dimensions import (
     unify,
 )
 from supernets.capture.inference import Dims, Inference
-from supernets.capture.lowering.state import Lowering, ints, lowers
+from supernets.capture.lowering.state import Lowering, ints
 from supernets.capture.operations.registry import (
     Products,
+    check_batched,
     dims_of,
     extents,
+    lowers,
     rule_of,
     work_of,
 )
@@ -57,10 +59,18 @@ def _lower_linear(low: Lowering, call: Call) -> None:
     low.returns(call, product if bias is None else low.one("Add", product, bias))
 
 
+def _convolved(ctx: Inference, call: Call) -> tuple[Dims, Dims, int]:
+    """The dimensions of a convolution's input and weight, and the number of its groups."""
+    a = call.arguments
+    x, weight = ctx.of(a["input"]), ctx.of(a["weight"])
+    if len(x) != len(weight):
+        raise MismatchError("a convolution of one image")
+    return x, weight, cast(int, a["groups"])
+
+
 @rule_of("conv1d", "conv2d", "conv3d")
 def _convolution_dims(ctx: Inference, call: Call) -> None:
-    x, weight, n_groups = ctx.of(call.arguments["input"]), ctx.of(call.arguments["weight"]), call.arguments["groups"]
-    assert isinstance(n_groups, int)
+    x, weight, n_groups = _convolved(ctx, call)
     if n_groups == 1:
         unify(x[1], weight[1])
     else:
@@ -77,17 +87,16 @@ def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimens
     """Extents after a convolution; the kernel is elastic where its half is the padding."""
     n, a = len(x), call.arguments
     sizes = [find(own).size for own in kernel]
-    if isinstance(a["padding"], str):
-        pads = None
-    else:
-        pads, strides, dilations = (
-            list(a[k]) * (n if len(a[k]) == 1 else 1) for k in ("padding", "stride", "dilation")
-        )
+    pads = None if isinstance(a["padding"], str) else ints(a["padding"], n)
+    strides, dilations = ints(a["stride"], n), ints(a["dilation"], n)
     elastic = (
         ctx.program.declared
-        and pads is not None
         and n == 2
-        and all(k > 1 and k % 2 and p == k // 2 and d == 1 and sizes[0] == k for k, p, d in zip(sizes, pads, dilations))
+        and len(set(sizes)) == 1
+        and sizes[0] > 1
+        and sizes[0] % 2 == 1
+        and pads == (sizes[0] // 2,) * 2
+        and dilations == (1, 1)
     )
     if elastic:
         own = unify(kernel[0], kernel[1])
@@ -126,6 +135,7 @@ def _lower_convolution(low: Lowering, call: Call) -> None:
 
 def _operands(low: Lowering, call: Call) -> tuple[list[Value], tuple[int, ...]]:
     """The input, weight and bias of a convolution, and the sizes of its kernel."""
+    check_batched(call, low.rank(call.arguments["input"]))
     names = [name for name in ("input", "weight", "bias") if call.arguments[name] is not None]
     kernel = low.shape(cast(Ref, call.arguments["weight"]).name)[2:]
     return [low.tensor(call.arguments[name]) for name in names], tuple(kernel)
@@ -141,10 +151,12 @@ def _pads(padding: Argument, kernel: Sequence[int], dilations: Sequence[int]) ->
     return ints(padding, len(kernel)) * 2
 
 
-@rule_of("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+@rule_of(
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    neutral=("stride", "padding", "output_padding", "dilation"),
+)  # fmt: skip
 def _transposed_convolution_dims(ctx: Inference, call: Call) -> None:
-    x, weight, n_groups = ctx.of(call.arguments["input"]), ctx.of(call.arguments["weight"]), call.arguments["groups"]
-    assert isinstance(n_groups, int)
+    x, weight, n_groups = _convolved(ctx, call)
     unify(x[1], weight[0])
     out = weight[1]
     if n_groups > 1:

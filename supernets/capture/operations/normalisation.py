@@ -12,16 +12,17 @@ from supernets.capture.dimensions import (
     unify,
 )
 from supernets.capture.inference import Inference
-from supernets.capture.lowering.state import Lowering, lowers
+from supernets.capture.lowering.state import Lowering
 from supernets.capture.operations.registry import (
     axis,
+    lowers,
     rule_of,
 )
 from supernets.capture.program import Call, Ref
 from supernets.errors import LoweringError
 
 
-@rule_of("batch_norm", "instance_norm", "_native_batch_norm_legit")
+@rule_of("batch_norm", "instance_norm", "_native_batch_norm_legit", neutral=("training", "use_input_stats"))
 def _batch_norm_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["input"])
     for name in ("weight", "bias", "running_mean", "running_var"):
@@ -75,7 +76,7 @@ def _lower_layer_norm(low: Lowering, call: Call) -> None:
 def _lower_rms_norm(low: Lowering, call: Call) -> None:
     a = call.arguments
     x, n = low.tensor(a["input"]), len(cast(tuple[int, ...], a["normalized_shape"]))
-    eps = cast(float | None, a["eps"]) or float(np.finfo(np.float32).eps)
+    eps = float(np.finfo(np.float32).eps) if a["eps"] is None else cast(float, a["eps"])
     # Runtimes recognise the norm by Pow and replace it by one operation; a product of x with itself they do not.
     mean = low.one("ReduceMean", low.one("Pow", x, low.scalar(2.0)), low.numbers(list(range(-n, 0))), keepdims=1)
     out = low.one("Div", x, low.one("Sqrt", low.one("Add", mean, low.scalar(eps))))

@@ -14,10 +14,11 @@ from supernets.capture.dimensions import (
     unify,
 )
 from supernets.capture.inference import Inference
-from supernets.capture.lowering.state import Lowering, lowers
+from supernets.capture.lowering.state import Lowering
 from supernets.capture.operations.registry import (
     Products,
     dims_of,
+    lowers,
     rule_of,
     work_of,
 )
@@ -90,7 +91,8 @@ def _lower_recurrent(low: Lowering, call: Call) -> None:
         "direction": "bidirectional" if n == 2 else "forward",
         **({"linear_before_reset": 1} if call.name == "gru" else {}),
     }
-    if a["train"] and a["dropout"]:
+    train, dropout = a["train"], a["dropout"]
+    if train and dropout:
         raise LoweringError("there is no rule for dropout between recurrent layers")
     if a["batch_first"]:
         x = low.one("Transpose", x, perm=(1, 0, 2))

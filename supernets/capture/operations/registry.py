@@ -1,59 +1,101 @@
-"""The tables of operations: what each does to dimensions, and how many multiply-accumulates it does."""
+"""The tables of operations: what each does to dimensions, how much work it is, and how it becomes ONNX."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar, cast
 
-import torch
-
-from supernets.capture.dimensions import Dimension, fixed
+from supernets.capture.dimensions import Dimension, MismatchError, fixed
 from supernets.capture.inference import Dims, Inference
+from supernets.capture.operations.arguments import (
+    NEUTRAL_FOR_DIMENSIONS,
+    NEUTRAL_FOR_ONNX,
+    RecordedArguments,
+    unread_arguments,
+)
 from supernets.capture.program import Argument, Call, Ref
-from supernets.errors import CaptureError
+from supernets.errors import LoweringError
 
-Rule = Callable[[Inference, Call], None]
-RULES: dict[str, Rule] = {}
-"""What operations do to the dimensions of their tensors, by the operation's name without overload."""
+if TYPE_CHECKING:
+    from supernets.capture.lowering.state import Lowering
+
 Products = list[list[Dimension]] | list[tuple[list[Dimension], list[Dimension]]]
 """For each product of matrices in a call, all dimensions over which it loops; with those of what it returns, where these
 are not the call's output."""
-WORK: dict[str, Callable[[Inference, Call], Products]] = {}
-"""The multiply-accumulates of operations that have some, by the operation's name without overload."""
+Rule = Callable[[Inference, Call], None]
+WorkRule = Callable[[Inference, Call], Products]
+LoweringRule = Callable[["Lowering", Call], None]
+# By the operation's name without overload:
+RULES: dict[str, Rule] = {}
+WORK: dict[str, WorkRule] = {}
+LOWERED: dict[str, LoweringRule] = {}
+State = TypeVar("State", "Inference", "Lowering")
 
 
-def rule_of(*names: str) -> Callable[[Rule], Rule]:
-    """Registers what operations do to dimensions."""
+def rule_of(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
+    """Registers what operations do to dimensions.
+
+    Where a call has an argument that the rule does not read, its dimensions are fixed.
+
+    Args:
+        neutral: arguments of these operations that need no reading, beside those of `NEUTRAL_FOR_DIMENSIONS`: they restate the
+            shape of the result, treat the units of a dimension alike, or concern dimensions that the rule fixes.
+    """
 
     def register(rule: Rule) -> Rule:
-        RULES.update(dict.fromkeys(names, rule))
+        RULES.update(dict.fromkeys(names, _accounting(rule, neutral, NEUTRAL_FOR_DIMENSIONS, MismatchError)))
         return rule
 
     return register
 
 
-def work_of(*names: str) -> Callable[[Callable[[Inference, Call], Products]], Callable[[Inference, Call], Products]]:
+def work_of(*names: str) -> Callable[[WorkRule], WorkRule]:
     """Registers the multiply-accumulates of operations."""
 
-    def register(work: Callable[[Inference, Call], Products]) -> Callable[[Inference, Call], Products]:
+    def register(work: WorkRule) -> WorkRule:
         WORK.update(dict.fromkeys(names, work))
         return work
 
     return register
 
 
-def operation(call: Call) -> Any:
-    """The ATen operation of a call."""
-    namespace, name, overload = call.op.split(".")
-    if namespace == "nas_one":
-        import one  # type: ignore[import-not-found]
+def lowers(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[LoweringRule], LoweringRule]:
+    """Registers how operations become nodes of ONNX.
 
-        return one.EAGER[name]
-    try:
-        return getattr(getattr(getattr(torch.ops, namespace), name), overload)
-    except AttributeError:
-        text = f"this version of torch has no operation {call.op}; capture the network again"
-        raise CaptureError(text, code="capture.unknown-operation") from None
+    A call with an argument that the rule does not read is a `LoweringError`.
+
+    Args:
+        neutral: arguments of these operations that need no reading, beside those of `NEUTRAL_FOR_ONNX`: the shapes or types of
+            the results, which the program records, say the same.
+    """
+
+    def register(rule: LoweringRule) -> LoweringRule:
+        LOWERED.update(dict.fromkeys(names, _accounting(rule, neutral, NEUTRAL_FOR_ONNX, LoweringError)))
+        return rule
+
+    return register
+
+
+def _accounting(
+    rule: Callable[[State, Call], None],
+    neutral: tuple[str, ...],
+    neutral_numbers: Collection[str],
+    error: type[MismatchError | LoweringError],
+) -> Callable[[State, Call], None]:
+    """The rule, which raises an error for an argument that it does not read."""
+
+    @wraps(rule)
+    def accounting(state: State, call: Call) -> None:
+        arguments = RecordedArguments(call.arguments)
+        rule(state, replace(call, arguments=arguments))
+        if unread := unread_arguments(call, arguments.names_read, neutral, neutral_numbers):
+            raise error(f"there is no rule for {call.op} with {' and '.join(unread)}")
+
+    accounting.neutral = neutral  # type: ignore[attr-defined]
+    accounting.neutral_numbers = neutral_numbers  # type: ignore[attr-defined]
+    return accounting
 
 
 def dims_of(inference: Inference, argument: Argument) -> Dims:
@@ -77,3 +119,14 @@ def axes(argument: Argument, rank: int) -> list[int]:
 def extents(ctx: Inference, call: Call, start: int, output: int = 0) -> Dims:
     """New fixed dimensions for the spatial extents of an output."""
     return [fixed(size, "an extent of the image") for size in ctx.shape(call.outputs[output])[start:]]
+
+
+def n_extents(call: Call) -> int:
+    """The number of spatial dimensions that an operation is for, which its name says."""
+    return int(next(character for character in call.name if character in "123"))
+
+
+def check_batched(call: Call, rank: int) -> None:
+    """Raises `LoweringError` for an operation on images whose input has no dimension of examples."""
+    if rank != n_extents(call) + 2:
+        raise LoweringError(f"there is no rule for {call.op} of an input without channels or examples")

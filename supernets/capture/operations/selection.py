@@ -19,17 +19,21 @@ from supernets.capture.dimensions import (
     unify,
 )
 from supernets.capture.inference import Inference
-from supernets.capture.lowering.state import TYPES, Lowering, ints, lowers
+from supernets.capture.lowering.state import TYPES, Lowering, ints
 from supernets.capture.operations.registry import (
     axes,
     axis,
+    lowers,
     rule_of,
 )
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
 
 
-@rule_of("tril", "triu", "cumsum", "flip", "roll", "sort", "argsort", "topk")
+@rule_of(
+    "tril", "triu", "cumsum", "flip", "roll", "sort", "argsort", "topk",
+    neutral=("diagonal", "shifts", "descending", "stable", "largest", "sorted"),
+)  # fmt: skip
 def _ordered_dims(ctx: Inference, call: Call) -> None:
     """Operations that depend on the order of the units."""
     x = ctx.of(call.arguments["self"])
@@ -58,6 +62,9 @@ def _lower_cumulated(low: Lowering, call: Call) -> None:
 def _lower_roll(low: Lowering, call: Call) -> None:
     x, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
     dims = cast(tuple[int, ...], call.arguments["dims"])
+    dynamic = low.program.dynamic.get(call.outputs[0], ())
+    if not dims or any(dim % len(shape) in dynamic for dim in dims):
+        raise LoweringError("there is no rule for a roll over all dimensions, or over the batch")
     for shift, dim in zip(ints(call.arguments["shifts"], len(dims)), dims, strict=True):
         size = shape[dim]
         cut = (size - shift) % size
@@ -77,7 +84,7 @@ def _lower_flip(low: Lowering, call: Call) -> None:
     ))  # fmt: skip
 
 
-@rule_of("select")
+@rule_of("select", neutral=("index",))
 def _select_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     position = axis(call, len(x))
@@ -93,7 +100,7 @@ def _lower_select(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
 
 
-@rule_of("slice", "narrow")
+@rule_of("slice", "narrow", neutral=("end", "length"))
 def _slice_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     position = axis(call, len(x))
@@ -146,7 +153,7 @@ def _lower_slice(low: Lowering, call: Call) -> None:
     )
 
 
-@rule_of("slice_scatter")
+@rule_of("slice_scatter", neutral=("end",))
 def _slice_scatter_dims(ctx: Inference, call: Call) -> None:
     x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
     position = axis(call, len(x))
@@ -154,7 +161,7 @@ def _slice_scatter_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, [own if i == position else unify(own, part[i]) for i, own in enumerate(x)])
 
 
-@rule_of("select_scatter")
+@rule_of("select_scatter", neutral=("index",))
 def _select_scatter_dims(ctx: Inference, call: Call) -> None:
     x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
     position = axis(call, len(x))
@@ -206,15 +213,17 @@ def _lower_gather(low: Lowering, call: Call) -> None:
     )
 
 
-@rule_of("index_select", "take_along_dim", "scatter", "index_add")
+@rule_of("index_select")
 def _index_select_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "units of it are chosen by index")
-    if call.name == "index_select":
-        x[position] = ctx.of(call.arguments["index"])[0]
-        ctx.returns(call, x)
-        return
+    x[position] = ctx.of(call.arguments["index"])[0]
+    ctx.returns(call, x)
+
+
+@rule_of("take_along_dim", "scatter", "index_add")
+def _by_index_dims(ctx: Inference, call: Call) -> None:
     raise MismatchError("an index of all dimensions")
 
 
@@ -233,6 +242,8 @@ def _lower_index_select(low: Lowering, call: Call) -> None:
 def _index_dims(ctx: Inference, call: Call) -> None:
     x, indices = ctx.of(call.arguments["self"]), cast(tuple[Argument, ...], call.arguments["indices"])
     used = [i for i, index in enumerate(indices) if index is not None]
+    if any(ctx.program.values[cast(Ref, indices[i]).name].dtype == "bool" for i in used):
+        raise MismatchError("an index of truth values")
     for i in used:
         fix(x[i], "units of it are chosen by index")
     if used != list(range(used[0], used[0] + len(used))):

@@ -15,17 +15,18 @@ from supernets.capture.dimensions import (
     unify,
 )
 from supernets.capture.inference import Inference, reshaped
-from supernets.capture.lowering.state import Lowering, ints, lowers
+from supernets.capture.lowering.state import Lowering, ints
 from supernets.capture.operations.registry import (
     axes,
     axis,
+    lowers,
     rule_of,
 )
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
 
 
-@rule_of("view", "reshape", "_unsafe_view", "_reshape_copy")
+@rule_of("view", "reshape", "_unsafe_view", "_reshape_copy", neutral=("size", "shape"))
 def _view_dims(ctx: Inference, call: Call) -> None:
     if not call.op.endswith("default"):
         raise MismatchError("a view as another type")
@@ -34,7 +35,7 @@ def _view_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, out)
 
 
-@rule_of("flatten")
+@rule_of("flatten", neutral=("start_dim", "end_dim"))
 def _flatten_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, reshaped(ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0])))
 
@@ -55,7 +56,10 @@ def _unflatten_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, [*x[:position], *parts, *x[position + 1 :]])
 
 
-@lowers("view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as")
+@lowers(
+    "view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as",
+    neutral=("size", "shape", "start_dim", "end_dim", "dim", "sizes", "other"),
+)  # fmt: skip
 def _lower_reshape(low: Lowering, call: Call) -> None:
     low.returns(call, low.reshaped(call, low.tensor(call.arguments["self"])))
 
@@ -125,7 +129,7 @@ def _lower_permute(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Transpose", low.tensor(x), perm=tuple(_order(call, low.rank(x)))))
 
 
-@rule_of("expand", "broadcast_to")
+@rule_of("expand", "broadcast_to", neutral=("size",))
 def _expand_dims(ctx: Inference, call: Call) -> None:
     x, sizes = ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0])
     x = [fixed(1, "a size of 1") for _ in range(len(sizes) - len(x))] + x
@@ -148,7 +152,7 @@ def _lower_expand(low: Lowering, call: Call) -> None:
         )
         return
     sizes = cast(tuple[Argument, ...], call.arguments["size"])
-    parts = [low.size(size) for size in sizes]
+    parts = [low.size(1 if size == -1 else size) for size in sizes]  # a size of 1 gives way
     shape = low.one("Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
     low.returns(call, low.one("Expand", low.tensor(call.arguments["self"]), shape))
 
@@ -183,7 +187,7 @@ def _lower_repeat(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Tile", x, low.one("Concat", *[low.size(one) for one in repeats], axis=0)))
 
 
-@rule_of("repeat_interleave")
+@rule_of("repeat_interleave", neutral=("output_size",))
 def _repeat_interleave_dims(ctx: Inference, call: Call) -> None:
     x, n = ctx.of(call.arguments["self"]), cast(int, call.arguments["repeats"])
     position = axis(call, len(x))
@@ -191,7 +195,7 @@ def _repeat_interleave_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, x)
 
 
-@lowers("repeat_interleave")
+@lowers("repeat_interleave", neutral=("output_size",))
 def _lower_repeat_interleave(low: Lowering, call: Call) -> None:
     repeats, rank = call.arguments["repeats"], low.rank(call.arguments["self"])
     if not isinstance(repeats, int) or call.arguments["dim"] is None:
@@ -202,7 +206,7 @@ def _lower_repeat_interleave(low: Lowering, call: Call) -> None:
     low.returns(call, low.reshaped(call, low.one("Tile", column, low.numbers(times))))
 
 
-@rule_of("new_zeros", "new_ones", "new_full", "new_empty")
+@rule_of("new_zeros", "new_ones", "new_full", "new_empty", neutral=("self", "size"))
 def _new_dims(ctx: Inference, call: Call) -> None:
     sizes = ctx.shape(call.outputs[0])
     out = [ctx.batch if not i and n == ctx.program.batch else fixed(n, "created") for i, n in enumerate(sizes)]

@@ -16,16 +16,18 @@ from supernets.capture.dimensions import (
     product,
 )
 from supernets.capture.inference import Inference
-from supernets.capture.lowering.state import Lowering, ints, lowers
+from supernets.capture.lowering.state import Lowering, ints
 from supernets.capture.operations.registry import (
     axis,
+    check_batched,
     extents,
+    lowers,
     rule_of,
 )
 from supernets.capture.program import Call, Ref
 
 
-@rule_of("im2col")
+@rule_of("im2col", neutral=("dilation", "padding", "stride"))
 def _windows_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     for extent in x[-2:]:
@@ -44,6 +46,7 @@ def _starts(n: int, step: int, size: int, dilation: int = 1) -> NDArray[np.int64
 def _lower_windows(low: Lowering, call: Call) -> None:
     """Two gathers: of the rows of every window, then of the columns."""
     a = call.arguments
+    check_batched(call, low.rank(a["self"]))
     x, shape = low.tensor(a["self"]), low.shape(cast(Ref, a["self"]).name)
     kernel, dilations, pads, steps = (ints(a[name], 2) for name in ("kernel_size", "dilation", "padding", "stride"))
     if any(pads):
@@ -55,7 +58,7 @@ def _lower_windows(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Reshape", x, low.numbers([0, *low.shape(call.outputs[0])[1:]])))
 
 
-@rule_of("col2im")
+@rule_of("col2im", neutral=("output_size", "dilation", "padding", "stride"))
 def _image_dims(ctx: Inference, call: Call) -> None:
     x, size = ctx.of(call.arguments["self"]), prod(cast(tuple[int, ...], call.arguments["kernel_size"]))
     channels, window = divide(x[-2], [find(x[-2]).size // size, size])
@@ -73,7 +76,7 @@ def _lower_image(low: Lowering, call: Call) -> None:
     ))  # fmt: skip
 
 
-@rule_of("unfold")
+@rule_of("unfold", neutral=("step",))
 def _unfold_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     position = axis(call, len(x), "dimension")
