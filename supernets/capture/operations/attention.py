@@ -99,7 +99,7 @@ def _grouped_mask(low: Lowering, argument: Argument, mask: Value, n_groups: int)
     if len(shape) < 3 or shape[-3] == 1:
         return mask if len(shape) < 4 else low.one("Unsqueeze", mask, low.numbers([2]))
     dynamic = low.program.dynamic.get(cast(Ref, argument).name, ())
-    if len(dynamic) > 1 or len(shape) != 4:
+    if len(dynamic) > 1:
         raise LoweringError("there is no rule for a mask of each head with several dynamic sizes")
-    sizes = [-1 if i in dynamic else size for i, size in enumerate(shape)]
-    return low.one("Reshape", mask, low.numbers([sizes[0], n_groups, shape[1] // n_groups, *sizes[2:]]))
+    *examples, heads, queries, keys = (-1 if i in dynamic else size for i, size in enumerate(shape))
+    return low.one("Reshape", mask, low.numbers([*examples, n_groups, heads // n_groups, queries, keys]))

@@ -239,6 +239,8 @@ _OF_TRUTH_VALUES = {"add": "Or", "mul": "And", "maximum": "Or", "minimum": "And"
 def _lower_binary(low: Lowering, call: Call) -> None:
     a, name = call.arguments, call.name
     left, right = a["self"], a["exponent" if name == "pow" else "other"]
+    if name == "rsub":
+        left, right = right, left
     if a.get("rounding_mode") is not None:
         raise LoweringError(f"there is no rule for {call.op} with rounding_mode={a['rounding_mode']!r}")
     dtype = common_type(low, left, right)
@@ -254,7 +256,7 @@ def _lower_binary(low: Lowering, call: Call) -> None:
     x, y = typed_operand(low, left, dtype), typed_operand(low, right, dtype)
     if (alpha := a.get("alpha", 1)) != 1:
         y = low.one("Mul", y, typed_operand(low, alpha, dtype))
-    out = low.one(op, *((y, x) if name == "rsub" else (x, y)))
+    out = low.one(op, x, y)
     low.returns(call, low.one("Not", out) if name == "ne" else out)
 
 

@@ -30,6 +30,7 @@ from supernets.capture.operations.elementwise import typed_operand
 from supernets.capture.operations.registry import (
     check_batched,
     extents,
+    is_symbolic_extent,
     lowers,
     n_extents,
     rule_of,
@@ -100,7 +101,7 @@ def _lower_pad(low: Lowering, call: Call) -> None:
 )  # fmt: skip
 def _pool_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self" if "self" in call.arguments else "input"])
-    if call.name in ("max_pool2d", "avg_pool2d") and not all(map(is_plain, x[-2:])):
+    if call.name in ("max_pool2d", "avg_pool2d") and any(is_symbolic_extent(ctx, own) for own in x[-2:]):
         a = call.arguments
         if a["ceil_mode"] or set(ints(a.get("dilation", 1), 2)) != {1}:
             raise MismatchError("parts of windows, or dilated ones, of an extent that is not fixed")

@@ -13,7 +13,6 @@ from supernets.capture.dimensions import (
     find,
     fix,
     fixed,
-    is_plain,
     product,
     unify,
 )
@@ -24,6 +23,7 @@ from supernets.capture.operations.registry import (
     check_batched,
     dims_of,
     extents,
+    is_symbolic_extent,
     lowers,
     rule_of,
     work_of,
@@ -108,7 +108,7 @@ def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimens
             fix(own, "a kernel or an extent of the image")
     found = []
     for i, own in enumerate(x):
-        if is_plain(own) or pads is None:
+        if pads is None or not is_symbolic_extent(ctx, own):
             fix(own, "a kernel or an extent of the image")
             found.append(fixed(ctx.shape(call.outputs[0])[2 + i], "an extent of the image"))
         else:
@@ -180,6 +180,10 @@ def _lower_transposed_convolution(low: Lowering, call: Call) -> None:
     a = call.arguments
     n = low.rank(a["input"]) - 2
     inputs, kernel = _operands(low, call)
+    if any(extra >= stride for extra, stride in zip(ints(a["output_padding"], n), ints(a["stride"], n), strict=True)):
+        raise LoweringError(
+            "there is no rule for a transposed convolution whose output_padding is not below its stride"
+        )
     low.returns(call, low.one(
         "ConvTranspose", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
         pads=ints(a["padding"], n) * 2, output_padding=ints(a["output_padding"], n), group=cast(int, a["groups"]),

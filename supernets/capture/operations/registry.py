@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from supernets.capture.dimensions import Dimension, MismatchError, fixed
+from supernets.capture.dimensions import Dimension, MismatchError, fixed, is_plain, singles
 from supernets.capture.inference import Dims, Inference
 from supernets.capture.operations.arguments import (
     NEUTRAL_FOR_DIMENSIONS,
@@ -130,3 +130,8 @@ def check_batched(call: Call, rank: int) -> None:
     """Raises `LoweringError` for an operation on images whose input has no dimension of examples."""
     if rank != n_extents(call) + 2:
         raise LoweringError(f"there is no rule for {call.op} of an input without channels or examples")
+
+
+def is_symbolic_extent(ctx: Inference, extent: Dimension) -> bool:
+    """Whether a size follows from an extent: one of a declared axis, or one that only the inputs decide; others are fixed."""
+    return not is_plain(extent) and (ctx.program.declared or all(own.fixed for own in singles(extent)))

@@ -9,6 +9,7 @@ from supernets.capture.dimensions import (
     MismatchError,
     divide,
     find,
+    fix,
     fixed,
     product,
     singles,
@@ -68,6 +69,8 @@ def _lower_reshape(low: Lowering, call: Call) -> None:
 def _squeeze_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     chosen = axes(call.arguments.get("dim"), len(x))
+    for position in chosen:
+        fix(x[position], "it would be squeezed where its size is 1")
     ctx.returns(call, [own for i, own in enumerate(x) if not (i in chosen and find(own).size == 1)])
 
 
