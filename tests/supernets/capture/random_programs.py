@@ -66,21 +66,53 @@ class Step:
 
 def unary(d: Draw, x: Tensor) -> Step:
     options: dict[str, Forward] = {
-        "relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh, "hardswish": F.hardswish, "abs": torch.abs,
-        "neg": torch.neg, "erf": torch.erf, "sin": torch.sin, "cos": torch.cos, "mish": F.mish, "softsign": F.softsign,
-        "selu": F.selu, "atan": torch.atan, "silu": F.silu, "gelu": F.gelu, "hardsigmoid": F.hardsigmoid, "relu6": F.relu6,
-        "gelu tanh": lambda x: F.gelu(x, approximate="tanh"), "exp": lambda x: torch.exp(x.tanh()),
-        "log": lambda x: torch.log(x.abs() + 0.5), "sqrt": lambda x: torch.sqrt(x.abs() + 0.1),
-        "rsqrt": lambda x: torch.rsqrt(x.square() + 0.5), "reciprocal": lambda x: torch.reciprocal(x.abs() + 1),
-        "log2": lambda x: torch.log2(x.abs() + 1), "log1p": lambda x: torch.log1p(x.abs()),
-        "expm1": lambda x: torch.expm1(x.tanh()), "square": lambda x: x.tanh().square(), "logsigmoid": F.logsigmoid,
-        "floor": torch.floor, "ceil": torch.ceil, "round": torch.round, "sign": torch.sign, "trunc": torch.trunc,
-        "tanhshrink": F.tanhshrink, "softplus": F.softplus, "softplus 2": lambda x: F.softplus(x, 2.0, 0.7),
-        "softplus 0.5": lambda x: F.softplus(x, beta=0.5), "round decimals": lambda x: x.round(decimals=1),
-        "tan": lambda x: x.tanh().tan(), "asin": lambda x: x.tanh().mul(0.9).asin(), "sinh": lambda x: x.tanh().sinh(),
-        "nan_to_num": torch.nan_to_num, "clone": torch.clone, "contiguous": lambda x: x.transpose(0, -1).contiguous().transpose(0, -1),
-        "dropout": lambda x: F.dropout(x, 0.5, training=False), "frac": lambda x: x - x.floor(),
-    }  # fmt: skip
+        "relu": torch.relu,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "hardswish": F.hardswish,
+        "abs": torch.abs,
+        "neg": torch.neg,
+        "erf": torch.erf,
+        "sin": torch.sin,
+        "cos": torch.cos,
+        "mish": F.mish,
+        "softsign": F.softsign,
+        "selu": F.selu,
+        "atan": torch.atan,
+        "silu": F.silu,
+        "gelu": F.gelu,
+        "hardsigmoid": F.hardsigmoid,
+        "relu6": F.relu6,
+        "gelu tanh": lambda x: F.gelu(x, approximate="tanh"),
+        "exp": lambda x: torch.exp(x.tanh()),
+        "log": lambda x: torch.log(x.abs() + 0.5),
+        "sqrt": lambda x: torch.sqrt(x.abs() + 0.1),
+        "rsqrt": lambda x: torch.rsqrt(x.square() + 0.5),
+        "reciprocal": lambda x: torch.reciprocal(x.abs() + 1),
+        "log2": lambda x: torch.log2(x.abs() + 1),
+        "log1p": lambda x: torch.log1p(x.abs()),
+        "expm1": lambda x: torch.expm1(x.tanh()),
+        "square": lambda x: x.tanh().square(),
+        "logsigmoid": F.logsigmoid,
+        "floor": torch.floor,
+        "ceil": torch.ceil,
+        "round": torch.round,
+        "sign": torch.sign,
+        "trunc": torch.trunc,
+        "tanhshrink": F.tanhshrink,
+        "softplus": F.softplus,
+        "softplus 2": lambda x: F.softplus(x, 2.0, 0.7),
+        "softplus 0.5": lambda x: F.softplus(x, beta=0.5),
+        "round decimals": lambda x: x.round(decimals=1),
+        "tan": lambda x: x.tanh().tan(),
+        "asin": lambda x: x.tanh().mul(0.9).asin(),
+        "sinh": lambda x: x.tanh().sinh(),
+        "nan_to_num": torch.nan_to_num,
+        "clone": torch.clone,
+        "contiguous": lambda x: x.transpose(0, -1).contiguous().transpose(0, -1),
+        "dropout": lambda x: F.dropout(x, 0.5, training=False),
+        "frac": lambda x: x - x.floor(),
+    }
     name = d.pick(*options)
     return Step(name, options[name])
 
@@ -89,23 +121,43 @@ def with_numbers(d: Draw, x: Tensor) -> Step:
     a, b = d.pick(0, 0.0, 0.5, 1, 2, -1.5), d.pick(0.1, 1, 2.5, 3)
     low, high = d.pick((-0.5, 0.5), (None, 0.3), (-0.2, None), (0, 1), (-1, 2.5))
     options: dict[str, Forward] = {
-        "elu": lambda x: F.elu(x, b), "leaky": lambda x: F.leaky_relu(x, b), "celu": lambda x: F.celu(x, b),
-        "hardtanh": lambda x: F.hardtanh(x, -b, b), "clamp": lambda x: x.clamp(low, high),
-        "clip": lambda x: torch.clip(x, low, high), "clamp_min": lambda x: x.clamp_min(a), "clamp_max": lambda x: x.clamp_max(b),
-        "threshold": lambda x: F.threshold(x, a, b), "hardshrink": lambda x: F.hardshrink(x, b),
-        "softshrink": lambda x: F.softshrink(x, b), "add": lambda x: x + a, "radd": lambda x: a - x,
-        "add alpha": lambda x: torch.add(x, a, alpha=2), "sub alpha": lambda x: torch.sub(x, x.sin(), alpha=b),
-        "rsub alpha": lambda x: torch.rsub(x, a, alpha=b), "mul": lambda x: x * b, "div": lambda x: x / b,
-        "rdiv": lambda x: b / (x.abs() + 1), "pow": lambda x: x.tanh() ** 3, "pow b": lambda x: (x.abs() + 0.2) ** b,
-        "rpow": lambda x: b ** x.tanh(), "floor div": lambda x: torch.div(x, b, rounding_mode="floor"),
-        "trunc div": lambda x: torch.div(x, b, rounding_mode="trunc"), "floordiv": lambda x: x // b,
-        "remainder": lambda x: x % b, "fmod": lambda x: torch.fmod(x, b), "eq": lambda x: x * (x != a),
+        "elu": lambda x: F.elu(x, b),
+        "leaky": lambda x: F.leaky_relu(x, b),
+        "celu": lambda x: F.celu(x, b),
+        "hardtanh": lambda x: F.hardtanh(x, -b, b),
+        "clamp": lambda x: x.clamp(low, high),
+        "clip": lambda x: torch.clip(x, low, high),
+        "clamp_min": lambda x: x.clamp_min(a),
+        "clamp_max": lambda x: x.clamp_max(b),
+        "threshold": lambda x: F.threshold(x, a, b),
+        "hardshrink": lambda x: F.hardshrink(x, b),
+        "softshrink": lambda x: F.softshrink(x, b),
+        "add": lambda x: x + a,
+        "radd": lambda x: a - x,
+        "add alpha": lambda x: torch.add(x, a, alpha=2),
+        "sub alpha": lambda x: torch.sub(x, x.sin(), alpha=b),
+        "rsub alpha": lambda x: torch.rsub(x, a, alpha=b),
+        "mul": lambda x: x * b,
+        "div": lambda x: x / b,
+        "rdiv": lambda x: b / (x.abs() + 1),
+        "pow": lambda x: x.tanh() ** 3,
+        "pow b": lambda x: (x.abs() + 0.2) ** b,
+        "rpow": lambda x: b ** x.tanh(),
+        "floor div": lambda x: torch.div(x, b, rounding_mode="floor"),
+        "trunc div": lambda x: torch.div(x, b, rounding_mode="trunc"),
+        "floordiv": lambda x: x // b,
+        "remainder": lambda x: x % b,
+        "fmod": lambda x: torch.fmod(x, b),
+        "eq": lambda x: x * (x != a),
         "addcmul": lambda x: torch.addcmul(x, x.sin(), x.cos(), value=b),
-        "addcdiv": lambda x: torch.addcdiv(x, x.sin(), x.abs() + 1, value=b), "lerp": lambda x: torch.lerp(x, x.cos(), b),
-        "lerp of weights": lambda x: torch.lerp(x, x.cos(), x.sigmoid()), "full_like": lambda x: x + torch.full_like(x, b),
-        "ones_like": lambda x: torch.ones_like(x) - x, "type_as": lambda x: (x > a).type_as(x) * x,
+        "addcdiv": lambda x: torch.addcdiv(x, x.sin(), x.abs() + 1, value=b),
+        "lerp": lambda x: torch.lerp(x, x.cos(), b),
+        "lerp of weights": lambda x: torch.lerp(x, x.cos(), x.sigmoid()),
+        "full_like": lambda x: x + torch.full_like(x, b),
+        "ones_like": lambda x: torch.ones_like(x) - x,
+        "type_as": lambda x: (x > a).type_as(x) * x,
         "xlogy": lambda x: torch.xlogy(x, b),
-    }  # fmt: skip
+    }
     name = d.pick(*options)
     return Step(f"{name} {a} {b} {low} {high}", options[name])
 
@@ -113,29 +165,49 @@ def with_numbers(d: Draw, x: Tensor) -> Step:
 def masks(d: Draw, x: Tensor) -> Step:
     c, v, dim = d.pick(0, 0.1, -0.3), d.pick(0, -1.5, 3), d.dim(x)
     options: dict[str, Forward] = {
-        "bool * float": lambda x: (x > c) * x, "float * bool": lambda x: x * (x <= c), "where": lambda x: torch.where(x > c, x, x.sin()),
-        "where number": lambda x: torch.where(x < c, x, v), "where left": lambda x: torch.where(x < c, v, x),
-        "masked_fill": lambda x: x.masked_fill(x >= c, v), "and": lambda x: ((x > c) & (x < 1)) * x,
-        "or": lambda x: ((x > 1) | (x < c)).float() + x, "xor": lambda x: ((x > 1) ^ (x < c)).to(x.dtype) + x,
-        "not": lambda x: (~(x > c)) * x, "logical_not": lambda x: torch.logical_not(x.relu()) + x,
-        "logical_and": lambda x: torch.logical_and(x > c, x.relu()) + x, "int mask": lambda x: x * (x > c).long(),
-        "count": lambda x: x * (x > c).sum(dim, keepdim=True), "count without": lambda x: x + (x > c).sum(),
-        "int + float": lambda x: (x > c).int() + x, "bool + bool": lambda x: ((x > c) + (x > 1)) * x,
-        "bool * bool": lambda x: ((x > c) * (x < 1)).float() - x, "int / int": lambda x: (x > c).long() / 3 + x,
-        "int compare": lambda x: x * ((x > c).long() >= 1), "int < float": lambda x: x * ((x > c).long() < 0.5),
-        "bool < bool": lambda x: x * ((x > c) < (x > 1)), "ne": lambda x: x * ((x > c) != (x > 1)),
-        "mean of bool": lambda x: x - (x > c).float().mean(dim, keepdim=True), "any": lambda x: (x > 1).any(dim, keepdim=True) * x,
-        "all": lambda x: (x > c).all(dim, keepdim=True) + x, "cumsum of bool": lambda x: (x > c).cumsum(dim) * 0.1 + x,
-        "int power": lambda x: ((x > c).long() + 1) ** 2 * x, "int clamp": lambda x: ((x > c).long() * 3).clamp(1, 2) * x,
-        "int max": lambda x: torch.maximum((x > c).long(), (x > 1).long() * 2) + x, "int abs": lambda x: (-(x > c).long()).abs() + x,
-        "int sigmoid": lambda x: torch.sigmoid((x > c).long()) + x, "argmax": lambda x: x + x.argmax(dim, keepdim=True),
-        "max of int": lambda x: x + (x > c).long().amax(dim, keepdim=True), "double": lambda x: x + x.double().sum(dim, keepdim=True).float(),
+        "bool * float": lambda x: (x > c) * x,
+        "float * bool": lambda x: x * (x <= c),
+        "where": lambda x: torch.where(x > c, x, x.sin()),
+        "where number": lambda x: torch.where(x < c, x, v),
+        "where left": lambda x: torch.where(x < c, v, x),
+        "masked_fill": lambda x: x.masked_fill(x >= c, v),
+        "and": lambda x: ((x > c) & (x < 1)) * x,
+        "or": lambda x: ((x > 1) | (x < c)).float() + x,
+        "xor": lambda x: ((x > 1) ^ (x < c)).to(x.dtype) + x,
+        "not": lambda x: (~(x > c)) * x,
+        "logical_not": lambda x: torch.logical_not(x.relu()) + x,
+        "logical_and": lambda x: torch.logical_and(x > c, x.relu()) + x,
+        "int mask": lambda x: x * (x > c).long(),
+        "count": lambda x: x * (x > c).sum(dim, keepdim=True),
+        "count without": lambda x: x + (x > c).sum(),
+        "int + float": lambda x: (x > c).int() + x,
+        "bool + bool": lambda x: ((x > c) + (x > 1)) * x,
+        "bool * bool": lambda x: ((x > c) * (x < 1)).float() - x,
+        "int / int": lambda x: (x > c).long() / 3 + x,
+        "int compare": lambda x: x * ((x > c).long() >= 1),
+        "int < float": lambda x: x * ((x > c).long() < 0.5),
+        "bool < bool": lambda x: x * ((x > c) < (x > 1)),
+        "ne": lambda x: x * ((x > c) != (x > 1)),
+        "mean of bool": lambda x: x - (x > c).float().mean(dim, keepdim=True),
+        "any": lambda x: (x > 1).any(dim, keepdim=True) * x,
+        "all": lambda x: (x > c).all(dim, keepdim=True) + x,
+        "cumsum of bool": lambda x: (x > c).cumsum(dim) * 0.1 + x,
+        "int power": lambda x: ((x > c).long() + 1) ** 2 * x,
+        "int clamp": lambda x: ((x > c).long() * 3).clamp(1, 2) * x,
+        "int max": lambda x: torch.maximum((x > c).long(), (x > 1).long() * 2) + x,
+        "int abs": lambda x: (-(x > c).long()).abs() + x,
+        "int sigmoid": lambda x: torch.sigmoid((x > c).long()) + x,
+        "argmax": lambda x: x + x.argmax(dim, keepdim=True),
+        "max of int": lambda x: x + (x > c).long().amax(dim, keepdim=True),
+        "double": lambda x: x + x.double().sum(dim, keepdim=True).float(),
         "sum dtype": lambda x: x + (x > c).sum(dim, keepdim=True, dtype=torch.float32),
         "mean dtype": lambda x: x + (x > c).mean(dim, keepdim=True, dtype=torch.float32),
         "softmax dtype": lambda x: x + (x > c).long().softmax(dim, dtype=torch.float32),
-        "where int": lambda x: torch.where(x > c, 1, 2) * x, "int fill": lambda x: (x > c).long().masked_fill(x > 1, 5) * x,
-        "isfinite": lambda x: torch.isfinite(x) * x, "half": lambda x: x.half().float(),
-    }  # fmt: skip
+        "where int": lambda x: torch.where(x > c, 1, 2) * x,
+        "int fill": lambda x: (x > c).long().masked_fill(x > 1, 5) * x,
+        "isfinite": lambda x: torch.isfinite(x) * x,
+        "half": lambda x: x.half().float(),
+    }
     name = d.pick(*options)
     return Step(f"{name} {c} {v} dim={dim}", options[name])
 
@@ -144,17 +216,25 @@ def reductions(d: Draw, x: Tensor) -> Step:
     dim, dims, keep, p = d.dim(x), d.dims(x), d.flag(), d.pick(1, 2, 2.0, math.inf)
     correction, b = d.pick(0, 1, 2, 0.5), d.flag()
     options: dict[str, Forward] = {
-        "mean": lambda x, k: x.mean(dims, keepdim=k), "sum": lambda x, k: x.sum(dims, keepdim=k),
-        "sum dim": lambda x, k: x.sum(dim, k), "amax": lambda x, k: x.amax(dims, keepdim=k),
-        "amin": lambda x, k: x.amin(dims, k), "logsumexp": lambda x, k: x.logsumexp(dims, keepdim=k),
-        "norm": lambda x, k: torch.norm(x + 0.1, p, dims, k), "vector_norm": lambda x, k: torch.linalg.vector_norm(x + 0.1, p, dims, k),
-        "var": lambda x, k: x.var(dims, correction=correction, keepdim=k), "std": lambda x, k: (x + 0.1).std(dims, correction=correction, keepdim=k),
-        "var unbiased": lambda x, k: x.var(dim, b, keepdim=k), "var_mean": lambda x, k: sum(torch.var_mean(x, dims, correction=correction, keepdim=k)),
-        "max": lambda x, k: x.max(dim, keepdim=k).values, "min": lambda x, k: x.min(dim, k)[0],
-        "prod": lambda x, k: x.tanh().prod(dim, keepdim=k), "mean over all": lambda x, k: x + x.mean(),
+        "mean": lambda x, k: x.mean(dims, keepdim=k),
+        "sum": lambda x, k: x.sum(dims, keepdim=k),
+        "sum dim": lambda x, k: x.sum(dim, k),
+        "amax": lambda x, k: x.amax(dims, keepdim=k),
+        "amin": lambda x, k: x.amin(dims, k),
+        "logsumexp": lambda x, k: x.logsumexp(dims, keepdim=k),
+        "norm": lambda x, k: torch.norm(x + 0.1, p, dims, k),
+        "vector_norm": lambda x, k: torch.linalg.vector_norm(x + 0.1, p, dims, k),
+        "var": lambda x, k: x.var(dims, correction=correction, keepdim=k),
+        "std": lambda x, k: (x + 0.1).std(dims, correction=correction, keepdim=k),
+        "var unbiased": lambda x, k: x.var(dim, b, keepdim=k),
+        "var_mean": lambda x, k: sum(torch.var_mean(x, dims, correction=correction, keepdim=k)),
+        "max": lambda x, k: x.max(dim, keepdim=k).values,
+        "min": lambda x, k: x.min(dim, k)[0],
+        "prod": lambda x, k: x.tanh().prod(dim, keepdim=k),
+        "mean over all": lambda x, k: x + x.mean(),
         "median": lambda x, k: x.sort(dim)[0].narrow(dim, 0, 1) if k else x.sort(dim)[0].select(dim, 0),
         "topk": lambda x, k: x.topk(1, dim)[0] if k else x.topk(1, dim)[0].squeeze(dim),
-    }  # fmt: skip
+    }
     name = d.pick(*options)
     text = f"{name} dim={dim} dims={dims} keep={keep} p={p} correction={correction} unbiased={b}"
     if keep or x.ndim < 3:
@@ -166,12 +246,19 @@ def along(d: Draw, x: Tensor) -> Step:
     dim, shift = d.dim(x), d.number(-3, 3)
     dims = d.dims(x)
     options: dict[str, Forward] = {
-        "softmax": lambda x: x.softmax(dim), "log_softmax": lambda x: F.log_softmax(x, dim), "cumsum": lambda x: x.cumsum(dim),
-        "flip": lambda x: x.flip(dims), "roll": lambda x: x.roll(shift, dim), "sort": lambda x: x.sort(dim, descending=shift > 0)[0],
-        "softmin": lambda x: F.softmin(x, dim), "normalize": lambda x: F.normalize(x, dim=dim, eps=0.1),
-        "tril": lambda x: x.tril(shift) if x.ndim > 2 else x, "triu": lambda x: x.triu(shift) if x.ndim > 2 else x,
-        "roll two": lambda x: x.roll((shift, 1), (dim, -1)), "softmax of double": lambda x: x.softmax(dim, dtype=torch.float64).float(),
-    }  # fmt: skip
+        "softmax": lambda x: x.softmax(dim),
+        "log_softmax": lambda x: F.log_softmax(x, dim),
+        "cumsum": lambda x: x.cumsum(dim),
+        "flip": lambda x: x.flip(dims),
+        "roll": lambda x: x.roll(shift, dim),
+        "sort": lambda x: x.sort(dim, descending=shift > 0)[0],
+        "softmin": lambda x: F.softmin(x, dim),
+        "normalize": lambda x: F.normalize(x, dim=dim, eps=0.1),
+        "tril": lambda x: x.tril(shift) if x.ndim > 2 else x,
+        "triu": lambda x: x.triu(shift) if x.ndim > 2 else x,
+        "roll two": lambda x: x.roll((shift, 1), (dim, -1)),
+        "softmax of double": lambda x: x.softmax(dim, dtype=torch.float64).float(),
+    }
     name = d.pick(*options)
     return Step(f"{name} dim={dim} shift={shift} dims={dims}", options[name])
 
@@ -182,23 +269,38 @@ def shapes(d: Draw, x: Tensor) -> Step:
     order = [0, *d._draw(st.permutations(range(1, n)))]
     divisor, last = d.divisor(s[dim]), s[-1]
     options: dict[str, Forward] = {
-        "transpose": lambda x: x.transpose(dim, other), "swapaxes": lambda x: x.swapaxes(dim, other), "permute": lambda x: x.permute(order),
-        "movedim": lambda x: x.movedim(dim, other), "unsqueeze": lambda x: x.unsqueeze(dim), "unflatten": lambda x: x.unflatten(dim, (divisor, -1)),
-        "unflatten 2": lambda x: x.unflatten(dim, (-1, divisor)), "squeeze": lambda x: x.squeeze(dim) if x.ndim > 2 else x,
-        "squeeze all": lambda x: x.unsqueeze(1).squeeze(), "repeat": lambda x: x.repeat(*[2 if i == dim % n else 1 for i in range(n)]),
-        "tile": lambda x: x.tile(2), "repeat_interleave": lambda x: x.repeat_interleave(2, dim), "expand": lambda x: x.unsqueeze(1).expand(-1, 3, *s[1:]),
-        "broadcast": lambda x: x.unsqueeze(-1).broadcast_to(*x.shape, 2), "to heads": lambda x: x.view(*x.shape[:-1], -1, last) if n < 4 else x,
-    }  # fmt: skip
+        "transpose": lambda x: x.transpose(dim, other),
+        "swapaxes": lambda x: x.swapaxes(dim, other),
+        "permute": lambda x: x.permute(order),
+        "movedim": lambda x: x.movedim(dim, other),
+        "unsqueeze": lambda x: x.unsqueeze(dim),
+        "unflatten": lambda x: x.unflatten(dim, (divisor, -1)),
+        "unflatten 2": lambda x: x.unflatten(dim, (-1, divisor)),
+        "squeeze": lambda x: x.squeeze(dim) if x.ndim > 2 else x,
+        "squeeze all": lambda x: x.unsqueeze(1).squeeze(),
+        "repeat": lambda x: x.repeat(*[2 if i == dim % n else 1 for i in range(n)]),
+        "tile": lambda x: x.tile(2),
+        "repeat_interleave": lambda x: x.repeat_interleave(2, dim),
+        "expand": lambda x: x.unsqueeze(1).expand(-1, 3, *s[1:]),
+        "broadcast": lambda x: x.unsqueeze(-1).broadcast_to(*x.shape, 2),
+        "to heads": lambda x: x.view(*x.shape[:-1], -1, last) if n < 4 else x,
+    }
     if n > 2:
         start = d.number(1, n - 2)
         end = d.number(start, n - 1) - (n if d.flag() else 0)
         options |= {
-            "flatten": lambda x: x.flatten(start, end), "mT": lambda x: x.mT, "swap and reshape": lambda x: x.transpose(1, 2).reshape(x.shape[0], -1),
-            "view back": lambda x: x.flatten(1).view(x.shape), "reshape": lambda x: x.reshape(x.shape[0], -1, x.shape[-1]),
+            "flatten": lambda x: x.flatten(start, end),
+            "mT": lambda x: x.mT,
+            "swap and reshape": lambda x: x.transpose(1, 2).reshape(x.shape[0], -1),
+            "view back": lambda x: x.flatten(1).view(x.shape),
+            "reshape": lambda x: x.reshape(x.shape[0], -1, x.shape[-1]),
             "batch merged": lambda x: (x.flatten(0, 1) * 2).tanh().unflatten(0, (x.shape[0], -1)),
-            "batch last": lambda x: x.transpose(0, 1).mul(2).transpose(0, 1), "batch merged after": lambda x: x.transpose(0, 1).reshape(-1, *s[2:]).sin().view(s[1], -1, *s[2:]).transpose(0, 1),
+            "batch last": lambda x: x.transpose(0, 1).mul(2).transpose(0, 1),
+            "batch merged after": lambda x: (
+                x.transpose(0, 1).reshape(-1, *s[2:]).sin().view(s[1], -1, *s[2:]).transpose(0, 1)
+            ),
             "softmax in the batch": lambda x: x.reshape(-1, s[-1]).softmax(-1).view(x.shape),
-        }  # fmt: skip
+        }
     name = d.pick(*options)
     return Step(f"{name} dim={dim} other={other} order={order} divisor={divisor}", options[name])
 
@@ -229,25 +331,42 @@ def joins(d: Draw, x: Tensor) -> Step:
         return x
 
     options: dict[str, Forward] = {
-        "cat": lambda x: torch.cat([x, x.sin()], dim), "cat of parts": lambda x: torch.cat([sliced(x, slice(cut)), x, sliced(x, slice(cut, None))], dim),
-        "stack": lambda x: torch.stack([x, x.cos()], dim), "stack last": lambda x: torch.stack([x, x], -1).sum(-1),
-        "chunk": lambda x: torch.cat(x.chunk(parts, dim)[::-1], dim), "first chunk": lambda x: x.chunk(parts, dim)[0],
-        "last chunk": lambda x: x.chunk(parts, dim)[-1], "split": lambda x: torch.cat(x.split(parts, dim)[::-1], dim), "last split": lambda x: x.split(parts, dim)[-1],
-        "tensor_split": lambda x: x.tensor_split(parts, dim)[0], "tensor_split last": lambda x: x.tensor_split(parts, dim)[-1],
-        "split sizes": lambda x: torch.cat(x.split([cut, size - cut], dim)[::-1], dim), "half of split": lambda x: x.split([cut, size - cut], dim)[cut == 0],
-        "unbind": lambda x: torch.stack(x.unbind(dim)[::-1], dim), "unbind sum": lambda x: sum(x.unbind(dim)) if x.ndim > 2 else x,
-        "glu": lambda x: F.glu(torch.cat([x, x.sin()], dim), dim), "glu direct": lambda x: F.glu(x, dim),
-        "slice": lambda x: sliced(x, slice(start, None, step)), "slice end": lambda x: sliced(x, slice(None, stop)),
-        "slice negative": lambda x: sliced(x, slice(None, -1)), "slice step": lambda x: sliced(x, slice(None, stop, step)),
-        "narrow": lambda x: x.narrow(dim, cut % size, 1), "select": lambda x: x.select(dim, start) if x.ndim > 2 else x,
-        "index": lambda x: sliced(x, index), "index_select": lambda x: x.index_select(dim, index % size),
-        "gather": lambda x: x.gather(dim, (x.argmax(dim, keepdim=True))), "pad": padded,
-        "pad of mode": lambda x: F.pad(x, (before, after), mode=mode), "assign": assigned,
-        "unfold": lambda x: x.unfold(dim, stop, step), "unfold mean": lambda x: x.unfold(dim, stop, step).mean(-1),
+        "cat": lambda x: torch.cat([x, x.sin()], dim),
+        "cat of parts": lambda x: torch.cat([sliced(x, slice(cut)), x, sliced(x, slice(cut, None))], dim),
+        "stack": lambda x: torch.stack([x, x.cos()], dim),
+        "stack last": lambda x: torch.stack([x, x], -1).sum(-1),
+        "chunk": lambda x: torch.cat(x.chunk(parts, dim)[::-1], dim),
+        "first chunk": lambda x: x.chunk(parts, dim)[0],
+        "last chunk": lambda x: x.chunk(parts, dim)[-1],
+        "split": lambda x: torch.cat(x.split(parts, dim)[::-1], dim),
+        "last split": lambda x: x.split(parts, dim)[-1],
+        "tensor_split": lambda x: x.tensor_split(parts, dim)[0],
+        "tensor_split last": lambda x: x.tensor_split(parts, dim)[-1],
+        "split sizes": lambda x: torch.cat(x.split([cut, size - cut], dim)[::-1], dim),
+        "half of split": lambda x: x.split([cut, size - cut], dim)[cut == 0],
+        "unbind": lambda x: torch.stack(x.unbind(dim)[::-1], dim),
+        "unbind sum": lambda x: sum(x.unbind(dim)) if x.ndim > 2 else x,
+        "glu": lambda x: F.glu(torch.cat([x, x.sin()], dim), dim),
+        "glu direct": lambda x: F.glu(x, dim),
+        "slice": lambda x: sliced(x, slice(start, None, step)),
+        "slice end": lambda x: sliced(x, slice(None, stop)),
+        "slice negative": lambda x: sliced(x, slice(None, -1)),
+        "slice step": lambda x: sliced(x, slice(None, stop, step)),
+        "narrow": lambda x: x.narrow(dim, cut % size, 1),
+        "select": lambda x: x.select(dim, start) if x.ndim > 2 else x,
+        "index": lambda x: sliced(x, index),
+        "index_select": lambda x: x.index_select(dim, index % size),
+        "gather": lambda x: x.gather(dim, (x.argmax(dim, keepdim=True))),
+        "pad": padded,
+        "pad of mode": lambda x: F.pad(x, (before, after), mode=mode),
+        "assign": assigned,
+        "unfold": lambda x: x.unfold(dim, stop, step),
+        "unfold mean": lambda x: x.unfold(dim, stop, step).mean(-1),
         "swapped halves": lambda x: torch.cat((-sliced(x, slice(size // 2, None)), sliced(x, slice(size // 2))), dim),
-        "cat of types": lambda x: torch.cat([x, x > 0], dim), "negative pad": lambda x: F.pad(x, (-1, before)),
+        "cat of types": lambda x: torch.cat([x, x > 0], dim),
+        "negative pad": lambda x: F.pad(x, (-1, before)),
         "every other": lambda x: torch.cat([sliced(x, slice(0, None, 2)), sliced(x, slice(1, None, 2))], dim),
-    }  # fmt: skip
+    }
     name = d.pick(*options)
     text = f"{name} dim={dim} {start}:{stop}:{step} parts={parts} cut={cut} pad={before},{after},{mode},{value}"
     return Step(f"{text} index={index.tolist()}", options[name])
@@ -267,9 +386,13 @@ def parametric(d: Draw, x: Tensor) -> Step:
         if name == "expand":
             return x + weight.expand(size[1:])[None].repeat(x.shape[0], *[1] * (x.ndim - 1))
         return {
-            "mul": lambda: x * weight, "sub": lambda: weight - x, "max": lambda: torch.maximum(x, weight), "gate": lambda: x * weight.sigmoid() + x,
-            "where": lambda: torch.where(weight > 0, x, weight), "clamp": lambda: x.clamp(max=weight),
-        }.get(name, lambda: x + weight)()  # fmt: skip
+            "mul": lambda: x * weight,
+            "sub": lambda: weight - x,
+            "max": lambda: torch.maximum(x, weight),
+            "gate": lambda: x * weight.sigmoid() + x,
+            "where": lambda: torch.where(weight > 0, x, weight),
+            "clamp": lambda: x.clamp(max=weight),
+        }.get(name, lambda: x + weight)()
 
     return Step(f"parameter {name} {shape}", forward, [weight])
 
@@ -398,14 +521,18 @@ def attention(d: Draw, x: Tensor) -> Step:
     grouped = d.flag()
     key_heads = groups if grouped else heads
     layers: list[nn.Module | nn.Parameter | Tensor] = [
-        nn.Linear(width, heads * size), nn.Linear(width, key_heads * size), nn.Linear(width, key_heads * size, bias=False),
+        nn.Linear(width, heads * size),
+        nn.Linear(width, key_heads * size),
+        nn.Linear(width, key_heads * size, bias=False),
         nn.Linear(heads * size, width),
-    ]  # fmt: skip
+    ]
     tensors = {
-        "bool": torch.ones(tokens, tokens, dtype=torch.bool).tril(), "float": torch.arange(tokens * tokens).view(tokens, tokens) * -0.1,
-        "of heads": torch.arange(heads * tokens).view(1, heads, 1, tokens) * 0.2, "bool of heads": torch.arange(heads * tokens).view(heads, 1, tokens) % 3 != 1,
+        "bool": torch.ones(tokens, tokens, dtype=torch.bool).tril(),
+        "float": torch.arange(tokens * tokens).view(tokens, tokens) * -0.1,
+        "of heads": torch.arange(heads * tokens).view(1, heads, 1, tokens) * 0.2,
+        "bool of heads": torch.arange(heads * tokens).view(heads, 1, tokens) % 3 != 1,
         "parameter": nn.Parameter(torch.empty(heads, tokens, tokens)),
-    }  # fmt: skip
+    }
     if kind == "bool of heads":
         tensors[kind][..., 0] = True
     layers.extend([tensors[kind]] if kind in tensors else [])
@@ -469,27 +596,42 @@ def pools(d: Draw, x: Tensor) -> Step:
     linear = "linear" if one else "bilinear"
     options: dict[str, Forward] = {
         "max": lambda x: (F.max_pool1d if one else F.max_pool2d)(x, kernel, stride, pad, dilation, ceil),
-        "avg": lambda x: F.avg_pool1d(x, kernel, stride, pad, ceil, count) if one else F.avg_pool2d(x, kernel, stride, pad, ceil, count, divisor),
+        "avg": lambda x: (
+            F.avg_pool1d(x, kernel, stride, pad, ceil, count)
+            if one
+            else F.avg_pool2d(x, kernel, stride, pad, ceil, count, divisor)
+        ),
         "adaptive avg": lambda x: (F.adaptive_avg_pool1d if one else F.adaptive_avg_pool2d)(x, out),
         "adaptive max": lambda x: (F.adaptive_max_pool1d if one else F.adaptive_max_pool2d)(x, out),
-        "lp": lambda x: (F.lp_pool1d if one else F.lp_pool2d)(x, 2, kernel[0], stride if isinstance(stride, int) else None),
-        "nearest": lambda x: F.interpolate(x, size, mode="nearest"), "nearest factor": lambda x: F.interpolate(x, scale_factor=factor),
+        "lp": lambda x: (F.lp_pool1d if one else F.lp_pool2d)(
+            x, 2, kernel[0], stride if isinstance(stride, int) else None
+        ),
+        "nearest": lambda x: F.interpolate(x, size, mode="nearest"),
+        "nearest factor": lambda x: F.interpolate(x, scale_factor=factor),
         "linear": lambda x: F.interpolate(x, size, mode=linear, align_corners=align),
         "linear factor": lambda x: F.interpolate(x, scale_factor=factor, mode=linear, align_corners=align),
         "recomputed": lambda x: F.interpolate(x, scale_factor=factor, mode=linear, recompute_scale_factor=True),
-    }  # fmt: skip
+    }
     if not one:
         f = d.pick(2, 3)
         mode = d.pick("reflect", "replicate", "circular", "constant")
         block = d.number(1, 3)
         options |= {
-            "bicubic": lambda x: F.interpolate(x, size, mode="bicubic", align_corners=align), "aa": lambda x: F.interpolate(x, size, mode="bilinear", antialias=True),
-            "bicubic factor": lambda x: F.interpolate(x, scale_factor=factor, mode="bicubic"), "pixel_shuffle": lambda x: F.pixel_shuffle(x.repeat(1, f * f, 1, 1), f),
-            "pixel_unshuffle": lambda x: F.pixel_unshuffle(x.repeat_interleave(f, 2).repeat(1, 1, 1, f), f), "channel_shuffle": lambda x: F.channel_shuffle(x.repeat(1, f, 1, 1), f),
-            "pad": lambda x: F.pad(x, (pad[0], pad[1], pad[1], pad[0]), mode=mode), "unfold": lambda x: F.unfold(x, kernel, dilation, pad, block),
-            "fold": lambda x: F.fold(F.unfold(x, kernel, 1, pad, block), shape, kernel, 1, pad, block), "mean": lambda x: x.mean((2, 3)), "mean -": lambda x: x.mean((-1, -2), keepdim=True) + x,
-            "grid": lambda x: F.grid_sample(x, x[:, :1].tanh().permute(0, 2, 3, 1).expand(-1, -1, -1, 2), align_corners=align),
-        }  # fmt: skip
+            "bicubic": lambda x: F.interpolate(x, size, mode="bicubic", align_corners=align),
+            "aa": lambda x: F.interpolate(x, size, mode="bilinear", antialias=True),
+            "bicubic factor": lambda x: F.interpolate(x, scale_factor=factor, mode="bicubic"),
+            "pixel_shuffle": lambda x: F.pixel_shuffle(x.repeat(1, f * f, 1, 1), f),
+            "pixel_unshuffle": lambda x: F.pixel_unshuffle(x.repeat_interleave(f, 2).repeat(1, 1, 1, f), f),
+            "channel_shuffle": lambda x: F.channel_shuffle(x.repeat(1, f, 1, 1), f),
+            "pad": lambda x: F.pad(x, (pad[0], pad[1], pad[1], pad[0]), mode=mode),
+            "unfold": lambda x: F.unfold(x, kernel, dilation, pad, block),
+            "fold": lambda x: F.fold(F.unfold(x, kernel, 1, pad, block), shape, kernel, 1, pad, block),
+            "mean": lambda x: x.mean((2, 3)),
+            "mean -": lambda x: x.mean((-1, -2), keepdim=True) + x,
+            "grid": lambda x: F.grid_sample(
+                x, x[:, :1].tanh().permute(0, 2, 3, 1).expand(-1, -1, -1, 2), align_corners=align
+            ),
+        }
     name = d.pick(*options)
     text = f"{name} kernel={kernel} stride={stride} pad={pad} ceil={ceil} count={count} dilation={dilation} divisor={divisor}"
     return Step(f"{text} out={out} size={size} factor={factor} align={align}", options[name])
@@ -500,22 +642,53 @@ def activations(d: Draw, x: Tensor) -> Step:
     size, dim = x.shape[-1], d.dim(x)
     layers = [nn.Linear(size, size)]
     options: dict[str, Forward] = {
-        "add": lambda x, a: x + a(x), "mul": lambda x, a: x * a(x), "max": lambda x, a: torch.max(x, a(x)), "min": lambda x, a: torch.minimum(a(x), x),
-        "broadcast": lambda x, a: x * a(x).mean(dim, keepdim=True), "gate": lambda x, a: torch.where(a(x) > 0, x, 0.0), "cat": lambda x, a: torch.cat([a(x), x], dim),
-        "lerp": lambda x, a: torch.lerp(x, a(x), 0.3), "swiglu": lambda x, a: F.silu(a(x)) * x, "div": lambda x, a: x / (a(x).abs() + 1),
-        "prelu": lambda x, a: F.prelu(x, a.bias[:1].abs()), "mean cat": lambda x, a: torch.cat([x, a(x).mean(dim, keepdim=True)], dim),
-        "matmul": lambda x, a: (x @ a(x).mT).softmax(-1) @ x if x.ndim > 2 else x, "clamp": lambda x, a: x.clamp(min=-a(x).abs(), max=a(x).abs()),
-        "expand_as": lambda x, a: x + a(x).amax(dim, keepdim=True).expand_as(x), "view_as": lambda x, a: x + a(x).flatten(1).view_as(x),
+        "add": lambda x, a: x + a(x),
+        "mul": lambda x, a: x * a(x),
+        "max": lambda x, a: torch.max(x, a(x)),
+        "min": lambda x, a: torch.minimum(a(x), x),
+        "broadcast": lambda x, a: x * a(x).mean(dim, keepdim=True),
+        "gate": lambda x, a: torch.where(a(x) > 0, x, 0.0),
+        "cat": lambda x, a: torch.cat([a(x), x], dim),
+        "lerp": lambda x, a: torch.lerp(x, a(x), 0.3),
+        "swiglu": lambda x, a: F.silu(a(x)) * x,
+        "div": lambda x, a: x / (a(x).abs() + 1),
+        "prelu": lambda x, a: F.prelu(x, a.bias[:1].abs()),
+        "mean cat": lambda x, a: torch.cat([x, a(x).mean(dim, keepdim=True)], dim),
+        "matmul": lambda x, a: (x @ a(x).mT).softmax(-1) @ x if x.ndim > 2 else x,
+        "clamp": lambda x, a: x.clamp(min=-a(x).abs(), max=a(x).abs()),
+        "expand_as": lambda x, a: x + a(x).amax(dim, keepdim=True).expand_as(x),
+        "view_as": lambda x, a: x + a(x).flatten(1).view_as(x),
         "prelu channels": lambda x, a: F.prelu(x, a.bias) if x.ndim == 2 else x,
-    }  # fmt: skip
+    }
     name = d.pick(*options)
     return Step(f"{name} of two dim={dim}", options[name], layers)
 
 
 THEMES = (
-    unary, with_numbers, masks, reductions, along, shapes, shapes, joins, joins, joins, parametric, linears, linears, einsums,
-    norms, norms, attention, recurrent, convolutions, convolutions, pools, pools, activations,
-)  # fmt: skip
+    unary,
+    with_numbers,
+    masks,
+    reductions,
+    along,
+    shapes,
+    shapes,
+    joins,
+    joins,
+    joins,
+    parametric,
+    linears,
+    linears,
+    einsums,
+    norms,
+    norms,
+    attention,
+    recurrent,
+    convolutions,
+    convolutions,
+    pools,
+    pools,
+    activations,
+)
 
 
 class RandomModule(nn.Module):
