@@ -127,14 +127,22 @@ def _sampled_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, [*x[:2], *extents(ctx, call, -n)])
 
 
-@lowers("max_pool1d", "max_pool2d", "max_pool3d")
+@lowers("max_pool1d", "max_pool2d", "max_pool3d", neutral=("ceil_mode",))
 def _lower_max_pool(low: Lowering, call: Call) -> None:
     a, n = call.arguments, n_extents(call)
     check_batched(call, low.rank(a["self"]))
-    kernel = ints(a["kernel_size"], n)
+    kernel, dilations, pads = (ints(a[name], n) for name in ("kernel_size", "dilation", "padding"))
+    strides = ints(a["stride"] or kernel, n)
+    before, after = low.shape(cast(Ref, a["self"]).name)[-n:], low.shape(call.outputs[0])[-n:]
+    # ONNX counts windows that begin after the last unit, too, so that parts of windows are padded here.
+    windows = zip(before, after, kernel, strides, dilations, pads, strict=True)
+    ends = tuple(
+        max(pad, (n_after - 1) * step + dilation * (width - 1) + 1 - size - pad)
+        for size, n_after, width, step, dilation, pad in windows
+    )
     low.returns(call, low.one(
-        "MaxPool", low.tensor(a["self"]), kernel_shape=kernel, strides=ints(a["stride"] or kernel, n),
-        pads=ints(a["padding"], n) * 2, dilations=ints(a["dilation"], n), ceil_mode=int(bool(a["ceil_mode"])),
+        "MaxPool", low.tensor(a["self"]), kernel_shape=kernel, strides=strides, pads=(*pads, *ends), dilations=dilations,
+        ceil_mode=0,
     ))  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from supernets.capture.dimensions import (
     MismatchError,
     concatenation,
     find,
+    fix,
     fixed,
     product,
     unify,
@@ -49,6 +50,7 @@ def layers(call: Call) -> list[list[tuple[Argument, ...]]]:
 def _recurrent_dims(ctx: Inference, call: Call) -> None:
     """All layers and both directions share the size of the state, which one tensor holds for all of them."""
     x, parameters = ctx.of(call.arguments["input"]), layers(call)
+    fix(x[1 if call.arguments["batch_first"] else 0], "a recurrent layer depends on the order")
     states = call.arguments["hx"]
     initial = [ctx.of(state) for state in (states if isinstance(states, tuple) else (states,))]
     hidden, batch = initial[0][2], x[0 if call.arguments["batch_first"] else 1]

@@ -52,6 +52,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "log of a small sigmoid": lambda x: F.logsigmoid(x * 500) * 0.01,
     "rms_norm without epsilon": lambda x: F.rms_norm(x, (10, 10), eps=0.0) + F.rms_norm(x.mT, (10,)),
     "rsub of a multiple": lambda x: torch.rsub(x, 0.5, alpha=0.1) + torch.sub(1.0, x.relu(), alpha=3),
+    "parts of windows": lambda x: F.max_pool2d(x, 1, 3, ceil_mode=True) + F.max_pool2d(x, 3, 3, 1, ceil_mode=True),
     "parts that nothing reads": lambda x: (
         torch.cat([x.split([3, 5, 8], 1)[2], x[:, :8]], 1) + x.chunk(3, 1)[2].mean(1, keepdim=True)
     ),
@@ -174,3 +175,34 @@ def test_channels_over_which_a_convolution_moves_are_fixed() -> None:
 def test_a_dimension_that_would_be_squeezed_at_size_1_is_fixed() -> None:
     found = capture(Around(lambda x: x.mean((2, 3)).squeeze(1)[:, :, None, None]), [example(2)])
     assert list(adopt(found.program).axes) == ["conv.out"]
+
+
+def test_the_steps_of_a_recurrent_layer_are_fixed() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.layer, self.head = nn.Linear(3, 8), nn.GRU(5, 6, batch_first=True), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.layer(self.stem(x).mT)[0][:, -1])
+
+    axes = list(adopt(capture(Turned(), [torch.randn(2, 5, 3)]).program).axes)
+    assert len(axes) == 1
+    assert axes[0].startswith("layer")
+
+
+def test_a_batch_norm_beside_a_change_in_place_is_one() -> None:
+    class Assigned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.norm, self.head = nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            y = x.clone()
+            y[:, ::2] = 0.0
+            return self.head(self.norm(x) + y)
+
+    program = capture(Assigned().eval(), [torch.randn(2, 3)]).program
+    assert "batch_norm" in {call.name for call in program.calls}
+    assert not adopt(program).unknown
