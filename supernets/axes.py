@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
+from itertools import accumulate
 from operator import add, mul
 from types import EllipsisType
 from typing import Literal, TypeVar
@@ -138,14 +139,24 @@ def permute_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, axis: str, o
     """
     for position, dim in enumerate(dims):
         if axis in axes_in(dim):
-            indices = axis_indices(dim, axes, axis)
-            own = torch.nonzero(indices >= 0).flatten()
-            # Row i: the positions of index i.
-            grouped = own[indices[own].argsort(stable=True)].view(axes[axis].size, -1)
-            positions = torch.arange(len(indices))
-            positions[grouped] = grouped[order]
-            tensor = tensor.index_select(position, positions.to(tensor.device))
+            tensor = tensor.index_select(position, _reordered(dim, axes, axis, order).to(tensor.device))
     return tensor
+
+
+def _reordered(dim: Dim, axes: Axes, axis: str, order: Tensor) -> Tensor:
+    """For each position of a full dimension, the one that it holds after `axis` is reordered, (size,)."""
+    if isinstance(dim, str):
+        return order if dim == axis else torch.arange(axes[dim].size)
+    if isinstance(dim, Concat):
+        parts = [_reordered(part, axes, axis, order) for part in dim.parts]
+        starts = accumulate((len(part) for part in parts), initial=0)
+        return torch.cat([part + start for start, part in zip(starts, parts, strict=False)])
+    if isinstance(dim, tuple):  # the axis may be several of the factors: products of units with each other
+        positions = torch.zeros(1, dtype=torch.int64)
+        for factor in (_reordered(part, axes, axis, order) for part in dim):
+            positions = (positions[:, None] * len(factor) + factor[None, :]).flatten()
+        return positions
+    return torch.arange(size_of(dim, full_sizes(axes)))
 
 
 def check_dims(shapes: Mapping[str, Sequence[int]], dims: Mapping[str, Sequence[Dim]], axes: Axes) -> None:

@@ -10,8 +10,8 @@ from supernets.axes import Axes, Axis, Concat, Derived, Dim, NamedDims
 from supernets.capture.branches import Branch, Unit, depth_units, residual_branches
 from supernets.capture.dimensions import Dimension, find, singles
 from supernets.capture.inference import Inference, SymbolicArgument
-from supernets.capture.program import Argument, Call, Program, Ref, Size, refs, state_values
-from supernets.capture.rules import RULES
+from supernets.capture.operations import RULES, WORK
+from supernets.capture.program import Argument, Call, Program, Size, state_values
 from supernets.errors import SpaceError
 
 _STORED = frozenset(("linear", "addmm", "subnet_nas.mixed_experts", "subnet_nas.cross_memory"))
@@ -114,61 +114,16 @@ def _work(inference: Inference, names: _Names) -> Iterator[Work]:
     """The work of convolutions, linear layers, products of matrices and attention that read the inputs."""
     state = state_values(inference.program)
     for index, call in enumerate(inference.program.calls):
-        if call.outputs[0] in state or not (contracted := _contracted(inference, call)):
+        if call.outputs[0] in state or call.name not in WORK:
             continue
         outputs = tuple(map(names.dim, inference.dims[call.outputs[0]]))
-        for products in contracted:
+        for products in WORK[call.name](inference, call):
             own = outputs
             if isinstance(products, tuple):
                 products, counted = products
                 own = tuple(map(names.dim, counted))
             stored = call.name in _STORED or call.name.startswith("conv")
             yield Work(index, tuple(map(names.dim, products)), own, stored)
-
-
-def _contracted(inference: Inference, call: Call) -> list[list[Dimension]]:
-    """For each product of matrices in a call, all dimensions over which it loops."""
-
-    def dims(name: str) -> list[Dimension]:
-        argument = call.arguments[name]
-        return inference.dims[argument.name] if isinstance(argument, Ref) else []
-
-    outputs = inference.dims[call.outputs[0]]
-    match call.name:
-        case "linear":
-            return [[*outputs, dims("weight")[1]]]
-        case "conv1d" | "conv2d" | "conv3d":
-            return [[*outputs, *dims("weight")[1:]]]
-        case "conv_transpose1d" | "conv_transpose2d" | "conv_transpose3d":
-            return [[*dims("input"), *dims("weight")[1:]]]
-        case "matmul" | "bmm" | "mm" if dims("self"):
-            return [[*outputs, dims("self")[-1]]]
-        case "addmm":
-            return [[*outputs, dims("mat1")[-1]]]
-        case "baddbmm":
-            return [[*outputs, dims("batch1")[-1]]]
-        case "subnet_nas.mixed_experts":
-            up, n = dims("up"), dims("active")
-            first = 1 + (call.arguments["gate"] is not None)
-            lead = [*outputs[:-1], *n]
-            return [([*lead, up[1], up[2]], [*lead, up[1]])] * first + [
-                ([*lead, up[1], outputs[-1]], [*lead, outputs[-1]])
-            ]
-        case "subnet_nas.cross_memory":
-            first, *_ = [inference.dims[name] for name in refs(call.arguments["encoded"])]
-            lead = [*first[:2], *dims("attended"), dims("key")[0]]
-            return [([*lead, dims("key")[1]], lead)] * 2
-        case "subnet_nas.attend":
-            query = dims("query")
-            return [[*query, query[1]], [*query, query[1]]]
-        case "subnet_nas.attend_grouped" | "scaled_dot_product_attention":
-            query, key, value = dims("query"), dims("key"), dims("value")
-            return [[*query[:-1], key[-2], query[-1]], [*query[:-1], key[-2], value[-1]]]
-        case "lstm" | "gru" | "rnn_tanh" | "rnn_relu":
-            steps = dims("input")[:2]
-            weights = [inference.dims[name] for name in refs(call.arguments["params"])]
-            return [[*steps, *weight] for weight in weights if len(weight) == 2]
-    return []
 
 
 def _fix_untrained(inference: Inference) -> None:

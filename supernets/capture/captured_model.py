@@ -20,9 +20,9 @@ from supernets.capture.adoption import adopt
 from supernets.capture.comparison import compare
 from supernets.capture.diagnosis import unregistered
 from supernets.capture.inference import remedy
+from supernets.capture.operations import RULES
 from supernets.capture.program import Program, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
-from supernets.capture.rules import RULES
 from supernets.capture.shapes import check_shapes
 from supernets.capture.sources import unwrapped
 from supernets.capture.tracing import capture

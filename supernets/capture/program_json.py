@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from supernets.capture.operations import RULES
 from supernets.capture.program import Argument, Call, Program, Ref, Shape, ValueSpec
-from supernets.capture.rules import RULES
 from supernets.errors import CaptureError
 from supernets.own_operations import NAMESPACE
 

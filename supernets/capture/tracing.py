@@ -269,6 +269,9 @@ class _Reader:
         elif op == "aten.squeeze.default":  # a batch of one example stays a batch
             shape = cast(fx.Node, node.args[0]).meta["val"].shape
             op, arguments = "aten.squeeze.dims", {**arguments, "dim": tuple(i for i, n in enumerate(shape) if n == 1)}
+        elif op == "aten._native_batch_norm_legit_no_training.default":  # where changes in place are replaced
+            op, names = "aten.batch_norm.default", names[:1]
+            arguments = {**arguments, "training": False, "cudnn_enabled": False}
         elif op == "aten.copy.default" and len({_spec(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1:
             op, arguments = "aten.clone.default", {"self": arguments["src"], "memory_format": None}  # it has a gradient
         self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))

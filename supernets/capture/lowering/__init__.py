@@ -8,26 +8,14 @@ from types import MappingProxyType
 
 from torch import Tensor
 
-from supernets.capture import expert_operations, token_operations
-from supernets.capture.lowering import (
-    elementwise,
-    linear,
-    recurrent,
-    reductions,
-    shapes,
-    windows,
-)  # they fill the table
-from supernets.capture.lowering.state import LOWERED, Lowering, marked_shape
+import supernets.capture.operations  # noqa: F401  # it fills the table
+from supernets.capture.lowering.state import Lowering, marked_shape
 from supernets.capture.program import Program, needed_calls, state_values
 from supernets.errors import LoweringError
 from supernets.graph.block_division import Span, Walked
 from supernets.graph.ir import INPUT, Graph, Value
 
 NO_BLOCKS: Mapping[str, str] = MappingProxyType({})
-__all__ = [
-    "LOWERED", "elementwise", "expert_operations", "linear", "lowered", "recurrent", "reductions", "shapes", "token_operations",
-    "windows",
-]  # fmt: skip
 
 
 def lowered(

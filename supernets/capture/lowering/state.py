@@ -1,9 +1,9 @@
-"""The table of lowering rules, and the state that they share."""
+"""The state that lowering rules share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from supernets.axes import Dim
+from supernets.capture.operations.registry import LOWERED
 from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
 from supernets.errors import LoweringError
 from supernets.graph.ir import (
@@ -35,9 +36,6 @@ TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "bool": BOOL}
 MARKS = {BATCH: BATCH_SIZE, "tokens": LENGTH, "past": PAST, "context": CONTEXT, "room": ROOM}
 """What stands in shapes of the graph for each size that only inputs decide."""
 MARKS |= {f"{n} tokens": mark for n, mark in enumerate(MEMORIES[1:], 2)}
-Rule = Callable[["Lowering", Call], None]
-LOWERED: dict[str, Rule] = {}
-"""By the operation's name without overload."""
 
 
 class Lowering:
@@ -77,6 +75,8 @@ class Lowering:
     def value(self, name: str) -> Value:
         """A value of the program; a tensor becomes a parameter of the graph when it is first read."""
         if name not in self._values:
+            if name not in self._tensors:
+                raise LoweringError(f"there is no rule for {name}, a further result of an operation")
             tensor = self._tensors[name].detach()
             if tensor.dtype is torch.int32:
                 tensor = tensor.long()
@@ -157,6 +157,8 @@ class Lowering:
         """Sets the call's outputs, with their shapes."""
         for name, value in zip(call.outputs, values, strict=False):
             if name:
+                if self.typed(name) not in TYPES:
+                    raise LoweringError(f"there is no rule for {call.op} of {self.typed(name)}")
                 self.graph.shapes[value.name] = marked_shape(self.program, name)
                 if self.typed(name) == "int64":
                     self.graph.integers.add(value.name)
@@ -215,14 +217,6 @@ def marked_shape(program: Program, name: str) -> tuple[int, ...]:
     dynamic = program.dynamic.get(name, {})
     marks = {i: MARKS.get(length, MARKS[length.rpartition(" ")[2]]) for i, length in dynamic.items()}
     return tuple(marks.get(i, size) for i, size in enumerate(program.values[name].shape))
-
-
-def lowers(*names: str) -> Callable[[Rule], Rule]:
-    def register(rule: Rule) -> Rule:
-        LOWERED.update(dict.fromkeys(names, rule))
-        return rule
-
-    return register
 
 
 def ints(argument: Argument, n: int) -> tuple[int, ...]:

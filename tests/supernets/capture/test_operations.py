@@ -43,6 +43,23 @@ OPERATIONS: Mapping[str, Operation] = {
     "bicubic by a factor": lambda x: F.interpolate(x, scale_factor=1.6, mode="bicubic"),
     "a constant that is named like a method": lambda x: x * torch.arange(10).to(x.dtype),
     "unfold": lambda x: x.unfold(2, 4, 3).unfold(3, 2, 2).flatten(2, 3).mean(-1),
+    "masks of truth values": lambda x: (x > 0) * x + x * ((x > 0.1) & (x < 1)).long() + (x > 0) * (x < 2),
+    "integers": lambda x: (
+        x * (x > 0).sum(1, keepdim=True) / 3 + torch.where(x > 0, 1, 2) + (x > 0).long().clamp(0, 1) / 2
+    ),
+    "softmax of channels": lambda x: x.softmax(1) + x.log_softmax(-3) * 0.1 + (x > 0).softmax(1, dtype=torch.float32),
+    "softplus": lambda x: F.softplus(x, 2.0, 0.7) + F.softplus(x, beta=0.5),
+    "log of a small sigmoid": lambda x: F.logsigmoid(x * 500) * 0.01,
+    "rms_norm without epsilon": lambda x: F.rms_norm(x, (10, 10), eps=0.0) + F.rms_norm(x.mT, (10,)),
+    "rsub of a multiple": lambda x: torch.rsub(x, 0.5, alpha=0.1) + torch.sub(1.0, x.relu(), alpha=3),
+    "parts of windows": lambda x: F.max_pool2d(x, 1, 3, ceil_mode=True) + F.max_pool2d(x, 3, 3, 1, ceil_mode=True),
+    "parts that nothing reads": lambda x: (
+        torch.cat([x.split([3, 5, 8], 1)[2], x[:, :8]], 1) + x.chunk(3, 1)[2].mean(1, keepdim=True)
+    ),
+    "a factor of no whole size": lambda x: (
+        F.interpolate(x[:, :, :7, :7], scale_factor=1.6, mode="bilinear")
+        + F.interpolate(x[:, :, :7, :7], scale_factor=1.6)
+    ),
 }
 
 
@@ -85,3 +102,107 @@ def test_an_operation_is_elastic_exact_and_becomes_onnx(name: str) -> None:
             assert difference([expected], [plain]) <= 1e-6
             assert difference([plain], [live]) <= 1e-6
             assert difference([plain], [torch.from_numpy(out)]) <= 1e-5
+
+
+class Heads(nn.Module):
+    """Attention whose queries share keys in groups, with masks."""
+
+    def __init__(self, mask: Tensor | None, scale: float | None, *, causal: bool = False) -> None:
+        super().__init__()
+        self.query, self.key, self.value, self.last = (
+            nn.Linear(7, 24),
+            nn.Linear(7, 12),
+            nn.Linear(7, 12),
+            nn.Linear(24, 3),
+        )
+        self.mask, self.scale, self.causal = mask, scale, causal
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = len(x)
+        query = self.query(x).view(n, 5, 6, 4).transpose(1, 2)
+        key, value = (layer(x).view(n, 5, 3, 4).transpose(1, 2) for layer in (self.key, self.value))
+        out = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=self.mask, scale=self.scale, is_causal=self.causal, enable_gqa=True
+        )
+        return self.last(out.transpose(1, 2).reshape(n, 5, 24))
+
+
+MASKS: Mapping[str, Tensor | None] = {
+    "none": None,
+    "of truth values": torch.ones(5, 5, dtype=torch.bool).tril(),
+    "of numbers": torch.arange(25).view(1, 1, 5, 5) * -0.1,
+    "of each head": torch.arange(30).view(6, 1, 5) * 0.1,
+}
+
+
+@pytest.mark.parametrize(("mask", "scale"), [*((mask, None) for mask in MASKS), ("none", 0.7), ("of numbers", 0.0)])
+def test_grouped_attention_becomes_onnx(mask: str, scale: float | None) -> None:
+    torch.manual_seed(0)
+    module, x = Heads(MASKS[mask], scale, causal=mask == "none").eval(), torch.randn(3, 5, 7)
+    found = capture(module, [x])
+    supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=1), tensors=found.tensors)).eval()
+    for architecture in (supernet.space.largest, supernet.space.smallest):
+        subnet = supernet.extract(architecture).eval()
+        with torch.no_grad():
+            expected = subnet(x[:2])
+            assert difference([supernet(x[:2], architecture)], [expected]) <= 1e-6
+        (out,) = run_model(lower(subnet, (5, 7)), {INPUT: x[:2].numpy()})
+        assert difference([expected], [torch.from_numpy(out)]) <= 1e-5
+
+
+def test_units_that_a_padding_repeats_are_fixed() -> None:
+    def padded(x: Tensor) -> Tensor:
+        return F.pad(x.permute(0, 2, 3, 1), (1, 1, 0, 0), mode="reflect")[..., 1:-1].permute(0, 3, 1, 2)
+
+    found = capture(Around(padded), [example(2)])
+    adopted = adopt(found.program)
+    assert not any(axis.startswith("stem") for axis in adopted.axes)
+    assert prove_permutations(adopted, in_double(found.tensors), [example(2).double()]).permuted <= 1e-12
+
+
+def test_channels_over_which_a_convolution_moves_are_fixed() -> None:
+    class Moving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.conv, self.head = nn.Linear(3, 8), nn.Conv1d(5, 6, 3), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(self.stem(x)).mean(-1))
+
+    assert list(adopt(capture(Moving(), [torch.randn(2, 5, 3)]).program).axes) == ["conv.out"]
+
+
+def test_a_dimension_that_would_be_squeezed_at_size_1_is_fixed() -> None:
+    found = capture(Around(lambda x: x.mean((2, 3)).squeeze(1)[:, :, None, None]), [example(2)])
+    assert list(adopt(found.program).axes) == ["conv.out"]
+
+
+def test_the_steps_of_a_recurrent_layer_are_fixed() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.layer, self.head = nn.Linear(3, 8), nn.GRU(5, 6, batch_first=True), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.layer(self.stem(x).mT)[0][:, -1])
+
+    axes = list(adopt(capture(Turned(), [torch.randn(2, 5, 3)]).program).axes)
+    assert len(axes) == 1
+    assert axes[0].startswith("layer")
+
+
+def test_a_batch_norm_beside_a_change_in_place_is_one() -> None:
+    class Assigned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.norm, self.head = nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            y = x.clone()
+            y[:, ::2] = 0.0
+            return self.head(self.norm(x) + y)
+
+    program = capture(Assigned().eval(), [torch.randn(2, 3)]).program
+    assert "batch_norm" in {call.name for call in program.calls}
+    assert not adopt(program).unknown

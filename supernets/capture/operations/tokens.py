@@ -9,8 +9,9 @@ import numpy as np
 
 from supernets.capture.dimensions import Dimension, divide, find, fix, fixed, product, unify
 from supernets.capture.inference import Dims, Inference
-from supernets.capture.own_rules import onnx_of, own_rule
-from supernets.capture.program import Argument, Call
+from supernets.capture.operations.own import onnx_of, own_rule, own_work
+from supernets.capture.operations.registry import Products, dims_of
+from supernets.capture.program import Argument, Call, refs
 from supernets.graph.functions import add, concatenate, halves, linear, matmul, multiply, permute, softmax, subtract
 from supernets.graph.ir import CONTEXT, MEMORIES, PAST, Graph, Shape, Value
 from supernets.resizing import onnx_scale
@@ -64,7 +65,7 @@ def resized(graph: Graph, x: Value, pixels: Value) -> Value:
     return graph.add("Resize", inputs, shape, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
-@own_rule("padding_mask")
+@own_rule("padding_mask", neutral=("padding",))
 def _padding_mask_dims(ctx: Inference, call: Call) -> None:
     ids = ctx.of(call.arguments["ids"])
     ctx.returns(call, [ids[0], fixed(1, ONE), fixed(1, ONE), ids[1]])
@@ -93,13 +94,19 @@ def first_rows(graph: Graph, table: Value, ids: Value) -> Value:
     return graph.add("Slice", [table, zero, tokens, zero], (ids.shape[1], table.shape[1]))
 
 
-@own_rule("attend")
+@own_rule("attend", neutral=("mask",))
 def _attend_dims(ctx: Inference, call: Call) -> None:
     query, key, value = (ctx.of(call.arguments[name]) for name in ("query", "key", "value"))
     for channels in (query[2], key[2], value[2]):
         _heads(channels, call)
     unify(unify(query[2], key[2]), value[2])
     ctx.returns(call, query)
+
+
+@own_work("attend")
+def _attend_work(inference: Inference, call: Call) -> Products:
+    query = dims_of(inference, call.arguments["query"])
+    return [[*query, query[1]], [*query, query[1]]]
 
 
 @onnx_of("attend")
@@ -151,7 +158,7 @@ def _counted(graph: Graph, start: Value, end: Value, size: int, axes: list[int],
     return graph.add("Unsqueeze", [numbers, graph.numbers(axes)], shape)
 
 
-@own_rule("token_positions")
+@own_rule("token_positions", neutral=("past", "filled"))
 def _token_positions_dims(ctx: Inference, call: Call) -> None:
     ids, padding = ctx.of(call.arguments["ids"]), ctx.optional(call.arguments["padding"])
     ctx.returns(call, [fixed(1, ONE) if padding is None else ids[0], ids[1]])
@@ -171,7 +178,7 @@ def token_positions(
     return graph.add("Max", [later, _whole(graph, 0)], later.shape)
 
 
-@own_rule("causal_mask")
+@own_rule("causal_mask", neutral=("filled",))
 def _causal_mask_dims(ctx: Inference, call: Call) -> None:
     ids, padding, past = (ctx.optional(call.arguments[name]) for name in ("ids", "padding", "past"))
     assert ids is not None
@@ -221,7 +228,7 @@ def rotation(graph: Graph, positions: Value, frequencies: tuple[float, ...]) -> 
     return graph.add("Cos", [angles], angles.shape), graph.add("Sin", [angles], angles.shape)
 
 
-@own_rule("rotated")
+@own_rule("rotated", neutral=("cosine", "sine"))
 def _rotated_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["x"])
     fix(x[-1], "the size of a head")
@@ -320,7 +327,7 @@ def attend_grouped(graph: Graph, query: Value, key: Value, value: Value, mask: V
     return reshaped(permute(graph, mixed, 0, 2, 1, 3), [0, 0, channels], (n, tokens, channels))
 
 
-@own_rule("attend_filled")
+@own_rule("attend_filled", neutral=("mask", "filled"))
 def _attend_filled_dims(ctx: Inference, call: Call) -> None:
     query, key, value, keys, values = (ctx.of(call.arguments[n]) for n in ("query", "key", "value", "keys", "values"))
     unify(key[1], keys[1])
@@ -415,6 +422,14 @@ def _cross_memory_dims(ctx: Inference, call: Call) -> None:
     heads, size = _heads(unify(key[0], value[0]), call)
     memory = [first[0], heads, product([attended[0], first[1]]), size]
     ctx.returns(call, memory, memory)
+
+
+@own_work("cross_memory")
+def _cross_memory_work(inference: Inference, call: Call) -> Products:
+    a = call.arguments
+    first, key = inference.dims[next(refs(a["encoded"]))], dims_of(inference, a["key"])
+    lead = [*first[:2], *dims_of(inference, a["attended"]), key[0]]
+    return [([*lead, key[1]], lead)] * 2
 
 
 @onnx_of("cross_memory")

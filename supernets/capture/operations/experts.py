@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from supernets.capture.dimensions import find, split, unify
 from supernets.capture.inference import Inference
-from supernets.capture.own_rules import onnx_of, own_rule
+from supernets.capture.operations.own import onnx_of, own_rule, own_work
+from supernets.capture.operations.registry import Products, dims_of
 from supernets.capture.program import Call
 from supernets.errors import LoweringError
 from supernets.experts.mixing import NULL_LOGIT, UNLIMITED
@@ -80,7 +81,7 @@ class _Experts:
         return self._graph.input(name, array.shape)
 
 
-@own_rule("mixed_experts")
+@own_rule("mixed_experts", neutral=("active", "top_p", "gates", "activation"))
 def _mixed_experts_dims(ctx: Inference, call: Call) -> None:
     x, logits, up, down = (ctx.of(call.arguments[name]) for name in ("x", "logits", "up", "down"))
     unify(x[-1], up[2])
@@ -94,6 +95,15 @@ def _mixed_experts_dims(ctx: Inference, call: Call) -> None:
     experts = logits[-1] if n_experts == n_logits else split(logits[-1], [n_experts, n_logits - n_experts])[0]
     unify(experts, up[0])
     ctx.returns(call, [*x[:-1], down[1]])
+
+
+@own_work("mixed_experts")
+def _mixed_experts_work(inference: Inference, call: Call) -> Products:
+    """Those of a token that chooses no null expert and needs all experts for `top_p`."""
+    a, outputs = call.arguments, inference.dims[call.outputs[0]]
+    up, lead = dims_of(inference, a["up"]), [*outputs[:-1], *dims_of(inference, a["active"])]
+    n_first = 1 + (a["gate"] is not None)
+    return [([*lead, up[1], up[2]], [*lead, up[1]])] * n_first + [([*lead, up[1], outputs[-1]], [*lead, outputs[-1]])]
 
 
 @onnx_of("mixed_experts")

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from supernets.capture.lowering.state import Lowering, lowers
+from supernets.capture.lowering.state import Lowering
+from supernets.capture.operations.registry import Rule, WorkRule, lowers, rule_of, work_of
 from supernets.capture.program import Argument, Call, Ref
-from supernets.capture.rules.registry import Rule, rule_of
 from supernets.own_operations import NAMESPACE
 
 OnnxRule = Callable[..., Any]
 """Appends an operation's nodes to a graph: (graph, arguments by the names of the schema) -> the value, or a tuple of values."""
 
 
-def own_rule(name: str) -> Callable[[Rule], Rule]:
-    """Registers the rule of dimensions of an own operation."""
-    return rule_of(f"{NAMESPACE}.{name}")
+def own_rule(name: str, neutral: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
+    """Registers the rule of dimensions of an own operation, as of `rule_of`."""
+    return rule_of(f"{NAMESPACE}.{name}", neutral=neutral)
+
+
+def own_work(name: str) -> Callable[[WorkRule], WorkRule]:
+    """Registers the work of an own operation, as of `work_of`."""
+    return work_of(f"{NAMESPACE}.{name}")
 
 
 def onnx_of(name: str) -> Callable[[OnnxRule], OnnxRule]:

@@ -1,0 +1,106 @@
+"""Attention as one operation."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import numpy as np
+
+from supernets.capture.dimensions import (
+    divide,
+    find,
+    fix,
+    unify,
+)
+from supernets.capture.inference import Inference
+from supernets.capture.lowering.state import Lowering
+from supernets.capture.operations.registry import (
+    Products,
+    dims_of,
+    lowers,
+    rule_of,
+    work_of,
+)
+from supernets.capture.program import Argument, Call, Ref
+from supernets.errors import LoweringError
+from supernets.graph.ir import Value
+from supernets.own_operations import NAMESPACE
+
+
+@rule_of("scaled_dot_product_attention")
+def _attention_dims(ctx: Inference, call: Call) -> None:
+    query, key, value = (ctx.of(call.arguments[name]) for name in ("query", "key", "value"))
+    if call.arguments["is_causal"]:
+        for position in (query[-2], key[-2]):
+            fix(position, "attention depends on the order")
+    joined = unify(query[-1], key[-1])
+    fix(joined, "the size of a head, whose root scales attention")
+    unify(key[-2], value[-2])
+    outer = query[:-2]
+    for i, (q, k, v) in enumerate(zip(query[:-2], key[:-2], value[:-2], strict=True)):
+        shared = unify(k, v)
+        if find(q).size == find(shared).size:
+            outer[i] = unify(q, shared)
+        elif call.arguments["enable_gqa"]:  # grouped queries: each key serves several heads, one after another
+            groups, _ = divide(q, [find(shared).size, find(q).size // find(shared).size])
+            unify(groups, shared)
+            outer[i] = q
+    if (mask := ctx.optional(call.arguments["attn_mask"])) is not None:
+        ctx.broadcast([mask, [*outer, query[-2], key[-2]]])
+    ctx.returns(call, [*outer, query[-2], value[-1]])
+
+
+@work_of(f"{NAMESPACE}.attend_grouped", "scaled_dot_product_attention")
+def _attention_work(inference: Inference, call: Call) -> Products:
+    query, key, value = (dims_of(inference, call.arguments[name]) for name in ("query", "key", "value"))
+    return [[*query[:-1], key[-2], query[-1]], [*query[:-1], key[-2], value[-1]]]
+
+
+@lowers("scaled_dot_product_attention")
+def _lower_attention(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    if a["dropout_p"]:
+        raise LoweringError("there is no rule for attention with dropout")
+    query, key, value = (low.shape(cast(Ref, a[name]).name) for name in ("query", "key", "value"))
+    x, keys, values = (low.tensor(a[name]) for name in ("query", "key", "value"))
+    mask = None if a["attn_mask"] is None else low.tensor(a["attn_mask"])
+    grouped = bool(a["enable_gqa"]) and query[-3] != key[-3]
+    if grouped:  # the queries of a group have a dimension of their own, in which they share keys and values
+        if len(query) != 4:
+            raise LoweringError("there is no rule for attention with grouped queries of another rank than 4")
+        x = low.one("Reshape", x, low.numbers([0, key[1], query[1] // key[1], -1, query[-1]]))
+        keys, values = (low.one("Unsqueeze", one, low.numbers([2])) for one in (keys, values))
+        mask = None if mask is None else _grouped_mask(low, a["attn_mask"], mask, key[1])
+    scale = query[-1] ** -0.5 if a["scale"] is None else cast(float, a["scale"])
+    rank = len(query) + grouped
+    order = (*range(rank - 2), rank - 1, rank - 2)
+    if len(key) + grouped != rank or len(value) + grouped != rank:
+        raise LoweringError("there is no rule for attention whose keys have another rank than its queries")
+    scores = low.one("MatMul", low.one("Mul", x, low.scalar(scale)), low.one("Transpose", keys, perm=order))
+    if a["is_causal"]:
+        if {len(query) - 2, len(key) - 2}.intersection(low.program.dynamic.get(cast(Ref, a["query"]).name, ())):
+            raise LoweringError("there is no rule for causal attention over a dynamic number of tokens")
+        constant = np.triu(np.full((query[-2], key[-2]), -np.inf, dtype=np.float32), 1)
+        scores = low.one("Add", scores, low.graph.constant(constant))
+    if mask is not None:
+        if low.dtype(a["attn_mask"]) == "bool":
+            scores = low.one("Where", mask, scores, low.scalar(-math.inf))
+        else:
+            scores = low.one("Add", scores, mask)
+    out = low.one("MatMul", low.one("Softmax", scores, axis=-1), values)
+    if grouped:
+        out = low.one("Reshape", out, low.numbers([0, query[1], -1, value[-1]]))
+    low.returns(call, out)
+
+
+def _grouped_mask(low: Lowering, argument: Argument, mask: Value, n_groups: int) -> Value:
+    """A mask of attention for queries whose heads are divided into groups."""
+    shape = low.shape(cast(Ref, argument).name)
+    if len(shape) < 3 or shape[-3] == 1:
+        return mask if len(shape) < 4 else low.one("Unsqueeze", mask, low.numbers([2]))
+    dynamic = low.program.dynamic.get(cast(Ref, argument).name, ())
+    if len(dynamic) > 1:
+        raise LoweringError("there is no rule for a mask of each head with several dynamic sizes")
+    *examples, heads, queries, keys = (-1 if i in dynamic else size for i, size in enumerate(shape))
+    return low.one("Reshape", mask, low.numbers([*examples, n_groups, heads // n_groups, queries, keys]))
