@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from nas import supernet_of
 from supernets import module_to_onnx
-from supernets.graph import INPUT, OUTPUT, lower
-from supernets.module_to_onnx import onnx_model
+from supernets.module_to_onnx import INPUT, OUTPUT, lower, onnx_model
 from tests.errors import raises
 from tests.supernets.plain_networks import difference, mobilenet, outputs, prepared, run
 
@@ -39,7 +38,7 @@ def test_known_operations_need_no_exporter(monkeypatch: pytest.MonkeyPatch) -> N
     x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     module = prepared(mobilenet(gated=False), x)
     model = onnx_model(module, x[:2])
-    assert model == lower(module, (3, 32, 32))
+    assert model == lower(module, x)
     assert difference(run(model, x), outputs(module, x)) <= 1e-4
 
 
@@ -47,7 +46,7 @@ def test_unknown_operations_go_to_torchs_exporter() -> None:
     x = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
     module = Cumulated().eval()
     with raises("export.unknown-operation", "Cumulated", "cumsum"):
-        lower(module, (6,))
+        lower(module, x)
     model = onnx_model(module, x[:2])
     onnx.checker.check_model(model, full_check=True)
     graph = onnx.load_model_from_string(model).graph
@@ -70,7 +69,7 @@ def test_unknown_operations_of_captured_networks_go_to_torchs_exporter() -> None
     supernet = supernet_of(Windowed(), x[:2])
     module = supernet.extract(supernet.space.smallest).eval()
     with raises("export.unknown-operation", "sinh"):
-        lower(module, (8,))
+        lower(module, x)
     model = onnx_model(module, x[:2])
     for batch in (1, 2, 5):
         assert difference(run(model, x[:batch]), outputs(module, x)[:batch]) <= 1e-5

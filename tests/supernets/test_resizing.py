@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.graph import lower
+from supernets.module_to_onnx import lower
 from supernets.resizing import resize
 from tests.supernets.families import by_hand
 from tests.supernets.plain_networks import run
@@ -33,7 +33,7 @@ def noise(*shape: int) -> Tensor:
 def test_onnx_runtime_gives_the_same_images(old: int, side: int) -> None:
     """The tolerance covers a few roundings. With torch's coordinates, noise of 224 pixels differs by 1e-4."""
     x = noise(2, 3, old, old)
-    came = torch.from_numpy(run(lower(Resized(side).eval(), x.shape[1:]), x))
+    came = torch.from_numpy(run(lower(Resized(side).eval(), x), x))
     expected = resize(x, side)
     assert came.shape == expected.shape == (2, 3, side, side)
     assert (came - expected).abs().max() <= 3e-6

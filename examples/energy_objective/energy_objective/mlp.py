@@ -67,8 +67,6 @@ class MLPFamily(ImageFamily):
         network=name,
     )
     spec_type = MLPSpec
-    geometry: tuple[str, ...] = ()
-    attention: Mapping[str, Dim] = {}
 
     def __init__(self, spec: MLPSpec, *, image_size: int, channels: int, n_classes: int) -> None:
         super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
@@ -80,8 +78,8 @@ class MLPFamily(ImageFamily):
     def _inputs(self) -> int:
         return self.channels * self.image_size**2
 
-    def template(self, like: Architecture | None = None) -> nn.Module:
-        return self.build(self.space.largest)
+    def template(self) -> nn.Module:
+        return MLP(self._inputs, self.spec.width[-1], self.spec.depth[-1], self.n_classes)
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         found: dict[str, tuple[Dim, ...]] = {"stem.weight": ("width", self._inputs), "stem.bias": ("width",)}
@@ -89,13 +87,6 @@ class MLPFamily(ImageFamily):
             found |= {f"hidden.{i}.layer.weight": ("width", "width"), f"hidden.{i}.layer.bias": ("width",)}
         return found | {"classifier.weight": (self.n_classes, "width"), "classifier.bias": (self.n_classes,)}
 
-    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        return {"width": cast(int, self.space.values(architecture)["width"])}
-
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         depth = cast(int, self.space.values(architecture)["depth"])
         return frozenset(f"hidden.{i}" for i in range(depth, self.spec.depth[-1]))
-
-    def build(self, architecture: Architecture) -> nn.Module:
-        values = self.space.values(architecture)
-        return MLP(self._inputs, cast(int, values["width"]), cast(int, values["depth"]), self.n_classes)
