@@ -300,13 +300,13 @@ def without_weights(make: Callable[[], T]) -> T:
             return make()
 
 
-_PROGRAMS: dict[str, Programs] = {}
+_PROGRAMS: dict[tuple[type, str], Programs] = {}
 _MOST_FAMILIES = 64
 
 
 def programs_of(family: Family) -> Programs:
     """The programs of a family; equal families have the same ones in a process."""
-    key = json.dumps(family.to_json(), sort_keys=True)
+    key = type(family), json.dumps(family.to_json(), sort_keys=True)
     if key not in _PROGRAMS:
         while len(_PROGRAMS) >= _MOST_FAMILIES:
             _PROGRAMS.pop(next(iter(_PROGRAMS)))
