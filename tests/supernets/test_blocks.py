@@ -142,18 +142,21 @@ class PooledFamily(Family):
         return {"family": self.name, **self.optional}
 
 
-def test_keys_depend_on_the_following_block_and_on_dropped_parts() -> None:
-    family = PooledFamily({"second": "layers.second", "part": "layers.first.part"})
+@pytest.mark.parametrize(("part", "n_keys"), [("layers.first.part", 8), ("activation", 6)])
+def test_keys_depend_on_the_following_block_and_on_dropped_parts(part: str, n_keys: int) -> None:
+    family = PooledFamily({"second": "layers.second", "part": part})
     net = Supernet(family, ChainSharing(family)).eval()
     architectures = family.space.enumerate()
     keys = BlockKeys(net).of(architectures)
     assert np.array_equal(keys, one_by_one(net, architectures))
-    assert len(set(keys[:, 0].tolist())) == 8  # width, with or without its part, pooled or followed by the second
+    # Width, with or without its part, pooled or followed by the second, which the activation then belongs to.
+    assert len(set(keys[:, 0].tolist())) == n_keys
     assert len(set(keys[:, 2].tolist())) == 2
 
 
-def test_a_family_whose_blocks_differ_by_a_module_outside_of_them_is_rejected() -> None:
-    family = PooledFamily({"part": "activation"})
-    net = Supernet(family, ChainSharing(family)).eval()
-    with raises("family.inconsistent", "block layers.second"):
-        BlockKeys(net).of(family.space.enumerate())
+def test_a_family_with_an_undeclared_axis_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = PooledFamily({})
+    dims = {**family.dims(), "head.weight": (2, 8)}
+    monkeypatch.setattr(family, "dims", lambda: dims)
+    with raises("family.inconsistent", "width"):
+        BlockKeys(Supernet(family, ChainSharing(family)).eval()).of(family.space.enumerate())

@@ -17,8 +17,6 @@ from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.graph import functions
-from supernets.graph.ir import Graph
 from supernets.module_to_onnx import BATCH, INPUT, OUTPUT, lower, to_onnx
 from supernets.networks import network_of
 from supernets.space import Architecture
@@ -100,7 +98,7 @@ class TestFamilies:
         x = images((1, 8, 8))
         module = prepared(net.extract(net.space.smallest), x)
         before = assert_lowered(module, x)
-        module.head.act = nn.Tanh()  # type: ignore[union-attr]
+        module.head.act = nn.Tanh().eval()  # type: ignore[union-attr]
         assert assert_lowered(module, x) != before
 
     def test_negative_control_a_wrong_statistic_is_detected(self) -> None:
@@ -201,7 +199,7 @@ def changed_in_place(x: Tensor) -> Tensor:
     for change in IN_PLACE:
         y = x * 3 + 0.1
         alias = functional.dropout(y, training=False)
-        x = torch.tanh(change(y) * alias + y + x)
+        x = x + 0.1 * torch.tanh(change(y) * alias + y)
     return x
 
 
@@ -321,7 +319,8 @@ FUNCTIONS: Mapping[str, tuple[Function, tuple[int, ...]]] = {
     "a new dimension": (lambda x: x[:, None] + x[:, True], TOKENS),
     "a created constant": (lambda x: x + torch.arange(8) * torch.ones(8), VECTOR),
     "a batch of two rows an example": (lambda x: (x.view(x.shape[0] * 2, -1) + 1).reshape(-1, 8), VECTOR),
-    "the batch's mean": (lambda x: x - x.mean(0), VECTOR),
+    "the batch's mean": (lambda x: x + x.mean(0), VECTOR),
+    "rows before the batch": (lambda x: torch.cat([x.new_ones(3, 8), x]).reshape(-1, 2), VECTOR),
 }  # fmt: skip
 
 
@@ -370,16 +369,6 @@ class TestOperations:
         module = Own(lambda _, x: functional.interpolate(x, side, mode="bilinear")).eval()
         assert difference(run(lower(module, x), x), module(x).numpy()) <= SINGLE_TOLERANCE
 
-    def test_the_size_of_resized_images_is_exact_for_all_scales(self) -> None:
-        for old in (28, 97, 224):
-            for side in range(1, 2 * old):
-                graph = Graph()
-                resized = functions.interpolate(graph, graph.input("x", (-1, 1, old, old)), side, mode="bilinear")
-                if side != old:
-                    scale = graph.constants[graph.nodes[0].inputs[2]][2]
-                    assert resized.shape[2:] == (side, side)
-                    assert int(np.float32(old) * scale) == int(float(old) * float(scale)) == side
-
 
 def sentences(module: Any, ids: Tensor) -> Tensor:
     x = module.words(ids) + tokens.first_rows(module.table, ids)
@@ -396,11 +385,11 @@ def causal(module: Any, ids: Tensor) -> Tensor:
     return tokens.last_token(tokens.attend_grouped(query, all_keys, all_keys, tokens.causal_mask(ids, None, key)))
 
 
-def words(function: Callable[[Any, Tensor], Any], width: int = 8) -> nn.Module:
+def words(function: Callable[[Any, Tensor], Any], width: int = 8, **attributes: nn.Module) -> nn.Module:
     """A module that reads token ids, with random weights."""
     torch.manual_seed(0)
     table, wide = nn.Parameter(torch.randn(14, 8)), nn.Parameter(torch.randn(16, 8))
-    return Own(function, words=nn.Embedding(20, width), table=table, wide=wide).eval()
+    return Own(function, words=nn.Embedding(20, width), table=table, wide=wide, **attributes).eval()
 
 
 class TestTexts:
@@ -468,7 +457,6 @@ class TestRejections:
             (lambda x: x + x.shape[0], VECTOR, "export.dynamic-dimension", "aten.add.Tensor in the network (at"),
             (lambda x: x * (x.shape[0] == 3), VECTOR, "export.dynamic-dimension", "mul"),
             (lambda x: x + torch.ones(x.shape[0], 1), VECTOR, "export.dynamic-dimension", "makes a tensor"),
-            (lambda x: torch.cat([x.new_ones(3, 8), x]).reshape(-1, 2), VECTOR, "export.unknown-operation", "size"),
             (lambda x: x.view(-1, 7), TOKENS, "capture.failed", "[-1, 7]"),
             (lambda x: functional.conv2d(x, torch.ones(4, 4, 9, 10)), IMAGE, "capture.failed", "Kernel size"),
             (in_part, VECTOR, "capture.in-place", "mul_"),
@@ -576,17 +564,14 @@ class TestBlocks:
     @pytest.mark.parametrize(
         ("module", "blocks", "mentions"),
         [
-            (Own(lambda m, x: m.b(m.b(m.a(x))), a=nn.Linear(4, 4), b=nn.Linear(4, 4)), ["a", "b"], ["block b "]),
+            (Own(lambda m, x: m.b(m.a(m.b(x))), a=nn.Linear(4, 4), b=nn.Linear(4, 4)), ["a", "b"], ["block b "]),
             (nn.Sequential(nn.Sequential(nn.Linear(4, 4))), ["0", "0.0"], ["0.0", "0 overlap"]),
-            (
-                Own(lambda m, x: x + m.table(m.shift(m.index)), table=nn.Embedding(9, 4), index=torch.tensor([3, 0]),
-                    shift=Own(lambda m, x: x + 1)),
-                ["table"], ["block table has 0 inputs"],
-            ),
+            (words(lambda m, ids: m.words(m.next(ids)), next=Own(lambda m, x: x + 1)), ["words"], ["block words ", "integers"]),
         ],
     )  # fmt: skip
-    def test_blocks_called_twice_overlapping_or_without_inputs_are_rejected(
+    def test_blocks_called_twice_overlapping_or_of_integers_are_rejected(
         self, module: nn.Module, blocks: list[str], mentions: list[str]
     ) -> None:
         with raises("export.invalid-block", *mentions):
-            network_of(module.eval(), images((2, 4)), blocks).block_keys()
+            example = torch.zeros(3, 4, dtype=torch.int64) if "words" in blocks else images((2, 4))
+            network_of(module.eval(), example, blocks).block_keys()
