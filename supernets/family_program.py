@@ -137,11 +137,11 @@ class FamilyProgram:
         """
         blocks = self._family.blocks
         present = np.array([[not lies_in(block, names) for block in blocks] for names in dropped])
-        following = _following(present)
+        following, outside = _following(present), self._lacking("", dropped)
         variants = []
         for block, (name, axes) in enumerate(zip(blocks, self._axes_by_block, strict=True)):
             # Operations without parameters before the next block belong to this one.
-            properties = [following[:, block], self._lacking(name, dropped), *(sizes[axis] for axis in axes)]
+            properties = [following[:, block], outside, self._lacking(name, dropped), *(sizes[axis] for axis in axes)]
             here = present[:, block]
             # An absent block has one variant: the sizes of its axes do not matter.
             variants.append(np.stack([here, *(own * here for own in properties)], axis=1))
@@ -160,10 +160,18 @@ class FamilyProgram:
         return [[axis for axis in self._family.axes if axis in names] for names in axes]
 
     def _lacking(self, block: str, dropped: Sequence[frozenset[str]]) -> Counts:
-        """A number for the parts of a block that each network lacks: 0 for none, equal in every call for equal parts."""
-        if not any(name.startswith(f"{block}.") for name in frozenset().union(*dropped)):
+        """A number for the parts of a block that each network lacks: 0 for none, equal in every call for equal parts.
+
+        Args:
+            block: "" for the modules in none, which others may include.
+        """
+        names = frozenset[str]().union(*dropped)
+        parts_of_block = {
+            name for name in names if (name.startswith(f"{block}.") if block else self._block_of(name) < 0)
+        }
+        if not parts_of_block:
             return np.zeros(len(dropped), dtype=np.int64)
-        parts = [frozenset(name for name in drop if name.startswith(f"{block}.")) for drop in dropped]
+        parts = [drop & parts_of_block for drop in dropped]
         return np.array([self._parts.setdefault(lacking, len(self._parts)) for lacking in parts], dtype=np.int64)
 
 
@@ -350,13 +358,13 @@ def without_weights(make: Callable[[], T]) -> T:
             return make()
 
 
-_PROGRAMS: dict[str, Programs] = {}
+_PROGRAMS: dict[tuple[type, str], Programs] = {}
 _MOST_FAMILIES = 64
 
 
 def programs_of(family: Family) -> Programs:
     """The programs of a family; equal families have the same ones in a process."""
-    key = json.dumps(family.to_json(), sort_keys=True)
+    key = type(family), json.dumps(family.to_json(), sort_keys=True)
     if key not in _PROGRAMS:
         while len(_PROGRAMS) >= _MOST_FAMILIES:
             _PROGRAMS.pop(next(iter(_PROGRAMS)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from types import FunctionType
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from supernets.capture.adoption import adopt
 from supernets.capture.lowering import lowered
 from supernets.capture.network import PlainNetwork
-from supernets.capture.program import BATCH, Program
+from supernets.capture.program import BATCH, Program, is_constant
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
 from supernets.errors import CaptureError, LoweringError
@@ -24,6 +25,7 @@ from supernets.graph.ir import INPUT, Shape
 from supernets.graph.serialise import serialise
 from supernets.space import Architecture
 
+_dynamic = functools.partial(LoweringError, code="export.dynamic-dimension")
 _ORIGIN = "_network_origin"
 """The attribute of an extracted module that tells its programs."""
 
@@ -187,7 +189,8 @@ def network_of(module: nn.Module, example: Tensor, blocks: Sequence[str] = ()) -
         blocks: the names of modules that are its blocks; of a captured network, whose program has its own, they are ignored.
 
     Raises:
-        LoweringError: the module is in training mode or has hooks, or its forward cannot be traced.
+        LoweringError: the module is in training mode or has hooks, or its forward cannot be traced or computes with the batch
+            size.
     """
     named = example.dtype == torch.int64 and example.ndim == _OF_SENTENCES
     dims = (BATCH, TOKENS_DIM) if named else (BATCH, *("" for _ in example.shape[1:]))
@@ -209,12 +212,46 @@ def _network(module: nn.Module, inputs: Callable[[], Sequence[tuple[Tensor, tupl
     if isinstance(origin, Origin) and origin.layout == _layout(module):
         return origin.network(module)
     examples, dims = zip(*inputs(), strict=True)
+    network = _traced(module, examples, dims)
+    resized = [_of_other_lengths(example, names) for example, names in zip(examples, dims, strict=True)]
+    _check_same(network, _traced(module, resized, dims))
+    return network
+
+
+def _traced(module: nn.Module, examples: Sequence[Tensor], dims: Sequence[tuple[str, ...]]) -> Network:
     try:
         captured = capture_declared(module, examples, dims)
     except CaptureError as error:
         raise LoweringError(str(error), code=error.code) from error
     elastic = adopt(captured.program)
     return Network(specialised(elastic, elastic.full_sizes), captured.tensors)
+
+
+def _of_other_lengths(example: Tensor, dims: Sequence[str]) -> Tensor:
+    """Zeros like an example, with one more in a batch, and sentences that are shorter by a token, but not of one."""
+    shape = [
+        n + 1 if name == BATCH or (name == TOKENS_DIM and n <= _MIN_TOKENS) else n - (name == TOKENS_DIM)
+        for n, name in zip(example.shape, dims, strict=True)
+    ]
+    return example.new_zeros(shape)
+
+
+_MIN_TOKENS = 2
+"""Of a traced sentence: dimensions of 1 are broadcast."""
+
+
+def _check_same(network: Network, other: Network) -> None:
+    """Raises `LoweringError` unless a module traced with inputs of two sizes is one program, which then fits all sizes."""
+    remedy = "use a size that does not depend on the input"
+    for one, two in zip_longest(network.program.calls, other.program.calls):
+        if repr(one) != repr(two):
+            call = one or two
+            problem = f"{call.op} in {call.module or 'the network'}{call.place and f' (at {call.place})'}"
+            raise _dynamic(f"{problem} computes with the number of examples or of tokens; {remedy}")
+    for name in network.program.tensors:
+        one, two = network.tensors[name], other.tensors[name]
+        if is_constant(name) and not (one.shape == two.shape and torch.equal(one, two)):
+            raise _dynamic(f"the forward makes a tensor of the number of examples or of tokens; {remedy}")
 
 
 def _check_ready(module: nn.Module) -> None:

@@ -84,4 +84,4 @@ def _fixed(dim: Dim, sizes: Mapping[str, int]) -> Dim:
         return sizes.get(dim, dim)
     if isinstance(dim, tuple):
         return tuple(_fixed(part, sizes) for part in dim)
-    return int(size_of(dim, sizes)) if not isinstance(dim, int) else dim
+    return dim if isinstance(dim, int) or axes_in(dim) - sizes.keys() else int(size_of(dim, sizes))

@@ -148,9 +148,10 @@ def _apart(spans: Sequence[Span]) -> list[Span]:
         LoweringError: two overlap, or a module has two.
     """
     ordered = sorted((span for span in spans if span.end > span.start), key=lambda span: (span.start, span.end))
+    for name, n_calls in Counter(span.name for span in ordered).items():
+        if n_calls > 1:
+            raise _invalid_block(f"block {name} is called {n_calls} times; expected one call")
     for before, after in pairwise(ordered):
-        if before.name == after.name:
-            raise _invalid_block(f"block {before.name} is called twice; expected one call")
         if after.start < before.end:
             raise _invalid_block(f"blocks {before.name} and {after.name} overlap; name one of them")
     return ordered

@@ -48,7 +48,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hardware_profiles.runtime import run_calls
-from supernets.base import Supernet, channels_last
+from supernets.base import Supernet
 from supernets.capture.adoption import Adopted
 from supernets.capture.costs import elastic_share
 from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations, randomised
@@ -57,8 +57,8 @@ from supernets.capture.tracing import capture
 from supernets.checkpoint import make_supernet
 from supernets.errors import LoweringError
 from supernets.families.captured.family import CapturedFamily
-from supernets.graph import INPUT, input_shape_of, lower
-from supernets.module_to_onnx import to_onnx
+from supernets.live_subnets import channels_last
+from supernets.module_to_onnx import INPUT, lower, to_onnx
 from tests.benchmarks.any_model_table import as_table, comparison, pruning_verdict, read
 from tests.benchmarks.any_model_zoo import Entry, Inputs, build, entries
 
@@ -187,7 +187,7 @@ def _subnets(supernet: Supernet, inputs: Inputs, n: int, seconds: float, *, expo
                 extracted = max(extracted, difference(plain[-1:], [supernet(x, architecture)]))
         begun, serialised = time.process_time(), None
         try:
-            serialised = lower(module, input_shape_of(inputs(2)))
+            serialised = lower(module, inputs(2))
             lowered += 1
             times.append(time.process_time() - begun)
         except LoweringError as error:

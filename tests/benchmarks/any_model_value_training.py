@@ -20,7 +20,7 @@ from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
-from supernets.graph import INPUT, input_shape_of, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.recalibration import recalibrate
 from tests.benchmarks.any_model_value_tasks import Examples, ValueTask
 
@@ -118,7 +118,7 @@ def calibrated(network: nn.Module, task: ValueTask, n: int = 512) -> nn.Module:
 
 def outputs(network: nn.Module, task: ValueTask, inputs: Tensor) -> Tensor:
     """The network's outputs in ONNX Runtime, (n, classes)."""
-    model = lower(network.eval(), input_shape_of(task.example()))
+    model = lower(network.eval(), task.example())
     calls = ({INPUT: task.prepared(own).contiguous().numpy()} for own in inputs.split(50))
     return torch.from_numpy(np.concatenate([found for (found,) in run_calls(model, calls)]))
 
@@ -175,7 +175,7 @@ class Stopwatch:
 
     def onnx(self, network: nn.Module) -> bytes:
         """The network's ONNX model."""
-        return lower(network.eval(), input_shape_of(self._task.example()))
+        return lower(network.eval(), self._task.example())
 
     def ratios(self, models: Sequence[bytes]) -> list[float]:
         """Latency of each over that of the original, which is measured in each session."""

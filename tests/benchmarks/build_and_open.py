@@ -4,9 +4,8 @@
 
 Method. For each preset, the smallest, the largest and random subnets of a freshly initialised supernet (weights do not affect
 the time). CPU time of this process (`time.process_time`), one thread, median over the subnets; each is built once, as in a
-search, after one warm-up subnet (cached traces, imports):
+search, after one warm-up subnet (the capture of the largest network, imports):
 
-- live: `lower` of a live subnet (*place* is the time to place the weights);
 - extracted: `lower` of an extracted module (*extract* is the time to extract it);
 - legacy and dynamo: torch's two exporters of the extracted module, on `--exported` of the subnets, since they are slow.
 
@@ -36,13 +35,12 @@ from supernets.base import Supernet
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.graph import BATCH, INPUT, OPSET, OUTPUT, lower
-from supernets.module_to_onnx import to_onnx
+from supernets.module_to_onnx import BATCH, INPUT, OPSET, OUTPUT, lower, to_onnx
 from supernets.space import Architecture
 
 NETWORKS = {"tiny": (28, 1, 10), "mobile": (224, 3, 1000)}
 """Image size, channels and classes of each preset."""
-COLUMNS = ("place", "live", "extract", "extracted", "legacy", "dynamo", "open")
+COLUMNS = ("extract", "extracted", "legacy", "dynamo", "open")
 T = TypeVar("T")
 
 
@@ -84,13 +82,11 @@ def measure(net: Supernet, architectures: list[Architecture], n_exported: int) -
     """CPU milliseconds by column, one per subnet; the first subnet is the warm-up and left out."""
     values: dict[str, list[float]] = {name: [] for name in COLUMNS}
     example = torch.randn(2, *net.family.example().shape[1:], generator=torch.Generator().manual_seed(0))
-    shape = example.shape[1:]
     for i, architecture in enumerate(architectures):
-        live = timed(values, "place", partial(net.subnet, architecture))
-        model = timed(values, "live", partial(lower, live, shape))
         module = timed(values, "extract", partial(net.extract, architecture))
-        models = [timed(values, "extracted", partial(lower, module, shape))]
+        model = timed(values, "extracted", partial(lower, module, example))
         timed(values, "open", partial(open_session, model))
+        models = []
         if i <= n_exported:
             models.append(timed(values, "legacy", partial(legacy, module, example)))
             models.append(timed(values, "dynamo", partial(to_onnx, module, example)))

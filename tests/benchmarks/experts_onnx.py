@@ -22,7 +22,7 @@ import torch
 import typer
 
 from supernets.experts.layer import ExpertLayer
-from supernets.graph import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower
 from tests.benchmarks.build_and_open import open_session
 from tests.supernets.families import by_hand
 
@@ -62,7 +62,7 @@ def timed(width: int, hidden: int, experts: int, active: int, tokens: int, round
     every = ExpertLayer(width, hidden, active=experts, **options).eval()
     x = torch.randn(1, tokens, width)
     sessions = {
-        name: open_session(lower(own, (tokens, width))) for name, own in (("gathered", layer), ("dense", every))
+        name: open_session(lower(own, x.expand(2, -1, -1))) for name, own in (("gathered", layer), ("dense", every))
     }
     weights = {f"mlp.{name}": tensor for name, tensor in layer.state_dict().items()}
     expected = by_hand.experts(weights, "mlp", x, active, torch.nn.functional.silu, "softmax").numpy()

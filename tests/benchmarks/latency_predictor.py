@@ -43,7 +43,7 @@ from predictors.label_scales import LabelScale
 from predictors.linear import ColumnLinearPredictor, RidgePredictor
 from predictors.model_selection import AutoPredictor
 from supernets.blocks import BlockKeys
-from supernets.graph import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.space import Architecture
 
 JOB = """
@@ -99,14 +99,14 @@ def measure(
     """Measures what is missing: all subnets once, the held-out half twice."""
     supernet = prepared.supernets.untrained().eval()
     inputs = [{INPUT: examples} for examples in prepared.data.timed_batches(profile)]
-    shape = tuple(prepared.supernets.family.example().shape[1:])
+    example = prepared.supernets.family.example(2)
     held_out = architectures[len(architectures) // 2 :]
     with open_profiler(profile, seed=_SEED, on_wait=print) as profiler:
         for attempt, wanted in ((0, architectures), (1, held_out)):
             left = labels.lacking(wanted, attempt)
             for i in range(0, len(left), _BATCH):
                 batch = left[i : i + _BATCH]
-                deployments = [Deployment.single(lower(supernet.extract(a), shape), *inputs) for a in batch]
+                deployments = [Deployment.single(lower(supernet.extract(a), example), *inputs) for a in batch]
                 rows = []
                 for a, result in zip(batch, profiler.measure(deployments), strict=True):
                     if isinstance(result, LatencyFailure):

@@ -53,7 +53,7 @@ def networks(n: int, batch_size: int, seed: int) -> list[Network]:
     from supernets.base import Supernet
     from supernets.families.mobile_cnn.family import MobileCNNFamily
     from supernets.families.mobile_cnn.spec import MOBILE_CNN
-    from supernets.graph import lower
+    from supernets.module_to_onnx import lower
     from supernets.sharing.chain import ChainSharing
 
     torch.manual_seed(seed)
@@ -61,7 +61,7 @@ def networks(n: int, batch_size: int, seed: int) -> list[Network]:
     supernet = Supernet(family, ChainSharing(family))
     rng = np.random.default_rng(seed)
     image = rng.standard_normal((batch_size, 1, 28, 28)).astype(np.float32)
-    models = [lower(supernet.extract(supernet.space.sample(rng)), (1, 28, 28)) for _ in range(n)]
+    models = [lower(supernet.extract(supernet.space.sample(rng)), family.example(2)) for _ in range(n)]
     return [Network(model, {"input": image}) for model in models]
 
 

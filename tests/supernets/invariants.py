@@ -23,8 +23,7 @@ from supernets.axes import permute_tensor
 from supernets.base import Supernet
 from supernets.experts.layer import ExpertLayer
 from supernets.families.decoder.network import TiedLinear
-from supernets.graph import INPUT, input_shape_of, lower
-from supernets.module_to_onnx import to_onnx
+from supernets.module_to_onnx import INPUT, lower, to_onnx
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture, Option
 
@@ -246,7 +245,7 @@ def check_onnx(supernet: Supernet, images: Tensor, calibration: Tensor, *, batch
     """I4: ONNX Runtime agrees with torch on lowered modules."""
     for architecture in architectures(supernet):
         module = recalibrate(supernet.extract(architecture), [calibration])
-        _check_model(lower(module, input_shape_of(images)), module, images[:batch])
+        _check_model(lower(module, images), module, images[:batch])
 
 
 def check_exporter(supernet: Supernet, images: Tensor, calibration: Tensor) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
-from supernets.graph import INPUT
+from supernets.module_to_onnx import INPUT
 from supernets.recalibration import recalibrate
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,35 +10,32 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets import blocks
 from supernets.axes import Axes, Axis, Dim
-from supernets.base import Supernet
+from supernets.base import Family, Supernet
 from supernets.blocks import BlockKeys
-from supernets.families.shared.module_costs import ModuleCosts
-from supernets.graph import block_keys, lower_blocks
+from supernets.networks import Network, network_of
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture, Choice, SearchSpace
 from tests.errors import raises
 from tests.supernets.plain_networks import difference, outputs, run
-from tests.supernets.test_graph import architectures, supernet
-
-SHAPE = (1, 28, 28)
+from tests.supernets.test_networks import architectures, supernet, traced
 
 
-def one_by_one(net: Supernet, chosen: Sequence[Architecture], shape: tuple[int, ...]) -> list[list[str]]:
-    """The oracle: every network extracted and lowered."""
-    found = [block_keys(net.extract(a), shape, net.family.blocks) for a in chosen]
-    return [[keys.get(name, "") for name in net.family.blocks] for keys in found]
+def one_by_one(net: Supernet, architectures: Sequence[Architecture]) -> list[list[str]]:
+    """The oracle: every network traced by itself."""
+    example, blocks = net.family.example(2), net.family.blocks
+    keys = [network_of(traced(net, architecture), example, blocks).block_keys() for architecture in architectures]
+    return [[keys_of_network.get(name, "") for name in blocks] for keys_of_network in keys]
 
 
 def test_keys_equal_those_of_each_network_lowered_separately() -> None:
     net = supernet("tiny")
-    chosen = architectures(net, 30)
+    chosen = architectures(net, 12)
     keys = BlockKeys(net)
     first = keys.of(chosen[:10])  # the second call finds some of them cached
     assert first.shape == (10, len(net.family.blocks))
-    assert np.array_equal(first, one_by_one(net, chosen[:10], SHAPE))
-    assert np.array_equal(keys.of(chosen), one_by_one(net, chosen, SHAPE))
+    assert np.array_equal(first, one_by_one(net, chosen[:10]))
+    assert np.array_equal(keys.of(chosen), one_by_one(net, chosen))
     assert (keys.of(chosen)[0] == "").any()  # the smallest network lacks blocks
     assert (keys.of([net.space.largest]) != "").all()
 
@@ -49,13 +47,13 @@ def test_no_architectures_give_no_keys() -> None:
 
 def test_each_combination_is_lowered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     net = supernet("tiny")
-    lowered = []
+    lowered, block_keys = [], Network.block_keys
 
-    def counted(*args: object) -> dict[str, str]:
-        lowered.append(args)
-        return block_keys(*args)  # type: ignore[arg-type]
+    def counted(network: Network) -> dict[str, str]:
+        lowered.append(network)
+        return block_keys(network)
 
-    monkeypatch.setattr(blocks, "block_keys", counted)
+    monkeypatch.setattr(Network, "block_keys", counted)
     rng = np.random.default_rng(2)
     many = [net.space.sample(rng) for _ in range(1000)]
     keys = BlockKeys(net)
@@ -77,7 +75,7 @@ def test_the_model_of_a_key_equals_the_block() -> None:
     for name, key in zip(names, row, strict=True):
         model = keys.model(key)
         assert model.key == key
-        (alone,) = lower_blocks(module, SHAPE, [name])
+        (alone,) = network_of(traced(net, architecture), net.family.example(2), [name]).block_models()
         assert model.inputs == alone.inputs
         x = torch.randn(4, *model.inputs[0].shape, generator=torch.Generator().manual_seed(0))
         if name != "head":  # includes the pooling after it
@@ -91,43 +89,37 @@ def test_an_unknown_key_is_rejected() -> None:
 
 
 class Pooled(nn.Module):
-    """A layer with an optional part, an optional second layer, and a pooling."""
+    """A layer with an optional part, an optional second layer, an activation outside of layers, and a pooling."""
 
-    def __init__(self, width: int, *, second: bool, part: bool, squared: bool = False) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        first: dict[str, nn.Module] = {"conv": nn.Conv2d(1, width, 3)}
-        if part:
-            first["part"] = nn.ReLU()
-        self.layers = nn.ModuleDict({"first": nn.Sequential()})
-        for name, module in first.items():
-            self.layers["first"].add_module(name, module)
-        if second:
-            self.layers["second"] = nn.Sequential(nn.Conv2d(width, width, 1), nn.Sigmoid())
-        self.head = nn.Linear(width, 2)
-        self.squared = squared
+        self.layers = nn.ModuleDict({"first": nn.Sequential(OrderedDict(conv=nn.Conv2d(1, width, 3), part=nn.ReLU()))})
+        self.layers["second"] = nn.Sequential(nn.Conv2d(width, width, 1), nn.Sigmoid())
+        self.activation, self.head = nn.Tanh(), nn.Linear(width, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers.values():
             x = layer(x)
-        x = x * x if self.squared else x
+        if hasattr(self, "activation"):
+            x = self.activation(x)
         out: Tensor = self.head(x.mean((2, 3)))
         return out
 
 
-class PooledFamily(ModuleCosts):
+class PooledFamily(Family):
     """A family whose blocks differ by the following block and by dropped parts."""
 
     name = "pooled"
     blocks = ("layers.first", "layers.second", "head")
-    geometry: tuple[str, ...] = ()
-    attention: Mapping[str, Dim] = {}
 
-    def __init__(self) -> None:
+    def __init__(self, optional: Mapping[str, str]) -> None:
+        """A family in which the modules with these names are left out if the choice is 0."""
+        self.optional = optional
         self.space = SearchSpace([Choice("width", (4, 8)), Choice("second", (0, 1)), Choice("part", (0, 1))])
         self.axes: Axes = {"width": Axis("width", 8)}
 
-    def template(self, like: Architecture | None = None) -> nn.Module:
-        return Pooled(8, second=True, part=True)
+    def template(self) -> nn.Module:
+        return Pooled(8)
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         return {
@@ -139,45 +131,32 @@ class PooledFamily(ModuleCosts):
             "head.bias": (2,),
         }
 
-    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
-        return {"width": int(self.space.values(architecture)["width"])}
-
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         values = self.space.values(architecture)
-        gone = {"layers.second": not values["second"], "layers.first.part": not values["part"]}
-        return frozenset(name for name, absent in gone.items() if absent)
-
-    def build(self, architecture: Architecture) -> nn.Module:
-        values = self.space.values(architecture)
-        return Pooled(int(values["width"]), second=bool(values["second"]), part=bool(values["part"]))
+        return frozenset(module for choice, module in self.optional.items() if not values[choice])
 
     def example(self, batch_size: int = 1) -> Tensor:
         return torch.zeros(batch_size, 1, 6, 6)
 
     def to_json(self) -> dict[str, object]:
-        return {}
+        return {"family": self.name, **self.optional}
 
 
-def test_keys_depend_on_the_following_block_and_on_dropped_parts() -> None:
-    family = PooledFamily()
-    net = Supernet(family, ChainSharing(family)).eval()  # type: ignore[arg-type]
-    every = family.space.enumerate()
-    keys = BlockKeys(net).of(every)
-    assert np.array_equal(keys, one_by_one(net, every, (1, 6, 6)))
-    assert len(set(keys[:, 0].tolist())) == 8  # width, with or without its part, pooled or followed by the second
+@pytest.mark.parametrize(("part", "n_keys"), [("layers.first.part", 8), ("activation", 6)])
+def test_keys_depend_on_the_following_block_and_on_dropped_parts(part: str, n_keys: int) -> None:
+    family = PooledFamily({"second": "layers.second", "part": part})
+    net = Supernet(family, ChainSharing(family)).eval()
+    architectures = family.space.enumerate()
+    keys = BlockKeys(net).of(architectures)
+    assert np.array_equal(keys, one_by_one(net, architectures))
+    # Width, with or without its part, pooled or followed by the second, which the activation then belongs to.
+    assert len(set(keys[:, 0].tolist())) == n_keys
     assert len(set(keys[:, 2].tolist())) == 2
 
 
 def test_a_family_with_an_undeclared_axis_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    family = PooledFamily()
-    net = Supernet(family, ChainSharing(family)).eval()  # type: ignore[arg-type]
-    live = net.subnet
-
-    def hiding(architecture: Architecture) -> nn.Module:
-        module = live(architecture)
-        module.squared = family.space.values(architecture)["part"] == 1  # type: ignore[assignment]
-        return module
-
-    monkeypatch.setattr(net, "subnet", hiding)
-    with raises("family.inconsistent", "block layers.second"):
-        BlockKeys(net).of(family.space.enumerate())
+    family = PooledFamily({})
+    dims = {**family.dims(), "head.weight": (2, 8)}
+    monkeypatch.setattr(family, "dims", lambda: dims)
+    with raises("family.inconsistent", "width"):
+        BlockKeys(Supernet(family, ChainSharing(family)).eval()).of(family.space.enumerate())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.graph import lower
-from supernets.resizing import resize
+from supernets.module_to_onnx import lower
+from supernets.resizing import onnx_scale, resize
 from tests.supernets.families import by_hand
 from tests.supernets.plain_networks import run
 
@@ -33,7 +34,7 @@ def noise(*shape: int) -> Tensor:
 def test_onnx_runtime_gives_the_same_images(old: int, side: int) -> None:
     """The tolerance covers a few roundings. With torch's coordinates, noise of 224 pixels differs by 1e-4."""
     x = noise(2, 3, old, old)
-    came = torch.from_numpy(run(lower(Resized(side).eval(), x.shape[1:]), x))
+    came = torch.from_numpy(run(lower(Resized(side).eval(), x), x))
     expected = resize(x, side)
     assert came.shape == expected.shape == (2, 3, side, side)
     assert (came - expected).abs().max() <= 3e-6
@@ -46,6 +47,13 @@ def test_onnx_runtime_gives_the_same_images(old: int, side: int) -> None:
 def test_it_is_bilinear_with_half_pixel_centres(side: int) -> None:
     x = noise(2, 3, 28, 28)
     torch.testing.assert_close(resize(x, side), by_hand.resized(x, side), rtol=0, atol=2e-5)
+
+
+def test_the_scale_gives_the_exact_side_in_either_precision() -> None:
+    for old in (28, 97, 224):
+        for side in range(1, 2 * old):
+            scale = onnx_scale(old, side)
+            assert int(np.float32(old) * scale) == int(float(old) * float(scale)) == side
 
 
 def test_sides_of_oblong_images_are_resized_separately() -> None:

@@ -19,7 +19,7 @@ from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import RESNET
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
-from supernets.graph import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower
 from tests.hardware_profiles.sentinels import build_sentinel, build_small
 
 Floats = NDArray[np.float32]
@@ -38,25 +38,30 @@ class Entry:
 def networks() -> list[Entry]:
     """Thirty random subnets of three families with random weights; always the same."""
     torch.manual_seed(0)
-    families: list[tuple[str, Family, tuple[int, ...]]] = [
-        ("cnn", MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10), (1, 28, 28)),
-        ("resnet", ResNetFamily(RESNET["tiny"], image_size=28, channels=1, n_classes=10), (1, 28, 28)),
-        ("vit", ViTFamily(VIT["tiny"], image_size=28, channels=1, n_classes=10), (1, 28, 28)),
+    families: list[tuple[str, Family]] = [
+        ("cnn", MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10)),
+        ("resnet", ResNetFamily(RESNET["tiny"], image_size=28, channels=1, n_classes=10)),
+        ("vit", ViTFamily(VIT["tiny"], image_size=28, channels=1, n_classes=10)),
     ]
     found = []
-    for name, family, shape in families:
+    for name, family in families:
         supernet = make_supernet(family).eval()
-        found += list(_subnets(name, supernet, shape))
+        found += list(_subnets(name, supernet))
     return found
 
 
-def _subnets(name: str, supernet: Supernet, shape: tuple[int, ...]) -> Iterator[Entry]:
+def _subnets(name: str, supernet: Supernet) -> Iterator[Entry]:
     rng = np.random.default_rng(0)
     space = supernet.space
     for i, architecture in enumerate([space.smallest, space.largest, *(space.sample(rng) for _ in range(8))]):
         batch = 1 if i % 3 else 8
-        example = rng.standard_normal((batch, *shape)).astype(np.float32)
-        yield Entry(f"{name} {i}, batch {batch}", lower(supernet.extract(architecture), shape), INPUT, example)
+        example = rng.standard_normal(supernet.family.example(batch).shape).astype(np.float32)
+        yield Entry(
+            f"{name} {i}, batch {batch}",
+            lower(supernet.extract(architecture), supernet.family.example(2)),
+            INPUT,
+            example,
+        )
 
 
 def sentinels() -> list[Entry]:

@@ -10,7 +10,7 @@ import torch
 from hardware_profiles.measuring import energy
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.graph import lower
+from supernets.module_to_onnx import lower
 from tests.hardware_profiles.energy_counters import counters
 from tests.nas.commands import SMALL_JOB, Shell, assert_error
 
@@ -74,7 +74,7 @@ def test_a_search_minimises_the_energies_of_two_profiles(
 def test_a_model_is_profiled_with_its_energy(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)
-    (shell.folder / "model.onnx").write_bytes(lower(family.template().eval(), (1, 8, 8)))
+    (shell.folder / "model.onnx").write_bytes(lower(family.template().eval(), family.example(2)))
     with counters(tmp_path / "powercap"):
         monkeypatch.setenv("NAS_POWERCAP", str(tmp_path / "powercap"))
         told = shell.nas("profile", "model.onnx", "--energy")

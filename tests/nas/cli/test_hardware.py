@@ -22,7 +22,7 @@ from nas.store.folder import RunsFolder
 from nas.store.sql import SqlStore
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.graph import lower
+from supernets.module_to_onnx import lower
 from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Answer, Shell
 
@@ -32,7 +32,7 @@ def model(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     family = MobileCNNFamily(MOBILE_CNN["digits"], image_size=8, channels=1, n_classes=10)
     path = tmp_path / "model.onnx"
-    path.write_bytes(lower(family.template().eval(), (1, 8, 8)))
+    path.write_bytes(lower(family.template().eval(), family.example(2)))
     return path
 
 

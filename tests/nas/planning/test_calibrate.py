@@ -26,7 +26,7 @@ from nas.evaluation.features import LatencyFeatures
 from nas.planning.calibrate import calibrate
 from nas.store.folder import RunsFolder
 from supernets.blocks import BlockKeys
-from supernets.graph import INPUT
+from supernets.module_to_onnx import INPUT
 from tests.errors import raises
 from tests.nas.moods import JOB as MOODS_JOB
 from tests.nas.moods import write_moods

@@ -27,7 +27,7 @@ from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import RESNET
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
-from supernets.graph import INPUT
+from supernets.module_to_onnx import INPUT
 from tests.errors import raises
 
 PROFILE = HardwareProfile("cpu-1-thread-batch-4", batch_size=4)

@@ -99,8 +99,6 @@ class MarkerFamily(ImageFamily):
     name = "marks:MarkerFamily"
     description = FamilyDescription(MarkerSpec, {"tiny": MarkerSpec(width=(4, 8, 16), depth=(1, 2))}, network=name)
     spec_type = MarkerSpec
-    geometry = ()
-    attention = {}
 
     def __init__(self, spec, *, image_size, channels, n_classes):
         super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
@@ -108,8 +106,8 @@ class MarkerFamily(ImageFamily):
         self.axes = {"width": Axis("width", spec.width[-1])}
         self.blocks = ("encoder", *(f"middle.{i}" for i in range(spec.depth[-1])), "decoder", "marks")
 
-    def template(self, like=None):
-        return self.build(self.space.largest)
+    def template(self):
+        return Marker(self.channels, self.spec.width[-1], self.spec.depth[-1], self.n_classes, self.image_size)
 
     def dims(self):
         found = conv_norm_dims("encoder.0", "width", self.channels, 3) | conv_norm_dims("encoder.1", "width", "width", 3)
@@ -118,16 +116,9 @@ class MarkerFamily(ImageFamily):
         found |= conv_norm_dims("decoder", "width", "width", 3)
         return found | {"marks.weight": (self.n_classes, "width", 1, 1), "marks.bias": (self.n_classes,)}
 
-    def sizes(self, architecture):
-        return {"width": self.space.values(architecture)["width"]}
-
     def dropped(self, architecture):
         depth = self.space.values(architecture)["depth"]
         return frozenset(f"middle.{i}" for i in range(depth, self.spec.depth[-1]))
-
-    def build(self, architecture):
-        values = self.space.values(architecture)
-        return Marker(self.channels, values["width"], values["depth"], self.n_classes, self.image_size)
 '''
 JOB: dict[str, Any] = {
     "name": "marks",

@@ -11,7 +11,8 @@ import nas
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.families.captured.family import CapturedFamily
-from supernets.graph import LENGTH, block_keys, input_shape_of, lower, lower_blocks
+from supernets.graph import LENGTH
+from supernets.networks import network_of
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.supernets.capture.networks import NETWORKS, example, network
@@ -48,24 +49,23 @@ def test_blocks_are_named_after_their_modules(name: str) -> None:
 def test_the_blocks_one_after_another_are_the_network(name: str) -> None:
     made = supernet(name)
     x = example(name, 3)
-    shape = input_shape_of(x)
     for architecture in networks(made):
         module = made.extract(architecture)
-        value = x
-        for block in lower_blocks(module, shape, made.family.blocks):
+        lowered, value = network_of(module, x), x
+        for block in lowered.block_models():
             assert len(block.inputs) == 1
             assert block.inputs[0].shape in (value.shape[1:], (LENGTH,))
             value = torch.from_numpy(run(block.model, value))
         with torch.no_grad():
             assert difference(value.numpy(), module(x).numpy()) <= 1e-4
-        assert difference(run(lower(module, shape), x), value.numpy()) <= 1e-4
+        assert difference(run(lowered.onnx(), x), value.numpy()) <= 1e-4
 
 
 @pytest.mark.parametrize("name", divided())
 def test_keys_equal_those_of_each_network_lowered_alone(name: str) -> None:
     made = supernet(name)
     chosen = networks(made, 12)
-    found = [block_keys(made.extract(a), input_shape_of(example(name, 2)), made.family.blocks) for a in chosen]
+    found = [network_of(made.extract(a), example(name, 2)).block_keys() for a in chosen]
     keys = BlockKeys(made)
     table = keys.of(chosen)
     assert table.tolist() == [[own.get(block, "") for block in made.family.blocks] for own in found]

@@ -19,7 +19,7 @@ from supernets.capture.tracing import capture
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.captured.inspection import inspect_model
-from supernets.graph import INPUT, input_shape_of, lower
+from supernets.module_to_onnx import INPUT, lower
 from tests import errors
 from tests.supernets.capture import faulty
 
@@ -132,7 +132,7 @@ def test_its_subnets_agree_in_onnx_runtime(name: str) -> None:
     supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=4), tensors=found.tensors)).eval()
     for architecture in (supernet.space.smallest, supernet.space.largest):
         module = supernet.extract(architecture).eval()
-        model = lower(module, input_shape_of(example(name, 2)))
+        model = lower(module, example(name, 2))
         for n in (1, 3):
             x = example(name, n)
             with torch.no_grad():
@@ -178,7 +178,7 @@ def test_a_batch_of_one_example_is_not_squeezed() -> None:
         x = torch.randn(n, 4)
         with torch.no_grad():
             expected = module(x)
-        (out,) = run_model(lower(module, (4,)), {INPUT: x.numpy()})
+        (out,) = run_model(lower(module, x), {INPUT: x.numpy()})
         assert expected.shape == out.shape == (n,)
         assert difference([expected], [torch.from_numpy(out)]) <= 1e-4
 
@@ -191,7 +191,7 @@ def test_a_convolution_with_kernels_of_each_example_is_captured_and_not_lowered(
     with torch.no_grad():
         assert difference([module(x)], [extracted(x)]) <= 1e-5
     with errors.raises("export.unknown-operation", "Conv", "group"):
-        lower(extracted, (4,))
+        lower(extracted, x)
 
 
 @pytest.mark.parametrize(

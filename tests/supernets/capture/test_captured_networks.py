@@ -20,7 +20,7 @@ from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.captured.family import CapturedFamily
-from supernets.graph import INPUT, input_shape_of, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.recalibration import recalibrate
 from supernets.space import Architecture
 from tests.supernets.capture.networks import NETWORKS, captured, example, network
@@ -101,7 +101,7 @@ def test_subnets_agree_live_extracted_and_in_onnx_runtime(name: str) -> None:
                 live, extracted = supernet(x, architecture), module(x)
             assert difference([extracted], [live]) <= 1e-5
         recalibrate(module, [example(name, 8)])
-        model = lower(module, input_shape_of(example(name, 2))) if name != "tokens" else None
+        model = lower(module, example(name, 2)) if name != "tokens" else None
         for n in (1, 3) if model is not None else ():
             x = example(name, n, seed=n)
             with torch.no_grad():
@@ -177,6 +177,6 @@ def test_modules_of_any_name() -> None:
     for architecture in some_architectures(supernet):
         plain = supernet.extract(architecture)
         assert torch.equal(supernet(x, architecture), plain(x))
-        (found_there,) = run_model(lower(plain, (3, 8, 8)), {INPUT: x.numpy()})
+        (found_there,) = run_model(lower(plain, x), {INPUT: x.numpy()})
         assert np.allclose(found_there, plain(x).detach().numpy(), atol=1e-5)
     assert difference([module(x)], [supernet.extract(supernet.space.largest)(x)]) <= 1e-5

@@ -16,7 +16,7 @@ from supernets.data import Part
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.single_network import SingleFamily
-from supernets.graph import INPUT, input_shape_of, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.recalibration import recalibrate
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.space import Architecture
@@ -80,7 +80,7 @@ def test_onnx_runtime_agrees_with_torch(case: tuple[str, Supernet]) -> None:
         module = recalibrate(supernet.extract(architecture), [x])
         with torch.no_grad():
             expected = module(x[:3])
-        (came,) = run_model(lower(module, input_shape_of(x)), {INPUT: x[:3].numpy()})
+        (came,) = run_model(lower(module, x), {INPUT: x[:3].numpy()})
         assert invariants.relative(torch.from_numpy(came), expected) <= invariants.RELATIVE_ONNX
 
 

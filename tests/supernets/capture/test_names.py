@@ -17,7 +17,7 @@ from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
 from supernets.checkpoint import load_checkpoint, make_supernet, save_checkpoint
 from supernets.families.captured.family import CapturedFamily
-from supernets.graph import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
 from tests.supernets.capture.test_python_source import written
 
@@ -95,7 +95,7 @@ def test_networks_with_names_of_ours(name: str, sharing: str, tmp_path: Path) ->
         assert supernet.cost(architecture).parameters == sum(own.numel() for own in plain.parameters())
         assert difference([plain(x)], [supernet(x, architecture)]) <= 1e-5
         assert torch.equal(again.extract(architecture)(x), plain(x))
-        (out,) = run_model(lower(plain, (12,)), {INPUT: x.numpy()})
+        (out,) = run_model(lower(plain, x), {INPUT: x.numpy()})
         assert difference([plain(x)], [torch.from_numpy(out)]) <= 1e-4
         program = plain.captured_program
         python, _ = written(program)

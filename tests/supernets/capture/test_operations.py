@@ -16,7 +16,7 @@ from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
-from supernets.graph import INPUT, input_shape_of, lower
+from supernets.module_to_onnx import INPUT, lower
 
 Operation = Callable[[Tensor], Tensor]
 OPERATIONS: Mapping[str, Operation] = {
@@ -93,7 +93,7 @@ def test_an_operation_is_elastic_exact_and_becomes_onnx(name: str) -> None:
     supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=4), tensors=found.tensors)).eval()
     for architecture in (supernet.space.largest, supernet.space.smallest):
         subnet = supernet.extract(architecture).eval()
-        model = lower(subnet, input_shape_of(example(2)))
+        model = lower(subnet, example(2))
         for n in (1, 3):
             with torch.no_grad():
                 live, plain = supernet(example(n), architecture), subnet(example(n))

@@ -23,8 +23,7 @@ from supernets.families.captured.family import CapturedFamily
 from supernets.families.captured.inspection import inspect_model
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.pretrained import read_bert
-from supernets.graph import TOKENS as ANY_LENGTH
-from supernets.graph import lower
+from supernets.module_to_onnx import lower
 from tests.errors import raises
 from tests.supernets.capture.encoders import KINDS, TOKENS, saved
 
@@ -67,7 +66,7 @@ def test_padding_changes_nothing_live_extracted_or_in_onnx(kind: str, tmp_path: 
             y = network(long)
             torch.testing.assert_close(network(short), y, rtol=0, atol=1e-6)
             torch.testing.assert_close(supernet(short, architecture), y, rtol=1e-5, atol=1e-6)
-        onnx = lower(network, ANY_LENGTH)
+        onnx = lower(network, long)
         for x in (short, long, short[:1]):
             (logits,) = run_model(onnx, {"input": x.numpy()})
             np.testing.assert_allclose(logits, y[: len(x)].numpy(), rtol=1e-4, atol=1e-5)

@@ -22,7 +22,7 @@ from supernets.experts.routing_metrics import observed_routings
 from supernets.families.decoder.network import Decoder, Served
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
-from supernets.graph import INPUT, input_shape_of, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.sorting import sort_by_importance
 from tests.errors import raises
 from tests.supernets import invariants
@@ -220,7 +220,7 @@ def test_a_batch_of_one_token() -> None:
     network = invariants.randomised(make_supernet(test_decoder.EXPERTS)).extract(
         test_decoder.EXPERTS.space.canonical([1] * len(test_decoder.EXPERTS.space))
     )
-    model = lower(network, input_shape_of(test_decoder.texts()))
+    model = lower(network, test_decoder.texts())
     onnx.checker.check_model(model, full_check=True)
     one = test_decoder.texts(1, 1)
     (came,) = run_model(model, {INPUT: one.numpy()})
@@ -324,6 +324,6 @@ def test_other_precisions(precision: str) -> None:
     for name, parameter in network.named_parameters():
         if name.endswith("router.weight"):
             parameter[0] = -10 * parameter[1:].mean(0)  # the first expert is chosen rarely
-    model = lower(network, input_shape_of(images))
+    model = lower(network, images)
     (came,) = run_model(convert(model, precision, [{INPUT: images.numpy()}]), {INPUT: images.numpy()})
     assert invariants.relative(torch.from_numpy(came), network(images)) <= 1.0

@@ -14,7 +14,7 @@ from supernets.checkpoint import make_supernet
 from supernets.data import DocumentOptions, head, load_data
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
-from supernets.graph import INPUT, TOKENS, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.tasks import LanguageModelling
 from supernets.trainer import Epoch, outputs_of, score_and_loss, train
 from supernets.training_loop import TrainingSettings
@@ -112,7 +112,9 @@ def test_training_lowers_the_perplexity_and_the_runtime_scores_the_same(tmp_path
         assert after < 0.3 * before
         assert loss > 0
         expected = outputs_of(task.scored(network), data.validation)
-        (found,) = run_model(lower(task.scored(network), TOKENS), {INPUT: data.validation.inputs.numpy()})
+        (found,) = run_model(
+            lower(task.scored(network), data.validation.inputs), {INPUT: data.validation.inputs.numpy()}
+        )
         assert found.shape == tuple(expected.shape)
         assert np.abs(found - expected.numpy()).max() <= 1e-4
 

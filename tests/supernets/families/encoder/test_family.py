@@ -22,8 +22,9 @@ from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import ENCODER, EncoderSpec, space_within
 from supernets.families.shared.transformer import kept_layers
-from supernets.graph import INPUT, LENGTH, TOKENS, BlockInput, block_keys, lower, lower_blocks
-from supernets.module_to_onnx import to_onnx
+from supernets.graph import INPUT, LENGTH
+from supernets.module_to_onnx import lower, to_onnx
+from supernets.networks import BlockInput, network_of
 from supernets.space import Option
 from supernets.tokens import padding_mask
 from tests.errors import raises
@@ -162,7 +163,7 @@ class TestI4Onnx:
     @torch.no_grad()
     def test_batch_and_length_are_free_and_ids_are_whole_numbers(self, supernet: Supernet) -> None:
         network = supernet.extract(supernet.space.largest)
-        model = lower(network, TOKENS)
+        model = lower(network, sentences())
         onnx.checker.check_model(model, full_check=True)
         (declared,) = onnx.load_from_string(model).graph.input
         tensor = declared.type.tensor_type
@@ -265,7 +266,7 @@ class TestBlocks:
         space, rng = supernet.space, np.random.default_rng(0)
         for architecture in (space.smallest, space.largest, space.sample(rng)):
             network, values = supernet.extract(architecture), space.values(architecture)
-            first, *layers, last = lower_blocks(network, TOKENS, supernet.family.blocks)
+            first, *layers, last = network_of(network, ids, supernet.family.blocks).block_models()
             assert [block.name for block in layers] == [f"layers.{i}" for i in range(3) if f"layer{i}.heads" in values]
             assert first.inputs == (BlockInput(INPUT, (LENGTH,), integer=True),)
             (x,) = run_model(first.model, {INPUT: ids.numpy()})
@@ -277,14 +278,14 @@ class TestBlocks:
             (logits,) = run_model(last.model, {INPUT: x})
             assert np.abs(logits - network(ids).detach().numpy()).max() <= 1e-4 * np.abs(logits).max()
 
-    def test_keys_and_models_are_those_of_each_network_by_itself(self, supernet: Supernet) -> None:
+    def test_keys_and_models_are_those_of_each_network_by_itself(self, supernet: Supernet, ids: Tensor) -> None:
         rng = np.random.default_rng(1)
         space, names = supernet.space, supernet.family.blocks
         chosen = [space.smallest, space.largest, *(space.sample(rng) for _ in range(12))]
         blocks = BlockKeys(supernet)
         keys = blocks.of(chosen)
         for architecture, row in zip(chosen, keys.tolist(), strict=True):
-            own = block_keys(supernet.extract(architecture), TOKENS, names)
+            own = network_of(supernet.extract(architecture), ids, names).block_keys()
             assert row == [own.get(name, "") for name in names]
         for key in {*keys.ravel().tolist()} - {""}:
             assert blocks.model(key).key == key

@@ -21,7 +21,7 @@ from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
 from supernets.families.shared.layers import Resize
-from supernets.graph import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.recalibration import recalibrate
 from supernets.space import Option
 from tests.errors import raises
@@ -148,7 +148,7 @@ def test_keys_of_blocks_are_those_of_each_network_by_itself(supernet: Supernet) 
     chosen = invariants.architectures(supernet)
     keys = BlockKeys(supernet.eval())
     found = keys.of(chosen)
-    assert np.array_equal(found, one_by_one(supernet, chosen, (1, SIDE, SIDE)))
+    assert np.array_equal(found, one_by_one(supernet, chosen))
     small, large = (supernet.space.canonical([gene, *supernet.space.largest.genes[1:]]) for gene in (0, 1))
     both = keys.of([small, large])
     after = [i for i, block in enumerate(supernet.family.blocks) if block in ("mix", "classifier")]
@@ -159,7 +159,7 @@ def test_keys_of_blocks_are_those_of_each_network_by_itself(supernet: Supernet) 
 def test_networks_of_either_resolution_can_be_had_in_eight_bits(supernet: Supernet, gene: int) -> None:
     calibration = images(64, 1)
     architecture = supernet.space.canonical([gene, *supernet.space.largest.genes[1:]])
-    model = lower(recalibrate(supernet.extract(architecture), [calibration]), (1, SIDE, SIDE))
+    model = lower(recalibrate(supernet.extract(architecture), [calibration]), calibration)
     eight = convert(model, "int8", [{INPUT: calibration.numpy()}])
     (exact,), (rounded,) = (run_model(m, {INPUT: images(16).numpy()}) for m in (model, eight))
     assert rounded.shape == exact.shape
@@ -176,7 +176,6 @@ def test_spaces_of_the_first_version_keep_their_digests(preset: str, size: int, 
     family = MobileCNNFamily(MOBILE_CNN[preset], image_size=size, channels=channels, n_classes=10)
     text = json.dumps(family.to_json(), sort_keys=True)
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == digest
-    assert family.geometry == ()
     assert not [name for name in family.dims() if "squeeze" in name or "mix" in name or "resize" in name]
 
 
@@ -190,7 +189,7 @@ def test_a_family_survives_json(supernet: Supernet) -> None:
 def test_images_may_be_enlarged() -> None:
     family = MobileCNNFamily(replace(SPEC, resolution=(8, 12)), image_size=SIDE, channels=1, n_classes=10)
     with torch.no_grad():
-        assert family.build(family.space.largest).eval()(images(2)).shape == (2, 10)
+        assert family.template().eval()(images(2)).shape == (2, 10)
 
 
 def test_images_too_small_for_the_strides_are_refused() -> None:

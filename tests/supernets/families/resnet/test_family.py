@@ -22,7 +22,7 @@ from supernets.checkpoint import family_from_json, load_checkpoint, make_superne
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import RESNET, BottleneckStage, ResNetSpec
-from supernets.graph import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.recalibration import recalibrate
 from supernets.space import Option
 from tests.errors import raises
@@ -151,14 +151,14 @@ def test_costs_are_those_of_the_resolution(elastic: Supernet) -> None:
 def test_keys_of_blocks_are_those_of_each_network_by_itself(elastic: Supernet) -> None:
     chosen = invariants.architectures(elastic)
     found = BlockKeys(elastic.eval()).of(chosen)
-    assert np.array_equal(found, one_by_one(elastic, chosen, (1, 12, 12)))
+    assert np.array_equal(found, one_by_one(elastic, chosen))
 
 
 @pytest.mark.parametrize("gene", [0, 1])
 def test_networks_of_either_resolution_can_be_had_in_eight_bits(elastic: Supernet, gene: int) -> None:
     calibration = images(64, 12, 1)
     architecture = elastic.space.canonical([gene, *elastic.space.largest.genes[1:]])
-    model = lower(recalibrate(elastic.extract(architecture), [calibration]), (1, 12, 12))
+    model = lower(recalibrate(elastic.extract(architecture), [calibration]), calibration)
     eight = convert(model, "int8", [{INPUT: calibration.numpy()}])
     (exact,), (rounded,) = (run_model(m, {INPUT: images(16, 12).numpy()}) for m in (model, eight))
     assert rounded.shape == exact.shape

@@ -17,7 +17,7 @@ from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT, ViTSpec
-from supernets.graph import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.space import Option
 from tests.errors import raises
 from tests.supernets import invariants
@@ -140,8 +140,8 @@ class TestI4Onnx:
         """`onnx_model` would take torch's exporter, in seconds, for what the walk refuses."""
         architecture = supernet.space.sample(np.random.default_rng(3))
         with torch.no_grad():
-            live = lower(supernet.subnet(architecture).eval(), (2, 12, 12))
-        assert live == lower(supernet.extract(architecture), (2, 12, 12))
+            live = lower(supernet.subnet(architecture).eval(), supernet.family.example(2))
+        assert live == lower(supernet.extract(architecture), supernet.family.example(2))
 
     @pytest.mark.slow
     def test_the_exporter_of_what_users_are_given_agrees_too(self, supernet: Supernet, images: Tensor) -> None:
@@ -150,7 +150,7 @@ class TestI4Onnx:
 
 def test_int8_answers_as_fp32(supernet: Supernet, images: Tensor) -> None:
     module = supernet.extract(supernet.space.largest)
-    model = lower(module, (2, 12, 12))
+    model = lower(module, images)
     many = torch.randn(200, 2, 12, 12, generator=torch.Generator().manual_seed(1)).numpy()
     quantized = convert(model, "int8", [{INPUT: many}])
     weights = [w for w in onnx.load_from_string(quantized).graph.initializer if len(w.dims) > 1]

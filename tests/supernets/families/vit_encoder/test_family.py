@@ -17,7 +17,7 @@ from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.spec import VIT_ENCODER, ViTEncoderSpec, vit_space_within
-from supernets.graph import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower
 from supernets.space import Option
 from tests.errors import raises
 from tests.supernets import invariants
@@ -130,7 +130,7 @@ class TestI4Onnx:
         invariants.check_exporter(supernet, images, images)
 
     def test_int8_answers_as_fp32(self, supernet: Supernet, images: Tensor) -> None:
-        model = lower(supernet.extract(supernet.space.largest), (2, 12, 12))
+        model = lower(supernet.extract(supernet.space.largest), noise(2))
         quantized = convert(model, "int8", [{INPUT: noise(200).numpy()}])
         weights = [w for w in onnx.load_from_string(quantized).graph.initializer if len(w.dims) > 1]
         kept = {w.name for w in weights if w.data_type == onnx.TensorProto.FLOAT}
