@@ -15,6 +15,7 @@ from nas.errors import JobError
 from supernets.base import Supernet
 from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, own_model, with_tensors
 from supernets.capture.model_names import FRACTIONS, HUB, is_file
+from supernets.capture.model_proof import check_model
 from supernets.capture.program import is_constant
 from supernets.capture.sources import open_model
 from supernets.capture.space import Granularity, SpaceOptions
@@ -170,12 +171,14 @@ def supernet_of(
         sort: whether narrower layers have the units with the largest weights; else the first ones.
 
     Raises:
-        CaptureError: the module's forward cannot be captured.
+        CaptureError: the module's forward cannot be captured, or the proof of its axes does not hold.
         SpaceError: nothing in it is elastic.
     """
     found = capture_model(own_model(module), example)
     options = SpaceOptions(granularity, tuple(widths), tuple(keep))
-    supernet = make_supernet(CapturedFamily(found.program, options, tensors=found.tensors))
+    family = CapturedFamily(found.program, options, tensors=found.tensors)
+    check_model(found, options, adopted=family.adopted)
+    supernet = make_supernet(family)
     if sort:
         sort_by_importance(supernet)
     return supernet

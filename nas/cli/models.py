@@ -16,7 +16,8 @@ from nas.parts import require
 from supernets.pretrained import GGUF, HUB, PACKAGE
 
 if TYPE_CHECKING:
-    from supernets.families.captured.inspection import Inspection, Proof
+    from supernets.capture.model_proof import Proof
+    from supernets.families.captured.inspection import Inspection
 
 Model = Annotated[
     str,
@@ -69,17 +70,22 @@ def inspect(
 
     Prints the choices of the supernet that is made of it, what stays fixed and why, costs, and a proof; of a language model
     that is pretrained (package:NAME, hub:OWNER/NAME or a .gguf file), what a job on it searches, its costs and tokenizer.
+    The exit status is 1 where the proof does not hold.
     """
     from nas.build.user_model import arguments_of, captured, space_options
+    from supernets.capture.model_proof import unproved
     from supernets.families.captured.inspection import inspect_model
 
     check_plot(plot, "nas inspect")
     if model.startswith((PACKAGE, HUB)) or model.endswith(GGUF):
-        return _inspect_language_model(model, as_json, others=(weights, input_shape, arguments, keep, plot))
+        _inspect_language_model(model, as_json, others=(weights, input_shape, arguments, keep, plot))
+        return
     options = space_options(granularity=granularity, keep=keep or [])
     found = inspect_model(captured(model, weights, input_shape, arguments_of(arguments)), options, proof=proof)
     write_plot(plot, found)
-    return print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
+    print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
+    if found.proof is not None and not found.proof.holds:
+        raise unproved(found.model.name, found.proof)
 
 
 def _inspect_language_model(name: str, as_json: bool, *, others: Sequence[object]) -> None:
@@ -114,8 +120,11 @@ def capture(
     """
     from nas.build.user_model import arguments_of, captured
     from supernets.capture.captured_model import save_capture
+    from supernets.capture.model_proof import check_model
+    from supernets.capture.space import SpaceOptions
 
     found = captured(model, weights, input_shape, arguments_of(arguments))
+    check_model(found, SpaceOptions())
     save_capture(output, found)
     if as_json:
         return print_json(

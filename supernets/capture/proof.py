@@ -39,8 +39,8 @@ def outputs_of(adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Sequence
     Conversions to single precision are to double precision where the tensors have it.
     """
     with torch.no_grad():
-        found = elastic_network(adopted, tensors)(*inputs)
-    return found if isinstance(found, tuple) else (found,)
+        values = elastic_network(adopted, tensors).captured_values(*inputs, kept=False)
+    return tuple(values[name] for name in adopted.program.outputs)
 
 
 def elastic_network(adopted: Adopted, tensors: Mapping[str, Tensor]) -> ElasticNetwork:
@@ -95,7 +95,7 @@ def randomised(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dic
     return found
 
 
-def _order(size: int, generator: torch.Generator) -> Tensor:
+def random_order(size: int, generator: torch.Generator) -> Tensor:
     """A random permutation that moves something."""
     order = torch.randperm(size, generator=generator)
     return order.flip(0) if torch.equal(order, torch.arange(size)) else order
@@ -121,23 +121,23 @@ def prove_permutations(
     """
     generator = torch.Generator().manual_seed(seed)
     before = outputs_of(adopted, tensors, inputs) if before is None else before
-    orders = {name: _order(axis.size, generator) for name, axis in adopted.axes.items()}
-    with _permuted(adopted, tensors, {name: (order, list(adopted.dims)) for name, order in orders.items()}):
+    axes = {name: axis for name, axis in adopted.axes.items() if axis.slice == "prefix"}
+    orders = {name: random_order(axis.size, generator) for name, axis in axes.items()}
+    with permuted_tensors(adopted, tensors, {name: (order, list(adopted.dims)) for name, order in orders.items()}):
         all_axes = difference(before, outputs_of(adopted, tensors, inputs))
     found: dict[str, float] = {}
     tensors_of = {
-        name: [t for t, dims in adopted.dims.items() if any(name in axes_in(dim) for dim in dims)]
-        for name in adopted.axes
+        name: [t for t, dims in adopted.dims.items() if any(name in axes_in(dim) for dim in dims)] for name in axes
     }
     names = [name for name, having in tensors_of.items() if len(having) > 1]
     for name in names if controls is None else names[:: max(1, len(names) // max(controls, 1))][:controls]:
-        with _permuted(adopted, tensors, {name: (orders[name], tensors_of[name][1:])}):
+        with permuted_tensors(adopted, tensors, {name: (orders[name], tensors_of[name][1:])}):
             found[name] = difference(before, outputs_of(adopted, tensors, inputs))
     return PermutationProof(all_axes, found)
 
 
 @contextmanager
-def _permuted(
+def permuted_tensors(
     adopted: Adopted, tensors: dict[str, Tensor], orders: Mapping[str, tuple[Tensor, Sequence[str]]]
 ) -> Iterator[None]:
     """The tensors with the units of axes in other orders.

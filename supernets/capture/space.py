@@ -83,6 +83,16 @@ class ChoiceMembers:
     sizes: tuple[int, ...] = ()
 
 
+def elastic_axes(adopted: Adopted, options: SpaceOptions) -> list[str]:
+    """The axes that may become smaller: those that the options do not keep."""
+    return [name for name in adopted.axes if not options.keeps(name) and not options.keeps(stage_of(adopted, name))]
+
+
+def stage_of(adopted: Adopted, axis: str) -> str:
+    """The name of an axis's choice of its stage, as `nas inspect` prints it."""
+    return f"{starred(axis)}.{adopted.axes[axis].size}"
+
+
 class CapturedSpace:
     """The choices of a captured network, and what they mean for its axes and branches."""
 
@@ -111,7 +121,11 @@ class CapturedSpace:
 
     def _check_kept(self) -> None:
         """Raises `SpaceError` for a pattern of `keep` that matches nothing in the network."""
-        names = [*self._adopted.axes, *map(self._stage, self._adopted.axes), *self._adopted.program.tensors]
+        names = [
+            *self._adopted.axes,
+            *(stage_of(self._adopted, axis) for axis in self._adopted.axes),
+            *self._adopted.program.tensors,
+        ]
         names += [unit.name for unit in self._adopted.units]
         for pattern in self._options.keep:
             if not fnmatch.filter(names, pattern):
@@ -122,20 +136,14 @@ class CapturedSpace:
                     code="capture.unknown-name",
                 )
 
-    def _stage(self, axis: str) -> str:
-        """The name of an axis's choice of its stage, as `nas inspect` prints it."""
-        return f"{starred(axis)}.{self._adopted.axes[axis].size}"
-
     def _width_groups(self) -> dict[str, list[str]]:
         groups: dict[str, list[str]] = {}
-        for name in self._adopted.axes:
-            if self._options.keeps(name) or self._options.keeps(self._stage(name)):
-                continue
+        for name in elastic_axes(self._adopted, self._options):
             match self._options.granularity:
                 case "layer":
                     key = f"{name}.width"
                 case "stage":
-                    key = f"{self._stage(name)}.width"
+                    key = f"{stage_of(self._adopted, name)}.width"
                 case "model":
                     key = "width"
             groups.setdefault(key, []).append(name)

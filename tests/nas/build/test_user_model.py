@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import nas
 from nas.build.user_model import loaded
 from supernets.capture.captured_model import capture_model, own_model, save_capture
 from supernets.capture.proof import difference
+from supernets.capture.rules import RULES
 from tests.errors import raises
 from tests.supernets.capture import faulty
 from tests.supernets.capture.networks import example, network
+from tests.supernets.capture.test_model_proof import Flipping
 
 
 def test_the_largest_subnet_is_the_module() -> None:
@@ -41,3 +44,10 @@ def test_options_choose_the_space() -> None:
     assert {choice.name for choice in whole.space.choices} == {"depth", "width"}
     with raises("capture.nothing-elastic"):
         nas.supernet_of(network("resnet"), example("resnet", 2), keep=("*",))
+
+
+def test_a_module_whose_axes_are_not_understood_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "flip", RULES["relu"])
+    with raises("capture.unproved", "second.out, in second.weight, second.bias, third.weight", "nas.supernet_of"):
+        nas.supernet_of(Flipping(), torch.randn(2, 4))
+    nas.supernet_of(Flipping(), torch.randn(2, 4), keep=("second.*",))
