@@ -1,20 +1,19 @@
-"""The user's model that a job's supernet is made of: found, captured for the job's data, and kept with the run."""
+"""The user's model that a job's supernet is made of: opened, captured for the job's data, and stored with the run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from nas.build.user_model import loaded, opened
 from nas.config import SearchJob
 from nas.errors import JobError
 from nas.store.folder import RunFolder
 from supernets.capture.captured_model import CapturedModel, capture_model, check_operations, load_capture
 from supernets.capture.classifier import with_outputs
-from supernets.capture.model_names import FRACTIONS, is_file, is_function
+from supernets.capture.model_names import FRACTIONS, is_function
 from supernets.capture.model_proof import check_model
+from supernets.capture.opening import open_model
 from supernets.capture.space import SpaceOptions
 from supernets.capture.user_model import Preprocessing, TokenInputs, UserModel
 from supernets.data import DataSet, TextFormat
@@ -163,11 +162,7 @@ def load_model(config: SearchJob, run: RunFolder | None, *, source: str) -> JobM
     try:
         if run is not None and run.model_file.is_file():
             return JobModel(config, load_capture(run.model_file), run, source)
-        model: UserModel | CapturedModel
-        if is_file(name):
-            model = loaded(Path(name), weights=supernet.weights)
-        else:
-            model = opened(name, supernet.arguments, weights=supernet.weights, classifier=True, seed=config.seed)
+        model = open_model(name, supernet.arguments, weights=supernet.weights, classifier=True, seed=config.seed)
     except CaptureError as error:
         raise JobError(f"{source}: supernet.model: {error}", code=error.code) from error
     except CheckpointError as error:

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import nas
-from nas.build.user_model import loaded
-from supernets.capture.captured_model import capture_model, own_model, save_capture
+from supernets.capture.captured_model import CapturedModel, capture_model, save_capture
+from supernets.capture.opening import open_model
 from supernets.capture.proof import difference
 from supernets.capture.rules import RULES
+from supernets.capture.user_model import own_model
 from tests.errors import raises
 from tests.supernets.capture import faulty
 from tests.supernets.capture.networks import example, network
@@ -31,12 +32,13 @@ def test_a_captured_file_takes_the_weights_of_the_whole_model(tmp_path: Path) ->
     module, file, weights = faulty.Answering(), tmp_path / "model.nas", tmp_path / "weights.pt"
     save_capture(file, capture_model(own_model(faulty.Answering()), torch.randn(2, 4)))
     torch.save(module.state_dict(), weights)
-    found = loaded(file, weights=str(weights))
+    found = open_model(str(file), weights=str(weights))
+    assert isinstance(found, CapturedModel)
     assert torch.equal(found.tensors["first.weight"], module.first.weight)
     assert found.tensors["factor"][0] == 0.5
     torch.save({**module.state_dict(), "more": torch.zeros(1)}, weights)
     with raises("capture.other-weights", "more"):
-        loaded(file, weights=str(weights))
+        open_model(str(file), weights=str(weights))
 
 
 def test_options_choose_the_space() -> None:

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from supernets.capture.captured_model import CapturedModel, capture_model, own_model
+from supernets.capture.captured_model import CapturedModel, capture_model
 from supernets.capture.space import SpaceOptions
+from supernets.capture.user_model import own_model
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
 from tests.errors import raises

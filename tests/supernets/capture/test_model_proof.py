@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.capture.captured_model import CapturedModel, capture_model, own_model
+from supernets.capture.captured_model import CapturedModel, capture_model
 from supernets.capture.model_proof import check_model, prove_model
 from supernets.capture.rules import RULES
 from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
+from supernets.capture.user_model import own_model
 from tests.errors import raises
 from tests.supernets.capture import faulty
 from tests.supernets.capture.networks import NETWORKS, example, network
