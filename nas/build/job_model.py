@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +14,7 @@ from supernets.capture.model_names import FRACTIONS, is_function
 from supernets.capture.model_proof import check_model
 from supernets.capture.opening import open_model
 from supernets.capture.space import SpaceOptions
-from supernets.capture.user_model import Preprocessing, TokenInputs, UserModel
+from supernets.capture.user_model import TokenInputs, UserModel
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CaptureError, CheckpointError, SpaceError
 from supernets.families.captured.family import CapturedFamily
@@ -160,14 +159,25 @@ def load_model(config: SearchJob, run: RunFolder | None, *, source: str) -> JobM
     if (name := supernet.model) is None:
         return None
     try:
-        if run is not None and run.model_file.is_file():
-            return JobModel(config, load_capture(run.model_file), run, source)
+        if run is not None and (stored := stored_model(config, run, source=source)) is not None:
+            return stored
         model = open_model(name, supernet.arguments, weights=supernet.weights, classifier=True, seed=config.seed)
     except CaptureError as error:
         raise JobError(f"{source}: supernet.model: {error}", code=error.code) from error
     except CheckpointError as error:
         raise JobError(f"{source}: supernet.weights: {error}", code=error.code) from error
     return JobModel(config, model, None, source)
+
+
+def stored_model(config: SearchJob, run: RunFolder, *, source: str) -> JobModel | None:
+    """The captured model that a run stores; None where it stores none.
+
+    Raises:
+        CaptureError: its file is damaged.
+    """
+    if not run.model_file.is_file():
+        return None
+    return JobModel(config, load_capture(run.model_file), run, source)
 
 
 def family_of(model: CapturedModel, config: SearchJob, *, source: str) -> CapturedFamily:
@@ -186,22 +196,6 @@ def _options(config: SearchJob) -> SpaceOptions:
     """How a job's axes become choices."""
     supernet = config.supernet
     return SpaceOptions(supernet.granularity or "stage", supernet.widths or FRACTIONS, supernet.keep or ())
-
-
-def kept_preprocessing(run: RunFolder, *, of_text: bool) -> Mapping[str, Any]:
-    """The options of images, or the tokenizer, that the model kept in a run's folder fixes; empty without one."""
-    if not run.model_file.is_file():
-        return {}
-    if of_text:
-        return {"tokenizer": run.model_tokenizer}
-    model = load_capture(run.model_file)
-    found: Preprocessing = model.preprocessing
-    own = (
-        {key: getattr(found, key) for key in _PREPROCESSING}
-        | found.resizing
-        | _sizes(model, source=str(run.model_file))
-    )
-    return {key: value for key, value in own.items() if value is not None}
 
 
 def _sizes(model: CapturedModel, *, source: str) -> dict[str, int]:

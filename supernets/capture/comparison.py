@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from supernets.capture.adoption import adopt
-from supernets.capture.contexts import evaluating
 from supernets.capture.diagnosis import place_of, raised
 from supernets.capture.memory import check_values
-from supernets.capture.outputs import parts_of, tensors_of
+from supernets.capture.module_call import evaluating, parts_of, tensors_of
 from supernets.capture.proof import difference, elastic_network, in_double
 from supernets.capture.shapes import check_batch
 from supernets.capture.tracing import Captured, ModuleCall, capture

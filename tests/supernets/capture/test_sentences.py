@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
+from supernets.capture.batch_independence import without_row_numbers
 from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, save_capture
 from supernets.capture.classifier import with_outputs
 from supernets.capture.opening import open_module
 from supernets.capture.program import Call, Program, Ref, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
-from supernets.capture.row_selection import without_row_numbers
 from supernets.capture.space import SpaceOptions
 from supernets.capture.user_model import TokenInputs, UserModel, random_tokens
 from supernets.checkpoint import make_supernet
