@@ -13,6 +13,7 @@ from supernets.capture.adoption import adopt
 from supernets.capture.diagnosis import place_of, raised
 from supernets.capture.memory import check_values
 from supernets.capture.module_call import evaluating, parts_of, tensors_of
+from supernets.capture.network import ElasticNetwork
 from supernets.capture.proof import difference, elastic_network, in_double
 from supernets.capture.shapes import check_batch
 from supernets.capture.tracing import Captured, ModuleCall, capture
@@ -105,10 +106,15 @@ class _Comparer:
             if self._adopted.unknown:
                 # An operation without a rule may have state of the example's batch, with which torch reads beyond it.
                 check_batch(self._adopted, len(x))
-            return list(tensors_of(self._network(x)))
+            return self._run(self._network, x)
         except Exception as error:  # of an operation whose arguments are those of the example's batch
             _check_runs(self._module, self._x, self._call)
             raise of_one_batch(error, captured=self._found.program.batch, batch=len(x)) from error
+
+    def _run(self, network: ElasticNetwork, x: Tensor) -> list[Tensor]:
+        """The outputs; other values are deleted after the last call that reads them."""
+        values = network.captured_values(x, kept=False)
+        return [values[name] for name in self._found.program.outputs]
 
     def _differs_in_double(self, x: Tensor) -> bool:
         """Whether outputs differ in double precision, too, where rounding does not count; False for what cannot be copied."""
@@ -122,7 +128,7 @@ class _Comparer:
             theirs = list(tensors_of(self._call(module, x)))
         except Exception:  # of a forward that makes tensors in single precision
             return False
-        return _apart(list(tensors_of(network(x))), theirs) > EQUAL
+        return _apart(self._run(network, x), theirs) > EQUAL
 
     def _of_other_outputs(self, x: Tensor, ours: list[Tensor], theirs: list[Tensor], apart: float) -> CaptureError:
         """The error for outputs that are not the module's."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from supernets.capture.program import Program, ValueSpec
+from supernets.capture.program import Call, Program, ValueSpec
 from supernets.errors import CaptureError
 
 _MEMINFO = Path("/proc/meminfo")
@@ -50,24 +50,41 @@ def check_example(shape: Sequence[int], *, name: str, bytes_each: int = 4) -> No
 
 
 def check_values(program: Program, *, batch: int, double: bool = False) -> None:
-    """Raises `CaptureError` if the results of all calls, which a run keeps, do not fit into memory.
+    """Raises `CaptureError` if the results that a run needs at once do not fit into memory.
 
     Args:
         double: of the run in double precision of a proof.
     """
-    results = [
-        (sum(_bytes(program.values[name]) for name in call.outputs if name), call)
-        for call in program.calls
-        if call.name not in _VIEWS
-    ]
-    if not results:
-        return
-    largest = max(results, key=lambda own: own[0])[1]
-    where = f"{largest.name}{f' in {largest.module}' * bool(largest.module)}"
-    what = f"the results of all calls for {batch} examples, of which {where} has the largest,"
-    _check(
-        (1 + double) * sum(n for n, _ in results) * batch // program.batch, what, "; or leave out the proof" * double
-    )
+    needed, largest = _peak(program)
+    if largest is not None:
+        where = f"{largest.name}{f' in {largest.module}' * bool(largest.module)}"
+        what = f"the results that are needed at once for {batch} examples, of which {where} has the largest,"
+        _check((1 + double) * needed * batch // program.batch, what, "; or leave out the proof" * double)
+
+
+def _peak(program: Program) -> tuple[int, Call | None]:
+    """The most bytes of results that later calls read, and the call with the largest result; None without calls."""
+    owner: dict[str, str] = {}
+    for call in program.calls:
+        viewed = next(call.reads(), None) if call.name in _VIEWS else None
+        owner.update((name, owner.get(viewed or name, viewed or name)) for name in call.outputs if name)
+    last: dict[str, int] = {}
+    for index, call in enumerate(program.calls):
+        last.update((owner[name], index) for name in (*call.reads(), *call.outputs) if name in owner)
+    last.update((owner[name], len(program.calls)) for name in program.outputs if name in owner)
+    ending: dict[int, list[str]] = {}
+    live, most, largest, largest_bytes = 0, 0, None, -1
+    for index, call in enumerate(program.calls):
+        results = [name for name in call.outputs if name and owner[name] == name]
+        for name in results:
+            ending.setdefault(last[name], []).append(name)
+        n_bytes = sum(_bytes(program.values[name]) for name in results)
+        live += n_bytes
+        most = max(most, live)
+        if results and n_bytes > largest_bytes:
+            largest, largest_bytes = call, n_bytes
+        live -= sum(_bytes(program.values[name]) for name in ending.pop(index, ()))
+    return most, largest
 
 
 def _check(needed: int, what: str, remedy: str = "") -> None:

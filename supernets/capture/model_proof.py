@@ -9,21 +9,13 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from supernets.axes import axes_in, size_of
+from supernets.axes import size_of
 from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.captured_model import CapturedModel
 from supernets.capture.comparison import BATCHES, of_one_batch
 from supernets.capture.memory import check_values
 from supernets.capture.program import BATCH
-from supernets.capture.proof import (
-    difference,
-    in_double,
-    outputs_of,
-    permuted_tensors,
-    random_input,
-    random_order,
-    randomised,
-)
+from supernets.capture.proof import difference, permuted_outputs, random_input, random_order, randomised, tensors_with
 from supernets.capture.shapes import check_batch
 from supernets.capture.space import SpaceOptions, elastic_axes
 from supernets.errors import CaptureError
@@ -115,7 +107,7 @@ def unproved(name: str, proof: Proof) -> CaptureError:
 
 
 class _Prover:
-    """One proof; the tensors are permuted in place one after another, since a large network fits into memory once."""
+    """The proof of one model."""
 
     def __init__(self, model: CapturedModel, adopted: Adopted, options: SpaceOptions, seed: int) -> None:
         self._model, self._adopted = model, adopted
@@ -123,10 +115,7 @@ class _Prover:
         axes = [adopted.axes[name] for name in elastic_axes(adopted, options)]
         # The positions of a kernel have an order.
         self._orders = {axis.name: random_order(axis.size, self._generator) for axis in axes if axis.slice == "prefix"}
-        self._tensors_by_axis = {
-            name: [tensor for tensor, dims in adopted.dims.items() if any(name in axes_in(dim) for dim in dims)]
-            for name in self._orders
-        }
+        self._tensors_by_axis = {name: tensors_with(adopted, name) for name in self._orders}
         self._tensors: dict[str, Tensor] = {}
 
     def prove(self) -> Proof:
@@ -147,8 +136,8 @@ class _Prover:
         return Proof(self._model.difference, change, control, wrong)
 
     def _varied(self) -> dict[str, Tensor]:
-        """The model's tensors in double precision, without those by which a wrong axis would not show."""
-        found = in_double(randomised(dict(self._model.tensors), self._generator))
+        """The model's tensors, without values by which a wrong axis would not show."""
+        found = randomised(self._model.tensors, self._generator)
         for name in self._model.program.trainable:
             if found[name].numel() == 1 and not found[name].any():
                 found[name] = torch.full_like(found[name], _GATE)
@@ -165,7 +154,7 @@ class _Prover:
         try:
             if self._adopted.unknown:
                 check_batch(self._adopted, len(inputs[0]))
-            return outputs_of(self._adopted, self._tensors, inputs)
+            return permuted_outputs(self._adopted, self._tensors, inputs, {})
         except Exception as error:  # of any operation
             raise self._of_one_batch(error, len(inputs[0])) from error
 
@@ -189,8 +178,7 @@ class _Prover:
     def _change(self, before: Sequence[Tensor], inputs: Sequence[Tensor], orders: Mapping[str, Tensor]) -> float:
         """The change of the outputs with the units of some axes permuted in every tensor that has them."""
         chosen = {name: (order, self._tensors_by_axis[name]) for name, order in orders.items()}
-        with permuted_tensors(self._adopted, self._tensors, chosen):
-            return difference(before, outputs_of(self._adopted, self._tensors, inputs))
+        return difference(before, permuted_outputs(self._adopted, self._tensors, inputs, chosen))
 
     def _control(self, before: Sequence[Tensor], inputs: Sequence[Tensor]) -> float | None:
         """The smallest change over some axes with one tensor left out; see `Proof.control`."""
@@ -201,8 +189,8 @@ class _Prover:
         for name in names[:: max(1, len(names) // _MAX_CONTROLS)][:_MAX_CONTROLS]:
             for tensor in self._tensors_by_axis[name]:
                 others = [other for other in self._tensors_by_axis[name] if other != tensor]
-                with permuted_tensors(self._adopted, self._tensors, {name: (self._orders[name], others)}):
-                    change = difference(before, outputs_of(self._adopted, self._tensors, inputs))
+                chosen = {name: (self._orders[name], others)}
+                change = difference(before, permuted_outputs(self._adopted, self._tensors, inputs, chosen))
                 if change > EXACT:
                     changes.append(change)
                     break
