@@ -77,7 +77,7 @@ def inspect(
     that is pretrained (package:NAME, hub:OWNER/NAME or a .gguf file), what a job on it searches, its costs and tokenizer.
     The exit status is 1 where the proof does not hold.
     """
-    from supernets.capture.model_proof import unproved
+    from supernets.capture.model_proof import unproved_error
     from supernets.families.captured.inspection import inspect_model
 
     check_plot(plot, "nas inspect")
@@ -89,7 +89,7 @@ def inspect(
     write_plot(plot, found)
     print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
     if found.proof is not None and not found.proof.holds:
-        raise unproved(found.model.name, found.proof)
+        raise unproved_error(found.model.name, found.proof)
 
 
 def _inspect_language_model(name: str, as_json: bool, *, others: Sequence[object]) -> None:

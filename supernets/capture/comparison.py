@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -88,8 +88,8 @@ class _Comparer:
         theirs = list(tensors_of(outputs))
         if any(own.isnan().any() for own in theirs):
             raise _not_a_number(self._found, self._network.captured_values(x))
-        apart = _apart(ours, theirs)
-        if apart > _OTHER and _apart(list(tensors_of(self._call(self._module, x))), theirs) > _OTHER:
+        apart = relative_difference(ours, theirs)
+        if apart > _OTHER and relative_difference(list(tensors_of(self._call(self._module, x))), theirs) > _OTHER:
             raise CaptureError(
                 "its outputs differ between two runs on the same input: it draws random numbers in evaluation mode, or changes "
                 "itself; remove that from its forward",
@@ -128,7 +128,7 @@ class _Comparer:
             theirs = list(tensors_of(self._call(module, x)))
         except Exception:  # of a forward that makes tensors in single precision
             return False
-        return _apart(self._run(network, x), theirs) > EQUAL
+        return relative_difference(self._run(network, x), theirs) > EQUAL
 
     def _of_other_outputs(self, x: Tensor, ours: list[Tensor], theirs: list[Tensor], apart: float) -> CaptureError:
         """The error for outputs that are not the module's."""
@@ -157,9 +157,9 @@ def of_one_batch(error: Exception, *, captured: int, batch: int) -> CaptureError
     )
 
 
-def _apart(a: list[Tensor], b: list[Tensor]) -> float:
-    """The relative difference, infinite for other shapes; equal infinities count as equal."""
-    if [own.shape for own in a] != [own.shape for own in b]:
+def relative_difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """The largest relative difference of outputs, infinite for other shapes and NaN; equal infinities count as equal."""
+    if [own.shape for own in a] != [own.shape for own in b] or any(own.isnan().any() for own in (*a, *b)):
         return float("inf")
     bounded = [own.nan_to_num(posinf=0.0, neginf=0.0) for own in (*a, *b)]
     if any(not torch.equal(one.isinf(), other.isinf()) for one, other in zip(a, b, strict=True)):

@@ -55,11 +55,11 @@ def check_values(program: Program, *, batch: int, double: bool = False) -> None:
     Args:
         double: of the run in double precision of a proof.
     """
-    needed, largest = _peak(program)
+    peak_bytes, largest = _peak(program)
     if largest is not None:
         where = f"{largest.name}{f' in {largest.module}' * bool(largest.module)}"
         what = f"the results that are needed at once for {batch} examples, of which {where} has the largest,"
-        _check((1 + double) * needed * batch // program.batch, what, "; or leave out the proof" * double)
+        _check((1 + double) * peak_bytes * batch // program.batch, what, "; or leave out the proof" * double)
 
 
 def _peak(program: Program) -> tuple[int, Call | None]:
@@ -68,23 +68,24 @@ def _peak(program: Program) -> tuple[int, Call | None]:
     for call in program.calls:
         viewed = next(call.reads(), None) if call.name in _VIEWS else None
         owner.update((name, owner.get(viewed or name, viewed or name)) for name in call.outputs if name)
-    last: dict[str, int] = {}
+    last_call: dict[str, int] = {}
     for index, call in enumerate(program.calls):
-        last.update((owner[name], index) for name in (*call.reads(), *call.outputs) if name in owner)
-    last.update((owner[name], len(program.calls)) for name in program.outputs if name in owner)
-    ending: dict[int, list[str]] = {}
-    live, most, largest, largest_bytes = 0, 0, None, -1
+        last_call.update((owner[name], index) for name in (*call.reads(), *call.outputs) if name in owner)
+    last_call.update((owner[name], len(program.calls)) for name in program.outputs if name in owner)
+    ending_values: dict[int, list[str]] = {}
+    live_bytes, peak_bytes, largest_bytes = 0, 0, -1
+    largest: Call | None = None
     for index, call in enumerate(program.calls):
         results = [name for name in call.outputs if name and owner[name] == name]
         for name in results:
-            ending.setdefault(last[name], []).append(name)
+            ending_values.setdefault(last_call[name], []).append(name)
         n_bytes = sum(_bytes(program.values[name]) for name in results)
-        live += n_bytes
-        most = max(most, live)
+        live_bytes += n_bytes
+        peak_bytes = max(peak_bytes, live_bytes)
         if results and n_bytes > largest_bytes:
             largest, largest_bytes = call, n_bytes
-        live -= sum(_bytes(program.values[name]) for name in ending.pop(index, ()))
-    return most, largest
+        live_bytes -= sum(_bytes(program.values[name]) for name in ending_values.pop(index, ()))
+    return peak_bytes, largest
 
 
 def _check(needed: int, what: str, remedy: str = "") -> None:

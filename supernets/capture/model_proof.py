@@ -12,10 +12,10 @@ from torch import Tensor
 from supernets.axes import size_of
 from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.captured_model import CapturedModel
-from supernets.capture.comparison import BATCHES, of_one_batch
+from supernets.capture.comparison import BATCHES, of_one_batch, relative_difference
 from supernets.capture.memory import check_values
 from supernets.capture.program import BATCH
-from supernets.capture.proof import difference, permuted_outputs, random_input, random_order, randomised, tensors_with
+from supernets.capture.proof import permuted_outputs, random_input, random_order, randomised, tensors_with
 from supernets.capture.shapes import check_batch
 from supernets.capture.space import SpaceOptions, elastic_axes
 from supernets.errors import CaptureError
@@ -51,13 +51,13 @@ class Proof:
         permuted: with the units of all axes permuted, in float64, the largest of all batches.
         control: the smallest with one tensor left out of a permutation, over some of the axes on which outputs depend; 0 where
             they depend on none of these, None without axes.
-        wrong: some of the axes whose permutation changes the outputs.
+        wrong_axes: some of the axes whose permutation changes the outputs.
     """
 
     original: float | None
     permuted: float
     control: float | None
-    wrong: tuple[WrongAxis, ...] = field(default=())
+    wrong_axes: tuple[WrongAxis, ...] = field(default=())
 
     @property
     def holds(self) -> bool:
@@ -65,7 +65,14 @@ class Proof:
         return self.permuted <= EXACT and (self.control is None or self.control > self.permuted * 10)
 
 
-def prove_model(model: CapturedModel, options: SpaceOptions, *, adopted: Adopted | None = None, seed: int = 0) -> Proof:
+def prove_model(
+    model: CapturedModel,
+    options: SpaceOptions,
+    *,
+    adopted: Adopted | None = None,
+    example: Tensor | None = None,
+    seed: int = 0,
+) -> Proof:
     """Permutes the units of the elastic axes of a model, in double precision, with each batch of `BATCHES`.
 
     It computes two runs for each batch, and one for each axis of the control with the first batch.
@@ -73,25 +80,28 @@ def prove_model(model: CapturedModel, options: SpaceOptions, *, adopted: Adopted
     Args:
         options: which axes stay as they are: these are not permuted.
         adopted: of the model's program, where it is at hand.
+        example: of the model's input, for models that random numbers do not suit; None for random inputs.
 
     Raises:
-        CaptureError: the model does not run with one of the batches.
+        CaptureError: the model does not run with one of the batches, or its outputs are NaN.
     """
-    return _Prover(model, adopt(model.program) if adopted is None else adopted, options, seed).prove()
+    return _Prover(model, adopt(model.program) if adopted is None else adopted, options, example, seed).prove()
 
 
-def check_model(model: CapturedModel, options: SpaceOptions, *, adopted: Adopted | None = None) -> None:
+def check_model(
+    model: CapturedModel, options: SpaceOptions, *, adopted: Adopted | None = None, example: Tensor | None = None
+) -> None:
     """Raises `CaptureError` unless the proof of a model's axes holds; see `prove_model`."""
-    if not (proof := prove_model(model, options, adopted=adopted)).holds:
-        raise unproved(model.name, proof)
+    if not (proof := prove_model(model, options, adopted=adopted, example=example)).holds:
+        raise unproved_error(model.name, proof)
 
 
-def unproved(name: str, proof: Proof) -> CaptureError:
+def unproved_error(name: str, proof: Proof) -> CaptureError:
     """The error for a proof that does not hold: which axes, in which tensors, and what to do."""
     if proof.permuted > EXACT:
         axes = "".join(
             f"\n  {axis.name}, in {_listed(axis.tensors)}: the outputs change by {axis.change:.1e}"
-            for axis in proof.wrong
+            for axis in proof.wrong_axes
         )
         text = (
             f"{name}: the outputs change by {proof.permuted:.1e} when units change places that should be alike, so that its "
@@ -109,8 +119,10 @@ def unproved(name: str, proof: Proof) -> CaptureError:
 class _Prover:
     """The proof of one model."""
 
-    def __init__(self, model: CapturedModel, adopted: Adopted, options: SpaceOptions, seed: int) -> None:
-        self._model, self._adopted = model, adopted
+    def __init__(
+        self, model: CapturedModel, adopted: Adopted, options: SpaceOptions, example: Tensor | None, seed: int
+    ) -> None:
+        self._model, self._adopted, self._example = model, adopted, example
         self._generator = torch.Generator().manual_seed(seed)
         axes = [adopted.axes[name] for name in elastic_axes(adopted, options)]
         # The positions of a kernel have an order.
@@ -120,33 +132,36 @@ class _Prover:
 
     def prove(self) -> Proof:
         """The proof; raises as `prove_model`."""
-        self._tensors = self._varied()
-        change, wrong = 0.0, tuple[WrongAxis, ...]()
+        self._tensors = self._varied_tensors()
+        largest_change, wrong_axes = 0.0, tuple[WrongAxis, ...]()
         control: float | None = None
         for position, batch in enumerate(BATCHES):
             inputs = self._inputs(batch)
             before = self._outputs(inputs)
             self._check_outputs(before, batch)
-            found = self._change(before, inputs, self._orders)
-            if found > max(change, EXACT):
-                wrong = tuple(islice(self._wrong_axes(before, inputs, list(self._orders)), _MAX_NAMES))
-            change = max(change, found)
+            change = self._change(before, inputs, self._orders)
+            if change > max(largest_change, EXACT):
+                wrong_axes = tuple(islice(self._wrong_axes(before, inputs, list(self._orders)), _MAX_NAMES))
+            largest_change = max(largest_change, change)
             if not position:
                 control = self._control(before, inputs)
-        return Proof(self._model.difference, change, control, wrong)
+        return Proof(self._model.difference, largest_change, control, wrong_axes)
 
-    def _varied(self) -> dict[str, Tensor]:
+    def _varied_tensors(self) -> dict[str, Tensor]:
         """The model's tensors, without values by which a wrong axis would not show."""
-        found = randomised(self._model.tensors, self._generator)
+        varied_tensors = randomised(self._model.tensors, self._generator)
         for name in self._model.program.trainable:
-            if found[name].numel() == 1 and not found[name].any():
-                found[name] = torch.full_like(found[name], _GATE)
-        return found
+            if varied_tensors[name].numel() == 1 and not varied_tensors[name].any():
+                varied_tensors[name] = torch.full_like(varied_tensors[name], _GATE)
+        return varied_tensors
 
     def _inputs(self, batch: int) -> list[Tensor]:
         program = self._model.program
         check_values(program, batch=batch, double=True)
-        inputs = [random_input(program, name, batch, self._generator) for name in program.inputs]
+        if self._example is None:
+            inputs = [random_input(program, name, batch, self._generator) for name in program.inputs]
+        else:
+            inputs = [torch.cat([self._example] * -(-batch // len(self._example)))[:batch]]
         return [x.double() if x.is_floating_point() else x for x in inputs]
 
     def _outputs(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -163,22 +178,28 @@ class _Prover:
         return CaptureError(f"{self._model.name}: {problem}", code=problem.code)
 
     def _check_outputs(self, outputs: Sequence[Tensor], batch: int) -> None:
-        """Raises `CaptureError` for an output that was one of each example when captured, and is of another number now."""
+        """Raises `CaptureError` for NaN, and for an output that has not one row of each example any more."""
+        if any(output.isnan().any() for output in outputs):
+            raise CaptureError(
+                f"{self._model.name}: its outputs are NaN for random inputs, so that nothing proves its axes; correct that, or "
+                "pass an example of real data to nas.supernet_of",
+                code="capture.nan",
+            )
         program = self._adopted.program
         sizes = {**self._adopted.full_sizes, BATCH: batch}
         for name, output in zip(program.outputs, outputs, strict=True):
-            captured, shape = program.values[name].shape, tuple(output.shape)
+            captured_shape, shape = program.values[name].shape, tuple(output.shape)
             expected = tuple(int(size_of(dim, sizes)) for dim in self._adopted.shapes[name])
-            if captured[:1] == (program.batch,) and expected == captured:
-                expected = (batch, *captured[1:])
+            if captured_shape[:1] == (program.batch,) and expected == captured_shape:
+                expected = (batch, *captured_shape[1:])
             if shape != expected:
                 text = f"its output is {_product(shape)}; {_product(expected)} was expected"
                 raise self._of_one_batch(ValueError(text), batch)
 
     def _change(self, before: Sequence[Tensor], inputs: Sequence[Tensor], orders: Mapping[str, Tensor]) -> float:
         """The change of the outputs with the units of some axes permuted in every tensor that has them."""
-        chosen = {name: (order, self._tensors_by_axis[name]) for name, order in orders.items()}
-        return difference(before, permuted_outputs(self._adopted, self._tensors, inputs, chosen))
+        permutations = {name: (order, self._tensors_by_axis[name]) for name, order in orders.items()}
+        return relative_difference(before, permuted_outputs(self._adopted, self._tensors, inputs, permutations))
 
     def _control(self, before: Sequence[Tensor], inputs: Sequence[Tensor]) -> float | None:
         """The smallest change over some axes with one tensor left out; see `Proof.control`."""
@@ -189,8 +210,10 @@ class _Prover:
         for name in names[:: max(1, len(names) // _MAX_CONTROLS)][:_MAX_CONTROLS]:
             for tensor in self._tensors_by_axis[name]:
                 others = [other for other in self._tensors_by_axis[name] if other != tensor]
-                chosen = {name: (self._orders[name], others)}
-                change = difference(before, permuted_outputs(self._adopted, self._tensors, inputs, chosen))
+                permutations = {name: (self._orders[name], others)}
+                change = relative_difference(
+                    before, permuted_outputs(self._adopted, self._tensors, inputs, permutations)
+                )
                 if change > EXACT:
                     changes.append(change)
                     break
@@ -206,12 +229,12 @@ class _Prover:
         if len(names) == 1:
             yield WrongAxis(names[0], tuple(self._tensors_by_axis[names[0]]), change)
             return
-        middle, any_alone = len(names) // 2, False
+        middle, one_alone = len(names) // 2, False
         for half in (names[:middle], names[middle:]):
             for axis in self._wrong_axes(before, inputs, half):
-                any_alone = True
+                one_alone = True
                 yield axis
-        if not any_alone:
+        if not one_alone:
             yield from (WrongAxis(name, tuple(self._tensors_by_axis[name]), change) for name in names)
 
 

@@ -59,18 +59,18 @@ def open_module(
     seed: int = 0,
 ) -> UserModel:  # fmt: skip
     """The model of a name that is no file, made by the library's or the user's function; see `open_model`."""
-    source, _, rest = name.partition(":")
+    source, _, model_name = name.partition(":")
     keywords, pretrained = dict(arguments or {}), weights == HUB
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, on initialisations
         torch.manual_seed(seed)
         match source:
             case "torchvision":
-                model = _of_torchvision(rest, keywords, pretrained=pretrained)
+                model = _of_torchvision(model_name, keywords, pretrained=pretrained)
             case "timm":
-                model = _of_timm(rest, keywords, pretrained=pretrained)
+                model = _of_timm(model_name, keywords, pretrained=pretrained)
             case "transformers":
-                model = of_transformers(Path(rest), keywords, classifier=classifier)
+                model = of_transformers(Path(model_name), keywords, classifier=classifier)
             case _ if pretrained:
                 raise CaptureError(
                     f"{name}: weights: hub are those of a library's model, and this is a function; name a file of weights",

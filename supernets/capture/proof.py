@@ -123,13 +123,13 @@ def prove_permutations(
     before = permuted_outputs(adopted, tensors, inputs, {}) if before is None else before
     axes = {name: axis for name, axis in adopted.axes.items() if axis.slice == "prefix"}
     orders = {name: random_order(axis.size, generator) for name, axis in axes.items()}
-    having = {name: tensors_with(adopted, name) for name in axes}
-    all_axes = {name: (order, having[name]) for name, order in orders.items()}
+    tensors_by_axis = {name: tensors_with(adopted, name) for name in axes}
+    all_axes = {name: (order, tensors_by_axis[name]) for name, order in orders.items()}
     change = difference(before, permuted_outputs(adopted, tensors, inputs, all_axes))
-    names = [name for name in axes if len(having[name]) > 1]
+    names = [name for name in axes if len(tensors_by_axis[name]) > 1]
     control: dict[str, float] = {}
     for name in names if controls is None else names[:: max(1, len(names) // max(controls, 1))][:controls]:
-        all_but_first = {name: (orders[name], having[name][1:])}
+        all_but_first = {name: (orders[name], tensors_by_axis[name][1:])}
         control[name] = difference(before, permuted_outputs(adopted, tensors, inputs, all_but_first))
     return PermutationProof(change, control)
 

@@ -154,7 +154,7 @@ class TestAnUnprovedModel:
         of_json = shell.nas("inspect", self.NAME, *INPUT, "--json")
         assert (of_json.code, of_json.error) == (1, "capture.unproved")
         assert not of_json.data["proof"]["holds"]
-        assert [axis["name"] for axis in of_json.data["proof"]["wrong"]] == ["stem.out"]
+        assert [axis["name"] for axis in of_json.data["proof"]["wrong_axes"]] == ["stem.out"]
         assert shell.nas("inspect", self.NAME, *INPUT, "--keep", "stem.*").code == 0
         assert shell.nas("inspect", self.NAME, *INPUT, "--no-proof").code == 0
 

@@ -81,7 +81,7 @@ def test_the_axes_of_networks_are_proved(name: str) -> None:
     assert proof.permuted <= 1e-10
     assert proof.control is not None
     assert proof.control > 1e-7
-    assert proof.wrong == ()
+    assert proof.wrong_axes == ()
 
 
 @pytest.mark.usefixtures("wrong_rule")
@@ -89,9 +89,9 @@ def test_a_wrong_axis_is_named_with_its_tensors() -> None:
     model = captured(Flipping())
     proof = prove_model(model, OPTIONS)
     assert not proof.holds
-    assert [axis.name for axis in proof.wrong] == ["second.out"]
-    assert proof.wrong[0].tensors == ("second.weight", "second.bias", "third.weight")
-    assert proof.wrong[0].change == pytest.approx(proof.permuted, rel=0.5)  # the others change nothing
+    assert [axis.name for axis in proof.wrong_axes] == ["second.out"]
+    assert proof.wrong_axes[0].tensors == ("second.weight", "second.bias", "third.weight")
+    assert proof.wrong_axes[0].change == pytest.approx(proof.permuted, rel=0.5)  # the others change nothing
     with raises("capture.unproved", "Flipping", "second.out, in second.weight, second.bias, third.weight", "keep"):
         check_model(model, OPTIONS)
 
@@ -126,3 +126,25 @@ def test_a_program_for_one_batch_alone_is_refused() -> None:
     found = capture(Swapping(), [torch.randn(2, 4)])
     with raises("capture.example", "Swapping", "batch of 2, and does not run with 3", "2 x 3", "x.shape[0]"):
         check_model(CapturedModel("Swapping", found.program, found.tensors), OPTIONS)
+
+
+def test_a_model_of_positive_numbers_is_proved_by_its_example() -> None:
+    class Logarithmic(faulty.Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = super().forward(x.log())
+            return out
+
+    example = torch.rand(2, 4, generator=torch.Generator().manual_seed(0)) + 0.5
+    model = capture_model(own_model(Logarithmic()), example)
+    check_model(model, OPTIONS, example=example)
+    with raises("capture.nan", "Logarithmic", "real data"):
+        check_model(model, OPTIONS)
+
+
+def test_infinite_outputs_may_be_equal() -> None:
+    class Masked(faulty.Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = super().forward(x).masked_fill(torch.tensor([False, True, False]), float("-inf"))
+            return out
+
+    check_model(captured(Masked()), OPTIONS)
