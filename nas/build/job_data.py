@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hardware_profiles.base import HardwareProfile
-from nas.build.job_model import JobModel, kept_preprocessing
+from nas.build.job_model import JobModel, stored_model
 from nas.build.plugin_data import plugin_source
 from nas.build.pretrained import Pretrained, find_preprocessing
 from nas.build.task import task_for
@@ -187,7 +187,7 @@ def _data_options(
     fixed: Mapping[str, Any] = {}
     key = "supernet.from"
     if model is not None:
-        fixed, key = (model.fixed_tokenizer() if of_text else model.fixed()), "supernet.model"
+        fixed, key = _fixed_by_model(model, of_text=of_text), "supernet.model"
     elif pretrained is not None:
         key = "supernet.pretrained"
         fixed = _fixed_by(pretrained, job.supernet)
@@ -220,6 +220,11 @@ def _document_options(job: SearchJob, runs: RunsFolder, *, pretrained: Path | No
 def _keys(of_text: bool) -> tuple[str, ...]:
     """Those that a pretrained network would fix."""
     return _OF_TEXT if of_text else _OF_IMAGES
+
+
+def _fixed_by_model(model: JobModel, *, of_text: bool) -> dict[str, Any]:
+    """The options of images, or the tokenizer, that the user's model fixes."""
+    return model.fixed_tokenizer() if of_text else model.fixed()
 
 
 def _given(data: DataConfig, keys: Sequence[str]) -> dict[str, Any]:
@@ -259,7 +264,8 @@ def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str)
     own = _given(made.data, keys)
     own |= _given(made.data, ("separator",) if of_text else _OF_RESIZING)
     if made.supernet.model is not None:
-        return {**kept_preprocessing(run, of_text=of_text), **own}
+        model = stored_model(made, run, source=str(run.model_file))
+        return {**({} if model is None else _fixed_by_model(model, of_text=of_text)), **own}
     if keys[0] not in own and made.supernet.pretrained is None:
         return _given(made.data, ("separator",))
     if job.data.asks_for_vocabulary:

@@ -1,31 +1,24 @@
-"""The user's model that a job's supernet is made of: found, captured for the job's data, and kept with the run."""
+"""The user's model that a job's supernet is made of: opened, captured for the job's data, and stored with the run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import torch
-
-from nas.build.user_model import loaded, opened
 from nas.config import SearchJob
 from nas.errors import JobError
 from nas.store.folder import RunFolder
-from supernets.capture.adoption import adopt
 from supernets.capture.captured_model import CapturedModel, capture_model, check_operations, load_capture
 from supernets.capture.classifier import with_outputs
-from supernets.capture.model_names import FRACTIONS, is_file, is_function
-from supernets.capture.proof import in_double, prove_permutations, random_input, randomised
+from supernets.capture.model_names import FRACTIONS, is_function
+from supernets.capture.model_proof import check_model
+from supernets.capture.opening import open_model
 from supernets.capture.space import SpaceOptions
-from supernets.capture.user_model import Preprocessing, TokenInputs, UserModel
+from supernets.capture.user_model import TokenInputs, UserModel
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CaptureError, CheckpointError, SpaceError
 from supernets.families.captured.family import CapturedFamily
 
-_EXACT = 1e-8
-"""The largest relative change of outputs under a permutation in double precision."""
 _SHORT = 0.7
 """Sentences of at most this share of the most tokens are noted."""
 _PREPROCESSING = ("image_size", "channels", "mean", "std")
@@ -92,7 +85,7 @@ class JobModel:
             found = self._of_images(data, where) if text is None else self._of_sentences(data, text, where)
             check_operations(found)
             found = with_outputs(found, n_outputs, seed=self.config.seed)
-            _prove(found)
+            check_model(found, _options(self.config))
         except CaptureError as error:
             raise JobError(f"{where}: {error}", code=error.code) from error
         return found
@@ -166,18 +159,25 @@ def load_model(config: SearchJob, run: RunFolder | None, *, source: str) -> JobM
     if (name := supernet.model) is None:
         return None
     try:
-        if run is not None and run.model_file.is_file():
-            return JobModel(config, load_capture(run.model_file), run, source)
-        model: UserModel | CapturedModel
-        if is_file(name):
-            model = loaded(Path(name), weights=supernet.weights)
-        else:
-            model = opened(name, supernet.arguments, weights=supernet.weights, classifier=True, seed=config.seed)
+        if run is not None and (stored := stored_model(config, run, source=source)) is not None:
+            return stored
+        model = open_model(name, supernet.arguments, weights=supernet.weights, classifier=True, seed=config.seed)
     except CaptureError as error:
         raise JobError(f"{source}: supernet.model: {error}", code=error.code) from error
     except CheckpointError as error:
         raise JobError(f"{source}: supernet.weights: {error}", code=error.code) from error
     return JobModel(config, model, None, source)
+
+
+def stored_model(config: SearchJob, run: RunFolder, *, source: str) -> JobModel | None:
+    """The captured model that a run stores; None where it stores none.
+
+    Raises:
+        CaptureError: its file is damaged.
+    """
+    if not run.model_file.is_file():
+        return None
+    return JobModel(config, load_capture(run.model_file), run, source)
 
 
 def family_of(model: CapturedModel, config: SearchJob, *, source: str) -> CapturedFamily:
@@ -186,28 +186,16 @@ def family_of(model: CapturedModel, config: SearchJob, *, source: str) -> Captur
     Raises:
         JobError: nothing in it is elastic with the job's options.
     """
-    supernet = config.supernet
-    options = SpaceOptions(supernet.granularity or "stage", supernet.widths or FRACTIONS, supernet.keep or ())
     try:
-        return CapturedFamily(model.program, options, tensors=model.tensors)
+        return CapturedFamily(model.program, _options(config), tensors=model.tensors)
     except SpaceError as error:
         raise JobError(f"{source}: supernet: {error}", code=error.code) from None
 
 
-def kept_preprocessing(run: RunFolder, *, of_text: bool) -> Mapping[str, Any]:
-    """The options of images, or the tokenizer, that the model kept in a run's folder fixes; empty without one."""
-    if not run.model_file.is_file():
-        return {}
-    if of_text:
-        return {"tokenizer": run.model_tokenizer}
-    model = load_capture(run.model_file)
-    found: Preprocessing = model.preprocessing
-    own = (
-        {key: getattr(found, key) for key in _PREPROCESSING}
-        | found.resizing
-        | _sizes(model, source=str(run.model_file))
-    )
-    return {key: value for key, value in own.items() if value is not None}
+def _options(config: SearchJob) -> SpaceOptions:
+    """How a job's axes become choices."""
+    supernet = config.supernet
+    return SpaceOptions(supernet.granularity or "stage", supernet.widths or FRACTIONS, supernet.keep or ())
 
 
 def _sizes(model: CapturedModel, *, source: str) -> dict[str, int]:
@@ -218,17 +206,3 @@ def _sizes(model: CapturedModel, *, source: str) -> dict[str, int]:
         text = f"{model.name} takes {own}; expected one input of square images, channels x size x size"
         raise JobError(f"{source}: supernet.model: {text}", code="job.unfit-data")
     return {"channels": shape[0], "image_size": shape[1]}
-
-
-def _prove(model: CapturedModel) -> None:
-    """Raises `CaptureError` if a permutation of all units changes the outputs."""
-    generator = torch.Generator().manual_seed(0)
-    tensors = in_double(randomised(dict(model.tensors), generator))
-    x = random_input(model.program, model.program.inputs[0], 2, generator)
-    x = x.double() if x.is_floating_point() else x
-    if (change := prove_permutations(adopt(model.program), tensors, [x], controls=0).permuted) > _EXACT:
-        raise CaptureError(
-            f"{model.name}: the outputs change by {change:.1e} when units are permuted, so that its axes are not understood; "
-            "`nas inspect` shows them; name the layers that it must keep in supernet.keep",
-            code="capture.unproved",
-        )

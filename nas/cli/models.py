@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from nas.cli.app import Json, app, argument, option
 from nas.cli.output import print_json
+from nas.errors import JobError
 from nas.parts import require
 from supernets.pretrained import GGUF, HUB, PACKAGE
 
 if TYPE_CHECKING:
-    from supernets.families.captured.inspection import Inspection, Proof
+    from supernets.capture.captured_model import CapturedModel
+    from supernets.capture.model_proof import Proof
+    from supernets.capture.space import SpaceOptions
+    from supernets.families.captured.inspection import Inspection
 
 Model = Annotated[
     str,
@@ -43,6 +48,7 @@ Plot = Annotated[
     Path | None, option("--plot", help="Also draw the work of each layer, as a .png or .svg file of this name.")
 ]
 _COLUMNS = 80
+_SHAPE = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,6})*")
 _BAR, _MOST_LINES, _MOST_BARS = 36, 20, 48
 """Characters of a bar, and the most parts of the model that are shown in the terminal and in a picture."""
 _MOST = 4
@@ -69,17 +75,21 @@ def inspect(
 
     Prints the choices of the supernet that is made of it, what stays fixed and why, costs, and a proof; of a language model
     that is pretrained (package:NAME, hub:OWNER/NAME or a .gguf file), what a job on it searches, its costs and tokenizer.
+    The exit status is 1 where the proof does not hold.
     """
-    from nas.build.user_model import arguments_of, captured, space_options
+    from supernets.capture.model_proof import unproved_error
     from supernets.families.captured.inspection import inspect_model
 
     check_plot(plot, "nas inspect")
     if model.startswith((PACKAGE, HUB)) or model.endswith(GGUF):
-        return _inspect_language_model(model, as_json, others=(weights, input_shape, arguments, keep, plot))
-    options = space_options(granularity=granularity, keep=keep or [])
-    found = inspect_model(captured(model, weights, input_shape, arguments_of(arguments)), options, proof=proof)
+        _inspect_language_model(model, as_json, others=(weights, input_shape, arguments, keep, plot))
+        return
+    options = _space_options(granularity, keep or [])
+    found = inspect_model(_captured(model, weights, input_shape, arguments), options, proof=proof)
     write_plot(plot, found)
-    return print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
+    print_json(found.to_json()) if as_json else print("\n".join(inspection_lines(found)))
+    if found.proof is not None and not found.proof.holds:
+        raise unproved_error(found.model.name, found.proof)
 
 
 def _inspect_language_model(name: str, as_json: bool, *, others: Sequence[object]) -> None:
@@ -112,10 +122,12 @@ def capture(
     The file has the operations of the model's forward, its weights and its preprocessing. Jobs name it in
     `supernet: {model: FILE}`, and need the model's package no more.
     """
-    from nas.build.user_model import arguments_of, captured
     from supernets.capture.captured_model import save_capture
+    from supernets.capture.model_proof import check_model
+    from supernets.capture.space import SpaceOptions
 
-    found = captured(model, weights, input_shape, arguments_of(arguments))
+    found = _captured(model, weights, input_shape, arguments)
+    check_model(found, SpaceOptions())
     save_capture(output, found)
     if as_json:
         return print_json(
@@ -124,6 +136,44 @@ def capture(
     for note in found.notes:
         print(note)
     return print(f"wrote {output}: {len(found.program.calls)} operations, {len(found.tensors)} tensors")
+
+
+def _captured(name: str, weights: str | None, input_shape: str | None, arguments: str | None) -> CapturedModel:
+    """The model of a command's arguments, captured; raises `CaptureError`, `CheckpointError` or `JobError`."""
+    from supernets.capture.captured_model import captured_for
+    from supernets.capture.opening import open_model
+
+    shape = None if input_shape is None else _shape(input_shape)
+    return captured_for(open_model(name, _mapping(arguments), weights=weights), shape)
+
+
+def _mapping(arguments: str | None) -> dict[str, Any]:
+    """The arguments of a model's function as users write them, ``{num_classes: 10}``; raises `JobError`."""
+    if arguments is None:
+        return {}
+    from nas.config.strict_yaml import parse_mapping
+
+    what = "mapping from arguments to values, e.g. {num_classes: 10}"
+    return parse_mapping(arguments, source="--arguments", what=what)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """The size of an input as users write it, ``3x224x224``; raises `JobError`."""
+    if _SHAPE.fullmatch(text) is None:
+        raise JobError(
+            f"--input {text}: expected sizes, e.g. 3x224x224, or the number of tokens", code="job.invalid-value"
+        )
+    return tuple(map(int, text.split("x")))
+
+
+def _space_options(granularity: str, keep: Sequence[str]) -> SpaceOptions:
+    """The options of a command; raises `JobError`."""
+    from supernets.capture.space import Granularity, SpaceOptions
+
+    if granularity not in (options := get_args(Granularity)):
+        expected = ", ".join(options)
+        raise JobError(f"--granularity {granularity}: expected one of {expected}", code="job.invalid-value")
+    return SpaceOptions(granularity=cast(Granularity, granularity), keep=tuple(keep))
 
 
 def check_plot(path: Path | None, command: str) -> None:

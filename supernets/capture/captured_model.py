@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
 from supernets.capture.adoption import adopt
 from supernets.capture.comparison import compare
@@ -24,7 +24,6 @@ from supernets.capture.operations import RULES
 from supernets.capture.program import Program, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.shapes import check_shapes
-from supernets.capture.sources import unwrapped
 from supernets.capture.tracing import capture
 from supernets.capture.user_model import NO_PREPROCESSING, Preprocessing, UserModel
 from supernets.errors import CaptureError
@@ -114,6 +113,26 @@ def capture_model(model: UserModel, x: Tensor) -> CapturedModel:
     )
 
 
+def captured_for(model: UserModel | CapturedModel, shape: tuple[int, ...] | None) -> CapturedModel:
+    """A model as data, for inputs of a shape: a captured one is returned as it is.
+
+    Args:
+        shape: without the batch; None for the model's own.
+
+    Raises:
+        CaptureError: the model's own shape is not known, its forward cannot be captured, or it was with another shape.
+    """
+    if isinstance(model, UserModel):
+        return capture_model(model, model.example(shape))
+    if shape not in (None, model.input_shape):
+        sizes = ["x".join(map(str, own)) for own in (shape or (), model.input_shape)]
+        raise CaptureError(
+            f"--input {sizes[0]}: {model.name} was captured with {sizes[1]}; capture the model again with the other size",
+            code="job.conflict",
+        )
+    return model
+
+
 def check_operations(model: CapturedModel) -> None:
     """Raises `CaptureError` for an operation without a rule, which no file of a captured model may have."""
     for call in model.program.calls:
@@ -124,12 +143,6 @@ def check_operations(model: CapturedModel) -> None:
                 "exported; write it with other operations of torch; `nas inspect` lists those without a rule",
                 code="capture.unknown-operation",
             )
-
-
-def own_model(module: nn.Module) -> UserModel:
-    """A module of the user's as a model without preprocessing."""
-    module = unwrapped(module)
-    return UserModel(type(module).__name__, module)
 
 
 def save_capture(path: Path, model: CapturedModel) -> None:

@@ -1,33 +1,38 @@
-"""Compares a captured program with its module on another batch than the example's."""
+"""Compares a captured program with its module, for two numbers of examples."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from supernets.capture.adoption import adopt
-from supernets.capture.contexts import evaluating
 from supernets.capture.diagnosis import place_of, raised
 from supernets.capture.memory import check_values
-from supernets.capture.outputs import parts_of, tensors_of
-from supernets.capture.proof import difference, elastic_network
+from supernets.capture.module_call import evaluating, parts_of, tensors_of
+from supernets.capture.network import ElasticNetwork
+from supernets.capture.proof import difference, elastic_network, in_double
+from supernets.capture.shapes import check_batch
 from supernets.capture.tracing import Captured, ModuleCall, capture
 from supernets.errors import CaptureError
 
-_BATCH = 3
+BATCHES = (2, 3)
+"""The numbers of examples that a captured program is run with; at least one of them is another than its example's."""
+EQUAL = 1e-5
+"""The largest relative difference of outputs that is rounding in single precision, by itself."""
 _OTHER = 1e-2
 """A relative difference beyond any rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Outputs of a captured program and of its module, for another batch than the example's.
+    """Outputs of a captured program and of its module, for the batches of `BATCHES`.
 
     Attributes:
-        difference: the largest, relative to the outputs' scale; None where the module does not run with that batch.
+        difference: the largest, relative to the outputs' scale; None where the module runs with none of these batches.
         notes: what differs, one sentence each.
     """
 
@@ -36,67 +41,125 @@ class Comparison:
 
 
 def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> Comparison:
-    """Runs a program and its module with a batch of 3, made of an example's rows; of 2, where an operation has no rule.
+    """Runs a program and its module with each batch of `BATCHES`, made of an example's rows; another than its batch first.
+
+    A module that changes its buffers in evaluation mode is run with the first of them alone.
 
     Raises:
         CaptureError: the program does not run, its outputs are NaN, or are others than the module's.
     """
-    adopted = adopt(found.program)
-    # An operation without a rule may have state of the example's batch, with which torch reads beyond it (LSTM).
-    batch = len(x) if adopted.unknown else _BATCH
-    check_values(found.program, batch=batch)
-    repeated = torch.cat([x] * -(-batch // len(x)))[:batch]
-    network = elastic_network(adopted, found.tensors)
+    comparer = _Comparer(module, found, x, call)
+    before = {name: (id(own), own._version) for name, own in module.named_buffers()}
+    differences, notes, changed = list[float](), dict[str, None](), list[str]()
     with torch.no_grad(), evaluating(module):
+        for batch in sorted(BATCHES, key=lambda n: n == len(x)):
+            comparison = comparer.compare_batch(batch)
+            differences += [] if comparison.difference is None else [comparison.difference]
+            notes.update(dict.fromkeys(comparison.notes))
+            after = {name: (id(own), own._version) for name, own in module.named_buffers()}
+            if changed := [name for name, state in before.items() if after.get(name) != state]:
+                break
+    if changed:
+        notes[
+            f"its forward changes {', '.join(changed)} in evaluation mode, and the captured one keeps their values; change "
+            "them only where self.training is true"
+        ] = None
+    return Comparison(max(differences, default=None), tuple(notes))
+
+
+class _Comparer:
+    """Compares a program with its module for one number of examples after another."""
+
+    def __init__(self, module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> None:
+        self._module, self._found, self._x, self._call = module, found, x, call
+        self._adopted = adopt(found.program)
+        self._network = elastic_network(self._adopted, found.tensors)
+
+    def compare_batch(self, batch: int) -> Comparison:
+        """The difference for a number of examples, and what else differs; raises as `compare`."""
+        check_values(self._found.program, batch=batch)
+        x = torch.cat([self._x] * -(-batch // len(self._x)))[:batch]
+        ours = self._outputs(x)
         try:
-            ours = list(tensors_of(network(repeated)))
-        except Exception as error:  # of an operation whose arguments are those of the example's batch
-            _check_runs(module, x, call)
-            place = "; ".join(getattr(error, "__notes__", ()))
-            raise CaptureError(
-                f"it was captured with a batch of {found.program.batch}, and does not run with {batch} ({place}): a size of "
-                "the batch is written into its forward; take it from the input there, x.shape[0]",
-                code="capture.example",
-            ) from error
-        before = {name: (id(own), own._version) for name, own in module.named_buffers()}
-        try:
-            outputs = call(module, repeated)
+            outputs = self._call(self._module, x)
         except Exception as error:  # the user's forward may raise anything
             text = f"the module itself does not run with a batch of {batch}{place_of(error)}, and the captured one does"
             return Comparison(None, (text,))
         theirs = list(tensors_of(outputs))
         if any(own.isnan().any() for own in theirs):
-            raise _not_a_number(found, network.captured_values(repeated))
-        apart = _apart(ours, theirs)
-        if apart > _OTHER and _apart(list(tensors_of(call(module, repeated))), theirs) > _OTHER:
+            raise _not_a_number(self._found, self._network.captured_values(x))
+        apart = relative_difference(ours, theirs)
+        if apart > _OTHER and relative_difference(list(tensors_of(self._call(self._module, x))), theirs) > _OTHER:
             raise CaptureError(
                 "its outputs differ between two runs on the same input: it draws random numbers in evaluation mode, or changes "
                 "itself; remove that from its forward",
                 code="capture.random",
             )
-        if apart > _OTHER:
-            other = _first_other(module, found, network.captured_values(repeated), repeated, call)
-            shapes = [" x ".join(map(str, own[0].shape if own else ())) for own in (ours, theirs)]
-            raise CaptureError(
-                f"with a batch of {batch} its output is {shapes[1]}, and {shapes[0]} was expected after the capture with "
-                f"{found.program.batch} (relative difference {apart:.1e}){other}: a size of "
-                "the batch is written into its forward, or it depends on more than its input; take the size "
-                "from the input, x.shape[0]",
-                code="capture.example",
-            )
-    notes = [f"an output is no tensor of floating-point numbers ({kind}); it is left out" for kind in _left(outputs)]
-    after = {name: (id(own), own._version) for name, own in module.named_buffers()}
-    if changed := [name for name, state in before.items() if after.get(name) != state]:
-        notes.append(
-            f"its forward changes {', '.join(changed)} in evaluation mode, and the captured one keeps their values; change "
-            "them only where self.training is true"
+        if apart > _OTHER or (apart > EQUAL and self._differs_in_double(x)):
+            raise self._of_other_outputs(x, ours, theirs, apart)
+        left = (f"an output is no tensor of floating-point numbers ({kind}); it is left out" for kind in _left(outputs))
+        return Comparison(apart, tuple(left))
+
+    def _outputs(self, x: Tensor) -> list[Tensor]:
+        """The program's outputs."""
+        try:
+            if self._adopted.unknown:
+                # An operation without a rule may have state of the example's batch, with which torch reads beyond it.
+                check_batch(self._adopted, len(x))
+            return self._run(self._network, x)
+        except Exception as error:  # of an operation whose arguments are those of the example's batch
+            _check_runs(self._module, self._x, self._call)
+            raise of_one_batch(error, captured=self._found.program.batch, batch=len(x)) from error
+
+    def _run(self, network: ElasticNetwork, x: Tensor) -> list[Tensor]:
+        """The outputs; other values are deleted after the last call that reads them."""
+        values = network.captured_values(x, kept=False)
+        return [values[name] for name in self._found.program.outputs]
+
+    def _differs_in_double(self, x: Tensor) -> bool:
+        """Whether outputs differ in double precision, too, where rounding does not count; False for what cannot be copied."""
+        try:
+            module = deepcopy(self._module).double()
+        except Exception:  # a user's module may hold anything
+            return False
+        network = elastic_network(self._adopted, in_double(self._found.tensors))
+        x = x.double() if x.is_floating_point() else x
+        try:
+            theirs = list(tensors_of(self._call(module, x)))
+        except Exception:  # of a forward that makes tensors in single precision
+            return False
+        return relative_difference(self._run(network, x), theirs) > EQUAL
+
+    def _of_other_outputs(self, x: Tensor, ours: list[Tensor], theirs: list[Tensor], apart: float) -> CaptureError:
+        """The error for outputs that are not the module's."""
+        other = _first_other(self._module, self._found, self._network.captured_values(x), x, self._call)
+        shapes = [" x ".join(map(str, own[0].shape if own else ())) for own in (ours, theirs)]
+        return CaptureError(
+            f"with a batch of {len(x)} its output is {shapes[1]}, and {shapes[0]} was expected after the capture with "
+            f"{self._found.program.batch} (relative difference {apart:.1e}){other}: a size of "
+            "the batch is written into its forward, or it depends on more than its input; take the size "
+            "from the input, x.shape[0]",
+            code="capture.example",
         )
-    return Comparison(apart, tuple(notes))
 
 
-def _apart(a: list[Tensor], b: list[Tensor]) -> float:
-    """The relative difference, infinite for other shapes; equal infinities count as equal."""
-    if [own.shape for own in a] != [own.shape for own in b]:
+def of_one_batch(error: Exception, *, captured: int, batch: int) -> CaptureError:
+    """The error for a program that runs only with the batch that it was captured with.
+
+    Args:
+        error: of the call that does not run.
+    """
+    place = "; ".join(getattr(error, "__notes__", ())) or str(error).partition("\n")[0]
+    return CaptureError(
+        f"it was captured with a batch of {captured}, and does not run with {batch} ({place}): a size of "
+        "the batch is written into its forward; take it from the input there, x.shape[0]",
+        code="capture.example",
+    )
+
+
+def relative_difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """The largest relative difference of outputs, infinite for other shapes and NaN; equal infinities count as equal."""
+    if [own.shape for own in a] != [own.shape for own in b] or any(own.isnan().any() for own in (*a, *b)):
         return float("inf")
     bounded = [own.nan_to_num(posinf=0.0, neginf=0.0) for own in (*a, *b)]
     if any(not torch.equal(one.isinf(), other.isinf()) for one, other in zip(a, b, strict=True)):

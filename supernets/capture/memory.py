@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from supernets.capture.program import Program, ValueSpec
+from supernets.capture.program import Call, Program, ValueSpec
 from supernets.errors import CaptureError
 
 _MEMINFO = Path("/proc/meminfo")
@@ -50,24 +50,42 @@ def check_example(shape: Sequence[int], *, name: str, bytes_each: int = 4) -> No
 
 
 def check_values(program: Program, *, batch: int, double: bool = False) -> None:
-    """Raises `CaptureError` if the results of all calls, which a run keeps, do not fit into memory.
+    """Raises `CaptureError` if the results that a run needs at once do not fit into memory.
 
     Args:
         double: of the run in double precision of a proof.
     """
-    results = [
-        (sum(_bytes(program.values[name]) for name in call.outputs if name), call)
-        for call in program.calls
-        if call.name not in _VIEWS
-    ]
-    if not results:
-        return
-    largest = max(results, key=lambda own: own[0])[1]
-    where = f"{largest.name}{f' in {largest.module}' * bool(largest.module)}"
-    what = f"the results of all calls for {batch} examples, of which {where} has the largest,"
-    _check(
-        (1 + double) * sum(n for n, _ in results) * batch // program.batch, what, "; or leave out the proof" * double
-    )
+    peak_bytes, largest = _peak(program)
+    if largest is not None:
+        where = f"{largest.name}{f' in {largest.module}' * bool(largest.module)}"
+        what = f"the results that are needed at once for {batch} examples, of which {where} has the largest,"
+        _check((1 + double) * peak_bytes * batch // program.batch, what, "; or leave out the proof" * double)
+
+
+def _peak(program: Program) -> tuple[int, Call | None]:
+    """The most bytes of results that later calls read, and the call with the largest result; None without calls."""
+    owner: dict[str, str] = {}
+    for call in program.calls:
+        viewed = next(call.reads(), None) if call.name in _VIEWS else None
+        owner.update((name, owner.get(viewed or name, viewed or name)) for name in call.outputs if name)
+    last_call: dict[str, int] = {}
+    for index, call in enumerate(program.calls):
+        last_call.update((owner[name], index) for name in (*call.reads(), *call.outputs) if name in owner)
+    last_call.update((owner[name], len(program.calls)) for name in program.outputs if name in owner)
+    ending_values: dict[int, list[str]] = {}
+    live_bytes, peak_bytes, largest_bytes = 0, 0, -1
+    largest: Call | None = None
+    for index, call in enumerate(program.calls):
+        results = [name for name in call.outputs if name and owner[name] == name]
+        for name in results:
+            ending_values.setdefault(last_call[name], []).append(name)
+        n_bytes = sum(_bytes(program.values[name]) for name in results)
+        live_bytes += n_bytes
+        peak_bytes = max(peak_bytes, live_bytes)
+        if results and n_bytes > largest_bytes:
+            largest, largest_bytes = call, n_bytes
+        live_bytes -= sum(_bytes(program.values[name]) for name in ending_values.pop(index, ()))
+    return peak_bytes, largest
 
 
 def _check(needed: int, what: str, remedy: str = "") -> None:

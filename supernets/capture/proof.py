@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from supernets.axes import axes_in, permute_tensor
 from supernets.capture.adoption import Adopted
-from supernets.capture.network import ElasticNetwork
-from supernets.capture.program import Call, Program
+from supernets.capture.network import ElasticNetwork, argument_value
+from supernets.capture.operations import operation
+from supernets.capture.program import BATCH, Call, Program
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ def outputs_of(adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Sequence
     Conversions to single precision are to double precision where the tensors have it.
     """
     with torch.no_grad():
-        found = elastic_network(adopted, tensors)(*inputs)
-    return found if isinstance(found, tuple) else (found,)
+        values = elastic_network(adopted, tensors).captured_values(*inputs, kept=False)
+    return tuple(values[name] for name in adopted.program.outputs)
 
 
 def elastic_network(adopted: Adopted, tensors: Mapping[str, Tensor]) -> ElasticNetwork:
@@ -95,7 +96,7 @@ def randomised(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dic
     return found
 
 
-def _order(size: int, generator: torch.Generator) -> Tensor:
+def random_order(size: int, generator: torch.Generator) -> Tensor:
     """A random permutation that moves something."""
     order = torch.randperm(size, generator=generator)
     return order.flip(0) if torch.equal(order, torch.arange(size)) else order
@@ -103,7 +104,7 @@ def _order(size: int, generator: torch.Generator) -> Tensor:
 
 def prove_permutations(
     adopted: Adopted,
-    tensors: dict[str, Tensor],
+    tensors: Mapping[str, Tensor],
     inputs: Sequence[Tensor],
     *,
     seed: int = 0,
@@ -113,49 +114,75 @@ def prove_permutations(
     """Permutes the units of all axes at once, then each axis with one tensor left out.
 
     Args:
-        tensors: of the largest network, in double precision; permuted one by one, and at the end as before, since a large
-            network fits into memory once.
+        tensors: of the largest network, in any precision.
         inputs: in double precision where they are no tokens.
         controls: axes to try the negative control on; None for all.
-        before: the outputs as `outputs_of` computes them; None to compute them.
+        before: the outputs in double precision; None to compute them.
     """
     generator = torch.Generator().manual_seed(seed)
-    before = outputs_of(adopted, tensors, inputs) if before is None else before
-    orders = {name: _order(axis.size, generator) for name, axis in adopted.axes.items()}
-    with _permuted(adopted, tensors, {name: (order, list(adopted.dims)) for name, order in orders.items()}):
-        all_axes = difference(before, outputs_of(adopted, tensors, inputs))
-    found: dict[str, float] = {}
-    tensors_of = {
-        name: [t for t, dims in adopted.dims.items() if any(name in axes_in(dim) for dim in dims)]
-        for name in adopted.axes
-    }
-    names = [name for name, having in tensors_of.items() if len(having) > 1]
+    before = permuted_outputs(adopted, tensors, inputs, {}) if before is None else before
+    axes = {name: axis for name, axis in adopted.axes.items() if axis.slice == "prefix"}
+    orders = {name: random_order(axis.size, generator) for name, axis in axes.items()}
+    tensors_by_axis = {name: tensors_with(adopted, name) for name in axes}
+    all_axes = {name: (order, tensors_by_axis[name]) for name, order in orders.items()}
+    change = difference(before, permuted_outputs(adopted, tensors, inputs, all_axes))
+    names = [name for name in axes if len(tensors_by_axis[name]) > 1]
+    control: dict[str, float] = {}
     for name in names if controls is None else names[:: max(1, len(names) // max(controls, 1))][:controls]:
-        with _permuted(adopted, tensors, {name: (orders[name], tensors_of[name][1:])}):
-            found[name] = difference(before, outputs_of(adopted, tensors, inputs))
-    return PermutationProof(all_axes, found)
+        all_but_first = {name: (orders[name], tensors_by_axis[name][1:])}
+        control[name] = difference(before, permuted_outputs(adopted, tensors, inputs, all_but_first))
+    return PermutationProof(change, control)
 
 
-@contextmanager
-def _permuted(
-    adopted: Adopted, tensors: dict[str, Tensor], orders: Mapping[str, tuple[Tensor, Sequence[str]]]
-) -> Iterator[None]:
-    """The tensors with the units of axes in other orders.
+def tensors_with(adopted: Adopted, axis: str) -> list[str]:
+    """The tensors of a network that have an axis."""
+    return [tensor for tensor, dims in adopted.dims.items() if any(axis in axes_in(dim) for dim in dims)]
+
+
+def permuted_outputs(
+    adopted: Adopted,
+    tensors: Mapping[str, Tensor],
+    inputs: Sequence[Tensor],
+    orders: Mapping[str, tuple[Tensor, Collection[str]]],
+) -> tuple[Tensor, ...]:
+    """The outputs of the largest network in double precision, with the units of some axes in other orders.
+
+    Each tensor is permuted and converted when a call first reads it, and each value is deleted after the last call that reads
+    it: a large network fits into memory once.
 
     Args:
-        orders: by axis, the order and the tensors that are permuted.
+        tensors: of the largest network, in any precision.
+        inputs: in double precision where they are no tokens.
+        orders: by axis, the order and the names of the tensors that are permuted.
     """
-    steps = [
-        (tensor, name, order)
-        for name, (order, chosen) in orders.items()
-        for tensor in chosen
-        if any(name in axes_in(dim) for dim in adopted.dims[tensor])
-    ]
-    for tensor, name, order in steps:
-        tensors[tensor] = permute_tensor(tensors[tensor], adopted.dims[tensor], adopted.axes, name, order)
+
+    def tensor_of(name: str) -> Tensor:
+        tensor = tensors[name]
+        for axis, (order, chosen) in orders.items():
+            if name in chosen:
+                tensor = permute_tensor(tensor, adopted.dims[name], adopted.axes, axis, order)
+        return tensor.double() if tensor.is_floating_point() else tensor
+
+    program, sizes = adopted.program, {**adopted.full_sizes, BATCH: len(inputs[0])}
+    last_reads = {name: i for i, call in enumerate(program.calls) for name in (*call.reads(), *call.outputs) if name}
+    values: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
+    with torch.no_grad():
+        for index, call in enumerate(program.calls):
+            values.update((name, tensor_of(name)) for name in call.reads() if name not in values)
+            values.update(_results(_in_double(call), values, sizes))
+            for name in {name for name in (*call.reads(), *call.outputs) if name and name not in program.outputs}:
+                if last_reads[name] == index:
+                    del values[name]
+    return tuple(values[name] if name in values else tensor_of(name) for name in program.outputs)
+
+
+def _results(call: Call, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[tuple[str, Tensor]]:
+    """The results of a call by name; an error has a note that names the call."""
     try:
-        yield
-    finally:
-        for tensor, name, order in reversed(steps):
-            back = order.argsort()
-            tensors[tensor] = permute_tensor(tensors[tensor], adopted.dims[tensor], adopted.axes, name, back)
+        arguments = {name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
+        result = operation(call)(**arguments)
+    except Exception as error:
+        error.add_note(f"in {call.name} of {call.module or 'the network'}, {call.place}")
+        raise
+    results = [result] if isinstance(result, Tensor) else result
+    yield from ((name, one) for name, one in zip(call.outputs, results, strict=False) if name)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from supernets.capture.adoption import Adopted
 from supernets.capture.network import argument_value
 from supernets.capture.operations import operation
-from supernets.capture.program import Program, ValueSpec
+from supernets.capture.program import BATCH, Program, ValueSpec
 from supernets.errors import CaptureError
 
 
-def with_shapes(program: Program, tensors: Mapping[str, ValueSpec]) -> Program:
-    """The program with other shapes of some of its tensors, and with what follows from them for every value.
+def with_shapes(
+    program: Program, tensors: Mapping[str, ValueSpec], *, sizes: Mapping[str, int] = MappingProxyType({})
+) -> Program:
+    """The program with other shapes of some of its tensors or inputs, and with what follows from them for every value.
+
+    Args:
+        sizes: of the axes and the batch, where the program's arguments follow them.
 
     Raises:
         CaptureError: a call does not run with them; the message names it.
@@ -29,7 +36,7 @@ def with_shapes(program: Program, tensors: Mapping[str, ValueSpec]) -> Program:
     for call in program.calls:
         step = operation(call)
         try:
-            arguments = {name: argument_value(argument, values, {}) for name, argument in call.arguments.items()}
+            arguments = {name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
             result = step(**_on_meta(step, arguments))
         except Exception as error:  # of the operation, given sizes or arguments that do not fit
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
@@ -60,3 +67,11 @@ def check_shapes(program: Program) -> None:
                 f"{spec}; capture it again",
                 code="capture.malformed",
             )
+
+
+def check_batch(adopted: Adopted, batch: int) -> None:
+    """Raises `CaptureError` if a call does not run with this number of examples."""
+    program = adopted.program
+    inputs = {name: program.values[name] for name in program.inputs}
+    specs = {name: ValueSpec((batch, *spec.shape[1:]), spec.dtype) for name, spec in inputs.items()}
+    with_shapes(program, specs, sizes={**adopted.full_sizes, BATCH: batch})

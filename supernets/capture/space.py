@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
+from supernets.axes import axes_in
 from supernets.capture.adoption import Adopted
 from supernets.capture.branches import starred
-from supernets.capture.layer_needs import LayerNeeds, Need
 from supernets.capture.model_names import FRACTIONS
+from supernets.capture.program import Argument, Call, Size, state_sources
 from supernets.errors import SpaceError
 from supernets.space import Architecture, Choice, SearchSpace
 
@@ -83,6 +84,16 @@ class ChoiceMembers:
     sizes: tuple[int, ...] = ()
 
 
+def elastic_axes(adopted: Adopted, options: SpaceOptions) -> list[str]:
+    """The axes that may become smaller: those that the options do not keep."""
+    return [name for name in adopted.axes if not options.keeps(name) and not options.keeps(stage_of(adopted, name))]
+
+
+def stage_of(adopted: Adopted, axis: str) -> str:
+    """The name of an axis's choice of its stage, as `nas inspect` prints it."""
+    return f"{starred(axis)}.{adopted.axes[axis].size}"
+
+
 class CapturedSpace:
     """The choices of a captured network, and what they mean for its axes and branches."""
 
@@ -111,7 +122,11 @@ class CapturedSpace:
 
     def _check_kept(self) -> None:
         """Raises `SpaceError` for a pattern of `keep` that matches nothing in the network."""
-        names = [*self._adopted.axes, *map(self._stage, self._adopted.axes), *self._adopted.program.tensors]
+        names = [
+            *self._adopted.axes,
+            *(stage_of(self._adopted, axis) for axis in self._adopted.axes),
+            *self._adopted.program.tensors,
+        ]
         names += [unit.name for unit in self._adopted.units]
         for pattern in self._options.keep:
             if not fnmatch.filter(names, pattern):
@@ -122,20 +137,14 @@ class CapturedSpace:
                     code="capture.unknown-name",
                 )
 
-    def _stage(self, axis: str) -> str:
-        """The name of an axis's choice of its stage, as `nas inspect` prints it."""
-        return f"{starred(axis)}.{self._adopted.axes[axis].size}"
-
     def _width_groups(self) -> dict[str, list[str]]:
         groups: dict[str, list[str]] = {}
-        for name in self._adopted.axes:
-            if self._options.keeps(name) or self._options.keeps(self._stage(name)):
-                continue
+        for name in elastic_axes(self._adopted, self._options):
             match self._options.granularity:
                 case "layer":
                     key = f"{name}.width"
                 case "stage":
-                    key = f"{self._stage(name)}.width"
+                    key = f"{stage_of(self._adopted, name)}.width"
                 case "model":
                     key = "width"
             groups.setdefault(key, []).append(name)
@@ -204,6 +213,67 @@ class CapturedSpace:
             for unit in group.order[cast(int, values[group.name]) :]:
                 gone.update(self._adopted.units[unit].branches)
         return frozenset(gone)
+
+
+class Need(NamedTuple):
+    """A number of layers of a group that a network must keep, of so many that it may leave out."""
+
+    group: str
+    layers: int
+    of: int
+
+
+class LayerNeeds:
+    """The layers that the axes of a captured network need.
+
+    Args:
+        groups: indices of units in the order in which they are kept, by group.
+    """
+
+    def __init__(self, adopted: Adopted, groups: Mapping[str, Sequence[int]]) -> None:
+        self._groups = groups
+        self._around: dict[int, list[tuple[str, int]]] = {}
+        """For each call that may be left out, the groups of the layers around it, with its layer's position in the order."""
+        for group, units in groups.items():
+            for position, unit in enumerate(units):
+                for call in {call for i in adopted.units[unit].branches for call in adopted.branches[i].calls}:
+                    self._around.setdefault(call, []).append((group, position))
+        self._calls = _calls_by_axis(adopted)
+
+    def of(self, axes: Sequence[str]) -> Need | None:
+        """What some axes need together; None if every network has one of them, or if they are in layers of several groups."""
+        around = [self._around.get(call, []) for axis in axes for call in self._calls.get(axis, ())]
+        names = {group for layers in around for group, _ in layers}
+        if len(names) != 1 or not all(around):
+            return None
+        (group,) = names
+        first = min(max(position for _, position in layers) for layers in around)
+        return Need(group, first + 1, len(self._groups[group]))
+
+
+def _calls_by_axis(adopted: Adopted) -> dict[str, list[int]]:
+    """The calls on values that depend on the inputs whose computation has each axis."""
+    program, found = adopted.program, dict[str, list[int]]()
+    sources = state_sources(program)
+    for index, call in enumerate(program.calls):
+        if all(name in sources for name in call.outputs if name):
+            continue
+        names = {own for name in call.reads() for own in sources.get(name, (name,))} | set(filter(None, call.outputs))
+        axes = {axis for name in names for dim in adopted.shapes[name] for axis in axes_in(dim)} | set(_of_sizes(call))
+        for axis in axes:
+            found.setdefault(axis, []).append(index)
+    return found
+
+
+def _of_sizes(call: Call) -> Iterator[str]:
+    """The axes in the sizes among the arguments of a call."""
+    left: list[Argument] = list(call.arguments.values())
+    while left:
+        match left.pop():
+            case Size(dim):
+                yield from axes_in(dim)
+            case tuple() as parts:
+                left += parts
 
 
 def _required(need: Need | None) -> tuple[str, int] | None:

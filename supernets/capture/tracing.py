@@ -15,14 +15,17 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
-from supernets.capture.contexts import evaluating, quiet
+from supernets.capture.batch_independence import repeated_for_batches, without_row_numbers
 from supernets.capture.diagnosis import check_module, reason
-from supernets.capture.inlining import inlined
-from supernets.capture.mutation import MutatedViewError, changes_others, operation_out_of_place, without_mutations
-from supernets.capture.outputs import tensors_of
+from supernets.capture.module_call import evaluating, quiet, tensors_of
 from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls
-from supernets.capture.repetition import repeated_for_batches
-from supernets.capture.row_selection import without_row_numbers
+from supernets.capture.traced_graph import (
+    MutatedViewError,
+    changes_others,
+    inlined,
+    operation_out_of_place,
+    without_mutations,
+)
 from supernets.errors import CaptureError
 from supernets.own_operations import recording
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from supernets.errors import CaptureError
 
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's filters by their numbers, as in a folder's preprocessor_config.json."""
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _TOKENS = 19
 """The length of example sentences: no usual size of a layer."""
 
@@ -185,3 +186,20 @@ def unusable(name: str, error: Exception, *, pretrained: bool = False) -> Captur
     remedy = "; name a file of its weights, or leave weights out to begin with random ones" if pretrained else ""
     text = f"{name} cannot be made: {type(error).__name__}: {reason}{remedy}"
     return CaptureError(text, code="capture.model-unusable")
+
+
+def own_model(module: nn.Module) -> UserModel:
+    """A module of the user's as a model without preprocessing."""
+    module = unwrapped(module)
+    return UserModel(type(module).__name__, module)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module that torch.compile or a wrapper for several devices was given."""
+    while True:
+        if isinstance(module, _WRAPPERS):
+            module = module.module
+        elif type(module).__name__ == "OptimizedModule":  # its class is in a module that takes seconds to import
+            module = cast(nn.Module, module._orig_mod)
+        else:
+            return module

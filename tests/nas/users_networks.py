@@ -42,6 +42,10 @@ class Custom(Network):
     def forward(self, x):
         return super().forward(twice(x))
 
+class Flipping(Network):
+    def forward(self, x):
+        return self.head(self.last(self.blocks(self.stem(x)).flip(1)).relu().mean((2, 3)))
+
 class Pair(Network):
     def forward(self, x):
         y = super().forward(x)

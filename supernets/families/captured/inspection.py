@@ -9,38 +9,10 @@ import torch
 
 from supernets.capture.captured_model import CapturedModel
 from supernets.capture.costs import elastic_share
-from supernets.capture.memory import check_values
-from supernets.capture.proof import in_double, prove_permutations, random_input, randomised
+from supernets.capture.model_proof import Proof, prove_model
 from supernets.capture.space import ChoiceMembers, SpaceOptions
 from supernets.cost import Cost
 from supernets.families.captured.family import CapturedFamily, layer_names
-
-EXACT = 1e-10
-"""The largest relative change of outputs under a permutation in double precision."""
-EQUAL = 1e-5
-"""The largest relative difference to the original's outputs in single precision."""
-_CONTROLS, _BATCH = 4, 3
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """Relative changes of the outputs.
-
-    Attributes:
-        original: of the largest network against the user's module, in float32; None where the module is not at hand.
-        permuted: with the units of all axes permuted, in float64.
-        control: the smallest with one tensor left out of a permutation, over some axes; None without axes.
-    """
-
-    original: float | None
-    permuted: float
-    control: float | None
-
-    @property
-    def holds(self) -> bool:
-        """Whether the largest network is the original, permutations change nothing, and the control does."""
-        equal = self.original is None or self.original <= EQUAL
-        return equal and self.permuted <= EXACT and (self.control is None or self.control > self.permuted * 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +94,7 @@ class Inspection:
         }
 
 
-def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = True, seed: int = 0) -> Inspection:
+def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = True) -> Inspection:
     """The choices, costs and proof of a captured model.
 
     Args:
@@ -130,6 +102,7 @@ def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = 
 
     Raises:
         SpaceError: nothing in it is elastic.
+        CaptureError: the proof cannot be computed, since the model does not run with other batches than its example's.
     """
     family = CapturedFamily(model.program, options, tensors=model.tensors)
     # By the modules of the model, which are finer than the blocks of the family: a mask that all layers read joins these.
@@ -141,17 +114,6 @@ def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = 
     return Inspection(
         model, family.members(), family.space.size, dict(family.adopted.fixed), dict(family.adopted.unknown),
         dict(model.program.aliases), elastic_share(family.adopted), table.cost(0), table.cost(1),
-        _proved(model, family, seed) if proof else None,
+        prove_model(model, options, adopted=family.adopted) if proof else None,
         tuple(LayerWork(name, small, large) for name, small, large in work if large),
     )  # fmt: skip
-
-
-def _proved(model: CapturedModel, family: CapturedFamily, seed: int) -> Proof:
-    generator = torch.Generator().manual_seed(seed)
-    batch = model.program.batch if family.adopted.unknown else _BATCH
-    check_values(model.program, batch=batch, double=True)
-    inputs = [random_input(model.program, name, batch, generator) for name in model.program.inputs]
-    tensors = in_double(randomised(dict(model.tensors), generator))
-    doubled = [x.double() if x.is_floating_point() else x for x in inputs]
-    found = prove_permutations(family.adopted, tensors, doubled, seed=seed, controls=_CONTROLS)
-    return Proof(model.difference, found.permuted, min(found.control.values(), default=None))

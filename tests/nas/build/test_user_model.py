@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 import nas
-from nas.build.user_model import loaded
-from supernets.capture.captured_model import capture_model, own_model, save_capture
+from supernets.capture.captured_model import CapturedModel, capture_model, save_capture
+from supernets.capture.opening import open_model
 from supernets.capture.proof import difference
+from supernets.capture.rules import RULES
+from supernets.capture.user_model import own_model
 from tests.errors import raises
 from tests.supernets.capture import faulty
 from tests.supernets.capture.networks import example, network
+from tests.supernets.capture.test_model_proof import Flipping
 
 
 def test_the_largest_subnet_is_the_module() -> None:
@@ -28,12 +32,13 @@ def test_a_captured_file_takes_the_weights_of_the_whole_model(tmp_path: Path) ->
     module, file, weights = faulty.Answering(), tmp_path / "model.nas", tmp_path / "weights.pt"
     save_capture(file, capture_model(own_model(faulty.Answering()), torch.randn(2, 4)))
     torch.save(module.state_dict(), weights)
-    found = loaded(file, weights=str(weights))
+    found = open_model(str(file), weights=str(weights))
+    assert isinstance(found, CapturedModel)
     assert torch.equal(found.tensors["first.weight"], module.first.weight)
     assert found.tensors["factor"][0] == 0.5
     torch.save({**module.state_dict(), "more": torch.zeros(1)}, weights)
     with raises("capture.other-weights", "more"):
-        loaded(file, weights=str(weights))
+        open_model(str(file), weights=str(weights))
 
 
 def test_options_choose_the_space() -> None:
@@ -41,3 +46,10 @@ def test_options_choose_the_space() -> None:
     assert {choice.name for choice in whole.space.choices} == {"depth", "width"}
     with raises("capture.nothing-elastic"):
         nas.supernet_of(network("resnet"), example("resnet", 2), keep=("*",))
+
+
+def test_a_module_whose_axes_are_not_understood_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RULES, "flip", RULES["relu"])
+    with raises("capture.unproved", "second.out, in second.weight, second.bias, third.weight", "nas.supernet_of"):
+        nas.supernet_of(Flipping(), torch.randn(2, 4))
+    nas.supernet_of(Flipping(), torch.randn(2, 4), keep=("second.*",))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from supernets.capture.rules import RULES
 from tests.nas.commands import Shell
 from tests.nas.users_networks import MODEL, installed
 from tests.supernets.test_pretrained import install
@@ -133,3 +134,40 @@ supernet: {{model: "{NAME}", weights: "package:a_model"}}
 )
 def test_bad_arguments_are_refused(shell: Shell, arguments: tuple[str, ...], code: str) -> None:
     assert shell.nas("inspect", *arguments).error == code
+
+
+class TestAnUnprovedModel:
+    """A model whose axes are not understood, here by a rule that is wrong, is rejected by every command with its axis."""
+
+    NAME = "users_networks:Flipping"
+    AXIS = "stem.out, in stem.weight"
+
+    @pytest.fixture(autouse=True)
+    def _wrong_rule(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(RULES, "flip", RULES["relu"])
+
+    def test_inspecting_it_shows_all_and_fails(self, shell: Shell) -> None:
+        shown = shell.nas("inspect", self.NAME, *INPUT)
+        assert (shown.code, shown.error) == (1, "capture.unproved")
+        assert "proof: DOES NOT HOLD" in shown.out
+        assert self.AXIS in shown.err
+        of_json = shell.nas("inspect", self.NAME, *INPUT, "--json")
+        assert (of_json.code, of_json.error) == (1, "capture.unproved")
+        assert not of_json.data["proof"]["holds"]
+        assert [axis["name"] for axis in of_json.data["proof"]["wrong_axes"]] == ["stem.out"]
+        assert shell.nas("inspect", self.NAME, *INPUT, "--keep", "stem.*").code == 0
+        assert shell.nas("inspect", self.NAME, *INPUT, "--no-proof").code == 0
+
+    def test_it_is_not_captured(self, shell: Shell) -> None:
+        refused = shell.nas("capture", self.NAME, *INPUT, "-o", "own.capture")
+        assert refused.error == "capture.unproved"
+        assert self.AXIS in refused.err
+        assert not (shell.folder / "own.capture").exists()
+
+    def test_a_job_rejects_it_unless_the_axis_is_kept(self, shell: Shell) -> None:
+        text = 'name: own\ndata: {{name: digits}}\nsupernet: {{model: "{}"{}}}\n'
+        refused = shell.nas("plan", shell.job(text.format(self.NAME, "")), "--inline", "--no-time")
+        assert refused.error == "capture.unproved"
+        assert self.AXIS in refused.err
+        kept = shell.nas("plan", shell.job(text.format(self.NAME, ", keep: [stem.*]")), "--inline", "--no-time")
+        assert kept.code == 0, kept.err

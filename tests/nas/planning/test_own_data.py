@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.build.user_model import captured
 from nas.config import parse_job
 from nas.planning import own_data
 from nas.planning.own_data import filled
 from nas.recipes import read_recipe
-from supernets.capture.captured_model import save_capture
+from supernets.capture.captured_model import captured_for, save_capture
+from supernets.capture.opening import open_model
 from supernets.data import image_folder
 from tests.errors import raises
 from tests.nas.users_networks import NAME, installed
@@ -95,7 +95,7 @@ def test_a_captured_model_has_the_size_that_it_was_captured_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed(tmp_path, monkeypatch)
-    save_capture(tmp_path / "own.capture", captured(f"{NAME}:Colours", None, "3x16x16"))
+    save_capture(tmp_path / "own.capture", captured_for(open_model(f"{NAME}:Colours"), (3, 16, 16)))
     folder = images(tmp_path / "photos", side=32, n=2)
     job = parse_job(filled(MODEL, folder, model=str(tmp_path / "own.capture")), source="filled")
     assert (job.data.image_size, job.supernet.weights, job.training.epochs) == (16, None, 20)

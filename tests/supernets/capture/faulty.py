@@ -182,6 +182,22 @@ class OnlyPairs(Plain):
         return super().forward(x)
 
 
+class Weighing(Plain):
+    """Weighs its outputs a little by the number of examples, which a capture writes down."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x) * (1 + 1e-3 * x.shape[0])
+
+
+class Rounding(Plain):
+    """Small differences of large numbers, which a capture adds in another order."""
+
+    def forward(self, x: Tensor) -> Any:
+        large = self.first(x) * 1e2
+        total = large.sum(1) if torch.compiler.is_compiling() else large.flip(1).cumsum(1)[:, -1]
+        return super().forward(x) + (total - large.mean(1) * 16)[:, None]
+
+
 class Undefined(Plain):
     """Returns NaN."""
 

@@ -12,10 +12,11 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from hardware_profiles.runtime import run_model
 from supernets.capture.adoption import adopt
-from supernets.capture.captured_model import capture_model, own_model
+from supernets.capture.captured_model import capture_model
 from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations
 from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
+from supernets.capture.user_model import own_model
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.captured.inspection import inspect_model

@@ -16,12 +16,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from supernets.capture.adoption import adopt
-from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, own_model, save_capture
+from supernets.capture.captured_model import CapturedModel, capture_model, captured_for, load_capture, save_capture
 from supernets.capture.classifier import with_outputs
 from supernets.capture.model_names import is_file, is_function, is_library
+from supernets.capture.opening import open_model, open_module
 from supernets.capture.proof import difference, outputs_of
-from supernets.capture.sources import open_model, unwrapped
-from supernets.capture.user_model import Preprocessing
+from supernets.capture.user_model import Preprocessing, own_model, unwrapped
 from supernets.capture.weights import matching, read_weights
 from tests.errors import raises
 from tests.supernets.capture import faulty
@@ -183,6 +183,20 @@ def test_unused_parameters_and_tied_tensors_are_listed() -> None:
     assert model.program.aliases == {"again.weight": "first.weight", "again.bias": "first.bias"}
 
 
+def test_a_captured_file_is_opened_by_its_path_with_its_own_input_and_weights(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    model = open_model(str(path))
+    assert isinstance(model, CapturedModel)
+    assert captured_for(model, None) is model
+    assert captured_for(model, model.input_shape) is model
+    with raises("job.conflict", "3x9x9", "x".join(map(str, model.input_shape))):
+        captured_for(model, (3, 9, 9))
+    with raises("job.conflict", "arguments"):
+        open_model(str(path), {"width": 3})
+    with raises("job.conflict", "hub"):
+        open_model(str(path), weights="hub")
+
+
 def test_names_of_models_are_told_apart() -> None:
     assert is_library("timm:resnet18")
     assert is_function("package.module:function")
@@ -191,14 +205,14 @@ def test_names_of_models_are_told_apart() -> None:
 
 
 def test_a_function_of_the_users_is_called_with_its_arguments(own_module: str) -> None:
-    model = open_model(f"{own_module}:build", {"width": 6})
+    model = open_module(f"{own_module}:build", {"width": 6})
     assert model.module[0].out_features == 6  # type: ignore[index]
-    again = open_model(f"{own_module}:build", {"width": 6})
+    again = open_module(f"{own_module}:build", {"width": 6})
     assert torch.equal(model.module[0].weight, again.module[0].weight)  # type: ignore[index]
 
 
 def test_half_precision_becomes_single_and_is_noted(own_module: str) -> None:
-    model = open_model(f"{own_module}:build", {"half": True})
+    model = open_module(f"{own_module}:build", {"half": True})
     assert {p.dtype for p in model.module.parameters()} == {torch.float32}
     assert "float16" in model.notes[0]
 
@@ -223,13 +237,13 @@ def test_a_name_that_is_no_model_is_refused(own_module: str, name: str, code: st
 
 
 def test_what_a_function_prints_is_no_output(own_module: str, capsys: pytest.CaptureFixture[str]) -> None:
-    open_model(f"{own_module}:talking")
+    open_module(f"{own_module}:talking")
     assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_a_function_has_no_weights_of_a_library(own_module: str) -> None:
     with raises("capture.weights-unusable", "hub", "file of weights"):
-        open_model(f"{own_module}:build", pretrained=True)
+        open_module(f"{own_module}:build", weights="hub")
 
 
 def test_how_images_are_made_for_the_model_is_a_note(tmp_path: Path) -> None:
@@ -247,7 +261,7 @@ def test_how_images_are_made_for_the_model_is_a_note(tmp_path: Path) -> None:
 
 def test_the_preprocessing_of_libraries_is_read_with_what_differs_here(tmp_path: Path) -> None:
     pytest.importorskip("torchvision")
-    model = open_model("torchvision:mobilenet_v3_small")
+    model = open_module("torchvision:mobilenet_v3_small")
     assert (model.preprocessing.interpolation, model.preprocessing.crop) == ("bilinear", 0.875)
     assert any("87.5%" in note for note in model.notes)
     transformers = pytest.importorskip("transformers")
@@ -260,7 +274,7 @@ def test_the_preprocessing_of_libraries_is_read_with_what_differs_here(tmp_path:
         "size": {"shortest_edge": 20}, "crop_size": {"height": 16, "width": 16},
     }  # fmt: skip
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(found))
-    model = open_model(f"transformers:{tmp_path}")
+    model = open_module(f"transformers:{tmp_path}")
     expected = Preprocessing(16, 3, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bicubic", 0.8)
     assert model.preprocessing == expected
     assert model.notes == expected.notes()
@@ -270,7 +284,7 @@ def test_the_preprocessing_of_libraries_is_read_with_what_differs_here(tmp_path:
 def test_a_library_that_is_not_installed_is_named(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("supernets.capture.user_model.find_spec", lambda name: None)
     with raises("capture.package-missing", f"pip install {library}"):
-        open_model(f"{library}:model")
+        open_module(f"{library}:model")
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights.pt"])

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from supernets.capture.captured_model import CapturedModel, capture_model, own_model
+from supernets.capture.captured_model import CapturedModel, capture_model
 from supernets.capture.space import SpaceOptions
+from supernets.capture.user_model import own_model
 from supernets.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
 from tests.errors import raises
@@ -31,9 +32,22 @@ def test_a_batch_that_is_written_into_the_forward_is_refused_with_its_place() ->
         captured(faulty.OfBatch())
 
 
+@pytest.mark.parametrize("batch", [2, 3, 5])
+def test_a_program_that_is_right_for_its_batch_alone_is_refused(batch: int) -> None:
+    x = torch.randn(batch, 4, generator=torch.Generator().manual_seed(0))
+    with raises("capture.example", "Weighing", f"the capture with {batch} (relative difference"):
+        capture_model(own_model(faulty.Weighing()), x)
+
+
+def test_differences_that_are_rounding_are_accepted() -> None:
+    found = captured(faulty.Rounding())
+    assert found.difference is not None
+    assert found.difference > 1e-6
+
+
 def test_a_module_that_does_not_run_with_the_other_batch_is_noted() -> None:
     found = captured(faulty.OnlyPairs())
-    assert found.difference is None
+    assert found.difference == 0  # with the batch of 2
     assert "batch of 3 (at " in found.notes[0]
     assert "faulty.py:" in found.notes[0]
 

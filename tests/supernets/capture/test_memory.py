@@ -43,11 +43,31 @@ def test_an_example_beyond_memory_is_refused() -> None:
 def test_results_beyond_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nn.Sequential(nn.Linear(4, 1000), nn.ReLU(), nn.Flatten(), nn.Linear(1000, 2))
     program = capture(module, [torch.randn(2, 4)]).program
-    kept = 3 * 4 * (1000 + 1000 + 2)  # the flattened one is a view
-    monkeypatch.setattr(memory, "available_bytes", lambda: kept)
+    at_once = 3 * 4 * (1000 + 1000)  # before the last layer, whose input is a view
+    monkeypatch.setattr(memory, "available_bytes", lambda: at_once)
     check_values(program, batch=3)
     with raises("capture.too-large", "linear in 0", "proof"):
         check_values(program, batch=3, double=True)
-    monkeypatch.setattr(memory, "available_bytes", lambda: kept - 1)
+    monkeypatch.setattr(memory, "available_bytes", lambda: at_once - 1)
     with raises("capture.too-large"):
         check_values(program, batch=3)
+
+
+def test_a_value_counts_until_the_last_call_that_reads_a_view_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.last = nn.Linear(4, 100), nn.Linear(100, 10), nn.Linear(10, 100)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen = self.first(x).flatten(1)
+            out: torch.Tensor = self.last(self.second(seen)) * seen
+            return out
+
+    program = capture(Late(), [torch.randn(2, 4)]).program
+    at_once = 2 * 4 * (100 + 100 + 100)  # of the last layer, of the first one, and their product
+    monkeypatch.setattr(memory, "available_bytes", lambda: at_once)
+    check_values(program, batch=2)
+    monkeypatch.setattr(memory, "available_bytes", lambda: at_once - 1)
+    with raises("capture.too-large"):
+        check_values(program, batch=2)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
+from supernets.capture.batch_independence import without_row_numbers
 from supernets.capture.captured_model import CapturedModel, capture_model, load_capture, save_capture
 from supernets.capture.classifier import with_outputs
+from supernets.capture.opening import open_module
 from supernets.capture.program import Call, Program, Ref, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
-from supernets.capture.row_selection import without_row_numbers
-from supernets.capture.sources import open_model
 from supernets.capture.space import SpaceOptions
 from supernets.capture.user_model import TokenInputs, UserModel, random_tokens
 from supernets.checkpoint import make_supernet
@@ -32,7 +32,7 @@ SHORT = 15
 
 
 def captured(folder: Path) -> tuple[UserModel, CapturedModel]:
-    model = open_model(f"transformers:{folder}", classifier=True)
+    model = open_module(f"transformers:{folder}", classifier=True)
     return model, capture_model(model, model.example((TOKENS,)))
 
 
@@ -100,7 +100,7 @@ def test_an_encoder_without_a_classifier_gets_a_fresh_one(tmp_path: Path) -> Non
     more = with_outputs(found, 5, seed=0)
     assert more.fresh == ("classifier.dense", "classifier.out_proj")
     assert more.outputs[0].shape == (2, 5)
-    alone = open_model(f"transformers:{tmp_path}")
+    alone = open_module(f"transformers:{tmp_path}")
     assert (alone.fresh, alone.notes) == ((), ())
 
 
@@ -121,7 +121,7 @@ def test_its_axes_are_right_and_its_width_is_elastic(tmp_path: Path) -> None:
 def test_the_positions_and_the_tokenizer_are_read(tmp_path: Path) -> None:
     for kind, most in (("Bert", TOKENS + 4), ("Roberta", TOKENS + 3)):
         saved(tmp_path / kind, kind)
-        tokens = open_model(f"transformers:{tmp_path / kind}").tokens
+        tokens = open_module(f"transformers:{tmp_path / kind}").tokens
         assert tokens is not None
         assert (tokens.most, tokens.padding, tokens.masked) == (most, 0, True)
         assert tokens.tokenizer == tmp_path / kind / "tokenizer.json"

@@ -17,7 +17,8 @@ from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.uploads.cleanup import stale_files
 from nas.store.folder import RunsFolder
-from supernets.capture.captured_model import capture_model, load_capture, own_model, save_capture
+from supernets.capture.captured_model import capture_model, load_capture, save_capture
+from supernets.capture.user_model import own_model
 from tests.nas.service.conftest import HERE
 from tests.nas.service.made_runs import Jobs
 from tests.supernets.capture.networks import example, network

@@ -1,4 +1,4 @@
-"""Finds a user's model by name: of torchvision, of timm, of a folder of transformers, or of a function of the user's."""
+"""Opens a user's model by its name: of a library, of a folder of transformers, of a function of the user's, or of a file."""
 
 from __future__ import annotations
 
@@ -9,63 +9,102 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 
-from supernets.capture.model_names import is_function
+from supernets.capture.captured_model import CapturedModel, load_capture, with_tensors
+from supernets.capture.model_names import HUB, is_file
+from supernets.capture.program import is_constant
 from supernets.capture.transformers_folder import of_transformers
-from supernets.capture.user_model import Preprocessing, UserModel, library, of_images, unusable
+from supernets.capture.user_model import Preprocessing, UserModel, library, of_images, unusable, unwrapped
+from supernets.capture.weights import matching, read_weights
 from supernets.errors import CaptureError
+from supernets.pretrained import find_weights
 
 _MOST = 10
 """Names that an error lists."""
-_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 
 
 def open_model(
-    name: str, arguments: Mapping[str, Any] | None = None, *, pretrained: bool = False, classifier: bool = False,
+    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, classifier: bool = False,
     seed: int = 0,
-) -> UserModel:  # fmt: skip
-    """The model of a name, made by the library's or the user's function.
+) -> UserModel | CapturedModel:  # fmt: skip
+    """The model of a name, with its weights: a captured one where the name is that of a file.
 
     Args:
-        name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:FOLDER`` or ``package.module:function``.
+        name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:FOLDER``, ``package.module:function``, or the path of a file
+            that `save_capture` wrote.
         arguments: of the function.
-        pretrained: load the library's own weights, from its cache or from the internet.
+        weights: a file, ``package:NAME``, or `HUB` for the library's own, from its cache or from the internet; None for those
+            of a captured file or a folder, and random ones of others.
         classifier: give an encoder of sentences that has no classifier a fresh one.
         seed: of random weights; the state of torch's generator is kept.
 
     Raises:
-        CaptureError: the library is not installed, or there is no such model.
+        CaptureError: the library is not installed, there is no such model, or the weights are of another one.
+        CheckpointError: the package of the weights is not installed, or has no single file of them.
     """
-    library, _, own = name.partition(":")
-    given = dict(arguments or {})
+    if is_file(name):
+        if arguments:
+            text = "--arguments are those of a function that makes a model, and this is a file; leave them out"
+            raise CaptureError(text, code="job.conflict")
+        return _of_file(Path(name), weights)
+    return open_module(name, arguments, weights=weights, classifier=classifier, seed=seed)
+
+
+def open_module(
+    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, classifier: bool = False,
+    seed: int = 0,
+) -> UserModel:  # fmt: skip
+    """The model of a name that is no file, made by the library's or the user's function; see `open_model`."""
+    source, _, model_name = name.partition(":")
+    keywords, pretrained = dict(arguments or {}), weights == HUB
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries, on initialisations
         torch.manual_seed(seed)
-        match library:
+        match source:
             case "torchvision":
-                model = _of_torchvision(own, given, pretrained=pretrained)
+                model = _of_torchvision(model_name, keywords, pretrained=pretrained)
             case "timm":
-                model = _of_timm(own, given, pretrained=pretrained)
+                model = _of_timm(model_name, keywords, pretrained=pretrained)
             case "transformers":
-                model = of_transformers(Path(own), given, classifier=classifier)
-            case _ if is_function(name) and pretrained:
+                model = of_transformers(Path(model_name), keywords, classifier=classifier)
+            case _ if pretrained:
                 raise CaptureError(
                     f"{name}: weights: hub are those of a library's model, and this is a function; name a file of weights",
                     code="capture.weights-unusable",
                 )
-            case _ if is_function(name):
-                model = UserModel(name, _called(name, given))
             case _:
-                raise CaptureError(
-                    f"{name} is neither a file nor a model's name; expected torchvision:NAME, timm:NAME, "
-                    "transformers:FOLDER, package.module:function, or a file that `nas capture` wrote",
-                    code="capture.unknown-model",
-                )
-    return _in_single_precision(model)
+                model = UserModel(name, _called(name, keywords))
+    model = _in_single_precision(model)
+    if weights is not None and not pretrained:
+        module = model.module
+        module.load_state_dict(matching(module.state_dict(), read_weights(find_weights(weights)), source=weights))
+    return model
+
+
+def _of_file(path: Path, weights: str | None) -> CapturedModel:
+    """The model of a captured file, with other weights where some are named."""
+    if not path.exists():
+        raise CaptureError(
+            f"{path} is neither a file nor a model's name; expected torchvision:NAME, timm:NAME, "
+            "transformers:FOLDER, package.module:function, or a file that `nas capture` wrote",
+            code="capture.unknown-model",
+        )
+    model = load_capture(path)
+    if weights is None:
+        return model
+    if weights == HUB:
+        raise CaptureError(
+            f"{path}: weights: {HUB} are those of a library's model, and this is a file; name a file of weights",
+            code="job.conflict",
+        )
+    state = model.state or {name for name in model.tensors if not is_constant(name)}
+    expected = {name: tensor for name, tensor in model.tensors.items() if name in state}
+    others = {*model.program.aliases, *state}  # parts of the model that its forward does not run
+    return with_tensors(model, matching(expected, read_weights(find_weights(weights)), source=weights, others=others))
 
 
 def _in_single_precision(model: UserModel) -> UserModel:
@@ -160,14 +199,3 @@ def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
             f"{name} returned {type(found).__name__}; expected a torch.nn.Module", code="capture.model-unusable"
         )
     return unwrapped(found)
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The module that torch.compile or a wrapper for several devices was given."""
-    while True:
-        if isinstance(module, _WRAPPERS):
-            module = module.module
-        elif type(module).__name__ == "OptimizedModule":  # its class is in a module that takes seconds to import
-            module = cast(nn.Module, module._orig_mod)
-        else:
-            return module

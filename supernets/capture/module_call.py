@@ -1,15 +1,17 @@
-"""Contexts in which a user's module runs: evaluation mode, and without what torch prints."""
+"""How a user's module is called: in evaluation mode, without what torch prints, and the tensors among its outputs."""
 
 from __future__ import annotations
 
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 _LOGGERS = ("torch.export", "torch.fx.experimental.symbolic_shapes", "torch._subclasses.fake_tensor")
 
@@ -42,3 +44,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
         for own in training:
             own.training = True
+
+
+def tensors_of(outputs: object) -> Iterator[Tensor]:
+    """The floating-point tensors of a module's outputs: alone, in a sequence, mapping or dataclass (nested ones too)."""
+    if isinstance(outputs, Tensor) and outputs.is_floating_point():
+        yield outputs
+    for own in parts_of(outputs) or ():
+        yield from tensors_of(own)
+
+
+def parts_of(outputs: object) -> list[Any] | None:
+    """The values of a sequence, mapping or dataclass; None for anything else."""
+    if isinstance(outputs, Mapping):
+        return list(outputs.values())
+    if is_dataclass(outputs) and not isinstance(outputs, type):
+        return [getattr(outputs, own.name) for own in fields(outputs)]
+    return list(outputs) if isinstance(outputs, list | tuple) else None
