@@ -99,7 +99,7 @@ def axis_indices(dim: Dim, axes: Axes, axis: str) -> Tensor:
     if isinstance(dim, Concat):
         return torch.cat([axis_indices(part, axes, axis) for part in dim.parts])
     indices = torch.full((1,), -1)
-    for part in dim:  # at most one of the factors is the axis
+    for part in _factors(dim):  # at most one of the factors is the axis
         indices = torch.maximum(indices[:, None], axis_indices(part, axes, axis)[None, :]).flatten()
     return indices
 
@@ -125,10 +125,18 @@ def _slice_dim(tensor: Tensor, position: int, dim: Dim, axes: Axes, sizes: Sizes
         pieces = tensor.split([size_of(part, full) for part in dim.parts], dim=position)
         cut = [_slice_dim(t, position, part, axes, sizes) for t, part in zip(pieces, dim.parts, strict=True)]
         return torch.cat(cut, dim=position)
-    tensor = tensor.unflatten(position, [size_of(part, full) for part in dim])
-    for offset, part in enumerate(dim):
+    factors = _factors(dim)
+    tensor = tensor.unflatten(position, [size_of(part, full) for part in factors])
+    for offset, part in enumerate(factors):
         tensor = _slice_dim(tensor, position + offset, part, axes, sizes)
-    return tensor.flatten(position, position + len(dim) - 1)
+    return tensor.flatten(position, position + len(factors) - 1)
+
+
+def _factors(dim: Dim) -> tuple[Dim, ...]:
+    """The factors of a product; raises `TypeError` for a derived extent, which no tensor of a network has."""
+    if isinstance(dim, tuple):
+        return dim
+    raise TypeError(f"a tensor has the dimension {dim}")
 
 
 def permute_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, axis: str, order: Tensor) -> Tensor:

@@ -33,11 +33,14 @@ class Family(ABC):
 
     Attributes:
         name: by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
-        space: its choices.
     """
 
     name: str
-    space: SearchSpace
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The choices of its networks, which each kind of family sets."""
+        raise SpaceError(f"the family {self.name} has no space; set self.space in its __init__", code="family.inconsistent")
 
     @cached_property
     def axes(self) -> Axes:
@@ -58,7 +61,7 @@ class Family(ABC):
 
     @abstractmethod
     def named_dims(self) -> Mapping[str, NamedDims]:
-        """Dimensions of some tensors of the template, by which its axes have their names, e.g. ``{"1.weight": ("width", ...)}``.
+        """Dimensions of some tensors of the template that give axes their names, e.g. ``{"1.weight": ("width", ...)}``.
 
         Where an axis is found in several tensors is inferred from what the network computes with them; where it is not, since
         their sizes could differ, name it in each. Dimensions that no named axis reaches are not elastic.

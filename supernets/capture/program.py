@@ -98,8 +98,8 @@ class Program:
         aliases: further names in the user's state of tied tensors, by alias.
         outputs: names of the outputs.
         batch: the batch size of the captured example, the first dimension of every input.
-        dynamic: by value and position of the dimension, the size that only inputs decide, as ``batch`` or ``2 tokens``; of a plain
-            network (see `supernets.capture.specialisation`), else empty.
+        dynamic: by value and position of the dimension, the size that only inputs decide, as ``batch`` or ``2 tokens``; of a
+            plain network (see `supernets.capture.specialisation`), else empty.
         padding: the token that shorter sentences are padded with at their ends, to the length of the captured ones; None for
             other inputs.
         input_dims: by input, the names of its dimensions that only the inputs decide, "" for those of one size, and `TIED` for

@@ -193,5 +193,7 @@ def _size(dim: Dim) -> str:
         return "n"
     if isinstance(dim, Concat):
         return f"({' + '.join(map(_size, dim.parts))})"
+    if not isinstance(dim, tuple):
+        raise CaptureError(f"the size {dim} is not fixed", code="capture.failed")
     factors = [_size(part) for part in dim if part != 1]
     return " * ".join(factors) or "1"

@@ -65,10 +65,16 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
         if name in values
     }
     return replace(
-        program, inputs=tuple(name for name in program.inputs if name not in unread), values=values, dynamic=dynamic, calls=kept, outputs=outputs, tensors=tensors,
+        program,
+        inputs=tuple(name for name in program.inputs if name not in unread),
+        values=values,
+        dynamic=dynamic,
+        calls=kept,
+        outputs=outputs,
+        tensors=tensors,
         trainable=program.trainable & frozenset(tensors),
         aliases={alias: own for alias, own in program.aliases.items() if own in used},
-    )  # fmt: skip
+    )
 
 
 def _length(dim: Dim, lengths: Collection[str], sizes: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Mixtures of experts in programs: dimensions, work and ONNX, in which experts read their own tokens, or all tokens as one MLP."""
+"""Mixtures of experts in programs; in ONNX, experts read their own tokens, or all tokens as one MLP."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _split_sizes(call: Call, size: int) -> list[int]:
     if call.name == "tensor_split":
         if (n := a.get("sections")) is not None:
             return [size // cast(int, n) + (i < size % cast(int, n)) for i in range(cast(int, n))]
-        bounds = [range(size)[: cast(int, end)].stop for end in cast(tuple[int, ...], a["indices"])]
+        bounds = [range(size)[:end].stop for end in cast(tuple[int, ...], a["indices"])]
         return [max(end - start, 0) for start, end in zip([0, *bounds], [*bounds, size], strict=True)]
     step = sizes if isinstance(sizes, int) else -(-size // cast(int, a["chunks"]))
     return [min(step, size - start) for start in range(0, size, step)]

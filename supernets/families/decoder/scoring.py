@@ -30,7 +30,8 @@ class TokenLosses(nn.Module):
 
 def source_tokens(network: nn.Module) -> int:
     """The tokens of a network's sources, before the text that it models; 0 for a decoder."""
-    return int(network.source) if isinstance(getattr(network, "source", None), int) else 0
+    tokens = getattr(network, "source", None)
+    return tokens if isinstance(tokens, int) else 0
 
 
 def scored(network: nn.Module) -> TokenLosses:

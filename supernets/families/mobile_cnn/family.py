@@ -84,8 +84,10 @@ class MobileCNNFamily(ConvolutionalFamily):
     def block_dims(self, block: str, width: str, number: int) -> Mapping[str, NamedDims]:
         kernel = f"{block}.kernel"
         dims: dict[str, NamedDims] = {
-            "expand.conv": (f"{block}.hidden", ...), "filter.conv": (f"{block}.hidden", 1, kernel, kernel), "project.conv": (width, ...)
-        }  # fmt: skip
+            "expand.conv": (f"{block}.hidden", ...),
+            "filter.conv": (f"{block}.hidden", 1, kernel, kernel),
+            "project.conv": (width, ...),
+        }
         return dims | ({"squeeze.reduce": (f"{block}.squeeze", ...)} if f"{block}.squeeze" in self.axes else {})
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
@@ -113,9 +115,15 @@ class MobileCNNFamily(ConvolutionalFamily):
             for b in range(stage.depth[-1]):
                 axis = f"stage{s}.block{b}"
                 block = InvertedResidual(
-                    inputs, sizes[f"{axis}.hidden"], width, kernel=sizes[f"{axis}.kernel"], stride=stage.stride if b == 0 else 1,
-                    residual=b > 0, squeeze=sizes.get(f"{axis}.squeeze"), activation=stage.activation,
-                )  # fmt: skip
+                    inputs,
+                    sizes[f"{axis}.hidden"],
+                    width,
+                    kernel=sizes[f"{axis}.kernel"],
+                    stride=stage.stride if b == 0 else 1,
+                    residual=b > 0,
+                    squeeze=sizes.get(f"{axis}.squeeze"),
+                    activation=stage.activation,
+                )
                 stages[-1].append(block)
                 inputs = width
         mix: nn.Module = nn.Identity()

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from supernets.capture.rules import RULES
 
 import nas
 from supernets.capture.captured_model import CapturedModel, capture_model, save_capture
 from supernets.capture.opening import open_model
 from supernets.capture.proof import difference
-from supernets.capture.rules import RULES
 from supernets.capture.user_model import own_model
 from tests.errors import raises
 from tests.supernets.capture import faulty

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-
 from supernets.capture.rules import RULES
+
 from tests.nas.commands import Shell
 from tests.nas.users_networks import MODEL, installed
 from tests.supernets.test_pretrained import install

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from supernets.capture.rules import RULES
 from torch import Tensor, nn
 
 from supernets.capture.captured_model import CapturedModel, capture_model
 from supernets.capture.model_proof import check_model, prove_model
-from supernets.capture.rules import RULES
 from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
 from supernets.capture.user_model import own_model
