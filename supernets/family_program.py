@@ -199,9 +199,8 @@ def _following(present: NDArray[np.bool_]) -> Counts:
 def _with_lengths_of_others(program: Program, dropped: Sequence[Branch]) -> Program:
     """The program whose operations that read the length of a cache read it of one that no dropped call alone reads."""
     gone = {index for branch in dropped for index in branch.calls}
-    read = [
-        name for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS for name in call.reads()
-    ]  # fmt: skip
+    readers = [call for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS]
+    read = {name for call in readers for name in call.reads()}
     caches = [name for name, dims in zip(program.inputs, program.input_dims, strict=True) if TIED in dims]
     if not caches or not (left := [name for name in caches if name in read]):
         return program

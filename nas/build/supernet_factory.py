@@ -280,7 +280,7 @@ class SupernetFactory:
             network, digest = self._new(), weights_digest(self.model.tensors)
         elif self.pretrained is not None:
             original, digest = self.pretrained.original(str(self.config.supernet.pretrained))
-            family = cast(Family, without_experts(original, self.family) or self.family)
+            family = without_experts(original, self.family) or self.family
             network = make_supernet(family, pretrained=pretrained_weights(original, family))
         else:
             raise ValueError("a job without a teacher or a model is refused when it is read")

@@ -192,7 +192,7 @@ class CapturedProgram(FamilyProgram):
     @cached_property
     def block_of_call(self) -> list[int]:
         if self._division is not None:
-            return self._division.of_call.tolist()
+            return [int(block) for block in self._division.of_call]
         return [_layer_of(call.module, self._family.blocks) for call in self.elastic.program.calls]
 
     def cost_model(self) -> ProgramCosts:
