@@ -255,6 +255,12 @@ class Programs:
         self._family, self._by_view, self._lock = family, dict[str, FamilyProgram](), RLock()
         self._costs: ProgramCosts | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
+
     def of(self, view: View | None = None) -> FamilyProgram:
         """The program of a view; by default that of the networks as they are.
 
