@@ -98,11 +98,8 @@ class TestFamilies:
     def test_copies_have_the_program_of_their_family_and_pickled_modules_are_traced(self) -> None:
         net = supernet("digits")
         x, module = net.family.example(2), net.extract(net.space.smallest)
-        for other in (
-            copy.deepcopy(module),
-            pickle.loads(pickle.dumps(module)),
-            copy.deepcopy(net).extract(net.space.smallest),
-        ):
+        copies = [copy.deepcopy(module), pickle.loads(pickle.dumps(module))]
+        for other in (*copies, copy.deepcopy(net).extract(net.space.smallest)):
             assert lower(other, x) == lower(module, x)
 
     def test_modules_replaced_after_the_extraction_are_traced(self) -> None:
