@@ -61,6 +61,9 @@ Axes = Mapping[str, Axis]
 Sizes = Mapping[str, int]
 
 
+_OF_VALUES = "an extent that follows from an axis is a dimension of values; tensors that are stored have none"
+
+
 def size_of(dim: Dim, sizes: Mapping[str, Size]) -> Size | int:
     """The size of a dimension for these axis sizes: an int, or (n,) for n networks at once (an int if it is fixed)."""
     if isinstance(dim, int):
@@ -98,6 +101,8 @@ def axis_indices(dim: Dim, axes: Axes, axis: str) -> Tensor:
         return torch.arange(axes[dim].size) if dim == axis else torch.full((axes[dim].size,), -1)
     if isinstance(dim, Concat):
         return torch.cat([axis_indices(part, axes, axis) for part in dim.parts])
+    if isinstance(dim, Derived):
+        raise TypeError(_OF_VALUES)
     indices = torch.full((1,), -1)
     for part in _factors(dim):  # at most one of the factors is the axis
         indices = torch.maximum(indices[:, None], axis_indices(part, axes, axis)[None, :]).flatten()
@@ -120,6 +125,8 @@ def _slice_dim(tensor: Tensor, position: int, dim: Dim, axes: Axes, sizes: Sizes
             return tensor
         start = 0 if axis.slice == "prefix" else (axis.size - size) // 2
         return tensor.narrow(position, start, size)
+    if isinstance(dim, Derived):
+        raise TypeError(_OF_VALUES)
     full = full_sizes(axes)
     if isinstance(dim, Concat):
         pieces = tensor.split([size_of(part, full) for part in dim.parts], dim=position)

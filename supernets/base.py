@@ -143,6 +143,11 @@ class Sharing(nn.Module, ABC):
     def template(self) -> nn.Module:
         """The module tree that live subnets are cloned from."""
 
+    def trainable(self) -> frozenset[str]:
+        """Names of the template's parameters that extracted networks train, whatever is trained of this sharing."""
+        named = self.template.named_parameters(remove_duplicate=False)
+        return frozenset(name for name, parameter in named if parameter.requires_grad)
+
     def fixed(self) -> frozenset[str]:
         """Names of the parameters that are not trained."""
         return frozenset(name for name, parameter in self.named_parameters() if not parameter.requires_grad)
@@ -186,6 +191,9 @@ class Supernet(nn.Module):
         self.space.check(architecture)
         with torch.no_grad():
             module = self.family.standalone(self.sharing.template, architecture, self.weights(architecture))
+        trainable = self.sharing.trainable()
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name in trainable)
         plain, network = self.family.plain(architecture)
         return extracted_from(module.eval(), plain.programs(), network)
 

@@ -204,8 +204,8 @@ def _following(present: NDArray[np.bool_]) -> Counts:
 def _with_lengths_of_others(program: Program, dropped: Sequence[Branch]) -> Program:
     """The program whose operations that read the length of a cache read it of one that no dropped call alone reads."""
     gone = {index for branch in dropped for index in branch.calls}
-    others = [call for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS]
-    read = {name for call in others for name in call.reads()}
+    readers = [call for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS]
+    read = {name for call in readers for name in call.reads()}
     caches = [name for name, dims in zip(program.inputs, program.input_dims, strict=True) if TIED in dims]
     if not caches or not (left := [name for name in caches if name in read]):
         return program
@@ -261,6 +261,12 @@ class Programs:
         self._costs: ProgramCosts | None = None
         self._dims: Mapping[str, tuple[Dim, ...]] | None = None
         self._kept: Mapping[str, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
 
     def of(self, view: View | None = None) -> FamilyProgram:
         """The program of a view; by default that of the networks as they are.

@@ -142,6 +142,10 @@ class Origin:
     def __deepcopy__(self, memo: object) -> Origin:
         return self
 
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """None: a module that another process or a file gets is traced by itself."""
+        return type(None), ()
+
     def network(self, module: nn.Module) -> Network:
         """The network of the module."""
         source = self.programs.of(self.view)

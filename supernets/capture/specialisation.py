@@ -64,6 +64,8 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
         for name, dims in adopted.shapes.items()
         if name in values
     }
+    if program.padding is not None:  # shorter sentences are padded
+        dynamic[program.inputs[0]] = {0: "batch", 1: "tokens"}
     return replace(
         program,
         inputs=tuple(name for name in program.inputs if name not in unread),

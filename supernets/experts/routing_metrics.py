@@ -81,11 +81,11 @@ def _asked(
     x: Tensor, logits: Tensor, active: Tensor, *weights: Tensor | None, gates: Gates = "softmax", **_: object
 ) -> _Asked:
     """What tokens ask of the experts of a layer, given the arguments of `mixed_experts`."""
-    *stacks, top_p = weights
-    n = len(cast(Tensor, stacks[0]))
+    *tensors, top_p = weights
+    n = len(cast(Tensor, tensors[0]))
     chosen = routed(logits.flatten(0, -2), len(active), gates, n, top_p)[0]
-    stored = sum(weight.numel() * weight.element_size() for weight in stacks if weight is not None)
-    macs = sum(weight[0].numel() for weight in stacks if weight is not None and weight.ndim > 2)  # biases have none
+    stored = sum(weight.numel() * weight.element_size() for weight in tensors if weight is not None)
+    macs = sum(weight[0].numel() for weight in tensors if weight is not None and weight.ndim > 2)  # biases have none
     return chosen.masked_fill(chosen == n, -1).view(*x.shape[:-1], -1), n, stored // n, macs
 
 

@@ -51,6 +51,7 @@ class ChainSharing(Sharing):
             self.stored.load_state_dict(dict(pretrained), strict=True)
         self.mixture = None if spec.mixture is None else Mixture(family, spec.mixture, self.stored)
         self.kernels = KernelTransforms(family, self.stored) if spec.kernels == "transform" else None
+        self._trainable = super().trainable()  # adapters freeze others
         self.adapters = None if spec.adapter_rank is None else Adapters(family, spec.adapter_rank, self.stored)
         self.merging = ExpertMerging(family, self.stored) if spec.experts == "merged" else None
         self._stacked = frozenset[str]()
@@ -74,6 +75,9 @@ class ChainSharing(Sharing):
     @property
     def template(self) -> nn.Module:
         return self.stored
+
+    def trainable(self) -> frozenset[str]:
+        return self._trainable
 
     def weights(self, architecture: Architecture) -> dict[str, Tensor]:
         return self._weights(architecture, folded=True)

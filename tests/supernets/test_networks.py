@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -92,6 +94,13 @@ class TestFamilies:
         x = net.family.example(2)
         for architecture in architectures(net, 3):
             assert lower(traced(net, architecture), x) == lower(net.extract(architecture), x)
+
+    def test_copies_have_the_program_of_their_family_and_pickled_modules_are_traced(self) -> None:
+        net = supernet("digits")
+        x, module = net.family.example(2), net.extract(net.space.smallest)
+        copies = [copy.deepcopy(module), pickle.loads(pickle.dumps(module))]
+        for other in (*copies, copy.deepcopy(net).extract(net.space.smallest)):
+            assert lower(other, x) == lower(module, x)
 
     def test_modules_replaced_after_the_extraction_are_traced(self) -> None:
         net = supernet("digits")

@@ -79,7 +79,8 @@ class CapturedFamily(Family):
         return True
 
     def template(self) -> nn.Module:
-        return ElasticNetwork(self.adopted.program, self._tensors, self.adopted.full_sizes, self.adopted.branches)
+        with torch.device("cpu"):  # its tensors have values, also where those of others are on the device meta
+            return ElasticNetwork(self.adopted.program, self._tensors, self.adopted.full_sizes, self.adopted.branches)
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         return self.dims()
@@ -130,7 +131,8 @@ class CapturedFamily(Family):
         return self._programs
 
     def standalone(self, tree: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
-        network = channels_last(self.build(architecture))
+        with torch.device("cpu"):
+            network = channels_last(self.build(architecture))
         network.load_state_dict(dict(weights), strict=True)
         return network
 

@@ -82,7 +82,7 @@ def test_certain_levels_are_the_subnet_whatever_the_widths_that_are_computed(fam
     with torch.no_grad():
         for _ in range(6):
             network = space.sample(rng)
-            if family.geometry:  # the resolution stays the largest
+            if space.choices[0].name == "resolution":  # which stays the largest
                 network = Architecture((1, *network.genes[1:]))
             wanted = supernet(x, network)
             for computed in (network, space.largest):

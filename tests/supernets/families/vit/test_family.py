@@ -22,6 +22,7 @@ from supernets.space import Option
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families import by_hand
+from tests.supernets.test_networks import traced
 
 SPEC = ViTSpec(
     patch=4, head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), mlp=(1.5, 2, 3.5)
@@ -136,12 +137,9 @@ class TestI4Onnx:
     def test_onnx_runtime_agrees_with_torch(self, supernet: Supernet, images: Tensor, batch: int) -> None:
         invariants.check_onnx(supernet, images, images, batch=batch)
 
-    def test_our_own_walk_writes_it_from_extracted_and_live_subnets(self, supernet: Supernet) -> None:
-        """`onnx_model` would take torch's exporter, in seconds, for what the walk refuses."""
-        architecture = supernet.space.sample(np.random.default_rng(3))
-        with torch.no_grad():
-            live = lower(supernet.subnet(architecture).eval(), supernet.family.example(2))
-        assert live == lower(supernet.extract(architecture), supernet.family.example(2))
+    def test_a_subnet_traced_by_itself_gives_the_bytes_of_its_familys_program(self, supernet: Supernet) -> None:
+        architecture, x = supernet.space.sample(np.random.default_rng(3)), supernet.family.example(2)
+        assert lower(traced(supernet, architecture), x) == lower(supernet.extract(architecture), x)
 
     @pytest.mark.slow
     def test_the_exporter_of_what_users_are_given_agrees_too(self, supernet: Supernet, images: Tensor) -> None:
