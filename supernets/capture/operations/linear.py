@@ -5,17 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from supernets.capture.dimensions import (
-    Dimension,
-    MismatchError,
-    derived,
-    divide,
-    find,
-    fix,
-    fixed,
-    product,
-    unify,
-)
+from supernets.capture.dimensions import Dimension, MismatchError, derived, divide, find, fix, fixed, product, unify
 from supernets.capture.inference import Dims, Inference
 from supernets.capture.lowering.state import Lowering, ints
 from supernets.capture.operations.registry import (
@@ -86,7 +76,7 @@ def _convolution_dims(ctx: Inference, call: Call) -> None:
 def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimension]) -> list[Dimension]:
     """Extents after a convolution; the kernel is elastic where its half is the padding."""
     n, a = len(x), call.arguments
-    sizes = [find(own).size for own in kernel]
+    sizes = [find(side).size for side in kernel]
     pads = None if isinstance(a["padding"], str) else ints(a["padding"], n)
     strides, dilations = ints(a["stride"], n), ints(a["dilation"], n)
     elastic = (
@@ -99,22 +89,22 @@ def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimens
         and dilations == (1, 1)
     )
     if elastic:
-        own = unify(kernel[0], kernel[1])
-        ctx.centred.append(own)
-        half = derived(own, -2, 2)
+        side = unify(kernel[0], kernel[1])
+        ctx.centred.append(side)
+        half = derived(side, -2, 2)
         ctx.depends(padding=(half, half))
     else:
-        for own in kernel:
-            fix(own, "a kernel or an extent of the image")
-    found = []
-    for i, own in enumerate(x):
-        if pads is None or not is_symbolic_extent(ctx, own):
-            fix(own, "a kernel or an extent of the image")
-            found.append(fixed(ctx.shape(call.outputs[0])[2 + i], "an extent of the image"))
+        for side in kernel:
+            fix(side, "a kernel or an extent of the image")
+    after = []
+    for i, extent in enumerate(x):
+        if pads is None or not is_symbolic_extent(ctx, extent):
+            fix(extent, "a kernel or an extent of the image")
+            after.append(fixed(ctx.shape(call.outputs[0])[2 + i], "an extent of the image"))
         else:
             offset = -1 if elastic else 2 * pads[i] - dilations[i] * (sizes[i] - 1) - 1
-            found.append(derived(own, offset, strides[i]))
-    return found
+            after.append(derived(extent, offset, strides[i]))
+    return after
 
 
 @work_of("conv1d", "conv2d", "conv3d")
@@ -263,8 +253,8 @@ def _einsum_dims(ctx: Inference, call: Call) -> None:
         for letter, dimension in zip(term, ctx.of(operand), strict=True):
             by_letter[letter] = unify(by_letter[letter], dimension) if letter in by_letter else dimension
             users.setdefault(letter, []).append(operand)
-    for letter, own in users.items():
-        if letter not in output and len(own) > 1 and not any(map(ctx.is_state, own)):
+    for letter, readers in users.items():
+        if letter not in output and len(readers) > 1 and not any(map(ctx.is_state, readers)):
             fix(by_letter[letter], "a size over which two activations are multiplied (the size of a head)")
     ctx.returns(call, [by_letter[letter] for letter in output])
 

@@ -134,4 +134,4 @@ def check_batched(call: Call, rank: int) -> None:
 
 def is_symbolic_extent(ctx: Inference, extent: Dimension) -> bool:
     """Whether a size follows from an extent: one of a declared axis, or one that only the inputs decide; others are fixed."""
-    return not is_plain(extent) and (ctx.program.declared or all(own.fixed for own in singles(extent)))
+    return not is_plain(extent) and (ctx.program.declared or all(single.fixed for single in singles(extent)))

@@ -175,6 +175,10 @@ def test_channels_over_which_a_convolution_moves_are_fixed() -> None:
 def test_a_dimension_that_would_be_squeezed_at_size_1_is_fixed() -> None:
     found = capture(Around(lambda x: x.mean((2, 3)).squeeze(1)[:, :, None, None]), [example(2)])
     assert list(adopt(found.program).axes) == ["conv.out"]
+    found = capture(
+        Around(lambda x: x.mean((2, 3), keepdim=True).squeeze()[:, :, None, None].squeeze(())), [example(2)]
+    )
+    assert list(adopt(found.program).axes) == ["stem.out", "conv.out"]
 
 
 def test_the_steps_of_a_recurrent_layer_are_fixed() -> None:
