@@ -251,7 +251,8 @@ def _lower_resize(low: Lowering, call: Call) -> None:
 def _pixel_shuffle_dims(ctx: Inference, call: Call) -> None:
     x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["upscale_factor"])
     channels, square = divide(x[-3], [find(x[-3]).size // factor**2, factor**2])
-    fix(square, "pixels")
+    for dimension in (square, *x[-2:]):
+        fix(dimension, "pixels")
     ctx.returns(call, [*x[:-3], channels, *extents(ctx, call, -2)])
 
 
@@ -266,6 +267,8 @@ def _lower_pixel_shuffle(low: Lowering, call: Call) -> None:
 @rule_of("pixel_unshuffle")
 def _pixel_unshuffle_dims(ctx: Inference, call: Call) -> None:
     x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["downscale_factor"])
+    for extent in x[-2:]:
+        fix(extent, "pixels")
     ctx.returns(call, [*x[:-3], product([x[-3], fixed(factor**2, "pixels")]), *extents(ctx, call, -2)])
 
 

@@ -210,3 +210,18 @@ def test_a_batch_norm_beside_a_change_in_place_is_one() -> None:
     program = capture(Assigned().eval(), [torch.randn(2, 3)]).program
     assert "batch_norm" in {call.name for call in program.calls}
     assert not adopt(program).unknown
+
+
+@pytest.mark.parametrize("operation", [lambda x: F.pixel_shuffle(x, 2), lambda x: F.pixel_unshuffle(x, 2)])
+def test_channels_that_become_pixels_are_fixed(operation: Operation) -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.conv, self.head = nn.Linear(3, 8), nn.LazyConv2d(6, 1), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(operation(self.stem(x))).mean((2, 3)))
+
+    module, x = Turned(), torch.randn(2, 4, 6, 3)
+    module(x)
+    assert list(adopt(capture(module, [x]).program).axes) == ["conv.out"]
