@@ -25,9 +25,8 @@ NEUTRAL_FOR_DIMENSIONS: Mapping[str, str] = {
     **dict.fromkeys(
         (
             "alpha", "approximate", "beta", "decimals", "dtype", "eps", "exponent", "fill_value", "input_scale", "lambd", "max",
-            "max_val", "min", "min_val", "nan", "negative_slope", "neginf", "other", "out_dtype", "posinf",
-            "rounding_mode", "scale", "self",
-            "threshold", "value",
+            "max_val", "min", "min_val", "nan", "negative_slope", "neginf", "other", "out_dtype", "posinf", "rounding_mode",
+            "scale", "self", "threshold", "value",
         ),
         _EACH_NUMBER,
     ),

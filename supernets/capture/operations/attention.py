@@ -7,21 +7,10 @@ from typing import cast
 
 import numpy as np
 
-from supernets.capture.dimensions import (
-    divide,
-    find,
-    fix,
-    unify,
-)
+from supernets.capture.dimensions import divide, find, fix, unify
 from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import Lowering
-from supernets.capture.operations.registry import (
-    Products,
-    dims_of,
-    lowers,
-    rule_of,
-    work_of,
-)
+from supernets.capture.operations.registry import Products, dims_of, lowers, rule_of, work_of
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
 from supernets.graph.ir import Value

@@ -8,17 +8,10 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from supernets.capture.dimensions import (
-    find,
-    unify,
-)
+from supernets.capture.dimensions import find, unify
 from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import TYPES, Lowering
-from supernets.capture.operations.registry import (
-    axis,
-    lowers,
-    rule_of,
-)
+from supernets.capture.operations.registry import axis, lowers, rule_of
 from supernets.capture.program import Argument, Call, Ref, refs
 from supernets.errors import LoweringError
 from supernets.graph.ir import Value
@@ -274,8 +267,8 @@ def _lower_filled(low: Lowering, call: Call) -> None:
     """A value in the shape of another one."""
     a = call.arguments
     value = a.get("src", a.get("value", 0.0))
-    own = typed_operand(low, value, low.typed(call.outputs[0]))
-    low.returns(call, low.one("Expand", own, low.one("Shape", low.tensor(a["self"]))))
+    filling = typed_operand(low, value, low.typed(call.outputs[0]))
+    low.returns(call, low.one("Expand", filling, low.one("Shape", low.tensor(a["self"]))))
 
 
 @rule_of("prelu", "_prelu_kernel")

@@ -27,14 +27,7 @@ from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import Lowering, ints
 from supernets.capture.operations.arguments import operation
 from supernets.capture.operations.elementwise import typed_operand
-from supernets.capture.operations.registry import (
-    check_batched,
-    extents,
-    is_symbolic_extent,
-    lowers,
-    n_extents,
-    rule_of,
-)
+from supernets.capture.operations.registry import check_batched, extents, is_symbolic_extent, lowers, n_extents, rule_of
 from supernets.capture.program import Call, Ref
 from supernets.errors import LoweringError
 from supernets.graph.ir import Attribute, Value
@@ -61,7 +54,7 @@ def _pad_dims(ctx: Inference, call: Call) -> None:
             continue
         if before < 0 or after < 0 or mode != "constant":
             fix(x[position], "cut, or padded by its own units")
-        if any(own.fixed.startswith(BATCH_REASON) for own in singles(x[position])):
+        if any(single.fixed.startswith(BATCH_REASON) for single in singles(x[position])):
             raise MismatchError("a padding of the batch")
         if is_plain(x[position]):
             x[position] = fixed(ctx.shape(call.outputs[0])[position], "padded")
@@ -101,14 +94,14 @@ def _lower_pad(low: Lowering, call: Call) -> None:
 )  # fmt: skip
 def _pool_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self" if "self" in call.arguments else "input"])
-    if call.name in ("max_pool2d", "avg_pool2d") and any(is_symbolic_extent(ctx, own) for own in x[-2:]):
+    if call.name in ("max_pool2d", "avg_pool2d") and any(is_symbolic_extent(ctx, extent) for extent in x[-2:]):
         a = call.arguments
         if a["ceil_mode"] or set(ints(a.get("dilation", 1), 2)) != {1}:
             raise MismatchError("parts of windows, or dilated ones, of an extent that is not fixed")
         kernel, strides, pads = (
-            ints(own, 2) for own in (a["kernel_size"], a["stride"] or a["kernel_size"], a["padding"])
+            ints(argument, 2) for argument in (a["kernel_size"], a["stride"] or a["kernel_size"], a["padding"])
         )
-        out = [derived(own, 2 * p - k, s) for own, k, s, p in zip(x[-2:], kernel, strides, pads, strict=True)]
+        out = [derived(extent, 2 * p - k, s) for extent, k, s, p in zip(x[-2:], kernel, strides, pads, strict=True)]
         ctx.returns(call, [*x[:-2], *out])
         return
     n = n_extents(call)
@@ -153,8 +146,8 @@ def _lower_avg_pool(low: Lowering, call: Call) -> None:
     kernel = ints(a["kernel_size"], n)
     before, strides, pads = low.shape(cast(Ref, a["self"]).name)[-n:], a["stride"] or kernel, ints(a["padding"], n)
     sizes = zip(before, kernel, ints(strides, n), pads, strict=True)
-    whole = tuple((size + 2 * pad - own) // stride + 1 for size, own, stride, pad in sizes)
-    if a.get("divisor_override") is not None or whole != low.shape(call.outputs[0])[-n:]:
+    full_windows = tuple((size + 2 * pad - width) // stride + 1 for size, width, stride, pad in sizes)
+    if a.get("divisor_override") is not None or full_windows != low.shape(call.outputs[0])[-n:]:
         raise LoweringError("there is no rule for an average pooling with divisor_override or of parts of windows")
     low.returns(call, low.one(
         "AveragePool", low.tensor(a["self"]), kernel_shape=kernel, strides=ints(a["stride"] or kernel, n),
@@ -223,12 +216,12 @@ def _resizing(call: Call, sizes: Sequence[int], position: int) -> np.ndarray[Any
     for i in range(len(sizes)):
         if i != position:
             units = units.unsqueeze(2 + i)
-    given = {name: argument for name, argument in call.arguments.items() if not isinstance(argument, Ref)}
-    found = operation(call)(units.expand(-1, 1, *sizes), **given)
+    arguments = {name: argument for name, argument in call.arguments.items() if not isinstance(argument, Ref)}
+    result = operation(call)(units.expand(-1, 1, *sizes), **arguments)
     for i in reversed(range(len(sizes))):
         if i != position:
-            found = found.select(2 + i, 0)  # the same everywhere, since weights sum to 1
-    return np.ascontiguousarray(found[:, 0].numpy())
+            result = result.select(2 + i, 0)  # the same everywhere, since weights sum to 1
+    return np.ascontiguousarray(result[:, 0].numpy())
 
 
 @lowers("upsample_nearest2d", "upsample_bilinear2d", neutral=("output_size",))
@@ -258,7 +251,8 @@ def _lower_resize(low: Lowering, call: Call) -> None:
 def _pixel_shuffle_dims(ctx: Inference, call: Call) -> None:
     x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["upscale_factor"])
     channels, square = divide(x[-3], [find(x[-3]).size // factor**2, factor**2])
-    fix(square, "pixels")
+    for dimension in (square, *x[-2:]):
+        fix(dimension, "pixels")
     ctx.returns(call, [*x[:-3], channels, *extents(ctx, call, -2)])
 
 
@@ -273,6 +267,8 @@ def _lower_pixel_shuffle(low: Lowering, call: Call) -> None:
 @rule_of("pixel_unshuffle")
 def _pixel_unshuffle_dims(ctx: Inference, call: Call) -> None:
     x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["downscale_factor"])
+    for extent in x[-2:]:
+        fix(extent, "pixels")
     ctx.returns(call, [*x[:-3], product([x[-3], fixed(factor**2, "pixels")]), *extents(ctx, call, -2)])
 
 

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from supernets.capture.dimensions import (
-    concatenation,
-    find,
-    fix,
-    fixed,
-    split,
-    unify,
-)
+from supernets.capture.dimensions import concatenation, find, fix, fixed, split, unify
 from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import Lowering
 from supernets.capture.operations.elementwise import typed_operand
-from supernets.capture.operations.registry import (
-    axis,
-    lowers,
-    rule_of,
-)
+from supernets.capture.operations.registry import axis, lowers, rule_of
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
 
@@ -31,7 +20,7 @@ def _cat_dims(ctx: Inference, call: Call) -> None:
     position = axis(call, len(parts[0]))
     out = list(parts[0])
     for part in parts[1:]:
-        out = [own if i == position else unify(own, part[i]) for i, own in enumerate(out)]
+        out = [dimension if i == position else unify(dimension, part[i]) for i, dimension in enumerate(out)]
     out[position] = concatenation([part[position] for part in parts])
     ctx.returns(call, out)
 
@@ -69,8 +58,8 @@ def _split_sizes(call: Call, size: int) -> list[int]:
     if (sizes := a.get("split_sizes")) is not None or isinstance(sizes := a.get("split_size"), tuple):
         return list(cast(tuple[int, ...], sizes))
     if call.name == "tensor_split":
-        if (n := a.get("sections")) is not None:
-            return [size // cast(int, n) + (i < size % cast(int, n)) for i in range(cast(int, n))]
+        if isinstance(n := a.get("sections"), int):
+            return [size // n + (i < size % n) for i in range(n)]
         bounds = [range(size)[:end].stop for end in cast(tuple[int, ...], a["indices"])]
         return [max(end - start, 0) for start, end in zip([0, *bounds], [*bounds, size], strict=True)]
     step = sizes if isinstance(sizes, int) else -(-size // cast(int, a["chunks"]))
@@ -121,7 +110,7 @@ def _unbind_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "taken apart unit by unit")
-    ctx.returns(call, *([own for i, own in enumerate(x) if i != position] for _ in call.outputs))
+    ctx.returns(call, *([dimension for i, dimension in enumerate(x) if i != position] for _ in call.outputs))
 
 
 @lowers("unbind")

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import ascii_letters
 from typing import cast
 
-from supernets.capture.dimensions import (
-    Dimension,
-    MismatchError,
-    derived,
-    divide,
-    find,
-    fix,
-    product,
-    unify,
-)
+from supernets.capture.dimensions import Dimension, MismatchError, derived, divide, find, fix, product, unify
 from supernets.capture.inference import Dims, Inference
 from supernets.capture.lowering.state import Lowering, ints
 from supernets.capture.operations.registry import (
@@ -244,22 +236,51 @@ def _lower_add_product(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Add", low.one("MatMul", *map(low.tensor, _factors(call))), low.tensor(a["self"])))
 
 
+def _einsum_terms(ctx: Inference, call: Call) -> tuple[list[tuple[str, Argument]], str]:
+    """The letters of each operand of an equation, and those of the result; dots and a missing result are written out."""
+    operands = cast(tuple[Argument, ...], call.arguments["tensors"])
+    inputs, arrow, output = cast(str, call.arguments["equation"]).replace(" ", "").partition("->")
+    unused = "".join(letter for letter in ascii_letters if letter not in inputs)
+    terms, dotted = [], ""
+    for term, operand in zip(inputs.split(","), operands, strict=True):
+        n = len(ctx.of(operand)) - len(term.replace("...", ""))
+        terms.append((term.replace("...", unused[:n][::-1]), operand))  # the last dimensions are the same ones
+        dotted = max(dotted, unused[:n][::-1] if "..." in term else "", key=len)
+    if not arrow:
+        letters = inputs.replace(",", "").replace("...", "")
+        output = "..." + "".join(letter for letter in sorted(set(letters)) if letters.count(letter) == 1)
+    return terms, output.replace("...", dotted)
+
+
 @rule_of("einsum")
 def _einsum_dims(ctx: Inference, call: Call) -> None:
-    equation = cast(str, call.arguments["equation"]).replace(" ", "")
-    operands = cast(tuple[Argument, ...], call.arguments["tensors"])
-    inputs, _, output = equation.partition("->")
-    if "." in equation:
-        raise MismatchError("an equation with dots")
-    terms, by_letter, users = inputs.split(","), dict[str, Dimension](), dict[str, list[Argument]]()
-    for term, operand in zip(terms, operands, strict=True):
+    terms, output = _einsum_terms(ctx, call)
+    by_letter, readers_of = dict[str, Dimension](), dict[str, list[Argument]]()
+    for term, operand in terms:
         for letter, dimension in zip(term, ctx.of(operand), strict=True):
             by_letter[letter] = unify(by_letter[letter], dimension) if letter in by_letter else dimension
-            users.setdefault(letter, []).append(operand)
-    for letter, own in users.items():
-        if letter not in output and len(own) > 1 and not any(map(ctx.is_state, own)):
+            readers_of.setdefault(letter, []).append(operand)
+    for letter, readers in readers_of.items():
+        if letter not in output and len(readers) > 1 and not any(map(ctx.is_state, readers)):
             fix(by_letter[letter], "a size over which two activations are multiplied (the size of a head)")
     ctx.returns(call, [by_letter[letter] for letter in output])
+
+
+@work_of("einsum")
+def _einsum_work(inference: Inference, call: Call) -> Products:
+    """A product of two operands loops over all letters, without those that one operand alone has and that are summed first."""
+    terms, output = _einsum_terms(inference, call)
+    if len(terms) != 2:
+        return []
+    by_letter = {
+        letter: dimension
+        for term, operand in terms
+        for letter, dimension in zip(term, inference.of(operand), strict=True)
+    }
+    shared = {letter for letter in by_letter if all(letter in term for term, _ in terms)}
+    if shared <= set(output):  # nothing is summed: numbers are multiplied one by one
+        return []
+    return [[dimension for letter, dimension in by_letter.items() if letter in output or letter in shared]]
 
 
 @lowers("einsum")

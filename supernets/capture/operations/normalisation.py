@@ -6,18 +6,10 @@ from typing import cast
 
 import numpy as np
 
-from supernets.capture.dimensions import (
-    divide,
-    find,
-    unify,
-)
+from supernets.capture.dimensions import divide, find, unify
 from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import Lowering
-from supernets.capture.operations.registry import (
-    axis,
-    lowers,
-    rule_of,
-)
+from supernets.capture.operations.registry import axis, lowers, rule_of
 from supernets.capture.program import Call, Ref
 from supernets.errors import LoweringError
 
@@ -26,8 +18,8 @@ from supernets.errors import LoweringError
 def _batch_norm_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["input"])
     for name in ("weight", "bias", "running_mean", "running_var"):
-        if (own := ctx.optional(call.arguments.get(name))) is not None:
-            unify(own[0], x[1])
+        if (parameter := ctx.optional(call.arguments.get(name))) is not None:
+            unify(parameter[0], x[1])
     ctx.returns(call, x)
 
 
@@ -56,8 +48,8 @@ def _layer_norm_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["input"])
     n = len(cast(tuple[int, ...], call.arguments["normalized_shape"]))
     for name in ("weight", "bias"):
-        if (own := ctx.optional(call.arguments.get(name))) is not None:
-            for a, b in zip(own, x[-n:], strict=True):
+        if (parameter := ctx.optional(call.arguments.get(name))) is not None:
+            for a, b in zip(parameter, x[-n:], strict=True):
                 unify(a, b)
     ctx.depends(normalized_shape=tuple(x[-n:]))
     ctx.returns(call, x)
@@ -90,8 +82,8 @@ def _group_norm_dims(ctx: Inference, call: Call) -> None:
         groups, _ = divide(x[1], [n_groups, find(x[1]).size // n_groups])
         ctx.depends(num_groups=groups)
     for name in ("weight", "bias"):
-        if (own := ctx.optional(call.arguments.get(name))) is not None:
-            unify(own[0], x[1])
+        if (parameter := ctx.optional(call.arguments.get(name))) is not None:
+            unify(parameter[0], x[1])
     ctx.returns(call, x)
 
 

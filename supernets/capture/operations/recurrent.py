@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from supernets.capture.dimensions import (
-    Dimension,
-    MismatchError,
-    concatenation,
-    find,
-    fix,
-    fixed,
-    product,
-    unify,
-)
+from supernets.capture.dimensions import Dimension, MismatchError, concatenation, find, fix, fixed, product, unify
 from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import Lowering
-from supernets.capture.operations.registry import (
-    Products,
-    dims_of,
-    lowers,
-    rule_of,
-    work_of,
-)
+from supernets.capture.operations.registry import Products, dims_of, lowers, rule_of, work_of
 from supernets.capture.program import Argument, Call, Ref, refs
 from supernets.errors import LoweringError
 from supernets.graph.ir import Attribute, Value
@@ -37,13 +22,13 @@ def layers(call: Call) -> list[list[tuple[Argument, ...]]]:
     Raises:
         MismatchError: the layers have projections, or the sequences are packed.
     """
-    given = cast(tuple[Argument, ...], call.arguments.get("params", ()))
+    parameters = cast(tuple[Argument, ...], call.arguments.get("params", ()))
     n_layers, n_directions = cast(int, call.arguments["num_layers"]), 1 + bool(call.arguments["bidirectional"])
     n = 4 if call.arguments["has_biases"] else 2
-    if not call.op.endswith(".input") or len(given) != n * n_layers * n_directions:
+    if not call.op.endswith(".input") or len(parameters) != n * n_layers * n_directions:
         raise MismatchError("projections or packed sequences")
-    own = [given[i : i + n] for i in range(0, len(given), n)]
-    return [own[i : i + n_directions] for i in range(0, len(own), n_directions)]
+    by_direction = [parameters[i : i + n] for i in range(0, len(parameters), n)]
+    return [by_direction[i : i + n_directions] for i in range(0, len(by_direction), n_directions)]
 
 
 @rule_of(*GATES)

@@ -5,18 +5,11 @@ from __future__ import annotations
 import math
 from typing import cast
 
-from supernets.capture.dimensions import (
-    fix,
-    fixed,
-)
+from supernets.capture.dimensions import fix, fixed
 from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import Lowering
 from supernets.capture.operations.elementwise import typed_operand
-from supernets.capture.operations.registry import (
-    axes,
-    lowers,
-    rule_of,
-)
+from supernets.capture.operations.registry import axes, lowers, rule_of
 from supernets.capture.program import Call, Ref
 from supernets.errors import LoweringError
 
@@ -35,9 +28,9 @@ def _reduce_dims(ctx: Inference, call: Call) -> None:
         for position in chosen:
             fix(x[position], "a position in it is chosen")
     if call.arguments.get("keepdim"):
-        out = [fixed(1, "a size of 1") if i in chosen else own for i, own in enumerate(x)]
+        out = [fixed(1, "a size of 1") if i in chosen else dimension for i, dimension in enumerate(x)]
     else:
-        out = [own for i, own in enumerate(x) if i not in chosen]
+        out = [dimension for i, dimension in enumerate(x) if i not in chosen]
     ctx.returns(call, *([out] * len(call.outputs)))
 
 

@@ -20,12 +20,7 @@ from supernets.capture.dimensions import (
 )
 from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import TYPES, Lowering, ints
-from supernets.capture.operations.registry import (
-    axes,
-    axis,
-    lowers,
-    rule_of,
-)
+from supernets.capture.operations.registry import axes, axis, lowers, rule_of
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
 
@@ -40,8 +35,8 @@ def _ordered_dims(ctx: Inference, call: Call) -> None:
     if call.name in ("tril", "triu"):
         positions = [len(x) - 2, len(x) - 1]
     else:
-        given = call.arguments.get("dims", call.arguments.get("dim"))
-        positions = axes(given, len(x))
+        argument = call.arguments.get("dims", call.arguments.get("dim"))
+        positions = axes(argument, len(x))
     for position in positions:
         fix(x[position], f"{call.name} depends on the order")
     if call.name == "topk":
@@ -67,9 +62,9 @@ def _lower_roll(low: Lowering, call: Call) -> None:
         raise LoweringError("there is no rule for a roll over all dimensions, or over the batch")
     for shift, dim in zip(ints(call.arguments["shifts"], len(dims)), dims, strict=True):
         size = shape[dim]
-        cut = (size - shift) % size
-        if cut:
-            parts = low.emit("Split", [x, low.numbers([cut, size - cut])], {"axis": dim}, n=2)
+        boundary = (size - shift) % size
+        if boundary:
+            parts = low.emit("Split", [x, low.numbers([boundary, size - boundary])], {"axis": dim}, n=2)
             x = low.one("Concat", parts[1], parts[0], axis=dim)
     low.returns(call, low.one("Identity", x))
 
@@ -89,7 +84,7 @@ def _select_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "one unit of it is selected")
-    ctx.returns(call, [own for i, own in enumerate(x) if i != position])
+    ctx.returns(call, [dimension for i, dimension in enumerate(x) if i != position])
 
 
 @lowers("select")
@@ -108,25 +103,25 @@ def _slice_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, x)
 
 
-def _part(ctx: Inference, call: Call, whole: Dimension, kept: int) -> Dimension:
+def _part(ctx: Inference, call: Call, dimension: Dimension, n_taken: int) -> Dimension:
     """The part of a dimension that a slice takes, whose bounds follow the sizes."""
-    size = find(whole).size
+    size = find(dimension).size
     start, step = cast(int | None, call.arguments["start"]) or 0, call.arguments.get("step", 1)
-    if kept == size and step == 1:
+    if n_taken == size and step == 1:
         if "end" in call.arguments:
             ctx.depends(end=2**62)
         else:
-            ctx.depends(length=whole)
-        return whole
-    if step != 1 or find(whole).fixed or all(own.fixed for own in singles(whole)):
-        fix(whole, "a part of it is taken")
-        return fixed(kept, "a part of a fixed size")
+            ctx.depends(length=dimension)
+        return dimension
+    if step != 1 or find(dimension).fixed or all(single.fixed for single in singles(dimension)):
+        fix(dimension, "a part of it is taken")
+        return fixed(n_taken, "a part of a fixed size")
     first = start % size if start < 0 else min(start, size)
-    sizes = [first, kept, size - first - kept]
+    sizes = [first, n_taken, size - first - n_taken]
     before, piece, _ = (
-        split(whole, [n for n in sizes if n])
+        split(dimension, [n for n in sizes if n])
         if all(sizes)
-        else _with_empty(split(whole, [n for n in sizes if n]), sizes)
+        else _with_empty(split(dimension, [n for n in sizes if n]), sizes)
     )
     if "end" in call.arguments:
         ctx.depends(start=before, end=concatenation([before, piece]) if sizes[0] else piece)
@@ -158,7 +153,7 @@ def _slice_scatter_dims(ctx: Inference, call: Call) -> None:
     x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
     position = axis(call, len(x))
     unify(_part(ctx, call, x[position], find(part[position]).size), part[position])
-    ctx.returns(call, [own if i == position else unify(own, part[i]) for i, own in enumerate(x)])
+    ctx.returns(call, [dimension if i == position else unify(dimension, part[i]) for i, dimension in enumerate(x)])
 
 
 @rule_of("select_scatter", neutral=("index",))
@@ -197,11 +192,11 @@ def _gather_dims(ctx: Inference, call: Call) -> None:
     x, index = ctx.of(call.arguments["self"]), ctx.of(call.arguments["index"])
     position = axis(call, len(x))
     fix(x[position], "units of it are chosen by index")
-    for i, (own, chosen) in enumerate(zip(x, index, strict=True)):
-        if i != position and find(own).size == find(chosen).size:
-            unify(own, chosen)
+    for i, (dimension, chosen) in enumerate(zip(x, index, strict=True)):
+        if i != position and find(dimension).size == find(chosen).size:
+            unify(dimension, chosen)
         elif i != position:
-            fix(own, "a part of it is taken")
+            fix(dimension, "a part of it is taken")
     ctx.returns(call, index)
 
 

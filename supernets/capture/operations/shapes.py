@@ -4,25 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from supernets.capture.dimensions import (
-    Dimension,
-    MismatchError,
-    divide,
-    find,
-    fix,
-    fixed,
-    product,
-    singles,
-    unify,
-)
+from supernets.capture.dimensions import Dimension, MismatchError, divide, find, fix, fixed, product, singles, unify
 from supernets.capture.inference import Inference, reshaped
-from supernets.capture.lowering.state import Lowering, ints
-from supernets.capture.operations.registry import (
-    axes,
-    axis,
-    lowers,
-    rule_of,
-)
+from supernets.capture.lowering.state import Lowering
+from supernets.capture.operations.registry import axes, axis, lowers, rule_of
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
 
@@ -65,22 +50,27 @@ def _lower_reshape(low: Lowering, call: Call) -> None:
     low.returns(call, low.reshaped(call, low.tensor(call.arguments["self"])))
 
 
+def _squeezable(call: Call, rank: int) -> list[int]:
+    """The positions that a call squeezes where their size is 1."""
+    argument = call.arguments.get("dim")
+    return [] if argument == () else axes(argument, rank)
+
+
 @rule_of("squeeze")
 def _squeeze_dims(ctx: Inference, call: Call) -> None:
     x = ctx.of(call.arguments["self"])
-    chosen = axes(call.arguments.get("dim"), len(x))
+    chosen = _squeezable(call, len(x))
     for position in chosen:
         fix(x[position], "it would be squeezed where its size is 1")
-    ctx.returns(call, [own for i, own in enumerate(x) if not (i in chosen and find(own).size == 1)])
+    squeezed = {i for i in chosen if find(x[i]).size == 1}
+    ctx.returns(call, [dimension for i, dimension in enumerate(x) if i not in squeezed])
 
 
 @lowers("squeeze")
 def _lower_squeeze(low: Lowering, call: Call) -> None:
-    source, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
-    given = call.arguments.get("dim")
-    chosen = range(len(shape)) if given is None else [d % len(shape) for d in ints(given, 1)]
-    axes = [i for i in chosen if shape[i] == 1]
-    low.returns(call, low.one("Squeeze", source, low.numbers(axes)) if axes else low.one("Identity", source))
+    x, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
+    squeezed = [i for i in _squeezable(call, len(shape)) if shape[i] == 1]
+    low.returns(call, low.one("Squeeze", x, low.numbers(squeezed)) if squeezed else low.one("Identity", x))
 
 
 @rule_of("unsqueeze")
@@ -136,10 +126,11 @@ def _lower_permute(low: Lowering, call: Call) -> None:
 def _expand_dims(ctx: Inference, call: Call) -> None:
     x, sizes = ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0])
     x = [fixed(1, "a size of 1") for _ in range(len(sizes) - len(x))] + x
-    out = [
-        own if find(own).size == size else ctx.batch if not i and size == ctx.program.batch else fixed(size, "expanded")
-        for i, (own, size) in enumerate(zip(x, sizes, strict=True))
-    ]
+    out = []
+    for i, (dimension, size) in enumerate(zip(x, sizes, strict=True)):
+        if find(dimension).size != size:
+            dimension = ctx.batch if i == 0 and size == ctx.program.batch else fixed(size, "expanded")
+        out.append(dimension)
     ctx.depends(size=tuple(out))
     ctx.returns(call, out)
 
@@ -167,14 +158,14 @@ def _repeat_dims(ctx: Inference, call: Call) -> None:
     times = [1] * (len(x) - len(times)) + times
     x = [fixed(1, "a size of 1") for _ in range(len(times) - len(x))] + x
     counts: list[Dimension | int] = [
-        ctx.batch if not i and n == ctx.program.batch and all(one is not ctx.batch for one in singles(own)) else n
-        for i, (own, n) in enumerate(zip(x, times, strict=True))
+        ctx.batch if not i and n == ctx.program.batch and all(one is not ctx.batch for one in singles(dimension)) else n
+        for i, (dimension, n) in enumerate(zip(x, times, strict=True))
     ]
     if call.name == "repeat":
         ctx.depends(repeats=tuple(counts))
     ctx.returns(call, [
-        own if n == 1 else product([n if isinstance(n, Dimension) else fixed(n, "repeated"), own])
-        for own, n in zip(x, counts, strict=True)
+        dimension if n == 1 else product([n if isinstance(n, Dimension) else fixed(n, "repeated"), dimension])
+        for dimension, n in zip(x, counts, strict=True)
     ])  # fmt: skip
 
 
@@ -182,11 +173,11 @@ def _repeat_dims(ctx: Inference, call: Call) -> None:
 def _lower_repeat(low: Lowering, call: Call) -> None:
     repeats = cast(tuple[Argument, ...], call.arguments["repeats" if call.name == "repeat" else "dims"])
     x = low.tensor(call.arguments["self"])
-    missing = len(repeats) - low.rank(call.arguments["self"])
-    if missing < 0:
-        repeats = (*(1 for _ in range(-missing)), *repeats)
-    elif missing:
-        x = low.one("Unsqueeze", x, low.numbers(list(range(missing))))
+    n_missing = len(repeats) - low.rank(call.arguments["self"])
+    if n_missing < 0:
+        repeats = (*(1 for _ in range(-n_missing)), *repeats)
+    elif n_missing:
+        x = low.one("Unsqueeze", x, low.numbers(list(range(n_missing))))
     low.returns(call, low.one("Tile", x, low.one("Concat", *[low.size(one) for one in repeats], axis=0)))
 
 

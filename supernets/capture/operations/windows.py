@@ -8,22 +8,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.capture.dimensions import (
-    divide,
-    find,
-    fix,
-    fixed,
-    product,
-)
+from supernets.capture.dimensions import divide, find, fix, fixed, product
 from supernets.capture.inference import Inference
 from supernets.capture.lowering.state import Lowering, ints
-from supernets.capture.operations.registry import (
-    axis,
-    check_batched,
-    extents,
-    lowers,
-    rule_of,
-)
+from supernets.capture.operations.registry import axis, check_batched, extents, lowers, rule_of
 from supernets.capture.program import Call, Ref
 
 
@@ -38,8 +26,8 @@ def _windows_dims(ctx: Inference, call: Call) -> None:
 
 def _starts(n: int, step: int, size: int, dilation: int = 1) -> NDArray[np.int64]:
     """Positions of the elements of n windows, (n, size)."""
-    found: NDArray[Any] = np.arange(n)[:, None] * step + np.arange(size)[None] * dilation
-    return found.astype(np.int64)
+    positions: NDArray[Any] = np.arange(n)[:, None] * step + np.arange(size)[None] * dilation
+    return positions.astype(np.int64)
 
 
 @lowers("im2col")
@@ -51,9 +39,9 @@ def _lower_windows(low: Lowering, call: Call) -> None:
     kernel, dilations, pads, steps = (ints(a[name], 2) for name in ("kernel_size", "dilation", "padding", "stride"))
     if any(pads):
         x = low.one("Pad", x, low.numbers([0, 0, *pads, 0, 0, *pads]))
-    for i, (size, own, dilation, pad, step) in enumerate(zip(shape[2:], kernel, dilations, pads, steps, strict=True)):
-        n = (size + 2 * pad - dilation * (own - 1) - 1) // step + 1
-        x = low.one("Gather", x, low.graph.constant(_starts(n, step, own, dilation).T.copy()), axis=2 + 2 * i)
+    for i, (size, width, dilation, pad, step) in enumerate(zip(shape[2:], kernel, dilations, pads, steps, strict=True)):
+        n = (size + 2 * pad - dilation * (width - 1) - 1) // step + 1
+        x = low.one("Gather", x, low.graph.constant(_starts(n, step, width, dilation).T.copy()), axis=2 + 2 * i)
     x = low.one("Transpose", x, perm=(0, 1, 2, 4, 3, 5))
     low.returns(call, low.one("Reshape", x, low.numbers([0, *low.shape(call.outputs[0])[1:]])))
 

@@ -729,17 +729,23 @@ class RandomModule(nn.Module):
 
 @dataclass
 class RandomProgram:
-    """A module with an example of its input."""
+    """A module with an example of its input.
+
+    Attributes:
+        shape: of one example.
+        n_tokens: of a vocabulary; 0 where the input is of floating-point numbers.
+    """
 
     module: RandomModule
     shape: tuple[int, ...]
     batch: int
+    n_tokens: int = 0
 
     def __repr__(self) -> str:
-        return f"input ({self.batch}, {', '.join(map(str, self.shape))})\n{self.module!r}"
+        return f"input of {self.n_tokens or 'no'} tokens ({self.batch}, {', '.join(map(str, self.shape))})\n{self.module!r}"
 
     def example(self, n: int, seed: int = 0) -> Tensor:
-        return torch.randn(n, *self.shape, generator=torch.Generator().manual_seed(seed + n))
+        return random_example((n, *self.shape), self.n_tokens, torch.Generator().manual_seed(seed + n))
 
 
 def initialise(tensors: Sequence[Tensor], generator: torch.Generator) -> None:
@@ -750,6 +756,13 @@ def initialise(tensors: Sequence[Tensor], generator: torch.Generator) -> None:
             tensor.data.copy_(torch.randn(tensor.shape, generator=generator) * scale + (tensor.ndim == 1) * 0.5)
 
 
+def random_example(shape: tuple[int, ...], n_tokens: int, generator: torch.Generator) -> Tensor:
+    """Normally distributed numbers, or tokens of a vocabulary."""
+    if n_tokens:
+        return torch.randint(n_tokens, shape, generator=generator)
+    return torch.randn(shape, generator=generator)
+
+
 @st.composite
 def random_programs(draw: Callable[[st.SearchStrategy[Any]], Any], max_steps: int = 6) -> RandomProgram:
     """Modules of one to `max_steps` steps after a stem."""
@@ -758,10 +771,16 @@ def random_programs(draw: Callable[[st.SearchStrategy[Any]], Any], max_steps: in
     batch = d.pick(2, 4) if coinciding else d.pick(2, 5)
     shape = tuple(d.size() for _ in range(d.pick(1, 2, 2, 3, 3)))
     width = d.size() * d.pick(1, 2)
-    stem: nn.Module = nn.Conv2d(shape[0], width, 1) if len(shape) == 3 else nn.Linear(shape[-1], width)
+    n_tokens = 0
+    if len(shape) == 3:
+        stem: nn.Module = nn.Conv2d(shape[0], width, 1)
+    elif len(shape) == 1 and d.flag():
+        n_tokens, stem = 11, nn.Embedding(11, width, padding_idx=d.pick(None, 0))
+    else:
+        stem = nn.Linear(shape[-1], width)
     steps = [Step(f"stem {width}", lambda x, a: a(x), [stem])]
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31 - 1)))
-    x = steps[0].forward(torch.randn(batch, *shape, generator=generator), stem)
+    x = steps[0].forward(random_example((batch, *shape), n_tokens, generator), stem)
     for _ in range(d.number(1, max_steps)):
         theme = d.pick(*THEMES)
         try:
@@ -795,4 +814,4 @@ def random_programs(draw: Callable[[st.SearchStrategy[Any]], Any], max_steps: in
             buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
         elif name.endswith("running_mean"):
             buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.3)
-    return RandomProgram(module, shape, batch)
+    return RandomProgram(module, shape, batch, n_tokens)

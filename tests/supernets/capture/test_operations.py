@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
+from supernets.axes import size_of
 from supernets.capture.adoption import adopt
+from supernets.capture.program import BATCH
 from supernets.capture.proof import difference, in_double, prove_permutations
 from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
@@ -53,6 +56,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "rms_norm without epsilon": lambda x: F.rms_norm(x, (10, 10), eps=0.0) + F.rms_norm(x.mT, (10,)),
     "rsub of a multiple": lambda x: torch.rsub(x, 0.5, alpha=0.1) + torch.sub(1.0, x.relu(), alpha=3),
     "parts of windows": lambda x: F.max_pool2d(x, 1, 3, ceil_mode=True) + F.max_pool2d(x, 3, 3, 1, ceil_mode=True),
+    "einsum with dots": lambda x: torch.einsum("...hw,...hw->...", x, x.sin())[:, :, None, None] * x,
     "parts that nothing reads": lambda x: (
         torch.cat([x.split([3, 5, 8], 1)[2], x[:, :8]], 1) + x.chunk(3, 1)[2].mean(1, keepdim=True)
     ),
@@ -175,6 +179,10 @@ def test_channels_over_which_a_convolution_moves_are_fixed() -> None:
 def test_a_dimension_that_would_be_squeezed_at_size_1_is_fixed() -> None:
     found = capture(Around(lambda x: x.mean((2, 3)).squeeze(1)[:, :, None, None]), [example(2)])
     assert list(adopt(found.program).axes) == ["conv.out"]
+    found = capture(
+        Around(lambda x: x.mean((2, 3), keepdim=True).squeeze()[:, :, None, None].squeeze(())), [example(2)]
+    )
+    assert list(adopt(found.program).axes) == ["stem.out", "conv.out"]
 
 
 def test_the_steps_of_a_recurrent_layer_are_fixed() -> None:
@@ -206,3 +214,48 @@ def test_a_batch_norm_beside_a_change_in_place_is_one() -> None:
     program = capture(Assigned().eval(), [torch.randn(2, 3)]).program
     assert "batch_norm" in {call.name for call in program.calls}
     assert not adopt(program).unknown
+
+
+@pytest.mark.parametrize("operation", [lambda x: F.pixel_shuffle(x, 2), lambda x: F.pixel_unshuffle(x, 2)])
+def test_channels_that_become_pixels_are_fixed(operation: Operation) -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.conv, self.head = nn.Linear(3, 8), nn.LazyConv2d(6, 1), nn.Linear(6, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(operation(self.stem(x))).mean((2, 3)))
+
+    module, x = Turned(), torch.randn(2, 4, 6, 3)
+    module(x)
+    assert list(adopt(capture(module, [x]).program).axes) == ["conv.out"]
+
+
+@pytest.mark.parametrize(
+    "equation",
+    ["btc,cz->btz", "...c,cz->...z", "btc,cz", "zc,btc->bzt", "btc, cz -> bz", "btc,cz->btcz"],
+)
+def test_an_equation_is_elastic_and_its_work_is_counted(equation: str) -> None:
+    class Equation(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            n, size = 8, 6
+            self.stem, self.weight = (
+                nn.Linear(3, n),
+                nn.Parameter(torch.randn((size, n) if equation[0] == "z" else (n, size))),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            operands = (self.weight, self.stem(x)) if equation[0] == "z" else (self.stem(x), self.weight)
+            return torch.einsum(equation, *operands).flatten(1).mean(1, keepdim=True)
+
+    module, x = Equation(), torch.randn(2, 5, 3)
+    found = capture(module, [x])
+    adopted = adopt(found.program)
+    assert len(adopted.axes) == 2
+    assert prove_permutations(adopted, in_double(found.tensors), [x.double()]).permuted <= 1e-12
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        module(x[:1])
+    sizes: dict[str, int] = {**adopted.full_sizes, BATCH: 1}
+    assert 2 * sum(int(size_of(work.products, sizes)) for work in adopted.work) == counter.get_total_flops()

@@ -52,7 +52,9 @@ def check(program: RandomProgram, seed: int) -> str:
     with torch.no_grad():
         expected = [module(other)]
         assert difference(expected, outputs_of(adopted, found.tensors, [other])) <= TOLERANCE, "captured"
-    proof = prove_permutations(adopted, in_double(found.tensors), [x.double()], controls=1, seed=seed)
+    proof = prove_permutations(
+        adopted, in_double(found.tensors), [x.double() if x.is_floating_point() else x], controls=1, seed=seed
+    )
     assert proof.permuted <= 1e-7, f"permuted {proof.permuted}"
     try:
         supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=1), tensors=found.tensors)).eval()
