@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from math import pi, sqrt
 
-import numpy as np
-
 from supernets.errors import LoweringError
 from supernets.graph.ir import BATCH_SIZE, Graph, Shape, Value
 
@@ -26,20 +24,16 @@ def _broadcast(a: Shape, b: Shape) -> Shape:
     return tuple(n if m == 1 else m for m, n in zip(a, b, strict=True))
 
 
-def _operand(graph: Graph, x: Operand, other: Operand) -> Value:
-    """A value, or a number as a constant of the type in which torch computes."""
-    if isinstance(x, Value):
-        return x
-    if isinstance(x, int) and isinstance(other, Value) and other.name in graph.integers:
-        return graph.constant(np.array(x, dtype=np.int64))
-    return graph.scalar(x)
+def _operand(graph: Graph, x: Operand) -> Value:
+    """A value, or a number as a constant of 32 bits."""
+    return x if isinstance(x, Value) else graph.scalar(x)
 
 
 def _arithmetic(op: str) -> Arithmetic:
     """The nodes of an arithmetic operator."""
 
     def append(graph: Graph, a: Operand, b: Operand) -> Value:
-        left, right = _operand(graph, a, b), _operand(graph, b, a)
+        left, right = _operand(graph, a), _operand(graph, b)
         return graph.add(op, [left, right], _broadcast(left.shape, right.shape))
 
     return append

@@ -36,20 +36,6 @@ TOKENS: Shape = (LENGTH,)
 """The input shape of networks that read 64-bit token ids in sentences of any length."""
 
 Attribute = int | float | str | tuple[int, ...]
-_DYNAMIC = (BATCH_SIZE, LENGTH, PAST, CONTEXT, ROOM, ROWS, *MEMORIES)
-_OF_INTEGERS = frozenset((
-    "Add", "Cast", "Concat", "Equal", "Expand", "Flatten", "Gather", "Identity", "Less", "Max", "Mul", "Range", "Reshape",
-    "ScatterElements", "Shape", "Slice", "Split", "Squeeze", "Sub", "Transpose", "Unsqueeze", "Where",
-))  # fmt: skip
-"""Operations that compute the same as torch's on integers."""
-_NOT_INTEGER = frozenset(("Cast", "Equal", "Less"))
-"""Operations on integers that return others: truth values, which only a Cast, NonZero or Where follows, or 32-bit floats."""
-_ALWAYS_INTEGER = frozenset(("NonZero", "Shape"))
-_INDEXED = frozenset((
-    "CumSum", "Expand", "Gather", "GatherElements", "Pad", "ReduceMean", "ReduceSum", "Reshape", "Slice", "Squeeze", "TopK",
-    "Unsqueeze",
-))  # fmt: skip
-"""Operations whose other inputs are integers for any type of the first; all other operations have inputs of one type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +49,6 @@ class Value:
     def rank(self) -> int:
         """The number of dimensions, including the batch."""
         return len(self.shape)
-
-    @property
-    def batched(self) -> bool:
-        """Whether the first dimension is the batch."""
-        return bool(self.shape) and self.shape[0] == BATCH_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +68,7 @@ class Graph:
         parameters: of the module, by name; arrays may be strided views.
         constants: of the operations (axes, shapes, scales), by name.
         shapes: of every value, by name.
-        integers: the names of 64-bit integer values; all others are 32-bit floats.
+        integers: the names of inputs, parameters, constants and values of the program that are 64-bit integers.
     """
 
     def __init__(self) -> None:
@@ -138,31 +119,11 @@ class Graph:
     def add_many(
         self, op: str, inputs: Sequence[Value | None], shapes: Sequence[Shape], **attributes: Attribute
     ) -> list[Value]:
-        """Appends a node with several outputs and returns them.
-
-        Raises:
-            LoweringError: an output has an empty dimension, or the inputs' types differ.
-        """
+        """Appends a node with several outputs and returns them."""
         names = tuple("" if value is None else value.name for value in inputs)
-        integer = self._check_inputs(op, [name for name in names if name])
-        outputs = []
-        for i, shape in enumerate(shapes):
-            if any(n < 1 and n not in _DYNAMIC for n in shape) or BATCH_SIZE in shape[1:]:
-                raise LoweringError(
-                    f"the output of {op} would have the shape {shape}; use larger inputs", code="export.shape-mismatch"
-                )
-            outputs.append(self.input(f"/{op.lower()}_{len(self.nodes)}" + (f"_{i}" if i else ""), shape))
-        if (integer and op not in _NOT_INTEGER) or op in _ALWAYS_INTEGER:
-            self.integers.update(value.name for value in outputs)
+        index = len(self.nodes)
+        outputs = [
+            self.input(f"/{op.lower()}_{index}" + (f"_{i}" if i else ""), shape) for i, shape in enumerate(shapes)
+        ]
         self.nodes.append(Node(op, names, tuple(value.name for value in outputs), attributes))
         return outputs
-
-    def _check_inputs(self, op: str, names: Sequence[str]) -> bool:
-        """Whether the operation is on integers."""
-        names = names[1:] if op == "Where" else names  # without the truth values
-        integer = names[0] in self.integers
-        if integer and op not in _OF_INTEGERS:
-            raise _type_mismatch(f"{op} of integers is not supported; convert them to float32")
-        if op not in _INDEXED and len(self.integers.intersection(names)) != (len(set(names)) if integer else 0):
-            raise _type_mismatch(f"{op} mixes integers and floats; convert one of them")
-        return integer

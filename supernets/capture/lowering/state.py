@@ -25,7 +25,6 @@ from supernets.graph.ir import (
     ROOM,
     Attribute,
     Graph,
-    Node,
     Value,
 )
 
@@ -135,11 +134,7 @@ class Lowering:
         for key, value in (attributes or {}).items():
             if isinstance(value, Size):
                 raise LoweringError(f"there is no rule for {op} whose {key} depends on the size of the batch")
-        index = len(self.graph.nodes)
-        names = tuple("" if value is None else value.name for value in inputs)
-        outputs = [f"/{op.lower()}_{index}" + (f"_{i}" if i else "") for i in range(n)]
-        self.graph.nodes.append(Node(op, names, tuple(outputs), attributes or {}))
-        return [self.graph.input(name, ()) for name in outputs]
+        return self.graph.add_many(op, inputs, [()] * n, **(attributes or {}))
 
     def one(self, op: str, *inputs: Value | None, **attributes: Attribute) -> Value:
         """Appends a node with one output."""
@@ -159,14 +154,19 @@ class Lowering:
             if name:
                 if self.typed(name) not in TYPES:
                     raise LoweringError(f"there is no rule for {call.op} of {self.typed(name)}")
-                self.graph.shapes[value.name] = marked_shape(self.program, name)
-                if self.typed(name) == "int64":
-                    self.graph.integers.add(value.name)
-                self._values[name] = Value(value.name, self.graph.shapes[value.name])
+                shape = self.graph.shapes[value.name] = marked_shape(self.program, name)
+                self._assign(name, Value(value.name, shape))
 
     def assign(self, call: Call, *values: Value) -> None:
         """Sets the call's outputs to values that have shapes."""
-        self._values.update((name, value) for name, value in zip(call.outputs, values, strict=False) if name)
+        for name, value in zip(call.outputs, values, strict=False):
+            if name:
+                self._assign(name, value)
+
+    def _assign(self, name: str, value: Value) -> None:
+        if self.typed(name) == "int64":
+            self.graph.integers.add(value.name)
+        self._values[name] = value
 
     def batch(self) -> Value:
         """The batch size as a vector of one integer."""

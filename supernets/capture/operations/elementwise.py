@@ -14,6 +14,7 @@ from supernets.capture.lowering.state import TYPES, Lowering
 from supernets.capture.operations.registry import axis, lowers, rule_of
 from supernets.capture.program import Argument, Call, Ref, refs
 from supernets.errors import LoweringError
+from supernets.graph import functions
 from supernets.graph.ir import Value
 
 _ELEMENTWISE = [
@@ -127,20 +128,13 @@ def _lower_cast(low: Lowering, call: Call) -> None:
 
 @lowers("silu")
 def _lower_silu(low: Lowering, call: Call) -> None:
-    x = low.tensor(call.arguments["self"])
-    low.returns(call, low.one("Mul", x, low.one("Sigmoid", x)))
+    low.returns(call, functions.silu(low.graph, low.tensor(call.arguments["self"])))
 
 
 @lowers("gelu")
 def _lower_gelu(low: Lowering, call: Call) -> None:
-    x = low.tensor(call.arguments["self"])
-    if call.arguments["approximate"] == "tanh":
-        cubed = low.one("Mul", low.one("Mul", low.one("Mul", x, x), x), low.scalar(0.044715))
-        inner = low.one("Tanh", low.one("Mul", low.one("Add", x, cubed), low.scalar(math.sqrt(2 / math.pi))))
-    else:
-        inner = low.one("Erf", low.one("Div", x, low.scalar(math.sqrt(2))))
-    half = low.one("Mul", low.one("Mul", x, low.one("Add", inner, low.scalar(1.0))), low.scalar(0.5))
-    low.returns(call, half)
+    x, approximate = low.tensor(call.arguments["self"]), cast(str, call.arguments["approximate"])
+    low.returns(call, functions.gelu(low.graph, x, approximate))
 
 
 @lowers("hardsigmoid")

@@ -144,9 +144,8 @@ def mixed_experts(
 
 def _top(graph: Graph, logits: Value, k: int) -> tuple[Value, Value]:
     """The greatest logits of each row, (rows, k), and their experts."""
-    found, chosen = graph.add_many("TopK", [logits, graph.numbers([k])], [(ROWS, k)] * 2, axis=1)
-    graph.integers.add(chosen.name)
-    return found, chosen
+    greatest, chosen = graph.add_many("TopK", [logits, graph.numbers([k])], [(ROWS, k)] * 2, axis=1)
+    return greatest, chosen
 
 
 def _within_top_p(graph: Graph, logits: Value, chosen: Value, limit: float, n: int) -> Value:

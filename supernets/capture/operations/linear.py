@@ -21,6 +21,7 @@ from supernets.capture.operations.registry import (
 )
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
+from supernets.graph import functions
 from supernets.graph.ir import Value
 
 
@@ -46,7 +47,7 @@ def _lower_linear(low: Lowering, call: Call) -> None:
     if low.rank(a["input"]) == 2:
         low.returns(call, low.one("Gemm", x, weight, *([] if bias is None else [bias]), transB=1))
         return
-    product = low.one("MatMul", x, low.one("Transpose", weight, perm=(1, 0)))
+    product = functions.linear(low.graph, x, weight)
     low.returns(call, product if bias is None else low.one("Add", product, bias))
 
 
