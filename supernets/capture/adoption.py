@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 
 from supernets.axes import Axes, Axis, Concat, Derived, Dim, NamedDims
@@ -66,10 +67,24 @@ class Adopted:
     unknown: Mapping[str, int]
     lengths: Mapping[str, int]
 
+    @cached_property
+    def reads(self) -> tuple[frozenset[str], ...]:
+        """The names of the values that each call reads."""
+        return tuple(frozenset(call.reads()) for call in self.program.calls)
+
+    @cached_property
+    def sized_calls(self) -> frozenset[int]:
+        """Indices of the calls with arguments that follow the sizes of axes."""
+        return frozenset(i for i, call in enumerate(self.program.calls) if any(map(_has_size, call.arguments.values())))
+
     @property
     def full_sizes(self) -> dict[str, int]:
         """The axis sizes of the largest network."""
         return {name: axis.size for name, axis in self.axes.items()}
+
+
+def _has_size(argument: Argument) -> bool:
+    return isinstance(argument, Size) or (isinstance(argument, tuple) and any(map(_has_size, argument)))
 
 
 NOTHING_DECLARED: Mapping[str, NamedDims] = MappingProxyType({})

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from supernets.axes import Dim
 
@@ -72,16 +73,19 @@ class Call:
         return refs(self.arguments.values())
 
 
+_WITHOUT_VALUES = (int, float, str, type(None), Size)
+
+
 def refs(argument: object) -> Iterator[str]:
     """The names of all values in an argument, or in several."""
     if isinstance(argument, Ref):
         yield argument.name
-    elif isinstance(argument, str | bytes):
-        return
-    elif isinstance(argument, Mapping):
-        yield from refs(argument.values())
-    elif hasattr(argument, "__iter__"):
+    elif isinstance(argument, tuple):
         for part in argument:
+            yield from refs(part)
+    elif not isinstance(argument, _WITHOUT_VALUES):
+        parts = argument.values() if isinstance(argument, Mapping) else argument
+        for part in cast(Iterable[object], parts):
             yield from refs(part)
 
 

@@ -44,7 +44,9 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
         return argument
 
     calls = [
-        replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
+        call
+        if index not in adopted.sized_calls and adopted.reads[index].isdisjoint(renamed)
+        else replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
         for index, call in enumerate(program.calls)
         if index not in gone
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -87,19 +88,25 @@ def unread_arguments(
     Args:
         neutral_numbers: arguments that are neutral unless they are tensors.
     """
-    schema = getattr(operation(call), "_schema", None)
-    defaults = (
-        {} if schema is None else {one.name: one.default_value for one in schema.arguments if one.has_default_value()}
-    )
+    unread = [name for name, argument in call.arguments.items() if argument is not None and name not in names_read]
+    if not unread:
+        return []
+    defaults = _defaults(call.op)
     return [
-        f"{name}={argument!r}"
-        for name, argument in call.arguments.items()
-        if name not in names_read
-        and argument is not None
-        and name not in neutral
-        and (any(refs(argument)) or name not in neutral_numbers)
-        and not (name in defaults and _is_default(argument, defaults[name]))
+        f"{name}={call.arguments[name]!r}"
+        for name in unread
+        if name not in neutral
+        and (any(refs(call.arguments[name])) or name not in neutral_numbers)
+        and not (name in defaults and _is_default(call.arguments[name], defaults[name]))
     ]
+
+
+@cache
+def _defaults(op: str) -> Mapping[str, object]:
+    """The default values of an operation's arguments by name; none of an own operation, which is a function."""
+    schema = getattr(operation(Call(op, {}, ())), "_schema", None)
+    arguments = () if schema is None else schema.arguments
+    return {argument.name: argument.default_value for argument in arguments if argument.has_default_value()}
 
 
 def _is_default(argument: Argument, default: object) -> bool:
