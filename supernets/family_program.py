@@ -96,7 +96,7 @@ class FamilyProgram:
     def specialised(self, architecture: Architecture) -> Program:
         """The program of one network."""
         branches, elastic = self.branches(self._family.dropped(architecture)), self.elastic
-        if branches and elastic.program.input_dims:
+        if branches and any(TIED in dims for dims in elastic.program.input_dims):
             elastic = replace(elastic, program=_with_lengths_of_others(elastic.program, branches))
         return _without_twins(specialised(elastic, self._family.sizes(architecture), branches))
 
@@ -206,8 +206,10 @@ def _with_lengths_of_others(program: Program, dropped: Sequence[Branch]) -> Prog
     gone = {index for branch in dropped for index in branch.calls}
     readers = [call for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS]
     read = {name for call in readers for name in call.reads()}
-    caches = [name for name, dims in zip(program.inputs, program.input_dims, strict=True) if TIED in dims]
-    if not caches or not (left := [name for name in caches if name in read]):
+    left = [
+        name for name, dims in zip(program.inputs, program.input_dims, strict=True) if TIED in dims and name in read
+    ]
+    if not left:
         return program
 
     def moved(call: Call) -> Call:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from supernets.axes import Axes, Axis, Concat, Derived, Dim, NamedDims
+from supernets.axes import Axes, Axis, Concat, Derived, Dim, NamedDims, axes_in
 from supernets.capture.branches import Branch, Unit, depth_units, residual_branches
 from supernets.capture.dimensions import Dimension, find, singles
 from supernets.capture.inference import Inference, SymbolicArgument
@@ -76,6 +76,22 @@ class Adopted:
     def sized_calls(self) -> frozenset[int]:
         """Indices of the calls with arguments that follow the sizes of axes."""
         return frozenset(i for i, call in enumerate(self.program.calls) if any(map(_has_size, call.arguments.values())))
+
+    @cached_property
+    def sized_values(self) -> frozenset[str]:
+        """The values whose shapes follow the sizes of axes."""
+        return frozenset(
+            name for name, dims in self.shapes.items() if any(axes_in(dim) - self.lengths.keys() for dim in dims)
+        )
+
+    @cached_property
+    def dynamic_dims(self) -> Mapping[str, Mapping[int, Dim]]:
+        """By value and position, the dimensions that depend on sizes that only inputs decide."""
+        dynamic = {
+            name: {i: dim for i, dim in enumerate(dims) if not axes_in(dim).isdisjoint(self.lengths)}
+            for name, dims in self.shapes.items()
+        }
+        return {name: dims for name, dims in dynamic.items() if dims}
 
     @property
     def full_sizes(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from supernets.axes import Dim, axes_in, size_of
 from supernets.capture.adoption import Adopted
 from supernets.capture.branches import Branch
-from supernets.capture.program import Argument, Program, Ref, Size, ValueSpec, needed_calls
+from supernets.capture.program import Argument, Call, Program, Ref, Size, ValueSpec
 
 
 def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[Branch] = ()) -> Program:
@@ -26,7 +26,7 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
         gone.update(branch.calls, [branch.sum])
         renamed[program.calls[branch.sum].outputs[0]] = branch.skip
 
-    names = adopted.lengths.keys()
+    lengths = adopted.lengths.keys()
 
     def named(name: str) -> str:
         while name in renamed:
@@ -38,32 +38,41 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
             case Ref(name):
                 return Ref(named(name))
             case Size(dim):
-                return Size(_fixed(dim, sizes)) if axes_in(dim) & names else int(size_of(dim, sizes))
+                return Size(_fixed(dim, sizes)) if axes_in(dim) & lengths else int(size_of(dim, sizes))
             case tuple():
                 return tuple(map(plain, argument))
         return argument
 
-    calls = [
-        call
-        if index not in adopted.sized_calls and adopted.reads[index].isdisjoint(renamed)
-        else replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
-        for index, call in enumerate(program.calls)
-        if index not in gone
-    ]
+    calls: list[tuple[Call, frozenset[str]]] = []  # with what they read
+    for index, call in enumerate(program.calls):
+        if index in gone:
+            continue
+        reads = adopted.reads[index]
+        if index in adopted.sized_calls or not reads.isdisjoint(renamed):
+            call = replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
+            reads = frozenset(call.reads())
+        calls.append((call, reads))
     lost = {name for index in gone for name in program.calls[index].outputs} - renamed.keys()
     outputs = tuple(named(name) for name in program.outputs if name not in lost)
-    kept = needed_calls(calls, outputs)
-    used = {name for call in kept for name in call.reads()} | set(outputs)
-    unread = {name for index in gone for name in program.calls[index].reads()} - used
+    used, kept = set(outputs), list[Call]()
+    for call, reads in reversed(calls):
+        if not used.isdisjoint(call.outputs):
+            used |= reads
+            kept.append(call)
+    kept.reverse()
+    unread = {name for index in gone for name in adopted.reads[index]} - used
     tensors = tuple(name for name in program.tensors if name in used)
     full = {**sizes, **adopted.lengths}
+    names = {*program.inputs, *tensors, *outputs, *(name for call in kept for name in call.outputs if name)}
     values = {
         name: ValueSpec(tuple(int(size_of(dim, full)) for dim in adopted.shapes[name]), program.values[name].dtype)
-        for name in {*program.inputs, *tensors, *outputs, *(own for call in kept for own in call.outputs if own)}
+        if name in adopted.sized_values
+        else program.values[name]
+        for name in names
     }
     dynamic = {
-        name: {i: _length(dim, names, sizes) for i, dim in enumerate(dims) if axes_in(dim) & names}
-        for name, dims in adopted.shapes.items()
+        name: {i: _length(dim, lengths, sizes) for i, dim in dims.items()}
+        for name, dims in adopted.dynamic_dims.items()
         if name in values
     }
     if program.padding is not None:  # shorter sentences are padded
@@ -73,7 +82,7 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
         inputs=tuple(name for name in program.inputs if name not in unread),
         values=values,
         dynamic=dynamic,
-        calls=kept,
+        calls=tuple(kept),
         outputs=outputs,
         tensors=tensors,
         trainable=program.trainable & frozenset(tensors),
@@ -83,6 +92,8 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
 
 def _length(dim: Dim, lengths: Collection[str], sizes: Mapping[str, int]) -> str:
     """The name of the size that inputs decide in a dimension, with what it is multiplied by, as ``tokens`` or ``2 tokens``."""
+    if isinstance(dim, str):
+        return dim
     name = min(axes_in(dim).intersection(lengths))
     factor = int(size_of(dim, {**sizes, **dict.fromkeys(lengths, 1)}))
     return name if factor == 1 else f"{factor} {name}"
