@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from supernets.base import Family, Supernet
-from supernets.errors import CheckpointError, SupernetError
+from supernets.errors import CaptureError, CheckpointError, SupernetError
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
@@ -204,11 +204,11 @@ def _with_programs(family: Family, folder: Path) -> Family:
     """The family, whose programs need not be captured again; earlier versions kept none."""
     try:
         data = json.loads((folder / PROGRAMS).read_text())
+        family.plain(family.space.largest)[0].programs().restore(data)
     except FileNotFoundError:
         return family
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, CaptureError) as error:
         raise _damaged(folder / PROGRAMS, f"cannot be read ({error})") from None
-    family.plain(family.space.largest)[0].programs().restore(data)
     return family
 
 

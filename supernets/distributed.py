@@ -83,7 +83,8 @@ def train_on_workers(
 
     on_gpu = device != CPU
     mailbox = ray.remote(num_cpus=0)(_Mailbox).remote(_read(folder))
-    work = ray.put((supernet.cpu(), data, strategy, settings, task, teacher))
+    programs = supernet.family.plain(supernet.space.largest)[0].programs().to_json()
+    work = ray.put((supernet.cpu(), programs, data, strategy, settings, task, teacher))
     resources = {"CPU": settings.threads, **({"GPU": 1} if on_gpu else {})}
     with tempfile.TemporaryDirectory() as storage:
         trainer = TorchTrainer(
@@ -135,7 +136,8 @@ def _work(config: Mapping[str, Any]) -> None:
     """Runs a worker."""
     import ray
 
-    supernet, data, strategy, settings, task, teacher = ray.get(config["work"][0])
+    supernet, programs, data, strategy, settings, task, teacher = ray.get(config["work"][0])
+    supernet.family.plain(supernet.space.largest)[0].programs().restore(programs)
     mailbox, device, workers = config["mailbox"], torch.device(config["device"]), Group()
     reported = 0.0
 

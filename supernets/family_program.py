@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -262,7 +263,8 @@ class Programs:
         self._family, self._by_view, self._lock = family, dict[str, FamilyProgram](), RLock()
         self._costs: ProgramCosts | None = None
         self._dims: Mapping[str, tuple[Dim, ...]] | None = None
-        self._kept: Mapping[str, Any] = {}
+        self._stored: Mapping[str, Program] = {}
+        self._fingerprint = ""
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_lock"}
@@ -307,9 +309,15 @@ class Programs:
             }
 
     def restore(self, data: Mapping[str, Any]) -> None:
-        """Takes programs from data of `to_json` in place of captures, as long as the code of the networks is the same."""
+        """Takes programs from data of `to_json` in place of captures, as long as the code of the networks is the same.
+
+        Raises:
+            CaptureError: a program is malformed.
+            KeyError, TypeError, AttributeError: `to_json` has not written the data.
+        """
+        programs = {str(name): program_from_json(program) for name, program in data.get("programs", {}).items()}
         with self._lock:
-            self._kept = data
+            self._stored, self._fingerprint = programs, str(data["fingerprint"]) if programs else ""
 
     def _captured(self, view: View | None) -> FamilyProgram:
         family, network = self._family, outline(self._family)
@@ -325,16 +333,30 @@ class Programs:
                 problem = f"the forward of the family {family.name} makes {len(constants)} tensors from nothing"
                 raise SpaceError(f"{problem}; make them buffers", code="family.inconsistent")
             program = captured.program
-        declared: Mapping[str, NamedDims] = family.named_dims() if view is None else family.dims()
+        declared: Mapping[str, NamedDims] = _named_dims(family, network) if view is None else family.dims()
         named = {prefix + name: dims for name, dims in declared.items()}
         return FamilyProgram(family, adopt(program, named, family.axes), prefix)
 
     def _restored(self, name: str, network: nn.Module) -> Program | None:
         """The program of a view from a checkpoint; None if there is none of the network's code."""
-        data = self._kept.get("programs", {})
-        if name not in data or self._kept.get("fingerprint") != _fingerprint(network):
+        if name not in self._stored or self._fingerprint != _fingerprint(network):
             return None
-        return program_from_json(data[name])
+        return self._stored[name]
+
+
+def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:
+    """The named dimensions of a family, checked against its axes and the tensors of its largest network."""
+    named = family.named_dims()
+    dims = [dim for dims in named.values() for dim in dims if not isinstance(dim, EllipsisType)]
+    names = frozenset[str]().union(*map(axes_in, dims))
+    problem = ""
+    if unknown := sorted(named.keys() - network.state_dict().keys()):
+        problem = f"the template has no tensor {unknown[0]}"
+    elif differing := sorted(names ^ family.axes.keys()):
+        problem = f"the axis {differing[0]} is only one of its axes and of its named dims"
+    if problem:
+        raise SpaceError(f"named_dims of the family {family.name}: {problem}", code="family.inconsistent")
+    return named
 
 
 def _fingerprint(network: nn.Module) -> str:

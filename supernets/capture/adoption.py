@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from supernets.axes import Axes, Axis, Concat, Derived, Dim, NamedDims, axes_in
 from supernets.capture.branches import Branch, Unit, depth_units, residual_branches
-from supernets.capture.dimensions import Dimension, find, singles
+from supernets.capture.dimensions import Dimension, MismatchError, find, singles
 from supernets.capture.inference import Inference, SymbolicArgument
 from supernets.capture.operations import RULES, WORK
 from supernets.capture.program import Argument, Call, Program, Size, state_values
@@ -117,7 +117,10 @@ def adopt(program: Program, declared: Mapping[str, NamedDims] = NOTHING_DECLARED
     Raises:
         SpaceError: the forward makes two of the declared axes one, divides one, or needs one of its size.
     """
-    inference = Inference(program, declared, axes)
+    try:
+        inference = Inference(program, declared, axes)
+    except MismatchError as error:
+        raise SpaceError(f"the family's dims do not fit its network: {error}", code="family.inconsistent") from None
     inference.run(RULES)
     if not declared:
         _fix_untrained(inference)

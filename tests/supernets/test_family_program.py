@@ -1,0 +1,154 @@
+"""Programs of families: axes that do not fit the network are rejected, and checkpoints keep the programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernets import family_program
+from supernets.axes import Axes, Axis, Dim, NamedDims
+from supernets.base import Family
+from supernets.checkpoint import PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
+from supernets.families.registry import FAMILIES
+from supernets.space import Choice, SearchSpace
+from tests.errors import raises
+
+
+class TwoLayers(nn.Module):
+    """Two linear layers beside each other, whose sum is classified; perhaps the second reads the first."""
+
+    def __init__(self, *, divided: bool = False, ordered: bool = False) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(7, 12), nn.Linear(7, 12), nn.Linear(12, 3)
+        self.divided, self.ordered = divided, ordered
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.first(x))
+        if self.divided:
+            hidden = hidden.unflatten(1, (4, 3)).softmax(2).flatten(1)
+        if self.ordered:
+            hidden = hidden.cumsum(1)
+        out: Tensor = self.head(hidden + self.second(x))
+        return out
+
+
+class TwoLayersFamily(Family):
+    """A family whose names of axes a test chooses."""
+
+    name = "two-layers"
+
+    def __init__(self, named: Mapping[str, NamedDims], axes: Axes | None = None, **network: bool) -> None:
+        self.named, self.network = named, network
+        self.space = SearchSpace([Choice("units", (4, 8, 12)), Choice("others", (4, 8, 12))])
+        if axes is not None:
+            self.axes = axes
+
+    def template(self) -> nn.Module:
+        return TwoLayers(**self.network)
+
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        return self.named
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros(batch_size, 7)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"named": repr(self.named), "axes": repr(vars(self).get("axes")), "network": self.network}
+
+
+UNITS: Mapping[str, NamedDims] = {"first.weight": ("units", ...)}
+
+
+def test_one_name_reaches_every_tensor_that_has_the_axis() -> None:
+    family = TwoLayersFamily(UNITS)
+    expected: dict[str, tuple[Dim, ...]] = {
+        "first.weight": ("units", 7),
+        "first.bias": ("units",),
+        "second.weight": ("units", 7),
+        "second.bias": ("units",),
+        "head.weight": (3, "units"),
+        "head.bias": (3,),
+    }
+    assert family.dims() == expected
+    assert family.axes == {"units": Axis("units", 12)}
+    assert family.blocks == ("first", "second", "head")
+    smallest = make_supernet(family).extract(family.space.smallest)
+    assert {name: tuple(tensor.shape) for name, tensor in smallest.state_dict().items()}["head.weight"] == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("family", "mentions"),
+    [
+        (TwoLayersFamily({"fist.weight": ("units", ...)}), ["no tensor fist.weight"]),
+        (TwoLayersFamily(UNITS, {"units": Axis("units", 12), "depth": Axis("depth", 2)}), ["axis depth"]),
+        (TwoLayersFamily(UNITS, {"units": Axis("units", 10)}), ["first.weight", "(12, 7)", "10"]),
+        (TwoLayersFamily({**UNITS, "second.weight": ("others", ...)}), ["makes the axes units and others one"]),
+        (TwoLayersFamily(UNITS, divided=True), ["divides the axis units"]),
+        (TwoLayersFamily(UNITS, ordered=True), ["axis units of its full size", "cumsum"]),
+        (TwoLayersFamily({"head.weight": ("units", ...)}, {"units": Axis("units", 3)}), []),
+    ],
+    ids=["tensor", "axis", "size", "one", "divided", "ordered", "outputs"],
+)
+def test_names_that_do_not_fit_the_network_are_rejected(family: Family, mentions: list[str]) -> None:
+    if not mentions:  # a family may choose its outputs
+        assert family.dims()["head.bias"] == ("units",)
+        return
+    with raises("family.inconsistent", *mentions):
+        family.dims()
+
+
+class TestCheckpoints:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """A checkpoint of a small decoder, which has several programs."""
+        description = FAMILIES["decoder"]
+        family = description.load()(description.presets["tiny"], vocabulary=11, positions=16, tokens=8)
+        supernet = make_supernet(family).eval()
+        save_checkpoint(tmp_path, supernet, progress={"epoch": 1, "epochs": 1}, optimizer={})
+        return tmp_path
+
+    @pytest.fixture
+    def captures(self, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+        """A process that has no programs yet, and the modules that it captures."""
+        captures: list[object] = []
+        capture = family_program.capture_declared
+
+        def counted(module: nn.Module, *rest: Any) -> Any:
+            captures.append(module)
+            return capture(module, *rest)
+
+        monkeypatch.setattr(family_program, "_PROGRAMS", {})
+        monkeypatch.setattr(family_program, "capture_declared", counted)
+        return captures
+
+    def test_have_the_programs_of_all_views(self, folder: Path, captures: list[object]) -> None:
+        family = load_checkpoint(folder).supernet.family
+        for view in (None, *family.views()):
+            family.programs().of(view).specialised(family.space.smallest)
+        assert captures == []
+
+    def test_without_programs_are_captured(self, folder: Path, captures: list[object]) -> None:
+        (folder / PROGRAMS).unlink()  # as those of earlier versions
+        load_checkpoint(folder)
+        assert len(captures) == 1
+
+    def test_with_programs_of_other_code_are_captured(self, folder: Path, captures: list[object]) -> None:
+        data = json.loads((folder / PROGRAMS).read_text())
+        (folder / PROGRAMS).write_text(json.dumps({**data, "fingerprint": "0" * 16}))
+        load_checkpoint(folder)
+        assert len(captures) == 1
+
+    @pytest.mark.parametrize("content", ["{", '{"programs": {"": {"calls": 3}}}', "[]"])
+    def test_that_are_damaged_are_named(self, folder: Path, captures: list[object], content: str) -> None:
+        data = json.loads((folder / PROGRAMS).read_text())
+        if content.startswith('{"programs"'):
+            content = json.dumps({**data, **json.loads(content)})
+        (folder / PROGRAMS).write_text(content)
+        with raises("checkpoint.damaged", PROGRAMS):
+            load_checkpoint(folder)
