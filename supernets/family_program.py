@@ -23,7 +23,7 @@ from supernets.axes import Dim, NamedDims, axes_in
 from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.branches import Branch, module_branch
 from supernets.capture.costs import ProgramCosts
-from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref
+from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref, needed_calls
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
@@ -96,9 +96,8 @@ class FamilyProgram:
 
     def specialised(self, architecture: Architecture) -> Program:
         """The program of one network."""
-        branches, elastic = self.branches(self._family.dropped(architecture)), self.elastic
-        if branches and any(TIED in dims for dims in elastic.program.input_dims):
-            elastic = replace(elastic, program=_with_lengths_of_others(elastic.program, branches))
+        branches = self.branches(self._family.dropped(architecture))
+        elastic = _with_lengths_of_others(self.elastic, branches) if branches else self.elastic
         return _without_twins(specialised(elastic, self._family.sizes(architecture), branches))
 
     @cached_property
@@ -202,23 +201,22 @@ def _following(present: NDArray[np.bool_]) -> Counts:
     return np.minimum.accumulate(own[:, ::-1], axis=1)[:, ::-1]
 
 
-def _with_lengths_of_others(program: Program, dropped: Sequence[Branch]) -> Program:
+def _with_lengths_of_others(elastic: Adopted, dropped: Sequence[Branch]) -> Adopted:
     """The program whose operations that read the length of a cache read it of one that no dropped call alone reads."""
-    gone = {index for branch in dropped for index in branch.calls}
-    readers = [call for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS]
-    read = {name for call in readers for name in call.reads()}
-    left = [
-        name for name, dims in zip(program.inputs, program.input_dims, strict=True) if TIED in dims and name in read
-    ]
-    if not left:
-        return program
+    program, gone = elastic.program, {index for branch in dropped for index in branch.calls}
+    caches = [name for name, dims in zip(program.inputs, program.input_dims, strict=True) if TIED in dims]
+    others = [i for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS]
+    read = frozenset[str]().union(*(elastic.reads[i] for i in others))
+    left = [name for name in caches if name in read]
+    if left[:1] == caches[:1]:  # nobody reads lengths of others than the first
+        return elastic
 
     def moved(call: Call) -> Call:
         if call.name not in _ONLY_LENGTHS or call.arguments["past"] is None:
             return call
         return replace(call, arguments={**call.arguments, "past": Ref(left[0])})
 
-    return replace(program, calls=tuple(map(moved, program.calls)))
+    return replace(elastic, program=replace(program, calls=tuple(map(moved, program.calls))))
 
 
 def _without_twins(program: Program) -> Program:
@@ -247,7 +245,7 @@ def _without_twins(program: Program) -> Program:
             renamed.update(zip(call.outputs, calls[key].outputs, strict=True))
         else:
             calls[key] = replace(call, arguments=arguments)
-    return replace(program, calls=tuple(calls.values()))
+    return replace(program, calls=needed_calls(tuple(calls.values()), program.outputs))
 
 
 def _whole_inputs(family: Family) -> list[ViewInput]:
