@@ -26,7 +26,7 @@ from tests.data.network_digests import (
 SPACES = read_digests()
 N_FAST = 3
 """The smallest network, the largest and a random one."""
-OUTPUT_TOLERANCE = 4e-7
+OUTPUT_TOLERANCE = 1e-6
 """Relative to the largest output: three units in the last place of single precision, by which two orders of the same additions
 differ. It applies to models whose bytes differ, and only where outputs are recorded (of encoder-decoders)."""
 
