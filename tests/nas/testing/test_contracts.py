@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from nas.evaluation.metric import MeasuredNetwork, Metric
 from nas.testing import FamilyContract, MetricContract, StrategyContract
@@ -65,12 +67,11 @@ class TestLargest(MetricContract):
 
 
 class _Wider(MobileCNNFamily):
-    """A family whose built networks have a layer that its live ones lack."""
+    """A family whose extracted networks have a layer that its live ones lack."""
 
-    def build(self, architecture: Architecture) -> nn.Module:
-        network = super().build(architecture)
-        if architecture != self.space.largest:
-            network.mix = nn.Sequential(nn.Identity())
+    def standalone(self, tree: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
+        network = super().standalone(tree, architecture, weights)
+        network.mix = nn.Sequential(nn.Identity())
         return network
 
 
