@@ -10,17 +10,20 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.capture.adoption import adopt
+from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.comparison import compare
-from supernets.capture.network import PlainNetwork
+from supernets.capture.network import PlainNetwork, ProgramModule
 from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations
 from supernets.capture.space import SpaceOptions
 from supernets.capture.specialisation import specialised
@@ -62,7 +65,7 @@ def check(program: RandomProgram, seed: int) -> str:
         if error.code != "capture.nothing-elastic":
             raise
         plain = PlainNetwork(specialised(adopted, adopted.full_sizes), found.tensors, adopted.full_sizes).eval()
-        return check_onnx(program, plain, "agrees, nothing elastic")
+        return check_onnx(program, adopted, plain, "agrees, nothing elastic")
     generator = np.random.default_rng(seed)
     outcome = "agrees"
     for architecture in (supernet.space.largest, supernet.space.smallest, supernet.space.sample(generator)):
@@ -74,11 +77,11 @@ def check(program: RandomProgram, seed: int) -> str:
         assert difference([extracted], [live]) <= TOLERANCE, "live"
         if architecture is supernet.space.largest:
             assert difference(expected, [extracted]) <= TOLERANCE, "extracted"
-        outcome = check_onnx(program, subnet, outcome)
+        outcome = check_onnx(program, adopted, cast(ProgramModule, subnet), outcome)
     return outcome
 
 
-def check_onnx(program: RandomProgram, subnet: torch.nn.Module, outcome: str) -> str:
+def check_onnx(program: RandomProgram, adopted: Adopted, subnet: ProgramModule, outcome: str) -> str:
     try:
         model = lower(subnet, input_shape_of(program.example(2)))
     except LoweringError as error:
@@ -95,8 +98,20 @@ def check_onnx(program: RandomProgram, subnet: torch.nn.Module, outcome: str) ->
                 differences.append(difference([expected], [torch.from_numpy(out)]))
                 if differences[-1] <= TOLERANCE:
                     break
-        assert not differences or min(differences) <= TOLERANCE, f"ONNX Runtime {differences}"
+        if differences and min(differences) > TOLERANCE:
+            if difference([expected], in_double_precision(adopted, subnet, inputs)) > TOLERANCE:
+                return "decided by rounding"  # as the floor of a tanh that is almost 1
+            raise AssertionError(f"ONNX Runtime {differences}")
     return outcome
+
+
+def in_double_precision(adopted: Adopted, subnet: ProgramModule, inputs: Tensor) -> list[Tensor]:
+    """What torch computes for a plain network in double precision."""
+    program = subnet.captured_program
+    tensors = {name: tensor.detach() for name in program.tensors if (tensor := subnet._tensor(name)) is not None}
+    network = replace(adopted, program=program, axes={})
+    inputs = inputs.double() if inputs.is_floating_point() else inputs
+    return [output.float() for output in outputs_of(network, in_double(tensors), [inputs])]
 
 
 # A number of degrees of freedom that is zero, and other odd arguments, are what is tried here.
