@@ -2,7 +2,7 @@
 
 The deep run of 10,000 programs, 20 minutes, which prints every wrong one and how many are rejected by name:
 
-    NAS_RANDOM_PROGRAMS=10000 pytest -s tests/supernets/capture/test_random_programs.py
+    NAS_RANDOM_PROGRAMS=10000 pytest -s -p no:logging tests/supernets/capture/test_random_programs.py
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def check(program: RandomProgram, seed: int) -> str:
     assert not adopted.unknown, adopted.unknown
     with torch.no_grad():
         expected = [module(other)]
+        if not expected[0].isfinite().all():  # a norm of zeros without an epsilon
+            return "not finite"
         assert difference(expected, outputs_of(adopted, found.tensors, [other])) <= TOLERANCE, "captured"
     proof = prove_permutations(
         adopted, in_double(found.tensors), [x.double() if x.is_floating_point() else x], controls=1, seed=seed
@@ -138,8 +140,9 @@ def test_random_programs_agree_or_are_rejected_by_name() -> None:
             outcomes["wrong"] += 1
             wrong.append(f"{type(error).__name__}: {str(error)[:300]}\n{program!r}")
             print(wrong[-1], flush=True)
+        if outcomes.total() % 1000 == 0:
+            print(f"{outcomes.total()} programs: {dict(outcomes.most_common())}", flush=True)
 
     run()
-    for outcome, n in outcomes.most_common():
-        print(f"{n:6} {outcome}")
+    print(f"{outcomes.total()} programs: {dict(outcomes.most_common())}")
     assert not wrong
