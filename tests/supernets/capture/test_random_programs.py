@@ -2,7 +2,7 @@
 
 The deep run of 10,000 programs, 20 minutes, which prints every wrong one and how many are rejected by name:
 
-    NAS_RANDOM_PROGRAMS=10000 pytest -s tests/supernets/capture/test_random_programs.py
+    NAS_RANDOM_PROGRAMS=10000 pytest -s -p no:logging tests/supernets/capture/test_random_programs.py
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.capture.adoption import adopt
+from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.comparison import compare
-from supernets.capture.network import PlainNetwork
+from supernets.capture.network import PlainNetwork, ProgramModule
 from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations
 from supernets.capture.space import SpaceOptions
 from supernets.capture.specialisation import specialised
@@ -51,6 +54,8 @@ def check(program: RandomProgram, seed: int) -> str:
     assert not adopted.unknown, adopted.unknown
     with torch.no_grad():
         expected = [module(other)]
+        if not expected[0].isfinite().all():  # a norm of zeros without an epsilon
+            return "not finite"
         assert difference(expected, outputs_of(adopted, found.tensors, [other])) <= TOLERANCE, "captured"
     proof = prove_permutations(
         adopted, in_double(found.tensors), [x.double() if x.is_floating_point() else x], controls=1, seed=seed
@@ -62,7 +67,7 @@ def check(program: RandomProgram, seed: int) -> str:
         if error.code != "capture.nothing-elastic":
             raise
         plain = PlainNetwork(specialised(adopted, adopted.full_sizes), found.tensors, adopted.full_sizes).eval()
-        return check_onnx(program, plain, "agrees, nothing elastic")
+        return check_onnx(program, adopted, plain, "agrees, nothing elastic")
     generator = np.random.default_rng(seed)
     outcome = "agrees"
     for architecture in (supernet.space.largest, supernet.space.smallest, supernet.space.sample(generator)):
@@ -74,11 +79,11 @@ def check(program: RandomProgram, seed: int) -> str:
         assert difference([extracted], [live]) <= TOLERANCE, "live"
         if architecture is supernet.space.largest:
             assert difference(expected, [extracted]) <= TOLERANCE, "extracted"
-        outcome = check_onnx(program, subnet, outcome)
+        outcome = check_onnx(program, adopted, cast(ProgramModule, subnet), outcome)
     return outcome
 
 
-def check_onnx(program: RandomProgram, subnet: torch.nn.Module, outcome: str) -> str:
+def check_onnx(program: RandomProgram, adopted: Adopted, subnet: ProgramModule, outcome: str) -> str:
     try:
         model = lower(subnet, input_shape_of(program.example(2)))
     except LoweringError as error:
@@ -95,8 +100,21 @@ def check_onnx(program: RandomProgram, subnet: torch.nn.Module, outcome: str) ->
                 differences.append(difference([expected], [torch.from_numpy(out)]))
                 if differences[-1] <= TOLERANCE:
                     break
-        assert not differences or min(differences) <= TOLERANCE, f"ONNX Runtime {differences}"
+        if differences and min(differences) > TOLERANCE:
+            if difference([expected], in_double_precision(adopted, subnet, inputs)) > TOLERANCE:
+                # Rounding decides, as for the floor of a tanh that is almost 1, or torch errs in single precision.
+                return "torch differs from itself in double precision"
+            raise AssertionError(f"ONNX Runtime {differences}")
     return outcome
+
+
+def in_double_precision(adopted: Adopted, subnet: ProgramModule, inputs: Tensor) -> list[Tensor]:
+    """What torch computes for a plain network in double precision."""
+    program = subnet.captured_program
+    tensors = {name: tensor.detach() for name in program.tensors if (tensor := subnet._tensor(name)) is not None}
+    network = replace(adopted, program=program, axes={})
+    inputs = inputs.double() if inputs.is_floating_point() else inputs
+    return [output.float() for output in outputs_of(network, in_double(tensors), [inputs])]
 
 
 # A number of degrees of freedom that is zero, and other odd arguments, are what is tried here.
@@ -122,8 +140,9 @@ def test_random_programs_agree_or_are_rejected_by_name() -> None:
             outcomes["wrong"] += 1
             wrong.append(f"{type(error).__name__}: {str(error)[:300]}\n{program!r}")
             print(wrong[-1], flush=True)
+        if outcomes.total() % 1000 == 0:
+            print(f"{outcomes.total()} programs: {dict(outcomes.most_common())}", flush=True)
 
     run()
-    for outcome, n in outcomes.most_common():
-        print(f"{n:6} {outcome}")
+    print(f"{outcomes.total()} programs: {dict(outcomes.most_common())}")
     assert not wrong
