@@ -101,13 +101,7 @@ def capture(
         )
     check_module(module, inputs, None if call is not None else named)
     with evaluating(module), torch.no_grad():
-        flat = _Flat(module, tuple(named), call).eval()
-        exported = _traced(flat, example)
-        try:
-            return _Reader(flat, exported, example).read()
-        except MutatedViewError:
-            # Twice the time: only for forwards that change a part of a tensor in place.
-            return _Reader(flat, without_mutations(exported), example).read()
+        return Captured(*repeated_for_batches(*_read(_Flat(module, tuple(named), call).eval(), example)))
 
 
 def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Sequence[tuple[str, ...]]) -> Captured:
@@ -122,9 +116,18 @@ def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Se
         CaptureError: as of `capture`.
     """
     with evaluating(module), torch.no_grad(), recording():
-        flat = _Flat(module, (), None).eval()
-        captured = _Reader(flat, _traced(flat, tuple(inputs)), tuple(inputs), repeated=False).read()
-    return replace(captured, program=replace(captured.program, input_dims=tuple(input_dims)))
+        program, tensors = _read(_Flat(module, (), None).eval(), tuple(inputs))
+    return Captured(replace(program, input_dims=tuple(input_dims)), tensors)
+
+
+def _read(flat: _Flat, example: tuple[Tensor, ...]) -> tuple[Program, dict[str, Tensor]]:
+    """The program of a forward, and its tensors by name."""
+    exported = _traced(flat, example)
+    try:
+        return _Reader(flat, exported, example).read()
+    except MutatedViewError:
+        # Twice the time: only for forwards that change a part of a tensor in place.
+        return _Reader(flat, without_mutations(exported), example).read()
 
 
 def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
@@ -158,10 +161,7 @@ def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
 class _Reader:
     """Turns a traced graph into a program."""
 
-    def __init__(
-        self, flat: _Flat, exported: ExportedProgram, example: tuple[Tensor, ...], *, repeated: bool = True
-    ) -> None:
-        self._repeated = repeated
+    def __init__(self, flat: _Flat, exported: ExportedProgram, example: tuple[Tensor, ...]) -> None:
         self._graph, self._names = inlined(exported.graph_module), _placeholders(exported)
         self._results = [spec.kind is OutputKind.USER_OUTPUT for spec in exported.graph_signature.output_specs]
         self._state = dict(flat.model.named_parameters(remove_duplicate=False)) | dict(
@@ -178,10 +178,12 @@ class _Reader:
         self._inputs: list[str] = []
         self._named: dict[fx.Node, str] = {}
         """The value that a node stands for now: an in-place call gives its argument a new one."""
+        self._changes: dict[str, str] = {}
+        """By value that a call writes into a tensor of the network, that tensor."""
         self._constants: dict[fx.Node, Any] = {}
         """Values of nodes that depend on neither inputs nor parameters."""
 
-    def read(self) -> Captured:
+    def read(self) -> tuple[Program, dict[str, Tensor]]:
         """The whole graph."""
         outputs: list[str] = []
         for node in self._graph.nodes:
@@ -204,9 +206,13 @@ class _Reader:
             batch=self._batch,
             aliases={name: own for name, own in self._canonical.items() if name != own},
         )
+        if changed := [self._changes[name] for call in program.calls for name in call.outputs if name in self._changes]:
+            raise CaptureError(
+                f"the forward changes {changed[0]}, a tensor of the network itself, and reads it then; compute a new tensor",
+                code="capture.in-place",
+            )
         program = _without_unread(without_row_numbers(program, self._tensors))
-        tensors = {name: self._tensors[name].detach() for name in program.tensors}
-        return Captured(*repeated_for_batches(program, tensors)) if self._repeated else Captured(program, tensors)
+        return program, {name: self._tensors[name].detach() for name in program.tensors}
 
     def _placeholder(self, node: fx.Node) -> None:
         kind, what = self._names[node.name]
@@ -306,6 +312,8 @@ class _Reader:
         if node not in self._named:
             return
         old = self._named[node]
+        if old in self._state:
+            self._changes[name] = old
         for other, own in self._named.items():
             if own == old:
                 self._named[other] = name

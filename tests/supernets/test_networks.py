@@ -203,6 +203,13 @@ IN_PLACE: list[Function] = [
 ]  # fmt: skip
 
 
+def changed_in_part(x: Tensor) -> Tensor:
+    """A tensor that is read under another name, and changed through a view."""
+    y = x * 2
+    y[:, :4].mul_(3)
+    return y + y[:, 4:].mean(1, keepdim=True)
+
+
 def changed_in_place(x: Tensor) -> Tensor:
     """Tensors that are changed, and read under another name."""
     for change in IN_PLACE:
@@ -283,6 +290,7 @@ MODULES: list[tuple[nn.Module, tuple[int, ...]]] = [
     (Own(lambda m, x: x + m.table(m.index * 2 + 1), table=nn.Embedding(9, 8), index=torch.tensor([3, 0])), (2, 8)),
     (Own(lambda m, x: x + m.input, input=nn.Parameter(torch.ones(8))), VECTOR),
     (Own(lambda m, x: changed_in_place(m.layer(x)), layer=nn.Linear(8, 8)), VECTOR),
+    (Own(lambda m, x: changed_in_part(m.layer(x)), layer=nn.Linear(8, 8)), VECTOR),
 ]
 FUNCTIONS: Mapping[str, tuple[Function, tuple[int, ...]]] = {
     "arithmetic": (lambda x: (x + 1) * 2 - x / (x * x + 3) - 4 + 2 * x, VECTOR),
@@ -446,11 +454,11 @@ class Called(nn.Module):
         return x
 
 
-def in_part(x: Tensor) -> Tensor:
-    """A tensor that is read under another name, and changed through a view."""
-    y = x * 2
-    y[:, :4].mul_(3)
-    return y + y[:, 4:].mean(1, keepdim=True)
+def scaled_more_each_time(module: nn.Module, x: Tensor) -> Tensor:
+    """The input times a number of the module that each call makes larger."""
+    scale = module.get_buffer("scale")
+    scale += 1
+    return x * scale
 
 
 class TestRejections:
@@ -468,7 +476,6 @@ class TestRejections:
             (lambda x: x + torch.ones(x.shape[0], 1), VECTOR, "export.dynamic-dimension", "makes a tensor"),
             (lambda x: x.view(-1, 7), TOKENS, "capture.failed", "[-1, 7]"),
             (lambda x: functional.conv2d(x, torch.ones(4, 4, 9, 10)), IMAGE, "capture.failed", "Kernel size"),
-            (in_part, VECTOR, "capture.in-place", "mul_"),
             (lambda x: x == 1, VECTOR, "capture.outputs", "torch.bool"),
             (lambda x: (x, x * 2), VECTOR, "export.type-mismatch", "2 outputs"),
             (lambda x: x * torch.tensor([2]), VECTOR, "export.unknown-operation", "float32 and int64"),
@@ -482,6 +489,7 @@ class TestRejections:
         ("module", "shape", "code", "mention"),
         [
             (Called(), VECTOR, "export.module-state", "overrides __call__"),
+            (Own(scaled_more_each_time, scale=torch.ones(8)), VECTOR, "capture.in-place", "scale"),
             (nn.Sequential(nn.Linear(8, 8), Called()), VECTOR, "export.module-state", "1 (Called)"),
             (nn.Conv2d(3, 4, 3), IMAGE, "capture.failed", "3 channels"),
             (nn.BatchNorm2d(4, track_running_stats=False), IMAGE, "export.unknown-operation", "no running statistics"),
