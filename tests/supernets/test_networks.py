@@ -291,6 +291,7 @@ MODULES: list[tuple[nn.Module, tuple[int, ...]]] = [
     (Own(lambda m, x: x + m.input, input=nn.Parameter(torch.ones(8))), VECTOR),
     (Own(lambda m, x: changed_in_place(m.layer(x)), layer=nn.Linear(8, 8)), VECTOR),
     (Own(lambda m, x: changed_in_part(m.layer(x)), layer=nn.Linear(8, 8)), VECTOR),
+    (Own(lambda _, x: x * torch.tensor([2]) + torch.tensor([3]) / 2), VECTOR),
 ]
 FUNCTIONS: Mapping[str, tuple[Function, tuple[int, ...]]] = {
     "arithmetic": (lambda x: (x + 1) * 2 - x / (x * x + 3) - 4 + 2 * x, VECTOR),
@@ -478,7 +479,6 @@ class TestRejections:
             (lambda x: functional.conv2d(x, torch.ones(4, 4, 9, 10)), IMAGE, "capture.failed", "Kernel size"),
             (lambda x: x == 1, VECTOR, "capture.outputs", "torch.bool"),
             (lambda x: (x, x * 2), VECTOR, "export.type-mismatch", "2 outputs"),
-            (lambda x: x * torch.tensor([2]), VECTOR, "export.unknown-operation", "float32 and int64"),
         ],
     )  # fmt: skip
     def test_forwards(self, function: Function, shape: tuple[int, ...], code: str, mention: str) -> None:
