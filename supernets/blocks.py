@@ -71,7 +71,8 @@ class BlockKeys:
         plain, inner = self._supernet.family.plain(architecture)
         source = plain.programs().of()
         with torch.no_grad():
-            return Network(source.specialised(inner), self._supernet.weights(architecture), source.block_of_value)
+            tensors = {**self._supernet.weights(architecture), **source.constants}
+            return Network(source.specialised(inner), tensors, source.block_of_value)
 
     def _combinations(self, architectures: Sequence[Architecture]) -> list[_Combinations]:
         """The combination of each network, by block."""

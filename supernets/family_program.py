@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from threading import RLock
-from types import EllipsisType
+from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -35,6 +35,7 @@ from supernets.space import Architecture
 if TYPE_CHECKING:
     from supernets.base import Family
 
+NO_TENSORS: Mapping[str, Tensor] = MappingProxyType({})
 TOKENS_DIM = "tokens"
 """The name of the dimension of tokens in sentences of any length."""
 _BATCH_SIZE = 5
@@ -76,10 +77,13 @@ class FamilyProgram:
 
     Args:
         prefix: of the network's tensors and modules in the program.
+        constants: tensors that the forward makes from nothing, by name.
     """
 
-    def __init__(self, family: Family, elastic: Adopted, prefix: str = "") -> None:
-        self.elastic, self.prefix, self._family = elastic, prefix, family
+    def __init__(
+        self, family: Family, elastic: Adopted, prefix: str = "", constants: Mapping[str, Tensor] = NO_TENSORS
+    ) -> None:
+        self.elastic, self.prefix, self.constants, self._family = elastic, prefix, constants, family
         self._branches: dict[str, Branch | None] = {}
         self._parts: dict[frozenset[str], int] = {frozenset(): 0}
 
@@ -300,10 +304,14 @@ class Programs:
         """The programs of all views as plain data, for checkpoints; `restore` reads it."""
         with self._lock:
             views = (None, *self._family.views())
-            programs = {"" if view is None else view.name: self.of(view).elastic.source for view in views}
+            sources = {"" if view is None else view.name: self.of(view) for view in views}
             return {
                 "fingerprint": _fingerprint(outline(self._family)),
-                "programs": {name: program_to_json(program) for name, program in programs.items()},
+                "programs": {
+                    name: program_to_json(source.elastic.source)
+                    for name, source in sources.items()
+                    if not source.constants  # whose values are captured
+                },
             }
 
     def restore(self, data: Mapping[str, Any]) -> None:
@@ -321,25 +329,32 @@ class Programs:
         family, network = self._family, outline(self._family)
         prefix = "" if view is None else view.prefix
         program = self._restored("" if view is None else view.name, network)
+        constants: Mapping[str, Tensor] = NO_TENSORS
         if program is None:
-            module = network if view is None else view.wrapped(network).eval()
-            inputs = _whole_inputs(family) if view is None else view.inputs(network)
-            device = next(iter(network.parameters())).device
-            captured = capture_declared(module, [x.example.to(device) for x in inputs], [x.dims for x in inputs])
-            state = module.state_dict(keep_vars=True)
-            if constants := [name for name in captured.tensors if name not in state]:
-                problem = f"the forward of the family {family.name} makes {len(constants)} tensors from nothing"
-                raise SpaceError(f"{problem}; make them buffers", code="family.inconsistent")
-            program = captured.program
+            program, constants = _captured(family, view, network)
+            if any(tensor.is_meta for tensor in constants.values()):
+                with torch.random.fork_rng(devices=[]):
+                    program, constants = _captured(family, view, family.template().eval())
         declared: Mapping[str, NamedDims] = _named_dims(family, network) if view is None else family.dims()
         named = {prefix + name: dims for name, dims in declared.items()}
-        return FamilyProgram(family, adopt(program, named, family.axes), prefix)
+        return FamilyProgram(family, adopt(program, named, family.axes), prefix, constants)
 
     def _restored(self, name: str, network: nn.Module) -> Program | None:
         """The program of a view from a checkpoint; None if there is none of the network's code."""
         if name not in self._stored or self._fingerprint != _fingerprint(network):
             return None
         return self._stored[name]
+
+
+def _captured(family: Family, view: View | None, network: nn.Module) -> tuple[Program, dict[str, Tensor]]:
+    """A view of a network as a program, and the tensors in it that are none of the network's."""
+    module = network if view is None else view.wrapped(network).eval()
+    inputs = _whole_inputs(family) if view is None else view.inputs(network)
+    device = next(iter(network.parameters())).device
+    with device:  # of what the forward makes, too
+        captured = capture_declared(module, [x.example.to(device) for x in inputs], [x.dims for x in inputs])
+    state = module.state_dict(keep_vars=True)
+    return captured.program, {name: tensor for name, tensor in captured.tensors.items() if name not in state}
 
 
 def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:

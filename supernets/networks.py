@@ -149,7 +149,7 @@ class Origin:
     def network(self, module: nn.Module) -> Network:
         """The network of the module."""
         source = self.programs.of(self.view)
-        return Network(source.specialised(self.architecture), _tensors(module))
+        return Network(source.specialised(self.architecture), {**_tensors(module), **source.constants})
 
 
 def extracted_from(module: nn.Module, programs: Programs, architecture: Architecture) -> nn.Module:

@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, Dim
+from supernets.axes import NamedDims
 from supernets.base import Family, Supernet
 from supernets.blocks import BlockKeys
 from supernets.networks import Network, network_of
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture, Choice, SearchSpace
-from tests.errors import raises
 from tests.supernets.plain_networks import difference, outputs, run
 from tests.supernets.test_networks import architectures, supernet, traced
 
@@ -116,20 +115,12 @@ class PooledFamily(Family):
         """A family in which the modules with these names are left out if the choice is 0."""
         self.optional = optional
         self.space = SearchSpace([Choice("width", (4, 8)), Choice("second", (0, 1)), Choice("part", (0, 1))])
-        self.axes: Axes = {"width": Axis("width", 8)}
 
     def template(self) -> nn.Module:
         return Pooled(8)
 
-    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return {
-            "layers.first.conv.weight": ("width", 1, 3, 3),
-            "layers.first.conv.bias": ("width",),
-            "layers.second.0.weight": ("width", "width", 1, 1),
-            "layers.second.0.bias": ("width",),
-            "head.weight": (2, "width"),
-            "head.bias": (2,),
-        }
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        return {"layers.first.conv.weight": ("width", ...), "layers.second.0.weight": ("width", ...)}
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         values = self.space.values(architecture)
@@ -152,11 +143,3 @@ def test_keys_depend_on_the_following_block_and_on_dropped_parts(part: str, n_ke
     # Width, with or without its part, pooled or followed by the second, which the activation then belongs to.
     assert len(set(keys[:, 0].tolist())) == n_keys
     assert len(set(keys[:, 2].tolist())) == 2
-
-
-def test_a_family_with_an_undeclared_axis_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    family = PooledFamily({})
-    dims = {**family.dims(), "head.weight": (2, 8)}
-    monkeypatch.setattr(family, "dims", lambda: dims)
-    with raises("family.inconsistent", "width"):
-        BlockKeys(Supernet(family, ChainSharing(family)).eval()).of(family.space.enumerate())

@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hardware_profiles.runtime import run_model
 from supernets import family_program
 from supernets.axes import Axes, Axis, Dim, NamedDims
 from supernets.base import Family
 from supernets.checkpoint import PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
 from supernets.families.registry import FAMILIES
+from supernets.module_to_onnx import INPUT, lower
 from supernets.space import Choice, SearchSpace
 from tests.errors import raises
 
@@ -23,10 +25,10 @@ from tests.errors import raises
 class TwoLayers(nn.Module):
     """Two linear layers beside each other, whose sum is classified; perhaps the second reads the first."""
 
-    def __init__(self, *, divided: bool = False, ordered: bool = False) -> None:
+    def __init__(self, *, divided: bool = False, ordered: bool = False, counted: bool = False) -> None:
         super().__init__()
         self.first, self.second, self.head = nn.Linear(7, 12), nn.Linear(7, 12), nn.Linear(12, 3)
-        self.divided, self.ordered = divided, ordered
+        self.divided, self.ordered, self.counted = divided, ordered, counted
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = torch.relu(self.first(x))
@@ -35,7 +37,7 @@ class TwoLayers(nn.Module):
         if self.ordered:
             hidden = hidden.cumsum(1)
         out: Tensor = self.head(hidden + self.second(x))
-        return out
+        return out + torch.arange(3) if self.counted else out
 
 
 class TwoLayersFamily(Family):
@@ -80,6 +82,15 @@ def test_one_name_reaches_every_tensor_that_has_the_axis() -> None:
     assert family.blocks == ("first", "second", "head")
     smallest = make_supernet(family).extract(family.space.smallest)
     assert {name: tuple(tensor.shape) for name, tensor in smallest.state_dict().items()}["head.weight"] == (3, 4)
+
+
+def test_tensors_that_a_forward_makes_are_part_of_its_networks() -> None:
+    family = TwoLayersFamily(UNITS, counted=True)
+    network = make_supernet(family).eval().extract(family.space.smallest)
+    x = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
+    (came,) = run_model(lower(network, x), {INPUT: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(came), network(x))
+    assert family.programs().to_json()["programs"] == {}  # a checkpoint has no constants
 
 
 @pytest.mark.parametrize(

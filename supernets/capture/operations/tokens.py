@@ -48,21 +48,33 @@ def _attended(query: Dims, key: Dims, value: Dims) -> Dims:
     return [query[0], query[2], product([query[1], value[3]])]
 
 
+@own_rule("resize")
+def _resize_dims(ctx: Inference, call: Call) -> None:
+    x, side = ctx.of(call.arguments["x"]), cast(int, call.arguments["side"])
+    ctx.returns(call, [*x[:2], *(fixed(side, "an extent of the image") for _ in range(2))])
+
+
 @own_rule("resized")
 def _resized_dims(ctx: Inference, call: Call) -> None:
     x, pixels = ctx.of(call.arguments["x"]), ctx.of(call.arguments["pixels"])
     ctx.returns(call, [*x[:2], pixels[0], pixels[0]])
 
 
-@onnx_of("resized")
-def resized(graph: Graph, x: Value, pixels: Value) -> Value:
-    """`supernets.resizing.resized`: written with scales, which every runtime supports."""
-    side = pixels.shape[0]
+@onnx_of("resize")
+def resize(graph: Graph, x: Value, side: int) -> Value:
+    """`supernets.resizing.resize`: written with scales, which every runtime supports."""
     if (side, side) == x.shape[2:]:
         return x
     scales = [np.float32(1), np.float32(1), *(onnx_scale(old, side) for old in x.shape[2:])]
     inputs, shape = [x, None, graph.constant(np.array(scales))], (*x.shape[:2], side, side)
     return graph.add("Resize", inputs, shape, mode="linear", coordinate_transformation_mode="half_pixel")
+
+
+@onnx_of("resized")
+def resized(graph: Graph, x: Value, pixels: Value) -> Value:
+    """`supernets.resizing.resized`."""
+    image: Value = resize(graph, x, pixels.shape[0])
+    return image
 
 
 @own_rule("padding_mask", neutral=("padding",))

@@ -60,18 +60,16 @@ class Garments(Task):
 '''
 FAMILY = '''
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated
 
 from torch import nn
 
-from supernets.axes import Axis
 from supernets.families.registry import FamilyDescription
-from supernets.families.shared.convolutional import conv_norm_dims
 from supernets.families.shared.layers import ConvNormAct
 from supernets.families.shared.spec import Options, Spec
 from supernets.families.shared.spec_family import ImageFamily
 from supernets.resizing import resize
-from supernets.space import Choice, SearchSpace
 
 
 @dataclass(frozen=True)
@@ -100,21 +98,16 @@ class MarkerFamily(ImageFamily):
     description = FamilyDescription(MarkerSpec, {"tiny": MarkerSpec(width=(4, 8, 16), depth=(1, 2))}, network=name)
     spec_type = MarkerSpec
 
-    def __init__(self, spec, *, image_size, channels, n_classes):
-        super().__init__(spec, image_size=image_size, channels=channels, n_classes=n_classes)
-        self.space = SearchSpace([Choice("width", spec.width), Choice("depth", spec.depth)])
-        self.axes = {"width": Axis("width", spec.width[-1])}
-        self.blocks = ("encoder", *(f"middle.{i}" for i in range(spec.depth[-1])), "decoder", "marks")
+    @cached_property
+    def blocks(self):
+        return ("encoder", *(f"middle.{i}" for i in range(self.spec.depth[-1])), "decoder", "marks")
 
     def template(self):
         return Marker(self.channels, self.spec.width[-1], self.spec.depth[-1], self.n_classes, self.image_size)
 
-    def dims(self):
-        found = conv_norm_dims("encoder.0", "width", self.channels, 3) | conv_norm_dims("encoder.1", "width", "width", 3)
-        for i in range(self.spec.depth[-1]):
-            found |= conv_norm_dims(f"middle.{i}", "width", "width", 3)
-        found |= conv_norm_dims("decoder", "width", "width", 3)
-        return found | {"marks.weight": (self.n_classes, "width", 1, 1), "marks.bias": (self.n_classes,)}
+    def named_dims(self):
+        layers = ("encoder.0", "encoder.1", *(f"middle.{i}" for i in range(self.spec.depth[-1])), "decoder")
+        return {f"{layer}.conv.weight": ("width", ...) for layer in layers}
 
     def dropped(self, architecture):
         depth = self.space.values(architecture)["depth"]
