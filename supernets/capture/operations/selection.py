@@ -144,8 +144,8 @@ def _lower_slice(low: Lowering, call: Call) -> None:
     if not all(isinstance(bound, int) for bound in bounds):
         raise LoweringError("there is no rule for a slice of the batch")
     numbers = (a["dim"], a.get("step", 1), *bounds)
-    axes, steps, starts, ends = (low.numbers([cast(int, number)]) for number in numbers)
-    low.returns(call, low.one("Slice", low.tensor(a["self"]), starts, ends, axes, steps))
+    dims, steps, starts, ends = (low.numbers([cast(int, number)]) for number in numbers)
+    low.returns(call, low.one("Slice", low.tensor(a["self"]), starts, ends, dims, steps))
 
 
 @rule_of("slice_scatter", neutral=("end",))
