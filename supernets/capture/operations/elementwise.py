@@ -45,6 +45,7 @@ _SAME_NAME = {
     "abs": "Abs", "neg": "Neg", "erf": "Erf", "sin": "Sin", "cos": "Cos", "floor": "Floor", "ceil": "Ceil", "round": "Round",
     "reciprocal": "Reciprocal", "softplus": "Softplus", "sign": "Sign", "mish": "Mish", "softsign": "Softsign", "selu": "Selu",
     "logical_not": "Not", "bitwise_not": "Not", "tan": "Tan", "atan": "Atan",
+    "asin": "Asin", "acos": "Acos", "sinh": "Sinh", "cosh": "Cosh",
 }  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def _lower_hardsigmoid(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("HardSigmoid", low.tensor(call.arguments["self"]), alpha=1 / 6, beta=0.5))
 
 
-@lowers("relu6", "hardtanh", "clamp", "clamp_min", "clamp_max")
+@lowers("relu6", "hardtanh", "clamp", "clip", "clamp_min", "clamp_max")
 def _lower_clip(low: Lowering, call: Call) -> None:
     a = call.arguments
     low_bound, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))

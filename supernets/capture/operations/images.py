@@ -133,9 +133,12 @@ def _lower_max_pool(low: Lowering, call: Call) -> None:
         max(pad, (n_after - 1) * step + dilation * (width - 1) + 1 - size - pad)
         for size, n_after, width, step, dilation, pad in windows
     )
+    x = low.tensor(a["self"])
+    if any(end >= width for end, width in zip(ends, kernel, strict=True)):  # runtimes reject such a pooling
+        amounts = low.numbers([0, 0, *pads, 0, 0, *ends])
+        x, pads, ends = low.one("Pad", x, amounts, low.scalar(-math.inf)), (0,) * n, (0,) * n
     low.returns(call, low.one(
-        "MaxPool", low.tensor(a["self"]), kernel_shape=kernel, strides=strides, pads=(*pads, *ends), dilations=dilations,
-        ceil_mode=0,
+        "MaxPool", x, kernel_shape=kernel, strides=strides, pads=(*pads, *ends), dilations=dilations, ceil_mode=0
     ))  # fmt: skip
 
 
@@ -198,11 +201,11 @@ def _lower_interpolate(low: Lowering, call: Call) -> None:
     """A product with a constant matrix for each dimension: runtimes differ in weights, antialiasing and rounded scales."""
     a = call.arguments
     x = low.tensor(a["self" if "self" in a else "input"])
-    before, after = low.shape(cast(Ref, a["self" if "self" in a else "input"]).name)[2:], low.shape(call.outputs[0])[2:]
-    for i, (have, want) in enumerate(zip(before, after, strict=True)):
-        if have == want and "aa" not in call.name:
-            continue
+    before = low.shape(cast(Ref, a["self" if "self" in a else "input"]).name)[2:]
+    for i in range(len(before)):
         weights = _resizing(call, before, i)
+        if np.array_equal(weights, np.eye(before[i])):
+            continue
         if i == len(before) - 1:
             x = low.one("MatMul", x, low.graph.constant(weights))
         else:

@@ -135,17 +135,17 @@ def _with_empty(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension
     return [next(left) if size else fixed(0, "empty") for size in sizes]
 
 
-@lowers("slice")
+@lowers("slice", "narrow")
 def _lower_slice(low: Lowering, call: Call) -> None:
     a = call.arguments
-    start, end = cast(int | None, a["start"]) or 0, cast(int | None, a["end"])
-    bounds = [start, 2**62 if end is None else end]
-    if any(not isinstance(bound, int) for bound in bounds):
+    start = a["start"] or 0
+    end = a["end"] if call.name == "slice" else cast(int, start) + cast(int, a["length"])
+    bounds = (start, 2**62 if end is None else end)
+    if not all(isinstance(bound, int) for bound in bounds):
         raise LoweringError("there is no rule for a slice of the batch")
-    axes, steps = low.numbers([cast(int, a["dim"])]), low.numbers([cast(int, a["step"])])
-    low.returns(
-        call, low.one("Slice", low.tensor(a["self"]), low.numbers([bounds[0]]), low.numbers([bounds[1]]), axes, steps)
-    )
+    numbers = (a["dim"], a.get("step", 1), *bounds)
+    dims, steps, starts, ends = (low.numbers([cast(int, number)]) for number in numbers)
+    low.returns(call, low.one("Slice", low.tensor(a["self"]), starts, ends, dims, steps))
 
 
 @rule_of("slice_scatter", neutral=("end",))

@@ -57,6 +57,12 @@ OPERATIONS: Mapping[str, Operation] = {
     "rsub of a multiple": lambda x: torch.rsub(x, 0.5, alpha=0.1) + torch.sub(1.0, x.relu(), alpha=3),
     "parts of windows": lambda x: F.max_pool2d(x, 1, 3, ceil_mode=True) + F.max_pool2d(x, 3, 3, 1, ceil_mode=True),
     "einsum with dots": lambda x: torch.einsum("...hw,...hw->...", x, x.sin())[:, :, None, None] * x,
+    "parts of dilated windows": lambda x: F.max_pool2d(x[:, :, :, :8], 2, 2, 1, dilation=2, ceil_mode=True),
+    "a factor that keeps a size": lambda x: (
+        F.interpolate(x[:, :, :5, :5], scale_factor=1.1, mode="bilinear")
+        + F.interpolate(x[:, :, :5, :5], (5, 5), mode="bicubic")
+    ),
+    "narrow": lambda x: x.narrow(2, -3, 2) + torch.clip(x.narrow(2, 1, 2), -1, 0.5),
     "parts that nothing reads": lambda x: (
         torch.cat([x.split([3, 5, 8], 1)[2], x[:, :8]], 1) + x.chunk(3, 1)[2].mean(1, keepdim=True)
     ),
