@@ -40,7 +40,9 @@ class Family(ABC):
     @cached_property
     def space(self) -> SearchSpace:
         """The choices of its networks, which each kind of family sets."""
-        raise SpaceError(f"the family {self.name} has no space; set self.space in its __init__", code="family.inconsistent")
+        raise SpaceError(
+            f"the family {self.name} has no space; set self.space in its __init__", code="family.inconsistent"
+        )
 
     @cached_property
     def axes(self) -> Axes:

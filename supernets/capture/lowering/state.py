@@ -48,6 +48,11 @@ class Lowering:
         self._values: dict[str, Value] = {program.inputs[0]: self._padded()}
         self._values.update(zip(program.inputs[1:], more, strict=True))
 
+    @property
+    def declared(self) -> bool:
+        """Whether a family declared the program, whose models stay as earlier versions wrote them."""
+        return bool(self.program.input_dims)
+
     def _padded(self) -> Value:
         """The input; sentences, which may be shorter than the captured ones, are padded at their ends."""
         if self.program.padding is None:
@@ -196,10 +201,15 @@ class Lowering:
 
     def reshaped(self, call: Call, source: Value) -> Value:
         """A value in the shape of the call's output."""
-        dynamic = self.program.dynamic.get(call.outputs[0], ())
+        dynamic = self.program.dynamic.get(call.outputs[0], {})
         if len(dynamic) > 1:
             raise LoweringError("a reshape has several sizes that depend on the batch")
         sizes = [-1 if i in dynamic else size for i, size in enumerate(self.shape(call.outputs[0]))]
+        x = call.arguments["self"]
+        before = self.program.dynamic.get(x.name, {}) if isinstance(x, Ref) else {}
+        if not self.declared and before.get(0) == BATCH and dynamic.get(0) == BATCH:
+            # Copied, not computed, so that runtimes know that it is the same size: some of their fusions depend on it.
+            sizes[0] = 0
         return self.one("Reshape", source, self.numbers(sizes))
 
 

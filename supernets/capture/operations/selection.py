@@ -95,9 +95,12 @@ def _select_dims(ctx: Inference, call: Call) -> None:
 @lowers("select")
 def _lower_select(low: Lowering, call: Call) -> None:
     a = call.arguments
-    axis, index = cast(int, a["dim"]), cast(int, a["index"])
-    taken = low.one("Gather", low.tensor(a["self"]), low.numbers([index]), axis=axis)
-    low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
+    x, axis, index = low.tensor(a["self"]), cast(int, a["dim"]), cast(int, a["index"])
+    if low.declared:
+        taken = low.one("Gather", x, low.numbers([index]), axis=axis)
+        low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
+    else:
+        low.returns(call, low.one("Gather", x, low.graph.constant(np.array(index, dtype=np.int64)), axis=axis))
 
 
 @rule_of("slice", "narrow", neutral=("end", "length"))
