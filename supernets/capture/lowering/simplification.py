@@ -129,6 +129,8 @@ _Reader = Callable[[Program, Call, Mapping[str, Extents]], Extents | None]
 
 def _broadcast(program: Program, call: Call, changed: Mapping[str, Extents]) -> Extents | None:
     """The sizes of the result of an elementwise operation."""
+    if call.name == "to" and "other" in call.arguments:
+        return None
     operands = [changed.get(name, _extents(program, name)) for name in refs(call.arguments.values())]
     rank = len(program.values[call.outputs[0]].shape)
     if any(len(own) > rank for own in operands):

@@ -201,15 +201,12 @@ class Lowering:
 
     def reshaped(self, call: Call, source: Value) -> Value:
         """A value in the shape of the call's output."""
-        dynamic = self.program.dynamic.get(call.outputs[0], {})
+        dynamic = self.program.dynamic.get(call.outputs[0], ())
         if len(dynamic) > 1:
             raise LoweringError("a reshape has several sizes that depend on the batch")
         sizes = [-1 if i in dynamic else size for i, size in enumerate(self.shape(call.outputs[0]))]
-        x = call.arguments["self"]
-        before = self.program.dynamic.get(x.name, {}) if isinstance(x, Ref) else {}
-        if not self.declared and before.get(0) == BATCH and dynamic.get(0) == BATCH:
-            # Copied, not computed, so that runtimes know that it is the same size: some of their fusions depend on it.
-            sizes[0] = 0
+        # The batch is computed, not copied by a size of 0, of users' models, too: else ONNX Runtime would see that the terms of
+        # sums have one shape, and fuse sums and norms to SkipLayerNormalization, which takes longer than both on a CPU.
         return self.one("Reshape", source, self.numbers(sizes))
 
 

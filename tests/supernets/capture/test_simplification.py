@@ -80,16 +80,16 @@ CASES: Mapping[str, Case] = {
         lambda x: x + F.embedding(torch.arange(TOKENS).view(1, -1).expand(len(x), -1), WEIGHT.outer(WEIGHT)),
         {"Expand": 0, "Gather": 0},
     ),
-    "a sum that a norm alone reads": Case(
+    "a reshape to the same sizes": Case(
         lambda x: F.layer_norm(x + torch.relu(x).reshape(len(x), TOKENS, WIDTH), (WIDTH,)),
-        {"SkipLayerNormalization": 1, "Reshape": 0},
+        {"Reshape": 0},
     ),
     "a padding of nothing": Case(lambda x: F.pad(x, (0, 0, 0, 0)) + 1, {"Pad": 0}),
-    "an example's first token": Case(lambda x: x[:, 0], {"Gather": 1, "Squeeze": 0}),
-    "the norm of heads": Case(
-        lambda x: F.layer_norm(heads(x, 2).transpose(1, 2).reshape(len(x), TOKENS, WIDTH) + x, (WIDTH,)),
-        {"SkipLayerNormalization": 1},
+    "several selections": Case(
+        lambda x: (parts := x.view(len(x), TOKENS, 2, -1).permute(2, 0, 1, 3))[0] @ parts[1].mT @ x,
+        {"Split": 1, "Gather": 0},
     ),
+    "an example's first token": Case(lambda x: x[:, 0], {"Gather": 1, "Squeeze": 0}),
 }
 
 
