@@ -227,7 +227,11 @@ def _traced(module: nn.Module, examples: Sequence[Tensor], dims: Sequence[tuple[
         captured = capture_declared(module, examples, dims)
     except CaptureError as error:
         raise LoweringError(str(error), code=error.code) from error
-    elastic = adopt(captured.program)
+    program = captured.program
+    if all(name in ("", BATCH) for names in dims for name in names):
+        # As programs captured of users' modules, which are simplified when they are lowered.
+        program = replace(program, input_dims=())
+    elastic = adopt(program)
     return Network(specialised(elastic, elastic.full_sizes), captured.tensors)
 
 

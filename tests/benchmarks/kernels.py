@@ -5,22 +5,27 @@
 Needs torchvision, timm, transformers and onnxscript (`pip install torchvision timm transformers onnxscript`); nothing is
 downloaded, so weights are random.
 
-Method. Each model becomes ONNX, with a dynamic batch and texts of a fixed length, in five ways:
+Method. Each model becomes ONNX, with a dynamic batch and texts of a fixed length, in these ways:
 
 - ours: the captured program of the module, as `lower` writes it;
 - dynamo and trace: both exporters of torch (`dynamo=True`, `dynamo=False`), same opset;
-- dynamo+opt and trace+opt: the same models after `onnxruntime.transformers.optimizer` with the model type of the benchmark's
-  list. It is for transformers, so that convolutional networks go without.
+- ours+opt, dynamo+opt and trace+opt: these models after `onnxruntime.transformers.optimizer`, with the model type that the
+  list of the benchmark states. It is for transformers, so that convolutional networks go without.
 
-*Kernels* are the nodes of the graph that ONNX Runtime's session runs: the CPU provider, all graph optimisations, as the session
-saves it. A model whose outputs differ from torch's by more than 1e-4 of the largest output is no baseline. The *best* is, of the
-other ways, the one with the fewest kernels. *More than the best* has the types of which ours has more kernels than the best;
-*more than any* has those of which each of the other ways has fewer kernels.
+*Kernels* are the nodes of the graph that ONNX Runtime's session runs, as the session saves it: the CPU provider, all graph
+optimisations. A model whose outputs differ from torch's by more than 1e-4 of the largest output is no baseline. The *best* is
+the one with the fewest kernels, of the ways that are not ours. *More than the best* has the kinds of which ours has more
+kernels than the best. Types are of one kind where they do the same work:
 
-Latency: one thread, a batch of one; sessions run in turns, in rounds that begin with another session each time. Of a round, the
-minimum of its calls (at least three calls and 20 ms); of the rounds, the median. *Ratio* is the median, over rounds, of the time
-of a way divided by ours in the same round: above 1, ours is faster. *Noise* is the same ratio for a second session of our model
-(A/A), with the 10 % and 90 % quantiles of its rounds.
+- Reshape: Flatten, Squeeze and Unsqueeze, too, none of which computes;
+- MatMul: FusedMatMul, which also scales or transposes;
+- ReduceMean: GlobalAveragePool;
+- LayerNormalization: SkipLayerNormalization, which also adds; the same of SimplifiedLayerNormalization.
+
+Latency: one thread, a batch of one; sessions run in turns, in rounds that begin with another session each time. Of a round,
+the minimum of its calls (at least three calls and 20 ms); of the rounds, the median. *Way / ours* is the median, over rounds,
+of the time of a way divided by ours in the same round: above 1, ours is faster. *Noise* is the same ratio for a second session
+of our model (A/A), with the 10 % and 90 % quantiles of its rounds.
 """
 
 from __future__ import annotations
@@ -28,12 +33,14 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import sys
 import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -70,6 +77,15 @@ BERT = {
     "intermediate_size": 512,
     "vocab_size": 1000,
 }
+KINDS = {
+    "Flatten": "Reshape", "Squeeze": "Reshape", "Unsqueeze": "Reshape", "FusedMatMul": "MatMul",
+    "GlobalAveragePool": "ReduceMean",
+    "SkipLayerNormalization": "LayerNormalization", "SkipSimplifiedLayerNormalization": "SimplifiedLayerNormalization",
+}  # fmt: skip
+"""Kinds of types that do the same work as another one."""
+OTHERS = ("dynamo", "trace", "dynamo+opt", "trace+opt")
+OPTIMISED = f"{OURS}+opt"
+WAYS = (OURS, *OTHERS, OPTIMISED)
 Build = Callable[[], nn.Module]
 
 
@@ -218,9 +234,9 @@ def exported(module: nn.Module, example: Tensor, *, dynamo: bool) -> bytes:
             module, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH)},), verbose=False, **options
         )
         return bytes(program.model_proto.SerializeToString())
-    buffer = io.BytesIO()
+    buffer: Any = io.BytesIO()  # which its types do not name
     torch.onnx.export(module, (example,), buffer, dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}}, **options)
-    return buffer.getvalue()
+    return bytes(buffer.getvalue())
 
 
 def optimised(model: bytes, case: Case) -> bytes:
@@ -232,6 +248,24 @@ def optimised(model: bytes, case: Case) -> bytes:
         return bytes(better.model.SerializeToString())
 
 
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Without output of this process, C++ included: exporters print whole graphs where they fail."""
+    saved = [os.dup(stream) for stream in (1, 2)]
+    with open(os.devnull, "w") as nowhere, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sys.stdout.flush()
+        for stream in (1, 2):
+            os.dup2(nowhere.fileno(), stream)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            for stream, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, stream)
+                os.close(copy)
+
+
 def models_of(case: Case, module: nn.Module, example: Tensor) -> tuple[dict[str, bytes], dict[str, str]]:
     """The models by way of export, and the errors of those that there are none of."""
     models: dict[str, bytes] = {}
@@ -239,8 +273,7 @@ def models_of(case: Case, module: nn.Module, example: Tensor) -> tuple[dict[str,
 
     def add(way: str, build: Callable[[], bytes]) -> None:
         try:
-            with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-                warnings.simplefilter("ignore")
+            with silenced():
                 models[way] = build()
         except Exception as error:  # a row states why
             errors[way] = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
@@ -248,7 +281,7 @@ def models_of(case: Case, module: nn.Module, example: Tensor) -> tuple[dict[str,
     add(OURS, lambda: captured(module, example))
     add("dynamo", lambda: exported(module, example, dynamo=True))
     add("trace", lambda: exported(module, example, dynamo=False))
-    for source in ("dynamo", "trace") if case.model_type else ():
+    for source in (OURS, "dynamo", "trace") if case.model_type else ():
         if source in models:
             add(f"{source}+opt", lambda source=source: optimised(models[source], case))  # type: ignore[misc]
     return models, errors
@@ -337,43 +370,44 @@ def measure(case: Case, *, tokens: int, rounds: int) -> dict[str, Measurement]:
 
 def best_of(rows: Mapping[str, Measurement]) -> str:
     """The way with the fewest kernels, of those that agree with torch and are not ours; "" if there is none."""
-    others = {way: row for way, row in rows.items() if way not in (OURS, REPEATED) and row.agrees}
+    others = {way: rows[way] for way in OTHERS if way in rows and rows[way].agrees}
     return min(others, key=lambda way: others[way].kernels.total(), default="")
 
 
-def excess(kernels: Counter[str], others: Sequence[Counter[str]]) -> str:
-    """The types of which there are more kernels than in each of the others, as text."""
-    parts = []
-    for kind, n in sorted(kernels.items()):
-        fewest = min((other[kind] for other in others), default=n)
-        if n > fewest:
-            parts.append(f"{kind} {n} > {fewest}")
-    return ", ".join(parts) or "–"
+def excess(kernels: Counter[str], others: Counter[str]) -> str:
+    """The kinds of which there are more kernels than others, as text."""
+    ours, theirs = by_kind(kernels), by_kind(others)
+    return ", ".join(f"{kind} {n} > {theirs[kind]}" for kind, n in sorted(ours.items()) if n > theirs[kind]) or "–"
+
+
+def by_kind(kernels: Counter[str]) -> Counter[str]:
+    """The numbers of kernels by kind of work."""
+    counts: Counter[str] = Counter()
+    for kind, n in kernels.items():
+        counts[KINDS.get(kind, kind)] += n
+    return counts
 
 
 def ratio(times: Sequence[float], base: Sequence[float]) -> NDArray[np.float64]:
     """The median, and the lower and upper quantile, of the ratios of the rounds."""
     ratios = np.array(times) / np.array(base)
-    return np.quantile(ratios, [0.5, *QUANTILES])
+    return np.asarray(np.quantile(ratios, [0.5, *QUANTILES]))
 
 
 def as_row(name: str, rows: Mapping[str, Measurement]) -> str:
     """A line of the table."""
-    cells = [name]
     ours, best = rows[OURS], best_of(rows)
     if ours.error:
         return f"| {name} | {ours.error} |"
-    for way in (OURS, "dynamo", "trace", "dynamo+opt", "trace+opt"):
+    cells = [name]
+    for way in WAYS:
         row = rows.get(way)
         total = "–" if row is None else "fails" if row.error else str(row.kernels.total())
         cells.append(total if row is None or row.error or row.agrees else f"{total} (differs)")
-    others = [row.kernels for way, row in rows.items() if way not in (OURS, REPEATED) and row.agrees]
-    cells += [best, excess(ours.kernels, [rows[best].kernels] if best else []), f"{ours.difference:.0e}"]
-    more_than_all = {kind: n for kind, n in ours.kernels.items() if others and n > max(other[kind] for other in others)}
-    cells.append(", ".join(sorted(more_than_all)) or "–")
+    cells += [best, excess(ours.kernels, rows[best].kernels) if best else "–", f"{ours.difference:.0e}"]
     if ours.times:
         cells.append(f"{np.median(ours.times):.2f}")
-        for way in ("dynamo", "trace", "dynamo+opt", "trace+opt"):
+        for way in (*OTHERS, OPTIMISED):
             timed = rows.get(way)
             cells.append(f"{ratio(timed.times, ours.times)[0]:.2f}" if timed and timed.times else "–")
         middle, lower_end, upper_end = ratio(rows[REPEATED].times, ours.times)
@@ -381,11 +415,8 @@ def as_row(name: str, rows: Mapping[str, Measurement]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-HEAD = (
-    "model", "ours", "dynamo", "trace", "dynamo+opt", "trace+opt", "best", "ours has more than the best", "difference",
-    "ours has more than all",
-)  # fmt: skip
-TIMES = ("ours, ms", "dynamo / ours", "trace / ours", "dynamo+opt / ours", "trace+opt / ours", "noise (A/A)")
+HEAD = ("model", *WAYS, "best", "ours has more than the best", "difference")
+TIMES = ("ours, ms", *(f"{way} / ours" for way in (*OTHERS, OPTIMISED)), "noise (A/A)")
 
 
 def print_types(rows: Mapping[str, Measurement]) -> None:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from torch import Tensor
 
 import supernets.capture.operations  # noqa: F401  # it fills the table
+from supernets.capture.lowering.simplification import simplified
 from supernets.capture.lowering.state import Lowering, marked_shape
 from supernets.capture.program import Program, needed_calls, state_values
 from supernets.errors import LoweringError
@@ -27,7 +28,7 @@ def lowered(
     """A program as a graph of ONNX operations, without copies of tensors.
 
     Args:
-        program: of one architecture.
+        program: of one architecture. Those of families, which declare the dimensions of their inputs, are not simplified.
         tensors: its tensors, by name.
         names: of its inputs in the graph.
         blocks: the names of blocks by the values that they compute; then each block can be cut out of the graph: what depends
@@ -36,7 +37,7 @@ def lowered(
     Raises:
         LoweringError: an operation has no rule, or a shape depends on the inputs in a way that has none.
     """
-    graph = Graph()
+    graph, program = Graph(), program if program.input_dims else simplified(program)
     inputs = tuple(
         graph.input(name, marked_shape(program, value), integer="int" in program.values[value].dtype)
         for name, value in zip(names, program.inputs, strict=True)

@@ -47,6 +47,11 @@ class Lowering:
         self._values: dict[str, Value] = {program.inputs[0]: self._padded()}
         self._values.update(zip(program.inputs[1:], more, strict=True))
 
+    @property
+    def declared(self) -> bool:
+        """Whether a family declared the program, whose models stay as earlier versions wrote them."""
+        return bool(self.program.input_dims)
+
     def _padded(self) -> Value:
         """The input; sentences, which may be shorter than the captured ones, are padded at their ends."""
         if self.program.padding is None:
@@ -200,6 +205,8 @@ class Lowering:
         if len(dynamic) > 1:
             raise LoweringError("a reshape has several sizes that depend on the batch")
         sizes = [-1 if i in dynamic else size for i, size in enumerate(self.shape(call.outputs[0]))]
+        # The batch is computed, not copied by a size of 0, of users' models, too: else ONNX Runtime would see that the terms of
+        # sums have one shape, and fuse sums and norms to SkipLayerNormalization, which takes longer than both on a CPU.
         return self.one("Reshape", source, self.numbers(sizes))
 
 

@@ -90,9 +90,14 @@ def _select_dims(ctx: Inference, call: Call) -> None:
 @lowers("select")
 def _lower_select(low: Lowering, call: Call) -> None:
     a = call.arguments
+    x, x_name = low.tensor(a["self"]), cast(Ref, a["self"]).name
     axis, index = cast(int, a["dim"]), cast(int, a["index"])
-    taken = low.one("Gather", low.tensor(a["self"]), low.numbers([index]), axis=axis)
-    low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
+    n_readers = sum(name == x_name for other in low.program.calls for name in other.reads())
+    if low.declared or n_readers > 1:  # of several selections, runtimes make one Split
+        taken = low.one("Gather", x, low.numbers([index]), axis=axis)
+        low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
+    else:
+        low.returns(call, low.one("Gather", x, low.graph.constant(np.array(index, dtype=np.int64)), axis=axis))
 
 
 @rule_of("slice", "narrow", neutral=("end", "length"))
