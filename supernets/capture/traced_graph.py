@@ -54,6 +54,19 @@ def _first_place(body: fx.GraphModule) -> str:
     return next((" (at {}:{})".format(*own[-1]) for own in places if own), "")
 
 
+def remove_whole_slices(graph: fx.Graph) -> None:
+    """Replaces each slice from the first row to the last by the tensor; torch records them or not, by its version."""
+    for node in list(graph.nodes):
+        if node.target is torch.ops.aten.slice.Tensor:
+            source, _, start, end, step = (*node.args, *(0, None, None, 1)[len(node.args) - 1 :])
+            is_whole = start in (None, 0) and (end is None or end >= _END) and step == 1
+            if is_whole and not any(user.op == "output" for user in node.users):
+                node.replace_all_uses_with(source)
+                graph.erase_node(node)
+
+
+_END = torch.iinfo(torch.int64).max
+"""As the end of a slice: none."""
 _VIEWS = frozenset((
     "slice", "select", "view", "transpose", "permute", "narrow", "unbind", "split", "split_with_sizes", "chunk", "expand",
     "unsqueeze", "squeeze", "reshape", "flatten", "unflatten", "t", "numpy_T", "mT", "movedim", "diagonal", "contiguous",

@@ -24,6 +24,7 @@ from supernets.capture.traced_graph import (
     changes_others,
     inlined,
     operation_out_of_place,
+    remove_whole_slices,
     without_mutations,
 )
 from supernets.errors import CaptureError
@@ -62,10 +63,12 @@ class _Flat(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         n = len(inputs) - len(self.keywords)
-        if self.call is not None:
-            outputs = self.call(self.model, *inputs)
-        else:
-            outputs = self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))
+        # torch.export switches oneDNN (MKL-DNN) off. Before 2.13, it then adds a dimension to the last states of LSTMs.
+        with torch.backends.mkldnn.flags(enabled=True):
+            if self.call is not None:
+                outputs = self.call(self.model, *inputs)
+            else:
+                outputs = self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))
         if not (found := tuple(tensors_of(outputs))):
             kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise CaptureError(
@@ -131,14 +134,16 @@ def _read(flat: _Flat, example: tuple[Tensor, ...]) -> tuple[Program, dict[str, 
 
 
 def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
-    """What torch.export makes of the forward."""
+    """What torch.export makes of the forward, without slices of all of a tensor."""
     try:
         with quiet():
-            return torch.export.export(flat, example, strict=False)
+            exported = torch.export.export(flat, example, strict=False)
     except CaptureError:
         raise
     except Exception as error:  # torch.export raises what the user's forward raises, too
         raise reason(error, flat, example) from error
+    remove_whole_slices(exported.graph)
+    return exported
 
 
 def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:

@@ -99,7 +99,20 @@ class Padded(nn.Module):
         return self.head((x + y).mean(1))
 
 
-NETWORKS = {"masked": Masked, "positions": Positions, "waves": Waves, "padded": Padded}
+class States(nn.Module):
+    """The last state of one layer of an LSTM, and slices of all rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.lstm = nn.Linear(3, 16), nn.LSTM(16, 12, num_layers=2, batch_first=True)
+        self.head = nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, (last, _) = self.lstm(self.embed(x.flatten(2).transpose(1, 2))[:, :, :])
+        return self.head(torch.cat([last[-1], y[:, 0]], 1))
+
+
+NETWORKS = {"masked": Masked, "positions": Positions, "waves": Waves, "padded": Padded, "states": States}
 
 
 def network(name: str) -> nn.Module:
