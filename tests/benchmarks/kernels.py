@@ -1,6 +1,6 @@
 """The kernels that ONNX Runtime runs for ten models, and their latency, by the way in which a model becomes ONNX.
 
-    python -m tests.benchmarks.kernels [--model bert_tiny] [--rounds 15] [--tokens 32] [--types] [--json]
+    python -m tests.benchmarks.kernels [--model bert_tiny] [--rounds 25] [--tokens 32] [--types] [--json]
 
 Needs torchvision, timm, transformers and onnxscript (`pip install torchvision timm transformers onnxscript`); nothing is
 downloaded, so weights are random.
@@ -429,7 +429,7 @@ def print_types(rows: Mapping[str, Measurement]) -> None:
 
 def main(
     model: Annotated[list[str] | None, typer.Option(help=f"of {', '.join(CASES)}; else all")] = None,
-    rounds: Annotated[int, typer.Option(help="of latency; 0 for kernels alone")] = 15,
+    rounds: Annotated[int, typer.Option(help="of latency; 0 for kernels alone")] = 25,
     tokens: Annotated[int, typer.Option(help="of a prompt and of a text")] = 32,
     types: Annotated[bool, typer.Option(help="print all kernels by type")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
