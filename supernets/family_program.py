@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supernets.axes import Dim, NamedDims, axes_in
-from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.branches import Branch, module_branch
 from supernets.capture.costs import ProgramCosts
+from supernets.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref, needed_calls
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.specialisation import specialised
@@ -81,7 +81,7 @@ class FamilyProgram:
     """
 
     def __init__(
-        self, family: Family, elastic: Adopted, prefix: str = "", constants: Mapping[str, Tensor] = NO_TENSORS
+        self, family: Family, elastic: ElasticProgram, prefix: str = "", constants: Mapping[str, Tensor] = NO_TENSORS
     ) -> None:
         self.elastic, self.prefix, self.constants, self._family = elastic, prefix, constants, family
         self._branches: dict[str, Branch | None] = {}
@@ -205,7 +205,7 @@ def _following(present: NDArray[np.bool_]) -> Counts:
     return np.minimum.accumulate(own[:, ::-1], axis=1)[:, ::-1]
 
 
-def _with_lengths_of_others(elastic: Adopted, dropped: Sequence[Branch]) -> Adopted:
+def _with_lengths_of_others(elastic: ElasticProgram, dropped: Sequence[Branch]) -> ElasticProgram:
     """The program whose operations that read the length of a cache read it of one that no dropped call alone reads."""
     program, gone = elastic.program, {index for branch in dropped for index in branch.calls}
     caches = [name for name, dims in zip(program.inputs, program.input_dims, strict=True) if TIED in dims]
@@ -337,7 +337,7 @@ class Programs:
                     program, constants = _captured(family, view, family.template().eval())
         declared: Mapping[str, NamedDims] = _named_dims(family, network) if view is None else family.dims()
         named = {prefix + name: dims for name, dims in declared.items()}
-        return FamilyProgram(family, adopt(program, named, family.axes), prefix, constants)
+        return FamilyProgram(family, infer_axes(program, named, family.axes), prefix, constants)
 
     def _restored(self, name: str, network: nn.Module) -> Program | None:
         """The program of a view from a checkpoint; None if there is none of the network's code."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from supernets.capture.adoption import adopt
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.lowering import lowered
 from supernets.capture.network import PlainNetwork
 from supernets.capture.program import BATCH, Program, is_constant
@@ -231,7 +231,7 @@ def _traced(module: nn.Module, examples: Sequence[Tensor], dims: Sequence[tuple[
     if all(name in ("", BATCH) for names in dims for name in names):
         # As programs captured of users' modules, which are simplified when they are lowered.
         program = replace(program, input_dims=())
-    elastic = adopt(program)
+    elastic = infer_axes(program)
     return Network(specialised(elastic, elastic.full_sizes), captured.tensors)
 
 

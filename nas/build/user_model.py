@@ -66,7 +66,7 @@ def supernet_of(
     found = capture_model(own_model(module), example)
     options = SpaceOptions(granularity, tuple(widths), tuple(keep))
     family = CapturedFamily(found.program, options, tensors=found.tensors)
-    check_model(found, options, adopted=family.adopted, example=example)
+    check_model(found, options, elastic=family.elastic, example=example)
     supernet = make_supernet(family)
     if sort:
         sort_by_importance(supernet)

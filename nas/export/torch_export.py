@@ -25,7 +25,7 @@ from nas.export.provenance import Provenance, preprocessing_facts, score_network
 from nas.store.folder import RunsFolder
 from nas.store.stored_run import StoredRun
 from supernets.base import Family
-from supernets.capture.adoption import adopt
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.network import PlainNetwork
 from supernets.capture.program import Program
 from supernets.capture.python_source import CLASS, source_of
@@ -154,10 +154,10 @@ def _program(module: nn.Module, x: Tensor) -> Program:
     if isinstance(module, PlainNetwork):
         return module.captured_program
     try:
-        adopted = adopt(capture(module, [x]).program)
+        elastic = infer_axes(capture(module, [x]).program)
     except CaptureError as error:
         raise ExportFailedError(f"the network cannot be written as Python: {error}", code=error.code) from error
-    return specialised(adopted, adopted.full_sizes)
+    return specialised(elastic, elastic.full_sizes)
 
 
 def _checked(

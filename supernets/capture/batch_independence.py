@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from supernets.axes import Dim
-from supernets.capture.adoption import adopt
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.program import BATCH, Argument, Call, Program, Ref, ValueSpec
 from supernets.errors import CaptureError
 
@@ -61,7 +61,7 @@ def repeated_for_batches(program: Program, tensors: Mapping[str, Tensor]) -> tup
     Raises:
         CaptureError: such a constant differs between the examples.
     """
-    shapes = adopt(program).dims
+    shapes = infer_axes(program).dims
     found = dict(tensors)
     values, calls, renamed = dict(program.values), list[Call](), dict[str, str]()
     for name in program.tensors:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supernets.axes import axes_in
-from supernets.capture.adoption import Adopted
 from supernets.capture.branches import layer_of
+from supernets.capture.elastic_program import ElasticProgram
 from supernets.capture.program import BATCH, Call, state_sources, state_values
 
 _WHOLE = "network"
@@ -44,11 +44,11 @@ class Division:
     folded belong to the next one.
     """
 
-    def __init__(self, adopted: Adopted) -> None:
-        self._adopted = adopted
-        self._state = state_values(adopted.program)
-        self._worked = frozenset(work.call for work in adopted.work)
-        self._closure = state_sources(adopted.program)
+    def __init__(self, elastic: ElasticProgram) -> None:
+        self._elastic = elastic
+        self._state = state_values(elastic.program)
+        self._worked = frozenset(work.call for work in elastic.work)
+        self._closure = state_sources(elastic.program)
         runs = self._joined(list(self._runs()))
         names: dict[str, None] = {}
         for run in runs:
@@ -61,7 +61,7 @@ class Division:
 
     def _runs(self) -> Iterator[list[int]]:
         """The shortest runs of calls with one value between each and the next."""
-        program = self._adopted.program
+        program = self._elastic.program
         last: dict[str, float] = {name: i for i, call in enumerate(program.calls) for name in call.reads()}
         last |= dict.fromkeys(program.outputs, math.inf)
         alive = {name for name in program.inputs if name in last}
@@ -79,7 +79,7 @@ class Division:
 
     def _connects(self, value: str) -> bool:
         """Whether a value can be the only input of a block: examples of real numbers, one after another."""
-        program, (first, *rest) = self._adopted.program, self._adopted.shapes[value]
+        program, (first, *rest) = self._elastic.program, self._elastic.shapes[value]
         floats = program.values[value].dtype == "float32"
         return (
             floats
@@ -93,7 +93,7 @@ class Division:
         found, waiting = list[list[int]](), list[int]()
         for run in runs:
             if not self._worked.intersection(run):
-                normed = any(self._adopted.program.calls[i].name in _NORMS for i in run)
+                normed = any(self._elastic.program.calls[i].name in _NORMS for i in run)
                 if found and not waiting and not normed:
                     found[-1] += run
                 else:
@@ -107,11 +107,11 @@ class Division:
 
     def _of_parameters(self, run: Sequence[int]) -> list[str]:
         """The tensors, and the values that depend on tensors alone, that a run reads directly or through others."""
-        calls = self._adopted.program.calls
+        calls = self._elastic.program.calls
         return [own for i in run for name in calls[i].reads() for own in self._closure.get(name, ())]
 
     def _parameters(self, run: Sequence[int]) -> list[str]:
-        trainable = self._adopted.program.trainable
+        trainable = self._elastic.program.trainable
         return [name for name in self._of_parameters(run) if name in trainable]
 
     def _name(self, run: Sequence[int]) -> str:
@@ -131,25 +131,25 @@ class Division:
         return layers.pop() if len(layers) == 1 else ""
 
     def _block(self, name: str, run: Sequence[int]) -> Block:
-        program = self._adopted.program
+        program = self._elastic.program
         values = {own for i in run for own in (*program.calls[i].reads(), *program.calls[i].outputs) if own}
         values.update(self._of_parameters(run))
-        found = {axis for own in values for dim in self._adopted.shapes[own] for axis in axes_in(dim)}
+        found = {axis for own in values for dim in self._elastic.shapes[own] for axis in axes_in(dim)}
         calls = set(run)
-        branches = [i for i, own in enumerate(self._adopted.branches) if calls.intersection((*own.calls, own.sum))]
-        axes = tuple(axis for axis in self._adopted.axes if axis in found)
+        branches = [i for i, own in enumerate(self._elastic.branches) if calls.intersection((*own.calls, own.sum))]
+        axes = tuple(axis for axis in self._elastic.axes if axis in found)
         return Block(name, tuple(run), axes, tuple(branches))
 
     @cached_property
     def of_value(self) -> Mapping[str, str]:
         """The names of the blocks by the values that they compute; those that depend on parameters alone have none."""
-        calls = self._adopted.program.calls
+        calls = self._elastic.program.calls
         return {name: block.name for block in self.blocks for i in block.calls for name in calls[i].outputs if name}
 
     @cached_property
     def of_call(self) -> NDArray[np.int64]:
         """The index of the block of each call, (n_calls,); of the first one that reads its value, where it is of parameters."""
-        program = self._adopted.program
+        program = self._elastic.program
         found = np.full(len(program.calls), len(self.blocks) - 1, dtype=np.int64)
         for index, block in enumerate(self.blocks):
             found[list(block.calls)] = index
@@ -169,7 +169,7 @@ class Division:
             sizes: (n,) by axis.
             dropped: the branches that each network lacks.
         """
-        gone = np.array([[i in own for i in range(len(self._adopted.branches))] for own in dropped], dtype=np.int64)
+        gone = np.array([[i in own for i in range(len(self._elastic.branches))] for own in dropped], dtype=np.int64)
         found = []
         for block in self.blocks:
             lacking = [gone[:, i] for i in block.branches]
@@ -180,7 +180,7 @@ class Division:
         return found
 
     def _absent(self, block: Block, dropped: frozenset[int]) -> bool:
-        gone = [self._adopted.branches[i] for i in block.branches if i in dropped]
+        gone = [self._elastic.branches[i] for i in block.branches if i in dropped]
         return set(block.calls) <= {call for branch in gone for call in (*branch.calls, branch.sum)}
 
 

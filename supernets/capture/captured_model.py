@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from supernets.capture.adoption import adopt
 from supernets.capture.comparison import compare
 from supernets.capture.diagnosis import unregistered
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.inference import remedy
 from supernets.capture.operations import RULES
 from supernets.capture.program import Program, ValueSpec
@@ -204,7 +204,7 @@ def load_capture(path: Path) -> CapturedModel:
             raise _unreadable(path, f"the tensor {tensor} is not {' x '.join(map(str, spec.shape))} of {spec.dtype}")
     check_shapes(program)
     try:
-        adopt(program)
+        infer_axes(program)
     except Exception as error:  # rules expect the arguments that torch's operations have
         raise _unreadable(path, repr(error)[:200]) from error
     own = {tensor: tensors[tensor] for tensor in program.tensors}

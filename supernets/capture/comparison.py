@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from supernets.capture.adoption import adopt
 from supernets.capture.diagnosis import place_of, raised
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.memory import check_values
 from supernets.capture.module_call import evaluating, parts_of, tensors_of
 from supernets.capture.network import ElasticNetwork
@@ -72,8 +72,8 @@ class _Comparer:
 
     def __init__(self, module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> None:
         self._module, self._found, self._x, self._call = module, found, x, call
-        self._adopted = adopt(found.program)
-        self._network = elastic_network(self._adopted, found.tensors)
+        self._elastic = infer_axes(found.program)
+        self._network = elastic_network(self._elastic, found.tensors)
 
     def compare_batch(self, batch: int) -> Comparison:
         """The difference for a number of examples, and what else differs; raises as `compare`."""
@@ -103,9 +103,9 @@ class _Comparer:
     def _outputs(self, x: Tensor) -> list[Tensor]:
         """The program's outputs."""
         try:
-            if self._adopted.unknown:
+            if self._elastic.unknown:
                 # An operation without a rule may have state of the example's batch, with which torch reads beyond it.
-                check_batch(self._adopted, len(x))
+                check_batch(self._elastic, len(x))
             return self._run(self._network, x)
         except Exception as error:  # of an operation whose arguments are those of the example's batch
             _check_runs(self._module, self._x, self._call)
@@ -122,7 +122,7 @@ class _Comparer:
             module = deepcopy(self._module).double()
         except Exception:  # a user's module may hold anything
             return False
-        network = elastic_network(self._adopted, in_double(self._found.tensors))
+        network = elastic_network(self._elastic, in_double(self._found.tensors))
         x = x.double() if x.is_floating_point() else x
         try:
             theirs = list(tensors_of(self._call(module, x)))

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from supernets.axes import axes_in, size_of
-from supernets.capture.adoption import Adopted
 from supernets.capture.branches import Branch
+from supernets.capture.elastic_program import ElasticProgram
 from supernets.capture.program import BATCH, state_values
 from supernets.cost import BYTES_PER_ACTIVATION, CostTable, Counts
 
@@ -17,7 +17,7 @@ from supernets.cost import BYTES_PER_ACTIVATION, CostTable, Counts
 class BranchedProgram(Protocol):
     """A program whose branches have the names of the modules that networks lack."""
 
-    elastic: Adopted
+    elastic: ElasticProgram
 
     def branches(self, dropped: frozenset[str]) -> Sequence[Branch]:
         """The branches that a network lacks."""
@@ -82,12 +82,12 @@ class ProgramCosts:
         return present[[distinct[names] for names in dropped]]
 
 
-def elastic_share(adopted: Adopted) -> float:
+def elastic_share(program: ElasticProgram) -> float:
     """The share of multiply-accumulates in calls that an axis or a branch can make smaller."""
-    sizes: dict[str, int] = {**adopted.full_sizes, BATCH: 1}
-    droppable = {call for branch in adopted.branches for call in branch.calls}
+    sizes: dict[str, int] = {**program.full_sizes, BATCH: 1}
+    droppable = {call for branch in program.branches for call in branch.calls}
     total = elastic = 0
-    for work in adopted.work:
+    for work in program.work:
         macs = int(size_of(work.products, sizes))
         total += macs
         if work.call in droppable or any(axes_in(dim) - {BATCH} for dim in work.products):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from supernets.axes import size_of
-from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.captured_model import CapturedModel
 from supernets.capture.comparison import BATCHES, of_one_batch, relative_difference
+from supernets.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.capture.memory import check_values
 from supernets.capture.program import BATCH
 from supernets.capture.proof import permuted_outputs, random_input, random_order, randomised, tensors_with
@@ -69,7 +69,7 @@ def prove_model(
     model: CapturedModel,
     options: SpaceOptions,
     *,
-    adopted: Adopted | None = None,
+    elastic: ElasticProgram | None = None,
     example: Tensor | None = None,
     seed: int = 0,
 ) -> Proof:
@@ -79,20 +79,20 @@ def prove_model(
 
     Args:
         options: which axes stay as they are: these are not permuted.
-        adopted: of the model's program, where it is at hand.
+        elastic: of the model's program, where it is at hand.
         example: of the model's input, for models that random numbers do not suit; None for random inputs.
 
     Raises:
         CaptureError: the model does not run with one of the batches, or its outputs are NaN.
     """
-    return _Prover(model, adopt(model.program) if adopted is None else adopted, options, example, seed).prove()
+    return _Prover(model, infer_axes(model.program) if elastic is None else elastic, options, example, seed).prove()
 
 
 def check_model(
-    model: CapturedModel, options: SpaceOptions, *, adopted: Adopted | None = None, example: Tensor | None = None
+    model: CapturedModel, options: SpaceOptions, *, elastic: ElasticProgram | None = None, example: Tensor | None = None
 ) -> None:
     """Raises `CaptureError` unless the proof of a model's axes holds; see `prove_model`."""
-    if not (proof := prove_model(model, options, adopted=adopted, example=example)).holds:
+    if not (proof := prove_model(model, options, elastic=elastic, example=example)).holds:
         raise unproved_error(model.name, proof)
 
 
@@ -120,14 +120,14 @@ class _Prover:
     """The proof of one model."""
 
     def __init__(
-        self, model: CapturedModel, adopted: Adopted, options: SpaceOptions, example: Tensor | None, seed: int
+        self, model: CapturedModel, elastic: ElasticProgram, options: SpaceOptions, example: Tensor | None, seed: int
     ) -> None:
-        self._model, self._adopted, self._example = model, adopted, example
+        self._model, self._elastic, self._example = model, elastic, example
         self._generator = torch.Generator().manual_seed(seed)
-        axes = [adopted.axes[name] for name in elastic_axes(adopted, options)]
+        axes = [elastic.axes[name] for name in elastic_axes(elastic, options)]
         # The positions of a kernel have an order.
         self._orders = {axis.name: random_order(axis.size, self._generator) for axis in axes if axis.slice == "prefix"}
-        self._tensors_by_axis = {name: tensors_with(adopted, name) for name in self._orders}
+        self._tensors_by_axis = {name: tensors_with(elastic, name) for name in self._orders}
         self._tensors: dict[str, Tensor] = {}
 
     def prove(self) -> Proof:
@@ -167,9 +167,9 @@ class _Prover:
     def _outputs(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs; raises `CaptureError` for a program that does not run with this batch."""
         try:
-            if self._adopted.unknown:
-                check_batch(self._adopted, len(inputs[0]))
-            return permuted_outputs(self._adopted, self._tensors, inputs, {})
+            if self._elastic.unknown:
+                check_batch(self._elastic, len(inputs[0]))
+            return permuted_outputs(self._elastic, self._tensors, inputs, {})
         except Exception as error:  # of any operation
             raise self._of_one_batch(error, len(inputs[0])) from error
 
@@ -185,11 +185,11 @@ class _Prover:
                 "pass an example of real data to nas.supernet_of",
                 code="capture.nan",
             )
-        program = self._adopted.program
-        sizes = {**self._adopted.full_sizes, BATCH: batch}
+        program = self._elastic.program
+        sizes = {**self._elastic.full_sizes, BATCH: batch}
         for name, output in zip(program.outputs, outputs, strict=True):
             captured_shape, shape = program.values[name].shape, tuple(output.shape)
-            expected = tuple(int(size_of(dim, sizes)) for dim in self._adopted.shapes[name])
+            expected = tuple(int(size_of(dim, sizes)) for dim in self._elastic.shapes[name])
             if captured_shape[:1] == (program.batch,) and expected == captured_shape:
                 expected = (batch, *captured_shape[1:])
             if shape != expected:
@@ -199,7 +199,7 @@ class _Prover:
     def _change(self, before: Sequence[Tensor], inputs: Sequence[Tensor], orders: Mapping[str, Tensor]) -> float:
         """The change of the outputs with the units of some axes permuted in every tensor that has them."""
         permutations = {name: (order, self._tensors_by_axis[name]) for name, order in orders.items()}
-        return relative_difference(before, permuted_outputs(self._adopted, self._tensors, inputs, permutations))
+        return relative_difference(before, permuted_outputs(self._elastic, self._tensors, inputs, permutations))
 
     def _control(self, before: Sequence[Tensor], inputs: Sequence[Tensor]) -> float | None:
         """The smallest change over some axes with one tensor left out; see `Proof.control`."""
@@ -212,7 +212,7 @@ class _Prover:
                 others = [other for other in self._tensors_by_axis[name] if other != tensor]
                 permutations = {name: (self._orders[name], others)}
                 change = relative_difference(
-                    before, permuted_outputs(self._adopted, self._tensors, inputs, permutations)
+                    before, permuted_outputs(self._elastic, self._tensors, inputs, permutations)
                 )
                 if change > EXACT:
                     changes.append(change)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from supernets.axes import axes_in, permute_tensor
-from supernets.capture.adoption import Adopted
+from supernets.capture.elastic_program import ElasticProgram
 from supernets.capture.network import ElasticNetwork, argument_value
 from supernets.capture.operations import operation
 from supernets.capture.program import BATCH, Call, Program
@@ -34,22 +34,22 @@ def in_double(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
-def outputs_of(adopted: Adopted, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def outputs_of(elastic: ElasticProgram, tensors: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The outputs of the largest network with these tensors, without gradients.
 
     Conversions to single precision are to double precision where the tensors have it.
     """
     with torch.no_grad():
-        values = elastic_network(adopted, tensors).captured_values(*inputs, kept=False)
-    return tuple(values[name] for name in adopted.program.outputs)
+        values = elastic_network(elastic, tensors).captured_values(*inputs, kept=False)
+    return tuple(values[name] for name in elastic.program.outputs)
 
 
-def elastic_network(adopted: Adopted, tensors: Mapping[str, Tensor]) -> ElasticNetwork:
+def elastic_network(elastic: ElasticProgram, tensors: Mapping[str, Tensor]) -> ElasticNetwork:
     """The largest network of these tensors, which are not copied, in evaluation mode; see `outputs_of`."""
-    program = adopted.program
+    program = elastic.program
     if any(tensor.dtype is torch.float64 for tensor in tensors.values()):
         program = replace(program, calls=tuple(map(_in_double, program.calls)))
-    return ElasticNetwork(program, tensors, adopted.full_sizes, copied=False).eval()
+    return ElasticNetwork(program, tensors, elastic.full_sizes, copied=False).eval()
 
 
 def _in_double(call: Call) -> Call:
@@ -103,7 +103,7 @@ def random_order(size: int, generator: torch.Generator) -> Tensor:
 
 
 def prove_permutations(
-    adopted: Adopted,
+    elastic: ElasticProgram,
     tensors: Mapping[str, Tensor],
     inputs: Sequence[Tensor],
     *,
@@ -120,27 +120,27 @@ def prove_permutations(
         before: the outputs in double precision; None to compute them.
     """
     generator = torch.Generator().manual_seed(seed)
-    before = permuted_outputs(adopted, tensors, inputs, {}) if before is None else before
-    axes = {name: axis for name, axis in adopted.axes.items() if axis.slice == "prefix"}
+    before = permuted_outputs(elastic, tensors, inputs, {}) if before is None else before
+    axes = {name: axis for name, axis in elastic.axes.items() if axis.slice == "prefix"}
     orders = {name: random_order(axis.size, generator) for name, axis in axes.items()}
-    tensors_by_axis = {name: tensors_with(adopted, name) for name in axes}
+    tensors_by_axis = {name: tensors_with(elastic, name) for name in axes}
     all_axes = {name: (order, tensors_by_axis[name]) for name, order in orders.items()}
-    change = difference(before, permuted_outputs(adopted, tensors, inputs, all_axes))
+    change = difference(before, permuted_outputs(elastic, tensors, inputs, all_axes))
     names = [name for name in axes if len(tensors_by_axis[name]) > 1]
     control: dict[str, float] = {}
     for name in names if controls is None else names[:: max(1, len(names) // max(controls, 1))][:controls]:
         all_but_first = {name: (orders[name], tensors_by_axis[name][1:])}
-        control[name] = difference(before, permuted_outputs(adopted, tensors, inputs, all_but_first))
+        control[name] = difference(before, permuted_outputs(elastic, tensors, inputs, all_but_first))
     return PermutationProof(change, control)
 
 
-def tensors_with(adopted: Adopted, axis: str) -> list[str]:
+def tensors_with(elastic: ElasticProgram, axis: str) -> list[str]:
     """The tensors of a network that have an axis."""
-    return [tensor for tensor, dims in adopted.dims.items() if any(axis in axes_in(dim) for dim in dims)]
+    return [tensor for tensor, dims in elastic.dims.items() if any(axis in axes_in(dim) for dim in dims)]
 
 
 def permuted_outputs(
-    adopted: Adopted,
+    elastic: ElasticProgram,
     tensors: Mapping[str, Tensor],
     inputs: Sequence[Tensor],
     orders: Mapping[str, tuple[Tensor, Collection[str]]],
@@ -160,10 +160,10 @@ def permuted_outputs(
         tensor = tensors[name]
         for axis, (order, chosen) in orders.items():
             if name in chosen:
-                tensor = permute_tensor(tensor, adopted.dims[name], adopted.axes, axis, order)
+                tensor = permute_tensor(tensor, elastic.dims[name], elastic.axes, axis, order)
         return tensor.double() if tensor.is_floating_point() else tensor
 
-    program, sizes = adopted.program, {**adopted.full_sizes, BATCH: len(inputs[0])}
+    program, sizes = elastic.program, {**elastic.full_sizes, BATCH: len(inputs[0])}
     last_reads = {name: i for i, call in enumerate(program.calls) for name in (*call.reads(), *call.outputs) if name}
     values: dict[str, Any] = dict(zip(program.inputs, inputs, strict=True))
     with torch.no_grad():

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernets.capture.adoption import Adopted
+from supernets.capture.elastic_program import ElasticProgram
 from supernets.capture.network import argument_value
 from supernets.capture.operations import operation
 from supernets.capture.program import BATCH, Program, ValueSpec
@@ -69,9 +69,9 @@ def check_shapes(program: Program) -> None:
             )
 
 
-def check_batch(adopted: Adopted, batch: int) -> None:
+def check_batch(elastic: ElasticProgram, batch: int) -> None:
     """Raises `CaptureError` if a call does not run with this number of examples."""
-    program = adopted.program
+    program = elastic.program
     inputs = {name: program.values[name] for name in program.inputs}
     specs = {name: ValueSpec((batch, *spec.shape[1:]), spec.dtype) for name, spec in inputs.items()}
-    with_shapes(program, specs, sizes={**adopted.full_sizes, BATCH: batch})
+    with_shapes(program, specs, sizes={**elastic.full_sizes, BATCH: batch})

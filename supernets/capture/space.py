@@ -9,8 +9,8 @@ from difflib import get_close_matches
 from typing import Literal, NamedTuple, cast
 
 from supernets.axes import axes_in
-from supernets.capture.adoption import Adopted
 from supernets.capture.branches import starred
+from supernets.capture.elastic_program import ElasticProgram
 from supernets.capture.model_names import FRACTIONS
 from supernets.capture.program import Argument, Call, Size, state_sources
 from supernets.errors import SpaceError
@@ -84,32 +84,32 @@ class ChoiceMembers:
     sizes: tuple[int, ...] = ()
 
 
-def elastic_axes(adopted: Adopted, options: SpaceOptions) -> list[str]:
+def elastic_axes(elastic: ElasticProgram, options: SpaceOptions) -> list[str]:
     """The axes that may become smaller: those that the options do not keep."""
-    return [name for name in adopted.axes if not options.keeps(name) and not options.keeps(stage_of(adopted, name))]
+    return [name for name in elastic.axes if not options.keeps(name) and not options.keeps(stage_of(elastic, name))]
 
 
-def stage_of(adopted: Adopted, axis: str) -> str:
+def stage_of(elastic: ElasticProgram, axis: str) -> str:
     """The name of an axis's choice of its stage, as `nas inspect` prints it."""
-    return f"{starred(axis)}.{adopted.axes[axis].size}"
+    return f"{starred(axis)}.{elastic.axes[axis].size}"
 
 
 class CapturedSpace:
     """The choices of a captured network, and what they mean for its axes and branches."""
 
-    def __init__(self, adopted: Adopted, options: SpaceOptions) -> None:
-        self._adopted, self._options = adopted, options
+    def __init__(self, elastic: ElasticProgram, options: SpaceOptions) -> None:
+        self._elastic, self._options = elastic, options
         self._check_kept()
         self._widths = {name: axes for name, axes in self._width_groups().items() if self._width_options(axes)}
         self._depths = self._depth_groups()
         choices = [Choice(group.name, _depths(len(group.order))) for group in self._depths]
-        needs = LayerNeeds(adopted, {group.name: group.order for group in self._depths})
+        needs = LayerNeeds(elastic, {group.name: group.order for group in self._depths})
         choices += [
             Choice(name, self._width_options(axes), _required(needs.of(axes))) for name, axes in self._widths.items()
         ]
         if not choices:
             reasons = "".join(
-                f"\n  {reason}: {', '.join(names[:3])}" for reason, names in list(adopted.fixed.items())[:_MOST]
+                f"\n  {reason}: {', '.join(names[:3])}" for reason, names in list(elastic.fixed.items())[:_MOST]
             )
             kept = "; keep names fewer of them" if options.keep else ""
             raise SpaceError(
@@ -123,11 +123,11 @@ class CapturedSpace:
     def _check_kept(self) -> None:
         """Raises `SpaceError` for a pattern of `keep` that matches nothing in the network."""
         names = [
-            *self._adopted.axes,
-            *(stage_of(self._adopted, axis) for axis in self._adopted.axes),
-            *self._adopted.program.tensors,
+            *self._elastic.axes,
+            *(stage_of(self._elastic, axis) for axis in self._elastic.axes),
+            *self._elastic.program.tensors,
         ]
-        names += [unit.name for unit in self._adopted.units]
+        names += [unit.name for unit in self._elastic.units]
         for pattern in self._options.keep:
             if not fnmatch.filter(names, pattern):
                 near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
@@ -139,12 +139,12 @@ class CapturedSpace:
 
     def _width_groups(self) -> dict[str, list[str]]:
         groups: dict[str, list[str]] = {}
-        for name in elastic_axes(self._adopted, self._options):
+        for name in elastic_axes(self._elastic, self._options):
             match self._options.granularity:
                 case "layer":
                     key = f"{name}.width"
                 case "stage":
-                    key = f"{stage_of(self._adopted, name)}.width"
+                    key = f"{stage_of(self._elastic, name)}.width"
                 case "model":
                     key = "width"
             groups.setdefault(key, []).append(name)
@@ -158,7 +158,7 @@ class CapturedSpace:
         return tuple(sorted(found.values())) if len(found) > 1 else ()
 
     def _size(self, axis: str, fraction: float) -> int:
-        full, multiple = self._adopted.axes[axis].size, self._options.multiple
+        full, multiple = self._elastic.axes[axis].size, self._options.multiple
         if full % multiple or full < 2 * multiple:
             return max(1, round(full * fraction))
         return max(multiple, round(full * fraction / multiple) * multiple)
@@ -167,10 +167,10 @@ class CapturedSpace:
         groups: dict[str, list[int]] = {}
         previous: tuple[str, object] | None = None
         key = ""
-        for index, unit in enumerate(self._adopted.units):
+        for index, unit in enumerate(self._elastic.units):
             if self._options.keeps(unit.name):
                 continue
-            kind = (unit.container, self._adopted.streams[unit.branches[0]])
+            kind = (unit.container, self._elastic.streams[unit.branches[0]])
             match self._options.granularity:
                 case "layer":
                     key = f"{unit.name}.depth"
@@ -188,7 +188,7 @@ class CapturedSpace:
         """What each choice changes, in the order of the space."""
         found = []
         for group in self._depths:
-            layers = tuple(self._adopted.units[i].name for i in group.order)
+            layers = tuple(self._elastic.units[i].name for i in group.order)
             found.append(ChoiceMembers(group.name, "depth", tuple(map(float, _depths(len(layers)))), layers))
         for name, axes in self._widths.items():
             options = self._width_options(axes)
@@ -199,7 +199,7 @@ class CapturedSpace:
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         """The axis sizes of an architecture."""
         values = self.space.values(architecture)
-        sizes = dict(self._adopted.full_sizes)
+        sizes = dict(self._elastic.full_sizes)
         for name, axes in self._widths.items():
             fraction = cast(float, values.get(name, 1.0))  # of layers that are all left out: no tensor has it
             sizes.update((axis, self._size(axis, fraction)) for axis in axes)
@@ -211,7 +211,7 @@ class CapturedSpace:
         gone: set[int] = set()
         for group in self._depths:
             for unit in group.order[cast(int, values[group.name]) :]:
-                gone.update(self._adopted.units[unit].branches)
+                gone.update(self._elastic.units[unit].branches)
         return frozenset(gone)
 
 
@@ -230,15 +230,15 @@ class LayerNeeds:
         groups: indices of units in the order in which they are kept, by group.
     """
 
-    def __init__(self, adopted: Adopted, groups: Mapping[str, Sequence[int]]) -> None:
+    def __init__(self, elastic: ElasticProgram, groups: Mapping[str, Sequence[int]]) -> None:
         self._groups = groups
         self._around: dict[int, list[tuple[str, int]]] = {}
         """For each call that may be left out, the groups of the layers around it, with its layer's position in the order."""
         for group, units in groups.items():
             for position, unit in enumerate(units):
-                for call in {call for i in adopted.units[unit].branches for call in adopted.branches[i].calls}:
+                for call in {call for i in elastic.units[unit].branches for call in elastic.branches[i].calls}:
                     self._around.setdefault(call, []).append((group, position))
-        self._calls = _calls_by_axis(adopted)
+        self._calls = _calls_by_axis(elastic)
 
     def of(self, axes: Sequence[str]) -> Need | None:
         """What some axes need together; None if every network has one of them, or if they are in layers of several groups."""
@@ -251,15 +251,15 @@ class LayerNeeds:
         return Need(group, first + 1, len(self._groups[group]))
 
 
-def _calls_by_axis(adopted: Adopted) -> dict[str, list[int]]:
+def _calls_by_axis(elastic: ElasticProgram) -> dict[str, list[int]]:
     """The calls on values that depend on the inputs whose computation has each axis."""
-    program, found = adopted.program, dict[str, list[int]]()
+    program, found = elastic.program, dict[str, list[int]]()
     sources = state_sources(program)
     for index, call in enumerate(program.calls):
         if all(name in sources for name in call.outputs if name):
             continue
         names = {own for name in call.reads() for own in sources.get(name, (name,))} | set(filter(None, call.outputs))
-        axes = {axis for name in names for dim in adopted.shapes[name] for axis in axes_in(dim)} | set(_of_sizes(call))
+        axes = {axis for name in names for dim in elastic.shapes[name] for axis in axes_in(dim)} | set(_of_sizes(call))
         for axis in axes:
             found.setdefault(axis, []).append(index)
     return found

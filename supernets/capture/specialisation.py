@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from supernets.axes import Dim, axes_in, size_of
-from supernets.capture.adoption import Adopted
 from supernets.capture.branches import Branch
+from supernets.capture.elastic_program import ElasticProgram
 from supernets.capture.program import Argument, Call, Program, Ref, Size, ValueSpec
 
 
-def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[Branch] = ()) -> Program:
+def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Collection[Branch] = ()) -> Program:
     """The program of a network with these axis sizes.
 
     Sizes that depend on the inputs stay `Size`; in shapes, they are those of the captured inputs.
@@ -19,14 +19,14 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
     Args:
         dropped: the branches that are left out; what only these return or read is no output or input any more.
     """
-    program = adopted.program
+    program = elastic.program
     gone: set[int] = set()
     renamed: dict[str, str] = {}
     for branch in dropped:
         gone.update(branch.calls, [branch.sum])
         renamed[program.calls[branch.sum].outputs[0]] = branch.skip
 
-    lengths = adopted.lengths.keys()
+    lengths = elastic.lengths.keys()
 
     def named(name: str) -> str:
         while name in renamed:
@@ -47,8 +47,8 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
     for index, call in enumerate(program.calls):
         if index in gone:
             continue
-        reads = adopted.reads[index]
-        if index in adopted.sized_calls or not reads.isdisjoint(renamed):
+        reads = elastic.reads[index]
+        if index in elastic.sized_calls or not reads.isdisjoint(renamed):
             call = replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
             reads = frozenset(call.reads())
         calls.append((call, reads))
@@ -60,19 +60,19 @@ def specialised(adopted: Adopted, sizes: Mapping[str, int], dropped: Collection[
             used |= reads
             kept.append(call)
     kept.reverse()
-    unread = {name for index in gone for name in adopted.reads[index]} - used
+    unread = {name for index in gone for name in elastic.reads[index]} - used
     tensors = tuple(name for name in program.tensors if name in used)
-    full = {**sizes, **adopted.lengths}
+    full = {**sizes, **elastic.lengths}
     names = {*program.inputs, *tensors, *outputs, *(name for call in kept for name in call.outputs if name)}
     values = {
-        name: ValueSpec(tuple(int(size_of(dim, full)) for dim in adopted.shapes[name]), program.values[name].dtype)
-        if name in adopted.sized_values
+        name: ValueSpec(tuple(int(size_of(dim, full)) for dim in elastic.shapes[name]), program.values[name].dtype)
+        if name in elastic.sized_values
         else program.values[name]
         for name in names
     }
     dynamic = {
         name: {i: _length(dim, lengths, sizes) for i, dim in dims.items()}
-        for name, dims in adopted.dynamic_dims.items()
+        for name, dims in elastic.dynamic_dims.items()
         if name in values
     }
     if program.padding is not None:  # shorter sentences are padded

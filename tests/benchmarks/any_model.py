@@ -49,8 +49,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hardware_profiles.runtime import run_calls
 from supernets.base import Supernet
-from supernets.capture.adoption import Adopted
 from supernets.capture.costs import elastic_share
+from supernets.capture.elastic_program import ElasticProgram
 from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations, randomised
 from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
@@ -101,10 +101,10 @@ def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
     family = CapturedFamily(captured.program, SpaceOptions(), tensors=captured.tensors)
     supernet = make_supernet(family).eval()
     row["convert_s"] = time.process_time() - started
-    adopted = family.adopted
-    row.update(axes=len(adopted.axes), branches=len(adopted.branches), genes=len(family.space.choices),
-               share=elastic_share(adopted), unknown=dict(adopted.unknown),
-               misfits=sorted({why for why in adopted.fixed if "unknown way" in why or "no rule" in why})[:5])  # fmt: skip
+    elastic = family.elastic
+    row.update(axes=len(elastic.axes), branches=len(elastic.branches), genes=len(family.space.choices),
+               share=elastic_share(elastic), unknown=dict(elastic.unknown),
+               misfits=sorted({why for why in elastic.fixed if "unknown way" in why or "no rule" in why})[:5])  # fmt: skip
     with torch.no_grad():
         own = supernet.extract(family.space.largest)
         channels_last(model)
@@ -115,10 +115,10 @@ def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
     del supernet, family
     double, doubled = in_double(captured.tensors), _real(x)
     del captured
-    before = outputs_of(adopted, double, [doubled])
-    row.update(_equal_in_double(model, adopted, before, doubled))
+    before = outputs_of(elastic, double, [doubled])
+    row.update(_equal_in_double(model, elastic, before, doubled))
     del model
-    row.update(_permutations(adopted, double, doubled, before))
+    row.update(_permutations(elastic, double, doubled, before))
     row["cpu_s"] = time.process_time()
     return row
 
@@ -144,9 +144,9 @@ class _KeepsDouble(TorchDispatchMode):
         return func(*args, **given)
 
 
-def _equal_in_double(model: nn.Module, adopted: Adopted, before: Sequence[Tensor], x: Tensor) -> Row:
+def _equal_in_double(model: nn.Module, elastic: ElasticProgram, before: Sequence[Tensor], x: Tensor) -> Row:
     """Equality of the outputs in double precision, to which the model itself is converted."""
-    arguments = [own for call in adopted.program.calls for own in call.arguments.values()]
+    arguments = [own for call in elastic.program.calls for own in call.arguments.values()]
     row: Row = {"casts": "dtype:float32" in arguments}
     row["depends"] = difference([before[0][:1]], [before[0][1:]])
     model.double()
@@ -161,12 +161,12 @@ def _equal_in_double(model: nn.Module, adopted: Adopted, before: Sequence[Tensor
     return row
 
 
-def _permutations(adopted: Adopted, double: dict[str, Tensor], x: Tensor, before: Sequence[Tensor]) -> Row:
+def _permutations(elastic: ElasticProgram, double: dict[str, Tensor], x: Tensor, before: Sequence[Tensor]) -> Row:
     """Permutations and their controls."""
-    proof = prove_permutations(adopted, double, [x], controls=CONTROLS, before=before)
+    proof = prove_permutations(elastic, double, [x], controls=CONTROLS, before=before)
     row: Row = {"permuted": proof.permuted, "control": min(proof.control.values(), default=0.0)}
     if proof.permuted > 1e-10 and x.is_floating_point():
-        row["response"] = difference(before, outputs_of(adopted, double, [x * (1 + 2**-52)]))
+        row["response"] = difference(before, outputs_of(elastic, double, [x * (1 + 2**-52)]))
     return row
 
 

@@ -54,7 +54,7 @@ from numpy.typing import NDArray
 from onnxruntime.transformers import optimizer
 from torch import Tensor, nn
 
-from supernets.capture.adoption import adopt
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture
 from supernets.module_to_onnx import BATCH, INPUT, OPSET, OUTPUT, lower
@@ -217,7 +217,7 @@ def captured(module: nn.Module, example: Tensor) -> bytes:
     if example.is_floating_point():
         return lower(module, example)
     program = capture(module, [example])
-    elastic = adopt(program.program)
+    elastic = infer_axes(program.program)
     return Network(specialised(elastic, elastic.full_sizes), program.tensors).onnx()
 
 

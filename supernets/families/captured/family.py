@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from supernets.axes import Axes, Dim, NamedDims, size_of
 from supernets.base import Family
-from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.blocks import Division
 from supernets.capture.branches import Branch, layer_of
 from supernets.capture.costs import ProgramCosts
+from supernets.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.capture.network import ElasticNetwork, PlainNetwork, stated_names
 from supernets.capture.program import Program, Ref, ValueSpec
 from supernets.capture.program_json import program_from_json, program_to_json
@@ -42,18 +42,18 @@ class CapturedFamily(Family):
 
     def __init__(self, program: Program, options: SpaceOptions, *, tensors: Mapping[str, Tensor] | None = None) -> None:
         self.source, self.options = program, options
-        self.adopted: Adopted = adopt(program)
-        self._elastic = CapturedSpace(self.adopted, options)
+        self.elastic: ElasticProgram = infer_axes(program)
+        self._elastic = CapturedSpace(self.elastic, options)
         self.space = self._elastic.space
-        self.axes: Axes = self.adopted.axes
+        self.axes: Axes = self.elastic.axes
         self._tensors = _zeros(program) if tensors is None else dict(tensors)
         self._names = stated_names(program)
         self._stated = {f"{self._names[0]}.{i}": (name, 0) for i, name in enumerate(self.axes)}
-        division = Division(self.adopted)
+        division = Division(self.elastic)
         self._division = division if len(division.blocks) > 1 else None
         self.blocks = layer_names(program) if self._division is None else tuple(block.name for block in division.blocks)
         self._unused: dict[frozenset[int], frozenset[str]] = {}
-        self.program = CapturedProgram(self, self.adopted, self._names[1], self._division)
+        self.program = CapturedProgram(self, self.elastic, self._names[1], self._division)
         self._programs = _CapturedPrograms(self)
 
     @property
@@ -80,13 +80,13 @@ class CapturedFamily(Family):
 
     def template(self) -> nn.Module:
         with torch.device("cpu"):  # its tensors have values, also where those of others are on the device meta
-            return ElasticNetwork(self.adopted.program, self._tensors, self.adopted.full_sizes, self.adopted.branches)
+            return ElasticNetwork(self.elastic.program, self._tensors, self.elastic.full_sizes, self.elastic.branches)
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         return self.dims()
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
-        return {**self.adopted.dims, **self._stated}
+        return {**self.elastic.dims, **self._stated}
 
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         return self._elastic.sizes(architecture)
@@ -98,17 +98,17 @@ class CapturedFamily(Family):
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         gone = self._elastic.dropped(architecture)
         if gone not in self._unused:
-            program = specialised(self.adopted, self.adopted.full_sizes, self._branches(gone))
+            program = specialised(self.elastic, self.elastic.full_sizes, self._branches(gone))
             unused = _unused(self.source, frozenset(program.tensors))
             self._unused[gone] = unused | {f"{self._names[1]}.{i}" for i in gone}
         return self._unused[gone]
 
     def build(self, architecture: Architecture) -> nn.Module:
         sizes, gone = self.sizes(architecture), self._elastic.dropped(architecture)
-        program = specialised(self.adopted, sizes, self._branches(gone))
+        program = specialised(self.elastic, sizes, self._branches(gone))
         absent = self.dropped(architecture)
         held = tuple(name for name in self.source.tensors if not lies_in(name, absent))
-        shapes = {name: [int(size_of(dim, sizes)) for dim in self.adopted.dims[name]] for name in held}
+        shapes = {name: [int(size_of(dim, sizes)) for dim in self.elastic.dims[name]] for name in held}
         values = {name: ValueSpec(tuple(shape), self.source.values[name].dtype) for name, shape in shapes.items()}
         program = replace(
             program,
@@ -120,7 +120,7 @@ class CapturedFamily(Family):
         return PlainNetwork(program, _zeros(program), sizes, blocks, copied=False, stated=self._names[0])
 
     def _branches(self, indices: Iterable[int]) -> list[Branch]:
-        return [self.adopted.branches[i] for i in indices]
+        return [self.elastic.branches[i] for i in indices]
 
     def example(self, batch_size: int = 1) -> Tensor:
         spec = self.source.values[self.source.inputs[0]]
@@ -189,10 +189,10 @@ class CapturedProgram(FamilyProgram):
         division: into blocks; None where there is one block alone.
     """
 
-    def __init__(self, family: CapturedFamily, adopted: Adopted, layers: str, division: Division | None) -> None:
-        super().__init__(family, adopted)
+    def __init__(self, family: CapturedFamily, elastic: ElasticProgram, layers: str, division: Division | None) -> None:
+        super().__init__(family, elastic)
         self._division = division
-        self._branches = {f"{layers}.{i}": branch for i, branch in enumerate(adopted.branches)}
+        self._branches = {f"{layers}.{i}": branch for i, branch in enumerate(elastic.branches)}
         self._indices = {name: i for i, name in enumerate(self._branches)}
 
     def branch(self, name: str) -> Branch | None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.capture.adoption import adopt
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.operations import LOWERED, RULES
 from supernets.capture.operations.arguments import RecordedArguments, unread_arguments
 from supernets.capture.program import Call, Ref
@@ -142,7 +142,7 @@ def test_a_rule_that_ignores_an_argument_fixes_the_dimensions_or_is_no_lowering(
     from supernets.capture.operations.registry import lowers, rule_of
 
     found = capture(Summed(), [torch.randn(2, 4)])
-    assert adopt(found.program).axes
+    assert infer_axes(found.program).axes
     for table in (RULES, LOWERED):
         monkeypatch.setitem(table, "sum", table["sum"])
 
@@ -155,7 +155,7 @@ def test_a_rule_that_ignores_an_argument_fixes_the_dimensions_or_is_no_lowering(
     def _of_nothing(low: Any, call: Call) -> None:
         low(call.arguments["self"], call.arguments["dim"])
 
-    reasons = list(adopt(found.program).fixed)
+    reasons = list(infer_axes(found.program).fixed)
     assert any("there is no rule for aten.sum.dim_IntList with keepdim=True" in reason for reason in reasons)
     call = next(call for call in found.program.calls if call.name == "sum")
     with pytest.raises(LoweringError, match="with keepdim=True"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.capture.adoption import adopt
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.space import CapturedSpace, SpaceOptions
 from supernets.capture.tracing import capture
@@ -71,18 +71,18 @@ def test_a_network_without_an_elastic_axis_is_refused() -> None:
 
 def test_an_operation_of_the_users_fixes_what_it_touches() -> None:
     """Its name is that of an operation with a rule, which is for torch's alone."""
-    adopted = adopt(capture(faulty.Custom(), [torch.randn(2, 4)]).program)
-    assert adopted.axes == {}
-    assert adopted.unknown == {"faulty.doubled.default": 1}
+    elastic = infer_axes(capture(faulty.Custom(), [torch.randn(2, 4)]).program)
+    assert elastic.axes == {}
+    assert elastic.unknown == {"faulty.doubled.default": 1}
 
 
 def test_a_pattern_of_nothing_is_refused() -> None:
-    adopted = adopt(captured("resnet").program)
+    elastic = infer_axes(captured("resnet").program)
     with raises("capture.unknown-name", "layer7.*", "nas inspect"):
-        CapturedSpace(adopted, SpaceOptions(keep=("layer7.*",)))
-    kept = CapturedSpace(adopted, SpaceOptions(keep=("stem.*", adopted.program.tensors[-1])))
+        CapturedSpace(elastic, SpaceOptions(keep=("layer7.*",)))
+    kept = CapturedSpace(elastic, SpaceOptions(keep=("stem.*", elastic.program.tensors[-1])))
     printed = next(choice.name for choice in kept.members() if choice.kind == "width").removesuffix(".width")
-    assert printed not in {c.name for c in CapturedSpace(adopted, SpaceOptions(keep=(printed,))).members()}
+    assert printed not in {c.name for c in CapturedSpace(elastic, SpaceOptions(keep=(printed,))).members()}
 
 
 def test_capturing_keeps_the_mode_of_the_users_network() -> None:

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from hardware_profiles.runtime import run_model
-from supernets.capture.adoption import adopt
 from supernets.capture.captured_model import capture_model
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations
 from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
@@ -131,11 +131,11 @@ def example(name: str, n: int) -> Tensor:
 def test_a_capture_is_the_network_for_any_batch_and_its_axes_are_right(name: str) -> None:
     module, x = network(name), example(name, 3)
     found = capture(module, [example(name, 2)])
-    adopted = adopt(found.program)
+    elastic = infer_axes(found.program)
     with torch.no_grad():
-        assert difference([module(x)], outputs_of(adopted, found.tensors, [x])) <= 1e-5
-    assert not adopted.unknown
-    proof = prove_permutations(adopted, in_double(found.tensors), [x.double() if x.is_floating_point() else x])
+        assert difference([module(x)], outputs_of(elastic, found.tensors, [x])) <= 1e-5
+    assert not elastic.unknown
+    proof = prove_permutations(elastic, in_double(found.tensors), [x.double() if x.is_floating_point() else x])
     assert proof.permuted <= 1e-10
     assert min(proof.control.values()) > 1e-7
 

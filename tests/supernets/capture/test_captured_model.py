@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from supernets.capture.adoption import adopt
 from supernets.capture.captured_model import CapturedModel, capture_model, captured_for, load_capture, save_capture
 from supernets.capture.classifier import with_outputs
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.model_names import is_file, is_function, is_library
 from supernets.capture.opening import open_model, open_module
 from supernets.capture.proof import difference, outputs_of
@@ -74,7 +74,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def outputs(model: CapturedModel, x: Tensor) -> tuple[Tensor, ...]:
-    return outputs_of(adopt(model.program), model.tensors, [x])
+    return outputs_of(infer_axes(model.program), model.tensors, [x])
 
 
 def test_a_model_is_read_back_equal(tmp_path: Path) -> None:

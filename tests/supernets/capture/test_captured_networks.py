@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
-from supernets.capture.adoption import adopt
 from supernets.capture.costs import elastic_share
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.proof import difference, elastic_network, in_double, outputs_of, prove_permutations
 from supernets.capture.space import SpaceOptions
 from supernets.capture.tracing import capture
@@ -62,7 +62,7 @@ def test_the_largest_network_equals_the_users(name: str, n: int) -> None:
 @each_network
 def test_a_value_is_kept_until_its_last_reader_and_no_tensor_is_copied(name: str) -> None:
     found, x = captured(name), example(name, 3)
-    one = elastic_network(adopt(found.program), found.tensors)
+    one = elastic_network(infer_axes(found.program), found.tensors)
     with torch.no_grad():
         every, left = one.captured_values(x), one.captured_values(x, kept=False)
     assert set(left) <= {*found.program.outputs, *found.program.tensors, *found.program.inputs}
@@ -76,7 +76,7 @@ def test_a_value_is_kept_until_its_last_reader_and_no_tensor_is_copied(name: str
 def test_permuted_units_change_nothing_and_a_tensor_left_out_does(name: str) -> None:
     found, x = captured(name), example(name, 2)
     tensors = in_double(found.tensors)
-    proof = prove_permutations(adopt(found.program), tensors, [x.double() if x.is_floating_point() else x])
+    proof = prove_permutations(infer_axes(found.program), tensors, [x.double() if x.is_floating_point() else x])
     assert proof.permuted <= 1e-10
     assert proof.control
     assert min(proof.control.values()) > 1e-7
@@ -84,10 +84,10 @@ def test_permuted_units_change_nothing_and_a_tensor_left_out_does(name: str) -> 
 
 @each_network
 def test_most_of_the_work_is_elastic_and_residual_layers_may_be_left_out(name: str) -> None:
-    adopted = adopt(captured(name).program)
-    assert not adopted.unknown
-    assert elastic_share(adopted) >= 0.7
-    assert len(adopted.branches) == DEPTHS[name]
+    elastic = infer_axes(captured(name).program)
+    assert not elastic.unknown
+    assert elastic_share(elastic) >= 0.7
+    assert len(elastic.branches) == DEPTHS[name]
 
 
 @each_network
@@ -153,7 +153,7 @@ def test_programs_run_in_double_precision_as_the_users_network() -> None:
     found, x = captured("windowed"), example("windowed", 2).double()
     with torch.no_grad():
         expected = network("windowed").double()(x)
-    assert difference([expected], outputs_of(adopt(found.program), in_double(found.tensors), [x])) <= 1e-12
+    assert difference([expected], outputs_of(infer_axes(found.program), in_double(found.tensors), [x])) <= 1e-12
 
 
 class _NamedLikeOurs(nn.Module):

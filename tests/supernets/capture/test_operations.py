@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
 from supernets.axes import size_of
-from supernets.capture.adoption import adopt
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.program import BATCH
 from supernets.capture.proof import difference, in_double, prove_permutations
 from supernets.capture.space import SpaceOptions
@@ -94,10 +94,10 @@ def test_an_operation_is_elastic_exact_and_becomes_onnx(name: str) -> None:
     torch.manual_seed(0)
     module = Around(OPERATIONS[name]).eval()
     found = capture(module, [example(2)])
-    adopted = adopt(found.program)
-    assert not adopted.unknown
-    assert any(axis.startswith("stem") for axis in adopted.axes)
-    proof = prove_permutations(adopted, in_double(found.tensors), [example(2).double()])
+    elastic = infer_axes(found.program)
+    assert not elastic.unknown
+    assert any(axis.startswith("stem") for axis in elastic.axes)
+    proof = prove_permutations(elastic, in_double(found.tensors), [example(2).double()])
     assert proof.permuted <= 1e-12
     assert min(proof.control.values()) > 1e-6
     supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=4), tensors=found.tensors)).eval()
@@ -165,9 +165,9 @@ def test_units_that_a_padding_repeats_are_fixed() -> None:
         return F.pad(x.permute(0, 2, 3, 1), (1, 1, 0, 0), mode="reflect")[..., 1:-1].permute(0, 3, 1, 2)
 
     found = capture(Around(padded), [example(2)])
-    adopted = adopt(found.program)
-    assert not any(axis.startswith("stem") for axis in adopted.axes)
-    assert prove_permutations(adopted, in_double(found.tensors), [example(2).double()]).permuted <= 1e-12
+    elastic = infer_axes(found.program)
+    assert not any(axis.startswith("stem") for axis in elastic.axes)
+    assert prove_permutations(elastic, in_double(found.tensors), [example(2).double()]).permuted <= 1e-12
 
 
 def test_channels_over_which_a_convolution_moves_are_fixed() -> None:
@@ -179,16 +179,16 @@ def test_channels_over_which_a_convolution_moves_are_fixed() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.conv(self.stem(x)).mean(-1))
 
-    assert list(adopt(capture(Moving(), [torch.randn(2, 5, 3)]).program).axes) == ["conv.out"]
+    assert list(infer_axes(capture(Moving(), [torch.randn(2, 5, 3)]).program).axes) == ["conv.out"]
 
 
 def test_a_dimension_that_would_be_squeezed_at_size_1_is_fixed() -> None:
     found = capture(Around(lambda x: x.mean((2, 3)).squeeze(1)[:, :, None, None]), [example(2)])
-    assert list(adopt(found.program).axes) == ["conv.out"]
+    assert list(infer_axes(found.program).axes) == ["conv.out"]
     found = capture(
         Around(lambda x: x.mean((2, 3), keepdim=True).squeeze()[:, :, None, None].squeeze(())), [example(2)]
     )
-    assert list(adopt(found.program).axes) == ["stem.out", "conv.out"]
+    assert list(infer_axes(found.program).axes) == ["stem.out", "conv.out"]
 
 
 def test_the_steps_of_a_recurrent_layer_are_fixed() -> None:
@@ -200,7 +200,7 @@ def test_the_steps_of_a_recurrent_layer_are_fixed() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.layer(self.stem(x).mT)[0][:, -1])
 
-    axes = list(adopt(capture(Turned(), [torch.randn(2, 5, 3)]).program).axes)
+    axes = list(infer_axes(capture(Turned(), [torch.randn(2, 5, 3)]).program).axes)
     assert len(axes) == 1
     assert axes[0].startswith("layer")
 
@@ -219,7 +219,7 @@ def test_a_batch_norm_beside_a_change_in_place_is_one() -> None:
 
     program = capture(Assigned().eval(), [torch.randn(2, 3)]).program
     assert "batch_norm" in {call.name for call in program.calls}
-    assert not adopt(program).unknown
+    assert not infer_axes(program).unknown
 
 
 @pytest.mark.parametrize("operation", [lambda x: F.pixel_shuffle(x, 2), lambda x: F.pixel_unshuffle(x, 2)])
@@ -234,7 +234,7 @@ def test_channels_that_become_pixels_are_fixed(operation: Operation) -> None:
 
     module, x = Turned(), torch.randn(2, 4, 6, 3)
     module(x)
-    assert list(adopt(capture(module, [x]).program).axes) == ["conv.out"]
+    assert list(infer_axes(capture(module, [x]).program).axes) == ["conv.out"]
 
 
 @pytest.mark.parametrize(
@@ -257,11 +257,11 @@ def test_an_equation_is_elastic_and_its_work_is_counted(equation: str) -> None:
 
     module, x = Equation(), torch.randn(2, 5, 3)
     found = capture(module, [x])
-    adopted = adopt(found.program)
-    assert len(adopted.axes) == 2
-    assert prove_permutations(adopted, in_double(found.tensors), [x.double()]).permuted <= 1e-12
+    elastic = infer_axes(found.program)
+    assert len(elastic.axes) == 2
+    assert prove_permutations(elastic, in_double(found.tensors), [x.double()]).permuted <= 1e-12
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), counter:
         module(x[:1])
-    sizes: dict[str, int] = {**adopted.full_sizes, BATCH: 1}
-    assert 2 * sum(int(size_of(work.products, sizes)) for work in adopted.work) == counter.get_total_flops()
+    sizes: dict[str, int] = {**elastic.full_sizes, BATCH: 1}
+    assert 2 * sum(int(size_of(work.products, sizes)) for work in elastic.work) == counter.get_total_flops()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supernets.capture.adoption import adopt
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.network import PlainNetwork
 from supernets.capture.program import Program
 from supernets.capture.python_source import access, source_of
@@ -48,8 +48,8 @@ def test_the_text_of_a_subnet_computes_what_the_subnet_does(name: str) -> None:
 
 def test_layers_are_layers_and_lines_are_readable() -> None:
     found = captured("resnet")
-    adopted = adopt(found.program)
-    module, text = written(specialised(adopted, adopted.full_sizes))
+    elastic = infer_axes(found.program)
+    module, text = written(specialised(elastic, elastic.full_sizes))
     assert isinstance(module.get_submodule("layer1.0.body.0.0"), nn.Conv2d)
     assert isinstance(module.get_submodule("layer1.0.body.0.1"), nn.BatchNorm2d)
     assert '        put(self, "stem.0", nn.Conv2d(3, 16, 3, padding=1, bias=False))' in text
@@ -82,8 +82,8 @@ def test_odd_names_shared_layers_and_tied_weights() -> None:
     torch.manual_seed(0)
     module = Odd().eval()
     found = capture(module, [torch.randn(2, 8)])
-    adopted = adopt(found.program)
-    again, text = written(specialised(adopted, adopted.full_sizes))
+    elastic = infer_axes(found.program)
+    again, text = written(specialised(elastic, elastic.full_sizes))
     again.load_state_dict(dict(found.tensors))
     x = torch.randn(3, 8)
     assert torch.equal(again(x), module(x))

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.capture.adoption import Adopted, adopt
 from supernets.capture.comparison import compare
+from supernets.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.capture.network import PlainNetwork, ProgramModule
 from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations
 from supernets.capture.space import SpaceOptions
@@ -50,15 +50,15 @@ def check(program: RandomProgram, seed: int) -> str:
     except CaptureError as error:
         return f"capture: {error.code}"
     other = program.example(program.batch + 3)
-    adopted = adopt(found.program)
-    assert not adopted.unknown, adopted.unknown
+    elastic = infer_axes(found.program)
+    assert not elastic.unknown, elastic.unknown
     with torch.no_grad():
         expected = [module(other)]
         if not expected[0].isfinite().all():  # a norm of zeros without an epsilon
             return "not finite"
-        assert difference(expected, outputs_of(adopted, found.tensors, [other])) <= TOLERANCE, "captured"
+        assert difference(expected, outputs_of(elastic, found.tensors, [other])) <= TOLERANCE, "captured"
     proof = prove_permutations(
-        adopted, in_double(found.tensors), [x.double() if x.is_floating_point() else x], controls=1, seed=seed
+        elastic, in_double(found.tensors), [x.double() if x.is_floating_point() else x], controls=1, seed=seed
     )
     assert proof.permuted <= 1e-7, f"permuted {proof.permuted}"
     try:
@@ -66,8 +66,8 @@ def check(program: RandomProgram, seed: int) -> str:
     except SpaceError as error:
         if error.code != "capture.nothing-elastic":
             raise
-        plain = PlainNetwork(specialised(adopted, adopted.full_sizes), found.tensors, adopted.full_sizes).eval()
-        return check_onnx(program, adopted, plain, "agrees, nothing elastic")
+        plain = PlainNetwork(specialised(elastic, elastic.full_sizes), found.tensors, elastic.full_sizes).eval()
+        return check_onnx(program, elastic, plain, "agrees, nothing elastic")
     generator = np.random.default_rng(seed)
     outcome = "agrees"
     for architecture in (supernet.space.largest, supernet.space.smallest, supernet.space.sample(generator)):
@@ -79,11 +79,11 @@ def check(program: RandomProgram, seed: int) -> str:
         assert difference([extracted], [live]) <= TOLERANCE, "live"
         if architecture is supernet.space.largest:
             assert difference(expected, [extracted]) <= TOLERANCE, "extracted"
-        outcome = check_onnx(program, adopted, cast(ProgramModule, subnet), outcome)
+        outcome = check_onnx(program, elastic, cast(ProgramModule, subnet), outcome)
     return outcome
 
 
-def check_onnx(program: RandomProgram, adopted: Adopted, subnet: ProgramModule, outcome: str) -> str:
+def check_onnx(program: RandomProgram, elastic: ElasticProgram, subnet: ProgramModule, outcome: str) -> str:
     try:
         model = lower(subnet, input_shape_of(program.example(2)))
     except LoweringError as error:
@@ -101,18 +101,18 @@ def check_onnx(program: RandomProgram, adopted: Adopted, subnet: ProgramModule, 
                 if differences[-1] <= TOLERANCE:
                     break
         if differences and min(differences) > TOLERANCE:
-            if difference([expected], in_double_precision(adopted, subnet, inputs)) > TOLERANCE:
+            if difference([expected], in_double_precision(elastic, subnet, inputs)) > TOLERANCE:
                 # Rounding decides, as for the floor of a tanh that is almost 1, or torch errs in single precision.
                 return "torch differs from itself in double precision"
             raise AssertionError(f"ONNX Runtime {differences}")
     return outcome
 
 
-def in_double_precision(adopted: Adopted, subnet: ProgramModule, inputs: Tensor) -> list[Tensor]:
+def in_double_precision(elastic: ElasticProgram, subnet: ProgramModule, inputs: Tensor) -> list[Tensor]:
     """What torch computes for a plain network in double precision."""
     program = subnet.captured_program
     tensors = {name: tensor.detach() for name in program.tensors if (tensor := subnet._tensor(name)) is not None}
-    network = replace(adopted, program=program, axes={})
+    network = replace(elastic, program=program, axes={})
     inputs = inputs.double() if inputs.is_floating_point() else inputs
     return [output.float() for output in outputs_of(network, in_double(tensors), [inputs])]
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hardware_profiles.runtime import run_model
-from supernets.capture.adoption import adopt
+from supernets.capture.elastic_program import infer_axes
 from supernets.capture.proof import difference
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture
@@ -96,7 +96,7 @@ CASES: Mapping[str, Case] = {
 def captured(module: nn.Module) -> bytes:
     """The ONNX model of the captured program of a module."""
     traced = capture(module, [torch.zeros(2, TOKENS, 7)])
-    elastic = adopt(traced.program)
+    elastic = infer_axes(traced.program)
     return Network(specialised(elastic, elastic.full_sizes), traced.tensors).onnx()
 
 

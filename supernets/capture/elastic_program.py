@@ -38,7 +38,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Adopted:
+class ElasticProgram:
     """A program whose calls follow the sizes of its axes.
 
     Attributes:
@@ -107,7 +107,9 @@ NOTHING_DECLARED: Mapping[str, NamedDims] = MappingProxyType({})
 NO_AXES: Axes = MappingProxyType({})
 
 
-def adopt(program: Program, declared: Mapping[str, NamedDims] = NOTHING_DECLARED, axes: Axes = NO_AXES) -> Adopted:
+def infer_axes(
+    program: Program, declared: Mapping[str, NamedDims] = NOTHING_DECLARED, axes: Axes = NO_AXES
+) -> ElasticProgram:
     """Infers the axes of a captured program.
 
     Args:
@@ -128,7 +130,7 @@ def adopt(program: Program, declared: Mapping[str, NamedDims] = NOTHING_DECLARED
     dims = {name: tuple(map(names.dim, inference.dims[name])) for name in program.tensors}
     calls = tuple(_followed(call, inference.symbolic.get(i, {}), names) for i, call in enumerate(program.calls))
     branches = [] if declared else residual_branches(program)
-    return Adopted(
+    return ElasticProgram(
         source=program,
         program=replace(program, calls=calls),
         axes=names.axes,
