@@ -46,6 +46,20 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             own.training = True
 
 
+@contextmanager
+def using_onednn() -> Iterator[None]:
+    """The context in which LSTMs use oneDNN, which torch.export switches off.
+
+    Without it, torch before 2.13 adds a dimension to the last states of LSTMs in traces.
+    """
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(True)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
+
+
 def tensors_of(outputs: object) -> Iterator[Tensor]:
     """The floating-point tensors of a module's outputs: alone, in a sequence, mapping or dataclass (nested ones too)."""
     if isinstance(outputs, Tensor) and outputs.is_floating_point():

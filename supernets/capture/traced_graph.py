@@ -58,8 +58,8 @@ def remove_whole_slices(graph: fx.Graph) -> None:
     """Replaces each slice from the first row to the last by the tensor; torch records them or not, by its version."""
     for node in list(graph.nodes):
         if node.target is torch.ops.aten.slice.Tensor:
-            arguments: tuple[Any, ...] = node.args
-            source, _, start, end, step = arguments + (0, None, None, 1)[len(arguments) - 1 :]
+            source, *options = node.args
+            start, end, step = (options + [0, None, None, 1][len(options) :])[1:]
             is_whole = start in (None, 0) and (end is None or end >= _END) and step == 1
             if is_whole and not any(user.op == "output" for user in node.users):
                 node.replace_all_uses_with(source)

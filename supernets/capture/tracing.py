@@ -17,7 +17,7 @@ from torch.fx.node import map_arg
 
 from supernets.capture.batch_independence import repeated_for_batches, without_row_numbers
 from supernets.capture.diagnosis import check_module, reason
-from supernets.capture.module_call import evaluating, quiet, tensors_of
+from supernets.capture.module_call import evaluating, quiet, tensors_of, using_onednn
 from supernets.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls
 from supernets.capture.traced_graph import (
     MutatedViewError,
@@ -63,8 +63,7 @@ class _Flat(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         n = len(inputs) - len(self.keywords)
-        # torch.export switches oneDNN (MKL-DNN) off. Before 2.13, it then adds a dimension to the last states of LSTMs.
-        with torch.backends.mkldnn.flags(enabled=True):
+        with using_onednn():
             if self.call is not None:
                 outputs = self.call(self.model, *inputs)
             else:
