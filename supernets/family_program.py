@@ -12,23 +12,25 @@ from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from types import EllipsisType, MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.axes import Dim, NamedDims, axes_in
+from supernets.axes import Dim, NamedDims, axes_in, slice_tensor
 from supernets.capture.branches import Branch, module_branch
 from supernets.capture.costs import ProgramCosts
 from supernets.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref, needed_calls
 from supernets.capture.program_json import program_from_json, program_to_json
+from supernets.capture.proof import randomised, results_of
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
 from supernets.cost import CostTable, Counts, lies_in
 from supernets.errors import LoweringError, SpaceError
+from supernets.live_subnets import clone_tree, place
 from supernets.own_operations import NAMESPACE
 from supernets.space import Architecture
 
@@ -74,6 +76,7 @@ class FamilyProgram:
 
     Attributes:
         elastic: of the largest network.
+        exact: whether the specialised programs compute what the networks do; else each network is traced by itself.
 
     Args:
         prefix: of the network's tensors and modules in the program.
@@ -84,6 +87,7 @@ class FamilyProgram:
         self, family: Family, elastic: ElasticProgram, prefix: str = "", constants: Mapping[str, Tensor] = NO_TENSORS
     ) -> None:
         self.elastic, self.prefix, self.constants, self._family = elastic, prefix, constants, family
+        self.exact = True
         self._branches: dict[str, Branch | None] = {}
         self._parts: dict[frozenset[str], int] = {frozenset(): 0}
 
@@ -310,7 +314,7 @@ class Programs:
                 "programs": {
                     name: program_to_json(source.elastic.source)
                     for name, source in sources.items()
-                    if not source.constants  # whose values are captured
+                    if source.exact and not source.constants  # whose values are captured
                 },
             }
 
@@ -330,14 +334,18 @@ class Programs:
         prefix = "" if view is None else view.prefix
         program = self._restored("" if view is None else view.name, network)
         constants: Mapping[str, Tensor] = NO_TENSORS
-        if program is None:
+        if fresh := program is None:
             program, constants = _captured(family, view, network)
             if any(tensor.is_meta for tensor in constants.values()):
                 with torch.random.fork_rng(devices=[]):
                     program, constants = _captured(family, view, family.template().eval())
         declared: Mapping[str, NamedDims] = _named_dims(family, network) if view is None else family.dims()
         named = {prefix + name: dims for name, dims in declared.items()}
-        return FamilyProgram(family, infer_axes(program, named, family.axes), prefix, constants)
+        source = FamilyProgram(family, infer_axes(program, named, family.axes), prefix, constants)
+        if view is None and fresh and _is_of_plug_in(family):
+            with torch.device("cpu"):  # not on `meta`, where the caller may be
+                source.exact = computes_the_same(family, source)
+        return source
 
     def _restored(self, name: str, network: nn.Module) -> Program | None:
         """The program of a view from a checkpoint; None if there is none of the network's code."""
@@ -355,6 +363,79 @@ def _captured(family: Family, view: View | None, network: nn.Module) -> tuple[Pr
         captured = capture_declared(module, [x.example.to(device) for x in inputs], [x.dims for x in inputs])
     state = module.state_dict(keep_vars=True)
     return captured.program, {name: tensor for name, tensor in captured.tensors.items() if name not in state}
+
+
+def _is_of_plug_in(family: Family) -> bool:
+    """Whether a family is none of the project's own, which its tests compare with their networks."""
+    return type(family).__module__.partition(".")[0] != "supernets"
+
+
+def computes_the_same(family: Family, source: FamilyProgram) -> bool:
+    """Whether the programs of the smallest, the largest and a random network compute what these networks do.
+
+    They do not where Python code of the forward reads what differs between networks, calls or templates: a size, the number
+    of examples, a random attribute. The network's weights are random, and its inputs are of another number than the captured.
+
+    Raises:
+        SpaceError: a network has an axis that is larger than that of the largest one.
+    """
+    rng, space = np.random.default_rng(0), family.space
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.rand(1)  # the captured template may have been made from the same state of the generator
+        template = family.template().eval()
+    state = randomised(tensors_in(template), generator)
+    example = family.example(_BATCH_SIZE - 2)
+    if example.is_floating_point():
+        inputs = torch.randn(example.shape, generator=generator, dtype=example.dtype)
+    else:
+        inputs = torch.randint(2, example.shape, generator=generator).to(example.dtype)
+    dims, axes, aliases = source.elastic.dims, family.axes, source.elastic.program.aliases
+    for architecture in dict.fromkeys([space.smallest, space.largest, space.sample(rng)]):
+        sizes = family.sizes(architecture)
+        for name, axis in axes.items():
+            if not 1 <= sizes[name] <= axis.size:
+                problem = f"the axis {name} has the size {sizes[name]} in {architecture}; expected 1 to {axis.size}"
+                raise SpaceError(f"sizes of the family {family.name}: {problem}", code="family.inconsistent")
+        weights = {
+            name: slice_tensor(own, dims.get(aliases.get(name, name), tuple(own.shape)), axes, sizes).clone()
+            for name, own in state.items()
+        }
+        with torch.no_grad():
+            try:
+                expected = place(clone_tree(template, family.dropped(architecture)), weights)(inputs)
+            except Exception:  # whatever a user's code raises, for random inputs, too
+                return False
+            output = _output(source, source.specialised(architecture), {**weights, **source.constants}, inputs)
+        if output is None or not isinstance(expected, Tensor) or output.shape != expected.shape:
+            return False
+        scale = expected.abs().nan_to_num(0, 0, 0).max().item()
+        if not torch.allclose(output, expected, _RELATIVE, _RELATIVE * scale, equal_nan=True):
+            return False
+    return True
+
+
+_RELATIVE = 1e-3
+"""Largest difference of outputs, relative to the largest output: single precision through many layers."""
+
+
+def _output(source: FamilyProgram, program: Program, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor | None:
+    """The output of a program; None where its operations do not fit inputs of this number."""
+    (dims, *_) = source.elastic.program.input_dims
+    lengths = {name: n for name, n in zip(dims, inputs.shape, strict=True) if name}
+    values: dict[str, Any] = {program.inputs[0]: inputs, **{name: tensors[name] for name in program.tensors}}
+    try:
+        for call in program.calls:
+            values.update(results_of(call, values, lengths))
+    except (RuntimeError, IndexError):  # of torch's operations
+        return None
+    return cast(Tensor, values[program.outputs[0]])
+
+
+def tensors_in(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a module by name, tied ones by each."""
+    tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    return {**tensors, **dict(module.named_buffers(remove_duplicate=False))}
 
 
 def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:

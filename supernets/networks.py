@@ -19,10 +19,11 @@ from supernets.capture.program import BATCH, Program, is_constant
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
 from supernets.errors import CaptureError, LoweringError
-from supernets.family_program import TOKENS_DIM, Programs, View, blocks_by_value
+from supernets.family_program import TOKENS_DIM, Programs, View, blocks_by_value, tensors_in
 from supernets.graph.block_division import Piece, cut, whole, with_transposed_weights
 from supernets.graph.ir import INPUT, Shape
 from supernets.graph.serialise import serialise
+from supernets.module_layout import Layout, layout_of
 from supernets.space import Architecture
 
 _dynamic = functools.partial(LoweringError, code="export.dynamic-dimension")
@@ -131,13 +132,13 @@ class Origin:
     """What the program of an extracted module follows from.
 
     Attributes:
-        layout: names and types of the modules as they were extracted: with others, the program is another one.
+        layout: the modules as they were extracted, see `layout_of`: with others, the program is another one.
     """
 
     programs: Programs
     architecture: Architecture
     view: View | None
-    layout: tuple[tuple[str, type[nn.Module]], ...]
+    layout: Layout
 
     def __deepcopy__(self, memo: object) -> Origin:
         return self
@@ -149,20 +150,21 @@ class Origin:
     def network(self, module: nn.Module) -> Network:
         """The network of the module."""
         source = self.programs.of(self.view)
-        return Network(source.specialised(self.architecture), {**_tensors(module), **source.constants})
+        return Network(source.specialised(self.architecture), {**tensors_in(module), **source.constants})
 
 
 def extracted_from(module: nn.Module, programs: Programs, architecture: Architecture) -> nn.Module:
-    """The module, which from now on has the programs of its family; until modules of it are replaced."""
-    module.__dict__[_ORIGIN] = Origin(programs, architecture, None, _layout(module))
+    """The module, which from now on has the programs of its family, if these are exact; until it is changed."""
+    if programs.of().exact:
+        module.__dict__[_ORIGIN] = Origin(programs, architecture, None, layout_of(module, _ORIGIN))
     return module
 
 
 def viewed(module: nn.Module, network: nn.Module, view: View) -> nn.Module:
     """The module that calls an extracted network in another way, with the network's programs."""
     origin = network.__dict__.get(_ORIGIN)
-    if isinstance(origin, Origin) and origin.layout == _layout(network):
-        module.__dict__[_ORIGIN] = replace(origin, view=view, layout=_layout(module))
+    if isinstance(origin, Origin) and origin.layout == layout_of(network, _ORIGIN):
+        module.__dict__[_ORIGIN] = replace(origin, view=view, layout=layout_of(module, _ORIGIN))
     return module
 
 
@@ -174,15 +176,6 @@ def view_of(network: nn.Module, view: View) -> Network:
     """
     module = viewed(view.wrapped(network), network, view).eval()
     return _network(module, lambda: [(one.example, one.dims) for one in view.inputs(network)])
-
-
-def _layout(module: nn.Module) -> tuple[tuple[str, type[nn.Module]], ...]:
-    return tuple((name, type(own)) for name, own in module.named_modules())
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
-    return {**tensors, **dict(module.named_buffers(remove_duplicate=False))}
 
 
 def network_of(module: nn.Module, example: Tensor, blocks: Sequence[str] = ()) -> Network:
@@ -198,7 +191,7 @@ def network_of(module: nn.Module, example: Tensor, blocks: Sequence[str] = ()) -
     """
     named = example.dtype == torch.int64 and example.ndim == _OF_SENTENCES
     dims = (BATCH, TOKENS_DIM) if named else (BATCH, *("" for _ in example.shape[1:]))
-    network = _network(module, lambda: [(example, dims)])
+    network = _network(module, lambda: [(example, dims)], tuple(example.shape))
     return (
         network if network.blocks or not blocks else replace(network, blocks=blocks_by_value(network.program, blocks))
     )
@@ -208,13 +201,23 @@ _OF_SENTENCES = 2
 """Dimensions of token ids."""
 
 
-def _network(module: nn.Module, inputs: Callable[[], Sequence[tuple[Tensor, tuple[str, ...]]]]) -> Network:
+def _takes(program: Program, shape: Shape) -> bool:
+    """Whether inputs of a shape are those of a program with one input."""
+    own, dynamic = program.values[program.inputs[0]].shape, program.dynamic.get(program.inputs[0], {0: BATCH})
+    return len(own) == len(shape) and all(i in dynamic or n == shape[i] for i, n in enumerate(own))
+
+
+def _network(
+    module: nn.Module, inputs: Callable[[], Sequence[tuple[Tensor, tuple[str, ...]]]], shape: Shape | None = None
+) -> Network:
     _check_ready(module)
     if isinstance(module, PlainNetwork):
         return Network(module.captured_program, module.captured_tensors(), module.captured_blocks)
     origin = module.__dict__.get(_ORIGIN)
-    if isinstance(origin, Origin) and origin.layout == _layout(module):
-        return origin.network(module)
+    if isinstance(origin, Origin) and origin.layout == layout_of(module, _ORIGIN):
+        network = origin.network(module)
+        if shape is None or _takes(network.program, shape):
+            return network
     examples, dims = zip(*inputs(), strict=True)
     network = _traced(module, examples, dims)
     resized = [_of_other_lengths(example, names) for example, names in zip(examples, dims, strict=True)]

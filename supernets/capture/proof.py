@@ -169,14 +169,14 @@ def permuted_outputs(
     with torch.no_grad():
         for index, call in enumerate(program.calls):
             values.update((name, tensor_of(name)) for name in call.reads() if name not in values)
-            values.update(_results(_in_double(call), values, sizes))
+            values.update(results_of(_in_double(call), values, sizes))
             for name in {name for name in (*call.reads(), *call.outputs) if name and name not in program.outputs}:
                 if last_reads[name] == index:
                     del values[name]
     return tuple(values[name] if name in values else tensor_of(name) for name in program.outputs)
 
 
-def _results(call: Call, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[tuple[str, Tensor]]:
+def results_of(call: Call, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Iterator[tuple[str, Tensor]]:
     """The results of a call by name; an error has a note that names the call."""
     try:
         arguments = {name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ class TwoLayersFamily(Family):
         return torch.zeros(batch_size, 7)
 
     def to_json(self) -> dict[str, Any]:
-        return {"named": repr(self.named), "axes": repr(vars(self).get("axes")), "network": self.network}
+        axes, space = repr(vars(self).get("axes")), self.space.to_json()
+        return {"named": repr(self.named), "axes": axes, "network": self.network, "space": space}
 
 
 UNITS: Mapping[str, NamedDims] = {"first.weight": ("units", ...)}
@@ -93,6 +94,65 @@ def test_tensors_that_a_forward_makes_are_part_of_its_networks() -> None:
     assert family.programs().to_json()["programs"] == {}  # a checkpoint has no constants
 
 
+class Forward(nn.Module):
+    """A network with a forward that a test chooses, a tensor and a number that differ between two templates."""
+
+    def __init__(self, function: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.head, self.function = nn.Linear(7, 12), nn.Linear(12, 3), function
+        self.tensor, self.number = torch.rand(12), 1 + torch.rand(()).item()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.function(self, self.first(x)))
+        return out
+
+
+class ForwardFamily(TwoLayersFamily):
+    """A family of networks of a test's forward."""
+
+    def __init__(self, label: str, function: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__(UNITS)
+        self.space = SearchSpace([Choice("units", (4, 8, 12))])
+        self.label, self.function = label, function
+
+    def template(self) -> nn.Module:
+        return Forward(self.function)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"label": self.label}
+
+
+FORWARDS: Mapping[str, tuple[Callable[[Any, Tensor], Tensor], bool, str]] = {
+    "plain": (lambda _, x: x.relu(), True, ""),
+    "branches on a size": (lambda _, x: x.relu() if x.shape[1] > 9 else x.sigmoid(), False, ""),
+    "scales by a size": (lambda _, x: x / x.shape[1], False, ""),
+    "scales by an attribute": (lambda net, x: x * net.first.out_features, False, ""),
+    "makes a tensor of a size": (lambda _, x: x + torch.arange(x.shape[1]), False, ""),
+    "reads a random number": (lambda net, x: x * net.number, False, ""),
+    "reads a random tensor": (lambda net, x: x * net.tensor[0], False, ""),
+    "divides by the batch": (lambda _, x: x / x.shape[0], False, "export.dynamic-dimension"),
+    "makes a tensor of the batch": (lambda _, x: x * torch.ones(len(x), 1), False, "export.dynamic-dimension"),
+}
+
+
+@pytest.mark.parametrize("label", FORWARDS)
+def test_networks_are_traced_where_the_program_of_the_largest_is_not_theirs(label: str) -> None:
+    function, exact, code = FORWARDS[label]
+    family = ForwardFamily(label, function)
+    supernet = make_supernet(family).eval()
+    assert family.programs().of().exact == exact
+    assert bool(family.programs().to_json()["programs"]) == exact  # no checkpoint has programs that are not exact
+    x = torch.randn(6, 7, generator=torch.Generator().manual_seed(0))
+    for architecture in (family.space.smallest, family.space.largest):
+        network = supernet.extract(architecture)
+        if code:
+            with raises(code):
+                lower(network, x)
+            continue
+        (output,) = run_model(lower(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), network(x), rtol=1e-4, atol=1e-4)  # single precision
+
+
 @pytest.mark.parametrize(
     ("family", "mentions"),
     [
@@ -102,12 +162,14 @@ def test_tensors_that_a_forward_makes_are_part_of_its_networks() -> None:
         (TwoLayersFamily({**UNITS, "second.weight": ("others", ...)}), ["makes the axes units and others one"]),
         (TwoLayersFamily(UNITS, divided=True), ["divides the axis units"]),
         (TwoLayersFamily(UNITS, ordered=True), ["axis units of its full size", "cumsum"]),
+        (TwoLayersFamily({"head.weight": ("units", ...)}, {"units": Axis("units", 3)}), ["axis units", "size 4", "3"]),
         (TwoLayersFamily({"head.weight": ("units", ...)}, {"units": Axis("units", 3)}), []),
     ],
-    ids=["tensor", "axis", "size", "one", "divided", "ordered", "outputs"],
+    ids=["tensor", "axis", "size", "one", "divided", "ordered", "larger", "outputs"],
 )
 def test_names_that_do_not_fit_the_network_are_rejected(family: Family, mentions: list[str]) -> None:
     if not mentions:  # a family may choose its outputs
+        family.space = SearchSpace([Choice("units", (2, 3))])
         assert family.dims()["head.bias"] == ("units",)
         return
     with raises("family.inconsistent", *mentions):

@@ -110,6 +110,35 @@ class TestFamilies:
         module.head.act = nn.Tanh().eval()  # type: ignore[union-attr]
         assert assert_lowered(module, x) != before
 
+    @pytest.mark.parametrize("copied", [False, True])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda module: setattr(module.head.norm, "eps", 0.5),
+            lambda module: setattr(module.head.conv, "padding_mode", "reflect"),
+            lambda module: setattr(module.stem.conv, "stride", (1, 1)),
+            lambda module: setattr(module.classifier, "bias", None),
+            lambda module: setattr(
+                module, "classifier", nn.Linear(module.classifier.in_features, 3, bias=False).eval()
+            ),
+        ],
+        ids=["eps", "padding mode", "stride", "no bias", "other outputs"],
+    )
+    def test_changed_attributes_and_tensors_are_exported(
+        self, change: Callable[[Any], object], *, copied: bool
+    ) -> None:
+        net = supernet("digits")
+        x = images((1, 8, 8))
+        module = prepared(net.extract(net.space.smallest), x)
+        module = copy.deepcopy(module) if copied else module
+        change(module)
+        assert_lowered(module, x)
+
+    def test_inputs_of_another_size_are_exported(self) -> None:
+        net = supernet("digits")
+        x = images((1, 16, 16))
+        assert_lowered(prepared(net.extract(net.space.smallest), x), x)
+
     def test_negative_control_a_wrong_statistic_is_detected(self) -> None:
         net = supernet("tiny")
         x = images((1, 28, 28))

@@ -1,0 +1,76 @@
+"""The layout of a module: what a program of its forward follows from, apart from the values of its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Layout = list[tuple[str, type[nn.Module], list[tuple[str, object]], list[object], list[object]]]
+"""By module: its name, its type, its attributes, and the shapes of its parameters and buffers."""
+_IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size))
+_BOOKKEEPING = frozenset(vars(nn.Module()))
+_MAX_DEPTH = 4
+"""Of objects within attributes, whose own attributes are read."""
+
+
+def layout_of(module: nn.Module, *ignored: str) -> Layout:
+    """The layout of a module; two are equal only if the module is unchanged, or changed in the values of its tensors alone.
+
+    Modules with equal layouts compute the same if their tensors are equal. The reverse need not hold: an attribute of a type
+    that cannot be compared, a function say, is equal to itself alone.
+
+    Args:
+        ignored: names of attributes that no forward reads.
+    """
+    skipped = _BOOKKEEPING.union(ignored)
+    return [
+        (
+            name,
+            type(own),
+            [
+                (key, value if type(value) in _IMMUTABLE else _snapshot(value, 0))
+                for key, value in vars(own).items()
+                if key not in skipped
+            ],
+            [(key, None if tensor is None else tensor.shape) for key, tensor in own._parameters.items()],
+            [(key, None if tensor is None else tensor.shape) for key, tensor in own._buffers.items()],
+        )
+        for name, own in module.named_modules()
+    ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Identity:
+    """Equal to another one of the same object only."""
+
+    value: object
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _snapshot(value: Any, depth: int) -> object:
+    """A value that stays as it is when an attribute is changed in place, and is equal to that of an unchanged one."""
+    kind = type(value)
+    if kind in _IMMUTABLE or (kind is tuple and _IMMUTABLE.issuperset(map(type, value))):
+        return value
+    if isinstance(value, Tensor):
+        return _Identity(value), 0 if value.is_inference() else value._version
+    if depth >= _MAX_DEPTH or isinstance(value, nn.Module) or callable(value):
+        return _Identity(value)
+    if isinstance(value, list | tuple):
+        return kind, tuple(_snapshot(part, depth + 1) for part in value)
+    if isinstance(value, dict):
+        parts = tuple((_snapshot(key, depth + 1), _snapshot(part, depth + 1)) for key, part in value.items())
+        return kind, parts
+    if isinstance(value, set | frozenset):
+        return kind, frozenset(value)
+    if (attributes := getattr(value, "__dict__", None)) is not None:
+        return kind, _snapshot(attributes, depth + 1)
+    return _Identity(value)
