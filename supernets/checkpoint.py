@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -125,6 +126,7 @@ def save_checkpoint(
     """
     weights = supernet.sharing.state_dict()
     digest = weights_digest(weights)
+    programs = json.dumps(supernet.family.plain(supernet.space.largest)[0].programs().to_json()).encode()
 
     def files() -> Iterator[tuple[str, bytes]]:
         entries = {}
@@ -144,8 +146,9 @@ def save_checkpoint(
             "progress": dict(progress),
             "weights_digest": digest,
             "files": entries,
+            "programs_sha256": hashlib.sha256(programs).hexdigest(),
         }
-        yield PROGRAMS, json.dumps(supernet.family.plain(supernet.space.largest)[0].programs().to_json()).encode()
+        yield PROGRAMS, programs
         yield INDEX, json.dumps(index, indent=1).encode()
 
     write_files(folder, files())
@@ -197,18 +200,25 @@ def read_progress(folder: Path) -> Mapping[str, Any]:
 
 def stored_family(folder: Path) -> Family:
     """The family of the checkpoint in a folder, whose weights are not read; raises `CheckpointError` as `load_checkpoint`."""
-    return _with_programs(family_from_json(_read_index(folder)["family"]), folder)
+    index = _read_index(folder)
+    return _with_programs(family_from_json(index["family"]), folder, index)
 
 
-def _with_programs(family: Family, folder: Path) -> Family:
-    """The family, whose programs need not be captured again; earlier versions kept none."""
+def _with_programs(family: Family, folder: Path, index: Mapping[str, Any]) -> Family:
+    """The family, whose programs need not be captured again.
+
+    They are captured where the checkpoint has none, as those of earlier versions, or others than its index states, or some of
+    another version's operations: they follow from the family.
+    """
     try:
-        data = json.loads((folder / PROGRAMS).read_text())
-        family.plain(family.space.largest)[0].programs().restore(data)
+        content = (folder / PROGRAMS).read_bytes()
     except FileNotFoundError:
         return family
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, CaptureError) as error:
+    except OSError as error:
         raise _damaged(folder / PROGRAMS, f"cannot be read ({error})") from None
+    if hashlib.sha256(content).hexdigest() == index.get("programs_sha256"):
+        with suppress(CaptureError):
+            family.plain(family.space.largest)[0].programs().restore(json.loads(content))
     return family
 
 
@@ -224,7 +234,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         if family.space.to_json() != index["space"]:
             problem = "the checkpoint's space differs from its family's; another version wrote it, train again"
             raise CheckpointError(f"{folder}: {problem}", code="checkpoint.unsupported")
-        supernet = make_supernet(_with_programs(family, folder), SharingSpec.from_json(index["sharing"]))
+        supernet = make_supernet(_with_programs(family, folder, index), SharingSpec.from_json(index["sharing"]))
         tensors = _read_tensors(folder, index["files"]["weights"])
         optimizer, teacher, best = (
             _read_tensors(folder, index["files"][kind]) if kind in index["files"] else {}

@@ -330,19 +330,34 @@ class Programs:
             self._stored, self._fingerprint = programs, str(data["fingerprint"]) if programs else ""
 
     def _captured(self, view: View | None) -> FamilyProgram:
+        if view is not None:
+            self.of()  # whether the stored programs are those of the family's code
         family, network = self._family, outline(self._family)
-        prefix = "" if view is None else view.prefix
         program = self._restored("" if view is None else view.name, network)
-        constants: Mapping[str, Tensor] = NO_TENSORS
-        if fresh := program is None:
-            program, constants = _captured(family, view, network)
-            if any(tensor.is_meta for tensor in constants.values()):
-                with torch.random.fork_rng(devices=[]):
-                    program, constants = _captured(family, view, family.template().eval())
+        if program is not None:
+            try:
+                source = self._read(view, network, program)
+                if source.exact:
+                    return source
+            except SpaceError:
+                if not _is_of_plug_in(family):
+                    raise
+            self._stored = {}
+        program, constants = _captured(family, view, network)
+        if any(tensor.is_meta for tensor in constants.values()):
+            with torch.random.fork_rng(devices=[]):
+                program, constants = _captured(family, view, family.template().eval())
+        return self._read(view, network, program, constants)
+
+    def _read(
+        self, view: View | None, network: nn.Module, program: Program, constants: Mapping[str, Tensor] = NO_TENSORS
+    ) -> FamilyProgram:
+        """A captured program of a view with its axes."""
+        family, prefix = self._family, "" if view is None else view.prefix
         declared: Mapping[str, NamedDims] = _named_dims(family, network) if view is None else family.dims()
         named = {prefix + name: dims for name, dims in declared.items()}
         source = FamilyProgram(family, infer_axes(program, named, family.axes), prefix, constants)
-        if view is None and fresh and _is_of_plug_in(family):
+        if view is None and _is_of_plug_in(family):
             with torch.device("cpu"):  # not on `meta`, where the caller may be
                 source.exact = computes_the_same(family, source)
         return source
@@ -423,11 +438,11 @@ def _output(source: FamilyProgram, program: Program, tensors: Mapping[str, Tenso
     """The output of a program; None where its operations do not fit inputs of this number."""
     (dims, *_) = source.elastic.program.input_dims
     lengths = {name: n for name, n in zip(dims, inputs.shape, strict=True) if name}
-    values: dict[str, Any] = {program.inputs[0]: inputs, **{name: tensors[name] for name in program.tensors}}
     try:
+        values: dict[str, Any] = {program.inputs[0]: inputs, **{name: tensors[name] for name in program.tensors}}
         for call in program.calls:
             values.update(results_of(call, values, lengths))
-    except (RuntimeError, IndexError):  # of torch's operations
+    except (RuntimeError, IndexError, TypeError, KeyError):  # of torch's operations, or for other tensors
         return None
     return cast(Tensor, values[program.outputs[0]])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
-from supernets import family_program
+from supernets import checkpoint, family_program
 from supernets.axes import Axes, Axis, Dim, NamedDims
 from supernets.base import Family
-from supernets.checkpoint import PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
+from supernets.checkpoint import INDEX, PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
 from supernets.families.registry import FAMILIES
 from supernets.module_to_onnx import INPUT, lower
 from supernets.space import Choice, SearchSpace
@@ -211,17 +212,45 @@ class TestCheckpoints:
         load_checkpoint(folder)
         assert len(captures) == 1
 
-    def test_with_programs_of_other_code_are_captured(self, folder: Path, captures: list[object]) -> None:
+    @pytest.mark.parametrize("operation", ["aten.sigmoid.default", "aten.unknown.default"])
+    def test_with_programs_of_other_code_are_captured(
+        self, folder: Path, captures: list[object], operation: str
+    ) -> None:
         data = json.loads((folder / PROGRAMS).read_text())
-        (folder / PROGRAMS).write_text(json.dumps({**data, "fingerprint": "0" * 16}))
+        data["fingerprint"] = "0" * 16
+        data["programs"][""]["calls"][-1]["op"] = operation
+        rewrite(folder, json.dumps(data))
         load_checkpoint(folder)
         assert len(captures) == 1
 
-    @pytest.mark.parametrize("content", ["{", '{"programs": {"": {"calls": 3}}}', "[]"])
-    def test_that_are_damaged_are_named(self, folder: Path, captures: list[object], content: str) -> None:
-        data = json.loads((folder / PROGRAMS).read_text())
-        if content.startswith('{"programs"'):
-            content = json.dumps({**data, **json.loads(content)})
-        (folder / PROGRAMS).write_text(content)
-        with raises("checkpoint.damaged", PROGRAMS):
-            load_checkpoint(folder)
+    @pytest.mark.parametrize("content", ["{", "[]", None])
+    def test_that_are_damaged_or_changed_are_captured(
+        self, folder: Path, captures: list[object], content: str | None
+    ) -> None:
+        changed = (folder / PROGRAMS).read_text().replace('"aten.silu.default"', '"aten.sigmoid.default"')
+        assert changed != (folder / PROGRAMS).read_text()
+        (folder / PROGRAMS).write_text(changed if content is None else content)
+        assert load_checkpoint(folder).supernet.family.axes
+        assert len(captures) == 1
+
+    def test_of_a_plug_in_whose_functions_changed_are_captured(
+        self, tmp_path: Path, captures: list[object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        family = ForwardFamily("changing", lambda _, x: x.relu())
+        save_checkpoint(tmp_path, make_supernet(family), progress={"epoch": 1, "epochs": 1}, optimizer={})
+        changing = ForwardFamily("changing", lambda _, x: x.sigmoid())
+        monkeypatch.setattr(family_program, "_PROGRAMS", {})
+        monkeypatch.setattr(checkpoint, "family_from_json", lambda _: changing)
+        supernet = load_checkpoint(tmp_path).supernet.eval()
+        assert len(captures) == 2
+        network, x = supernet.extract(supernet.space.smallest), torch.ones(2, 7)
+        (output,) = run_model(lower(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), network(x))
+
+
+def rewrite(folder: Path, programs: str) -> None:
+    """Replaces the programs of a checkpoint, as another version would."""
+    (folder / PROGRAMS).write_text(programs)
+    index = json.loads((folder / INDEX).read_text())
+    digest = hashlib.sha256(programs.encode()).hexdigest()
+    (folder / INDEX).write_text(json.dumps({**index, "programs_sha256": digest}))
