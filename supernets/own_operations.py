@@ -70,6 +70,8 @@ def own_operation(schema: str, shapes: Callable[..., Any] | None = None) -> Call
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if torch.compiler.is_dynamo_compiling():  # torch.compile cannot read the variables below
+                return function(*args, **kwargs)
             if _RECORDING.get():
                 result: R = operation(*args, **kwargs)
                 return result

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
+from threading import RLock
 from typing import Any, cast
 
 import torch
@@ -32,6 +33,8 @@ from supernets.own_operations import recording
 
 ModuleCall = Callable[..., Any]
 """Calls a module, its first argument, with inputs."""
+_CAPTURES = RLock()
+"""Held by a capture: torch.export keeps its state in globals, and fails where two threads export at once."""
 _MODULE = "model"
 """The attribute of `_Flat` that holds the user's module; a prefix of all names in the trace."""
 _PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
@@ -102,7 +105,7 @@ def capture(
             code="capture.example",
         )
     check_module(module, inputs, None if call is not None else named)
-    with evaluating(module), torch.no_grad():
+    with _CAPTURES, evaluating(module), torch.no_grad():
         return Captured(*repeated_for_batches(*_read(_Flat(module, tuple(named), call).eval(), example)))
 
 
@@ -117,7 +120,7 @@ def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Se
     Raises:
         CaptureError: as of `capture`.
     """
-    with evaluating(module), torch.no_grad(), recording():
+    with _CAPTURES, evaluating(module), torch.no_grad(), recording():
         program, tensors = _read(_Flat(module, (), None).eval(), tuple(inputs))
     return Captured(replace(program, input_dims=tuple(input_dims)), tensors)
 
