@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from supernets.base import Supernet, axis_sizes
 from supernets.errors import LoweringError
-from supernets.networks import BlockModel, Network
+from supernets.networks import BlockModel, Network, network_of
 from supernets.space import Architecture
 
 _Combinations = tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]
@@ -21,8 +21,8 @@ with each, (m,); and the combination of each network, (n,)."""
 class BlockKeys:
     """The keys of a supernet's blocks, by architecture.
 
-    A block's computation depends on the sizes of its tensors' axes and of the geometry, on its dropped parts and on the
-    next block. So each combination of these is lowered once, and then looked up.
+    A block's computation depends on the sizes of the axes of the values that it reads and computes, on its dropped parts and
+    on the next block. So each combination of these is lowered once, and then looked up.
 
     Args:
         supernet: its weights are read when `model` is called.
@@ -70,6 +70,8 @@ class BlockKeys:
         """The network's program, divided into blocks, with its weights."""
         plain, inner = self._supernet.family.plain(architecture)
         source = plain.programs().of()
+        if not source.exact:
+            return network_of(self._supernet.extract(architecture), plain.example(2), plain.blocks)
         with torch.no_grad():
             tensors = {**self._supernet.weights(architecture), **source.constants}
             return Network(source.specialised(inner), tensors, source.block_of_value)

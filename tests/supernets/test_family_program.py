@@ -16,9 +16,11 @@ from hardware_profiles.runtime import run_model
 from supernets import checkpoint, family_program
 from supernets.axes import Axes, Axis, Dim, NamedDims
 from supernets.base import Family
+from supernets.blocks import BlockKeys
 from supernets.checkpoint import INDEX, PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
 from supernets.families.registry import FAMILIES
 from supernets.module_to_onnx import INPUT, lower
+from supernets.networks import network_of
 from supernets.space import Choice, SearchSpace
 from tests.errors import raises
 
@@ -114,6 +116,7 @@ class ForwardFamily(TwoLayersFamily):
     def __init__(self, label: str, function: Callable[[Any, Tensor], Tensor]) -> None:
         super().__init__(UNITS)
         self.space = SearchSpace([Choice("units", (4, 8, 12))])
+        self.blocks = ("first", "head")
         self.label, self.function = label, function
 
     def template(self) -> nn.Module:
@@ -152,6 +155,8 @@ def test_networks_are_traced_where_the_program_of_the_largest_is_not_theirs(labe
             continue
         (output,) = run_model(lower(network, x), {INPUT: x.numpy()})
         torch.testing.assert_close(torch.from_numpy(output), network(x), rtol=1e-4, atol=1e-4)  # single precision
+        keys = BlockKeys(supernet)
+        assert keys.of([architecture]).tolist() == [list(network_of(network, x, family.blocks).block_keys().values())]
 
 
 @pytest.mark.parametrize(
