@@ -166,6 +166,11 @@ class Inference:
     def _state(self) -> frozenset[str]:
         return state_values(self.program)
 
+    def is_declared(self, dimension: Dimension) -> bool:
+        """Whether a dimension has a declared axis, which is elastic even where others of its kind stay as they are."""
+        roots = {id(find(axis)) for axis in self.axes.values()}
+        return any(id(own) in roots for own in singles(dimension))
+
     def is_state(self, argument: Argument) -> bool:
         """Whether a value is computed from parameters, buffers and constants alone."""
         return isinstance(argument, Ref) and argument.name in self._state

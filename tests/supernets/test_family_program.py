@@ -159,6 +159,51 @@ def test_networks_are_traced_where_the_program_of_the_largest_is_not_theirs(labe
         assert keys.of([architecture]).tolist() == [list(network_of(network, x, family.blocks).block_keys().values())]
 
 
+class Attention(nn.Module):
+    """Attention of two heads, by torch's function or by products whose scale is a number."""
+
+    def __init__(self, *, fused: bool) -> None:
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(5, 6), nn.Linear(5, 6), nn.Linear(5, 6)
+        self.out, self.fused = nn.Linear(6, 3), fused
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = (self.query, self.key, self.value)
+        query, key, value = (layer(x).unflatten(2, (2, -1)).transpose(1, 2) for layer in layers)
+        if self.fused:
+            mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        else:
+            mixed = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(-1) @ value
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2)).mean(1)
+        return out
+
+
+class AttentionFamily(TwoLayersFamily):
+    """A family whose heads have several sizes."""
+
+    def __init__(self, *, fused: bool) -> None:
+        super().__init__({"query.weight": ((2, "size"), ...), "value.weight": ((2, "size"), ...)}, fused=fused)
+        self.space = SearchSpace([Choice("size", (1, 2, 3))])
+
+    def template(self) -> nn.Module:
+        return Attention(**self.network)
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros(batch_size, 4, 5)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_sizes_of_heads_are_axes_where_a_family_names_them(*, fused: bool) -> None:
+    family = AttentionFamily(fused=fused)
+    supernet = make_supernet(family).eval()
+    x = torch.randn(6, 4, 5, generator=torch.Generator().manual_seed(0))
+    assert family.programs().of().exact == fused
+    for architecture in (family.space.smallest, family.space.largest):
+        network = supernet.extract(architecture)
+        (output,) = run_model(lower(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), network(x), rtol=1e-4, atol=1e-5)  # single precision
+
+
 @pytest.mark.parametrize(
     ("family", "mentions"),
     [

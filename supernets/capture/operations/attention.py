@@ -24,7 +24,8 @@ def _attention_dims(ctx: Inference, call: Call) -> None:
         for position in (query[-2], key[-2]):
             fix(position, "attention depends on the order")
     joined = unify(query[-1], key[-1])
-    fix(joined, "the size of a head, whose root scales attention")
+    if not ctx.is_declared(joined):
+        fix(joined, "the size of a head, whose root scales attention")
     unify(key[-2], value[-2])
     outer = query[:-2]
     for i, (q, k, v) in enumerate(zip(query[:-2], key[:-2], value[:-2], strict=True)):

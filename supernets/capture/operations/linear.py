@@ -177,12 +177,12 @@ def _lower_transposed_convolution(low: Lowering, call: Call) -> None:
 
 
 def _contract(ctx: Inference, a: Dimension, b: Dimension, left: Argument, right: Argument) -> None:
-    """Joins the dimensions over which a product sums; between two activations it stays as it is.
+    """Joins the dimensions over which a product sums; between two activations it stays as it is, unless it is declared.
 
     Their product is usually scaled by a constant of its size (attention).
     """
     joined = unify(a, b)
-    if not (ctx.is_state(left) or ctx.is_state(right)):
+    if not (ctx.is_state(left) or ctx.is_state(right) or ctx.is_declared(joined)):
         fix(joined, "a size over which two activations are multiplied (the size of a head)")
 
 
@@ -262,7 +262,8 @@ def _einsum_dims(ctx: Inference, call: Call) -> None:
             by_letter[letter] = unify(by_letter[letter], dimension) if letter in by_letter else dimension
             readers_of.setdefault(letter, []).append(operand)
     for letter, readers in readers_of.items():
-        if letter not in output and len(readers) > 1 and not any(map(ctx.is_state, readers)):
+        of_activations = len(readers) > 1 and not any(map(ctx.is_state, readers))
+        if letter not in output and of_activations and not ctx.is_declared(by_letter[letter]):
             fix(by_letter[letter], "a size over which two activations are multiplied (the size of a head)")
     ctx.returns(call, [by_letter[letter] for letter in output])
 
