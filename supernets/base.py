@@ -19,6 +19,7 @@ from supernets.cost import Cost, CostTable
 from supernets.errors import SpaceError
 from supernets.family_program import Programs, View, outline, programs_of
 from supernets.live_subnets import clone_tree, place, standalone
+from supernets.module_layout import layout_of
 from supernets.networks import extracted_from
 from supernets.space import Architecture, SearchSpace
 
@@ -170,6 +171,7 @@ class Supernet(nn.Module):
         self.family = family
         self.sharing = sharing
         self._last_costs: tuple[list[Architecture], CostTable] | None = None
+        self._layout = layout_of(sharing.template)
 
     @property
     def space(self) -> SearchSpace:
@@ -196,8 +198,11 @@ class Supernet(nn.Module):
         trainable = self.sharing.trainable()
         for name, parameter in module.named_parameters():
             parameter.requires_grad_(name in trainable)
+        module.eval()
+        if layout_of(self.sharing.template) != self._layout:  # no network of the family any more
+            return module
         plain, network = self.family.plain(architecture)
-        return extracted_from(module.eval(), plain.programs(), network)
+        return extracted_from(module, plain.programs(), network)
 
     def sort(self, orders: Mapping[str, Tensor]) -> None:
         """Reorders axes in every stored tensor that has them, for `supernets.sorting`.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Layout = list[tuple[str, type[nn.Module], list[tuple[str, object]], list[object], list[object]]]
-"""By module: its name, its type, its attributes, and the shapes of its parameters and buffers."""
+Layout = list[object]
+"""Module by module: its name, its type, its attributes' names and values, and its tensors' names and shapes."""
 _IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size))
 _BOOKKEEPING = frozenset(vars(nn.Module()))
 _MAX_DEPTH = 4
@@ -25,21 +26,26 @@ def layout_of(module: nn.Module, *ignored: str) -> Layout:
     Args:
         ignored: names of attributes that no forward reads.
     """
-    skipped = _BOOKKEEPING.union(ignored)
-    return [
-        (
-            name,
-            type(own),
-            [
-                (key, value if type(value) in _IMMUTABLE else _snapshot(value, 0))
-                for key, value in vars(own).items()
-                if key not in skipped
-            ],
-            [(key, None if tensor is None else tensor.shape) for key, tensor in own._parameters.items()],
-            [(key, None if tensor is None else tensor.shape) for key, tensor in own._buffers.items()],
-        )
-        for name, own in module.named_modules()
-    ]
+    layout: Layout = []
+    add = layout.append
+    for name, own in module.named_modules():
+        attributes = vars(own)
+        names = _names_of_attributes(tuple(attributes), ignored)
+        layout += (name, type(own), names)
+        for key in names:
+            value = attributes[key]
+            add(value if type(value) in _IMMUTABLE else _snapshot(value, 0))
+        for box in (own._parameters, own._buffers):
+            for key, tensor in box.items():
+                add(key)
+                add(None if tensor is None else tensor.shape)
+    return layout
+
+
+@lru_cache(maxsize=1024)
+def _names_of_attributes(names: tuple[str, ...], ignored: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the names of a module's attributes that torch does not have for itself, in alphabetical order."""
+    return tuple(sorted(set(names).difference(_BOOKKEEPING, ignored)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -134,6 +134,17 @@ class TestFamilies:
         change(module)
         assert_lowered(module, x)
 
+    @pytest.mark.parametrize(
+        "change",
+        [lambda tree: setattr(tree.head, "act", nn.Tanh()), lambda tree: setattr(tree.head.norm, "eps", 0.5)],
+        ids=["module", "attribute"],
+    )
+    def test_changes_of_the_supernet_itself_are_exported(self, change: Callable[[Any], object]) -> None:
+        net = supernet("digits")
+        x = images((1, 8, 8))
+        change(net.sharing.template)
+        assert_lowered(prepared(net.extract(net.space.smallest), x), x)
+
     def test_inputs_of_another_size_are_exported(self) -> None:
         net = supernet("digits")
         x = images((1, 16, 16))
