@@ -86,7 +86,7 @@ class FamilyProgram:
     def __init__(
         self, family: Family, elastic: ElasticProgram, prefix: str = "", constants: Mapping[str, Tensor] = NO_TENSORS
     ) -> None:
-        self.elastic, self.prefix, self.constants, self._family = elastic, prefix, constants, family
+        self.elastic, self.prefix, self.constants, self._family = elastic, prefix, dict(constants), family
         self.exact = True
         self._branches: dict[str, Branch | None] = {}
         self._parts: dict[frozenset[str], int] = {frozenset(): 0}
@@ -212,7 +212,8 @@ def _following(present: NDArray[np.bool_]) -> Counts:
 def _with_lengths_of_others(elastic: ElasticProgram, dropped: Sequence[Branch]) -> ElasticProgram:
     """The program whose operations that read the length of a cache read it of one that no dropped call alone reads."""
     program, gone = elastic.program, {index for branch in dropped for index in branch.calls}
-    caches = [name for name, dims in zip(program.inputs, program.input_dims, strict=True) if TIED in dims]
+    input_dims = dict(zip(program.inputs, program.input_dims, strict=False))  # none of a user's network
+    caches = [name for name, dims in input_dims.items() if TIED in dims]
     others = [i for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS]
     read = frozenset[str]().union(*(elastic.reads[i] for i in others))
     left = [name for name in caches if name in read]

@@ -81,9 +81,20 @@ class MutatedViewError(CaptureError):
 
 
 def without_mutations(exported: ExportedProgram) -> ExportedProgram:
-    """The traced program without in-place calls; other operations stay as they are."""
-    with quiet():
-        return cast(ExportedProgram, exported.run_decompositions({}))
+    """The traced program without in-place calls; other operations stay as they are.
+
+    Raises:
+        CaptureError: torch cannot trace it again.
+    """
+    try:
+        with quiet():
+            return cast(ExportedProgram, exported.run_decompositions({}))
+    except Exception as error:  # torch before 2.13 raises what operations after an LSTM raise for its wrong states
+        raise CaptureError(
+            f"its forward changes a part of a tensor in place, and torch {torch.__version__} cannot replace that by calls out "
+            f"of place ({type(error).__name__}): make a new tensor there, or use torch 2.13 or later",
+            code="capture.in-place",
+        ) from error
 
 
 def operation_out_of_place(target: Any, at: str) -> Any:

@@ -121,18 +121,31 @@ def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Se
         CaptureError: as of `capture`.
     """
     with _CAPTURES, evaluating(module), torch.no_grad(), recording():
-        program, tensors = _read(_Flat(module, (), None).eval(), tuple(inputs))
+        program, tensors = _read(_Flat(module, (), None).eval(), tuple(inputs), stateless=True)
     return Captured(replace(program, input_dims=tuple(input_dims)), tensors)
 
 
-def _read(flat: _Flat, example: tuple[Tensor, ...]) -> tuple[Program, dict[str, Tensor]]:
-    """The program of a forward, and its tensors by name."""
+def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) -> tuple[Program, dict[str, Tensor]]:
+    """The program of a forward, and its tensors by name.
+
+    Args:
+        stateless: reject a forward that changes tensors of the module and reads them then.
+    """
     exported = _traced(flat, example)
+    reader = _Reader(flat, exported, example)
     try:
-        return _Reader(flat, exported, example).read()
+        program, tensors = reader.read()
     except MutatedViewError:
         # Twice the time: only for forwards that change a part of a tensor in place.
-        return _Reader(flat, without_mutations(exported), example).read()
+        reader = _Reader(flat, without_mutations(exported), example)
+        program, tensors = reader.read()
+    changes = [reader.changes[name] for call in program.calls for name in call.outputs if name in reader.changes]
+    if changes and stateless:
+        raise CaptureError(
+            f"the forward changes {changes[0]}, a tensor of the network itself, and reads it then; compute a new tensor",
+            code="capture.in-place",
+        )
+    return program, tensors
 
 
 def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
@@ -185,7 +198,7 @@ class _Reader:
         self._inputs: list[str] = []
         self._named: dict[fx.Node, str] = {}
         """The value that a node stands for now: an in-place call gives its argument a new one."""
-        self._changes: dict[str, str] = {}
+        self.changes: dict[str, str] = {}
         """By value that a call writes into a tensor of the network, that tensor."""
         self._constants: dict[fx.Node, Any] = {}
         """Values of nodes that depend on neither inputs nor parameters."""
@@ -213,11 +226,6 @@ class _Reader:
             batch=self._batch,
             aliases={name: own for name, own in self._canonical.items() if name != own},
         )
-        if changed := [self._changes[name] for call in program.calls for name in call.outputs if name in self._changes]:
-            raise CaptureError(
-                f"the forward changes {changed[0]}, a tensor of the network itself, and reads it then; compute a new tensor",
-                code="capture.in-place",
-            )
         program = _without_unread(without_row_numbers(program, self._tensors))
         return program, {name: self._tensors[name].detach() for name in program.tensors}
 
@@ -320,7 +328,7 @@ class _Reader:
             return
         old = self._named[node]
         if old in self._state:
-            self._changes[name] = old
+            self.changes[name] = old
         for other, own in self._named.items():
             if own == old:
                 self._named[other] = name

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from supernets.capture.rules import RULES
 
+from supernets.capture.operations import RULES
 from tests.nas.commands import Shell
 from tests.nas.users_networks import MODEL, installed
 from tests.supernets.test_pretrained import install
@@ -144,7 +144,7 @@ class TestAnUnprovedModel:
 
     @pytest.fixture(autouse=True)
     def _wrong_rule(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(RULES, "flip", RULES["relu"])
+        monkeypatch.setitem(RULES, "flip", lambda ctx, call: ctx.returns(call, ctx.of(call.arguments["self"])))
 
     def test_inspecting_it_shows_all_and_fails(self, shell: Shell) -> None:
         shown = shell.nas("inspect", self.NAME, *INPUT)

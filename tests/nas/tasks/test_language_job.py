@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from nas.engine.run import Run
 from nas.evaluation.serving_inputs import serving_inputs
 from nas.store.folder import RunsFolder
-from supernets.checkpoint import load_checkpoint
+from supernets.checkpoint import load_checkpoint, make_supernet
 from supernets.families.decoder.serving import lower_prefill, lower_step, lower_step_in_place
 from supernets.space import Architecture
 from tests.nas.commands import Shell, assert_error
@@ -222,7 +222,7 @@ def test_precisions_are_searched_and_exported_as_they_were_scored(shell: Shell) 
 def test_the_models_get_prompts_or_one_token_with_a_cache() -> None:
     from tests.supernets.families.decoder.test_family import LLAMA
 
-    network = LLAMA.build(LLAMA.space.smallest).eval()
+    network = make_supernet(LLAMA).extract(LLAMA.space.smallest)
     texts = np.arange(12).reshape(2, 6)
     prompt, step = (serving_inputs(lower(network), texts, context_tokens=9) for lower in (lower_prefill, lower_step))
     assert {name: own.tolist() for name, own in prompt.items()} == {"ids": texts.tolist(), "padding": [0, 0]}

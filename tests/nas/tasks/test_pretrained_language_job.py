@@ -251,7 +251,7 @@ _LONG = {"data": {**JOB["data"], "max_tokens": 80}}
         ({}, _damaged, "job.pretrained-unusable", f"{WEIGHTS}: cannot be read"),
         ({}, _sharded, "job.pretrained-unusable", "model-00001-of-00002.safetensors"),
         ({}, _configured(num_key_value_heads=4), "job.pretrained-unusable", "num_key_value_heads 4 does not divide"),
-        ({}, _configured(model_type="mixtral"), "job.pretrained-unusable", "block_sparse_moe.gate.weight"),
+        ({}, _configured(model_type="mixtral"), "job.pretrained-unusable", "block_sparse_moe.experts.0"),
         (experts(experts=[5]), _unchanged, "job.unfit-data", "experts: 5 experts do not divide | 2, 3, 4, 6"),
         (experts(hidden=[10]), _unchanged, "job.unfit-data", "hidden: | 9 each | in 36 for copies"),
         (experts(active_experts=[1, 5]), _unchanged, "job.invalid-value", "space.active_experts | 5 experts"),

@@ -31,7 +31,7 @@ from supernets.capture.tracing import capture
 from supernets.checkpoint import make_supernet
 from supernets.errors import CaptureError, LoweringError, SpaceError
 from supernets.families.captured.family import CapturedFamily
-from supernets.graph import INPUT, input_shape_of, lower
+from supernets.module_to_onnx import INPUT, lower
 from tests.supernets.capture.random_programs import RandomProgram, random_programs
 
 N_PROGRAMS = int(os.environ.get("NAS_RANDOM_PROGRAMS", "100"))
@@ -85,7 +85,7 @@ def check(program: RandomProgram, seed: int) -> str:
 
 def check_onnx(program: RandomProgram, elastic: ElasticProgram, subnet: ProgramModule, outcome: str) -> str:
     try:
-        model = lower(subnet, input_shape_of(program.example(2)))
+        model = lower(subnet, program.example(2))
     except LoweringError as error:
         return f"onnx: {_NAMES.sub('_', str(error))[:70]}"
     for n in (1, program.batch + 2):

@@ -81,7 +81,7 @@ def test_the_family_encoder_and_the_captured_model_agree(tmp_path: Path) -> None
         config.space(), vocabulary=config.vocabulary, positions=config.positions, padding=config.padding, tokens=TOKENS,
         n_classes=3,
     )  # fmt: skip
-    network = family.build(family.space.largest).eval()
+    network = family.template().eval()
     network.load_state_dict(pretrained.weights(family))
     supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(), tensors=found.tensors))
     short, long = sentences(model)

@@ -234,7 +234,7 @@ class TestDescription:
     def test_texts_longer_than_the_positions_are_rejected(self) -> None:
         with raises("space.invalid", "13 tokens", "12 positions"):
             DecoderFamily(SPEC, **{**SIZES, "tokens": 13})
-        network = GPT2.build(GPT2.space.smallest)
+        network = GPT2.template()
         with pytest.raises(IndexError):
             network(texts(1, 13))
 

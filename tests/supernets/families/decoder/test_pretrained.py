@@ -362,7 +362,7 @@ class TestErrors:
                 "mixture of experts | deepseek_v3 | n_routed_experts: 8 | mixtral and qwen2_moe",
             ),
             ({"model_type": "mixtral", "num_experts_per_tok": 9}, "num_experts_per_tok is 9, of 8 experts"),
-            ({"model_type": "mixtral"}, "no tensor model.layers.0.block_sparse_moe.gate.weight"),
+            ({"model_type": "mixtral"}, "no tensor model.layers.0.block_sparse_moe.experts.0"),
             (
                 {"model_type": "qwen2_moe", "mlp_only_layers": [1], "moe_intermediate_size": 8},
                 "some of its layers have no experts",
