@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from threading import RLock
 from types import EllipsisType, MappingProxyType
@@ -469,9 +469,16 @@ def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:
     return named
 
 
+@cache
+def _own_code() -> bytes:
+    """A hash of this package's code: networks call some of it, and their programs are read by the rest."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
+
+
 def _fingerprint(network: nn.Module) -> str:
     """A hash of the modules of a network and of their code, in 16 hexadecimal digits; random where code has no file."""
-    digest = hashlib.sha256(f"{torch.__version__} {network!r}".encode())
+    digest = hashlib.sha256(f"{torch.__version__} {network!r}".encode() + _own_code())
     for name in sorted({type(module).__module__ for module in network.modules()}):
         if not name.startswith("torch."):
             file = getattr(sys.modules.get(name), "__file__", None)
