@@ -150,9 +150,9 @@ class FamilyProgram:
         for block, (name, axes) in enumerate(zip(blocks, self._axes_by_block, strict=True)):
             # Operations without parameters before the next block belong to this one.
             properties = [following[:, block], outside, self._lacking(name, dropped), *(sizes[axis] for axis in axes)]
-            here = present[:, block]
+            is_present = present[:, block]
             # An absent block has one variant: the sizes of its axes do not matter.
-            variants.append(np.stack([here, *(own * here for own in properties)], axis=1))
+            variants.append(np.stack([is_present, *(values * is_present for values in properties)], axis=1))
         return variants
 
     @cached_property
@@ -205,18 +205,20 @@ def blocks_by_value(program: Program, blocks: Sequence[str], prefix: str = "") -
 def _following(present: NDArray[np.bool_]) -> Counts:
     """The index of the next present block after each, (n, n_blocks); n_blocks after the last."""
     n_blocks = present.shape[1]
-    own = np.pad(np.where(present, np.arange(n_blocks), n_blocks)[:, 1:], ((0, 0), (0, 1)), constant_values=n_blocks)
-    return np.minimum.accumulate(own[:, ::-1], axis=1)[:, ::-1]
+    positions = np.pad(
+        np.where(present, np.arange(n_blocks), n_blocks)[:, 1:], ((0, 0), (0, 1)), constant_values=n_blocks
+    )
+    return np.minimum.accumulate(positions[:, ::-1], axis=1)[:, ::-1]
 
 
 def _with_lengths_of_others(elastic: ElasticProgram, dropped: Sequence[Branch]) -> ElasticProgram:
     """The program whose operations that read the length of a cache read it of one that no dropped call alone reads."""
-    program, gone = elastic.program, {index for branch in dropped for index in branch.calls}
+    program, dropped_calls = elastic.program, {index for branch in dropped for index in branch.calls}
     input_dims = dict(zip(program.inputs, program.input_dims, strict=False))  # none of a user's network
     caches = [name for name, dims in input_dims.items() if TIED in dims]
-    others = [i for i, call in enumerate(program.calls) if i not in gone and call.name not in _ONLY_LENGTHS]
-    read = frozenset[str]().union(*(elastic.reads[i] for i in others))
-    left = [name for name in caches if name in read]
+    remaining = [i for i, call in enumerate(program.calls) if i not in dropped_calls and call.name not in _ONLY_LENGTHS]
+    read_names = frozenset[str]().union(*(elastic.reads[i] for i in remaining))
+    left = [name for name in caches if name in read_names]
     if left[:1] == caches[:1]:  # nobody reads lengths of others than the first
         return elastic
 
@@ -356,8 +358,8 @@ class Programs:
         """A captured program of a view with its axes."""
         family, prefix = self._family, "" if view is None else view.prefix
         declared: Mapping[str, NamedDims] = _named_dims(family, network) if view is None else family.dims()
-        named = {prefix + name: dims for name, dims in declared.items()}
-        source = FamilyProgram(family, infer_axes(program, named, family.axes), prefix, constants)
+        named_dims = {prefix + name: dims for name, dims in declared.items()}
+        source = FamilyProgram(family, infer_axes(program, named_dims, family.axes), prefix, constants)
         if view is None and _is_of_plug_in(family):
             with torch.device("cpu"):  # not on `meta`, where the caller may be
                 source.exact = computes_the_same(family, source)
@@ -414,8 +416,8 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
                 problem = f"the axis {name} has the size {sizes[name]} in {architecture}; expected 1 to {axis.size}"
                 raise SpaceError(f"sizes of the family {family.name}: {problem}", code="family.inconsistent")
         weights = {
-            name: slice_tensor(own, dims.get(aliases.get(name, name), tuple(own.shape)), axes, sizes).clone()
-            for name, own in state.items()
+            name: slice_tensor(tensor, dims.get(aliases.get(name, name), tuple(tensor.shape)), axes, sizes).clone()
+            for name, tensor in state.items()
         }
         with torch.no_grad():
             try:
@@ -456,17 +458,17 @@ def tensors_in(module: nn.Module) -> dict[str, Tensor]:
 
 def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:
     """The named dimensions of a family, checked against its axes and the tensors of its largest network."""
-    named = family.named_dims()
-    dims = [dim for dims in named.values() for dim in dims if not isinstance(dim, EllipsisType)]
+    named_dims = family.named_dims()
+    dims = [dim for dims in named_dims.values() for dim in dims if not isinstance(dim, EllipsisType)]
     names = frozenset[str]().union(*map(axes_in, dims))
     problem = ""
-    if unknown := sorted(named.keys() - network.state_dict().keys()):
+    if unknown := sorted(named_dims.keys() - network.state_dict().keys()):
         problem = f"the template has no tensor {unknown[0]}"
     elif differing := sorted(names ^ family.axes.keys()):
         problem = f"the axis {differing[0]} is only one of its axes and of its named dims"
     if problem:
         raise SpaceError(f"named_dims of the family {family.name}: {problem}", code="family.inconsistent")
-    return named
+    return named_dims
 
 
 @cache

@@ -28,14 +28,14 @@ def layout_of(module: nn.Module, *ignored: str) -> Layout:
     """
     layout: Layout = []
     add = layout.append
-    for name, own in module.named_modules():
-        attributes = vars(own)
+    for name, submodule in module.named_modules():
+        attributes = vars(submodule)
         names = _names_of_attributes(tuple(attributes), ignored)
-        layout += (name, type(own), names)
+        layout += (name, type(submodule), names)
         for key in names:
             value = attributes[key]
             add(value if type(value) in _IMMUTABLE else _snapshot(value, 0))
-        for box in (own._parameters, own._buffers):
+        for box in (submodule._parameters, submodule._buffers):
             for key, tensor in box.items():
                 add(key)
                 add(None if tensor is None else tensor.shape)

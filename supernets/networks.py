@@ -175,7 +175,7 @@ def view_of(network: nn.Module, view: View) -> Network:
         LoweringError: as of `network_of`.
     """
     module = viewed(view.wrapped(network), network, view).eval()
-    return _network(module, lambda: [(one.example, one.dims) for one in view.inputs(network)])
+    return _network(module, lambda: [(view_input.example, view_input.dims) for view_input in view.inputs(network)])
 
 
 def network_of(module: nn.Module, example: Tensor, blocks: Sequence[str] = ()) -> Network:
@@ -189,8 +189,8 @@ def network_of(module: nn.Module, example: Tensor, blocks: Sequence[str] = ()) -
         LoweringError: the module is in training mode or has hooks, or its forward cannot be traced or computes with the batch
             size.
     """
-    named = example.dtype == torch.int64 and example.ndim == _OF_SENTENCES
-    dims = (BATCH, TOKENS_DIM) if named else (BATCH, *("" for _ in example.shape[1:]))
+    has_lengths = example.dtype == torch.int64 and example.ndim == _OF_SENTENCES
+    dims = (BATCH, TOKENS_DIM) if has_lengths else (BATCH, *("" for _ in example.shape[1:]))
     network = _network(module, lambda: [(example, dims)], tuple(example.shape))
     return (
         network if network.blocks or not blocks else replace(network, blocks=blocks_by_value(network.program, blocks))
@@ -203,8 +203,8 @@ _OF_SENTENCES = 2
 
 def _takes(program: Program, shape: Shape) -> bool:
     """Whether inputs of a shape are those of a program with one input."""
-    own, dynamic = program.values[program.inputs[0]].shape, program.dynamic.get(program.inputs[0], {0: BATCH})
-    return len(own) == len(shape) and all(i in dynamic or n == shape[i] for i, n in enumerate(own))
+    sizes, dynamic = program.values[program.inputs[0]].shape, program.dynamic.get(program.inputs[0], {0: BATCH})
+    return len(sizes) == len(shape) and all(i in dynamic or n == shape[i] for i, n in enumerate(sizes))
 
 
 def _network(
@@ -254,14 +254,14 @@ _MIN_TOKENS = 2
 def _check_same(network: Network, other: Network) -> None:
     """Raises `LoweringError` unless a module traced with inputs of two sizes is one program, which then fits all sizes."""
     remedy = "use a size that does not depend on the input"
-    for one, two in zip_longest(network.program.calls, other.program.calls):
-        if repr(one) != repr(two):
-            call = one or two
+    for first, second in zip_longest(network.program.calls, other.program.calls):
+        if repr(first) != repr(second):
+            call = first or second
             problem = f"{call.op} in {call.module or 'the network'}{call.place and f' (at {call.place})'}"
             raise _dynamic(f"{problem} computes with the number of examples or of tokens; {remedy}")
     for name in network.program.tensors:
-        one, two = network.tensors[name], other.tensors[name]
-        if is_constant(name) and not (one.shape == two.shape and torch.equal(one, two)):
+        first, second = network.tensors[name], other.tensors[name]
+        if is_constant(name) and not (first.shape == second.shape and torch.equal(first, second)):
             raise _dynamic(f"the forward makes a tensor of the number of examples or of tokens; {remedy}")
 
 
@@ -286,5 +286,7 @@ def _check_ready(module: nn.Module) -> None:
 def _called_plainly(cls: type[nn.Module]) -> bool:
     """Whether calling a module of this class runs its forward, and that is a Python function."""
     # A `__call__` in torch's own classes leads to the forward, or raises (ParameterList).
-    own = [base for base in cls.__mro__ if not base.__module__.startswith("torch.")]
-    return isinstance(getattr(cls, "forward", None), FunctionType) and not any("__call__" in vars(base) for base in own)
+    bases = [base for base in cls.__mro__ if not base.__module__.startswith("torch.")]
+    return isinstance(getattr(cls, "forward", None), FunctionType) and not any(
+        "__call__" in vars(base) for base in bases
+    )

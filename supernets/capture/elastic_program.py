@@ -166,12 +166,12 @@ def _fix_untrained(inference: Inference) -> None:
     """Fixes the axes that no parameter has."""
     trained: set[int] = set()
     for name in inference.program.trainable:
-        trained.update(id(own) for dimension in inference.dims[name] for own in singles(dimension))
+        trained.update(id(single) for dimension in inference.dims[name] for single in singles(dimension))
     for dims in inference.dims.values():
         for dimension in dims:
-            for own in singles(dimension):
-                if id(own) not in trained and not own.fixed:
-                    own.fixed = "no parameter has it"
+            for single in singles(dimension):
+                if id(single) not in trained and not single.fixed:
+                    single.fixed = "no parameter has it"
 
 
 class _Names:
@@ -194,22 +194,22 @@ class _Names:
     def _add(self, tensor: str, position: int, dimension: Dimension) -> None:
         module = tensor.rpartition(".")[0] or tensor
         base = f"{module}.{'out' if position == 0 else f'in{position}'}"
-        for own in singles(dimension):
-            if own.fixed or id(own) in self._names:
+        for single in singles(dimension):
+            if single.fixed or id(single) in self._names:
                 continue
             name, n = base, 1
             while name in self.axes:
                 n += 1
                 name = f"{base}{n}"
-            self._names[id(own)] = name
-            self.axes[name] = Axis(name, own.size)
+            self._names[id(single)] = name
+            self.axes[name] = Axis(name, single.size)
 
     def _declare(self, inference: Inference) -> None:
         """Gives dimensions the names that the family has for them."""
         for name in inference.declared_axes:
             root = find(inference.axes[name])
-            if (other := self._names.setdefault(id(root), name)) != name:
-                problem = f"its forward makes the axes {other} and {name} one"
+            if (earlier := self._names.setdefault(id(root), name)) != name:
+                problem = f"its forward makes the axes {earlier} and {name} one"
             elif reason := next((part.fixed for part in singles(root) if part.fixed and part.size > 1), ""):
                 problem = f"its forward needs the axis {name} of its full size: {reason}"
             else:
@@ -245,11 +245,11 @@ def _followed(call: Call, symbolic: Mapping[str, SymbolicArgument], names: _Name
     """The call with sizes that follow the axes."""
     if not symbolic:
         return call
-    given = {name: _sizes(value, names) for name, value in symbolic.items()}
+    sizes = {name: _sizes(value, names) for name, value in symbolic.items()}
     if call.name in _SPLITS:
-        arguments: dict[str, Argument] = {"self": call.arguments["self"], **given, "dim": call.arguments["dim"]}
+        arguments: dict[str, Argument] = {"self": call.arguments["self"], **sizes, "dim": call.arguments["dim"]}
         return replace(call, op="aten.split_with_sizes.default", arguments=arguments)
-    return replace(call, arguments={**call.arguments, **given})
+    return replace(call, arguments={**call.arguments, **sizes})
 
 
 def _sizes(value: SymbolicArgument, names: _Names) -> Argument:
@@ -263,12 +263,12 @@ def _sizes(value: SymbolicArgument, names: _Names) -> Argument:
 
 def _kept(inference: Inference) -> dict[str, tuple[str, ...]]:
     """Fixed sizes above 1 of parameters by reason."""
-    found: dict[str, dict[str, None]] = {}
+    by_reason: dict[str, dict[str, None]] = {}
     for name in inference.program.tensors:
         if name not in inference.program.trainable:
             continue
         for dimension in inference.dims[name]:
-            for own in singles(dimension):
-                if own.fixed and own.size > 1:
-                    found.setdefault(own.fixed, {})[name] = None
-    return {reason: tuple(names) for reason, names in found.items()}
+            for single in singles(dimension):
+                if single.fixed and single.size > 1:
+                    by_reason.setdefault(single.fixed, {})[name] = None
+    return {reason: tuple(names) for reason, names in by_reason.items()}

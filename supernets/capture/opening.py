@@ -103,8 +103,8 @@ def _of_file(path: Path, weights: str | None) -> CapturedModel:
         )
     state = model.state or {name for name in model.tensors if not is_constant(name)}
     expected = {name: tensor for name, tensor in model.tensors.items() if name in state}
-    others = {*model.program.aliases, *state}  # parts of the model that its forward does not run
-    return with_tensors(model, matching(expected, read_weights(find_weights(weights)), source=weights, others=others))
+    unused = {*model.program.aliases, *state}  # parts of the model that its forward does not run
+    return with_tensors(model, matching(expected, read_weights(find_weights(weights)), source=weights, others=unused))
 
 
 def _in_single_precision(model: UserModel) -> UserModel:
@@ -115,23 +115,25 @@ def _in_single_precision(model: UserModel) -> UserModel:
     return replace(model, module=model.module.float(), notes=(*model.notes, note))
 
 
-def _unknown(name: str, own: str, known: list[str]) -> CaptureError:
+def _unknown(name: str, model: str, models: list[str]) -> CaptureError:
     from difflib import get_close_matches
 
-    near = get_close_matches(own, known, n=3, cutoff=0.4)
-    remedy = f"did you mean {', '.join(near)}?" if near else f"it has {len(known)} models, e.g. {', '.join(known[:3])}"
-    return CaptureError(f"{name}: there is no model {own[:80]}; {remedy}", code="capture.unknown-model")
+    near = get_close_matches(model, models, n=3, cutoff=0.4)
+    remedy = (
+        f"did you mean {', '.join(near)}?" if near else f"it has {len(models)} models, e.g. {', '.join(models[:3])}"
+    )
+    return CaptureError(f"{name}: there is no model {model[:80]}; {remedy}", code="capture.unknown-model")
 
 
-def _of_torchvision(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
-    name = f"torchvision:{own}"
+def _of_torchvision(model: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
+    name = f"torchvision:{model}"
     models = library("torchvision").models
-    known = models.list_models()
-    if own not in known:
-        raise _unknown("torchvision", own, known)
+    model_names = models.list_models()
+    if model not in model_names:
+        raise _unknown("torchvision", model, model_names)
     try:
-        weights = models.get_model_weights(own)
-        module = models.get_model(own, weights="DEFAULT" if pretrained else None, **arguments)
+        weights = models.get_model_weights(model)
+        module = models.get_model(model, weights="DEFAULT" if pretrained else None, **arguments)
         transforms = weights.DEFAULT.transforms() if len(weights) else None
     except Exception as error:  # of the library, and of downloads
         raise unusable(name, error, pretrained=pretrained) from error
@@ -146,14 +148,14 @@ def _of_torchvision(own: str, arguments: dict[str, Any], *, pretrained: bool) ->
     return of_images(name, module, Preprocessing(size, 3, *normalised, interpolation, crop))
 
 
-def _of_timm(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
-    name = f"timm:{own}"
+def _of_timm(model: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
+    name = f"timm:{model}"
     timm = library("timm")
-    known = timm.list_models()
-    if own.partition(".")[0] not in known:
-        raise _unknown("timm", own, known)
+    model_names = timm.list_models()
+    if model.partition(".")[0] not in model_names:
+        raise _unknown("timm", model, model_names)
     try:
-        module = timm.create_model(own, pretrained=pretrained, **arguments)
+        module = timm.create_model(model, pretrained=pretrained, **arguments)
     except Exception as error:
         raise unusable(name, error, pretrained=pretrained) from error
     config = getattr(module, "pretrained_cfg", None) or {}
@@ -166,10 +168,10 @@ def _of_timm(own: str, arguments: dict[str, Any], *, pretrained: bool) -> UserMo
 
 def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
     """What the user's function returns."""
-    path, _, own = name.partition(":")
+    path, _, attribute = name.partition(":")
     try:
         with redirect_stdout(sys.stderr):
-            found: Any = import_module(path)
+            value: Any = import_module(path)
     except Exception as error:  # a user's module may raise anything
         if isinstance(error, ModuleNotFoundError) and error.name and f"{path}.".startswith(f"{error.name}."):
             remedy = "install its package into the environment of nas, or name its folder in PYTHONPATH"
@@ -180,22 +182,22 @@ def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
         raise CaptureError(
             f"{name}: the module {path} cannot be imported: {fault}", code="capture.model-unusable"
         ) from error
-    for part in own.split("."):
-        if not hasattr(found, part):
-            has = [key for key, one in vars(found).items() if getattr(one, "__module__", None) == path]
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            has = [key for key, member in vars(value).items() if getattr(member, "__module__", None) == path]
             raise CaptureError(
-                f"{name}: {path} has no {own}; it has {', '.join(has[:_MOST]) or 'no functions'}",
+                f"{name}: {path} has no {attribute}; it has {', '.join(has[:_MOST]) or 'no functions'}",
                 code="capture.unknown-model",
             )
-        found = getattr(found, part)
-    if callable(found) and not isinstance(found, nn.Module):
+        value = getattr(value, part)
+    if callable(value) and not isinstance(value, nn.Module):
         try:
             with redirect_stdout(sys.stderr):  # what a user's function prints is no data of a command
-                found = found(**arguments)
+                value = value(**arguments)
         except Exception as error:
             raise unusable(name, error) from error
-    if not isinstance(found, nn.Module):
+    if not isinstance(value, nn.Module):
         raise CaptureError(
-            f"{name} returned {type(found).__name__}; expected a torch.nn.Module", code="capture.model-unusable"
+            f"{name} returned {type(value).__name__}; expected a torch.nn.Module", code="capture.model-unusable"
         )
-    return unwrapped(found)
+    return unwrapped(value)

@@ -66,14 +66,14 @@ def _lower_blocks(lowering: Lowering, blocks: Mapping[str, str]) -> tuple[Span, 
     graph, program, spans = lowering.graph, lowering.program, list[Span]()
     state = state_values(program)
     of_state = [call for call in program.calls if all(name in state for name in call.outputs if name)]
-    others = [call for call in program.calls if any(name not in state for name in call.outputs if name)]
-    for block, run in groupby(others, lambda call: blocks.get(next(filter(None, call.outputs)), "")):
+    computed = [call for call in program.calls if any(name not in state for name in call.outputs if name)]
+    for block, run in groupby(computed, lambda call: blocks.get(next(filter(None, call.outputs)), "")):
         calls = list(run)
-        start, read = len(graph.nodes), [name for call in calls for name in call.reads()]
+        start, read_names = len(graph.nodes), [name for call in calls for name in call.reads()]
         written = state.union(name for call in calls for name in call.outputs)
-        if outside := [name for name in read if name not in written]:
+        if outside := [name for name in read_names if name not in written]:
             lowering.begin(outside[0])
-        for call in (*needed_calls(of_state, read), *calls):
+        for call in (*needed_calls(of_state, read_names), *calls):
             lowering.lower(call)
         if block:
             spans.append(Span(block, start, len(graph.nodes)))

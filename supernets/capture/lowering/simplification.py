@@ -110,7 +110,7 @@ def _changed_by(program: Program, name: str, extents: Extents) -> dict[str, Exte
     """The sizes that others get where a value has these, which are broadcast; None if an operation needs the value whole."""
     changed = {name: extents}
     for call in program.calls:
-        narrow = [own for own in call.reads() if own in changed]
+        narrow = [value for value in call.reads() if value in changed]
         if not narrow:
             continue
         rule = _READERS.get(call.name)
@@ -121,7 +121,7 @@ def _changed_by(program: Program, name: str, extents: Extents) -> dict[str, Exte
             changed[call.outputs[0]] = result
     if changed.keys() & set(program.outputs):
         return None
-    return {own: sizes for own, sizes in changed.items() if own != name}
+    return {value: sizes for value, sizes in changed.items() if value != name}
 
 
 _Reader = Callable[[Program, Call, Mapping[str, Extents]], Extents | None]
@@ -133,10 +133,10 @@ def _broadcast(program: Program, call: Call, changed: Mapping[str, Extents]) -> 
         return None
     operands = [changed.get(name, _extents(program, name)) for name in refs(call.arguments.values())]
     rank = len(program.values[call.outputs[0]].shape)
-    if any(len(own) > rank for own in operands):
+    if any(len(shape) > rank for shape in operands):
         return None
-    padded = [(_ONE,) * (rank - len(own)) + own for own in operands]
-    return tuple(next((one for one in column if one != _ONE), _ONE) for column in zip(*padded, strict=True))
+    padded = [(_ONE,) * (rank - len(shape)) + shape for shape in operands]
+    return tuple(next((size for size in column if size != _ONE), _ONE) for column in zip(*padded, strict=True))
 
 
 def _looked_up(program: Program, call: Call, changed: Mapping[str, Extents]) -> Extents | None:
@@ -164,7 +164,7 @@ def _with_grouped_keys(program: Program) -> Program:
         if call.name == "scaled_dot_product_attention" and not call.arguments["enable_gqa"]:
             shared = {name: _before_repetition(program, writers, call.arguments[name]) for name in ("key", "value")}
             if all(shared.values()):
-                sources = {name: Ref(own) for name, own in shared.items() if own}
+                sources = {name: Ref(source) for name, source in shared.items() if source}
                 call = replace(call, arguments={**call.arguments, **sources, "enable_gqa": True})
         calls.append(call)
     return _with_calls(program, calls)

@@ -60,10 +60,10 @@ class Lowering:
         missing = self.one("Sub", self.numbers([tokens]), self.one("Shape", self._x, start=1, end=2))
         ends = self.one("Concat", self.numbers([0, 0, 0]), missing, axis=0)
         padding = self.graph.constant(np.array(self.program.padding, dtype=np.int64))
-        found = self.one("Pad", self._x, ends, padding, mode="constant")
-        self.graph.integers.add(found.name)
-        self.graph.shapes[found.name] = (BATCH_SIZE, tokens)
-        return Value(found.name, (BATCH_SIZE, tokens))
+        padded = self.one("Pad", self._x, ends, padding, mode="constant")
+        self.graph.integers.add(padded.name)
+        self.graph.shapes[padded.name] = (BATCH_SIZE, tokens)
+        return Value(padded.name, (BATCH_SIZE, tokens))
 
     def begin(self, name: str) -> None:
         """Takes the batch size from a value from now on."""
@@ -84,13 +84,13 @@ class Lowering:
             tensor = self._tensors[name].detach()
             if tensor.dtype is torch.int32:
                 tensor = tensor.long()
-            taken = name in (INPUT, OUTPUT) or (name.startswith(f"{INPUT}_") and "." not in name)
-            own = f"{name}." if taken else name  # no tensor's name ends with a dot
+            is_reserved = name in (INPUT, OUTPUT) or (name.startswith(f"{INPUT}_") and "." not in name)
+            parameter = f"{name}." if is_reserved else name  # no tensor's name ends with a dot
             if tensor.dtype is torch.bool:
-                self.graph.parameters[own] = tensor.cpu().numpy()
-                self._values[name] = self.graph.input(own, tuple(tensor.shape))
+                self.graph.parameters[parameter] = tensor.cpu().numpy()
+                self._values[name] = self.graph.input(parameter, tuple(tensor.shape))
             else:
-                self._values[name] = self.graph.parameter(own, tensor)
+                self._values[name] = self.graph.parameter(parameter, tensor)
         return self._values[name]
 
     def tensor(self, argument: Argument) -> Value:
@@ -194,8 +194,8 @@ class Lowering:
             return self.batch()
         if isinstance(dim, tuple):
             parts = list(_factors(dim))
-            factor, rest = math.prod(part for part in parts if isinstance(part, int)), parts.count(BATCH)
-            if rest == 1 and all(part == BATCH or isinstance(part, int) for part in parts):
+            factor, n_batches = math.prod(part for part in parts if isinstance(part, int)), parts.count(BATCH)
+            if n_batches == 1 and all(part == BATCH or isinstance(part, int) for part in parts):
                 return self.one("Mul", self.batch(), self.numbers([factor]))
         raise LoweringError(f"there is no rule for the size {dim}")
 
@@ -228,5 +228,5 @@ def marked_shape(program: Program, name: str) -> tuple[int, ...]:
 
 def ints(argument: Argument, n: int) -> tuple[int, ...]:
     """n numbers from an argument of one or n."""
-    given = cast(tuple[int, ...], argument if isinstance(argument, tuple) else (argument,))
-    return given * n if len(given) == 1 else given
+    numbers = cast(tuple[int, ...], argument if isinstance(argument, tuple) else (argument,))
+    return numbers * n if len(numbers) == 1 else numbers
