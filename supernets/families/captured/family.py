@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -53,8 +54,11 @@ class CapturedFamily(Family):
         self._division = division if len(division.blocks) > 1 else None
         self.blocks = layer_names(program) if self._division is None else tuple(block.name for block in division.blocks)
         self._unused: dict[frozenset[int], frozenset[str]] = {}
-        self.program = CapturedProgram(self, self.elastic, self._names[1], self._division)
-        self._programs = _CapturedPrograms(self)
+        # Programs that refer to this family would keep its tensors in memory until a garbage collection.
+        without_tensors = copy.copy(self)
+        without_tensors._tensors = {}
+        self.program = CapturedProgram(without_tensors, self.elastic, self._names[1], self._division)
+        self._programs = _CapturedPrograms(without_tensors, self.program)
 
     @property
     def n_outputs(self) -> int:
@@ -172,9 +176,9 @@ class CapturedFamily(Family):
 class _CapturedPrograms(Programs):
     """The one program of a captured network."""
 
-    def __init__(self, family: CapturedFamily) -> None:
+    def __init__(self, family: CapturedFamily, program: CapturedProgram) -> None:
         super().__init__(family)
-        self._by_view[""] = family.program
+        self._by_view[""] = program
 
     def to_json(self) -> dict[str, Any]:
         """Nothing: the description of the family has the program."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -221,3 +223,19 @@ def test_weights_that_are_fixed_by_their_parametrization_have_a_remedy(normed: A
 def test_outputs_that_are_not_finite_never_agree() -> None:
     broken = torch.tensor([1.0, float("nan")])
     assert difference([broken], [broken]) == float("inf")
+
+
+def test_tensors_of_a_captured_family_are_freed_with_its_last_reference() -> None:
+    x = torch.randn(2, 6)
+    captured = capture(nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).eval(), [x])
+    gc.collect()
+    gc.disable()
+    try:
+        family = CapturedFamily(captured.program, SpaceOptions(), tensors=captured.tensors)
+        supernet = make_supernet(family).eval()
+        lower(supernet.extract(family.space.smallest), x)
+        references = [weakref.ref(family), weakref.ref(supernet.sharing.template)]
+        del family, supernet
+        assert [reference() for reference in references] == [None, None]
+    finally:
+        gc.enable()
