@@ -22,6 +22,7 @@ from nas.build.serving import Serving, find_serving, served_memory
 from nas.build.supernet_factory import SupernetFactory
 from nas.build.task import expert_cache
 from nas.config import SearchJob
+from nas.config.stored_job import stored_job
 from nas.errors import PluginError
 from nas.evaluation.served_memory import ServedMemory
 from nas.plugins import Kind, find
@@ -146,7 +147,7 @@ def load_trained_run(run: StoredRun, *, accept_plugin_versions: bool = False, da
         NasError: they are others than the run recorded.
         PluginError: a plug-in of its networks is missing, or of another version, which `accept_plugin_versions` accepts.
     """
-    config, source = run.job, str(run.folder.job_file)
+    config, source = stored_job(run), str(run.folder.job_file)
     used = [ref for ref in (run.facts.plugins if run.facts else ()) if ref.kind in _OF_NETWORKS]
     opened = f"nas.open_run({run.id!r})"
     _check_given(run, data, call=f"{opened}.export(PATH, data=...), or {opened}.export_transformers(FOLDER, data=...)")
@@ -189,12 +190,12 @@ def load_run_data(run: StoredRun, data: object = None) -> JobData:
     check_installed(
         f"run {run.id}", [ref for ref in (facts.plugins if facts else ()) if ref.kind in (Kind.DATA, Kind.TASKS)]
     )
-    pretrained = load_pretrained(run.job.supernet, run.folder, source=source)
+    pretrained = load_pretrained(stored_job(run).supernet, run.folder, source=source)
     recorded = facts.compatibility if facts else {}
     trained_on = recorded["data"]["train"] if recorded else None
-    model = load_model(run.job, run.folder, source=source)
+    model = load_model(stored_job(run), run.folder, source=source)
     loaded = load_job_data(
-        run.job, run.runs, pretrained=pretrained, model=model, trained_on=trained_on, source=source, given=data
+        stored_job(run), run.runs, pretrained=pretrained, model=model, trained_on=trained_on, source=source, given=data
     )
     check_compatibility(f"run {run.id}", recorded, {"data": loaded.digests()} if recorded else {})
     return loaded

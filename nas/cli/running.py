@@ -82,10 +82,11 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
         largest: whether a training's largest network is selected without limits.
     """
     from nas.analysis.network_selection import choose, parse_cost_limits
+    from nas.config.stored_job import stored_job
     from nas.engine.run import Run
 
     opened = Run.open(folder(runs), run)
-    _ = opened.job  # raises where the run's job file is missing or damaged
+    stored_job(opened)  # raises where the run's job file is missing or damaged
     if opened.kind == "training" and select is not None:
         if "latency_ms" not in select:  # whose profiles are not read yet
             parse_cost_limits(select)
@@ -96,6 +97,7 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
 
 def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: str | None, retry_failed: bool) -> None:
     """Raises `NasError` for a run that cannot continue so: before anything is imported that takes longer."""
+    from nas.config.stored_job import stored_job
     from nas.engine.resumption import Resumption, check_ended
     from nas.errors import OutdatedStoreError
     from nas.store.opening import is_held
@@ -104,7 +106,7 @@ def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: s
     opened, more = StoredRun.open(folder(runs), run), Resumption(evaluations, minutes, retry_failed=retry_failed)
     if is_held(opened.folder):
         return  # the driver says so
-    _ = opened.job  # raises where the run's job file is missing or damaged
+    stored_job(opened)  # raises where the run's job file is missing or damaged
     with suppress(OutdatedStoreError), opened.store() as store:  # a driver brings the tables up to date
         check_ended(opened.folder, store, more)
         if more:

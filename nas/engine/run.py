@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nas.analysis.failures import FailedNetwork
     from nas.analysis.finetuned_runs import Finetuning
     from nas.analysis.insight import Insight
+    from nas.config import SearchJob
     from nas.export.cascade import Cascades
     from supernets.data import DataSet
 
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Run(StoredRun):
     """A run in any state, with its report, plots and exports; every access reads its store anew."""
+
+    @property
+    def job(self) -> SearchJob:
+        """The job file that the run was started with."""
+        from nas.config.stored_job import stored_job  # loads pydantic, which reading a report does not need
+
+        return stored_job(self)
 
     @property
     def report(self) -> RunReport:

@@ -8,6 +8,7 @@ from contextlib import closing
 from hardware_profiles.profiler_factory import open_profiler
 from nas.build.prepared_job import load_trained_run
 from nas.build.resolved_job import ResolvedJob
+from nas.config.stored_job import stored_job
 from nas.errors import EvaluationError, SelectionError
 from nas.evaluation.cached_evaluator import Cached
 from nas.evaluation.environments import Environments
@@ -33,7 +34,7 @@ def timed_profiles(run: StoredRun) -> tuple[str, ...]:
     Raises:
         JobError: a profile is unknown, or its file is missing or malformed.
     """
-    return () if run.job.task == LANGUAGE else tuple(profile.name for profile in _resolved(run).profiles)
+    return () if stored_job(run).task == LANGUAGE else tuple(profile.name for profile in _resolved(run).profiles)
 
 
 def measured_latencies(
@@ -77,7 +78,8 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
         environments = Environments(store.state().environments, lambda found: store.update_state(environments=found))
         usual = environments.usual_speed(environment_name(*place))
         timed = Timed(
-            open_profiler(profile, seed=run.job.seed, on_wait=note, usual=usual), trained.data.timed_batches(profile)
+            open_profiler(profile, seed=stored_job(run).seed, on_wait=note, usual=usual),
+            trained.data.timed_batches(profile),
         )
         measured = Measured(
             InlineScoring(supernet, trained.data.calibration, part, trained.data.task), supernet.cost, {place: timed},

@@ -16,6 +16,7 @@ from nas.analysis.network_selection import choose
 from nas.analysis.network_values import Point
 from nas.analysis.report import build_report
 from nas.build.prepared_job import TrainedRun, load_trained_run
+from nas.config.stored_job import stored_job
 from nas.errors import SelectionError
 from nas.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.export.bundle import Bundle
@@ -73,7 +74,7 @@ def export_onnx(
     if opened.kind == "training" and select is not None:
         network, _ = networks_by_cost(opened).satisfying(select)[-1]
         path = export_path(path, run, network.key)  # scoring takes longer
-        if "fp32" not in (precisions := opened.job.precisions):
+        if "fp32" not in (precisions := stored_job(opened).precisions):
             message = (
                 f"without a search a network is exported in fp32, and its job deploys in {', '.join(precisions)} alone"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nas.analysis.finetuned_runs import may_finetune
 from nas.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
+from nas.config.stored_job import stored_job
 from nas.store.base import RunStatus
 from nas.store.stored_run import StoredRun
 from supernets.space import Architecture
@@ -13,7 +14,7 @@ def is_finetuning(run: StoredRun) -> bool:
     """Whether a finished run fine-tuned a network of another run that still exists in the folder."""
     if not may_finetune(run.folder):
         return False
-    named = run.job.supernet
+    named = stored_job(run).supernet
     if named.network is None or named.from_ is None or not run.runs.holds(named.from_):
         return False
     with run.store() as store:
@@ -27,11 +28,11 @@ def improvement_of(run: StoredRun) -> Improvement:
         UnknownNameError: the run of the network does not exist any more.
         StoreError: stored answers are damaged.
     """
-    named = run.job.supernet
+    named = stored_job(run).supernet
     assert named.from_ is not None, "a fine-tuned network is one of another run"
     assert named.network is not None
     origin, network = StoredRun.open(run.runs, named.from_), Architecture.parse(named.network)
-    variant = run.job.first_variant
+    variant = stored_job(run).first_variant
     with run.store() as after, origin.store() as before:
         if origin.kind != "training":
             return improvement_between(network_of(origin.id, before, network, variant), after, before)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from nas.store.base import RunStore
 from nas.store.folder import RunFolder, RunsFolder
 from nas.store.opening import open_store
 from nas.store.run_facts import Kind, RunFacts
-
-if TYPE_CHECKING:
-    from nas.config import SearchJob
 
 
 @dataclass(frozen=True)
@@ -53,10 +50,3 @@ class StoredRun:
         """Whether the run only trains a supernet, or also searches it; a search until it is described."""
         facts = self.facts
         return "search" if facts is None else facts.kind
-
-    @property
-    def job(self) -> SearchJob:
-        """The job file that the run was started with."""
-        from nas.config import load_job  # loads pydantic, which reading a report does not need
-
-        return load_job(self.folder.job_file, stored=True)

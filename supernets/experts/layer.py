@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from supernets.experts import operations as _rules  # noqa: F401  # registers those of `mixed_experts`
 from supernets.experts.expert_weights import ExpertWeights
 from supernets.experts.mixing import UNLIMITED, Gates, mixed_experts
 

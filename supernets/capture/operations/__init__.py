@@ -3,7 +3,6 @@
 from supernets.capture.operations import (
     attention,
     elementwise,
-    experts,
     images,
     joining,
     linear,
@@ -24,7 +23,6 @@ __all__ = [
     "WORK",
     "attention",
     "elementwise",
-    "experts",
     "images",
     "joining",
     "linear",
