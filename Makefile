@@ -18,7 +18,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(STAMP) ## Train and search small CNNs on the embedded digits (minutes), and plot the front
-	$(BIN)/nas search nas/recipes/digits-cnn.yaml
+	$(BIN)/nas search nas/jobs/recipes/digits-cnn.yaml
 
 test: $(STAMP) ## Run the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist worksteal

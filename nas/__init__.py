@@ -18,42 +18,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.build.user_model import supernet_of
-    from nas.config import load_job
-    from nas.engine.driver import resume, train
-    from nas.engine.driver import search as run
+    from nas.jobs.build.user_model import supernet_of
+    from nas.jobs.schema import load_job
+    from nas.runs.driver import resume, train
+    from nas.runs.driver import search as run
     from nas.engine.progress import ProgressObserver
-    from nas.engine.run import Run, open_run
-    from nas.engine.run_options import RunOptions
+    from nas.runs.run import Run, open_run
+    from nas.jobs.run.run_options import RunOptions
     from nas.errors import NasError
-    from nas.evaluation.base import Evaluator
-    from nas.finetuning.run import finetune
-    from nas.optimization.optimize import optimize
-    from nas.optimization.parallel import Processes, RayWorkers
-    from nas.optimization.result import OptimizationResult
-    from nas.problem.budget import Budget, Plateau
-    from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Request, Status
+    from nas.engine.evaluation.base import Evaluator
+    from nas.runs.finetuning.run import finetune
+    from nas.runs.optimization.optimize import optimize
+    from nas.runs.optimization.parallel import Processes, RayWorkers
+    from nas.runs.optimization.result import OptimizationResult
+    from nas.search.problem.budget import Budget, Plateau
+    from nas.search.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Request, Status
     from nas.search.base import SearchAlgorithm
     from supernets.space import Architecture, Choice, SearchSpace
 
 _HOMES = {
     name: module
     for module, names in {
-        "nas.build.user_model": "supernet_of",
-        "nas.config": "load_job",
-        "nas.engine.driver": "resume train",
-        "nas.engine.driver:search": "run",
+        "nas.jobs.build.user_model": "supernet_of",
+        "nas.jobs.schema": "load_job",
+        "nas.runs.driver": "resume train",
+        "nas.runs.driver:search": "run",
         "nas.engine.progress": "ProgressObserver",
-        "nas.engine.run": "Run open_run",
-        "nas.engine.run_options": "RunOptions",
+        "nas.runs.run": "Run open_run",
+        "nas.jobs.run.run_options": "RunOptions",
         "nas.errors": "NasError",
-        "nas.evaluation.base": "Evaluator",
-        "nas.finetuning.run": "finetune",
-        "nas.optimization.optimize": "optimize",
-        "nas.optimization.parallel": "Processes RayWorkers",
-        "nas.optimization.result": "OptimizationResult",
-        "nas.problem.budget": "Budget Plateau",
-        "nas.problem.objectives": "Constraint Evaluation Goal Measurement Objective Request Status",
+        "nas.engine.evaluation.base": "Evaluator",
+        "nas.runs.finetuning.run": "finetune",
+        "nas.runs.optimization.optimize": "optimize",
+        "nas.runs.optimization.parallel": "Processes RayWorkers",
+        "nas.runs.optimization.result": "OptimizationResult",
+        "nas.search.problem.budget": "Budget Plateau",
+        "nas.search.problem.objectives": "Constraint Evaluation Goal Measurement Objective Request Status",
         "nas.search.base": "SearchAlgorithm",
         "supernets.space": "Architecture Choice SearchSpace",
     }.items()

@@ -17,8 +17,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from supernets.base import Family, Sharing, Supernet, TrainingStrategy
-    from supernets.checkpoint import load_checkpoint, make_supernet, save_checkpoint
+    from supernets.sharing.base import Family, Sharing, Supernet, TrainingStrategy
+    from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
     from supernets.data import DataSet, ImageOptions, Part, TextOptions, head, load_data
     from supernets.errors import SupernetError
     from supernets.families.encoder.family import EncoderFamily
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
     from supernets.families.resnet.spec import RESNET, ResNetSpec
     from supernets.families.vit.family import ViTFamily
     from supernets.families.vit.spec import VIT, ViTSpec
-    from supernets.module_to_onnx import onnx_model
-    from supernets.recalibration import recalibrate
+    from supernets.networks.module_to_onnx import onnx_model
+    from supernets.training.recalibration import recalibrate
     from supernets.sharing.spec import MixtureSpec, SharingSpec
     from supernets.space import Architecture, Choice, SearchSpace
-    from supernets.trainer import train
-    from supernets.training_loop import TrainingSettings
-    from supernets.training_strategies.attentive import AttentiveStrategy
-    from supernets.training_strategies.progressive import ProgressiveStrategy
-    from supernets.training_strategies.single_phase import (
+    from supernets.training.trainer import train
+    from supernets.training.training_loop import TrainingSettings
+    from supernets.training.strategies.attentive import AttentiveStrategy
+    from supernets.training.strategies.progressive import ProgressiveStrategy
+    from supernets.training.strategies.single_phase import (
         LargestStrategy,
         SandwichStrategy,
         SinglePathStrategy,

@@ -63,7 +63,7 @@ class ExportError(SupernetError):
 
 
 class LoweringError(SupernetError):
-    """`supernets.graph` cannot write a module as ONNX nodes."""
+    """`supernets.networks.onnx_graph` cannot write a module as ONNX nodes."""
 
     code = "export.unknown-operation"
 

@@ -18,11 +18,11 @@ from pathlib import Path
 HEAVY = ("torch", "ray", "pymoo", "sklearn", "scipy", "lightgbm", "onnxruntime", "onnx", "matplotlib", "plotly")
 LIGHT = (
     "nas.cli.commands",
-    "nas.build.references",
-    "nas.build.resolved_job",
-    "nas.config",
-    "nas.store.opening",
-    "nas.store.sql",
+    "nas.jobs.build.references",
+    "nas.jobs.build.resolved_job",
+    "nas.jobs.schema",
+    "nas.engine.store.opening",
+    "nas.engine.store.sql",
 )
 PLAIN = {"TERM": "dumb", "COLUMNS": "120"}
 """An environment in which help comes without colours, wherever the tests run."""

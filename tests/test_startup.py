@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.store.folder import RunsFolder
-from nas.store.opening import open_store
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
 from tests.light_process import HEAVY, PLAIN, LightProcess, light_process
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import searched, trained
@@ -44,7 +44,7 @@ def loaded_by_the_command_line(tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def test_the_check_sees_what_is_loaded() -> None:
-    code = f"import sys, supernets.base; print([n for n in {HEAVY!r} if n in sys.modules])"
+    code = f"import sys, supernets.sharing.base; print([n for n in {HEAVY!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "'torch'" in done.stdout
 
@@ -191,7 +191,7 @@ def test_a_run_is_opened_for_reading_without_what_drives_it() -> None:
 def test_commands_against_a_server_load_neither_the_engine_nor_the_server() -> None:
     names = (*HEAVY, "fastapi", "uvicorn", "sqlalchemy")
     code = (
-        f"import sys, nas.client, nas.cli.remote, nas.engine.console; print([n for n in {names!r} if n in sys.modules])"
+        f"import sys, nas.service.client, nas.cli.remote, nas.engine.console; print([n for n in {names!r} if n in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

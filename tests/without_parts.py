@@ -13,13 +13,13 @@ from types import ModuleType
 
 import pytest
 
-from nas.parts import PARTS
+from nas.plugins.parts import PARTS
 
 Context = DistributionFinder.Context
 
 _ALL = Context()
 OTHERS = ("starlette", "multipart", "psycopg", "torchvision", "pandas")
-"""Modules of optional parts that `nas.parts` does not list."""
+"""Modules of optional parts that `nas.plugins.parts` does not list."""
 
 
 class FewerModules(PathFinder):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from docs.generators.markdown import code, table
-from nas.api.error_codes import DESCRIPTIONS
+from nas.service.api.error_codes import DESCRIPTIONS
 
 _HEAD = """\
 # Error codes

@@ -14,7 +14,7 @@ from nas.service.jobs.job_runner import JobState
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 
 _HEAD = """\
 # REST API

@@ -17,13 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from nas.analysis.report import RunReport
-from nas.engine.run import Run, open_run
-from nas.problem.objectives import Fidelity
-from nas.visualization import colours
-from nas.visualization.style import INK, SOFT, STYLE
-from supernets.base import Supernet
-from supernets.checkpoint import load_checkpoint
+from nas.results.analysis.report import RunReport
+from nas.runs.run import Run, open_run
+from nas.search.problem.objectives import Fidelity
+from nas.results.plots import colours
+from nas.results.plots.style import INK, SOFT, STYLE
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import load_checkpoint
 
 FOLDER = Path(__file__).parent
 _SIZE = (7.2, 4.0)

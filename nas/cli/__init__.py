@@ -25,7 +25,7 @@ def main() -> None:
 
                 app()
             except ModuleNotFoundError as error:
-                from nas.parts import missing_part
+                from nas.plugins.parts import missing_part
 
                 raise missing_part(error) or error from None
             finally:

@@ -15,8 +15,8 @@ import typer
 from nas.cli.panels import CommandGroup
 
 if TYPE_CHECKING:
-    from nas.api.schemas import RunSummary
-    from nas.client import NasClient
+    from nas.service.api.schemas import RunSummary
+    from nas.service.client import NasClient
 
 # Heavy modules are imported inside the commands, which keeps `nas --help` fast.
 
@@ -88,7 +88,7 @@ Token = Annotated[
     ),
 ]
 TokenFile = Annotated[Path | None, option("--token-file", help="A file with the token.")]
-DEFAULT_RUNS = Path("runs")  # as `nas.store.folder.DEFAULT_ROOT`, which is not imported for `nas --help`
+DEFAULT_RUNS = Path("runs")  # as `nas.engine.store.folder.DEFAULT_ROOT`, which is not imported for `nas --help`
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 
 
@@ -102,7 +102,7 @@ def command_group(name: str, help: str, *, example: str) -> typer.Typer:
 @contextmanager
 def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
     """A client with the token from the option, the file or the environment."""
-    from nas.client import NasClient
+    from nas.service.client import NasClient
     from nas.errors import ServiceError
     from supernets.files import check_regular
 

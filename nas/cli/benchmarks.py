@@ -17,8 +17,8 @@ from nas.cli.output import print_json, print_table, stderr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nas.bench import results_file
-    from nas.bench.predictor import Row
+    from nas.runs.bench import results_file
+    from nas.runs.bench.predictor import Row
 
 bench = command_group(
     "bench",
@@ -51,11 +51,11 @@ def predictor(
     """
     from rich.progress import Progress
 
-    from nas.bench.table import Table
+    from nas.runs.bench.table import Table
 
     loaded, counts, console = Table.load(table), _counts(train), stderr()
-    from nas.bench.predictor import Row, bench_predictor  # takes seconds
-    from nas.bench.results_file import ResultsFile
+    from nas.runs.bench.predictor import Row, bench_predictor  # takes seconds
+    from nas.runs.bench.results_file import ResultsFile
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
@@ -103,9 +103,9 @@ def search(
     Counts the evaluations that they need to find the front of the table.
     """
     check_plot(plot, "nas bench search")
-    from nas.bench.results_file import ResultsFile, Row
-    from nas.bench.search import Replay, bench_search
-    from nas.bench.table import Table
+    from nas.runs.bench.results_file import ResultsFile, Row
+    from nas.runs.bench.search import Replay, bench_search
+    from nas.runs.bench.table import Table
 
     columns = {name: _names(given, name) for name, given in (("maximize", maximize), ("minimize", minimize))}
     replay = Replay.of(Table.load(table), **columns, exact=_names(exact, "exact"))
@@ -131,8 +131,8 @@ def search(
         header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
         print_table(header, _search_summary(rows, shares))
     if plot is not None:  # last: a full disk must not lose hours of results
-        from nas.bench.search_plot import search_figure
-        from nas.visualization.style import write_picture
+        from nas.runs.bench.search_plot import search_figure
+        from nas.results.plots.style import write_picture
 
         write_picture(plot, search_figure(rows, line))
         print(f"wrote {plot}", file=sys.stderr)
@@ -174,7 +174,7 @@ def _search_summary(rows: list[results_file.Row], shares: list[str]) -> list[lis
     """Medians and quartiles over the seeds, by algorithm."""
     from statistics import median
 
-    from nas.bench.search import quartiles
+    from nas.runs.bench.search import quartiles
 
     cells = []
     for name in dict.fromkeys(row.algorithm for row in rows):

@@ -13,7 +13,7 @@ from nas.cli.output import print_json, print_table
 from nas.cli.running import check_run, folder
 
 if TYPE_CHECKING:
-    from nas.analysis.cascade import CascadeTable, Row
+    from nas.results.analysis.cascade import CascadeTable, Row
 
 
 @app.command(epilog="Example: nas cascade digits-cnn-1 --row 3 -o cascade")
@@ -39,9 +39,9 @@ def cascade(
     if row is None and (output is not None or test):
         raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
     check_run(runs, run)
-    from nas.analysis.cascade_pairs import cascade_pairs
-    from nas.engine.run import Run
-    from nas.export.export_paths import cascade_paths
+    from nas.results.analysis.cascade_pairs import cascade_pairs
+    from nas.runs.run import Run
+    from nas.results.export.export_paths import cascade_paths
 
     opened = Run.open(folder(runs), run)
     report = opened.report_of(profile)
@@ -66,8 +66,8 @@ def cascade(
 
 
 def _print_table(table: CascadeTable) -> None:
-    from nas.analysis.formatting import format_value
-    from nas.problem.objectives import ACCURACY
+    from nas.engine.formatting import format_value
+    from nas.search.problem.objectives import ACCURACY
 
     latency, n = table.latency, len(table.members[0].right)
     print(f"{table.run}: {len(table.cascades)} cascades of {len(table.members)} networks, {n:,} validation examples")

@@ -29,7 +29,7 @@ def doctor(
     from contextlib import nullcontext
     from dataclasses import asdict
 
-    from nas.doctor import State, Targets, examine
+    from nas.cli.doctor_checks import State, Targets, examine
 
     with nullcontext() if server is None else server_client(server, token, token_file) as client:
         findings = list(examine(Targets(folder(runs), os.environ, address, jobs_url, client)))
@@ -52,7 +52,7 @@ def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     Exit code 1 unless all are up to date afterwards.
     """
     from nas.errors import RunHeldError, StoreError
-    from nas.store.opening import upgrade_store
+    from nas.engine.store.opening import upgrade_store
 
     made: dict[str, str] = {}
     failed = False

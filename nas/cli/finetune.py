@@ -35,14 +35,14 @@ def finetune(
     if learning_rate is not None and not 0 < learning_rate <= 100:
         raise typer.BadParameter(f"--learning-rate: expected a number above 0, at most 100, got {learning_rate:g}")
     check_run(runs, run)
-    from nas.engine.run import Run
-    from nas.finetuning.job import finetuning_job
+    from nas.runs.run import Run
+    from nas.runs.finetuning.job import finetuning_job
 
     opened = Run.open(folder(runs), run)
     # It raises before anything is imported that takes longer.
     finetuning_job(opened, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
     with driving(runs, inline=inline, address=address, store=store, log_to=log_to) as options:
-        from nas.finetuning.run import finetune as finetune_run
+        from nas.runs.finetuning.run import finetune as finetune_run
 
         made = finetune_run(opened, options, select=select, index=index, epochs=epochs, learning_rate=learning_rate)
     return finish(made, as_json)

@@ -13,12 +13,12 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_list, print_table
 from nas.cli.running import driving, folder, loaded_job
-from nas.parts import require
+from nas.plugins.parts import require
 
 if TYPE_CHECKING:
     from hardware_profiles.base import HardwareProfile
     from hardware_profiles.lookup_table import LookupTable
-    from nas.build.prepared_job import PreparedJob
+    from nas.jobs.build.prepared_job import PreparedJob
     from nas.engine.progress import ProgressObserver
 
 DEFAULT_PROFILE = "cpu-1-thread"
@@ -86,7 +86,7 @@ def profile(
     With --sweep JOB: latency against the widths of a job's stages. With --compare: one line for each runtime.
     """
     from hardware_profiles.catalog import load_profile
-    from nas.evaluation.cluster import connected
+    from nas.engine.evaluation.cluster import connected
 
     if (model is None) == (sweep is None):
         raise typer.BadParameter("expected either a model to measure, or --sweep with a job file")
@@ -111,7 +111,7 @@ def _profile_model(
     model: Path, chosen: HardwareProfile, shapes: list[str], precision: str, energy: bool, as_json: bool
 ) -> None:
     from hardware_profiles.model_file import measure_latency, parse_shapes, summary
-    from nas.analysis.formatting import share_text
+    from nas.engine.formatting import share_text
 
     note = partial(print, file=sys.stderr)
     measured = measure_latency(
@@ -172,10 +172,10 @@ def _sweep(
     job: Path, given: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
     loaded = loaded_job(job, runs, trains=False)
-    from nas.build.prepared_job import prepare_job
-    from nas.evaluation.cluster import connected
-    from nas.planning.latency_sweep import job_snippet, sweep, to_json
-    from nas.planning.latency_sweep_plot import plot_sweep
+    from nas.jobs.build.prepared_job import prepare_job
+    from nas.engine.evaluation.cluster import connected
+    from nas.jobs.planning.latency_sweep import job_snippet, sweep, to_json
+    from nas.results.plots.latency_sweep_plot import plot_sweep
 
     prepared = prepare_job(loaded, folder(runs), source=str(job))
     chosen = given or prepared.job.profiles[0]
@@ -219,14 +219,14 @@ def calibrate(
     The lookup table predicts the latency of all subnets of the job's search space. With --from, its blocks are predicted.
     """
     from hardware_profiles.catalog import load_profile
-    from nas.store.folder import make_folder
+    from nas.engine.store.folder import make_folder
 
     chosen, loaded = load_profile(name), loaded_job(job, runs, trains=False)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     make_folder(path.parent)  # before anything is measured
-    from nas.build.prepared_job import prepare_job
-    from nas.evaluation.cluster import connected
-    from nas.planning.calibrate import calibrate as calibrate_job
+    from nas.jobs.build.prepared_job import prepare_job
+    from nas.engine.evaluation.cluster import connected
+    from nas.jobs.planning.calibrate import calibrate as calibrate_job
 
     prepared = prepare_job(loaded, folder(runs), source=str(job))
     if known:
@@ -239,7 +239,7 @@ def calibrate(
         )  # fmt: skip
     if as_json:
         return print_json(_table_json(table, path))
-    from nas.analysis.formatting import share_text
+    from nas.engine.formatting import share_text
 
     for precision, fit in table.fits.items():
         print(
@@ -265,8 +265,8 @@ def _transfer(
     prepared: PreparedJob, chosen: HardwareProfile, path: Path, known: list[Path], samples: int, observer: ProgressObserver,
     as_json: bool,
 ) -> None:  # fmt: skip
-    from nas.analysis.formatting import share_text
-    from nas.planning.transfer import WIDE, transfer
+    from nas.engine.formatting import share_text
+    from nas.jobs.planning.transfer import WIDE, transfer
 
     found = transfer(
         prepared, chosen, path, known,

@@ -6,11 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nas.analysis.importance import Importance
-    from nas.analysis.insight import Insight
-    from nas.analysis.predictor_accuracy import PredictorAccuracy
-    from nas.analysis.report import RunReport
-    from nas.problem.objectives import Objective
+    from nas.results.analysis.importance import Importance
+    from nas.results.analysis.insight import Insight
+    from nas.results.analysis.predictor_accuracy import PredictorAccuracy
+    from nas.results.analysis.report import RunReport
+    from nas.search.problem.objectives import Objective
 
 _GENES = 5
 _LEAST_SHARE = 0.01
@@ -26,7 +26,7 @@ def print_insight(report: RunReport, insight: Insight) -> None:
 
 
 def _convergence(report: RunReport, insight: Insight) -> str:
-    from nas.visualization.chart_data import convergence
+    from nas.results.plots.chart_data import convergence
 
     curve, timeline = convergence(report), insight.timeline
     if curve is None or curve.close_at is None:
@@ -44,7 +44,7 @@ def _after(insight: Insight, position: int) -> str:
 
 
 def _predictor_accuracy(objective: Objective, found: PredictorAccuracy) -> str:
-    from nas.analysis.formatting import prediction_error_text
+    from nas.engine.formatting import prediction_error_text
 
     tau = "" if math.isnan(found.kendall_tau) else f"Kendall tau {found.kendall_tau:.2f}"
     error = prediction_error_text(objective, found.errors)

@@ -33,7 +33,7 @@ from nas.cli.output import print_json, print_list, print_result, print_table
 from nas.cli.running import check_resumable, check_run, driving, finish, loaded_job
 
 if TYPE_CHECKING:
-    from nas.planning.plan import Plan
+    from nas.jobs.planning.plan import Plan
 
 
 @app.command(epilog="Example: nas init digits-cnn")
@@ -57,7 +57,7 @@ def init(
 
     The job file is commented and is written to the current folder, with a JSON schema by which editors check it.
     """
-    from nas.recipes import list_recipes, read_recipe
+    from nas.jobs.recipes import list_recipes, read_recipe
 
     if recipe is None:
         if (data or model or weights) is not None:
@@ -66,12 +66,12 @@ def init(
         rows = [[r.name, r.title] for r in recipes]
         return print_list(as_json, [{"name": n, "title": t} for n, t in rows], ["recipe", "description"], rows)
     text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
-    from nas.config.job_schema import FILE, job_schema_text
+    from nas.jobs.schema.job_schema import FILE, job_schema_text
     from nas.errors import JobError
-    from nas.store.folder import write_atomically
+    from nas.engine.store.folder import write_atomically
 
     if data is not None:
-        from nas.planning.own_data import filled
+        from nas.jobs.planning.own_data import filled
 
         text = filled(text, data, model=model, weights=weights)
     elif (model or weights) is not None:
@@ -94,7 +94,7 @@ def init(
 
 def _check_replaceable(schema: Path) -> None:
     """Raises `JobError` if there is a file of the schema's name that `nas init` has not written."""
-    from nas.config.job_schema import TITLE
+    from nas.jobs.schema.job_schema import TITLE
     from nas.errors import JobError
 
     try:
@@ -114,7 +114,7 @@ def schema() -> None:
     Its names (of algorithms, hardware profiles, ...) are those of this installation. In a job file, the comment
     `# yaml-language-server: $schema=job.schema.json` refers to it, as in the files that `nas init` writes.
     """
-    from nas.config.job_schema import job_schema_text
+    from nas.jobs.schema.job_schema import job_schema_text
 
     print(job_schema_text(), end="")
 
@@ -139,8 +139,8 @@ def plan(
         raise typer.BadParameter("--plot is for jobs with a model of yours (supernet.model), and this one has a family")
 
     with driving(runs, inline=inline, address=address, kept="") as options:
-        from nas.engine.preparation import preparing_new
-        from nas.planning.plan import plan as make_plan
+        from nas.jobs.run.preparation import preparing_new
+        from nas.jobs.planning.plan import plan as make_plan
 
         with preparing_new(loaded, "search", options, source=str(job), planning=True) as (prepared, reuse):
             made = make_plan(prepared, reuse, time=time, inline=options.scores_here)
@@ -155,7 +155,7 @@ def plan(
 
 
 def _print_plan(made: Plan) -> None:
-    from nas.analysis.formatting import duration
+    from nas.engine.formatting import duration
 
     print(f"{made.name}: {made.size:,} architectures ({made.n_choices} choices)")
     if made.model is not None:
@@ -211,11 +211,11 @@ def train(
     Any number of jobs can search it by `supernet: {from: RUN}`.
     """
     loaded = loaded_job(job, runs)
-    from nas.build.references import check_kind
+    from nas.jobs.build.references import check_kind
 
     check_kind(loaded, "training", source=str(job))
     with driving(runs, address=address, store=store, log_to=log_to) as options:
-        from nas.engine.driver import train as train_job
+        from nas.runs.driver import train as train_job
 
         run = train_job(loaded, options, source=str(job))
     finish(run, as_json)
@@ -238,7 +238,7 @@ def search(
     """
     loaded = loaded_job(job, runs, replay=replay, inline=inline)
     with driving(runs, inline=inline, address=address, replay=replay, store=store, log_to=log_to) as options:
-        from nas.engine.driver import search as search_job
+        from nas.runs.driver import search as search_job
 
         run = search_job(loaded, options, source=str(job))
     finish(run, as_json)
@@ -290,7 +290,7 @@ def resume(
         text = f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}"
         return print_result(as_json, queued, text)
     from nas.errors import UnknownNameError
-    from nas.problem.budget import check_extension
+    from nas.search.problem.budget import check_extension
 
     elsewhere = os.environ.get("NAS_SERVER")
     try:
@@ -300,7 +300,7 @@ def resume(
         with driving(
             runs, inline=inline, address=address, log_to=log_to, accept_plugin_versions=accept_plugin_versions
         ) as options:
-            from nas.engine.driver import resume as resume_run
+            from nas.runs.driver import resume as resume_run
 
             resumed = resume_run(run, options, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
     except UnknownNameError as error:

@@ -22,7 +22,7 @@ def label(
     as_json: Json = False,
 ) -> None:
     """Show or change the tags and the note of a run."""
-    from nas.store.labels import Labels, read_labels, write_labels
+    from nas.engine.store.labels import Labels, read_labels, write_labels
 
     changes = bool(add or remove or note is not None)
     if server is not None:

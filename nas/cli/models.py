@@ -14,13 +14,13 @@ import typer
 from nas.cli.app import Json, app, argument, option
 from nas.cli.output import print_json
 from nas.errors import JobError
-from nas.parts import require
-from supernets.pretrained import GGUF, HUB, PACKAGE
+from nas.plugins.parts import require
+from supernets.networks.formats.pretrained import GGUF, HUB, PACKAGE
 
 if TYPE_CHECKING:
-    from supernets.capture.captured_model import CapturedModel
-    from supernets.capture.model_proof import Proof
-    from supernets.capture.space import SpaceOptions
+    from supernets.networks.capture.captured_model import CapturedModel
+    from supernets.networks.capture.model_proof import Proof
+    from supernets.networks.capture.space import SpaceOptions
     from supernets.families.captured.inspection import Inspection
 
 Model = Annotated[
@@ -77,7 +77,7 @@ def inspect(
     that is pretrained (package:NAME, hub:OWNER/NAME or a .gguf file), what a job on it searches, its costs and tokenizer.
     The exit status is 1 where the proof does not hold.
     """
-    from supernets.capture.model_proof import unproved_error
+    from supernets.networks.capture.model_proof import unproved_error
     from supernets.families.captured.inspection import inspect_model
 
     check_plot(plot, "nas inspect")
@@ -102,7 +102,7 @@ def _inspect_language_model(name: str, as_json: bool, *, others: Sequence[object
         raise typer.BadParameter(
             f"{name} is a pretrained language model, whose layers are known; leave the options out"
         )
-    from nas.planning.language_models import pretrained_language_model
+    from nas.jobs.planning.language_models import pretrained_language_model
 
     found = pretrained_language_model(name)
     return print_json(found.to_json()) if as_json else print("\n".join(found.lines()))
@@ -122,9 +122,9 @@ def capture(
     The file has the operations of the model's forward, its weights and its preprocessing. Jobs name it in
     `supernet: {model: FILE}`, and need the model's package no more.
     """
-    from supernets.capture.captured_model import save_capture
-    from supernets.capture.model_proof import check_model
-    from supernets.capture.space import SpaceOptions
+    from supernets.networks.capture.captured_model import save_capture
+    from supernets.networks.capture.model_proof import check_model
+    from supernets.networks.capture.space import SpaceOptions
 
     found = _captured(model, weights, input_shape, arguments)
     check_model(found, SpaceOptions())
@@ -140,8 +140,8 @@ def capture(
 
 def _captured(name: str, weights: str | None, input_shape: str | None, arguments: str | None) -> CapturedModel:
     """The model of a command's arguments, captured; raises `CaptureError`, `CheckpointError` or `JobError`."""
-    from supernets.capture.captured_model import captured_for
-    from supernets.capture.opening import open_model
+    from supernets.networks.capture.captured_model import captured_for
+    from supernets.networks.capture.opening import open_model
 
     shape = None if input_shape is None else _shape(input_shape)
     return captured_for(open_model(name, _mapping(arguments), weights=weights), shape)
@@ -151,7 +151,7 @@ def _mapping(arguments: str | None) -> dict[str, Any]:
     """The arguments of a model's function as users write them, ``{num_classes: 10}``; raises `JobError`."""
     if arguments is None:
         return {}
-    from nas.config.strict_yaml import parse_mapping
+    from nas.jobs.schema.strict_yaml import parse_mapping
 
     what = "mapping from arguments to values, e.g. {num_classes: 10}"
     return parse_mapping(arguments, source="--arguments", what=what)
@@ -168,7 +168,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def _space_options(granularity: str, keep: Sequence[str]) -> SpaceOptions:
     """The options of a command; raises `JobError`."""
-    from supernets.capture.space import Granularity, SpaceOptions
+    from supernets.networks.capture.space import Granularity, SpaceOptions
 
     if granularity not in (options := get_args(Granularity)):
         expected = ", ".join(options)
@@ -180,7 +180,7 @@ def check_plot(path: Path | None, command: str) -> None:
     """Raises `NasError` for a path of a picture that cannot be written, before anything that takes longer."""
     if path is not None:
         require("plots", f"{command} --plot")
-        from nas.visualization.style import check_picture_path
+        from nas.results.plots.style import check_picture_path
 
         check_picture_path(path)
 
@@ -189,8 +189,8 @@ def write_plot(path: Path | None, found: Inspection) -> None:
     """Writes the picture of a model's layers, where a path is given."""
     if path is None:
         return
-    from nas.visualization.elastic_layers import layers_figure
-    from nas.visualization.style import write_picture
+    from nas.results.plots.elastic_layers import layers_figure
+    from nas.results.plots.style import write_picture
 
     rows = [(part.name, part.smallest, part.largest) for part in found.grouped(_MOST_BARS)]
     ends = f"{found.smallest.macs / 1e6:,.3g} to {found.largest.macs / 1e6:,.4g} million multiply-accumulates"

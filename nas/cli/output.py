@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.analysis.failures import FailedNetwork
-    from nas.analysis.finetuned_runs import Finetuning
-    from nas.analysis.finetuning_improvement import Improvement
-    from nas.analysis.report import RunReport
-    from nas.engine.run import Run
+    from nas.results.analysis.failures import FailedNetwork
+    from nas.results.analysis.finetuned_runs import Finetuning
+    from nas.results.analysis.finetuning_improvement import Improvement
+    from nas.results.analysis.report import RunReport
+    from nas.runs.run import Run
 
 
 def print_training(made: dict[str, Any], *, following: str = "") -> None:
-    from nas.analysis.formatting import plain_text
-    from nas.problem.tasks import TaskMetrics
+    from nas.engine.formatting import plain_text
+    from nas.search.problem.tasks import TaskMetrics
 
     metric = TaskMetrics.from_json(made["task"]).metrics[0]
     of = "" if metric.name == "accuracy" else f"{metric.name}, "
@@ -42,7 +42,7 @@ def print_training(made: dict[str, Any], *, following: str = "") -> None:
 
 
 def print_expert_usage(used: Mapping[str, Any]) -> None:
-    """Prints what `nas.export.expert_usage` found."""
+    """Prints what `nas.results.export.expert_usage` found."""
     print(
         f"{used['run']}: experts of the network {used['network']}, on {used['examples']} examples of the validation part"
     )
@@ -69,7 +69,7 @@ def print_expert_usage(used: Mapping[str, Any]) -> None:
 
 def print_nested(found: Any, expression: str) -> None:
     """Prints the largest nested networks within limits."""
-    from nas.export.cost_selection import value_text
+    from nas.results.export.cost_selection import value_text
 
     kept = found.satisfying(expression)
     timed = any("@" in name for name in kept[0][1])
@@ -89,8 +89,8 @@ def print_nested(found: Any, expression: str) -> None:
 
 def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
     """Prints a search: its state, front, anchors and predictors."""
-    from nas.analysis.formatting import constraint_text, miss_text, prediction_error_text
-    from nas.store.base import shown_status
+    from nas.engine.formatting import constraint_text, miss_text, prediction_error_text
+    from nas.engine.store.base import shown_status
 
     status = shown_status(report.status, live=live)
     why = (run.waiting if live else "") or report.reason
@@ -124,8 +124,8 @@ def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
 
 def print_selection(report: Any, selected: Any, best: Any) -> None:
     """Prints the best network within limits, the front within them by its numbers in the run's, and the best one's blocks."""
-    from nas.analysis.block_table import block_table
-    from nas.analysis.formatting import constraint_text
+    from nas.results.analysis.block_table import block_table
+    from nas.engine.formatting import constraint_text
 
     text = ", ".join(constraint_text(c) for c in selected.constraints)
     print(f"{report.run}: the best of {len(report.candidates)} measured networks with {text}, then the front")
@@ -166,7 +166,7 @@ def print_points(report: Any, points: list[tuple[str, Any]]) -> None:
 
     A star marks latencies measured only by the shorter protocol of the search.
     """
-    from nas.analysis.formatting import score_text
+    from nas.engine.formatting import score_text
 
     variant = [name for name in ("precision", "runtime") if any(getattr(point, name) for _, point in points)]
     header = ["#", *variant, *(o.name for o in report.columns), f"test {report.scored.name}", "architecture"]
@@ -220,7 +220,7 @@ def stderr() -> Console:
 
 def print_improvement(run: str, improvement: Improvement) -> None:
     """Prints a network's scores before and after fine-tuning, and whether they are distinguishable."""
-    from nas.analysis.formatting import plain_text, shown_scale, shown_unit
+    from nas.engine.formatting import plain_text, shown_scale, shown_unit
 
     of, scored = improvement.of, improvement.scored
     scale, points = shown_scale(scored), " points" if shown_unit(scored) == "%" else ""
@@ -252,7 +252,7 @@ def print_finetunings(found: Sequence[Finetuning]) -> None:
     """Prints the fine-tuned networks of a run beside the originals; nothing if there are none."""
     if not found:
         return
-    from nas.analysis.formatting import change_text, format_value
+    from nas.engine.formatting import change_text, format_value
 
     scored = found[0].scored
     timed = list(dict.fromkeys(o for one in found for o in one.metrics if o.profile is not None))

@@ -12,7 +12,7 @@ def plugins(as_json: Json = False) -> None:
 
     Each is loaded, and found to have what its kind needs. A job names one by its short name, or any class as module:Class.
     """
-    from nas.build.plugin_listing import installed_plugins
+    from nas.jobs.build.plugin_listing import installed_plugins
 
     found = installed_plugins(loaded=True)
     rows = [[p.kind, p.name, p.target, f"{p.package} {p.version}".strip(), "no" if p.error else "yes"] for p in found]

@@ -30,8 +30,8 @@ from nas.cli.output import print_json, print_list, print_result, stderr
 from nas.cli.running import check_one_choice, read_text
 
 if TYPE_CHECKING:
-    from nas.api.schemas import Export, RunSummary
-    from nas.client import NasClient
+    from nas.service.api.schemas import Export, RunSummary
+    from nas.service.client import NasClient
     from nas.errors import ServiceError
 
 
@@ -68,9 +68,9 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     """The job with the server's name of its captured model, which is uploaded unless the server has it."""
     import hashlib
 
-    from nas.config.job_edit import edited
-    from nas.config.strict_yaml import parse_mapping
-    from supernets.capture.model_names import is_file
+    from nas.jobs.schema.job_edit import edited
+    from nas.jobs.schema.strict_yaml import parse_mapping
+    from supernets.networks.capture.model_names import is_file
 
     supernet = parse_mapping(text, source="job", what="job").get("supernet")
     model = supernet.get("model") if isinstance(supernet, dict) else None
@@ -242,7 +242,7 @@ def _next(summary: RunSummary, server: str) -> str:
 
 
 def _gone(run: str, error: ServiceError) -> str:
-    from nas.client.following import PATIENCE_S
+    from nas.service.client.following import PATIENCE_S
 
     return f"{run} continues; waiting up to {PATIENCE_S / 60:g} minutes for its server: {error}"
 
@@ -270,7 +270,7 @@ def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
 def _progress(summary: RunSummary) -> str:
     if summary.kind == "training" or summary.epoch < summary.epochs:
         return f"{summary.epoch} of {summary.epochs} epochs"
-    from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
+    from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
 
     counts = EvaluationCounts(**summary.counts.model_dump())
     text = evaluations_text(summary.evaluations_wanted, counts, known=summary.known)

@@ -36,10 +36,10 @@ from nas.cli.output import (
     print_training,
 )
 from nas.cli.running import check_choice, check_one_choice, check_run, folder, no_collector
-from nas.parts import require
+from nas.plugins.parts import require
 
 if TYPE_CHECKING:
-    from nas.engine.run import Run
+    from nas.runs.run import Run
 
 
 @app.command("runs", epilog="Example: nas runs --tag thesis")
@@ -95,13 +95,13 @@ def show(
     no_collector()
     check_run(runs, run)
     parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
-    from nas.analysis.insight import insight_json
-    from nas.analysis.network_selection import best_within, parse_limits, within
-    from nas.analysis.report_json import selection_json, show_json
+    from nas.results.analysis.insight import insight_json
+    from nas.results.analysis.network_selection import best_within, parse_limits, within
+    from nas.results.analysis.report_json import selection_json, show_json
     from nas.cli.insight import print_insight
-    from nas.engine.run import Run
-    from nas.finetuning.improvement import improvement_of, is_finetuning
-    from nas.store.opening import is_held
+    from nas.runs.run import Run
+    from nas.runs.finetuning.improvement import improvement_of, is_finetuning
+    from nas.engine.store.opening import is_held
 
     opened = Run.open(folder(runs), run)
     if sum((failed, experts, any(asked for _, asked in parts))) > 1:
@@ -109,7 +109,7 @@ def show(
     if any(asked for _, asked in parts):
         return _list_files(run, runs, [part for part, asked in parts if asked], as_json)
     if experts:
-        from nas.export.expert_usage import expert_usage
+        from nas.results.export.expert_usage import expert_usage
 
         used = expert_usage(folder(runs), run, select=select)
         return print_json(used) if as_json else print_expert_usage(used)
@@ -157,7 +157,7 @@ def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
     from nas.engine.run_table import training_json
 
     if select is not None:
-        from nas.export.cost_selection import networks_by_cost  # loads torch
+        from nas.results.export.cost_selection import networks_by_cost  # loads torch
 
         found = networks_by_cost(opened, note=lambda text: print(text, file=sys.stderr))
         return print_json(found.to_json(select)) if as_json else print_nested(found, select)
@@ -171,8 +171,8 @@ def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
 
 def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> None:
     """Prints the names and classes of the examples in parts of a run's data, a line each, in the order of the part."""
-    from nas.build.prepared_job import load_run_data
-    from nas.store.stored_run import StoredRun
+    from nas.jobs.build.prepared_job import load_run_data
+    from nas.engine.store.stored_run import StoredRun
 
     data = load_run_data(StoredRun.open(folder(runs), run))
     path, names = data.config.data.path, data.dataset.class_names
@@ -229,16 +229,16 @@ def plot(
     require("plots", "nas plot")
     check_run(runs, run)
     if output is not None:
-        from nas.store.folder import check_folder
+        from nas.engine.store.folder import check_folder
 
         check_folder(output)
-    from nas.engine.run import Run
+    from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
     quality: dict[str, Any] = {}
     if experts:
-        from nas.export.expert_usage import expert_quality
-        from nas.visualization.expert_plot import plot_experts
+        from nas.results.export.expert_usage import expert_quality
+        from nas.results.plots.expert_plot import plot_experts
 
         found = expert_quality(folder(runs), run, select=select)
         paths, quality = plot_experts(found, output or opened.folder.plots), found.to_json()
@@ -286,10 +286,10 @@ def export(
         )
     check_run(runs, run)
     chosen = check_choice(runs, run, select, index)
-    from nas.export.export_paths import export_path
+    from nas.results.export.export_paths import export_path
 
     export_path(output, run, "" if chosen is None else chosen.key)
-    from nas.export.onnx_export import export_onnx
+    from nas.results.export.onnx_export import export_onnx
 
     made = export_onnx(
         folder(runs),
@@ -322,7 +322,7 @@ def export(
 
 
 def _print_knee(runs: Path, run: str, *, chosen: bool) -> None:
-    from nas.engine.run import Run
+    from nas.runs.run import Run
 
     if not chosen and Run.open(folder(runs), run).kind != "training":
         print("exporting the network at the knee of the front; --select or --index chooses another")
@@ -334,10 +334,10 @@ def _export_torch(
 ) -> None:  # fmt: skip
     check_run(runs, run)
     chosen = check_choice(runs, run, select, index, largest=True)
-    from nas.export.export_paths import torch_path
+    from nas.results.export.export_paths import torch_path
 
     torch_path(output, run, "" if chosen is None else chosen.key)
-    from nas.export.torch_export import export_torch
+    from nas.results.export.torch_export import export_torch
 
     made = export_torch(
         folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions
@@ -373,11 +373,11 @@ def export_transformers(
     """
     check_one_choice(select, index, knee)
     check_run(runs, run)
-    from nas.export.export_paths import check_empty
+    from nas.results.export.export_paths import check_empty
 
     check_empty(output)
     check_choice(runs, run, select, index, largest=True)
-    from nas.export.transformers_export import export_transformers as write
+    from nas.results.export.transformers_export import export_transformers as write
 
     made = write(folder(runs), run, output, select=select, index=index, accept_plugin_versions=accept_plugin_versions)
     load = f"{made['loader']}.from_pretrained({made['path']!r})"
@@ -408,8 +408,8 @@ def export_study(
     """
     require("optuna", "nas export-study")
     check_run(runs, run)
-    from nas.engine.run import Run
-    from nas.export.optuna_study import export_study as write_study
+    from nas.runs.run import Run
+    from nas.results.export.optuna_study import export_study as write_study
 
     opened = Run.open(folder(runs), run)
     with opened.store() as store:

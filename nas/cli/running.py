@@ -19,15 +19,15 @@ from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
 
 if TYPE_CHECKING:
-    from nas.analysis.network_values import Point
-    from nas.config import SearchJob
-    from nas.engine.run import Run
-    from nas.engine.run_options import RunOptions
-    from nas.store.folder import RunsFolder
+    from nas.results.analysis.network_values import Point
+    from nas.jobs.schema import SearchJob
+    from nas.runs.run import Run
+    from nas.jobs.run.run_options import RunOptions
+    from nas.engine.store.folder import RunsFolder
 
 
 def folder(runs: Path) -> RunsFolder:
-    from nas.store.folder import RunsFolder
+    from nas.engine.store.folder import RunsFolder
 
     return RunsFolder(runs)
 
@@ -40,10 +40,10 @@ def loaded_job(
     Args:
         trains: whether the command trains here, or plans to.
     """
-    from nas.config import load_job
+    from nas.jobs.schema import load_job
 
     job = load_job(path)
-    from nas.build.references import check_references, check_training
+    from nas.jobs.build.references import check_references, check_training
 
     check_references(job, folder(runs), source=str(path), replay=replay)
     if trains:
@@ -81,9 +81,9 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
     Args:
         largest: whether a training's largest network is selected without limits.
     """
-    from nas.analysis.network_selection import choose, parse_cost_limits
-    from nas.config.stored_job import stored_job
-    from nas.engine.run import Run
+    from nas.results.analysis.network_selection import choose, parse_cost_limits
+    from nas.jobs.schema.stored_job import stored_job
+    from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
     stored_job(opened)  # raises where the run's job file is missing or damaged
@@ -97,11 +97,11 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
 
 def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: str | None, retry_failed: bool) -> None:
     """Raises `NasError` for a run that cannot continue so: before anything is imported that takes longer."""
-    from nas.config.stored_job import stored_job
+    from nas.jobs.schema.stored_job import stored_job
     from nas.engine.resumption import Resumption, check_ended
     from nas.errors import OutdatedStoreError
-    from nas.store.opening import is_held
-    from nas.store.stored_run import StoredRun
+    from nas.engine.store.opening import is_held
+    from nas.engine.store.stored_run import StoredRun
 
     opened, more = StoredRun.open(folder(runs), run), Resumption(evaluations, minutes, retry_failed=retry_failed)
     if is_held(opened.folder):
@@ -149,17 +149,17 @@ def driving(
         kept: printed after an interruption; "" where nothing is kept.
     """
     if address is not None:
-        from nas.evaluation.cluster import check_address
+        from nas.engine.evaluation.cluster import check_address
 
         check_address(address)
     if store is not None:
-        from nas.store.postgres import parse_url  # loads SQLAlchemy
+        from nas.engine.store.postgres import parse_url  # loads SQLAlchemy
 
         parse_url(store)
     from nas.engine.console import ConsoleProgress
     from nas.engine.loggers import opened
     from nas.engine.progress import CompositeObserver
-    from nas.engine.run_options import RunOptions
+    from nas.jobs.run.run_options import RunOptions
 
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
     INTERRUPTION.handle(signal.SIGINT, signal.SIGTERM)
@@ -183,10 +183,10 @@ def driving(
 
 def finish(run: Run, as_json: bool) -> None:
     """Prints the result of a run: the training, the improvement by fine-tuning, or the front and its plots."""
-    from nas.analysis.report_json import search_json
+    from nas.results.analysis.report_json import search_json
     from nas.engine.run_table import training_json
-    from nas.finetuning.improvement import is_finetuning
-    from nas.parts import has, install
+    from nas.runs.finetuning.improvement import is_finetuning
+    from nas.plugins.parts import has, install
 
     if run.kind == "training":
         made = training_json(run)
@@ -211,9 +211,9 @@ def finish(run: Run, as_json: bool) -> None:
 
 
 def _print_finetuning(run: Run, as_json: bool) -> None:
-    from nas.analysis.report_json import search_json
-    from nas.engine.run import Run
-    from nas.finetuning.improvement import improvement_of
+    from nas.results.analysis.report_json import search_json
+    from nas.runs.run import Run
+    from nas.runs.finetuning.improvement import improvement_of
 
     improvement = improvement_of(run)
     origin = Run.open(run.runs, improvement.of.run)

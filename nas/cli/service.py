@@ -11,7 +11,7 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, Json, Runs, app, argument, command_group, option
 from nas.cli.output import print_list, print_result
 from nas.cli.running import folder
-from nas.parts import require
+from nas.plugins.parts import require
 
 if TYPE_CHECKING:
     from nas.service.http.tokens import Tokens

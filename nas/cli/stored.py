@@ -11,7 +11,7 @@ from nas.cli.output import print_list, print_result
 from nas.cli.running import read_text
 
 if TYPE_CHECKING:
-    from nas.client import NasClient
+    from nas.service.client import NasClient
 
 data = command_group("data", "Data sets that a server stores.", example="nas data list")
 models = command_group("models", "Captured models that a server stores.", example="nas models list")

@@ -27,7 +27,7 @@ def drive(
     log_to: LogTo = None,
 ) -> None:
     """Drive a queued or abandoned run from its current state; do nothing if it has ended."""
-    from nas.engine.driver import drive as drive_run
+    from nas.runs.driver import drive as drive_run
     from nas.engine.resumption import Resumption
 
     with driving(runs, inline=inline, address=address, log_to=log_to) as options:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from nas.evaluation.base import Evaluator
-from nas.problem.objectives import Evaluation, Measurement, Objective, Request
-from nas.problem.variants import Variants
+from nas.engine.evaluation.base import Evaluator
+from nas.search.problem.objectives import Evaluation, Measurement, Objective, Request
+from nas.search.problem.variants import Variants
 from supernets.space import Architecture
 
 

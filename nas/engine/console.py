@@ -12,17 +12,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column
 from rich.text import Text
 
-from nas.analysis.formatting import duration, guidance_text, miss_text, plain_text
+from nas.engine.formatting import duration, guidance_text, miss_text, plain_text
 from nas.engine.pace import Pace
 from nas.engine.progress import ProgressObserver
-from nas.problem.objectives import ACCURACY
+from nas.search.problem.objectives import ACCURACY
 
 if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
-    from nas.problem.budget import Budget
-    from nas.store.folder import RunFolder
-    from nas.store.run_facts import RunFacts
-    from supernets.trainer import Epoch
+    from nas.search.problem.budget import Budget
+    from nas.engine.store.folder import RunFolder
+    from nas.engine.store.run_facts import RunFacts
+    from supernets.training.trainer import Epoch
 
 _LINES = 10
 """Lines that a phase prints where there is no terminal."""

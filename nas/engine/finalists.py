@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nas.engine.search_progress import SearchProgress
-from nas.evaluation.base import Evaluator
-from nas.evaluation.cached_evaluator import Cached
-from nas.evaluation.remeasuring import Remeasuring
-from nas.problem.budget import MAX_FINALISTS
-from nas.problem.constraints import feasible_within_noise, violations
-from nas.problem.objectives import ACCURACY, Constraint, Evaluation, Fidelity, Objective, minimised
-from nas.problem.pareto import non_dominated
-from nas.problem.variants import Variants
-from nas.store.base import RunStore
+from nas.engine.evaluation.base import Evaluator
+from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.remeasuring import Remeasuring
+from nas.search.problem.budget import MAX_FINALISTS
+from nas.search.problem.constraints import feasible_within_noise, violations
+from nas.search.problem.objectives import ACCURACY, Constraint, Evaluation, Fidelity, Objective, minimised
+from nas.search.problem.pareto import non_dominated
+from nas.search.problem.variants import Variants
+from nas.engine.store.base import RunStore
 from supernets.space import Architecture
 
 _MAX_NEAREST = 8

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from nas.engine.progress import ProgressObserver
 from nas.errors import LoggerError
-from nas.parts import require
+from nas.plugins.parts import require
 
 if TYPE_CHECKING:
     from nas.engine.search_progress import SearchProgress
-    from nas.problem.budget import Budget
-    from nas.store.folder import RunFolder
-    from nas.store.run_facts import RunFacts
-    from supernets.trainer import Epoch
+    from nas.search.problem.budget import Budget
+    from nas.engine.store.folder import RunFolder
+    from nas.engine.store.run_facts import RunFacts
+    from supernets.training.trainer import Epoch
 
 FORMS = "tensorboard:FOLDER or mlflow:URI"
 _PARAMETERS = (

@@ -11,7 +11,7 @@ from nas.engine.progress import ProgressObserver
 
 if TYPE_CHECKING:
     from nas.engine.search_progress import SearchProgress
-    from nas.store.base import RunStore
+    from nas.engine.store.base import RunStore
 
 _PACE, _APART_S = 12, 0.5
 """The pace of a phase is that of its last changes (at most this number), each at least this number of seconds after the one

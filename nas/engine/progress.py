@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # an observer of a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
-    from nas.problem.budget import Budget
-    from nas.store.folder import RunFolder
-    from nas.store.run_facts import RunFacts
-    from supernets.trainer import Epoch
+    from nas.search.problem.budget import Budget
+    from nas.engine.store.folder import RunFolder
+    from nas.engine.store.run_facts import RunFacts
+    from supernets.training.trainer import Epoch
 
 
 class ProgressObserver:

@@ -7,17 +7,17 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from nas.analysis.formatting import wait_text
-from nas.analysis.training_history import training_history
+from nas.engine.formatting import wait_text
+from nas.engine.training_history import training_history
 from nas.errors import NasError
-from nas.problem.evaluation_counts import EvaluationCounts, evaluations_text
-from nas.problem.objectives import ACCURACY, Objective
-from nas.problem.tasks import CLASSIFICATION
-from nas.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStore, shown_status
-from nas.store.folder import RunFolder, RunsFolder
-from nas.store.labels import read_labels
-from nas.store.opening import is_held
-from nas.store.stored_run import StoredRun
+from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
+from nas.search.problem.objectives import ACCURACY, Objective
+from nas.search.problem.tasks import CLASSIFICATION
+from nas.engine.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStore, shown_status
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.labels import read_labels
+from nas.engine.store.opening import is_held
+from nas.engine.store.stored_run import StoredRun
 
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.errors import EvaluationError
-from nas.problem.constraints import NearestInfeasible, feasible_values, nearest, violations
-from nas.problem.objectives import Constraint, Evaluation, Objective, Status, minimised
-from nas.problem.pareto import hypervolume, non_dominated, reference_point
+from nas.search.problem.constraints import NearestInfeasible, feasible_values, nearest, violations
+from nas.search.problem.objectives import Constraint, Evaluation, Objective, Status, minimised
+from nas.search.problem.pareto import hypervolume, non_dominated, reference_point
 
 _MAX_FAILURES_IN_A_ROW = 20
 """After this number of failed candidates in a row, the fault is not the candidates'."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from nas.problem.budget import Budget, Stop, StopReason
-from nas.problem.objectives import Evaluation
+from nas.search.problem.budget import Budget, Stop, StopReason
+from nas.search.problem.objectives import Evaluation
 
 StopCallback = Callable[[Sequence[Evaluation]], str]
 """Called with all evaluations so far; returns the reason to stop, or ""."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from nas.analysis.formatting import duration
+from nas.engine.formatting import duration
 from nas.engine.progress import ProgressObserver
 from nas.engine.search_progress import SearchProgress
-from nas.store.base import RunStore
+from nas.engine.store.base import RunStore
 
 _LONG_S = 5.0
 """A wait of at least this time is noted when it ends, too."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from nas.problem.objectives import Constraint, Evaluation, Objective
-from nas.problem.pareto import Array
+from nas.search.problem.objectives import Constraint, Evaluation, Objective
+from nas.search.problem.pareto import Array
 from predictors.feature_columns import FeatureLayout
 from supernets.space import Architecture, SearchSpace
 

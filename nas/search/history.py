@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.constraints import violations
-from nas.problem.objectives import Constraint, Evaluation, Objective, minimised
+from nas.search.problem.constraints import violations
+from nas.search.problem.objectives import Constraint, Evaluation, Objective, minimised
 from nas.search.base import SearchAlgorithm
 from nas.search.genes import GeneRows
 from supernets.space import Architecture, SearchSpace

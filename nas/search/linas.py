@@ -13,9 +13,9 @@ from sklearn import config_context
 from sklearn.linear_model import Ridge
 from sklearn.svm import SVR
 
-from nas.problem.constraints import total_violation
-from nas.problem.objectives import Constraint, Evaluation, Objective, metrics_of
-from nas.problem.pareto import Array
+from nas.search.problem.constraints import total_violation
+from nas.search.problem.objectives import Constraint, Evaluation, Objective, metrics_of
+from nas.search.problem.pareto import Array
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import evolve, linas_operators
 from nas.search.genes import GeneRows

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 import optuna
 
-from nas.problem.objectives import Constraint, Evaluation, Objective
+from nas.search.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown

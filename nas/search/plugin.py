@@ -8,7 +8,7 @@ from typing import Any
 
 from nas.errors import PluginError
 from nas.plugins import PluginRef, calling, construct
-from nas.problem.objectives import Evaluation
+from nas.search.problem.objectives import Evaluation
 from nas.search.base import SearchAlgorithm
 from supernets.errors import SpaceError
 from supernets.space import Architecture, SearchSpace

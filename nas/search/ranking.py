@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.pareto import Array, non_dominated
+from nas.search.problem.pareto import Array, non_dominated
 
 
 def crowding(values: Array) -> Array:

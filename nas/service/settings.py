@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nas.errors import NasError
 from nas.plugins import is_dotted
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIB = 1024 * 1024

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from nas.store.folder import RunFolder
+from nas.engine.store.folder import RunFolder
 
 _SETTLED_S = 0.1
 """File systems take time stamps from a clock that ticks every few milliseconds: a file changed more recently than this may

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.base import Family, Supernet
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.sharing.base import Family, Supernet
+from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.module_to_onnx import INPUT, onnx_model
-from supernets.recalibration import recalibrate
+from supernets.networks.module_to_onnx import INPUT, onnx_model
+from supernets.training.recalibration import recalibrate
 from supernets.space import Architecture
 
 _RELATIVE = 1e-4

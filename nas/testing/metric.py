@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from hardware_profiles.catalog import load_profile
-from nas.evaluation.metric import MeasuredNetwork, Metric
+from nas.engine.evaluation.metric import MeasuredNetwork, Metric
 from nas.plugins import Kind, of_object
 from nas.plugins.loading import check
-from nas.problem.objectives import Goal
+from nas.search.problem.objectives import Goal
 from nas.testing.family import small_supernet
-from supernets.module_to_onnx import INPUT, onnx_model
-from supernets.recalibration import recalibrate
+from supernets.networks.module_to_onnx import INPUT, onnx_model
+from supernets.training.recalibration import recalibrate
 
 
 def measured_networks(n: int = 3, *, profile: str | None = None) -> list[MeasuredNetwork]:

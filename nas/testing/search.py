@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nas.problem.constraints import violations
-from nas.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Status
-from nas.problem.variants import Variants
+from nas.search.problem.constraints import violations
+from nas.search.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Status
+from nas.search.problem.variants import Variants
 from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture, Choice, SearchSpace
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.testing.family import small_supernet
-from supernets.base import Distillation, Family, Pass, TrainingStrategy
+from supernets.sharing.base import Distillation, Family, Pass, TrainingStrategy
 from supernets.space import Architecture
 
 _STEPS = 20

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from supernets.errors import TrainingError
-from supernets.own_operations import own_operation
+from supernets.networks.own_operations import own_operation
 
 Gates = Literal["softmax", "softmax-all", "sigmoid", "equal"]
 """The factors of the outputs of a token's experts: the softmax of their logits (Mixtral; Jiang et al. 2024, arXiv 2401.04088);

@@ -19,7 +19,7 @@ from supernets.experts.expert_cache import cache_sizes, simulate_cache
 from supernets.experts.expert_weights import invalid_experts
 from supernets.experts.mixing import Gates, mixed_experts, routed
 from supernets.experts.routing_statistics import Routing, ratio_by_text, segment_routing
-from supernets.own_operations import observing
+from supernets.networks.own_operations import observing
 
 SEGMENT = 16
 """Tokens of a segment, and tokens that the oracle of a cache knows ahead; the paper compares models at it."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Dim, NamedDims
-from supernets.base import Family
+from supernets.space.axes import Axes, Dim, NamedDims
+from supernets.sharing.base import Family
 from supernets.space import Architecture, Choice, Option, SearchSpace, joint_levels
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, Dim, NamedDims, slice_tensor
-from supernets.base import Family
+from supernets.space.axes import Axes, Axis, Dim, NamedDims, slice_tensor
+from supernets.sharing.base import Family
 from supernets.families.captured.family import CapturedFamily
 from supernets.space import Architecture, Choice, SearchSpace
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.axes import Dim, Sizes, full_sizes, size_of, slice_tensor
-from supernets.base import Family
+from supernets.space.axes import Dim, Sizes, full_sizes, size_of, slice_tensor
+from supernets.sharing.base import Family
 from supernets.errors import SpaceError
 from supernets.experts.losses import routers
 

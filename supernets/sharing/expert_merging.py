@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Dim
-from supernets.base import Family
+from supernets.space.axes import Dim
+from supernets.sharing.base import Family
 from supernets.errors import SpaceError
 from supernets.experts.expert_weights import ExpertWeights
 from supernets.experts.layer import ExpertLayer

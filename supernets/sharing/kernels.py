@@ -8,8 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Dim
-from supernets.base import Family
+from supernets.space.axes import Dim
+from supernets.sharing.base import Family
 from supernets.errors import SpaceError
 
 

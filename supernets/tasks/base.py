@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from supernets.data import DataSet, Part
-from supernets.divergence import Divergence
+from supernets.tasks.divergence import Divergence
 
 Reduction = Literal["mean", "sum"]
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from supernets.data import DataSet
-from supernets.divergence import Divergence, divergence
+from supernets.tasks.divergence import Divergence, divergence
 from supernets.tasks.base import Metric, Reduction, Score, Task
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from supernets.data import DataSet, Part
 from supernets.data.choices import NO_QUESTION
 from supernets.data.labelled_examples import wrong_kind
-from supernets.divergence import Divergence, divergence
+from supernets.tasks.divergence import Divergence, divergence
 from supernets.errors import ExportError
 from supernets.experts.routing_metrics import (
     ROUTING_METRICS,

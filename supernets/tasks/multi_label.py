@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from supernets.data import DataSet
-from supernets.divergence import Divergence
+from supernets.tasks.divergence import Divergence
 from supernets.tasks.average_precision import average_precision, jackknifed
 from supernets.tasks.base import Metric, Score, Task
 

@@ -48,17 +48,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hardware_profiles.runtime import run_calls
-from supernets.base import Supernet
-from supernets.capture.costs import elastic_share
-from supernets.capture.elastic_program import ElasticProgram
-from supernets.capture.proof import difference, in_double, outputs_of, prove_permutations, randomised
-from supernets.capture.space import SpaceOptions
-from supernets.capture.tracing import capture
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.networks.capture.costs import elastic_share
+from supernets.networks.capture.elastic_program import ElasticProgram
+from supernets.networks.capture.proof import difference, in_double, outputs_of, prove_permutations, randomised
+from supernets.networks.capture.space import SpaceOptions
+from supernets.networks.capture.tracing import capture
+from supernets.training.checkpoint import make_supernet
 from supernets.errors import LoweringError
 from supernets.families.captured.family import CapturedFamily
-from supernets.live_subnets import channels_last
-from supernets.module_to_onnx import INPUT, lower, to_onnx
+from supernets.networks.live_subnets import channels_last
+from supernets.networks.module_to_onnx import INPUT, lower, to_onnx
 from tests.benchmarks.any_model_table import as_table, comparison, pruning_verdict, read
 from tests.benchmarks.any_model_zoo import Entry, Inputs, build, entries
 

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_pruning.pruner.function import BasePruningFunc
 
-from supernets.capture.proof import difference
+from supernets.networks.capture.proof import difference
 from tests.benchmarks.any_model_zoo import Entry, Inputs
 
 os.environ["TIMM_FUSED_ATTN"] = "0"  # as in the tool's examples; read when timm is imported

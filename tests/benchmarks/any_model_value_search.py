@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
-from supernets.base import Supernet
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from tests.benchmarks.any_model_value_training import Setting, calibrated, loss_of, optimise, outputs, relative_cost
 

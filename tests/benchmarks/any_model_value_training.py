@@ -15,13 +15,13 @@ from torch.nn import functional
 from hardware_profiles import Deployment, HardwareProfile, LatencyMeasurement, open_profiler
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.runtime import run_calls
-from supernets.base import Supernet
-from supernets.capture.space import SpaceOptions
-from supernets.capture.tracing import capture
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.networks.capture.space import SpaceOptions
+from supernets.networks.capture.tracing import capture
+from supernets.training.checkpoint import make_supernet
 from supernets.families.captured.family import CapturedFamily
-from supernets.module_to_onnx import INPUT, lower
-from supernets.recalibration import recalibrate
+from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.training.recalibration import recalibrate
 from tests.benchmarks.any_model_value_tasks import Examples, ValueTask
 
 BATCH = 64

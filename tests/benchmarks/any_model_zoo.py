@@ -24,7 +24,7 @@ class First(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:
-        from supernets.capture.module_call import tensors_of
+        from supernets.networks.capture.module_call import tensors_of
 
         return next(tensors_of(self.model(x)))
 

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.benchmarks.serving import add_finished_runs, serving
 from tests.nas.commands import SMALL_JOB
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.benchmarks.big_run import _METRICS, ElasticValues, fill
 from tests.benchmarks.engine_time import elastic_space
 from tests.benchmarks.serving import serving

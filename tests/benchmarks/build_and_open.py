@@ -31,11 +31,11 @@ import typer
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.module_to_onnx import BATCH, INPUT, OPSET, OUTPUT, lower, to_onnx
+from supernets.networks.module_to_onnx import BATCH, INPUT, OPSET, OUTPUT, lower, to_onnx
 from supernets.space import Architecture
 
 NETWORKS = {"tiny": (28, 1, 10), "mobile": (224, 3, 1000)}

@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nas.bench.results_file import Row
-from nas.bench.search import Replay
-from nas.bench.table import Table
-from nas.bench.table_file import description
+from nas.runs.bench.results_file import Row
+from nas.runs.bench.search import Replay
+from nas.runs.bench.table import Table
+from nas.runs.bench.table_file import description
 from tests.benchmarks.algorithm_source import source_digest
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

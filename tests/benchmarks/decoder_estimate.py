@@ -28,20 +28,20 @@ import numpy as np
 import torch
 import typer
 
-from nas.build.prepared_job import load_trained_run
-from nas.evaluation.features import OneShotFeatures, architecture_features, feature_layout
-from nas.evaluation.scoring import CALIBRATION_BATCH
-from nas.problem.objectives import Fidelity, Status
+from nas.jobs.build.prepared_job import load_trained_run
+from nas.engine.evaluation.features import OneShotFeatures, architecture_features, feature_layout
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH
+from nas.search.problem.objectives import Fidelity, Status
 from nas.search.guided.models import GeneKind
-from nas.store.folder import RunsFolder
-from nas.store.sql import SqlStore
-from nas.store.stored_run import StoredRun
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.sql import SqlStore
+from nas.engine.store.stored_run import StoredRun
 from predictors.base import Array, Predictor
 from predictors.folds import held_out, make_folds
 from predictors.label_scales import LabelScale
 from predictors.linear import ColumnLinearPredictor, MeanPredictor
 from predictors.model_selection import AutoPredictor
-from supernets.base import Supernet
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from tests.benchmarks.decoder_oneshot_search import RUN, RUNS
 

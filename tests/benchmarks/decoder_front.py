@@ -22,12 +22,12 @@ from typing import Annotated
 
 import typer
 
-from nas.config import SearchJob, parse_job
-from nas.engine.driver import resume, train
-from nas.engine.run_options import RunOptions
-from nas.recipes import read_recipe
-from nas.store.folder import RunsFolder
-from supernets.checkpoint import has_checkpoint, load_checkpoint
+from nas.jobs.schema import SearchJob, parse_job
+from nas.runs.driver import resume, train
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.recipes import read_recipe
+from nas.engine.store.folder import RunsFolder
+from supernets.training.checkpoint import has_checkpoint, load_checkpoint
 from tests.benchmarks.search_on_supernet import compare, print_comparison
 
 RECIPE, RUNS = "shakespeare-decoder", "runs"

@@ -49,10 +49,10 @@ from torch import Tensor
 from hardware_profiles.base import Deployment
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
-from nas.evaluation.serving_inputs import serving_inputs
-from nas.planning.latencies import measure_all
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from nas.engine.evaluation.serving_inputs import serving_inputs
+from nas.jobs.planning.latencies import measure_all
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.data import DocumentOptions, Part, load_data
 from supernets.families.decoder.activations import activation_importance, block_influence, measure_activations
 from supernets.families.decoder.correction import Correction
@@ -60,11 +60,11 @@ from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.pretrained import DecoderConfig, read_decoder_config
 from supernets.families.decoder.serving import PREFILL, STEP, ServedModels
-from supernets.pretrained import find_pretrained
-from supernets.sorting import importance, orders
+from supernets.networks.formats.pretrained import find_pretrained
+from supernets.sharing.sorting import importance, orders
 from supernets.space import Architecture
 from supernets.tasks.language_modelling import LanguageModelling
-from supernets.trainer import outputs_of
+from supernets.training.trainer import outputs_of
 from tests.benchmarks.decoder_oneshot_training import distil
 
 SHARES = (0.8, 0.7, 0.9)

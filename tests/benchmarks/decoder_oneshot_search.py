@@ -30,17 +30,17 @@ import torch
 import typer
 import yaml
 
-from nas.config import SearchJob, parse_job
-from nas.engine.driver import resume, train
+from nas.jobs.schema import SearchJob, parse_job
+from nas.runs.driver import resume, train
 from nas.engine.finalists import choose_finalists
-from nas.engine.run_options import RunOptions
-from nas.evaluation.cluster import start_ray, stop_ray
-from nas.problem.pareto import non_dominated
-from nas.recipes import read_recipe
-from nas.store.folder import RunsFolder
-from supernets.checkpoint import has_checkpoint, load_checkpoint
+from nas.jobs.run.run_options import RunOptions
+from nas.engine.evaluation.cluster import start_ray, stop_ray
+from nas.search.problem.pareto import non_dominated
+from nas.jobs.recipes import read_recipe
+from nas.engine.store.folder import RunsFolder
+from supernets.training.checkpoint import has_checkpoint, load_checkpoint
 from supernets.families.decoder.pretrained import DecoderConfig, read_decoder_config
-from supernets.pretrained import find_pretrained
+from supernets.networks.formats.pretrained import find_pretrained
 from tests.benchmarks.decoder_oneshot import (
     BLOCK,
     PROMPT,

@@ -33,9 +33,9 @@ import torch
 import typer
 
 from nas.engine.finalists import choose_finalists
-from nas.evaluation.scoring import ScoringTask
-from nas.problem.objectives import Variant
-from supernets.base import Supernet
+from nas.engine.evaluation.scoring import ScoringTask
+from nas.search.problem.objectives import Variant
+from supernets.sharing.base import Supernet
 from supernets.data.text_blocks import NOTHING
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.writing import write_decoder

@@ -46,8 +46,8 @@ from supernets.experts.router_fit import RouterFit
 from supernets.families.decoder.activations import some_tokens
 from supernets.families.decoder.network import MLP, Decoder, Layer
 from supernets.families.decoder.pretrained import read_decoder_config
-from supernets.pretrained import find_pretrained
-from supernets.tokens import causal_mask
+from supernets.networks.formats.pretrained import find_pretrained
+from supernets.networks.tokens import causal_mask
 from tests.benchmarks.decoder_oneshot import Row, Study, add, load_parts, read
 
 PARTITIONS = ("random", "weights", "co-activation")

@@ -35,16 +35,16 @@ import torch
 import typer
 import yaml
 
-from nas.analysis.significance import N_STANDARD_ERRORS, paired_standard_error
-from nas.config import SearchJob, parse_job
-from nas.engine.run_options import RunOptions
-from nas.evaluation.scoring import InlineScoring
-from nas.evaluation.served_memory import ServedMemory
-from nas.problem.example_scores import decoded
-from nas.problem.objectives import minimised
-from nas.problem.pareto import non_dominated
-from nas.store.folder import RunsFolder
-from supernets.checkpoint import load_checkpoint
+from nas.results.analysis.significance import N_STANDARD_ERRORS, paired_standard_error
+from nas.jobs.schema import SearchJob, parse_job
+from nas.jobs.run.run_options import RunOptions
+from nas.engine.evaluation.scoring import InlineScoring
+from nas.engine.evaluation.served_memory import ServedMemory
+from nas.search.problem.example_scores import decoded
+from nas.search.problem.objectives import minimised
+from nas.search.problem.pareto import non_dominated
+from nas.engine.store.folder import RunsFolder
+from supernets.training.checkpoint import load_checkpoint
 from supernets.families.decoder.network import Decoder
 from supernets.space import Architecture, SearchSpace
 from tests.benchmarks.decoder_oneshot import Row, add, read

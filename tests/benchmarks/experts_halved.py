@@ -42,9 +42,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import register_parametrization
 
-from nas.build.prepared_job import TrainedRun
-from nas.engine.run_options import RunOptions
-from nas.store.folder import RunsFolder
+from nas.jobs.build.prepared_job import TrainedRun
+from nas.jobs.run.run_options import RunOptions
+from nas.engine.store.folder import RunsFolder
 from supernets.experts.expert_weights import ExpertWeights
 from supernets.experts.layer import ExpertLayer
 from supernets.experts.low_rank import common_factors
@@ -56,7 +56,7 @@ from supernets.experts.merging import (
 from supernets.experts.mixing import ACTIVATIONS, routed
 from supernets.families.decoder.network import Decoder, Layer
 from supernets.tasks.language_modelling import LanguageModelling
-from supernets.trainer import outputs_of
+from supernets.training.trainer import outputs_of
 from tests.benchmarks.decoder_oneshot import Row, add, read
 from tests.benchmarks.expert_selection import expert_importance, kept_by_layer
 from tests.benchmarks.shakespeare_experts import Epochs, Show, print_results, recipe_job, trained

@@ -22,7 +22,7 @@ import torch
 import typer
 
 from supernets.experts.layer import ExpertLayer
-from supernets.module_to_onnx import INPUT, lower
+from supernets.networks.module_to_onnx import INPUT, lower
 from tests.benchmarks.build_and_open import open_session
 from tests.supernets.families import by_hand
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nas import open_run
-from nas.config import load_job
-from nas.store.folder import RunsFolder
+from nas.jobs.schema import load_job
+from nas.engine.store.folder import RunsFolder
 
 console = Console()
 

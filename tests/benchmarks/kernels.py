@@ -54,11 +54,11 @@ from numpy.typing import NDArray
 from onnxruntime.transformers import optimizer
 from torch import Tensor, nn
 
-from supernets.capture.elastic_program import infer_axes
-from supernets.capture.specialisation import specialised
-from supernets.capture.tracing import capture
-from supernets.module_to_onnx import BATCH, INPUT, OPSET, OUTPUT, lower
-from supernets.networks import Network
+from supernets.networks.capture.elastic_program import infer_axes
+from supernets.networks.capture.specialisation import specialised
+from supernets.networks.capture.tracing import capture
+from supernets.networks.module_to_onnx import BATCH, INPUT, OPSET, OUTPUT, lower
+from supernets.networks.network import Network
 
 OURS, REPEATED = "ours", "ours again"
 TOLERANCE = 1e-4

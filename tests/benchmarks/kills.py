@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nas.engine.run import Run
+from nas.runs.run import Run
 from nas.errors import NasError
-from nas.problem.objectives import Measurement
-from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
+from nas.search.problem.objectives import Measurement
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 
 METHOD = """\

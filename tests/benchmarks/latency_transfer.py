@@ -26,7 +26,7 @@ import typer
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from nas.bench.table import Table
+from nas.runs.bench.table import Table
 from predictors import AutoPredictor, FeatureLayout
 from predictors.transfer import KnownDevices, TransferPredictor
 

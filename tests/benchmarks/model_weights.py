@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from nas.bench.table import Table
-from nas.bench.table_features import TableFeatures
+from nas.runs.bench.table import Table
+from nas.runs.bench.table_features import TableFeatures
 from predictors.base import Array
 from predictors.candidate_models import LIGHTGBM, candidates
 from predictors.ensemble import ensemble_weights, errors_by_model

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from nas.bench.predictor import bench_predictor
-from nas.bench.table import Table
+from nas.runs.bench.predictor import bench_predictor
+from nas.runs.bench.table import Table
 
 METHOD = """\
 A cell is a table, a column and a number of training rows; its values are means over {seeds} seeds, on {test} held-out

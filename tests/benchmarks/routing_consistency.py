@@ -33,21 +33,21 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from nas.build.job_data import JobData
-from nas.build.prepared_job import TrainedRun
-from nas.config import parse_job
-from nas.engine.driver import resume, search
-from nas.engine.run import Run
-from nas.engine.run_options import RunOptions
-from nas.problem.example_scores import standard_error
-from nas.store.folder import RunsFolder
-from supernets.base import Supernet
+from nas.jobs.build.job_data import JobData
+from nas.jobs.build.prepared_job import TrainedRun
+from nas.jobs.schema import parse_job
+from nas.runs.driver import resume, search
+from nas.runs.run import Run
+from nas.jobs.run.run_options import RunOptions
+from nas.search.problem.example_scores import standard_error
+from nas.engine.store.folder import RunsFolder
+from supernets.sharing.base import Supernet
 from supernets.data import Part
 from supernets.experts.expert_cache import simulate_cache
 from supernets.experts.routing_metrics import SEGMENT, ExpertCache, observed_routings, routing_metric
 from supernets.experts.routing_statistics import segment_routing
 from supernets.space import Architecture
-from supernets.trainer import score_and_loss
+from supernets.training.trainer import score_and_loss
 from tests.benchmarks.decoder_oneshot import Row, add, read
 from tests.benchmarks.shakespeare_experts import RUN, Epochs, Show, elastic_job, print_results, recipe_job, trained
 

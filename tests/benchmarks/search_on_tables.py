@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.bench.results_file import Row
-from nas.bench.search import BATCH
+from nas.runs.bench.results_file import Row
+from nas.runs.bench.search import BATCH
 from nas.search.algorithms import ALGORITHMS
 from tests.benchmarks.cached_runs import Cache, Spec, run_missing
 

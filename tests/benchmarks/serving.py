@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
-from nas.store.opening import open_store
-from nas.store.run_facts import RunFacts
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
+from nas.engine.store.run_facts import RunFacts
 from tests.nas.commands import SMALL_JOB
 
 

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from nas.build.prepared_job import TrainedRun, load_trained_run
-from nas.config import parse_job
-from nas.engine.driver import resume, train
-from nas.engine.run_options import RunOptions
-from nas.recipes import read_recipe
-from nas.store.stored_run import StoredRun
-from supernets.checkpoint import has_checkpoint, load_checkpoint
+from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.schema import parse_job
+from nas.runs.driver import resume, train
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.recipes import read_recipe
+from nas.engine.store.stored_run import StoredRun
+from supernets.training.checkpoint import has_checkpoint, load_checkpoint
 
 RECIPE, ELASTIC = "shakespeare-experts", "elastic-experts"
 RUN = f"{ELASTIC}-1"

@@ -36,14 +36,14 @@ import typer
 import yaml
 from scipy.stats import spearmanr
 
-from nas.engine.run_options import RunOptions
-from nas.export.cost_selection import costs_of
-from nas.export.expert_usage import expert_quality
-from nas.problem.objectives import Goal
-from nas.recipes import read_recipe
-from nas.store.folder import RunsFolder
-from supernets.base import Supernet
-from supernets.training_strategies.smoe_dropout import SMoEDropoutStrategy
+from nas.jobs.run.run_options import RunOptions
+from nas.results.export.cost_selection import costs_of
+from nas.results.export.expert_usage import expert_quality
+from nas.search.problem.objectives import Goal
+from nas.jobs.recipes import read_recipe
+from nas.engine.store.folder import RunsFolder
+from supernets.sharing.base import Supernet
+from supernets.training.strategies.smoe_dropout import SMoEDropoutStrategy
 from tests.benchmarks.decoder_oneshot import Row, add, read
 from tests.benchmarks.shakespeare_experts import Epochs, Show, print_results, recipe_job, trained
 

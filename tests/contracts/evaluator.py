@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nas.evaluation.base import Evaluator
-from nas.problem.objectives import Request, Status
+from nas.engine.evaluation.base import Evaluator
+from nas.search.problem.objectives import Request, Status
 
 
 class EvaluatorContract:

@@ -19,15 +19,15 @@ import torch
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
-from nas.evaluation.scoring import InlineScoring, ScoringTask
-from supernets.checkpoint import make_supernet
+from nas.engine.evaluation.scoring import InlineScoring, ScoringTask
+from supernets.training.checkpoint import make_supernet
 from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
-from supernets.module_to_onnx import INPUT
-from supernets.trainer import train
-from supernets.training_loop import TrainingSettings
-from supernets.training_strategies.single_phase import SandwichStrategy
+from supernets.networks.module_to_onnx import INPUT
+from supernets.training.trainer import train
+from supernets.training.training_loop import TrainingSettings
+from supernets.training.strategies.single_phase import SandwichStrategy
 
 HERE = Path(__file__).parent
 SPEC = CNNSpec(

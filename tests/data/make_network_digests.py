@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from supernets.base import Family
+from supernets.sharing.base import Family
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DECODER, DecoderSpec
 from supernets.families.encoder.family import EncoderFamily

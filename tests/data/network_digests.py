@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
-from supernets.base import Family, Supernet
-from supernets.blocks import BlockKeys
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.sharing.base import Family, Supernet
+from supernets.sharing.blocks import BlockKeys
+from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.errors import LoweringError
 from supernets.families.decoder.serving import IDS, PREFILL, STEP
 from supernets.families.encoder_decoder.serving import SOURCE
-from supernets.module_to_onnx import INPUT, onnx_model
+from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.space import Architecture
 from supernets.tasks.language_modelling import LanguageModelling
 

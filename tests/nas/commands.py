@@ -54,7 +54,7 @@ class Answer:
 
 @contextmanager
 def _undrawn() -> Iterator[None]:
-    from nas.visualization import plot_files
+    from nas.results.plots import plot_files
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(plot_files, "files_of", lambda name, figure: {f"{name}.png": b"", f"{name}.svg": b"<svg/>"})

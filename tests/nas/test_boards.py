@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from nas.config import load_job
-from nas.engine.driver import USER_ERRORS, resume, search
+from nas.jobs.schema import load_job
+from nas.runs.driver import USER_ERRORS, resume, search
 from nas.engine.progress import ProgressObserver
-from nas.engine.run import Run
-from nas.engine.run_options import RunOptions
+from nas.runs.run import Run
+from nas.jobs.run.run_options import RunOptions
 from nas.engine.search_progress import SearchProgress
-from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
 from tests.hardware_profiles.transports.test_ray_node import kill
 from tests.nas.commands import SMALL_JOB
 

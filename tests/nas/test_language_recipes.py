@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from supernets.data.tokenizing import train_byte_pairs
-from supernets.pretrained import TOKENIZER
+from supernets.networks.formats.pretrained import TOKENIZER
 from tests.nas.commands import Shell, assert_error
 from tests.supernets.data.test_documents import document
 from tests.supernets.families.decoder.test_pretrained import saved

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import nas
-from nas.build.prepared_job import load_run_data, prepare_job
-from nas.config import SearchJob, parse_job
-from nas.engine.run_options import RunOptions
+from nas.jobs.build.prepared_job import load_run_data, prepare_job
+from nas.jobs.schema import SearchJob, parse_job
+from nas.jobs.run.run_options import RunOptions
 from nas.plugins import Kind, PluginRef
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from supernets.data import Examples, Source
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
@@ -61,7 +61,7 @@ def test_a_job_names_a_data_set_of_a_package(tmp_path: Path, plugin_packages: Pl
     made = run.export(tmp_path / "net.onnx", with_preprocessing=True)
     assert Path(made["path"]).exists() if "path" in made else (tmp_path / "net.onnx").exists()
     assert (tmp_path / "net.predict.py").exists()
-    data = load_run_data(nas.store.stored_run.StoredRun.open(run.runs, run.id))
+    data = load_run_data(nas.engine.store.stored_run.StoredRun.open(run.runs, run.id))
     assert data.dataset.class_names == ("noise", "square")
     assert [len(part) for part in (data.dataset.train, data.dataset.validation, data.dataset.test)] == [110, 50, 40]
     assert set(data.dataset.train.names) < {f"train[{i}]" for i in range(200)}
@@ -142,7 +142,7 @@ def test_sentences_are_tokenized(tmp_path: Path, plugin_packages: PluginPackages
     text = re.sub(r"data: .*", "data: {name: kit:Sentences, max_tokens: 16, vocabulary: 120}", SMALL_JOB)
     head, _, rest = text.partition("supernet:")
     text = f"{head}supernet: {{family: encoder, preset: digits}}\n{rest[rest.index('training:') :]}"
-    preset = next(iter(nas.config.supernet.FAMILIES["encoder"].presets))
+    preset = next(iter(nas.jobs.schema.supernet.FAMILIES["encoder"].presets))
     job = parse_job(text.replace("preset: digits", f"preset: {preset}"), source="job.yaml")
     prepared = prepare_job(job, RunsFolder(tmp_path))
     assert prepared.data.of_text

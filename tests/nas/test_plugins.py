@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 import nas
-from nas.config import SearchJob, parse_job
-from nas.engine.run_options import RunOptions
-from nas.evaluation.metric import MeasuredNetwork
+from nas.jobs.schema import SearchJob, parse_job
+from nas.jobs.run.run_options import RunOptions
+from nas.engine.evaluation.metric import MeasuredNetwork
 from nas.plugins import Kind, PluginRef
-from nas.problem.objectives import Evaluation, Objective
+from nas.search.problem.objectives import Evaluation, Objective
 from nas.search.base import SearchAlgorithm
-from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
 from supernets.space import Architecture, SearchSpace
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
@@ -68,7 +68,7 @@ def options_of(folder: Path) -> RunOptions:
     return RunOptions(RunsFolder(folder / "runs"), inline=True)
 
 
-def asked_of(run: nas.engine.run.Run) -> list[str]:
+def asked_of(run: nas.runs.run.Run) -> list[str]:
     with run.store() as store:
         return [a.key for ask in store.asks() for a in ask]
 
@@ -249,7 +249,7 @@ def with_metrics(metrics: str, objectives: str, more: str = "") -> SearchJob:
     return parse_job(f"{kept}\nobjectives: {objectives}\nmetrics: {metrics}\n{more}", source="job.yaml")
 
 
-def values_of(run: nas.engine.run.Run, metric: str) -> dict[str, float | None]:
+def values_of(run: nas.runs.run.Run, metric: str) -> dict[str, float | None]:
     with run.store() as store:
         return {m.request.architecture.key: m.value for m in store.measurements() if m.request.metric == metric}
 
@@ -425,7 +425,7 @@ def test_metrics_of_job_files_are_checked(metrics: str, objectives: str, code: s
 
 
 STRATEGY = """
-from supernets.base import LabelLoss, Pass, Phase
+from supernets.sharing.base import LabelLoss, Pass, Phase
 
 class Pairs:
     def __init__(self, family, *, distill, pairs=1):

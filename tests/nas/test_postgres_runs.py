@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.engine.run import Run
+from nas.runs.run import Run
 from nas.errors import NasError
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.postgres_server import Server

@@ -1,4 +1,4 @@
-"""`nas.recipes`: what ships is a valid, commented job."""
+"""`nas.jobs.recipes`: what ships is a valid, commented job."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from nas.config import parse_job
+from nas.jobs.schema import parse_job
 from nas.errors import UnknownNameError
-from nas.recipes import Recipe, list_recipes, read_recipe
+from nas.jobs.recipes import Recipe, list_recipes, read_recipe
 from supernets.families.encoder.spec import ENCODER
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.resnet.spec import RESNET

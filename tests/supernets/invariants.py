@@ -19,12 +19,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
-from supernets.axes import permute_tensor
-from supernets.base import Supernet
+from supernets.space.axes import permute_tensor
+from supernets.sharing.base import Supernet
 from supernets.experts.layer import ExpertLayer
 from supernets.families.decoder.network import TiedLinear
-from supernets.module_to_onnx import INPUT, lower, to_onnx
-from supernets.recalibration import recalibrate
+from supernets.networks.module_to_onnx import INPUT, lower, to_onnx
+from supernets.training.recalibration import recalibrate
 from supernets.space import Architecture, Option
 
 RELATIVE = 1e-5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from nas.evaluation.metric import MeasuredNetwork, Metric
+from nas.engine.evaluation.metric import MeasuredNetwork, Metric
 
 _WORD_BYTES = 4
 _PJ_PER_MAC = {"fp32": 3.7 + 0.9, "fp16": 1.1 + 0.4, "bf16": 1.1 + 0.4, "int8": 0.2 + 0.03}

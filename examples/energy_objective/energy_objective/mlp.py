@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import NamedDims
+from supernets.space.axes import NamedDims
 from supernets.families.registry import FamilyDescription
 from supernets.families.shared.spec import Options, Spec
 from supernets.families.shared.spec_family import ImageFamily

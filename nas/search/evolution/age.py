@@ -8,7 +8,7 @@ import numpy as np
 from pymoo.core.survival import Survival
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from nas.problem.pareto import Array
+from nas.search.problem.pareto import Array
 
 _TINY = 1e-8
 _LEAST_P, _MOST_P = 0.1, 20.0

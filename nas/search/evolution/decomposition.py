@@ -11,7 +11,7 @@ from pymoo.algorithms.base.genetic import GeneticAlgorithm
 from pymoo.core.population import Population
 from pymoo.core.selection import Selection
 
-from nas.problem.pareto import Array
+from nas.search.problem.pareto import Array
 from nas.search.ranking import first_front
 
 NEIGHBOURS = 10

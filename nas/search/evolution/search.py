@@ -15,7 +15,7 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
-from nas.problem.objectives import Constraint, Evaluation, Objective
+from nas.search.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import METHODS, ArrayMating
 from nas.search.genes import GeneRows

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.problem.constraints import total_violation
-from nas.problem.objectives import LOGARITHMIC_METRICS, Constraint, Objective, metrics_of
-from nas.problem.pareto import Array, non_dominated
+from nas.search.problem.constraints import total_violation
+from nas.search.problem.objectives import LOGARITHMIC_METRICS, Constraint, Objective, metrics_of
+from nas.search.problem.pareto import Array, non_dominated
 
 VOLUME_SAMPLES = 2_000
 """Points from which volumes of three and more objectives are estimated."""

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from nas.problem.objectives import Goal, Objective
-from nas.problem.pareto import Array
+from nas.search.problem.objectives import Goal, Objective
+from nas.search.problem.pareto import Array
 from nas.search.base import Features, FeatureSource, Values
 from nas.search.guided.gene_features import GeneFeatures
 from predictors.folds import held_out, make_folds

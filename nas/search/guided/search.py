@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.problem.constraints import total_violation
-from nas.problem.objectives import Constraint, Evaluation, Objective, Status, minimised
-from nas.problem.pareto import MARGIN, non_dominated
+from nas.search.problem.constraints import total_violation
+from nas.search.problem.objectives import Constraint, Evaluation, Objective, Status, minimised
+from nas.search.problem.pareto import MARGIN, non_dominated
 from nas.search.base import FeatureSource, Values
 from nas.search.guided.acquisition import Goals, select_batch
 from nas.search.guided.candidates import Effort, candidates, first_networks, relatives

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 
-from nas.api.schemas import JobEdit, JobSubmission, Problem
+from nas.service.api.schemas import JobEdit, JobSubmission, Problem
 from nas.service import pages
 from nas.service.http.access import Access
 from nas.service.http.body_limits import BodyLimits

@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from nas.api.schemas import Problem
+from nas.service.api.schemas import Problem
 from nas.service.http.access import network_of
 from nas.service.http.problems import make_problem, response_of
 from nas.service.http.security import HEADERS

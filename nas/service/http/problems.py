@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from hardware_profiles.errors import ProfilingError
-from nas.api.error_codes import problem_type
-from nas.api.schemas import FieldProblem, Problem
+from nas.service.api.error_codes import problem_type
+from nas.service.api.schemas import FieldProblem, Problem
 from nas.errors import (
     JobError,
     NasError,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from nas.errors import ServiceError, UnknownNameError
 from nas.service.uploads.storage_checks import checked_name
-from nas.store.folder import write_atomically
+from nas.engine.store.folder import write_atomically
 
 _PREFIX = "nas_"
 """Identifies a token to people and to scanners for leaked secrets."""

@@ -23,9 +23,9 @@ from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted
 from nas.service.uploads.storage_checks import check_disk_space
 from nas.service.views.run_index import RunIndex
-from nas.store.base import RunStatus
-from nas.store.folder import RunFolder
-from nas.store.opening import open_store
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunFolder
+from nas.engine.store.opening import open_store
 
 _BUSY_S, _IDLE_S = 0.5, 5.0
 """Between two rounds while something waits or runs, and while nothing does."""

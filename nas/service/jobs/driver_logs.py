@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from nas.errors import ServiceError
-from nas.store.folder import RunFolder
+from nas.engine.store.folder import RunFolder
 
 
 def new_log(folder: RunFolder, job: str) -> Path:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Self
 
 from nas.errors import ServiceError
-from nas.store.folder import write_atomically
+from nas.engine.store.folder import write_atomically
 
 _HOST = "127.0.0.1"
 """Ray's processes listen on this address alone if it is their node's; with any other, they listen on all of the machine's."""
@@ -187,7 +187,7 @@ def _environment(token: Path, temporary: str) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         # By default a node ends if its agents take 30 s to start, as they may on a busy machine.
         "RAY_agent_register_timeout_ms": "120000",
-        # As in `nas.evaluation.cluster`: idle workers do not spin, and drivers see GPUs that Ray did not assign to them.
+        # As in `nas.engine.evaluation.cluster`: idle workers do not spin, and drivers see GPUs that Ray did not assign to them.
         "OMP_WAIT_POLICY": "passive",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from nas.errors import ServiceError
-from nas.store.folder import write_atomically
+from nas.engine.store.folder import write_atomically
 
 _ERROR = "error: "
 """Prefix of the error messages of `nas`."""

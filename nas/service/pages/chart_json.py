@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.analysis.formatting import shown_scale, shown_unit, title_of, title_on_test
-from nas.analysis.network_values import Point, errors_of, keys_of, values_of
-from nas.analysis.report import RunReport
-from nas.problem.objectives import Objective
-from nas.visualization.chart_data import convergence
-from nas.visualization.front_panels import MEASURED_NAME, PREDICTED_NAME, Networks, Series
+from nas.engine.formatting import shown_scale, shown_unit, title_of, title_on_test
+from nas.results.analysis.network_values import Point, errors_of, keys_of, values_of
+from nas.results.analysis.report import RunReport
+from nas.search.problem.objectives import Objective
+from nas.results.plots.chart_data import convergence
+from nas.results.plots.front_panels import MEASURED_NAME, PREDICTED_NAME, Networks, Series
 
 
 def metric_info(metric: Objective) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def chart_data(report: RunReport) -> dict[str, Any]:
     ``measured`` are all networks that a selection chooses from, in the order evaluated, with their final values where they
     were measured again (``final`` has their positions, and ``searched`` their search values); the front and the places of
     series are positions among them. A gene in a key is the position of its option in ``choices``. ``blocks`` has the costs by
-    block of the networks that were chosen to be measured again; see `nas.store.block_costs`.
+    block of the networks that were chosen to be measured again; see `nas.engine.store.block_costs`.
     """
     candidates = report.candidates
     final = np.flatnonzero(candidates.final).tolist()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from nas.analysis.formatting import shown_scale, title_of
+from nas.engine.formatting import shown_scale, title_of
 from nas.errors import SelectionError
-from nas.problem.objectives import Objective
+from nas.search.problem.objectives import Objective
 
 _SIGNS = {"min": ">=", "max": "<="}
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, Path, Request, UploadFile
 
-from nas.api import schemas
+from nas.service.api import schemas
 from nas.service.http.problems import answers
 from nas.service.http.turns import Turns
 from nas.service.rest_routes.parameters import ProfileName

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-from nas.api import schemas
+from nas.service.api import schemas
 from nas.errors import NasError, StoreError
 from nas.service.http.metrics import Metrics
 from nas.service.http.problems import Answers, answers

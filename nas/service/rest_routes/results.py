@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from nas.api import schemas
+from nas.service.api import schemas
 from nas.service.http.problems import Answers, answers
 from nas.service.rest_routes.parameters import MOST_NETWORKS, Offset, OneProfile, RunId, Select
 from nas.service.service import Service

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from nas.api import schemas
+from nas.service.api import schemas
 from nas.service.http.problems import Answers, answers
 from nas.service.http.turns import Turns
 from nas.service.rest_routes.jobs import BODY, Sent, sent_job

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from nas.api import schemas
+from nas.service.api import schemas
 from nas.service.http.problems import answers
 from nas.service.service import Service
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from nas.api import schemas
+from nas.service.api import schemas
 from nas.errors import JobError, RunStateError, TooLargeError, UnknownNameError
 from nas.service.settings import ServiceSettings
 from nas.service.uploads.storage_checks import check_disk_space, check_quota, checked_name

@@ -9,18 +9,18 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nas.api import schemas
-from nas.config import WHAT, SearchJob, is_profile_path, job_of
-from nas.config.errors import MOST_REPORTED
-from nas.config.strict_yaml import dump_mapping, parse_mapping
-from nas.config.supernet import SupernetConfig
+from nas.service.api import schemas
+from nas.jobs.schema import WHAT, SearchJob, is_profile_path, job_of
+from nas.jobs.schema.errors import MOST_REPORTED
+from nas.jobs.schema.strict_yaml import dump_mapping, parse_mapping
+from nas.jobs.schema.supernet import SupernetConfig
 from nas.errors import JobError, UnknownNameError
 from nas.plugins import is_dotted
 from nas.service.hardware import Hardware
 from nas.service.uploads.captured_models import CapturedModels
 from nas.service.uploads.data_sets import DataSets
-from nas.store.folder import RunsFolder
-from supernets.capture.model_names import is_file
+from nas.engine.store.folder import RunsFolder
+from supernets.networks.capture.model_names import is_file
 
 _SOURCE = "job"
 _T = TypeVar("_T")

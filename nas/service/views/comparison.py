@@ -7,12 +7,12 @@ from typing import cast
 
 import numpy as np
 
-from nas.analysis.fronts import broken_by, comparable, front_hypervolume, front_of, hypervolumes
-from nas.analysis.network_values import Point
-from nas.analysis.report import RunReport
-from nas.api import schemas
+from nas.results.analysis.fronts import broken_by, comparable, front_hypervolume, front_of, hypervolumes
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import RunReport
+from nas.service.api import schemas
 from nas.errors import SelectionError
-from nas.problem.objectives import Objective
+from nas.search.problem.objectives import Objective
 from nas.service.views.common_front import MeasurementBasis, common_front, obstacles
 from nas.service.views.networks import networks, objective_info
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from nas.api.schemas import RunSummary
+from nas.service.api.schemas import RunSummary
 from nas.errors import StoreError, TooManyError, UnknownNameError
 
 _INTERVAL_S = 0.5

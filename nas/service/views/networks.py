@@ -7,11 +7,11 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, cast
 
-from nas.analysis.fronts import broken_by
-from nas.analysis.network_values import Point
-from nas.analysis.report import RunReport
-from nas.api import schemas
-from nas.problem.objectives import Constraint, Objective
+from nas.results.analysis.fronts import broken_by
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import RunReport
+from nas.service.api import schemas
+from nas.search.problem.objectives import Constraint, Objective
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """The beginnings of a formula."""

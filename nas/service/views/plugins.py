@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.api import schemas
-from nas.build.plugin_listing import installed_plugins
+from nas.service.api import schemas
+from nas.jobs.build.plugin_listing import installed_plugins
 from nas.plugins.reference import owner
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from nas.analysis.formatting import title_of
-from nas.analysis.network_selection import best_within, parse_limits, within
-from nas.analysis.network_values import Point
-from nas.analysis.report import RunReport
-from nas.api import schemas
+from nas.engine.formatting import title_of
+from nas.results.analysis.network_selection import best_within, parse_limits, within
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import RunReport
+from nas.service.api import schemas
 from nas.errors import NasError, RunStateError, SelectionError
 from nas.service.views import evaluated_networks
 from nas.service.views.comparison import compared

@@ -9,22 +9,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas.analysis.report import RunReport
-from nas.analysis.training_history import training_history
-from nas.config import WHAT, SearchJob, is_profile_path, load_job, parse_stored_job
-from nas.config.strict_yaml import read_text
-from nas.engine.run import Run
+from nas.results.analysis.report import RunReport
+from nas.engine.training_history import training_history
+from nas.jobs.schema import WHAT, SearchJob, is_profile_path, load_job, parse_stored_job
+from nas.jobs.schema.strict_yaml import read_text
+from nas.runs.run import Run
 from nas.engine.run_table import RunSnapshot, snapshot_of
 from nas.errors import NasError, StoreAwayError
 from nas.service.stamped_cache import StampedCache, fresh
 from nas.service.views.common_front import MeasurementBasis
 from nas.service.views.run_overviews import RunOverview, overview_of
-from nas.store.database import Database
-from nas.store.folder import RunFolder, RunsFolder
-from nas.store.labels import Labels, read_labels
-from nas.store.opening import database_of
-from nas.store.sql import SqlStore
-from supernets.capture.model_names import is_file
+from nas.engine.store.database import Database
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.labels import Labels, read_labels
+from nas.engine.store.opening import database_of
+from nas.engine.store.sql import SqlStore
+from supernets.networks.capture.model_names import is_file
 
 _MOST_RUNS = 100_000
 _MOST_NETWORKS = 60_000
@@ -168,7 +168,7 @@ class RunIndex:
             store.close()
 
     def _compute_genes(self, folder: RunFolder, _key: str | None) -> Mapping[str, Any]:
-        from nas.analysis.insight import genes_json
+        from nas.results.analysis.insight import genes_json
 
         return genes_json(self.report(folder.id))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nas.analysis.formatting import format_value
-from nas.analysis.fronts import best, front_of
-from nas.analysis.network_values import Point
-from nas.analysis.report import RunReport
-from nas.problem.objectives import Goal, Objective
+from nas.engine.formatting import format_value
+from nas.results.analysis.fronts import best, front_of
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import RunReport
+from nas.search.problem.objectives import Goal, Objective
 
 
 @dataclass(frozen=True, slots=True)

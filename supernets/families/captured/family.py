@@ -11,21 +11,21 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Dim, NamedDims, size_of
-from supernets.base import Family
-from supernets.capture.blocks import Division
-from supernets.capture.branches import Branch, layer_of
-from supernets.capture.costs import ProgramCosts
-from supernets.capture.elastic_program import ElasticProgram, infer_axes
-from supernets.capture.network import ElasticNetwork, PlainNetwork, stated_names
-from supernets.capture.program import Program, Ref, ValueSpec
-from supernets.capture.program_json import program_from_json, program_to_json
-from supernets.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
-from supernets.capture.specialisation import specialised
-from supernets.cost import Counts, lies_in
+from supernets.space.axes import Axes, Dim, NamedDims, size_of
+from supernets.sharing.base import Family
+from supernets.networks.capture.blocks import Division
+from supernets.networks.capture.branches import Branch, layer_of
+from supernets.networks.capture.costs import ProgramCosts
+from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
+from supernets.networks.capture.network import ElasticNetwork, PlainNetwork, stated_names
+from supernets.networks.capture.program import Program, Ref, ValueSpec
+from supernets.networks.capture.program_json import program_from_json, program_to_json
+from supernets.networks.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
+from supernets.networks.capture.specialisation import specialised
+from supernets.space.cost import Counts, lies_in
 from supernets.errors import CheckpointError, LoweringError, SpaceError
-from supernets.family_program import FamilyProgram, Programs
-from supernets.live_subnets import channels_last
+from supernets.networks.family_program import FamilyProgram, Programs
+from supernets.networks.live_subnets import channels_last
 from supernets.space import Architecture
 
 

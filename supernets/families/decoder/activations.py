@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Layer
-from supernets.tokens import causal_mask
+from supernets.networks.tokens import causal_mask
 
 MOST_TOKENS = 2**14
 """Of texts that importance is measured on; more change the order of SmolLM2's neurons little."""
@@ -128,7 +128,7 @@ def _observed(layer: Layer, x: Tensor, mask: Tensor, turn: Any) -> tuple[Tensor,
 
 @torch.no_grad()
 def activation_importance(network: Decoder, activations: Activations) -> dict[str, Tensor]:
-    """The importance of each index of each axis of a decoder's largest network, for `supernets.sorting.orders`.
+    """The importance of each index of each axis of a decoder's largest network, for `supernets.sharing.sorting.orders`.
 
     Of groups of heads, of the queries of all groups, and of hidden channels, it is the squared error of what is added to the
     residual stream once the index and all less important ones are gone and the weights of the others are corrected for it;

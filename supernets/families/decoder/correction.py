@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from supernets.families.decoder.activations import inputs_of, ridged, some_tokens
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Layer
-from supernets.threads import one_thread
-from supernets.tokens import causal_mask
+from supernets.networks.threads import one_thread
+from supernets.networks.tokens import causal_mask
 
 MOST_TOKENS = 2**13
 """Of texts that the largest network's activations are taken on."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from supernets.families.decoder.spec import DecoderSpec
-from supernets.families.shared.model_folder import NamedTensors, Settings, unusable
+from supernets.networks.formats.model_folder import NamedTensors, Settings, unusable
 from supernets.families.shared.transformer import STACKS
 from supernets.families.shared.transformer_spec import Gates
 

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import NamedDims
+from supernets.space.axes import NamedDims
 from supernets.errors import SpaceError
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
-from supernets.families.decoder.rotary import frequencies
+from supernets.networks.rotary import frequencies
 from supernets.families.decoder.scoring import SCORED
 from supernets.families.decoder.serving import PROMPTS, STEPS, STEPS_IN_PLACE
 from supernets.families.decoder.spec import DecoderSpec
@@ -20,7 +20,7 @@ from supernets.families.shared.expert_layers import SHARED
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
-from supernets.family_program import View
+from supernets.networks.family_program import View
 
 WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
 _ROUTER = "router"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.tokens import (
+from supernets.networks.tokens import (
     appended,
     attend_filled,
     attend_grouped,

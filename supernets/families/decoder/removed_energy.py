@@ -15,7 +15,7 @@ from supernets.families.decoder.activations import head_channels, measure_activa
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import MLP, Decoder, Layer
 from supernets.space import Architecture, Option
-from supernets.threads import one_thread
+from supernets.networks.threads import one_thread
 
 OptionT = TypeVar("OptionT")
 TOKENS = 2**12

@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from supernets.families.decoder.serving import token_inputs
-from supernets.family_program import TOKENS_DIM, View
-from supernets.networks import viewed
-from supernets.tokens import divided, token_losses
+from supernets.networks.family_program import TOKENS_DIM, View
+from supernets.networks.network import viewed
+from supernets.networks.tokens import divided, token_losses
 
 _TOKENS = 17
 """Of captured targets: a prime, that no size of a layer is a multiple of it by accident."""

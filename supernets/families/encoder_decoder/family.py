@@ -9,9 +9,9 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, NamedDims, full_sizes
+from supernets.space.axes import Axes, Axis, NamedDims, full_sizes
 from supernets.families.decoder.network import MLP, CausalAttention, Embedding, Head, Layer
-from supernets.families.decoder.rotary import frequencies
+from supernets.networks.rotary import frequencies
 from supernets.families.decoder.scoring import SCORED
 from supernets.families.encoder_decoder.network import (
     CrossAttention,
@@ -25,7 +25,7 @@ from supernets.families.encoder_decoder.spec import EncoderDecoderSpec
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, scaled_std
-from supernets.family_program import View
+from supernets.networks.family_program import View
 from supernets.space import Architecture, Choice, SearchSpace
 
 WORDS = "decoder.embedding.words.weight"

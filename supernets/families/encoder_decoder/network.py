@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Turn
 from supernets.families.encoder_decoder.spec import MOST_ATTENDED
-from supernets.own_operations import is_recording
-from supernets.tokens import (
+from supernets.networks.own_operations import is_recording
+from supernets.networks.tokens import (
     attend_grouped,
     by_head,
     causal_mask,

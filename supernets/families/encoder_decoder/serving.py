@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from supernets.capture.program import BATCH, TIED
+from supernets.networks.capture.program import BATCH, TIED
 from supernets.families.decoder.serving import (
     IDS,
     PORTABLE_STEP,
@@ -19,9 +19,9 @@ from supernets.families.decoder.serving import (
     token_inputs,
 )
 from supernets.families.encoder_decoder.network import CrossLayer, EncoderDecoder, ServedPairs
-from supernets.family_program import TOKENS_DIM, View, ViewInput
-from supernets.graph import OUTPUT
-from supernets.networks import view_of
+from supernets.networks.family_program import TOKENS_DIM, View, ViewInput
+from supernets.networks.onnx_graph import OUTPUT
+from supernets.networks.network import view_of
 
 SOURCE, MEMORY = "source", "memory"
 """Name of the input with the source's tokens; beginning of the names of its keys and values."""
@@ -38,7 +38,7 @@ def lower_source(network: EncoderDecoder) -> bytes:
         network: extracted, in eval mode.
 
     Raises:
-        LoweringError: as of `supernets.module_to_onnx.lower`.
+        LoweringError: as of `supernets.networks.module_to_onnx.lower`.
     """
     return _lowered(network, SOURCES, [], ["present", MEMORY])
 

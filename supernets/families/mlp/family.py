@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.axes import Axes, Axis, NamedDims
+from supernets.space.axes import Axes, Axis, NamedDims
 from supernets.families.mlp.spec import MLPSpec
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.space import Architecture, Choice, SearchSpace

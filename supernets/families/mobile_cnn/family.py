@@ -8,7 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.axes import NamedDims, full_sizes
+from supernets.space.axes import NamedDims, full_sizes
 from supernets.families.mobile_cnn.spec import CNNSpec
 from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import Activation, make_divisible

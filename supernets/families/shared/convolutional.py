@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 from torch import nn
 
-from supernets.axes import Axes, Axis, NamedDims
+from supernets.space.axes import Axes, Axis, NamedDims
 from supernets.families.shared.layers import Resize
 from supernets.families.shared.spec_family import ImageFamily
 from supernets.space import Architecture, Choice, Option, SearchSpace

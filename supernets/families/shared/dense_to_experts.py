@@ -23,7 +23,7 @@ from supernets.experts.partition import (
 )
 from supernets.experts.router_fit import RouterFit
 from supernets.families.shared.transformer import TransformerFamily
-from supernets.family_program import outline
+from supernets.networks.family_program import outline
 
 Partition = Literal["random", "weights", "co-activation"]
 Activation = Callable[[Tensor], Tensor]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from supernets.axes import Concat, Dim, NamedDims
+from supernets.space.axes import Concat, Dim, NamedDims
 from supernets.families.shared.transformer_spec import ExpertsSpec
 from supernets.space import Choice, Option
 

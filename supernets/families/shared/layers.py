@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from supernets.families.shared.convolutional_spec import Activation
-from supernets.resizing import resized
+from supernets.networks.resizing import resized
 
 
 def conv_norm(

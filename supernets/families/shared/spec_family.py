@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from supernets.base import Family
+from supernets.sharing.base import Family
 from supernets.errors import CheckpointError
 from supernets.families.shared.spec import Spec
 from supernets.space import Choice, SearchSpace

@@ -24,7 +24,7 @@ import typer
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.model_file import measure_together
 from nas import open_run
-from nas.recipes import read_recipe
+from nas.jobs.recipes import read_recipe
 from tests.benchmarks.noise.record import beside
 
 OBJECTIVE, SESSIONS = "latency_ms@cpu-1-thread", 3

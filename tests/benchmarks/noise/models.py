@@ -11,15 +11,15 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from supernets.base import Family, Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Family, Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import RESNET
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
-from supernets.module_to_onnx import INPUT, lower
+from supernets.networks.module_to_onnx import INPUT, lower
 from tests.hardware_profiles.sentinels import build_sentinel, build_small
 
 Floats = NDArray[np.float32]

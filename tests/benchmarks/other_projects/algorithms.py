@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nas.problem.objectives import Constraint, Objective
-from nas.problem.pareto import non_dominated
+from nas.search.problem.objectives import Constraint, Objective
+from nas.search.problem.pareto import non_dominated
 from nas.search.history import HistorySearch
 from supernets.space import Architecture, SearchSpace
 

@@ -26,11 +26,11 @@ import torch
 import typer
 from rich.table import Table
 
-from supernets.base import Supernet, TrainingStrategy
-from supernets.checkpoint import make_supernet
-from supernets.sorting import importance, orders
-from supernets.training_loop import TrainingSettings
-from supernets.training_strategies.single_phase import LargestStrategy, SandwichStrategy, SinglePathStrategy
+from supernets.sharing.base import Supernet, TrainingStrategy
+from supernets.training.checkpoint import make_supernet
+from supernets.sharing.sorting import importance, orders
+from supernets.training.training_loop import TrainingSettings
+from supernets.training.strategies.single_phase import LargestStrategy, SandwichStrategy, SinglePathStrategy
 from tests.benchmarks.supernets.study import Study, console, family_of, fashion_mnist, spread
 
 IMAGES, NETWORKS, SAMPLED = 20_000, 12, 2000

@@ -19,15 +19,15 @@ import torch
 import typer
 from rich.table import Table
 
-from supernets.base import Family, TrainingStrategy
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Family, TrainingStrategy
+from supernets.training.checkpoint import make_supernet
 from supernets.data import head
 from supernets.families.nested_networks import NestedFamily
 from supernets.sharing.spec import MixtureSpec, SharingSpec
-from supernets.training_loop import Loop, TrainingSettings
-from supernets.training_strategies.attentive import AttentiveStrategy
-from supernets.training_strategies.progressive import ProgressiveStrategy
-from supernets.training_strategies.single_phase import (
+from supernets.training.training_loop import Loop, TrainingSettings
+from supernets.training.strategies.attentive import AttentiveStrategy
+from supernets.training.strategies.progressive import ProgressiveStrategy
+from supernets.training.strategies.single_phase import (
     LargestStrategy,
     SandwichStrategy,
     SinglePathStrategy,

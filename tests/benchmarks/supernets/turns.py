@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.training_loop import Loop
+from supernets.training.training_loop import Loop
 
 
 def seconds_in_turns(loops: Mapping[str, tuple[Loop, int]], rounds: int) -> dict[str, NDArray[np.float64]]:

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from nas.store.base import RunStatus
-from nas.store.sql import SqlStore
+from nas.engine.store.base import RunStatus
+from nas.engine.store.sql import SqlStore
 from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB, Shell, assert_error
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import nas
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from supernets.data import load_data
 from tests.nas.commands import Shell, assert_error
-from tests.nas.export.scripts import found_by, module_of
+from tests.nas.results.export.scripts import found_by, module_of
 from tests.nas.service import made_runs
 
 LATENCY = "latency_ms@cpu-1-thread"

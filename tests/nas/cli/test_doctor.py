@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from nas.store import tables
-from nas.store.folder import RunsFolder
-from nas.store.sql import SqlStore
+from nas.engine.store import tables
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.sql import SqlStore
 from tests.nas.commands import Shell
 
 CHECKS = {"python", "packages", "onnxruntime", "profiles", "cpus", "threads", "memory", "disk", "runs folder", "runs", "torch",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.nas import short_rounds
 from tests.nas.service.made_runs import searched
 
@@ -49,7 +49,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "then"),
     [
-        *((name, "raise") for name in ("nas.cli.app", "typer", "nas.analysis.report")),
+        *((name, "raise") for name in ("nas.cli.app", "typer", "nas.results.analysis.report")),
         ("numpy", "raise ImportError('the extension failed') from None"),
         ("nas.cli.app", "pass"),
     ],

@@ -10,7 +10,7 @@ import torch
 from hardware_profiles.measuring import energy
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.module_to_onnx import lower
+from supernets.networks.module_to_onnx import lower
 from tests.hardware_profiles.energy_counters import counters
 from tests.nas.commands import SMALL_JOB, Shell, assert_error
 

@@ -13,19 +13,19 @@ import pytest
 import yaml
 
 import nas
-from nas.engine.driver import search
-from nas.engine.run import Run
-from nas.engine.run_options import RunOptions
-from nas.finetuning.job import finetuning_job
-from nas.store.folder import RunsFolder
-from supernets.checkpoint import load_checkpoint
+from nas.runs.driver import search
+from nas.runs.run import Run
+from nas.jobs.run.run_options import RunOptions
+from nas.runs.finetuning.job import finetuning_job
+from nas.engine.store.folder import RunsFolder
+from supernets.training.checkpoint import load_checkpoint
 from tests.nas.commands import SMALL_JOB, Shell
 
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run, of a supernet that has learnt little yet."""
-    from nas.config import parse_job
+    from nas.jobs.schema import parse_job
 
     folder = tmp_path_factory.mktemp("finetune")
     job = yaml.safe_load(SMALL_JOB) | {"precisions": ["fp32", "int8"]}
@@ -141,7 +141,7 @@ def test_one_that_was_interrupted_tells_its_gain_when_it_is_resumed(
 
     before = set(shell.runs())
     with monkeypatch.context() as patched:
-        patched.setattr("nas.engine.execution.measure_finalists", interrupted)
+        patched.setattr("nas.jobs.run.execution.measure_finalists", interrupted)
         assert shell.nas("finetune", "small-1", "--index", "0", "--epochs", "1", "--inline").code == 130
     (run,) = set(shell.runs()) - before
     (row,) = [line for line in shell.nas("show", "small-1").out.splitlines() if line.startswith(run)]

@@ -12,17 +12,17 @@ import torch
 
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.lookup_table_file import load_lookup
-from nas.build.prepared_job import prepare_job
-from nas.config import load_job
-from nas.engine.run import open_run
-from nas.evaluation.features import LatencyFeatures
-from nas.store.base import RunStatus
-from nas.store.block_costs import place_of
-from nas.store.folder import RunsFolder
-from nas.store.sql import SqlStore
+from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.schema import load_job
+from nas.runs.run import open_run
+from nas.engine.evaluation.features import LatencyFeatures
+from nas.engine.store.base import RunStatus
+from nas.engine.store.block_costs import place_of
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.sql import SqlStore
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.module_to_onnx import lower
+from supernets.networks.module_to_onnx import lower
 from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Answer, Shell
 

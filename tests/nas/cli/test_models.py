@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from supernets.capture.operations import RULES
+from supernets.networks.operations import RULES
 from tests.nas.commands import Shell
 from tests.nas.users_networks import MODEL, installed
-from tests.supernets.test_pretrained import install
+from tests.supernets.networks.formats.test_pretrained import install
 
 
 @pytest.fixture

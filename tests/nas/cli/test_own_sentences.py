@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.nas.commands import Shell
-from tests.supernets.capture.encoders import SENTENCES, TOKENS, saved
+from tests.supernets.networks.capture.encoders import SENTENCES, TOKENS, saved
 
 JOB = """
 name: animals

@@ -10,7 +10,7 @@ from tests.nas.commands import Shell
 from tests.plugin_packages import PluginPackages
 
 GOOD = """
-from nas.evaluation.metric import Metric
+from nas.engine.evaluation.metric import Metric
 class Energy(Metric):
     unit, goal = "mJ", "minimize"
     def measure(self, network): return 1.0, 0.0

@@ -12,16 +12,16 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from nas.engine.run import Run
-from nas.store.folder import RunsFolder
+from nas.runs.run import Run
+from nas.engine.store.folder import RunsFolder
 from supernets.data.tokenizing import SentenceTokenizer
-from supernets.pretrained import CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS
-from supernets.training_loop import Loop
+from supernets.networks.formats.pretrained import CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS
+from supernets.training.training_loop import Loop
 from tests.nas.cli.test_pretrained_images import JOB as IMAGES
 from tests.nas.cli.test_pretrained_images import MEAN, save_vit
 from tests.nas.commands import Answer, Shell, assert_error
 from tests.nas.moods import JOB, ROWS, write_moods
-from tests.supernets.test_pretrained import install
+from tests.supernets.networks.formats.test_pretrained import install
 
 TRAINING: dict[str, Any] = {"strategy": "instatune", "epochs": 2, "batch_size": 32, "learning_rate": 0.003}
 

@@ -13,19 +13,19 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
-from nas.build.prepared_job import prepare_job
-from nas.config import load_job
-from nas.engine.driver import search
-from nas.engine.run import Run
-from nas.engine.run_options import RunOptions
-from nas.export import transformers_export as exports
-from nas.store.folder import RunsFolder
+from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.schema import load_job
+from nas.runs.driver import search
+from nas.runs.run import Run
+from nas.jobs.run.run_options import RunOptions
+from nas.results.export import transformers_export as exports
+from nas.engine.store.folder import RunsFolder
 from supernets.families.shared.pretrained_transformer import PretrainedTransformer
 from supernets.families.vit_encoder.pretrained import read_vit
 from tests.errors import raises
 from tests.nas.commands import Shell
-from tests.nas.export.digit_images import write_digits
-from tests.nas.export.scripts import PROJECT, found_by
+from tests.nas.results.export.digit_images import write_digits
+from tests.nas.results.export.scripts import PROJECT, found_by
 
 JOB = """
 name: digits

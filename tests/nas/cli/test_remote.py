@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 import pytest
 
-import nas.client
-from nas.client import NasClient
+import nas.service.client
+from nas.service.client import NasClient
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.store.folder import RunsFolder
-from tests.nas.client.answers import Script, as_json, event, gone, problem, stream, summary
-from tests.nas.client.served import served
+from nas.engine.store.folder import RunsFolder
+from tests.nas.service.client.answers import Script, as_json, event, gone, problem, stream, summary
+from tests.nas.service.client.served import served
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.nas.service.made_runs import Jobs
 from tests.nas.users_networks import MODEL, installed
@@ -45,7 +45,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Script]:
     def put(**answers: Any) -> Script:
         script = Script(**answers)
         through = partial(NasClient, wait=script.waited.append, through=httpx.MockTransport(script))
-        monkeypatch.setattr(nas.client, "NasClient", through)
+        monkeypatch.setattr(nas.service.client, "NasClient", through)
         return script
 
     return put
@@ -346,7 +346,7 @@ class TestTheToken:
     ) -> None:
         monkeypatch.setenv("NAS_SERVER", "https://team.test/nas")
         assert shell.nas("status").code == 0
-        assert str(script.asked[0].url).startswith("https://team.test/nas/api/v1/runs?")
+        assert str(script.asked[0].url).startswith("https://team.test/nas/service/api/v1/runs?")
 
 
 def test_the_true_server(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

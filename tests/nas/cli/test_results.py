@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nas.store.sql import SqlStore
+from nas.engine.store.sql import SqlStore
 from tests.nas.commands import SMALL_JOB, Shell
-from tests.nas.export.runs import BOARD, PROFILE, TWO, example_run
+from tests.nas.results.export.runs import BOARD, PROFILE, TWO, example_run
 
 LATENCY = f"latency_ms@{PROFILE}"
 

@@ -7,7 +7,7 @@ import pytest
 from nas.service.http.tokens import Tokens
 from nas.service.server_lock import exclusive
 from nas.service.settings import ServiceSettings
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.nas.commands import Shell
 
 

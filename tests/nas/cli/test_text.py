@@ -15,17 +15,17 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
-from nas.analysis.cascade import Row
-from nas.analysis.report import RunReport, build_report
-from nas.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
-from nas.config import parse_job
-from nas.engine.driver import search
-from nas.engine.run import Run
-from nas.engine.run_options import RunOptions
-from nas.store.base import RunStore
-from nas.store.compatibility import check_compatibility
-from nas.store.folder import RunsFolder
-from supernets.checkpoint import load_checkpoint
+from nas.results.analysis.cascade import Row
+from nas.results.analysis.report import RunReport, build_report
+from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
+from nas.jobs.schema import parse_job
+from nas.runs.driver import search
+from nas.runs.run import Run
+from nas.jobs.run.run_options import RunOptions
+from nas.engine.store.base import RunStore
+from nas.engine.store.compatibility import check_compatibility
+from nas.engine.store.folder import RunsFolder
+from supernets.training.checkpoint import load_checkpoint
 from supernets.data import TextOptions, load_data
 from supernets.data.splitting import split
 from supernets.data.text_classification import text_classification
@@ -33,7 +33,7 @@ from supernets.families.encoder.pretrained import read_bert
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.nas.commands import Shell
-from tests.nas.export.scripts import PROJECT, found_by, module_of
+from tests.nas.results.export.scripts import PROJECT, found_by, module_of
 
 TOPICS = {
     "text": ("formatstrings", "string-methods", "strings", "typesmapping", "typesseq"),
@@ -69,7 +69,7 @@ def sentences() -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a finished run."""
-    from nas.config import load_job
+    from nas.jobs.schema import load_job
 
     folder = tmp_path_factory.mktemp("text")
     with (folder / "topics.csv").open("w", newline="") as file:
@@ -271,7 +271,7 @@ def test_a_cascade_of_two_encoders_answers_raw_sentences(
         report = build_report(store, run=run, profile=profile)
         return replace(report, front=(report.anchors["smallest"], report.anchors["largest"]))
 
-    monkeypatch.setattr("nas.export.cascade.build_report", with_ends)
+    monkeypatch.setattr("nas.results.export.cascade.build_report", with_ends)
     cascades = Run.open(RunsFolder(shell.folder / "runs"), "topics-1").cascades()
     tried = cascades.table.cascades
     cascades.table = replace(cascades.table, rows=(Row(tried[len(tried) // 2], on_front=True),))

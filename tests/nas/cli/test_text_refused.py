@@ -13,11 +13,11 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from nas.engine.driver import search
-from nas.engine.run_options import RunOptions
-from nas.store.folder import RunsFolder
+from nas.runs.driver import search
+from nas.jobs.run.run_options import RunOptions
+from nas.engine.store.folder import RunsFolder
 from supernets.data.tokenizing import SentenceTokenizer
-from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
+from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.nas.moods import JOB, ROWS, table, write_moods
 
@@ -158,7 +158,7 @@ def test_sentences_that_are_none(shell: Shell, content: bytes, expected: str) ->
 
 
 def test_a_teacher_of_other_classes(shell: Shell) -> None:
-    from nas.config import load_job
+    from nas.jobs.schema import load_job
 
     rows = [*ROWS, *((f"{text} {text}", "neither") for text, _ in ROWS[::4])]
     (shell.folder / "three.csv").write_text(table(rows))

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from nas.config import parse_job
-from nas.engine.driver import search
-from nas.engine.run import Run
-from nas.engine.run_options import RunOptions
-from nas.store.folder import RunsFolder
-from supernets.checkpoint import FOUND, read_progress
+from nas.jobs.schema import parse_job
+from nas.runs.driver import search
+from nas.runs.run import Run
+from nas.jobs.run.run_options import RunOptions
+from nas.engine.store.folder import RunsFolder
+from supernets.training.checkpoint import FOUND, read_progress
 from supernets.space import Architecture
 from tests.nas.commands import SMALL_JOB
-from tests.nas.engine.test_driver import Notes
+from tests.nas.runs.test_driver import Notes
 
 JOB = re.sub("training: .*", "training: {strategy: differentiable, target: 0.4, epochs: 1, batch_size: 512}", SMALL_JOB)
 JOB = JOB.replace("latency_ms", "macs").replace("hardware: [cpu-1-thread]\n", "")

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from nas.config import parse_job
-from nas.engine.driver import resume, search
+from nas.jobs.schema import parse_job
+from nas.runs.driver import resume, search
 from nas.engine.loggers import FORMS, ProgressLogger, opened
 from nas.engine.progress import CompositeObserver
-from nas.engine.run_options import RunOptions
+from nas.jobs.run.run_options import RunOptions
 from nas.engine.search_progress import SearchProgress
 from nas.errors import LoggerError
-from nas.problem.budget import Budget
-from nas.store.folder import RunFolder, RunsFolder
-from supernets.trainer import Epoch
+from nas.search.problem.budget import Budget
+from nas.engine.store.folder import RunFolder, RunsFolder
+from supernets.training.trainer import Epoch
 from tests.contracts.run_facts import search_facts
 from tests.full_disk import files_of_at_most
 from tests.nas.commands import SMALL_JOB, Shell

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nas.engine.pace import RecordedPace
 from nas.engine.search_progress import SearchProgress
-from nas.store.memory import MemoryStore
+from nas.engine.store.memory import MemoryStore
 
 
 class Clock:

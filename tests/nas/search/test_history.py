@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas.problem.objectives import Evaluation, Status
+from nas.search.problem.objectives import Evaluation, Status
 from nas.search.history import History
 from nas.testing.search import NARROW, OBJECTIVES, PARAMETERS, evaluate, space_of
 

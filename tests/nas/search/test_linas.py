@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nas.problem.objectives import Constraint, minimised
-from nas.problem.pareto import hypervolume
+from nas.search.problem.objectives import Constraint, minimised
+from nas.search.problem.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import linas_operators
 from nas.search.linas import GENERATIONS, LINAS, PER_LOOP

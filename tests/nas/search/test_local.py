@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.problem.objectives import Constraint, minimised
-from nas.problem.pareto import non_dominated
+from nas.search.problem.objectives import Constraint, minimised
+from nas.search.problem.pareto import non_dominated
 from nas.search.base import SearchAlgorithm
 from nas.search.local import LocalSearch
 from nas.testing.search import (

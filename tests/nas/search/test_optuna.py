@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import optuna
 import pytest
 
-from nas.problem.objectives import Constraint
+from nas.search.problem.objectives import Constraint
 from nas.search.base import SearchAlgorithm
 from nas.search.optuna import OptunaSearch
 from nas.testing.search import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.problem.pareto import Array
+from nas.search.problem.pareto import Array
 from nas.search.ranking import crowding, first_front, survivors
 
 

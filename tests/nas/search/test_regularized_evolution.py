@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from nas.problem.objectives import Constraint
+from nas.search.problem.objectives import Constraint
 from nas.search.base import SearchAlgorithm
 from nas.search.regularized_evolution import RegularizedEvolution
 from nas.testing.search import OBJECTIVES, ConstraintContract, SearchContract, asks_of, evaluate, space_of

@@ -12,7 +12,7 @@ from nas.service.http.app import create_app
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.nas.service.made_runs import Jobs
 
 HERE = "http://127.0.0.1:8700"

@@ -11,10 +11,10 @@ import signal
 import sys
 from pathlib import Path
 
-from nas.bench.table import Table
+from nas.runs.bench.table import Table
 from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
-from nas.problem.budget import Budget
+from nas.search.problem.budget import Budget
 from nas.search.base import SearchProblem
 from nas.search.registry import make_algorithm
 from nas.service.jobs.dispatcher import Dispatcher
@@ -22,9 +22,9 @@ from nas.service.jobs.ray_head import RayHead
 from nas.service.jobs.ray_jobs import RayJobs
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission
-from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
-from nas.store.opening import open_store
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
 from tests.contracts.run_facts import search_facts
 from tests.nas.table_search import OBJECTIVES, PROFILE, TABLE
 
@@ -51,8 +51,8 @@ def command(settings: ServiceSettings, submission: Submission, address: str | No
 
 
 def drive(run: str, root: Path, address: str) -> None:
-    """What `nas.engine.driver.drive` does, without a supernet to be loaded."""
-    from nas.evaluation.cluster import start_ray, stop_ray
+    """What `nas.runs.driver.drive` does, without a supernet to be loaded."""
+    from nas.engine.evaluation.cluster import start_ray, stop_ray
     from tests.nas.pooled_table import PooledTable
 
     start_ray(address)

@@ -12,17 +12,17 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from nas.problem.budget import Budget
-from nas.problem.objectives import Objective
-from nas.problem.tasks import SHIPPED
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import Objective
+from nas.search.problem.tasks import SHIPPED
 from nas.service.jobs.job_runner import JobState
-from nas.store.base import RunStatus
-from nas.store.folder import RunFolder, RunsFolder
-from nas.store.opening import open_store
-from nas.store.run_facts import RunFacts, SearchFacts
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.opening import open_store
+from nas.engine.store.run_facts import RunFacts, SearchFacts
 from tests.contracts.run_facts import training_facts
 from tests.nas.commands import SMALL_JOB
-from tests.nas.export.runs import PROFILE, SPACE, TWO, example_run, measure
+from tests.nas.results.export.runs import PROFILE, SPACE, TWO, example_run, measure
 
 _TEMPORARY = TemporaryDirectory(prefix="made-runs-")  # removed when this process ends
 
@@ -36,7 +36,7 @@ def searched(
     final: bool = True,
     limits: Mapping[str, tuple[float | None, float | None]] | None = None,
 ) -> RunFolder:
-    """A search as `tests.nas.export.runs.example_run` makes it; finished where its networks were measured again."""
+    """A search as `tests.nas.results.export.runs.example_run` makes it; finished where its networks were measured again."""
     folder = runs.create(name, SMALL_JOB)
     bounds = tuple((limits or {}).items())
     shutil.copyfile(_searched(name, tuple(names), n, final, bounds).database, folder.database)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from nas.engine.resumption import Resumption
 from nas.errors import RunHeldError, ServiceError
-from nas.problem.budget import Budget
-from nas.problem.objectives import Measurement, Request, Status
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import Measurement, Request, Status
 from nas.service.jobs.job_runner import JobState
-from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
-from nas.store.opening import open_store
-from nas.store.sql import SqlStore
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
+from nas.engine.store.sql import SqlStore
 from supernets.space import Architecture
 from tests.contracts.run_facts import search_facts
 
@@ -23,7 +23,7 @@ BUDGET = 100
 
 @dataclass
 class Driver:
-    """A driver's process, which does what `nas.engine.driver.drive` does, with the same store, lease and order."""
+    """A driver's process, which does what `nas.runs.driver.drive` does, with the same store, lease and order."""
 
     runs: RunsFolder
     argv: Sequence[str]

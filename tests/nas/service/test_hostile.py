@@ -12,14 +12,14 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from nas.api.error_codes import DESCRIPTIONS
+from nas.service.api.error_codes import DESCRIPTIONS
 from nas.service.http.app import create_app
 from nas.service.http.body_limits import BodyLimits
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.views.run_summaries import RunSummaries
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service import sent_files
 from tests.nas.service.made_runs import Jobs, searched, tree

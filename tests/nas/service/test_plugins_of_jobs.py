@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from nas.service.settings import ServiceSettings
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.plugin_packages import PluginPackages

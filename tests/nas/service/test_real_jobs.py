@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from nas.errors import NasError
 from nas.service.jobs.ray_head import end_head
 from nas.service.jobs.ray_head_process import RayHeadProcess
-from supernets.capture.captured_model import capture_model, save_capture
-from supernets.capture.user_model import own_model
+from supernets.networks.capture.captured_model import capture_model, save_capture
+from supernets.networks.capture.user_model import own_model
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.served import Served
 from tests.nas.test_plugins import WALK

@@ -8,9 +8,9 @@ import pytest
 
 from nas.errors import UnknownNameError
 from nas.service.stamped_cache import StampedCache
-from nas.store.base import RunStatus
-from nas.store.folder import RunFolder, RunsFolder
-from nas.store.opening import open_store
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.opening import open_store
 from tests.nas.service.made_runs import trained
 
 LATER = 1e12

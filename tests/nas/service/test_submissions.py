@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from nas.api.schemas import JobSubmission
-from nas.config import load_job
-from nas.engine.driver import drive
-from nas.engine.run_options import RunOptions
+from nas.service.api.schemas import JobSubmission
+from nas.jobs.schema import load_job
+from nas.runs.driver import drive
+from nas.jobs.run.run_options import RunOptions
 from nas.errors import JobError, StoreError, TooManyError
-from nas.export.transformers_export import export_transformers
+from nas.results.export.transformers_export import export_transformers
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.moods import JOB as MOODS
@@ -67,7 +67,7 @@ def test_errors_of_a_job_are_listed_by_field_and_nothing_is_written(service: Ser
     assert service.runs.page().total == 0
 
 
-@pytest.mark.parametrize("full", ["nas.store.folder", "nas.service.submissions"])
+@pytest.mark.parametrize("full", ["nas.engine.store.folder", "nas.service.submissions"])
 def test_a_failed_submission_leaves_nothing(
     service: Service, runs: RunsFolder, monkeypatch: pytest.MonkeyPatch, full: str
 ) -> None:

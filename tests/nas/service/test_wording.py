@@ -9,7 +9,7 @@ import pytest
 
 from nas.service.settings import ServiceSettings
 from nas.service.wording import Wording
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 
 TEMPORARY = tempfile.gettempdir()
 MESSAGES = [

@@ -15,10 +15,10 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from nas.engine.run import Run
-from nas.evaluation.serving_inputs import serving_inputs
-from nas.store.folder import RunsFolder
-from supernets.checkpoint import load_checkpoint, make_supernet
+from nas.runs.run import Run
+from nas.engine.evaluation.serving_inputs import serving_inputs
+from nas.engine.store.folder import RunsFolder
+from supernets.training.checkpoint import load_checkpoint, make_supernet
 from supernets.families.decoder.serving import lower_prefill, lower_step, lower_step_in_place
 from supernets.space import Architecture
 from tests.nas.commands import Shell, assert_error

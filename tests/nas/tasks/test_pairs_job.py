@@ -13,7 +13,7 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from supernets.checkpoint import load_checkpoint
+from supernets.training.checkpoint import load_checkpoint
 from supernets.space import Architecture
 from tests.nas.commands import Shell, assert_error
 from tests.supernets.data.test_text_pairs import rows, table

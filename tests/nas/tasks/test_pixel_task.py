@@ -69,7 +69,7 @@ from supernets.families.registry import FamilyDescription
 from supernets.families.shared.layers import ConvNormAct
 from supernets.families.shared.spec import Options, Spec
 from supernets.families.shared.spec_family import ImageFamily
-from supernets.resizing import resize
+from supernets.networks.resizing import resize
 
 
 @dataclass(frozen=True)

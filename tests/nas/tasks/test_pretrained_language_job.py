@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file
 
 from supernets.data.tokenizing import train_byte_pairs
-from supernets.pretrained import CONFIG, TOKENIZER, WEIGHTS
+from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from tests.nas.commands import Shell, assert_error
 from tests.supernets.data.test_choices import question, write
 from tests.supernets.data.test_documents import document

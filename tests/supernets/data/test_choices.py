@@ -17,7 +17,7 @@ from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.tasks import LanguageModelling
-from supernets.trainer import outputs_of
+from supernets.training.trainer import outputs_of
 from tests.errors import raises
 from tests.supernets.data.test_documents import document
 

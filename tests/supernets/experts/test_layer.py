@@ -13,17 +13,17 @@ from torch import Tensor
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
-from supernets.base import Family, Supernet
-from supernets.blocks import BlockKeys
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Family, Supernet
+from supernets.sharing.blocks import BlockKeys
+from supernets.training.checkpoint import make_supernet
 from supernets.experts.layer import ExpertLayer
 from supernets.experts.mixing import Gates, routed
 from supernets.experts.routing_metrics import observed_routings
 from supernets.families.decoder.network import Decoder, Served
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
-from supernets.module_to_onnx import INPUT, lower
-from supernets.sorting import sort_by_importance
+from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.sharing.sorting import sort_by_importance
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families.decoder import test_family as test_decoder

@@ -9,20 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.base import Supernet, TrainingStrategy
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet, TrainingStrategy
+from supernets.training.checkpoint import make_supernet
 from supernets.data import Part
 from supernets.experts.losses import Routed, balance_loss, entropy_loss, record_routing, z_loss
 from supernets.families.decoder.family import DecoderFamily
-from supernets.gradients import ALONE, CPU, StepGradients, StepOptions
+from supernets.training.gradients import ALONE, CPU, StepGradients, StepOptions
 from supernets.tasks import LanguageModelling
-from supernets.training_loop import Loop, TrainingSettings
-from supernets.training_strategies.single_phase import LargestStrategy
-from supernets.training_strategies.smoe_dropout import SMoEDropoutStrategy
+from supernets.training.training_loop import Loop, TrainingSettings
+from supernets.training.strategies.single_phase import LargestStrategy
+from supernets.training.strategies.smoe_dropout import SMoEDropoutStrategy
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import EXPERTS, ONE_ROUTER, SIZES, texts
-from tests.supernets.test_step_options import batch
+from tests.supernets.training.test_step_options import batch
 
 RANDOM = DecoderFamily(replace(EXPERTS.spec, routers="random"), **SIZES)
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.errors import SpaceError
 from supernets.experts.expert_cache import simulate_cache
 from supernets.experts.routing_metrics import (

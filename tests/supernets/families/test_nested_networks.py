@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import torch
 
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.nested_networks import NestedFamily

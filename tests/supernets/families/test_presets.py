@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernets.base import Family, Supernet
-from supernets.checkpoint import make_supernet
-from supernets.cost import Cost
+from supernets.sharing.base import Family, Supernet
+from supernets.training.checkpoint import make_supernet
+from supernets.space.cost import Cost
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.resnet.family import ResNetFamily

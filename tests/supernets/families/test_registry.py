@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from supernets.checkpoint import family_from_json
+from supernets.training.checkpoint import family_from_json
 from supernets.families.registry import FAMILIES
 from tests.errors import raises
 

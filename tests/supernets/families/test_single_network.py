@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.single_network import SingleFamily
 from supernets.space import Architecture

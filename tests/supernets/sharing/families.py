@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernets.base import Family, Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Family, Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.single_network import SingleFamily
@@ -17,7 +17,8 @@ from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
-from tests.supernets import invariants, test_supernet
+from tests.supernets import invariants
+from tests.supernets.sharing import test_supernet
 from tests.supernets.families.decoder import test_family as test_decoder
 from tests.supernets.families.encoder import test_family as test_encoder
 from tests.supernets.families.encoder_decoder import test_family as test_encoder_decoder

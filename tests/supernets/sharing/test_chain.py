@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from supernets.base import Supernet
-from supernets.checkpoint import load_checkpoint, make_supernet, save_checkpoint
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
 from supernets.families.nested_networks import NestedFamily
 from supernets.sharing.spec import SharingSpec
 from tests.supernets import invariants

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.sharing.chain import ChainSharing

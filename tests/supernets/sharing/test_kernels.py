@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from supernets.checkpoint import make_supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
 from tests.errors import raises

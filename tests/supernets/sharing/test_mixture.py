@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.sharing.mixture import APART, Mixture

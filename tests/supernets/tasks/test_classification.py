@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from supernets.divergence import divergence
+from supernets.tasks.divergence import divergence
 from supernets.tasks import CLASSIFICATION
 
 

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from hardware_profiles.runtime import run_model
-from supernets.checkpoint import make_supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.data import DocumentOptions, head, load_data
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
-from supernets.module_to_onnx import INPUT, lower
+from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.tasks import LanguageModelling
-from supernets.trainer import Epoch, outputs_of, score_and_loss, train
-from supernets.training_loop import TrainingSettings
-from supernets.training_strategies.single_phase import SandwichStrategy
+from supernets.training.trainer import Epoch, outputs_of, score_and_loss, train
+from supernets.training.training_loop import TrainingSettings
+from supernets.training.strategies.single_phase import SandwichStrategy
 from tests.supernets.data.test_documents import BLOCK, document
 
 TASK = LanguageModelling()
@@ -127,7 +127,7 @@ def test_the_progress_of_a_training_shows_the_scores_of_the_first_tokens(
     data = load_data("text", path=path, options=DocumentOptions(block=BLOCK, vocabulary=300))
     task, n = TASK.for_data(data), 3
     assert len(data.validation) > n
-    monkeypatch.setattr("supernets.trainer._SHOWN_TOKENS", n * BLOCK + 5)
+    monkeypatch.setattr("supernets.training.trainer._SHOWN_TOKENS", n * BLOCK + 5)
     spec = DecoderSpec(head_size=8, depth=(1, 2), width=(16,), heads=(1,), hidden=(16,))
     supernet = make_supernet(DecoderFamily(spec, vocabulary=task.n_outputs(data), positions=BLOCK, tokens=BLOCK))
     epochs: list[Epoch] = []

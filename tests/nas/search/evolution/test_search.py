@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.problem.objectives import Constraint, Evaluation, Goal, Objective, minimised
-from nas.problem.pareto import hypervolume
+from nas.search.problem.objectives import Constraint, Evaluation, Goal, Objective, minimised
+from nas.search.problem.pareto import hypervolume
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import METHODS, ArrayMating, directions
 from nas.search.evolution.search import EvolutionSearch

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
 
-from nas.problem.constraints import violations
-from nas.problem.objectives import (
+from nas.search.problem.constraints import violations
+from nas.search.problem.objectives import (
     ACCURACY,
     Constraint,
     Evaluation,
@@ -27,7 +27,7 @@ from nas.problem.objectives import (
     Status,
     minimised,
 )
-from nas.problem.pareto import hypervolume
+from nas.search.problem.pareto import hypervolume
 from nas.search.base import FeatureSource, SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.guided.acquisition import Goals, hypervolume_improvements, sample_points

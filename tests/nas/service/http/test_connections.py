@@ -22,7 +22,7 @@ from nas.service.http.listening import listening
 from nas.service.http.server import uvicorn_config
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
-from tests.nas.client.test_tls import self_signed
+from tests.nas.service.client.test_tls import self_signed
 
 PATIENCE_S = 20.0
 SOON_S = 0.3

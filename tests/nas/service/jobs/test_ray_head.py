@@ -22,7 +22,7 @@ from nas.service.jobs.job_runner import GivenCluster
 from nas.service.jobs.ray_head import RayHead, cluster_of, end_head
 from nas.service.jobs.ray_head_process import RayHeadProcess
 from nas.service.settings import ServiceSettings
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 
 

@@ -11,7 +11,7 @@ import tempfile
 from base64 import b64decode
 from pathlib import Path
 
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.nas.service.pages.chromium import Chromium, Theme, running_chromium
 from tests.nas.service.pages.running import running_server
 

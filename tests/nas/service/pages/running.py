@@ -15,7 +15,7 @@ from nas.service.http.tokens import Tokens
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.nas.service.made_runs import Jobs
 
 

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from nas.analysis.formatting import format_value, shown_scale, shown_unit
-from nas.analysis.report import RunReport, build_report
-from nas.problem.objectives import Fidelity
+from nas.engine.formatting import format_value, shown_scale, shown_unit
+from nas.results.analysis.report import RunReport, build_report
+from nas.search.problem.objectives import Fidelity
 from nas.service.pages.chart_json import chart_data
-from nas.store.memory import MemoryStore
+from nas.engine.store.memory import MemoryStore
 from supernets.space import Architecture
-from tests.nas.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, fail
+from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, fail
 
 
 def report_of(names: tuple[str, ...] = TWO, **options: int) -> RunReport:

@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import pytest
 
-from nas import recipes
-from nas.api import schemas
+from nas.jobs import recipes
+from nas.service.api import schemas
 from nas.service.pages import rendering
 from nas.service.service import Service
-from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
-from nas.store.opening import open_store
-from tests.nas.export.runs import PROFILE
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
+from tests.nas.results.export.runs import PROFILE
 from tests.nas.service.made_runs import queued, searched, trained
 from tests.nas.service.pages.conftest import HOSTILE, Browser
 from tests.nas.service.sent_files import begun_capture

@@ -9,18 +9,18 @@ import math
 
 import pytest
 
-from nas.analysis.formatting import format_value, miss_text
-from nas.analysis.report import RunReport
-from nas.api import schemas
+from nas.engine.formatting import format_value, miss_text
+from nas.results.analysis.report import RunReport
+from nas.service.api import schemas
 from nas.errors import StoreError
-from nas.problem.budget import Budget
+from nas.search.problem.budget import Budget
 from nas.service.pages import assets, page_routes, rendering
 from nas.service.service import Service
-from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder, write_all
-from nas.store.opening import open_store
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder, write_all
+from nas.engine.store.opening import open_store
 from tests.contracts.run_facts import search_facts
-from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, fail
+from tests.nas.results.export.runs import BOARD, PROFILE, SPACE, TWO, fail
 from tests.nas.service.made_runs import queued, regressed, searched, trained
 from tests.nas.service.pages.conftest import HOSTILE, Browser
 from tests.nas.service.pages.outline import Outline

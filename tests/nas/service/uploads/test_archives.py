@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.api.schemas import JobSubmission
-from nas.config import load_job
+from nas.service.api.schemas import JobSubmission
+from nas.jobs.schema import load_job
 from nas.errors import JobError, TooLargeError
 from nas.service.service import Service
 from nas.service.settings import Limits

@@ -16,12 +16,12 @@ from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.uploads.cleanup import stale_files
-from nas.store.folder import RunsFolder
-from supernets.capture.captured_model import capture_model, load_capture, save_capture
-from supernets.capture.user_model import own_model
+from nas.engine.store.folder import RunsFolder
+from supernets.networks.capture.captured_model import capture_model, load_capture, save_capture
+from supernets.networks.capture.user_model import own_model
 from tests.nas.service.conftest import HERE
 from tests.nas.service.made_runs import Jobs
-from tests.supernets.capture.networks import example, network
+from tests.supernets.networks.capture.networks import example, network
 
 API = "/api/v1"
 JOB = """

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.api.schemas import Network
-from nas.engine.run import Run
+from nas.service.api.schemas import Network
+from nas.runs.run import Run
 from nas.errors import SelectionError, UnknownNameError
-from nas.problem.objectives import Fidelity
-from nas.problem.pareto import hypervolume
+from nas.search.problem.objectives import Fidelity
+from nas.search.problem.pareto import hypervolume
 from nas.service.service import Service
 from nas.service.views.comparison import thinned
 from nas.service.views.evaluated_networks import NetworkQuery
-from nas.store.folder import RunFolder, RunsFolder
-from nas.store.opening import open_store
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.opening import open_store
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
-from tests.nas.export.runs import BOARD, FOUR, PROFILE, TWO, measure
+from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, TWO, measure
 from tests.nas.service.made_runs import searched, trained
 
 LATENCY = TWO[1]

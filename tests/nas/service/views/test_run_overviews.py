@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from nas.analysis.formatting import format_value
-from nas.api.schemas import RunLabels
+from nas.engine.formatting import format_value
+from nas.service.api.schemas import RunLabels
 from nas.service.service import Service
 from nas.service.views import run_summaries
 from nas.service.views.run_overviews import RunOverview
 from nas.service.views.run_summaries import natural_order
-from nas.store.folder import RunsFolder
+from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
-from tests.nas.export.runs import BOARD, PROFILE, TWO
+from tests.nas.results.export.runs import BOARD, PROFILE, TWO
 from tests.nas.service.made_runs import regressed, searched, trained
 
 LATENCY = f"latency_ms@{PROFILE}"

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.activations import (
     RIDGE,
     activation_importance,
@@ -23,7 +23,7 @@ from supernets.families.decoder.activations import (
 )
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder, Layer
-from supernets.sorting import orders
+from supernets.sharing.sorting import orders
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, texts
 

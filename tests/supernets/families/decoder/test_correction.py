@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.correction import OF_LARGEST, OWN_TOKENS, RIDGE, Correction
 from supernets.families.decoder.network import Decoder
 from supernets.space import Architecture

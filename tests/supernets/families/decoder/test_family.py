@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.base import Supernet
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.space import Option

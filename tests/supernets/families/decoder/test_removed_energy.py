@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.checkpoint import make_supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.removed_energy import RemovedEnergy

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from hardware_profiles.runtime import run_model
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder, Served, ServedInPlace
 from supernets.families.decoder.serving import (

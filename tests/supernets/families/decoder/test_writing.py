@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config
 from supernets.families.decoder.writing import write_decoder
-from supernets.families.shared.model_folder import DECODERS
-from supernets.pretrained import CONFIG
+from supernets.networks.formats.model_folder import DECODERS
+from supernets.networks.formats.pretrained import CONFIG
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.supernets import invariants

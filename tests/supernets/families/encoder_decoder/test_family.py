@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.base import Supernet
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.encoder_decoder.family import EncoderDecoderFamily
 from supernets.families.encoder_decoder.network import EncoderDecoder
 from supernets.families.encoder_decoder.spec import EncoderDecoderSpec

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.checkpoint import make_supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.serving import IDS, PORTABLE_STEP, PREFILL, STEP, cache_names, in_place
 from supernets.families.encoder_decoder.network import EncoderDecoder, ServedPairs
 from supernets.families.encoder_decoder.serving import MEMORY, SOURCE, served_pairs

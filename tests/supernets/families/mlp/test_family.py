@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nas.testing import FamilyContract
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.mlp.family import MLPFamily
 from supernets.families.mlp.spec import MLP, MLPSpec
 from supernets.space import Option

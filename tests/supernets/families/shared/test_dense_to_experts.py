@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.base import Supernet
-from supernets.checkpoint import make_supernet
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.attention_experts import with_attention_copies
 from supernets.families.shared.dense_to_experts import Partition, check_experts, dense_family, experts_of_dense
 from supernets.families.shared.transformer import TransformerFamily

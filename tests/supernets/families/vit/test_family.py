@@ -12,17 +12,17 @@ from torch import Tensor
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
-from supernets.base import Supernet
-from supernets.blocks import BlockKeys
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.sharing.base import Supernet
+from supernets.sharing.blocks import BlockKeys
+from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT, ViTSpec
-from supernets.module_to_onnx import INPUT, lower
+from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.space import Option
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families import by_hand
-from tests.supernets.test_networks import traced
+from tests.supernets.networks.test_network import traced
 
 SPEC = ViTSpec(
     patch=4, head_size=4, depth=(1, 2, 3), width=(12, 16, 20), heads=(1, 2, 3), mlp=(1.5, 2, 3.5)

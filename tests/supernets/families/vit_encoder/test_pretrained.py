@@ -14,13 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from supernets.checkpoint import make_supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import EncoderSpec
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.pretrained import read_vit, read_vit_config, write_vit
 from supernets.families.vit_encoder.spec import ViTEncoderSpec
-from supernets.pretrained import CONFIG, PREPROCESSOR, WEIGHTS
+from supernets.networks.formats.pretrained import CONFIG, PREPROCESSOR, WEIGHTS
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from tests.errors import raises
 from tests.supernets import invariants

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.store.folder import RunsFolder
-from nas.store.opening import open_store
-from tests.nas.export.runs import BOARD, FOUR, TWO, example_run
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
+from tests.nas.results.export.runs import BOARD, FOUR, TWO, example_run
 from tests.nas.service.made_runs import searched, trained
 from tests.nas.service.pages.chromium import Chromium, running_chromium
 from tests.nas.service.pages.in_browser.windows import LATENCY

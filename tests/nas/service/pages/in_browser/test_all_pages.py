@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.nas.export.runs import PROFILE
+from tests.nas.results.export.runs import PROFILE
 from tests.nas.service.pages import axe
 from tests.nas.service.pages.chromium import Chromium, Theme
 from tests.nas.service.pages.in_browser.windows import open_settled

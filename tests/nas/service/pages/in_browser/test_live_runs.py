@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from nas.problem.budget import Budget
+from nas.search.problem.budget import Budget
 from nas.service.state import TaskStatus
-from nas.store.base import RunStatus
-from nas.store.folder import RunsFolder
-from nas.store.opening import open_store
-from nas.store.sql import SqlStore
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
+from nas.engine.store.sql import SqlStore
 from tests.contracts.run_facts import training_facts
-from tests.nas.export.runs import SPACE, example_run, measure
+from tests.nas.results.export.runs import SPACE, example_run, measure
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages.chromium import Chromium
 from tests.nas.service.pages.in_browser.windows import chosen, open_run, set_limit

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.analysis.formatting import format_value
-from nas.analysis.insight import insight_json
-from nas.engine.run import Run
-from nas.problem.budget import Budget
-from nas.problem.objectives import Objective
-from nas.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
-from nas.store.opening import open_store
+from nas.engine.formatting import format_value
+from nas.results.analysis.insight import insight_json
+from nas.runs.run import Run
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import Objective
+from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
+from nas.engine.store.opening import open_store
 from supernets.space import Choice, SearchSpace
 from tests.contracts.run_facts import search_facts
-from tests.nas.export.runs import BOARD, PROFILE, SPACE, TWO, measure
+from tests.nas.results.export.runs import BOARD, PROFILE, SPACE, TWO, measure
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages import axe
 from tests.nas.service.pages.chromium import Chromium, Theme

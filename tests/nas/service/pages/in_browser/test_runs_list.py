@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.api.schemas import RunLabels
+from nas.service.api.schemas import RunLabels
 from nas.service.state import Wanted
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages.chromium import Chromium

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.recipes import read_recipe
+from nas.jobs.recipes import read_recipe
 from nas.service.state import TaskStatus
 from tests.nas.service.pages.chromium import Chromium
 from tests.nas.service.pages.in_browser.windows import change, write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.nas.export.runs import PROFILE
+from tests.nas.results.export.runs import PROFILE
 from tests.nas.service.pages.chromium import Chromium
 from tests.nas.service.pages.running import Server
 

@@ -1,0 +1,166 @@
+"""Checks of the machine: measuring, CPUs, threads, memory and disk."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
+
+_GIB = 1024**3
+FEW_DISK, NO_DISK = 5 * _GIB, _GIB // 2
+"""A supernet's checkpoint with its optimiser and a run's exports need up to some GiB; a small run needs some ten MiB."""
+FEW_MEMORY = 2 * _GIB
+"""About the memory of a driver, two workers and Ray's own processes on the digits."""
+FEW_SHARED = _GIB
+"""Ray stores the supernet's weights and the images there once for all workers."""
+_POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def environment() -> dict[str, Any]:
+    """The description of this machine that its measuring process would send; needs ONNX Runtime."""
+    from hardware_profiles.measuring.worker import environment_of
+
+    return environment_of(sorted(os.sched_getaffinity(0))[:1], "CPUExecutionProvider")
+
+
+def measuring(environment: Mapping[str, Any]) -> list[Finding]:
+    """ONNX Runtime with its providers, and the profiles of the catalog that this machine can measure."""
+    from hardware_profiles.catalog import environment_for, known_profiles
+    from hardware_profiles.errors import ProfileError
+    from hardware_profiles.requirements import check_requirements
+
+    runtime = f"ONNX Runtime {environment['onnxruntime']} with {', '.join(environment['available_providers'])}"
+    findings = [ok("onnxruntime", runtime)]
+    usable, reasons = [], {}
+    for profile in known_profiles():
+        if profile.remote:
+            continue
+        try:
+            check_requirements(profile, environment_for(profile, environment))
+            usable.append(profile.name)
+        except ProfileError as error:
+            reasons[profile.name] = str(error)
+    if not usable:
+        found = "this machine can measure no profile of the catalog"
+        return [*findings, wrong("profiles", found, next(iter(reasons.values())))]
+    unusable = f" (not {', '.join(reasons)})" if reasons else ""
+    return [*findings, ok("profiles", f"this machine can measure {', '.join(usable)}{unusable}")]
+
+
+def energy(environment: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the energy of calls can be measured, on the CPU and on an NVIDIA GPU that the runtime can use; what would help.
+
+    No finding is a problem: only jobs with ``energy_mj`` need it.
+    """
+    from hardware_profiles.measuring.worker import NoEnergyError, energy_counters
+
+    places = {"CPUExecutionProvider": "CPU", "CUDAExecutionProvider": "GPU"}
+    for provider in (name for name in places if name in environment["available_providers"]):
+        try:
+            _, about = energy_counters(sorted(os.sched_getaffinity(0))[:1], provider)
+        except NoEnergyError as error:
+            yield ok("energy", f"energy_mj cannot be measured on the {places[provider]}: {error}")
+        else:
+            found = f"by {', '.join(about['counters'])}, which change every {about['update_ms']:.2g} ms"
+            yield ok("energy", f"energy_mj can be measured on the {places[provider]}, {found}")
+
+
+def cpus(environment: Mapping[str, Any]) -> list[Finding]:
+    """The CPUs that this process may use, their limits, and their load."""
+    allowed, quota, governor, load = (environment[key] for key in ("allowed_cpus", "quota_cpus", "governor", "load_1m"))
+    found = f"{allowed} of {environment['cores']} CPUs ({environment['cpu']})"
+    findings = [ok("cpus", found)]
+    if quota is not None and quota < allowed:
+        remedy = "raise the limit of the container or unit: it stops processes in the middle of timed runs"
+        findings = [warning("cpus", f"{found}, limited to {quota:g} by the cgroup quota", remedy)]
+    if governor not in (None, "performance"):
+        remedy = "cpupower frequency-set -g performance: latencies change with the frequency"
+        findings.append(warning("frequency", f"governor {governor}", remedy))
+    if load is not None and load >= allowed:
+        remedy = f"stop other work (`uptime` shows the load), or expect wider errors of latencies; {_less_disturbed()}"
+        findings.append(warning("load", f"load {load:.1f} on {allowed} CPUs", remedy))
+    return findings
+
+
+def _less_disturbed(isolated: Path = Path("/sys/devices/system/cpu/isolated")) -> str:
+    """What this user can do, or ask for, to measure beside other work; nothing of it is done unasked."""
+    own = isolated.read_text().strip() if isolated.is_file() else ""
+    core = (
+        f"NAS_MEASURING_CPUS={own} measures on the isolated core"
+        if own
+        else "an isolated core (kernel option isolcpus)"
+    )
+    may = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_RTPRIO)[0] != 0
+    right = "NAS_MEASURING_REALTIME=1 measures with real-time priority"
+    if not may:
+        right = "the right to real-time priority (rtprio in limits.conf, then NAS_MEASURING_REALTIME=1)"
+    return f"what helps: {core}, or {right}"
+
+
+def speed(environment: Mapping[str, Any]) -> Finding:
+    """How well this machine's usual speed is known, at which latencies of one thread in ONNX Runtime are given."""
+    from hardware_profiles.environment import machine_key
+    from hardware_profiles.measuring.pace import is_quiet, usual_speed
+    from hardware_profiles.measuring.speed_record import SpeedRecord, default_folder
+
+    sessions = SpeedRecord(default_folder(), machine_key).read(environment)
+    usual, quiet = usual_speed(sessions), sum(map(is_quiet, sessions))
+    remedy = "measure once while nothing else runs (`nas profile MODEL.onnx`): later latencies are given at that speed"
+    if usual is None:
+        return ok("speed", f"no latency was measured on this machine until now; at best, {remedy}")
+    if not quiet:
+        found = (
+            f"measuring sessions until now: {len(sessions)}, all beside other work, so that latencies have wide errors"
+        )
+        return warning("speed", found, remedy)
+    return ok("speed", f"usual speed known to {100 * usual.error:.1f} % (quiet measuring sessions: {quiet})")
+
+
+def threads(environ: Mapping[str, str], allowed: int) -> Finding:
+    """How thread pools wait, and how many threads they start, compared with the CPUs that this process may use."""
+    policy = environ.get("OMP_WAIT_POLICY")
+    found = f"OMP_WAIT_POLICY is {policy or 'not set'}"
+    if (policy or "").lower() != "passive":
+        remedy = (
+            "export OMP_WAIT_POLICY=passive: threads that spin while they wait make busy cores several times slower"
+        )
+        return warning("threads", found, remedy)
+    many = [name for name in _POOLS if environ.get(name, "").isdigit() and int(environ[name]) > allowed]
+    if many:
+        pools = ", ".join(f"{name}={environ[name]}" for name in many)
+        return warning("threads", f"{pools} on {allowed} CPUs", f"unset {' '.join(many)}, or set at most {allowed}")
+    return ok("threads", found)
+
+
+def memory(meminfo: Path = Path("/proc/meminfo"), shared: Path = Path("/dev/shm")) -> list[Finding]:
+    """Free memory, and the shared memory of Ray's object store."""
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        free, whole = (int(lines[key].split()[0]) * 1024 for key in ("MemAvailable", "MemTotal"))
+    except (OSError, KeyError, ValueError, IndexError) as error:
+        return [warning("memory", f"cannot be read from {meminfo}: {error!r}", "check it with `free -h`")]
+    found = f"{free / _GIB:.1f} of {whole / _GIB:.1f} GiB available"
+    remedy = f"free some: a search needs about {FEW_MEMORY / _GIB:g} GiB with Ray"
+    findings = [warning("memory", found, remedy) if free < FEW_MEMORY else ok("memory", found)]
+    if shared.is_dir() and (size := shutil.disk_usage(shared).total) < FEW_SHARED:
+        remedy = (
+            f"give the container more (--shm-size={FEW_SHARED // _GIB}g): otherwise Ray uses the disk, which is slow"
+        )
+        findings.append(warning("shared memory", f"{size / _GIB:.2f} GiB at {shared}", remedy))
+    return findings
+
+
+def disk(folder: Path) -> Finding:
+    """Free space for runs; the folder may not exist yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    free = shutil.disk_usage(there).free
+    found = f"{free / _GIB:.1f} GiB free at {there}"
+    remedy = "free some, or choose a runs folder on another disk with --runs: a full disk stops runs"
+    if free < NO_DISK:
+        return wrong("disk", found, remedy)
+    return warning("disk", found, remedy) if free < FEW_DISK else ok("disk", found)

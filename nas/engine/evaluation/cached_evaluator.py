@@ -1,0 +1,132 @@
+"""An evaluator that returns known measurements and measures the rest, to resume or replay a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from nas.errors import EvaluationError
+from nas.engine.evaluation.base import Evaluator
+from nas.search.problem.objectives import Measurement, Request, Status
+
+Attempts = Mapping[Request, Sequence[Measurement]]
+"""The attempts at each request, the first one first."""
+
+_SHOWN = 3
+
+
+class Cached:
+    """An evaluator that measures nothing twice, unless it is asked twice.
+
+    The first call that requests a measurement is answered by the first recorded attempt, the second one by the second, and
+    so on; where none is left, `inner` measures, and the less uncertain of this and of the last recorded attempt becomes the
+    next attempt. A search that measures again what is uncertain is thus replayed step by step.
+
+    To resume, `lookup` and `keep` are the run's own store; to replay another run, that run's store is the `lookup` of
+    an inner `Cached`, whose answers the outer one keeps. What the outer one answers counts as a call of the inner one: in a
+    resumed replay, that is asked next for the attempt after those that the killed driver has kept.
+
+    Args:
+        inner: is asked once a call for all that is not known.
+        lookup: the recorded attempts at some requests, the first one first; requests that it lacks are absent.
+        keep: called with each measurement that `inner` made, before it is handed on.
+        replay_failures: answer with known failures too, instead of asking again. An answer to what had failed before
+            counts its attempts on from there, so that a store takes it for the later one.
+    """
+
+    def __init__(
+        self,
+        inner: Evaluator,
+        lookup: Callable[[Sequence[Request]], Attempts],
+        *,
+        keep: Callable[[Measurement], None] | None = None,
+        replay_failures: bool = False,
+    ) -> None:
+        self._inner, self._lookup, self._keep = inner, lookup, keep
+        self._replay_failures = replay_failures
+        self._n_calls: dict[Request, int] = {}
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        """One measurement a request, the known ones first; one asked twice is measured once and answered twice.
+
+        Raises:
+            EvaluationError: the inner evaluator did not answer each request once.
+        """
+        times: dict[Request, int] = {}
+        for request in requests:
+            times[request] = times.get(request, 0) + 1
+        recorded = self._lookup(list(times)) if times else {}
+        known: dict[Request, Measurement] = {}
+        for request in times:
+            call = self._n_calls.get(request, 0) + 1
+            answers = self._answers(recorded.get(request, ()))
+            if call <= len(answers):
+                known[request] = answers[call - 1]
+        self._count(times)
+        missing = [request for request in times if request not in known]
+        if isinstance(self._inner, Cached):
+            self._inner._count(known)
+        for request, count in times.items():
+            if request in known:
+                yield from [known[request]] * count
+        if missing:
+            yield from self._measure(missing, times, recorded)
+
+    def _count(self, requests: Iterable[Request]) -> None:
+        """Counts a call of each request."""
+        for request in requests:
+            self._n_calls[request] = self._n_calls.get(request, 0) + 1
+
+    def close(self) -> None:
+        """Closes the inner evaluator."""
+        self._inner.close()
+
+    def _answers(self, attempts: Sequence[Measurement]) -> Sequence[Measurement]:
+        """The attempts that answer calls: those that did not fail, or else the last one where failures are replayed."""
+        good = [measurement for measurement in attempts if measurement.status is not Status.FAILED]
+        return good or (attempts[-1:] if self._replay_failures else ())
+
+    def _measure(
+        self, missing: list[Request], times: Mapping[Request, int], recorded: Attempts
+    ) -> Iterator[Measurement]:
+        open_requests, name = dict.fromkeys(missing), type(self._inner).__name__
+        for answer in self._inner.evaluate(missing):
+            request = answer.request
+            if request not in open_requests:
+                raise EvaluationError(
+                    f"{name} answered {_shown(request)}, which it was not asked or had answered; "
+                    "an evaluator answers each request once"
+                )
+            del open_requests[request]
+            if earlier := recorded.get(request):
+                answer = _next_attempt(earlier[-1], answer)
+            if self._keep is not None:
+                self._keep(answer)
+            yield from [answer] * times[request]
+        if open_requests:
+            raise EvaluationError(
+                f"{name} left {len(open_requests)} of {len(missing)} requests unanswered "
+                f"({_listed(list(open_requests))}); an evaluator answers each request once"
+            )
+
+
+def _next_attempt(last: Measurement, answer: Measurement) -> Measurement:
+    """The attempt after the last one: the less uncertain of the two measurements."""
+    kept = last if _uncertainty(last) < _uncertainty(answer) else answer
+    return replace(kept, attempt=max(last.attempt + 1, answer.attempt), seconds=answer.seconds)
+
+
+def _uncertainty(measurement: Measurement) -> float:
+    """Relative; infinite without a value."""
+    if not measurement.value or measurement.error is None:
+        return float("inf")
+    return measurement.error / abs(measurement.value)
+
+
+def _listed(requests: Sequence[Request]) -> str:
+    more = f" and {len(requests) - _SHOWN} more" if len(requests) > _SHOWN else ""
+    return ", ".join(_shown(request) for request in requests[:_SHOWN]) + more
+
+
+def _shown(request: Request) -> str:
+    return f"{request.name} of {request.architecture.key} ({request.fidelity}, {request.variant})"

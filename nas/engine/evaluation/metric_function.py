@@ -1,0 +1,158 @@
+"""An evaluator that calls a function of a candidate's values, and the check of what the function returns."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from nas.search.problem.objectives import Measurement, Request, Status
+from supernets.space import Architecture, Option, SearchSpace
+
+Values = Mapping[str, Option]
+"""The options of a candidate by the names of its active choices."""
+MetricFunction = Callable[[Values], Mapping[str, float]]
+"""The values of a candidate's metrics, by name."""
+
+PROTOCOL = "function/v1"
+_FRAMES = 8
+"""Innermost frames of a traceback that are kept."""
+_LONGEST = 200
+"""Characters of a candidate's values in a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """The outcome of one call.
+
+    Attributes:
+        values: by name of each metric; empty where the call failed.
+        failure: why there are no values, naming the function; "" where there are.
+        traceback: of what the function raised; "" for none.
+        seconds: wall time of the call.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    failure: str = ""
+    traceback: str = ""
+    seconds: float = 0.0
+
+
+class Calls(Protocol):
+    """Makes the calls of an evaluator: one after another here, or in other processes."""
+
+    def run(self, tasks: Sequence[Values]) -> Iterator[tuple[int, CallResult]]:
+        """The position and the result of each call, as each ends, in any order."""
+
+    def close(self) -> None:
+        """Ends the processes that it started; idempotent."""
+
+
+def name_of(function: object) -> str:
+    """The name of a function in messages; of another object, its class's."""
+    while isinstance(function, partial):
+        function = function.func
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def checked_call(function: MetricFunction, metrics: Sequence[str], values: Values) -> CallResult:
+    """Calls the function and checks that it returns a finite number for each metric.
+
+    What it raises (but for `KeyboardInterrupt` and `SystemExit`) makes the call fail, not the search.
+    """
+    start = time.perf_counter()
+    shown = str(dict(values))
+    called = f"{name_of(function)}({shown if len(shown) <= _LONGEST else f'{shown[:_LONGEST]}...'})"
+    try:
+        returned = function(values)
+    except Exception as error:
+        text = f"{called} raised {type(error).__name__}: {error}".rstrip(": ")
+        return CallResult({}, text, traceback.format_exc(limit=-_FRAMES), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    found, problem = _checked(returned, metrics)
+    return CallResult({}, f"{called} {problem}", "", seconds) if problem else CallResult(found, seconds=seconds)
+
+
+def _checked(returned: object, metrics: Sequence[str]) -> tuple[dict[str, float], str]:
+    """The metrics in what a function returned, and what is wrong with it; "" for nothing."""
+    expected = f"expected a dict with a finite number for {' and '.join(map(repr, metrics))}"
+    if not isinstance(returned, Mapping):
+        return {}, f"returned {_quoted(returned)}; {expected}"
+    found: dict[str, float] = {}
+    for name in metrics:
+        if name not in returned:
+            had = ", ".join(map(repr, returned)) or "nothing"
+            return {}, f"returned no {name!r} (but {had}); {expected}"
+        number = _number(returned[name])
+        if number is None or not math.isfinite(number):
+            return {}, f"returned {_quoted(returned[name])} as {name!r}; {expected}"
+        found[name] = number
+    return found, ""
+
+
+def _number(value: Any) -> float | None:
+    """A number, also of numpy or torch, as a float; None for anything else."""
+    if not hasattr(value, "__float__") and not hasattr(value, "__index__"):  # a text, among others
+        return None
+    if getattr(value, "ndim", 0):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _quoted(value: object) -> str:
+    shown = repr(value)
+    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+    return shown if value is None or isinstance(value, float) else f"{shown} ({type(value).__name__})"
+
+
+class CallsHere:
+    """`Calls` one after another in this process."""
+
+    def __init__(self, function: MetricFunction, metrics: Sequence[str]) -> None:
+        self._call = partial(checked_call, function, metrics)
+
+    def run(self, tasks: Sequence[Values]) -> Iterator[tuple[int, CallResult]]:
+        return ((place, self._call(values)) for place, values in enumerate(tasks))
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+class FunctionEvaluator:
+    """Measures a candidate by one call of a function that gives all of its metrics; implements `Evaluator`.
+
+    A call that fails gives a FAILED measurement of each metric, with the traceback in its detail. An error of 0 is
+    recorded, since a function returns values alone: values of equal candidates count as different wherever they differ.
+    """
+
+    def __init__(self, space: SearchSpace, calls: Calls) -> None:
+        self._space, self._calls = space, calls
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
+        wanted: dict[Architecture, list[Request]] = {}
+        for request in requests:
+            wanted.setdefault(request.architecture, []).append(request)
+        own = list(wanted.values())
+        for place, result in self._calls.run([self._space.values(architecture) for architecture in wanted]):
+            yield from (_measurement(request, result) for request in own[place])
+
+    def close(self) -> None:
+        self._calls.close()
+
+
+def _measurement(request: Request, result: CallResult) -> Measurement:
+    if result.failure:
+        detail = {"traceback": result.traceback} if result.traceback else {}
+        return Measurement(
+            request, Status.FAILED, None, None,
+            protocol=PROTOCOL, message=result.failure, detail=detail, seconds=result.seconds,
+        )  # fmt: skip
+    value = result.values[request.name]
+    return Measurement(request, Status.OK, value, 0.0, protocol=PROTOCOL, seconds=result.seconds)

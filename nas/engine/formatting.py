@@ -1,0 +1,243 @@
+"""Texts of values: units, scales and digits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from nas.search.problem.constraints import NearestInfeasible
+from nas.search.problem.objectives import Constraint, Objective
+from nas.engine.store.run_state import RunState
+from supernets.space import Option
+
+_PARTS = 6
+"""Parts of an outline at most."""
+_STAGE = re.compile(r"(stage\d+)?")
+_BLOCK = re.compile(r"(?:block|layer)s?\d+$")
+"""The places of choices in a network, as families name them."""
+
+_SHOWN: dict[str, tuple[str, str, float]] = {  # metric -> title, unit shown, factor from the stored unit
+    "accuracy": ("Accuracy", "%", 100.0),
+    "average_precision": ("Average precision", "%", 100.0),
+    "mae": ("Mean absolute error", "", 1.0),
+    "r2": ("R²", "", 1.0),
+    "perplexity": ("Perplexity", "", 1.0),
+    "bits_per_byte": ("Bits per byte", "bits", 1.0),
+    "choice_accuracy": ("Accuracy of choices", "%", 100.0),
+    "normalised_choice_accuracy": ("Accuracy of choices by likelihood per byte", "%", 100.0),
+    "cache_hit_rate": ("Hit rate of the cache of experts", "%", 100.0),
+    "expert_loads_per_token": ("Experts loaded per token", "", 1.0),
+    "segment_cache_hit_rate": ("Best hit rate of the cache of experts", "%", 100.0),
+    "segment_routing_f1": ("Consistency of routing", "%", 100.0),
+    "active_experts_mean": ("Active experts of a token", "", 1.0),
+    "macs_mean": ("Mean multiply-accumulates", "M", 1e-6),
+    "latency_ms": ("Latency", "ms", 1.0),
+    "throughput": ("Throughput", "images/s", 1.0),
+    "peak_mib": ("Peak memory", "MiB", 1.0),
+    "session_ms": ("Time to load", "ms", 1.0),
+    "energy_mj": ("Energy", "mJ", 1.0),
+    "time_to_first_token_ms": ("Time to first token", "ms", 1.0),
+    "time_per_token_ms": ("Time per token", "ms", 1.0),
+    "tokens_per_second": ("Tokens per second", "tokens/s", 1.0),
+    "kv_cache_mib": ("Cache", "MiB", 1.0),
+    "model_mib": ("Weights", "MiB", 1.0),
+    "resident_mib": ("Weights in memory", "MiB", 1.0),
+    "macs": ("Multiply-accumulates", "M", 1e-6),
+    "parameters": ("Parameters", "k", 1e-3),
+    "activation_bytes": ("Activations", "KiB", 1 / 1024),
+}
+
+
+_MOST_PERCENT = 10.0
+"""Larger shares are shown as factors."""
+
+
+def _shown(objective: Objective) -> tuple[str, str, float]:
+    """Title, unit shown and factor of a metric; one that is not shipped is shown as it is stored, but for shares of a task."""
+    if objective.is_shipped:
+        return _SHOWN[objective.metric]
+    if objective.of_task and objective.unit == "share":
+        return objective.metric, "%", 100.0
+    return objective.metric, objective.unit, 1.0
+
+
+def shown_scale(objective: Objective) -> float:
+    """The factor from the stored unit to the unit shown (accuracy: share to per cent)."""
+    return _shown(objective)[2]
+
+
+def shown_unit(objective: Objective) -> str:
+    """The unit shown."""
+    return _shown(objective)[1]
+
+
+def title_of(objective: Objective) -> str:
+    """The objective with its unit, for an axis or a column: ``Latency (ms), cpu-1-thread``."""
+    title, unit, _ = _shown(objective)
+    profile = f", {objective.profile}" if objective.profile else ""
+    return f"{title} ({unit}){profile}" if unit else f"{title}{profile}"
+
+
+def format_value(objective: Objective, value: float, error: float | None = None) -> str:
+    """A value in the unit shown, with its error where that is above 0: ``88.95 ± 0.31 %``."""
+    _, unit, factor = _shown(objective)
+    shown, spread = value * factor, (error or 0.0) * factor
+    if not spread and (not objective.is_shipped or not unit):  # of any magnitude
+        return f"{shown:.4g} {unit}".rstrip()
+    if not spread:  # four significant digits, never in exponents
+        return f"{shown:.{max(0, 4 - len(str(int(abs(shown)))))}f} {unit}"
+    decimals = _decimals(spread)
+    return f"{shown:.{decimals}f} ± {spread:.{decimals}f} {unit}".rstrip()
+
+
+def bound_text(objective: Objective, bound: float) -> str:
+    """A bound that a user chose, in the unit shown and without trailing zeros: ``1 ms``."""
+    _, unit, factor = _shown(objective)
+    return f"{bound * factor:.6g} {unit}".rstrip()
+
+
+def constraint_text(constraint: Constraint) -> str:
+    """A constraint: ``latency_ms@cpu-1-thread at most 2 ms``."""
+    bounds = (("at least", constraint.minimum), ("at most", constraint.maximum))
+    texts = [f"{word} {bound_text(constraint.metric, bound)}" for word, bound in bounds if bound is not None]
+    return f"{constraint.metric.name} {' and '.join(texts)}"
+
+
+def miss_text(miss: NearestInfeasible) -> str:
+    """The constraints that a candidate breaks: ``latency_ms@cpu-1-thread 2.31 ms (at most 2 ms: 15.5 % over)``."""
+    texts = []
+    for constraint, value in miss.broken:
+        above = constraint.maximum is not None and value > constraint.maximum
+        bound = constraint.maximum if above else constraint.minimum
+        assert bound is not None  # it is broken
+        word = "at most" if above else "at least"
+        share = abs(value - bound) / (abs(bound) or 1.0)
+        excess = f"{share_text(share)} {'over' if above else 'under'}"
+        if share > _MOST_PERCENT and bound:
+            excess = f"{share_text(value / bound)} as much"
+        shown = value * shown_scale(constraint.metric)
+        digits = f"{shown:.4g}" if abs(shown) < 1e4 else f"{shown:.0f}"  # enough to differ from a bound close by
+        beyond = f"{word} {bound_text(constraint.metric, bound)}: {excess}"
+        with_unit = f"{digits} {shown_unit(constraint.metric)}".rstrip()
+        texts.append(f"{constraint.metric.name} {with_unit} ({beyond})")
+    return ", ".join(texts)
+
+
+def share_text(share: float) -> str:
+    """A share of at least 0 in per cent, ``15.5 %``; above 1,000 % as a factor: ``23 times``."""
+    if share > _MOST_PERCENT:
+        return f"{share:.3g} times" if share < 1000 else f"{share:.0f} times"
+    decimals = 2 if share < 0.01 else 1 if share < 1 else 0
+    return f"{100 * share:.{decimals}f} %"
+
+
+def prediction_error_text(objective: Objective, errors: Mapping[str, float | None]) -> str:
+    """The error of predictions: ``RMSE 1.2 points`` of an accuracy, ``RMSE 0.3`` of others of a task, ``MAPE 4.96 %`` of
+    costs; "" if unknown.
+
+    Args:
+        errors: ``rmse``, in the objective's unit, and ``mape``, a share.
+    """
+    if objective.of_task:
+        rmse, points = errors.get("rmse"), " points" if shown_unit(objective) == "%" else ""
+        return "" if rmse is None else f"RMSE {shown_scale(objective) * rmse:.3g}{points}"
+    mape = errors.get("mape")
+    return "" if mape is None else f"MAPE {share_text(mape)}"
+
+
+def _decimals(spread: float) -> int:
+    """Decimals that show two significant digits of an error."""
+    decimals = 0
+    while decimals < 6 and spread * 10**decimals < 9.5:
+        decimals += 1
+    return decimals
+
+
+def outline(options: Mapping[str, Option]) -> str:
+    """An architecture in a line: depths and widths by stage, then the ranges of its blocks' options.
+
+    ``depth 2-3, width 16-32; kernel 3–5, expand 1–4``
+    """
+    stages: dict[str, list[Option]] = {}
+    blocks: dict[str, list[Option]] = {}
+    for name, option in options.items():
+        place, _, kind = name.rpartition(".")
+        if _BLOCK.search(place):
+            blocks.setdefault(kind, []).append(option)
+        else:
+            stages.setdefault(kind if _STAGE.fullmatch(place) else name.replace(".", " "), []).append(option)
+    parts = [f"{name} {'-'.join(map(str, values))}" for name, values in stages.items()]
+    if len(parts) > _PARTS:  # of a space without stages
+        parts = [*parts[:_PARTS], f"and {len(parts) - _PARTS} others"]
+    whole = ", ".join(parts)
+    inner = ", ".join(f"{kind} {_range(values)}" for kind, values in blocks.items())
+    return "; ".join(part for part in (whole, inner) if part)
+
+
+def _range(values: Sequence[Option]) -> str:
+    """``3``, ``3–7``, or the different texts."""
+    numbers = sorted({value for value in values if not isinstance(value, str)})
+    if len(numbers) > 1:
+        return f"{numbers[0]}–{numbers[-1]}"
+    return "/".join(dict.fromkeys(map(str, values)))
+
+
+def guidance_text(algorithm: str, models_from: int | None, budget: int | None) -> str:
+    """From which evaluation on models choose the networks of a search; "" for an algorithm without models.
+
+    Args:
+        models_from: the number of that evaluation.
+        budget: evaluations of the search; None where only time limits it.
+    """
+    if models_from is None:
+        return ""
+    if budget is None or models_from <= budget:
+        return (
+            f"{algorithm}: models choose from evaluation {models_from} on; networks before it are spread over the space"
+        )
+    return (
+        f"{algorithm}: {budget} evaluations end before there are models, which choose from evaluation {models_from} on; "
+        "all networks are spread over the space"
+    )
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.2g} min" if seconds < 5400 else f"{seconds / 3600:.2g} h"
+
+
+def wait_text(state: RunState, now: float) -> str:
+    """What a driver waits for and for how long, in steps of five seconds; "" while it works.
+
+    Args:
+        now: seconds since the epoch.
+    """
+    if not state.waiting or not state.waiting_since:
+        return state.waiting
+    waited_s = max(0.0, now - state.waiting_since)
+    return f"{state.waiting} ({duration(waited_s - waited_s % 5)} so far)"
+
+
+def score_text(scored: Objective, test: Mapping[str, float] | None, *, missing: str = "–") -> str:
+    """A metric of the task on the test part with its error, see `Point.test`."""
+    if test is None:
+        return missing
+    return format_value(scored, test[scored.name], test["error"])
+
+
+def title_on_test(scored: Objective) -> str:
+    """The title of a metric of the task on the test part: ``Test accuracy (%)``."""
+    title = title_of(scored)
+    return f"Test {title[0].lower()}{title[1:]}" if title[1:2].islower() else f"Test {title}"
+
+
+def change_text(scored: Objective, before: float, after: float) -> str:
+    """A metric of the task before and after: ``88.95% → 90.10%``."""
+    return f"{plain_text(scored, before)} → {plain_text(scored, after)}"
+
+
+def plain_text(scored: Objective, value: float) -> str:
+    """A value of a metric of the task without its error: ``88.95%`` for a share."""
+    return f"{value:.2%}" if shown_unit(scored) == "%" else f"{value:.4g} {shown_unit(scored)}".rstrip()

@@ -1,0 +1,227 @@
+"""The protocol of a run's store, and the records it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Protocol, Unpack
+
+from nas.errors import NasError, StoreError
+from nas.search.problem.evaluation_counts import EvaluationCounts
+from nas.search.problem.objectives import ONNX_RUNTIME, Fidelity, Measurement, Request, Status
+from nas.engine.store.block_costs import BLOCK_COSTS, BlockCosts
+from nas.engine.store.json_values import plain
+from nas.engine.store.run_facts import RunFacts, SearchFacts
+from nas.engine.store.run_state import STATE_KEYS, RunState, StateUpdate, stored_values
+from supernets.errors import SpaceError
+from supernets.space import Architecture
+
+
+class RunStatus(StrEnum):
+    """The status of a run."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+INTERRUPTED, NEVER_STARTED = "interrupted", "never started"
+
+
+def shown_status(status: str, *, live: bool) -> str:
+    """A stored status in words: a running run without a driver was interrupted."""
+    without_driver: dict[str, str] = {RunStatus.RUNNING: INTERRUPTED, RunStatus.QUEUED: NEVER_STARTED}
+    return status if live else without_driver.get(status, status)
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """One predictor fit, as `SearchAlgorithm.fits` gives it: its ``quality`` and its ``predictions``."""
+
+    step: int
+    objective: str
+    quality: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened: a retry, a warning, a replayed ask that differed, why the run stopped."""
+
+    kind: str
+    detail: Mapping[str, Any]
+    time: float
+    """Seconds since the epoch."""
+
+
+class Outcome(NamedTuple):
+    """The latest measurement of a request without its environment, detail and samples, which take longest to read."""
+
+    architecture: Architecture
+    metric: str
+    profile: str | None
+    fidelity: Fidelity
+    precision: str
+    runtime: str
+    attempt: int
+    status: Status
+    value: float | None
+    error: float | None
+    seconds: float
+    message: str
+    committed: float
+    """Seconds since the epoch."""
+
+    @property
+    def request(self) -> Request:
+        """What was asked for."""
+        return Request(*self[:6])
+
+
+class MeasuringSession(NamedTuple):
+    """Measurements on one profile in one session of its profiler, which all have the same sentinel and noise."""
+
+    profile: str
+    level_ms: float
+    """The sentinel's latency."""
+    noise: float | None
+    """The noise floor, as a share; None where it was not recorded."""
+    time: float
+    """When the first one was committed, in seconds since the epoch."""
+    runtime: str = ONNX_RUNTIME
+
+
+class RunStore(Protocol):
+    """All rows of one run. Every write is committed when the call returns, and refused once the lease is lost.
+
+    JSON-able values are read back as plain ones: tuples as lists, NaN and infinities as None. A new run is QUEUED.
+
+    Raises:
+        RunHeldError: from any write, when another driver has taken the lease.
+        StoreError: the database is damaged or cannot be written, or the store was closed.
+        TypeError: a value to keep is not JSON-able.
+    """
+
+    _name: str
+    """What the store is called in errors."""
+
+    def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
+        """The stored values, all or those of some names; the caller's own."""
+
+    def _set_values(self, values: Mapping[str, Any]) -> None:
+        """Stores plain values in place of those of the same names, all or none."""
+
+    def status(self) -> RunStatus: ...
+
+    def set_status(self, status: RunStatus, *, reason: str = "") -> None:
+        """Records the status and why (shown to the user)."""
+
+    def statuses(self) -> list[tuple[RunStatus, float]]:
+        """Every status that was set with when, in seconds since the epoch, the first one first."""
+
+    def reason(self) -> str:
+        """Why the run has its last status; "" where nothing was recorded."""
+
+    def facts(self) -> RunFacts | None:
+        """What the run is; None until `describe`."""
+        values = self._values(without=(*STATE_KEYS, BLOCK_COSTS))
+        try:
+            return RunFacts.from_json(values)
+        except StoreError:
+            raise
+        except (KeyError, TypeError, ValueError, NasError, SpaceError) as error:
+            raise self._damaged(error) from error
+
+    def search_facts(self) -> SearchFacts:
+        """What the search is; `StoreError` where the run is a training, or was not described."""
+        facts = self.facts()
+        if facts is None or facts.search is None:
+            raise StoreError(f"{self._name}: the run is not a search", code="run.not-a-search")
+        return facts.search
+
+    def state(self) -> RunState:
+        """Where the run is."""
+        values = self._values(only=STATE_KEYS)
+        try:
+            return RunState.from_json(values)
+        except (KeyError, TypeError, ValueError, NasError, SpaceError) as error:
+            raise self._damaged(error) from error
+
+    def block_costs(self) -> BlockCosts:
+        """The costs by block of the networks that were measured again; empty before, and in runs of earlier versions."""
+        values = self._values(only=(BLOCK_COSTS,))
+        try:
+            return BlockCosts.from_json(values[BLOCK_COSTS]) if BLOCK_COSTS in values else BlockCosts()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._damaged(error) from error
+
+    def record_block_costs(self, costs: BlockCosts) -> None:
+        """Records the costs by block of some networks, beside those of others."""
+        self._keep({BLOCK_COSTS: costs.with_earlier(self.block_costs()).to_json()})
+
+    def describe(self, facts: RunFacts, **state: Unpack[StateUpdate]) -> None:
+        """Records what the run is and the first values of its state, all or none; replaces an earlier description."""
+        self._keep({**facts.to_json(), **stored_values(state)})
+
+    def update_state(self, **changes: Unpack[StateUpdate]) -> None:
+        """Records new values of the run's state, all or none."""
+        self._keep(stored_values(changes))
+
+    def _keep(self, values: Mapping[str, Any]) -> None:
+        self._set_values({name: plain(value, where=name) for name, value in values.items()})
+
+    def _damaged(self, error: Exception) -> StoreError:
+        text = f"{self._name}: its description cannot be read ({error!r}); restore a copy, or start a new run"
+        return StoreError(text, code="store.damaged")
+
+    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
+        """Records the architectures asked for in a step; `ValueError` unless it is the one after the last, or 0."""
+
+    def asks(self) -> list[list[Architecture]]:
+        """The architectures that were asked for, by step."""
+
+    def add(self, measurement: Measurement) -> None:
+        """Commits one finite measurement with its samples; a second one of the same request and attempt is ignored."""
+
+    def find(self, requests: Sequence[Request]) -> dict[Request, Measurement]:
+        """The latest attempt at each request that has one, without samples."""
+        return {request: made[-1] for request, made in self.attempts(requests).items()}
+
+    def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
+        """All attempts at each request that has one, the first one first, without samples."""
+
+    def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
+        """All of them in the order committed, without samples (latest attempts only)."""
+
+    def outcomes(self) -> list[Outcome]:
+        """The outcome of every measured request, in the order committed; quicker to read than measurements."""
+
+    def sessions(self) -> list[MeasuringSession]:
+        """The sessions that recorded their sentinel's level, by profile and then the oldest first; cheap, unlike
+        reading their measurements."""
+
+    def n_measurements(self) -> int:
+        """How many there are, all attempts counted; cheap, unlike reading them."""
+
+    def counts(self, n_metrics: int) -> EvaluationCounts:
+        """Numbers of the networks (each in a variant) with at least `n_metrics` metrics of the search's fidelity, by the
+        worst of these; cheap, too."""
+
+    def failures(self) -> list[Measurement]:
+        """Measurements whose latest attempt failed, of every fidelity, in the order committed, without samples."""
+
+    def samples(self, request: Request) -> bytes | None:
+        """The raw samples of the latest attempt at a request that has some."""
+
+    def record_fit(self, fit: Fit) -> None:
+        """Keeps one fit, in place of an earlier one of the same step and objective."""
+
+    def fits(self) -> list[Fit]: ...
+
+    def record_event(self, kind: str, detail: Mapping[str, Any]) -> None: ...
+
+    def events(self) -> list[Event]: ...
+
+    def close(self) -> None: ...

@@ -1,0 +1,73 @@
+"""The database that a run's rows are in: an SQLite file or a PostgreSQL schema."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from nas.engine.store.lease import Holder
+
+WRITES = "nas_writes"
+"""Execution option of connections whose transactions write."""
+
+
+class Lock(Protocol):
+    """A driver's lock on its run."""
+
+    def release(self) -> None:
+        """Frees it; idempotent."""
+
+
+class Database(Protocol):
+    """The database of a run's tables, which may be one schema of many; the defaults are those of a file of its own."""
+
+    @property
+    def name(self) -> str:
+        """Its name in errors, without a password."""
+
+    @property
+    def schema(self) -> str | None:
+        """The schema that the tables are in; None where the database is the run's own."""
+        return None
+
+    @property
+    def server(self) -> str | None:
+        """The URL of its server, with the user; None for a file."""
+        return None
+
+    def check(self, *, create: bool) -> None:
+        """Raises `StoreError` if it cannot be opened at all, before anything is changed."""
+        return
+
+    def lock(self, holder: Holder) -> Lock | None:
+        """A lock that excludes other drivers, or `RunHeldError`; None where the driver's own connections hold one."""
+        return None
+
+    def reading_engine(self) -> Engine: ...
+
+    def writing_engine(self, *, create: bool) -> Engine:
+        """An engine for the driver; its transactions that write begin by `WRITES`."""
+
+    def prepare(self, connection: Connection) -> None:
+        """Creates what the tables need."""
+        return
+
+    def enter(self, connection: Connection) -> None:
+        """Lets plain statements of this transaction find the tables by their names alone."""
+        return
+
+    def damage(self, engine: Engine) -> str:
+        """The first damage found; "" for none, or where the server checks its own files."""
+        return ""
+
+    def explain(self, error: DBAPIError) -> str:
+        """The cause of an error and a remedy, for the user."""
+
+    def is_away(self, error: DBAPIError) -> bool:
+        """Whether the error means that the server cannot be reached."""
+        return False
+
+    def is_held(self) -> bool:
+        """Whether a live driver has the run; no if that cannot be determined."""

@@ -1,0 +1,49 @@
+"""Opens the store of a run's folder: the database file in it, or the schema that its store file names."""
+
+from __future__ import annotations
+
+import json
+
+from nas.errors import OutdatedStoreError, StoreError
+from nas.engine.store.database import Database
+from nas.engine.store.folder import RunFolder
+from nas.engine.store.sql import SqlStore
+from nas.engine.store.sqlite import SqliteDatabase
+
+
+def database_of(folder: RunFolder) -> Database:
+    """Where a run's rows are; `StoreError` if its store file is damaged or the database's client is not installed."""
+    if not folder.store_file.is_file():
+        return SqliteDatabase(folder.database)
+    from nas.engine.store.postgres import PostgresDatabase, parse_url
+
+    try:
+        found = json.loads(folder.store_file.read_text())
+        return PostgresDatabase(parse_url(str(found["url"]), where=f"{folder.store_file}: url"), str(found["schema"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{folder.store_file}: damaged ({error!r}); expected the url and the schema of the run's database"
+        ) from None
+
+
+def open_store(folder: RunFolder, *, create: bool = False, driver: bool = False) -> SqlStore:
+    """The store of a run; see `SqlStore.open`."""
+    return SqlStore.open(database_of(folder), create=create, driver=driver)
+
+
+def upgrade_store(folder: RunFolder) -> bool:
+    """Brings a run's tables up to this version's; whether they were of an earlier one. Raises as `open_store` does."""
+    try:
+        open_store(folder).close()
+    except OutdatedStoreError:
+        open_store(folder, driver=True).close()
+        return True
+    return False
+
+
+def is_held(folder: RunFolder) -> bool:
+    """Whether a live driver has a run now; no if that cannot be determined."""
+    try:
+        return database_of(folder).is_held()
+    except StoreError:
+        return False

@@ -1,0 +1,247 @@
+"""A run's store in a PostgreSQL schema: URLs, connections, the driver's lock, and the errors of the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+import uuid
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.schema import CreateSchema
+
+from nas.errors import RunHeldError, StoreError
+from nas.engine.store.database import Database
+from nas.engine.store.json_values import decoded
+from nas.engine.store.lease import Holder
+
+EXAMPLE = "postgresql+psycopg://user@host/database"
+_SECRETS = ("password", "sslpassword")
+"""Passwords that the query of a URL may hold."""
+_DRIVERS = ("postgresql+psycopg", "postgresql", "postgres")
+_CONNECT_S, _LOCK_S = 10, 15
+_KEEPALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""The server ends the session of a driver whose machine is lost after 25 s; then another driver can take the run."""
+_PATIENCE_S, _BETWEEN_TRIES_S = 2.0, 0.05
+"""A server may take a moment to notice that a killed driver is gone."""
+
+# By words of the server's or the client library's message, in lower case, or by SQLSTATE.
+_REASONS: Mapping[str, str] = {
+    "password authentication failed": "refuses this user's password; set PGPASSWORD, or write it into ~/.pgpass",
+    "no password supplied": "asks for a password; set PGPASSWORD, or write it into ~/.pgpass",
+    "no pg_hba.conf entry": "lets nobody in from here; see the server's pg_hba.conf",
+    "connection refused": "does not answer; look at host and port, and whether the server runs",
+    "no such file or directory": "does not answer; look at host and port, and whether the server runs",
+    "timeout expired": "does not answer; look at host and port, and whether the server runs",
+    "no route to host": "does not answer; look at host and port, and at the network",
+    "resolve": "names no known host; look at its spelling",
+    "name or service not known": "names no known host; look at its spelling",
+    "42501": "does not let this user do that; grant it CREATE on the database",
+    "53100": "cannot be written; check the free space of the server's disk",
+    "55P03": f"is locked by another session for more than {_LOCK_S} s; end that session",
+    "25006": "cannot be written: the server is a standby, or read only; name the primary",
+    "42P01": "does not hold this run's tables; they were removed, or this is another database than the run's",
+}
+_NOT_NOW = ("in recovery mode", "starting up", "shutting down")
+_LOST = ("terminating connection", "server closed", "connection is lost", "connection is closed", "could not receive")
+
+
+@dataclass(frozen=True)
+class PostgresDatabase(Database):
+    """A run's own schema in a PostgreSQL database.
+
+    A driver's one connection has an advisory lock, which the server frees however the driver ends. A driver that loses
+    its connection takes the lock again with the next one, unless another driver has it; what it may write, the lease's
+    number in the database decides.
+
+    Attributes:
+        url: without a password, which libpq takes from PGPASSWORD or ~/.pgpass.
+    """
+
+    url: URL
+    schema: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.url.render_as_string() + (f" (schema {self.schema})" if self.schema else "")
+
+    @property
+    def server(self) -> str:
+        return self.url.render_as_string()
+
+    def reading_engine(self) -> Engine:
+        settings = {"default_transaction_read_only": "on", "default_transaction_isolation": "repeatable\\ read"}
+        engine = create_engine(
+            self.url, poolclass=NullPool, connect_args=_arguments(settings), json_deserializer=decoded
+        )
+        return self._in_schema(engine)
+
+    def writing_engine(self, *, create: bool) -> Engine:
+        engine = create_engine(
+            self.url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_pre_ping=True,
+            connect_args=_arguments({"lock_timeout": f"{_LOCK_S}s", **_KEEPALIVE}),
+            json_serializer=partial(json.dumps, allow_nan=False),
+        )  # fmt: skip
+        event.listen(engine, "connect", self._take)
+        return self._in_schema(engine)
+
+    def prepare(self, connection: Connection) -> None:
+        connection.execute(CreateSchema(str(self.schema), if_not_exists=True))
+
+    def enter(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f'SET LOCAL search_path TO "{self.schema}"')
+
+    def explain(self, error: DBAPIError) -> str:
+        said = " ".join(str(error.orig).split())
+        state, lower = getattr(error.orig, "sqlstate", None), said.lower()
+        if found := re.search(r'database "([^"]*)" does not exist', said):
+            return f"has no database {found[1]} ({said}); make it there with: createdb {found[1]}"
+        if any(words in lower for words in _NOT_NOW):
+            return f"accepts no connection now ({said}); wait until it runs, then resume the run"
+        if error.connection_invalidated or any(words in lower for words in _LOST):
+            return f"the connection was lost ({said}); what was committed is kept: when it is back, resume the run"
+        for reason, text in _REASONS.items():
+            if reason == state or reason in lower:
+                return f"{text} ({said})"
+        if state is None:  # no server has answered
+            return f"cannot be reached at this URL ({said}); check its spelling"
+        return f"refused a statement ({said}); look at the server's log"
+
+    def is_away(self, error: DBAPIError) -> bool:
+        said = str(error.orig).lower()
+        unanswered = getattr(error.orig, "sqlstate", None) is None
+        return unanswered or error.connection_invalidated or any(words in said for words in (*_NOT_NOW, *_LOST))
+
+    def is_held(self) -> bool:
+        """Whether a live driver has the run; no if the server does not answer."""
+        query = (
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND granted AND database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database()) AND classid::bigint = %s AND objid::bigint = %s"
+        )
+        high, low = divmod(self._key, 2**32)
+        engine = self.reading_engine()
+        try:
+            with engine.connect() as connection:
+                return bool(connection.exec_driver_sql(query, (high, low)).scalar_one())
+        except DBAPIError:
+            return False
+        finally:
+            engine.dispose()
+
+    @property
+    def _key(self) -> int:
+        """The number of the run's advisory lock."""
+        return int.from_bytes(sha256(str(self.schema).encode()).digest()[:7], "big")
+
+    def _in_schema(self, engine: Engine) -> Engine:
+        return engine.execution_options(schema_translate_map={None: self.schema})
+
+    def _take(self, connection: Any, record: object) -> None:
+        """Takes the run's lock for a new connection; `RunHeldError` if another driver has it."""
+        _OPEN.add(connection)
+        until = time.monotonic() + _PATIENCE_S
+        while not _answer(connection, "SELECT pg_try_advisory_lock(%s)", self._key):
+            if time.monotonic() > until:
+                other = "one that is making it"
+                if _answer(connection, "SELECT to_regclass(%s)", f"{self.schema}.lease"):
+                    row = _answer(connection, f"SELECT pid || ' ' || host FROM {self.schema}.lease")
+                    pid, _, host = str(row).partition(" ")
+                    other = str(Holder(int(pid), host)) if pid.isdigit() else other
+                raise RunHeldError(
+                    f"{self.name}: the run is held by another live driver ({other}); wait until it ends, or stop it first"
+                )
+            time.sleep(_BETWEEN_TRIES_S)
+
+
+def parse_url(text: str, *, where: str = "--store") -> URL:
+    """The address of a PostgreSQL database.
+
+    Args:
+        where: the option or the file that it is from, for errors.
+
+    Raises:
+        StoreError: it is none, has a password in it, names no database, or the client library is not installed.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        without = re.sub(r"(?<=:)[^:/@]*(?=@)", "***", text)
+        raise StoreError(
+            f"{where}: {without!r} is no URL of a database; expected {EXAMPLE}", code="store.invalid-url"
+        ) from None
+    shown = url.difference_update_query(_SECRETS).render_as_string()
+    if url.drivername not in _DRIVERS:
+        raise StoreError(
+            f"{where} {shown}: runs are kept in PostgreSQL or, without --store, in a file of their own; expected {EXAMPLE}",
+            code="store.invalid-url",
+        )
+    if url.password is not None or not url.query.keys().isdisjoint(_SECRETS):
+        raise StoreError(
+            f"{where} {shown}: leave the password out, which would be kept with the run; set PGPASSWORD, or write it into "
+            "~/.pgpass",
+            code="store.password-in-url",
+        )
+    if not url.database:
+        raise StoreError(f"{where} {shown}: names no database; expected {EXAMPLE}", code="store.invalid-url")
+    try:
+        import psycopg  # noqa: F401  the driver may be missing, or the C library below it
+    except ImportError as error:
+        raise StoreError(
+            f"{where} {shown}: {str(error).splitlines()[0]}; install the client with: pip install 'subnet-nas[postgres]'",
+            code="store.no-client",
+        ) from None
+    return url.set(drivername=_DRIVERS[0])
+
+
+def new_schema(url: str, name: str) -> PostgresDatabase:
+    """A place for a new run in a database: a schema that is not there yet, after a check that one can be made."""
+    readable = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40]
+    made = PostgresDatabase(parse_url(url), f"nas_{readable}_{uuid.uuid4().hex[:8]}")
+    engine = made.reading_engine()
+    try:
+        with engine.connect() as connection:
+            query = "SELECT has_database_privilege(current_database(), 'CREATE')"
+            allowed = connection.exec_driver_sql(query).scalar_one()
+    except DBAPIError as error:
+        raise StoreError(f"{made.url.render_as_string()}: {made.explain(error)}") from error
+    finally:
+        engine.dispose()
+    if not allowed:
+        raise StoreError(f"{made.url.render_as_string()}: {_REASONS['42501']}")
+    return made
+
+
+def _arguments(settings: Mapping[str, str]) -> dict[str, Any]:
+    options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    return {"connect_timeout": _CONNECT_S, "application_name": "nas", "options": options}
+
+
+def _answer(connection: Any, query: str, *values: object) -> Any:
+    """The one value that a query gives; None for no row. Ends its transaction."""
+    cursor = connection.execute(query, values)
+    row = cursor.fetchone()
+    connection.commit()
+    return None if row is None else row[0]
+
+
+_OPEN: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    """A forked child shares the parent's connection: it would keep the lock after the parent's death, or end the session."""
+    for connection in list(_OPEN):
+        if not connection.closed:
+            nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+            os.dup2(nowhere, connection.fileno(), inheritable=False)
+            os.close(nowhere)
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

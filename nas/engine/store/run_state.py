@@ -1,0 +1,112 @@
+"""The state of a run: what its driver updates while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self, TypedDict
+
+from nas.search.problem.budget import Budget, Stop
+from supernets.space import Architecture
+
+_UNCHANGED_KEYS = (
+    "epoch", "best_epoch", "step", "steps", "expected_end", "weights", "teacher", "extension", "searched_seconds",
+    "retry_failures", "waiting", "waiting_since",
+)  # fmt: skip
+"""Fields stored under their own name, as they are."""
+_BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
+STATE_KEYS = (*_UNCHANGED_KEYS, *_BUDGET_KEYS, "stopped", "reference", "final", "machines")
+"""Every stored key of a state."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunState:
+    """Where a run is; a new run has the defaults.
+
+    Attributes:
+        epoch: the last one that is trained and checkpointed.
+        best_epoch: the epoch whose weights are kept; None where the last one's are.
+        step, steps: training steps done and to do, as they were a few seconds ago; 0 before the first.
+        expected_end: when the present phase (training, search, or the finalists' measurements) ends at its pace, in seconds
+            since the epoch; None where that is not known.
+        weights: digest of the trained supernet's weights.
+        teacher: digest of the weights that the training learns from.
+        budget: of a search; extended by `nas resume --evaluations` and ``--minutes``.
+        extension: id of the last extension of the budget that was applied.
+        stop: why the search ended; None while it has not.
+        searched_seconds: time that the search has taken, over all drivers.
+        reference: the reference point of the hypervolume, by objective in its natural sign.
+        finalists: the candidates measured again with the longer protocol, by key.
+        retry_failures: whether the driver measures again what failed before.
+        waiting: what its driver waits for; "" while it works.
+        waiting_since: when the last wait began, in seconds since the epoch; 0 in runs of earlier versions.
+        environments: the environment of the accuracies and of each profile's measurements; see
+            `nas.engine.evaluation.environments`.
+    """
+
+    epoch: int = 0
+    best_epoch: int | None = None
+    step: int = 0
+    steps: int = 0
+    expected_end: float | None = None
+    weights: str | None = None
+    teacher: str | None = None
+    budget: Budget | None = None
+    extension: str | None = None
+    stop: Stop | None = None
+    searched_seconds: float = 0.0
+    reference: tuple[float | None, ...] | None = None
+    finalists: tuple[Architecture, ...] = ()
+    retry_failures: bool = False
+    waiting: str = ""
+    waiting_since: float = 0.0
+    environments: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The state of the values stored by this version or an earlier one, the defaults where there are none."""
+        stop, reference = data.get("stopped"), data.get("reference")
+        return cls(
+            **{key: data[key] for key in _UNCHANGED_KEYS if data.get(key) is not None},
+            budget=Budget.from_json(data) if data.get("evaluations") is not None else None,
+            stop=Stop.from_json(stop) if stop else None,
+            reference=None if reference is None else tuple(reference),
+            finalists=tuple(map(Architecture.parse, data.get("final") or ())),
+            environments=data.get("machines") or {},
+        )
+
+
+class StateUpdate(TypedDict, total=False):
+    """New values of some fields of a `RunState`."""
+
+    epoch: int
+    best_epoch: int | None
+    step: int
+    steps: int
+    expected_end: float | None
+    weights: str | None
+    teacher: str | None
+    budget: Budget
+    extension: str | None
+    stop: Stop | None
+    searched_seconds: float
+    reference: tuple[float | None, ...] | None
+    finalists: tuple[Architecture, ...]
+    retry_failures: bool
+    waiting: str
+    waiting_since: float
+    environments: Mapping[str, Mapping[str, Any]]
+
+
+def stored_values(update: StateUpdate) -> dict[str, Any]:
+    """The values of an update by stored key, to be written together."""
+    found: dict[str, Any] = {key: value for key, value in update.items() if key in (*_UNCHANGED_KEYS, "reference")}
+    if "budget" in update:
+        found |= update["budget"].to_json()
+    if "stop" in update:
+        found["stopped"] = None if update["stop"] is None else update["stop"].to_json()
+    if "finalists" in update:
+        found["final"] = [architecture.key for architecture in update["finalists"]]
+    if "environments" in update:
+        found["machines"] = update["environments"]
+    return found

@@ -1,0 +1,262 @@
+"""A run's store in an SQL database: an SQLite file or a PostgreSQL schema."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter, itemgetter
+from pathlib import Path
+from typing import Any, Self
+
+from sqlalchemy import Table, bindparam, case, delete, exists, func, insert, select
+
+from nas.search.problem.evaluation_counts import EvaluationCounts, Result, worst
+from nas.search.problem.objectives import Fidelity, Measurement, Request, Status, Variant
+from nas.engine.store import tables
+from nas.engine.store.base import Event, Fit, MeasuringSession, Outcome, RunStatus, RunStore
+from nas.engine.store.database import Database
+from nas.engine.store.json_values import plain
+from nas.engine.store.measurement_rows import (
+    MEASUREMENT_COLUMNS,
+    OUTCOME_COLUMNS,
+    check_step,
+    latest,
+    measurement_columns,
+    measurement_of,
+    outcome_of,
+    request_columns,
+    storable,
+)
+from nas.engine.store.sql_session import SqlSession
+from nas.engine.store.sqlite import SqliteDatabase
+from supernets.space import Architecture
+
+_KEYS_A_QUERY = 500
+"""Well below the number of parameters that any database takes in one statement."""
+
+# What runs with every measurement is made once: to make a statement takes SQLAlchemy longer than SQLite to run it.
+_ATOM = (*tables.REQUEST_COLUMNS, "attempt")
+_KNOWN = select(tables.measurements.c.id).where(*(tables.measurements.c[name] == bindparam(name) for name in _ATOM))
+_MEASUREMENTS = select(*(tables.measurements.c[name] for name in MEASUREMENT_COLUMNS))
+_OUTCOMES = select(*(tables.measurements.c[name] for name in OUTCOME_COLUMNS)).order_by(tables.measurements.c.id)
+_LAST_STATUS = select(tables.status).order_by(tables.status.c.id.desc()).limit(1)
+_ADD = insert(tables.measurements).returning(tables.measurements.c.id)
+_ADD_SAMPLES = insert(tables.samples)
+
+# Answered by the index of the unique constraint alone. Several attempts at a metric count once.
+_METRICS_TAKEN = (
+    select(*(tables.measurements.c[name] for name in ("architecture", "precision", "metric", "profile")))
+    .where(tables.measurements.c.fidelity == str(Fidelity.SEARCH))
+    .distinct()
+    .subquery()
+)
+_CANDIDATES = select(_METRICS_TAKEN.c.architecture, _METRICS_TAKEN.c.precision).group_by(
+    _METRICS_TAKEN.c.architecture, _METRICS_TAKEN.c.precision
+)
+_N_WHOLE = select(func.count()).select_from(_CANDIDATES.having(func.count() >= bindparam("n_figures")).subquery())
+_UNFINISHED = _CANDIDATES.having(func.count() < bindparam("n_figures"))
+_FAILED = tables.measurements.c.status == str(Status.FAILED)
+_FLAWS = select(  # with later attempts, which may have succeeded; the detail of failures alone: reading it takes longest
+    *(tables.measurements.c[name] for name in _ATOM), tables.measurements.c.status,
+    case((_FAILED, tables.measurements.c.detail)).label("detail"),
+).where(
+    tables.measurements.c.fidelity == str(Fidelity.SEARCH),
+    (tables.measurements.c.status != str(Status.OK)) | (tables.measurements.c.attempt > 0),
+)  # fmt: skip
+_LATER = tables.measurements.alias()
+_IS_LATEST = ~exists().where(
+    *(_LATER.c[name] == tables.measurements.c[name] for name in tables.REQUEST_COLUMNS),
+    _LATER.c.attempt > tables.measurements.c.attempt,
+)
+_LEVEL, _NOISE = (tables.measurements.c.environment[name].as_float() for name in ("level_ms", "noise"))
+_BEGUN = func.min(tables.measurements.c.time)
+_SESSIONS = (
+    select(tables.measurements.c.profile, _LEVEL, _NOISE, _BEGUN, func.min(tables.measurements.c.precision))
+    .where(tables.measurements.c.profile != "", _LEVEL.is_not(None))
+    .group_by(tables.measurements.c.profile, _LEVEL, _NOISE)
+    .order_by(tables.measurements.c.profile, _BEGUN)
+)
+_FAILURES = _MEASUREMENTS.where(_FAILED, _IS_LATEST).order_by(tables.measurements.c.id)
+
+
+class SqlStore(RunStore):
+    """All rows of one run in a database; made by `open`. Safe to use from several threads of one process."""
+
+    def __init__(self, session: SqlSession, clock: Callable[[], float]) -> None:
+        self._session, self._clock, self._name = session, clock, session.name
+
+    @classmethod
+    def open(
+        cls, place: Path | str | Database, *, create: bool, driver: bool, clock: Callable[[], float] = time.time
+    ) -> Self:
+        """The store of a run.
+
+        Args:
+            place: its database, or the path of an SQLite file.
+            create: make the database if there is none (or if its making was interrupted); needs `driver`.
+            driver: take the run's lease, to write; without it the store only reads, also beside a live driver.
+            clock: seconds since the epoch.
+
+        Raises:
+            RunHeldError: another live driver has the lease.
+            OutdatedStoreError: its tables are of an earlier version; a driver migrates them.
+            StoreError: no such database, damaged, of another version, or it cannot be written.
+        """
+        if create and not driver:
+            raise ValueError("a database is made by a driver; open with driver=True, or with create=False")
+        database = SqliteDatabase(Path(place)) if isinstance(place, str | Path) else place
+        database.check(create=create)
+        if driver:
+            return cls(SqlSession.open_driving(database, create=create, clock=clock), clock)
+        return cls(SqlSession.open_reading(database, clock=clock), clock)
+
+    def status(self) -> RunStatus:
+        with self._session.reading() as connection:
+            found = connection.execute(_LAST_STATUS).one_or_none()
+            return RunStatus.QUEUED if found is None else RunStatus(found.status)
+
+    def set_status(self, status: RunStatus, *, reason: str = "") -> None:
+        self._insert(tables.status, status=str(status), reason=reason, time=self._clock())
+
+    def statuses(self) -> list[tuple[RunStatus, float]]:
+        with self._session.reading() as connection:
+            rows = connection.execute(select(tables.status.c.status, tables.status.c.time).order_by(tables.status.c.id))
+            return [(RunStatus(row.status), row.time) for row in rows]
+
+    def reason(self) -> str:
+        with self._session.reading() as connection:
+            found = connection.execute(_LAST_STATUS).one_or_none()
+            return "" if found is None else str(found.reason)
+
+    def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
+        query = select(tables.info.c.name, tables.info.c.value)
+        query = query.where(tables.info.c.name.in_(only)) if only else query.where(tables.info.c.name.not_in(without))
+        with self._session.reading() as connection:
+            return {row.name: row.value for row in connection.execute(query)}
+
+    def _set_values(self, values: Mapping[str, Any]) -> None:
+        if not values:
+            return
+        with self._session.writing() as connection:
+            connection.execute(delete(tables.info).where(tables.info.c.name.in_(list(values))))
+            connection.execute(insert(tables.info), [{"name": name, "value": values[name]} for name in values])
+
+    def record_ask(self, step: int, architectures: Sequence[Architecture]) -> None:
+        keys = [architecture.key for architecture in architectures]
+        with self._session.writing() as connection:
+            last: int | None = connection.execute(select(func.max(tables.asks.c.step))).scalar_one()
+            check_step(step, 0 if last is None else last + 1)
+            connection.execute(insert(tables.asks).values(step=step, architectures=keys, time=self._clock()))
+
+    def asks(self) -> list[list[Architecture]]:
+        with self._session.reading() as connection:
+            rows = connection.execute(select(tables.asks.c.architectures).order_by(tables.asks.c.step))
+            return [[Architecture.parse(key) for key in keys] for (keys,) in rows]
+
+    def add(self, measurement: Measurement) -> None:
+        kept = storable(measurement)
+        values = {**measurement_columns(kept), "time": self._clock()}
+        with self._session.writing() as connection:
+            if connection.execute(_KNOWN, {name: values[name] for name in _ATOM}).first() is not None:
+                return
+            made = connection.execute(_ADD, values).scalar_one()
+            if kept.samples is not None:
+                connection.execute(_ADD_SAMPLES, {"measurement": made, "samples": kept.samples})
+
+    def attempts(self, requests: Sequence[Request]) -> dict[Request, list[Measurement]]:
+        wanted = set(requests)
+        keys = list(dict.fromkeys(request.architecture.key for request in requests))
+        found: list[Measurement] = []
+        with self._session.reading() as connection:
+            for start in range(0, len(keys), _KEYS_A_QUERY):
+                some = tables.measurements.c.architecture.in_(keys[start : start + _KEYS_A_QUERY])
+                found += [measurement_of(row) for row in connection.execute(_MEASUREMENTS.where(some))]
+        made: dict[Request, list[Measurement]] = {}
+        for measurement in sorted(found, key=attrgetter("attempt")):
+            if measurement.request in wanted:
+                made.setdefault(measurement.request, []).append(measurement)
+        return made
+
+    def measurements(self, fidelity: Fidelity | None = None) -> list[Measurement]:
+        query = _MEASUREMENTS.order_by(tables.measurements.c.id)
+        if fidelity is not None:
+            query = query.where(tables.measurements.c.fidelity == str(fidelity))
+        with self._session.reading() as connection:
+            # All at once: to ask for one row after another takes longer than to read it.
+            return latest([measurement_of(row) for row in connection.execute(query).all()], attrgetter("request"))
+
+    def outcomes(self) -> list[Outcome]:
+        with self._session.reading() as connection:
+            return latest([outcome_of(row) for row in connection.execute(_OUTCOMES).all()], itemgetter(slice(5)))
+
+    def sessions(self) -> list[MeasuringSession]:
+        with self._session.reading() as connection:
+            rows = connection.execute(_SESSIONS)
+            return [
+                MeasuringSession(profile, level, noise, time, Variant.parse(variant).runtime)
+                for profile, level, noise, time, variant in rows
+            ]
+
+    def n_measurements(self) -> int:
+        with self._session.reading() as connection:
+            return int(connection.execute(select(func.count()).select_from(tables.measurements)).scalar_one())
+
+    def counts(self, n_metrics: int) -> EvaluationCounts:
+        metrics = {"n_figures": n_metrics}
+        with self._session.reading() as connection:
+            n_whole = int(connection.execute(_N_WHOLE, metrics).scalar_one())
+            latest_of: dict[tuple[str, ...], tuple[int, Result]] = {}
+            for *request, attempt, status, detail in connection.execute(_FLAWS).all():
+                made = (attempt, Result.of(Status(status), detail))
+                latest_of[tuple(request)] = max(made, latest_of.get(tuple(request), made))
+            unfinished = {(key, precision) for key, precision in connection.execute(_UNFINISHED, metrics)}
+        flawed: dict[tuple[str, str], list[Result]] = {}
+        for (architecture, _, _, _, precision), (_, result) in latest_of.items():
+            if (architecture, precision) not in unfinished:
+                flawed.setdefault((architecture, precision), []).append(result)
+        measured = [Result.MEASURED] * (n_whole - len(flawed))
+        return EvaluationCounts.of([*measured, *map(worst, flawed.values())])
+
+    def failures(self) -> list[Measurement]:
+        with self._session.reading() as connection:
+            return [measurement_of(row) for row in connection.execute(_FAILURES).all()]
+
+    def samples(self, request: Request) -> bytes | None:
+        query = (
+            select(tables.samples.c.samples)
+            .select_from(tables.measurements.join(tables.samples))
+            .where(*(tables.measurements.c[name] == value for name, value in request_columns(request).items()))
+            .order_by(tables.measurements.c.attempt.desc())
+            .limit(1)
+        )
+        with self._session.reading() as connection:
+            found: bytes | None = connection.execute(query).scalar_one_or_none()
+            return found
+
+    def record_fit(self, fit: Fit) -> None:
+        quality = plain(fit.quality, where="quality")
+        with self._session.writing() as connection:  # a search killed between fit and ask fits the same step again
+            same = [tables.fits.c.step == fit.step, tables.fits.c.objective == fit.objective]
+            connection.execute(delete(tables.fits).where(*same))
+            connection.execute(insert(tables.fits).values(step=fit.step, objective=fit.objective, quality=quality))
+
+    def fits(self) -> list[Fit]:
+        with self._session.reading() as connection:
+            rows = connection.execute(select(tables.fits).order_by(tables.fits.c.id))
+            return [Fit(row.step, row.objective, row.quality) for row in rows]
+
+    def record_event(self, kind: str, detail: Mapping[str, Any]) -> None:
+        self._insert(tables.events, kind=kind, detail=plain(detail, where="detail"), time=self._clock())
+
+    def events(self) -> list[Event]:
+        with self._session.reading() as connection:
+            rows = connection.execute(select(tables.events).order_by(tables.events.c.id))
+            return [Event(row.kind, row.detail, row.time) for row in rows]
+
+    def close(self) -> None:
+        """Closes the database, then frees the lease; idempotent."""
+        self._session.close()
+
+    def _insert(self, table: Table, **values: Any) -> None:
+        with self._session.writing() as connection:
+            connection.execute(insert(table).values(**values))

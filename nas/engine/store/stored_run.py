@@ -1,0 +1,52 @@
+"""A run of a runs folder: its job file and its store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from nas.engine.store.base import RunStore
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.opening import open_store
+from nas.engine.store.run_facts import Kind, RunFacts
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run in any state; every access reads its store anew."""
+
+    folder: RunFolder
+    runs: RunsFolder
+
+    @classmethod
+    def open(cls, runs: RunsFolder, run: str) -> Self:
+        """The run with this id; `UnknownNameError` if there is none."""
+        return cls(runs.get(run), runs)
+
+    @property
+    def id(self) -> str:
+        """The run's name in commands."""
+        return self.folder.id
+
+    @contextmanager
+    def store(self) -> Iterator[RunStore]:
+        """The run's store, opened for reading."""
+        store = open_store(self.folder)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @property
+    def facts(self) -> RunFacts | None:
+        """What the run is; None until a driver has described it."""
+        with self.store() as store:
+            return store.facts()
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the run only trains a supernet, or also searches it; a search until it is described."""
+        facts = self.facts
+        return "search" if facts is None else facts.kind

@@ -1,0 +1,112 @@
+"""Finds the trained supernets that a job names, and checks that they fit its data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.jobs.schema import load_job
+from nas.jobs.schema.supernet import SupernetConfig
+from nas.errors import JobError, UnknownNameError
+from nas.engine.store.folder import RunFolder, RunsFolder
+from supernets.sharing.base import Family
+from supernets.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, read_progress
+from supernets.data import DataSet, TextFormat
+from supernets.errors import CheckpointError
+from supernets.families.captured.family import CapturedFamily
+
+
+def named_checkpoint(supernet: SupernetConfig, runs: RunsFolder, *, source: str) -> Checkpoint | None:
+    """The finished checkpoint that ``supernet.from`` names, as of `find_checkpoint`; None where it names none."""
+    if supernet.from_ is None:
+        return None
+    return find_checkpoint(runs, supernet.from_, supernet.from_path, where=f"{source}: supernet.from")
+
+
+def find_checkpoint(runs: RunsFolder, run: str, path: Path | None, *, where: str) -> Checkpoint:
+    """A finished checkpoint, of a run or in a folder.
+
+    Args:
+        run: the run's id, used where there is no path.
+        path: of a checkpoint's folder, or of a run's.
+        where: file and key that name it, for errors: ``job.yaml: supernet.from``.
+
+    Raises:
+        JobError: there is no such run.
+        CheckpointError: there is no checkpoint, it is damaged, or its training is not finished.
+    """
+    try:
+        folder = _of_run(runs, run) if path is None else path
+    except UnknownNameError as error:
+        raise JobError(f"{where}: {error}", code=error.code) from None
+    if (folder / "checkpoint").is_dir():  # a run's folder given as a path
+        folder = folder / "checkpoint"
+    checkpoint = load_checkpoint(folder)
+    if not checkpoint.finished:
+        done = "trained for {epoch} of {epochs} epochs".format_map(checkpoint.progress)
+        raise CheckpointError(f"{folder}: {done}; finish it first with `nas resume`", code="checkpoint.unfinished")
+    return checkpoint
+
+
+def _of_run(runs: RunsFolder, run: str) -> Path:
+    """The checkpoint's folder of a run: its own, or that of the supernet that it searched."""
+    found = runs.get(run)
+    if has_checkpoint(found.checkpoint):
+        return found.checkpoint
+    supernet = load_job(found.job_file, stored=True).supernet
+    if supernet.trains or supernet.from_ is None:
+        return found.checkpoint  # reading it reports that there is none
+    return _of_run(runs, supernet.from_) if supernet.from_path is None else supernet.from_path
+
+
+def training_digest(named: Checkpoint | None, run: RunFolder | None) -> str | None:
+    """The digest of the training part of a named checkpoint, or of the one in a run's folder; None without either."""
+    if named is not None:
+        return str(named.progress["data"]["digest"])
+    if run is None or not has_checkpoint(run.checkpoint):
+        return None
+    return str(read_progress(run.checkpoint)["data"]["digest"])
+
+
+def check_training_data(checkpoint: Checkpoint, data: DataSet, *, key: str) -> None:
+    """Raises `CheckpointError` if the checkpoint that a key of the job names was trained on other examples than the job's."""
+    trained_on, ours = checkpoint.progress["data"], data.train
+    if trained_on["digest"] != ours.digest:
+        noun = data.format.noun
+        keys = "data.tokenizer" if isinstance(data.format, TextFormat) else "data.image_size, channels, mean and std"
+        raise CheckpointError(
+            f"{key}: the checkpoint was trained on other {noun}s ({trained_on['name']}, {trained_on['digest']}) than this "
+            f"job's training part ({data.name}, {ours.digest}), and this job's validation {noun}s may be among them; copy the "
+            f"data section of the job that trained it, shares included (of a checkpoint outside of its run's folder that "
+            f"started from a pretrained network, add that network's {keys})",
+            code="checkpoint.other-data",
+        )
+
+
+def check_outputs(checkpoint: Checkpoint, family: Family, *, source: str, key: str) -> None:
+    """Raises `CheckpointError` if a checkpoint's networks take other inputs than the job's, or have other classes.
+
+    Args:
+        source: the checkpoint's name in the job file, under `key`.
+    """
+    given, ours = _inputs_of(checkpoint.supernet.family), _inputs_of(family)
+    if given != ours:
+        why = f"is for {given}, and the job's networks for {ours}; name one that was trained on this data set"
+        raise CheckpointError(f"{key}: {source} {why}", code="checkpoint.other-data")
+
+
+def _inputs_of(family: Family) -> str:
+    """The inputs of a family as words of a message."""
+    inner = family.plain(family.space.largest)[0]
+    if isinstance(inner, CapturedFamily):
+        sizes, n = inner.example().shape[1:], inner.n_outputs
+        if inner.source.of_tokens:
+            return f"sentences of {' x '.join(map(str, sizes))} tokens and {n} classes"
+        return f"{' x '.join(map(str, sizes))} images of {n} classes"
+    plain = inner.to_json()
+    if "image_size" in plain:
+        return "{channels} x {image_size} x {image_size} images of {n_classes} classes".format_map(plain)
+    if "features" in plain:
+        return "rows of {features} numbers and {n_classes} outputs".format_map(plain)
+    if "n_classes" in plain:
+        return "sentences of {vocabulary} different tokens and {n_classes} classes".format_map(plain)
+    return "texts of {vocabulary} different tokens".format_map(plain)

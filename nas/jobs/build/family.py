@@ -1,0 +1,309 @@
+"""Builds the family of networks that a job asks for, and finds the sharing of its supernet, both checked against the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nas.jobs.build.layer_order import LayerOrder
+from nas.jobs.schema import SearchJob
+from nas.jobs.schema.errors import reported
+from nas.jobs.schema.supernet import SupernetConfig
+from nas.errors import JobError, PluginError
+from nas.plugins import Kind, calling, find, load
+from supernets.sharing.base import Family
+from supernets.training.checkpoint import Checkpoint
+from supernets.data import BlockFormat, DataSet, PairFormat, RowFormat, TextFormat
+from supernets.errors import CheckpointError, SpaceError, SupernetError
+from supernets.families.decoder.attention_experts import has_attention_experts, with_attention_copies
+from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.pretrained import DecoderConfig
+from supernets.families.encoder.pretrained import BertConfig
+from supernets.families.nested_networks import NestedFamily
+from supernets.families.registry import FAMILIES
+from supernets.families.shared.dense_to_experts import Partition, dense_family, experts_of_dense
+from supernets.families.shared.expert_bases import with_bases
+from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
+from supernets.families.shared.spec import Spec
+from supernets.families.shared.transformer import TransformerFamily
+from supernets.families.single_network import SingleFamily
+from supernets.networks.formats.pretrained import TOKENIZER
+from supernets.sharing.chain import ChainSharing
+from supernets.sharing.spec import PLAIN, SharingSpec
+from supernets.space import Architecture
+
+_HIGHEST_RATE = 100
+"""As in job files."""
+_LEAST_VOCABULARY = 0.95
+"""Share of a language model's vocabulary that its tokenizer has: the rest fills tables up to a multiple of some hundreds."""
+
+
+def with_rate_of_family(config: SearchJob) -> SearchJob:
+    """The job with the peak learning rate of its plug-in's family, where it gives none itself.
+
+    Raises:
+        PluginError: the plug-in cannot be loaded, or its rate is no number above 0.
+    """
+    if not config.rate_of_family or not config.supernet.trains:
+        return config
+    rate = config.supernet.description.learning_rate
+    if rate is None:
+        return config
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= _HIGHEST_RATE:
+        ref = find(Kind.FAMILIES, config.supernet.family, FAMILIES)
+        fault = f"its description's learning_rate is {rate!r}; expected a number above 0, at most {_HIGHEST_RATE}"
+        raise PluginError(f"{ref}: {fault}", code="plugin.contract")
+    return config.model_copy(update={"training": config.training.model_copy(update={"learning_rate": float(rate)})})
+
+
+def find_family(
+    supernet: SupernetConfig, data: DataSet, *, n_outputs: int,
+    checkpoint: Checkpoint | None, pretrained: PretrainedConfig | None, ordered: LayerOrder, source: str,
+) -> Family:  # fmt: skip
+    """The job's family.
+
+    Args:
+        n_outputs: of its networks.
+        checkpoint: of the trained supernet that the job names, to be searched or to have one of its networks fine-tuned.
+        pretrained: of the network that its supernet is made of.
+        ordered: as of `nas.jobs.build.layer_order`.
+
+    Raises:
+        JobError: there is no such network for these data.
+        CheckpointError: the trained supernet is of another family or space than the job says.
+    """
+    if supernet.family not in FAMILIES:
+        with reported(f"{source}: supernet"):
+            supernet.check_space()
+    try:
+        spec = ordered(supernet.spec(None if pretrained is None else pretrained.space()))
+    except SpaceError as error:
+        raise JobError(f"{source}: supernet.space.{error}", code="job.invalid-value") from None
+
+    def made(spec: Spec) -> Family:
+        taken, kind = supernet.description.data, f"{data.format.noun}s"
+        if taken != kind:
+            message = f"{supernet.family} takes {taken}, and data.name: {data.name} is a data set of {kind}"
+            remedy = f"take another family, or data of {taken}"
+            raise JobError(f"{source}: supernet.family: {message}; {remedy}", code="job.unfit-data")
+        try:
+            family = _made(supernet, spec, _sizes(data, n_outputs, pretrained))
+            if pretrained is not None and isinstance(family, TransformerFamily):
+                pretrained.check_family(family)
+                if supernet.partition is not None and not pretrained.gets_experts(family.spec):
+                    raise SpaceError(
+                        "partition: no experts are made of MLPs here; give experts in the space, or remove it"
+                    )
+        except (SpaceError, CheckpointError) as error:  # the spec is valid, but not for these data
+            raise JobError(f"{source}: supernet: {error}", code="job.unfit-data") from None
+        return NestedFamily(family) if supernet.nested else family
+
+    if checkpoint is not None:
+        try:
+            return _of_checkpoint(supernet, spec, checkpoint, made)
+        except SpaceError as error:
+            where = f"{source}: supernet.network: {supernet.network}"
+            raise JobError(f"{where}: {error}", code="job.invalid-value") from None
+    if spec is None:
+        raise JobError(
+            f"{source}: supernet: expected a preset, a space, from or pretrained; got none of them",
+            code="job.missing-key",
+        )
+    return made(spec)
+
+
+def _made(supernet: SupernetConfig, spec: Spec, sizes: Mapping[str, Any]) -> Family:
+    """The family of a spec; one of a plug-in is found to be what networks are made of and checkpoints can name."""
+    ref = find(Kind.FAMILIES, supernet.family, FAMILIES)
+    if ref is None:
+        family: Family = supernet.description.load()(spec, **sizes)
+        return family
+    made = load(ref, Family)
+    with calling(ref, "its constructor"):
+        try:
+            family = made(spec, **sizes)
+        except SupernetError as error:  # as those of the families here
+            raise SpaceError(f"{ref}: {error}") from None
+    if family.name != ref.target or supernet.description.network != ref.target:
+        named = f"its name is {family.name!r} and its description's network {supernet.description.network!r}"
+        raise PluginError(
+            f"{ref}: {named}; expected {ref.target!r}, by which checkpoints load it", code="plugin.contract"
+        )
+    return family
+
+
+def _of_checkpoint(
+    supernet: SupernetConfig, spec: Spec | None, checkpoint: Checkpoint, made: Callable[[Spec], Family]
+) -> Family:
+    family = checkpoint.supernet.family
+    if supernet.network is not None:
+        return SingleFamily(family, Architecture.parse(supernet.network))
+    plain, ref = _plain(family), find(Kind.FAMILIES, supernet.family, FAMILIES)
+    default = SupernetConfig.model_fields["family"].default  # stored jobs have it written out
+    if spec is not None and made(spec).to_json() != family.to_json():
+        fault = (
+            "from: the checkpoint is of another space; leave preset and space out, or train a supernet of this space"
+        )
+    elif supernet.family not in (default, plain.name) and getattr(ref, "target", "") != plain.name:
+        fault = f"family: the checkpoint's family is {plain.name}, not {supernet.family}; remove family"
+    elif supernet.nested and not isinstance(family, NestedFamily):
+        fault = "nested: the checkpoint's networks are not nested; remove nested, or train with nested: true"
+    else:
+        return family
+    raise CheckpointError(f"supernet.{fault}", code="checkpoint.other-supernet")
+
+
+def _plain(family: Family) -> Family:
+    return family.inner if isinstance(family, NestedFamily) else family
+
+
+def _sizes(data: DataSet, n_outputs: int, pretrained: PretrainedConfig | None) -> dict[str, Any]:
+    """What a family is made of beside its spec: the sizes of the data, and those that a pretrained network fixes."""
+    sizes: dict[str, Any] = {"n_classes": n_outputs}
+    if isinstance(text := data.format, TextFormat):
+        sizes |= {"vocabulary": text.vocabulary, "positions": text.max_tokens}
+        sizes |= {"padding": text.padding, "tokens": text.typical_tokens}
+        if isinstance(pretrained, BertConfig):
+            _check_tokenizer(text, pretrained)
+    elif isinstance(pairs := data.format, PairFormat):
+        sizes = {"vocabulary": pairs.vocabulary, "separator": pairs.separator}
+        sizes |= {"source": pairs.source, "target": pairs.block}
+    elif isinstance(blocks := data.format, BlockFormat):
+        sizes = {"vocabulary": blocks.vocabulary, "positions": blocks.block, "tokens": blocks.block}
+        if isinstance(pretrained, DecoderConfig):
+            _check_blocks(blocks, pretrained)
+    elif isinstance(data.format, RowFormat):
+        sizes |= {"features": len(data.format.columns)}
+    else:
+        sizes |= {"image_size": data.images.image_size, "channels": data.images.channels}
+    return sizes if pretrained is None else sizes | pretrained.fixed
+
+
+def _check_tokenizer(text: TextFormat, config: BertConfig) -> None:
+    """Raises `CheckpointError` unless the sentences' token ids are those that the pretrained network was trained with."""
+    folder, tokenizer = config.folder, config.folder / TOKENIZER
+    remedy = "give the tokenizer that the network was trained with"
+    if tokenizer.is_file() and tokenizer.read_text(encoding="utf-8") != text.tokenizer:
+        fault = "has a tokenizer of its own, and the data were read with another; leave data.tokenizer out"
+    elif text.vocabulary > config.vocabulary:
+        fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {text.vocabulary}; {remedy}"
+    elif text.padding != config.padding:
+        fault = f"pads with token {config.padding}, and the tokenizer with {text.padding}; {remedy}"
+    elif text.max_tokens > (most := config.positions):
+        fault = f"has {most} positions, and the sentences up to {text.max_tokens} tokens; set data.max_tokens to {most} or less"
+    else:
+        return
+    raise mismatch(f"pretrained: {folder} {fault}")
+
+
+def _check_blocks(blocks: BlockFormat, config: DecoderConfig) -> None:
+    """Raises `CheckpointError` unless the pretrained network takes such tokens and as many."""
+    if (own := config.own_tokenizer()) is not None and own != blocks.tokenizer:
+        fault = "has a tokenizer of its own, and the data were read with another; leave data.tokenizer out"
+        raise mismatch(f"pretrained: {config.folder} {fault}")
+    if not _LEAST_VOCABULARY * config.vocabulary <= blocks.vocabulary <= config.vocabulary:
+        fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {blocks.vocabulary}"
+        raise mismatch(f"pretrained: {config.folder} {fault}; give the tokenizer that the network was trained with")
+    if blocks.block > (most := config.positions):
+        fault = f"has {most} positions, and the blocks {blocks.block} tokens"
+        raise mismatch(f"pretrained: {config.folder} {fault}; set data.max_tokens to {most} or less")
+
+
+@dataclass(frozen=True)
+class ExpertStart:
+    """How experts are made of a dense network's MLPs.
+
+    Attributes:
+        batches: of inputs, for what is measured on them.
+    """
+
+    partition: Partition
+    batches: Sequence[Tensor]
+    seed: int
+
+
+def pretrained_weights(
+    pretrained: PretrainedTransformer, family: Family, experts: ExpertStart | None = None
+) -> dict[str, Tensor]:
+    """The tensors of the family's largest network; those that the pretrained one lacks are drawn from torch's generator.
+
+    Args:
+        experts: needed where the family has experts and the pretrained network has none.
+    """
+    plain = _transformers(pretrained, family)
+    if experts is not None and pretrained.config.gets_experts(plain.spec):
+        dense = dense_family(plain, pretrained.config.as_space()["hidden"])
+        rng, found = np.random.default_rng(experts.seed), pretrained.weights(dense)
+        tensors = experts_of_dense(plain, dense, found, experts.partition, experts.batches, rng)
+    else:
+        tensors = pretrained.weights(plain)
+    return with_bases(plain, with_attention_copies(plain, tensors))
+
+
+def without_experts(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily | None:
+    """The family of networks without the experts that are made of a pretrained network's parts; None where none are."""
+    plain, config = _transformers(pretrained, family), pretrained.config
+    made = config.gets_experts(plain.spec)
+    if not made and not has_attention_experts(plain):
+        return None
+    return dense_family(plain, config.as_space()["hidden"] if made else None)
+
+
+def _transformers(pretrained: PretrainedTransformer, family: Family) -> TransformerFamily:
+    plain = _plain(family)
+    if not isinstance(plain, TransformerFamily):
+        raise mismatch(f"{pretrained.config.folder}: networks of the family {plain.name} have no layers for it")
+    return plain
+
+
+def find_sharing(
+    supernet: SupernetConfig,
+    family: Family,
+    *,
+    checkpoint: Checkpoint | None,
+    source: str,
+    adapter_rank: int | None = None,
+) -> SharingSpec:
+    """How the supernet shares its weights, checked for this family.
+
+    Args:
+        adapter_rank: of the adapters that the job trains, if any.
+
+    Raises:
+        JobError: the family has no tensors that such a sharing applies to.
+        CheckpointError: the trained supernet shares its weights in another way.
+        PluginError: the code of a plug-in's family raises.
+    """
+    given = supernet.sharing
+    if checkpoint is not None:
+        trained = checkpoint.supernet.sharing.spec
+        if given is not None and given.spec() != replace(trained, adapter_rank=None):
+            fault = "the checkpoint's sharing is not the job's; leave sharing out, or train a supernet with it"
+            raise CheckpointError(f"supernet.from: {fault}", code="checkpoint.other-supernet")
+        return trained
+    plain = _plain(family)
+    mixture = isinstance(plain, TransformerFamily) and (plain.has_experts or has_attention_experts(plain))
+    if supernet.sort == "activations" and mixture:
+        message = "activations are measured of networks without experts; take weights or taylor"
+        raise JobError(f"{source}: supernet.sort: {message}", code="job.conflict")
+    try:
+        spec = replace(PLAIN if given is None else given.spec(), adapter_rank=adapter_rank)
+        if spec.correction is not None and (mixture or not isinstance(plain, DecoderFamily)):
+            of = "its layers have experts" if mixture else f"the family is {family.name}"
+            raise SpaceError(
+                f"correction: {spec.correction} fits decoders of texts without experts, and {of}; remove it"
+            )
+        with torch.device("meta"):  # allocates nothing, and draws no random numbers
+            ChainSharing(family, spec)
+    except SpaceError as error:
+        raise JobError(f"{source}: supernet.sharing.{error}", code="job.invalid-value") from None
+    except Exception as error:
+        if (ref := find(Kind.FAMILIES, supernet.family, FAMILIES)) is None:
+            raise
+        raise PluginError(f"{ref}: making its networks raised {type(error).__name__}: {error}") from error
+    return spec

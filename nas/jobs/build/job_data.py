@@ -1,0 +1,308 @@
+"""The data of a job: its parts, and its options from the job or from the preprocessing of the network that it starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hardware_profiles.base import HardwareProfile
+from nas.jobs.build.job_model import JobModel, stored_model
+from nas.jobs.build.plugin_data import plugin_source
+from nas.jobs.build.pretrained import Pretrained, find_preprocessing
+from nas.jobs.build.task import task_for
+from nas.jobs.build.task_metrics import task_class
+from nas.jobs.schema import SearchJob, load_job
+from nas.jobs.schema.data import NUMBERS, OF_IMAGES, OF_TEXT, DataConfig
+from nas.jobs.schema.supernet import SupernetConfig
+from nas.errors import JobError, UnknownNameError
+from nas.plugins.parts import require
+from nas.engine.store.folder import RunFolder, RunsFolder
+from supernets.data import (
+    BlockFormat,
+    DataSet,
+    DocumentOptions,
+    ImageFormat,
+    ImageOptions,
+    OnProgress,
+    PairFormat,
+    Part,
+    RowOptions,
+    Source,
+    TextFormat,
+    TextOptions,
+    data_set_of,
+    head,
+    images_of,
+    load_data,
+    no_progress,
+    some_images,
+    typical_batches,
+)  # fmt: skip
+from supernets.errors import CheckpointError
+from supernets.tasks import CLASSIFICATION, Task
+
+SPLIT_SEED = 0
+"""Seed of the split. Not the job's: a search with another seed would evaluate on images that the supernet was trained on."""
+_OF_TEXT, _OF_IMAGES, _OF_RESIZING = (
+    ("tokenizer",),
+    ("mean", "std", "image_size", "channels"),
+    ("crop", "interpolation"),
+)
+"""Keys of a data section that a pretrained network fixes. A job with the first one of them needs no other source."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class JobData:
+    """A data set with the parts of the job file that select from it."""
+
+    dataset: DataSet
+    config: SearchJob
+    task: Task = CLASSIFICATION
+    given: object = None
+    """The plug-in that was passed from Python for it."""
+
+    @property
+    def of_text(self) -> bool:
+        """Whether the data are sentences, not images."""
+        return isinstance(self.dataset.format, TextFormat)
+
+    @cached_property
+    def calibration(self) -> Part:
+        """The first examples of the training part, for batch-norm statistics and quantization."""
+        return head(self.dataset.train, self.config.calibration_images)
+
+    def some_images(self, n: int) -> list[Image.Image]:
+        """At most `n` images as the data set's files have them, decoded, spread over it."""
+        data = self.config.data
+        channels = self.dataset.images.channels
+        if (source := plugin_source(self.config, self.given)) is not None:
+            return images_of(source, channels=channels, n=n)
+        return some_images(data.name, data.path, channels=channels, n=n, image_column=data.image_column)
+
+    def digests(self) -> dict[str, str]:
+        """The digest of each part, by its name."""
+        return {part: getattr(self.dataset, part).digest for part in ("train", "validation", "test")}
+
+    def timed_batches(self, profile: HardwareProfile) -> tuple[NDArray[Any], ...]:
+        """Validation examples that a profile's timed runs use: one batch, (batch, ...), for each call."""
+        if isinstance(self.dataset.format, BlockFormat):
+            serving, ids = self.config.serving, self.dataset.validation.inputs.numpy()
+            longest = self.dataset.blocks.block
+            if isinstance(pairs := self.dataset.format, PairFormat):
+                ids, longest = ids[:, : pairs.source], pairs.source
+            shape = serving.batch or profile.batch_size, serving.prompt_tokens or longest
+            return (np.resize(ids, shape),)  # prompts longer than a block continue with the next ones
+        batches = typical_batches(self.dataset.validation, profile.batch_size, tokens=self.config.data.timed_tokens)
+        return tuple(inputs.numpy() for inputs in batches)
+
+
+def load_job_data(
+    config: SearchJob,
+    runs: RunsFolder,
+    *,
+    pretrained: Pretrained | None,
+    model: JobModel | None = None,
+    trained_on: str | None,
+    source: str,
+    on_progress: OnProgress = no_progress,
+    given: object = None,
+) -> JobData:
+    """The data that a job names, preprocessed for the pretrained network that its supernet starts from.
+
+    Args:
+        model: the user's, whose preprocessing is used, too.
+        trained_on: the digest of the training part of the job's trained supernet, if it has one: by it, images that
+            version 0.1 resized in another way are recognised.
+        on_progress: called about once a second while files are read.
+        given: a data set in place of what the job's name refers to.
+
+    Raises:
+        PluginError: the data set is a plug-in's, and cannot be loaded.
+        JobError, CheckpointError: the preprocessing cannot be found, or does not fit what the job says.
+        DataError: the data set is missing or malformed.
+    """
+    data, folder = config.data, None if pretrained is None else pretrained.config.folder
+    parts: dict[str, Any] = {"seed": SPLIT_SEED, "validation": data.validation, "test": data.test}
+    options: ImageOptions | TextOptions | RowOptions | DocumentOptions
+    load: Callable[..., DataSet]
+    if (own := plugin_source(config, given)) is not None:
+        options = _options_for(own, config, runs, pretrained=folder, model=model, source=source)
+        load = partial(data_set_of, data.name, own, **parts)
+    else:
+        targets = task_class(config.task).targets
+        load = partial(load_data, data.name, path=data.path, on_progress=on_progress, targets=targets, **parts)
+        if data.name == NUMBERS:
+            options = RowOptions(label_column=data.label_column)
+        elif data.of_documents:
+            options = _document_options(config, runs, pretrained=folder, source=source)
+        else:
+            options = _data_options(config, runs, of_text=data.of_text, pretrained=folder, model=model, source=source)
+    task, found = task_for(config, load(options=options), source=source)
+    if own is None and isinstance(options, ImageOptions) and trained_on not in (None, found.train.digest):
+        of_earlier, earlier = task_for(config, load(options=replace(options, as_in_0_1=True)), source=source)
+        task, found = (of_earlier, earlier) if earlier.train.digest == trained_on else (task, found)
+    _check_shift(config, found, source=source)
+    return JobData(found, config, task, given)
+
+
+def _check_shift(config: SearchJob, found: DataSet, *, source: str) -> None:
+    """Raises `JobError` where images to train on may be shifted out of sight."""
+    shift = config.training.augment.shift
+    if isinstance(found.format, ImageFormat) and config.supernet.trains and shift >= (size := found.format.image_size):
+        what = f"the images have {size} pixels a side; expected fewer pixels than that, e.g. {max(1, size // 8)}"
+        raise JobError(f"{source}: training.augment.shift: {shift}, and {what}", code="job.unfit-data")
+
+
+def _options_for(
+    own: Source, job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, model: JobModel | None, source: str
+) -> ImageOptions | TextOptions:
+    """The options of a plug-in's data, found to be for what it loaded."""
+    of_others = OF_IMAGES if own.of_text else OF_TEXT
+    kind, other = ("sentences", "images") if own.of_text else ("images", "sentences")
+    if own.of_text:
+        require("text", f"{source}: data.name: {job.data.name}")
+    for key in of_others:
+        if getattr(job.data, key) is not None:
+            message = f"is for data of {other}, and {job.data.name} is of {kind}; remove it"
+            raise JobError(f"{source}: data.{key}: {message}", code="job.conflict")
+    return _data_options(job, runs, of_text=own.of_text, pretrained=pretrained, model=model, source=source)
+
+
+def _data_options(
+    job: SearchJob, runs: RunsFolder, *, of_text: bool, pretrained: Path | None, model: JobModel | None, source: str
+) -> ImageOptions | TextOptions:
+    """The options of a job's data, each from the first that has it: the job, its pretrained network, its trained supernet's.
+
+    Args:
+        pretrained: the folder with the preprocessing of the network that its supernet is made of.
+    """
+    data, own = job.data, _given(job.data, _keys(of_text))
+    fixed: Mapping[str, Any] = {}
+    key = "supernet.from"
+    if model is not None:
+        fixed, key = _fixed_by_model(model, of_text=of_text), "supernet.model"
+    elif pretrained is not None:
+        key = "supernet.pretrained"
+        fixed = _fixed_by(pretrained, job.supernet)
+    elif len(own) < len(_keys(of_text)):
+        fixed = _of_trained(job, runs, of_text=of_text, source=source)
+    options = {**fixed, **own, **_given(data, _OF_RESIZING)}
+    if not of_text:
+        _check_images(own, fixed, where=source, key=key)
+        images: dict[str, Any] = {key: options.get(key) for key in (*_OF_IMAGES, *_OF_RESIZING)}
+        columns: dict[str, Any] = {"image_column": data.image_column, "label_column": data.label_column}
+        return ImageOptions(**images, **columns, skip_unreadable=bool(data.skip_unreadable))
+    given = _given(data, ("max_tokens", "vocabulary", "text_column", "label_column", "encoding"))
+    return TextOptions(tokenizer=options.get("tokenizer"), **given)
+
+
+def _document_options(job: SearchJob, runs: RunsFolder, *, pretrained: Path | None, source: str) -> DocumentOptions:
+    """The options of a job's documents; the tokenizer as of sentences."""
+    data, tokenizer = job.data, job.data.tokenizer or pretrained
+    fixed = {} if tokenizer is not None else _of_trained(job, runs, of_text=True, source=source)
+    keys = (
+        "vocabulary", "documents", "text_column", "source_column", "target_column", "encoding", "separator", "choices",
+    )  # fmt: skip
+    own = _given(data, keys)
+    given = {"tokenizer": tokenizer, **fixed, **own}
+    if given["tokenizer"] is not None:
+        given.pop("vocabulary", None)
+    return DocumentOptions(block=data.max_tokens or DocumentOptions().block, **given)
+
+
+def _keys(of_text: bool) -> tuple[str, ...]:
+    """Those that a pretrained network would fix."""
+    return _OF_TEXT if of_text else _OF_IMAGES
+
+
+def _fixed_by_model(model: JobModel, *, of_text: bool) -> dict[str, Any]:
+    """The options of images, or the tokenizer, that the user's model fixes."""
+    return model.fixed_tokenizer() if of_text else model.fixed()
+
+
+def _given(data: DataConfig, keys: Sequence[str]) -> dict[str, Any]:
+    """The options that a data section gives itself."""
+    return {key: value for key in keys if (value := getattr(data, key)) is not None}
+
+
+def _fixed_by(folder: Path, supernet: SupernetConfig) -> dict[str, Any]:
+    """The options that the pretrained network in a folder fixes for the family."""
+    description = supernet.description
+    if description.data in ("sentences", "texts"):
+        return {"tokenizer": folder}
+    config = description.pretrained_config(folder)
+    return {key: getattr(config, key) for key in _OF_IMAGES}
+
+
+def _check_images(own: Mapping[str, Any], fixed: Mapping[str, Any], *, where: str, key: str) -> None:
+    """Raises `JobError` for images of other sizes than the network takes."""
+    for name, what in (("image_size", "pixels a side"), ("channels", "channels")):
+        if name in own and own[name] != fixed.get(name, own[name]):
+            message = f"{key} takes images of {fixed[name]} {what}; write {fixed[name]}, or leave it out"
+            raise JobError(f"{where}: data.{name}: {own[name]}, and {message}", code="job.unfit-data")
+
+
+def _of_trained(job: SearchJob, runs: RunsFolder, *, of_text: bool, source: str) -> dict[str, Any]:
+    """The options that the data of a job's trained supernet were read with; empty if it names no supernet, its data have the
+    default options, or the supernet is a checkpoint outside of a run's folder."""
+    named = job.supernet.from_
+    if named is None:
+        return {}
+    where = f"{source}: supernet.from"
+    needed = "data.tokenizer" if of_text else "data.mean, data.std, data.image_size and data.channels"
+    keys = _keys(of_text)
+    if (run := _run_that_made(runs, named, job.supernet.from_path, first=keys[0], where=where, needed=needed)) is None:
+        return {}
+    made = load_job(run.job_file, stored=True)
+    own = _given(made.data, keys)
+    own |= _given(made.data, ("separator",) if of_text else _OF_RESIZING)
+    if made.supernet.model is not None:
+        model = stored_model(made, run, source=str(run.model_file))
+        return {**({} if model is None else _fixed_by_model(model, of_text=of_text)), **own}
+    if keys[0] not in own and made.supernet.pretrained is None:
+        return _given(made.data, ("separator",))
+    if job.data.asks_for_vocabulary:
+        message = f"{named} was made of a network with a tokenizer, and none is trained; remove it"
+        raise JobError(f"{source}: data.vocabulary: {message}", code="job.conflict")
+    if all(key in own for key in keys) or made.supernet.pretrained is None:
+        return own
+    try:
+        return _fixed_by(find_preprocessing(made.supernet.pretrained, run), made.supernet) | own
+    except CheckpointError as error:
+        what = "tokenizer" if of_text else "preprocessing"
+        message = f"{named} was made of {made.supernet.pretrained}, whose {what} is needed: {error}; or give {needed}"
+        raise JobError(f"{where}: {message}", code="job.pretrained-unusable") from None
+
+
+def _run_that_made(
+    runs: RunsFolder, named: str, path: Path | None, *, first: str, where: str, needed: str
+) -> RunFolder | None:
+    """The run that first trained the supernet of a run; None if the path is of no run.
+
+    Args:
+        first: the key of the data that a run with it needs no other source for.
+    """
+    try:
+        folder = runs.get(named) if path is None else _run_of(path)
+    except UnknownNameError as error:
+        raise JobError(f"{where}: {error} The preprocessing is in its job; or give {needed}", code=error.code) from None
+    if folder is None:
+        return None
+    job = load_job(folder.job_file, stored=True)
+    origin = job.supernet
+    if (_given(job.data, [first]) and origin.model is None) or origin.from_ is None:
+        return folder
+    parent = RunsFolder(folder.path.parent)
+    return _run_that_made(parent, origin.from_, origin.from_path, first=first, where=where, needed=needed)
+
+
+def _run_of(path: Path) -> RunFolder | None:
+    """The run of a folder, or of the checkpoint in it; None if it belongs to no run."""
+    return next((folder for folder in map(RunFolder, (path, path.parent)) if folder.holds_a_run), None)

@@ -1,0 +1,110 @@
+"""The plug-ins that are installed here, with what is wrong with each."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hardware_profiles.base import RUNTIMES
+from nas.jobs.schema.data import DATA_SETS
+from nas.jobs.schema.training import STRATEGIES
+from nas.errors import PluginError
+from nas.engine.evaluation.metric import Metric
+from nas.plugins import Kind, PluginRef, load, registered
+from nas.plugins.installed import shadow_fault
+from nas.search.problem.tasks import SHIPPED as TASKS
+from nas.search.algorithms import ALGORITHMS
+from supernets.families.registry import FAMILIES
+
+SHIPPED: Mapping[Kind, Collection[str]] = {
+    Kind.SEARCH: ALGORITHMS,
+    Kind.FAMILIES: FAMILIES,
+    Kind.STRATEGIES: STRATEGIES,
+    Kind.TASKS: TASKS,
+    Kind.DATA: DATA_SETS,
+    Kind.RUNTIMES: RUNTIMES,
+}
+"""Names that no plug-in can take, by kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledPlugin:
+    """A plug-in that a package registers.
+
+    Attributes:
+        kind: the end of its entry-point group, e.g. ``search``.
+        target: ``module:Class``.
+        error: why it cannot be used; "" where nothing was found.
+    """
+
+    kind: str
+    name: str
+    target: str
+    package: str
+    version: str
+    error: str
+
+    def to_json(self) -> dict[str, Any]:
+        """What `nas plugins --json` prints of it."""
+        return asdict(self)
+
+
+def installed_plugins(*, loaded: bool) -> list[InstalledPlugin]:
+    """The registered plug-ins by kind and name.
+
+    Args:
+        loaded: import each, and check that it has what its kind needs; else only their names are checked.
+    """
+    found = []
+    for kind in Kind:
+        refs = registered(kind)
+        for ref in refs:
+            twice = [other.package for other in refs if other.name == ref.name and other != ref]
+            error = _fault(ref, twice) or (_load_fault(ref) if loaded else "")
+            found.append(InstalledPlugin(kind.value, ref.name, ref.target, ref.package, ref.version, error))
+    return found
+
+
+def _fault(ref: PluginRef, twice: Collection[str]) -> str:
+    if ref.name in SHIPPED.get(ref.kind, ()):
+        return f"{shadow_fault(ref)}; it is never used under this name"
+    return f"{', '.join(twice)} registers the name, too; jobs name the class" if twice else ""
+
+
+def _load_fault(ref: PluginRef) -> str:
+    try:
+        load(ref, _contract(ref.kind))
+    except PluginError as error:
+        return str(error)
+    return ""
+
+
+def _contract(kind: Kind) -> type:
+    match kind:
+        case Kind.SEARCH:
+            from nas.search.base import SearchAlgorithm
+
+            return SearchAlgorithm
+        case Kind.FAMILIES:
+            from supernets.sharing.base import Family
+
+            return Family
+        case Kind.STRATEGIES:
+            from supernets.sharing.base import TrainingStrategy
+
+            return TrainingStrategy
+        case Kind.METRICS:
+            return Metric
+        case Kind.RUNTIMES:
+            from hardware_profiles.runtimes.base import Runtime
+
+            return Runtime
+        case Kind.TASKS:
+            from supernets.tasks import Task
+
+            return Task
+        case Kind.DATA:
+            from supernets.data import LabelledData
+
+            return LabelledData

@@ -1,0 +1,74 @@
+"""Training strategies of plug-ins: their plans are checked, and errors name the plug-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nas.errors import PluginError
+from nas.plugins import PluginRef, calling, construct, load
+from supernets.sharing.base import BatchLoss, Family, LearningStrategy, Pass, Phase, ScheduledStrategy, TrainingStrategy
+from supernets.errors import SupernetError
+from supernets.training.strategies.single_phase import Teacher
+
+
+def plugin_strategy(
+    ref: PluginRef, family: Family, *, distill: Teacher, settings: Mapping[str, Any], given: object
+) -> TrainingStrategy:
+    """The strategy of a plug-in's class, made of the family, ``distill`` and the settings of the job.
+
+    Raises:
+        PluginError, JobError: the class cannot be loaded, or not made with these settings; or it learns a network.
+    """
+    made = load(ref, TrainingStrategy) if given is None else given
+    made = construct(ref, made, family, settings=settings, key="training.settings", distill=distill)
+    if isinstance(made, LearningStrategy):  # what it learns is not summed over workers, nor is its network searched
+        raise PluginError(
+            f"{ref}: has optimizer, penalty and found, by which a strategy learns a network beside the weights; jobs expect "
+            "phases and plan, and at where these change: remove the three, or take the strategy differentiable",
+            code="plugin.contract",
+        )
+    return _Checked(ref, made, family)
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A strategy whose answers are checked."""
+
+    ref: PluginRef
+    inner: TrainingStrategy
+    family: Family
+
+    def phases(self, epochs: int) -> Sequence[Phase]:
+        found = self._list("phases", Phase, lambda: self.inner.phases(epochs))
+        if (total := sum(phase.epochs for phase in found)) != epochs:
+            raise PluginError(f"{self.ref}: phases: their epochs add up to {total}; expected {epochs}")
+        return found
+
+    def at(self, progress: float) -> _Checked:
+        """See `ScheduledStrategy`; this one where the plug-in has no schedule."""
+        if not isinstance(self.inner, ScheduledStrategy):
+            return self
+        with calling(self.ref, "at", but=SupernetError):
+            return replace(self, inner=self.inner.at(progress))
+
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        found = self._list("plan", Pass, lambda: self.inner.plan(phase, rng, batch_loss))
+        for single in found:
+            try:
+                self.family.space.check(single.architecture)
+            except SupernetError as error:
+                raise PluginError(f"{self.ref}: plan: {single.architecture} is not in the space: {error}") from None
+        return found
+
+    def _list(self, method: str, kind: type, call: Callable[[], Any]) -> list[Any]:
+        with calling(self.ref, method, but=SupernetError):  # e.g. too few epochs, as the shipped strategies raise it
+            found = call()
+        if not isinstance(found, list | tuple) or not found or not all(isinstance(one, kind) for one in found):
+            raise PluginError(
+                f"{self.ref}: {method} returned {found!r:.80}; expected a list of {kind.__name__}, at least one"
+            )
+        return list(found)

@@ -1,0 +1,191 @@
+"""A job's config with the names in it resolved: profiles, objectives, constraints, variants, lookup tables (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hardware_profiles.base import HardwareProfile
+from hardware_profiles.catalog import in_runtime, load_profile
+from hardware_profiles.errors import ProfileError
+from nas.jobs.build.task_metrics import metrics_of_task
+from nas.jobs.schema import SearchJob
+from nas.errors import JobError, PluginError
+from nas.engine.evaluation.metric import Metric
+from nas.plugins import PluginRef, check, construct, find, load, of_object
+from nas.search.problem.objectives import ENERGY, ONNX_RUNTIME, Constraint, Goal, MetricKind, Objective, metrics_of
+from nas.search.problem.tasks import TaskMetrics
+from nas.search.problem.variants import Variants
+
+
+@dataclass(frozen=True)
+class ResolvedJob:
+    """A job's config with the objects that its names stand for; profiles' files are read on first use.
+
+    Attributes:
+        source: name of the job file in errors.
+        objects: plug-ins that the caller passed from Python, classes or objects, by the key of the job that names them.
+    """
+
+    config: SearchJob
+    source: str = "job"
+    objects: Mapping[str, object] = field(default_factory=dict)
+
+    @cached_property
+    def plugins(self) -> dict[str, PluginRef]:
+        """The plug-ins that it names, by key, with their packages; none is imported.
+
+        Raises:
+            UnknownNameError, PluginError: there is no plug-in of a name, there are several, or one has a shipped name.
+        """
+        found = {
+            key: of_object(kind, self.objects[key]) if key in self.objects else find(kind, name, shipped)
+            for key, (kind, name, shipped) in self.config.names.items()
+        }
+        return {key: ref for key, ref in found.items() if ref is not None}
+
+    @cached_property
+    def own_metrics(self) -> dict[str, tuple[PluginRef, Metric]]:
+        """The job's additional metrics by name, with the plug-ins that they come from.
+
+        Raises:
+            PluginError, JobError: one cannot be loaded, or not made with its settings.
+        """
+        found = {}
+        for name, config in self.config.metrics.items():
+            key = f"metrics.{name}"
+            ref, given = self.plugins[key], self.objects.get(key)
+            made: Any = load(ref, Metric) if given is None else given
+            check(ref, made, Metric)
+            if made.goal not in tuple(Goal):
+                fault = f"its goal is {made.goal!r}; expected {' or '.join(Goal)}"
+                raise PluginError(f"{ref}: {fault}", code="plugin.contract")
+            if isinstance(made, type):
+                made = construct(ref, made, settings=config.settings, key=f"{key}.settings")
+            found[name] = ref, made
+        return found
+
+    @property
+    def _kinds(self) -> dict[str, MetricKind]:
+        """What the additional metrics are, by name."""
+        made = {name: metric for name, (_, metric) in self.own_metrics.items()}
+        return {name: MetricKind(str(m.unit), Goal(m.goal), bool(m.per_profile)) for name, m in made.items()}
+
+    @cached_property
+    def profiles(self) -> list[HardwareProfile]:
+        """The job's hardware profiles; where the job names one runtime, in that.
+
+        Raises:
+            JobError: one is unknown, its file is missing or malformed, or two have one name.
+        """
+        profiles: dict[str, HardwareProfile] = {}
+        only = self._runtimes[0] if len(self._runtimes) == 1 else None
+        for i, name in enumerate(self.config.hardware):
+            where = f"{self.source}: hardware[{i}]"
+            try:
+                profile = load_profile(name)
+                profile = profile if only is None else in_runtime(profile, only)
+            except ProfileError as error:
+                raise JobError(f"{where}: {error}", code=error.code) from None
+            if profile.name in profiles:
+                raise JobError(
+                    f"{where}: a second profile named {profile.name!r}; rename it in its file",
+                    code="job.duplicate",
+                )
+            profiles[profile.name] = profile
+        return list(profiles.values())
+
+    @property
+    def _runtimes(self) -> tuple[str, ...]:
+        """The runtimes that the job names; of a plug-in its class, by which a measuring process finds it."""
+        refs = [self.plugins.get(f"runtimes[{i}]") for i in range(len(self.config.runtimes or ()))]
+        named = zip(self.config.runtimes or (), refs, strict=True)
+        return tuple(name if ref is None else ref.target for name, ref in named)
+
+    @cached_property
+    def deployed(self) -> dict[tuple[str, str], HardwareProfile]:
+        """The job's hardware profiles in each of its runtimes, by name and runtime (see `Request.runtime`).
+
+        Raises:
+            JobError: as `profiles`, or a profile cannot be measured in a runtime.
+        """
+        found = {}
+        for profile in self.profiles:
+            for runtime in self.variants.runtimes:
+                try:
+                    own = in_runtime(profile, runtime) if len(self._runtimes) > 1 else profile
+                except ProfileError as error:
+                    raise JobError(f"{self.source}: runtimes: {error}", code=error.code) from None
+                found[profile.name, runtime] = own
+        return found
+
+    @cached_property
+    def lookup_tables(self) -> dict[str, Path]:
+        """Paths of the job's lookup tables, by profile name.
+
+        Raises:
+            LookupTableError: a file is missing, damaged, unfinished, or was measured with another protocol or profile.
+            JobError: a table's profile is not in the job, or two tables have one profile.
+        """
+        if not self.config.lookup_tables:
+            return {}
+        from hardware_profiles.lookup_table_file import load_lookup, profile_of  # loads numpy
+
+        found: dict[str, Path] = {}
+        for i, path in enumerate(self.config.lookup_tables):
+            where = f"{self.source}: lookup_tables[{i}]"
+            name = profile_of(path)
+            profile = next((p for p in self.profiles if p.name == name), None)
+            if profile is None:
+                known = ", ".join(p.name for p in self.profiles)
+                raise JobError(f"{where}: {path} is of profile {name!r}, and the job measures on {known}; remove it")
+            if name in found:
+                raise JobError(f"{where}: a second table of profile {name!r}, after {found[name]}; keep one")
+            load_lookup(path, profile=profile, environment=None)
+            found[name] = path
+        return found
+
+    @cached_property
+    def task(self) -> TaskMetrics:
+        """The name and metrics of the job's task."""
+        return metrics_of_task(self.config)
+
+    @property
+    def scored(self) -> Objective:
+        """The metric by which networks are scored on the test part."""
+        return self.task.scored(self.metrics)
+
+    @cached_property
+    def objectives(self) -> list[Objective]:
+        """The job's objectives."""
+        names = [p.name for p in self.profiles]
+        return self.config.parsed_objectives(names, own=self._kinds, task=self.task, source=self.source)
+
+    @cached_property
+    def constraints(self) -> list[Constraint]:
+        """The job's constraints."""
+        names = [p.name for p in self.profiles]
+        return self.config.parsed_constraints(names, own=self._kinds, task=self.task, source=self.source)
+
+    @property
+    def metrics(self) -> list[Objective]:
+        """What is measured of every candidate: the objectives, then the metrics that only constraints use."""
+        return metrics_of(self.objectives, self.constraints)
+
+    @property
+    def energy_profiles(self) -> frozenset[str]:
+        """Names of the profiles on which energy is measured."""
+        energy = (o.profile for o in self.metrics if o.metric == ENERGY and ENERGY not in self.own_metrics)
+        return frozenset(profile for profile in energy if profile is not None)
+
+    @cached_property
+    def variants(self) -> Variants:
+        """The variants that networks are deployed in.
+
+        Without runtimes in the job, the runtime is that of its profiles, or ONNX Runtime where these have several.
+        """
+        own = {profile.runtime for profile in self.profiles}
+        return Variants(self.config.precisions, self._runtimes or (own.pop() if len(own) == 1 else ONNX_RUNTIME,))

@@ -1,0 +1,142 @@
+"""Makes what a job's search runs with: its algorithm, with features of candidates, and its evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardware_profiles.lookup_table_file import load_lookup
+from hardware_profiles.profiler_factory import open_profiler
+from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.serving import in_place
+from nas.engine.evaluation.environments import Environments
+from nas.engine.evaluation.features import LatencyFeatures, OneShotFeatures, architecture_features, feature_layout
+from nas.engine.evaluation.measuring_evaluator import Measured, Timed
+from nas.engine.evaluation.own_metrics import OwnMetrics
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH, Scoring
+from nas.engine.evaluation.served_memory import ServedMemory
+from nas.search.problem.objectives import EXACT_METRICS, Evaluation
+from nas.search.problem.tasks import SERVED_MEMORY
+from nas.search.problem.variants import Variants, environment_name, exact_value
+from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
+from nas.search.registry import make_algorithm, models_from
+from supernets.sharing.base import Supernet
+from supernets.data import Part
+from supernets.families.decoder.family import DecoderFamily
+from supernets.space import Architecture
+
+_PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})
+"""Metrics that the latencies of blocks help to predict."""
+
+
+def build_algorithm(
+    prepared: PreparedJob, supernet: Supernet, warm_start: Sequence[Evaluation] = (),
+    *, known: Sequence[Architecture] = (), first: Sequence[Architecture] = (),
+) -> SearchAlgorithm:  # fmt: skip
+    """The job's search algorithm over this supernet's space, given the evaluations of other runs.
+
+    Args:
+        first: networks that it asks for before others, in every variant.
+        known: candidates of the warm start that the search evaluates first.
+    """
+    job, config = prepared.job, prepared.config
+    exact = {
+        metric.name: partial(exact_values, supernet, job.variants, metric.metric, memory=prepared.memory(supernet))
+        for metric in job.metrics
+        if metric.metric in EXACT_METRICS
+    }
+    problem = SearchProblem(
+        prepared.space, job.objectives, config.seed, constraints=job.constraints, features=metric_features(prepared, supernet),
+        exact=exact, warm_start=warm_start, known=known, first=job.variants.candidates(first),
+    )  # fmt: skip
+    given, settings = job.objects.get("search.algorithm"), config.search.settings
+    return make_algorithm(config.search.algorithm, problem, settings=settings, given=given)
+
+
+def first_modelled(prepared: PreparedJob, *, known: Collection[Architecture] = (), n_prior: int = 0) -> int | None:
+    """The number of the first evaluation that the job's algorithm chooses by models; see `nas.search.registry.models_from`."""
+    search = prepared.config.search
+    return models_from(search.algorithm, prepared.space, batch=search.batch, known=known, n_prior=n_prior)
+
+
+def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:
+    """Features by name of each metric that is modelled: analytic costs; with a lookup table, block latencies too; and for the
+    scores of a decoder's subnets that are corrected, the energy that they lack."""
+    job = prepared.job
+    costs = FeatureSource(
+        partial(architecture_features, supernet, variants=job.variants),
+        feature_layout(len(supernet.family.blocks), prepared.space),
+    )
+    found = {metric.name: costs for metric in job.metrics if metric.metric not in EXACT_METRICS}
+    if supernet.sharing.spec.correction is not None and isinstance(supernet.family, DecoderFamily):
+        scores = OneShotFeatures(supernet, prepared.data.calibration.split(CALIBRATION_BATCH), job.variants)
+        scored = [
+            metric.name for metric in job.metrics if metric.profile is None and metric.metric not in EXACT_METRICS
+        ]
+        found |= dict.fromkeys(scored, FeatureSource(scores, scores.layout))
+    for profile in job.profiles:
+        if (path := job.lookup_tables.get(profile.name)) is not None:
+            table = load_lookup(path, profile=profile, environment=None)
+            latencies = LatencyFeatures(supernet, table, job.variants)
+            timed = [m.name for m in job.metrics if m.profile == profile.name and m.metric in _PREDICTED_FROM_BLOCKS]
+            found |= dict.fromkeys(timed, FeatureSource(latencies, latencies.layout))
+    return found
+
+
+def build_evaluator(
+    prepared: PreparedJob, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
+    seed: int, environments: Environments,
+    on_wait: Callable[[str], None] | None = None, on_wait_end: Callable[[], None] | None = None,
+) -> Measured:  # fmt: skip
+    """The evaluator of this supernet's subnets, which scores them on one part of the data.
+
+    Args:
+        on_wait, on_wait_end: called when a measurement has to wait for its machine, and when it need no longer.
+    """
+    profiles = {
+        place: Timed(
+            open_profiler(
+                profile,
+                seed=seed,
+                on_wait=on_wait,
+                on_wait_end=on_wait_end,
+                usual=environments.usual_speed(environment_name(*place)),
+                energy=profile.name in prepared.job.energy_profiles,
+            ),
+            prepared.data.timed_batches(profile),
+            1 if prepared.serving is None else prepared.serving.context_tokens,
+            in_place=in_place(profile),
+        )
+        for place, profile in prepared.job.deployed.items()
+    }
+    own = OwnMetrics(
+        prepared.job.own_metrics, inputs=part.inputs.numpy(), labels=part.labels.numpy(), costs=supernet.cost,
+        profiles=prepared.job.deployed, weights=weights, data=part.digest,
+    )  # fmt: skip
+    return Measured(
+        scoring, supernet.cost, profiles,
+        weights=weights, data=part.digest, environments=environments, own=own,
+        memory=prepared.memory(supernet),
+    )  # fmt: skip
+
+
+def exact_values(
+    supernet: Supernet, variants: Variants, metric: str, candidates: Sequence[Architecture], *,
+    memory: ServedMemory | None = None,
+) -> NDArray[np.float64]:  # fmt: skip
+    """A computed metric of candidates, (n,).
+
+    Args:
+        memory: of language models.
+    """
+    split = [variants.split(candidate) for candidate in candidates]
+    networks, precisions = [network for network, _ in split], [variant.precision for _, variant in split]
+    if memory is not None and metric in SERVED_MEMORY:
+        return memory.mib(metric, networks, precisions)
+    totals = getattr(supernet.costs(networks), metric).sum(axis=1).tolist()
+    alone = memory is not None
+    found = [exact_value(metric, total, p, weights_alone=alone) for total, p in zip(totals, precisions, strict=True)]
+    return np.array(found, dtype=np.float64)

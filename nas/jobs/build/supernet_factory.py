@@ -1,0 +1,295 @@
+"""Makes a job's supernet and what its training needs: strategy, settings, teacher, device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from nas.jobs.build.checkpoints import check_outputs, check_training_data, find_checkpoint
+from nas.jobs.build.family import ExpertStart, pretrained_weights, without_experts
+from nas.jobs.build.job_data import JobData
+from nas.jobs.build.plugin_strategy import plugin_strategy
+from nas.jobs.build.pretrained import Pretrained
+from nas.jobs.schema import SearchJob
+from nas.jobs.schema.supernet import PARTITION
+from nas.jobs.schema.training import STRATEGIES, TrainingConfig, own_teacher
+from nas.errors import JobError
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH
+from nas.plugins import Kind, find, of_object
+from nas.engine.store.folder import RunsFolder
+from supernets.sharing.base import Family, Supernet, TrainingStrategy
+from supernets.networks.capture.captured_model import CapturedModel
+from supernets.training.checkpoint import Checkpoint, make_supernet, weights_digest
+from supernets.data import batches
+from supernets.families.decoder.activations import activation_importance, measure_activations
+from supernets.families.decoder.network import Decoder
+from supernets.families.single_network import SingleFamily
+from supernets.networks.family_program import without_weights
+from supernets.training.recalibration import Extraction
+from supernets.sharing.chain import ChainSharing
+from supernets.sharing.spec import SharingSpec
+from supernets.sharing.sorting import importance, orders, taylor_importance
+from supernets.space import Architecture
+from supernets.training.training_loop import TrainingSettings
+from supernets.training.strategies.attentive import AttentiveStrategy
+from supernets.training.strategies.differentiable import DifferentiableStrategy
+from supernets.training.strategies.instatune import InstaTuneStrategy
+from supernets.training.strategies.progressive import ProgressiveStrategy
+from supernets.training.strategies.relaxation import Relaxation
+from supernets.training.strategies.single_phase import (
+    LargestStrategy,
+    SandwichStrategy,
+    SinglePathStrategy,
+    SortedStrategy,
+    Teacher,
+)
+from supernets.training.strategies.smoe_dropout import SMoEDropoutStrategy
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TeacherNetwork:
+    """A frozen network that a job's subnets learn from: the largest of another trained supernet, or the model that the job's
+    own is made of.
+
+    Attributes:
+        weights_digest: of its supernet, or of the model.
+    """
+
+    network: nn.Module
+    weights_digest: str
+
+
+_BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
+"""What Linux calls the instructions that multiply in bfloat16."""
+
+
+def find_device(
+    training: TrainingConfig, *, source: str, cpu_information: Path = Path("/proc/cpuinfo")
+) -> torch.device:
+    """The device of a training: an accelerator where the job allows it and torch finds one.
+
+    Raises:
+        JobError: the job asks for an accelerator that torch does not find, or for bfloat16 on a CPU that lacks it.
+    """
+    wanted, available = training.device, torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        message = f"{source}: training.device: torch finds no CUDA device here; use auto or cpu"
+        raise JobError(message, code="job.no-accelerator")
+    if wanted != "cpu" and available:
+        return torch.device("cuda")
+    if training.precision == "bfloat16":
+        known = cpu_information.read_text() if cpu_information.is_file() else ""
+        if not _BFLOAT16.search(known):
+            message = "this CPU has no instructions for bfloat16 (AVX512-BF16, AMX), which would be slower than float32"
+            raise JobError(f"{source}: training.precision: {message}; use auto", code="job.no-bfloat16")
+    return torch.device("cpu")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SupernetFactory:
+    """A job's family of networks, with what its weights begin as.
+
+    Attributes:
+        checkpoint: of the trained supernet that is searched; None where the job trains one.
+        parent: checkpoint of the supernet of the network that is fine-tuned.
+        pretrained: the network that the supernet starts from.
+        model: the user's, captured, that the supernet is made of.
+        source: name of the job file in errors.
+        objects: see `ResolvedJob`.
+    """
+
+    config: SearchJob
+    data: JobData
+    runs: RunsFolder
+    family: Family
+    sharing: SharingSpec
+    checkpoint: Checkpoint | None
+    parent: Checkpoint | None
+    pretrained: Pretrained | None
+    source: str
+    objects: Mapping[str, object] = field(default_factory=dict)
+    model: CapturedModel | None = None
+
+    def current(self) -> Supernet:
+        """The trained supernet that the job names, else a new one."""
+        return self._new() if self.checkpoint is None else self.checkpoint.supernet
+
+    def outline(self) -> Supernet:
+        """A supernet for sizes and costs alone: the trained one that the job names, else one that may have no weights."""
+        if self.checkpoint is not None:
+            return self.checkpoint.supernet
+        return without_weights(partial(make_supernet, self.family, self.sharing))
+
+    def untrained(self) -> Supernet:
+        """A new supernet at the beginning of its training, whose experts are merged and units sorted where the job says so."""
+        supernet, texts = self._new(), self.data.calibration.split(CALIBRATION_BATCH)
+        if (merging := cast(ChainSharing, supernet.sharing).merging) is not None:
+            merging.fit(supernet.sharing.template, supernet.extract(supernet.space.largest), texts)
+        match self.config.supernet.sort:
+            case "weights":
+                supernet.sort(orders(importance(supernet)))
+            case "taylor":
+                shown = batches(self.data.calibration, self.config.training.batch_size, generator=None)
+                supernet.sort(orders(taylor_importance(supernet, shown, self.data.task.loss)))
+            case "activations":
+                largest = cast(Decoder, supernet.extract(supernet.space.largest))
+                supernet.sort(orders(activation_importance(largest, measure_activations(largest, texts))))
+        return supernet
+
+    def _new(self) -> Supernet:
+        """A new supernet, initialised by the job's seed.
+
+        Its weights are those of the parent's network or of the pretrained network, where the job names one. A run that has a
+        checkpoint keeps no pretrained weights: the checkpoint replaces them.
+        """
+        torch.manual_seed(self.config.seed)
+        weights: Mapping[str, torch.Tensor] | None = None
+        if isinstance(self.family, SingleFamily) and self.parent is not None:
+            weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
+        elif self.pretrained is not None and self.pretrained.weights is not None:
+            kept = getattr(self.family.plain(self.family.space.largest)[0], "has_experts", False)
+            weights, state = self._kept_weights if kept else self._pretrained_weights()
+            torch.set_rng_state(state)  # as after the first time
+        return make_supernet(self.family, self.sharing, pretrained=weights)
+
+    @cached_property
+    def _kept_weights(self) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+        """`_pretrained_weights`, kept: dividing MLPs into experts takes minutes."""
+        return self._pretrained_weights()
+
+    def _pretrained_weights(self) -> tuple[Mapping[str, torch.Tensor], torch.Tensor]:
+        """What the supernet begins with, and the state of torch's generator after it was made."""
+        network = None if self.pretrained is None else self.pretrained.network()
+        assert network is not None
+        torch.manual_seed(self.config.seed)
+        partition = self.config.supernet.partition or PARTITION
+        start = ExpertStart(partition, self.data.calibration.split(CALIBRATION_BATCH), self.config.seed)
+        return pretrained_weights(network, self.family, start), torch.get_rng_state()
+
+    def strategy(self) -> TrainingStrategy:
+        """The strategy that the job's training section names."""
+        training, space = self.config.training, self.family.space
+        distill = self._distill
+        alone: Literal["frozen", "none"] = "frozen" if distill == "frozen" else "none"
+        match training.strategy:
+            case "sandwich":
+                return SandwichStrategy(space, training.random_subnets, distill, training.largest_epochs)
+            case "single-path":
+                return SinglePathStrategy(space, alone)
+            case "largest":
+                return LargestStrategy(space, alone)
+            case "smoe-dropout":
+                return SMoEDropoutStrategy(space, alone)
+            case "sorted":
+                return SortedStrategy(space, training.micro_batches, alone)
+            case "progressive":
+                return ProgressiveStrategy(self.family, distill)
+            case "attentive":
+                macs = partial(_macs, self._new())
+                return AttentiveStrategy(
+                    space, macs, training.random_subnets, training.candidates, training.pick, distill
+                )
+            case "differentiable":
+                return DifferentiableStrategy(space, Relaxation(self.outline()), training.target, alone)
+            case "instatune":
+                return InstaTuneStrategy(
+                    space, training.random_subnets, training.label_weight, training.temperature,
+                    teacher_epochs=(training.teacher_epochs or training.epochs) if distill == "frozen" else 0,
+                    sort=training.sort,
+                )  # fmt: skip
+            case name:
+                ref = find(Kind.STRATEGIES, name, STRATEGIES)
+                given = self.objects.get("training.strategy")
+                ref = of_object(Kind.STRATEGIES, given) if given is not None else ref
+                if ref is None:
+                    raise ValueError(f"the shipped strategy {name} is not made here")
+                return plugin_strategy(ref, self.family, distill=distill, settings=training.settings, given=given)
+
+    @property
+    def _distill(self) -> Teacher:
+        """What the subnets learn from; a model with a fresh layer does not know the data's classes and teaches nobody."""
+        training = self.config.training
+        if training.distill == "original" and self.model is not None and self.model.fresh:
+            return own_teacher(training.strategy)
+        match training.distill:
+            case "teacher" | "original":
+                return "frozen"
+            case own:
+                return own
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was changed in the user's model, and what follows of it, one sentence each."""
+        if self.model is None:
+            return ()
+        if self.config.training.distill == "original" and self._distill != "frozen":
+            taught = {"largest": "the largest network teaches instead", "none": "nothing is distilled"}[self._distill]
+            text = (
+                f"training.distill: original: {self.model.fresh[0]} is fresh, so that the model cannot teach; {taught}"
+            )
+            return (*self.model.notes, text)
+        return self.model.notes
+
+    def settings(self) -> TrainingSettings:
+        """The job's training settings."""
+        job, training = self.config, self.config.training
+        return TrainingSettings(
+            training.epochs, training.batch_size, training.learning_rate, training.weight_decay, training.divergence,
+            shift=training.augment.shift, flip=training.augment.flip, calibration_images=job.calibration_images,
+            keep=training.keep, threads=training.threads, seed=job.seed, clip_norm=training.clip_norm, top_k=training.top_k,
+            accumulate=training.accumulate, activation_checkpointing=training.activation_checkpointing,
+            precision=training.precision, balance_loss=training.balance_loss, router_z_loss=training.router_z_loss,
+            entropy_loss=training.entropy_loss, parameters=training.parameters,
+        )  # fmt: skip
+
+    def device(self) -> torch.device:
+        """The device of the training, as of `find_device`."""
+        return find_device(self.config.training, source=self.source)
+
+    @cached_property
+    def teacher(self) -> TeacherNetwork | None:
+        """The network that the job's subnets learn from; None without one, and where nothing is trained.
+
+        Raises:
+            JobError, CheckpointError: it is unknown or unfinished, or was trained on other data.
+        """
+        training, key = self.config.training, "training.teacher"
+        if self.checkpoint is not None or self._distill != "frozen":
+            return None
+        if training.teacher is None:
+            return self._original()
+        where = f"{self.source}: {key}"
+        checkpoint = find_checkpoint(self.runs, training.teacher, training.teacher_path, where=where)
+        check_outputs(checkpoint, self.family, source=training.teacher, key=key)
+        check_training_data(checkpoint, self.data.dataset, key=key)
+        supernet = checkpoint.supernet
+        return TeacherNetwork(self._recalibrated(supernet, supernet.space.largest), checkpoint.weights_digest)
+
+    def _original(self) -> TeacherNetwork:
+        """The model, or the pretrained network, that the supernet is made of."""
+        if self.model is not None:
+            network, digest = self._new(), weights_digest(self.model.tensors)
+        elif self.pretrained is not None:
+            original, digest = self.pretrained.original(str(self.config.supernet.pretrained))
+            family = without_experts(original, self.family) or self.family
+            network = make_supernet(family, pretrained=pretrained_weights(original, family))
+        else:
+            raise ValueError("a job without a teacher or a model is refused when it is read")
+        return TeacherNetwork(network.extract(network.space.largest), digest)
+
+    def _recalibrated(self, supernet: Supernet, network: Architecture) -> nn.Module:
+        return Extraction(supernet, self.data.calibration.split(CALIBRATION_BATCH))(network)
+
+
+def _macs(supernet: Supernet, networks: Sequence[Architecture]) -> NDArray[Any]:
+    """Multiply-accumulates of networks, (n,)."""
+    return np.asarray(supernet.costs(networks).macs.sum(axis=1), dtype=np.float64)

@@ -1,0 +1,233 @@
+"""Estimates a job's time from a few real training steps, scores, latency measurements and asks."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from hardware_profiles.base import HardwareProfile
+from hardware_profiles.measuring.profiler import batches_of
+from hardware_profiles.measuring.protocol import LEAST_LONGER_ROUNDS, LEAST_ROUNDS
+from hardware_profiles.profiler_factory import open_profiler
+from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.search_objects import build_algorithm
+from nas.jobs.build.serving import in_place
+from nas.errors import EvaluationError
+from nas.engine.evaluation.measuring_evaluator import deployment_of, served_by
+from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
+from nas.jobs.planning.latencies import measure_all
+from nas.search.problem.budget import MAX_FINALISTS
+from nas.search.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
+from supernets.sharing.base import Supernet
+from supernets.space import Architecture
+from supernets.training.trainer import steps_per_epoch, time_training
+
+_STEPS, _STEPS_S = 10, 5.0
+_SCORED, _SCORED_S = 8, 6.0
+"""Maximum numbers of steps and networks that are timed, and about how many seconds for each."""
+_SPREAD = 0.15
+"""Relative change of a machine's speed between minutes; it is larger under other load."""
+_REPEATED = 2.0
+"""Additional measuring time, as a multiple, on a machine so busy that every measurement uses all retries."""
+_RAY_S = (4.0, 8.0, 20.0)
+"""Start of Ray and its actors: least, usual, most. Measured on two cores."""
+_FINALISTS = (0.15, 0.3, 0.5)
+"""Finalists as a share of the evaluations, at most `MAX_FINALISTS`: least, usual, most. From the recipes' runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """An estimate in seconds with its range, and a sentence on its origin."""
+
+    seconds: float
+    low: float
+    high: float
+    origin: str
+
+    def __add__(self, other: Span) -> Span:
+        return Span(self.seconds + other.seconds, self.low + other.low, self.high + other.high, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A job's time by its parts; `training` is None if the supernet is trained already."""
+
+    training: Span | None
+    search: Span
+    final: Span
+
+    @property
+    def total(self) -> Span:
+        parts = [part for part in (self.training, self.search, self.final) if part is not None]
+        return replace(sum(parts[1:], parts[0]), origin="the parts together")
+
+    def parts(self) -> dict[str, Span]:
+        """The parts by name, with the total last."""
+        parts = {"training": self.training, "search": self.search, "final": self.final, "total": self.total}
+        return {name: span for name, span in parts.items() if span is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """Seconds, range and origin of each part."""
+        return {name: asdict(span) for name, span in self.parts().items()}
+
+
+def estimate(prepared: PreparedJob, supernet: Supernet, *, inline: bool) -> Times:
+    """Estimates from short samples of each part of the job, on an untrained supernet if the job trains one.
+
+    Args:
+        supernet: with random weights if the job trains it.
+        inline: the search runs in one process, as with `nas search --inline`.
+
+    Raises:
+        EvaluationError: a network cannot be scored or measured.
+    """
+    trains = prepared.supernets.checkpoint is None and prepared.config.training.epochs > 0
+    training = _training(prepared) if trains else None
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(prepared.config.seed)
+    scored = _scored(prepared, supernet, rng)
+    timed = _timed(prepared, scored)
+    ask_s = _ask_seconds(prepared, supernet, rng)
+    return Times(training, _search(prepared, scored, timed, ask_s, inline=inline), _final(prepared, scored, timed))
+
+
+def _training(prepared: PreparedJob) -> Span:
+    settings, data = prepared.supernets.settings(), prepared.data.dataset
+    teacher = prepared.supernets.teacher
+    found, after = time_training(
+        prepared.supernets.untrained(), data, prepared.supernets.strategy(), settings, task=prepared.data.task,
+        teacher=None if teacher is None else teacher.network, device=prepared.supernets.device(), n=_STEPS, limit_s=_STEPS_S,
+    )  # fmt: skip
+    steps = settings.epochs * steps_per_epoch(data, settings)
+    mean, error = _mean(found)
+    origin = f"measured: {len(found)} steps, {1e3 * mean:.0f} ms each, for {steps}; evaluation after each epoch"
+    return _span(steps * mean + settings.epochs * after, steps * error, origin)
+
+
+def _scored(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> list[Scored]:
+    data = prepared.data
+    scoring = InlineScoring(supernet, data.calibration, data.dataset.validation, data.task)
+    scored = tuple(o.metric for o in prepared.job.metrics if o.of_task)
+    timed = any(o.metric in TIMED_METRICS for o in prepared.job.metrics)
+    names = {name for profile in prepared.job.profiles for name in _served(prepared, profile)}
+    model, served = timed and "" in names, sorted(names - {""})
+    started, found = time.perf_counter(), list[Scored]()
+    while len(found) < 2 or (len(found) < _SCORED and time.perf_counter() - started < _SCORED_S):
+        network, variant = prepared.job.variants.split(prepared.space.sample(rng))
+        made = scoring.score_one(ScoringTask(network, variant, metrics=scored, model=model, served=tuple(served)))
+        if made.failure:
+            message = f"cannot score network {network.key} in {variant}: {made.failure}"
+            raise EvaluationError(message, code="evaluation.not-scored")
+        found.append(made)
+    return found
+
+
+def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[float]]:
+    """By profile of an objective, the seconds per latency measurement, in a session of about a batch."""
+    wanted = {o.profile for o in prepared.job.metrics if o.profile is not None}
+    found = {}
+    batch = prepared.config.search.batch
+    networks = (list(scored) * batch)[: min(batch, _SCORED)]
+    for profile in (profile for profile in prepared.job.profiles if profile.name in wanted):
+        examples, served = prepared.data.timed_batches(profile), _served(prepared, profile)
+        context = 1 if prepared.serving is None else prepared.serving.context_tokens
+        deployments = [
+            deployment_of(made, own, examples, context_tokens=context) for made in networks for own in sorted(served)
+        ]
+        energy = profile.name in prepared.job.energy_profiles
+        with open_profiler(profile, seed=prepared.config.seed, energy=energy) as profiler:
+            # Those of different batches do not change each other's time.
+            together = len(next(batches_of(deployments, profiler.batch_bytes)))
+            deployments = deployments[: max(together, len(served) * len(scored))]
+            results = measure_all(profiler, deployments, [f"a network on profile {profile.name}"] * len(deployments))
+        found[profile.name] = [result.seconds for result in results]
+    return found
+
+
+def _served(prepared: PreparedJob, profile: HardwareProfile) -> set[str]:
+    """The names of the models that are timed on a profile; "" for the one of networks that are served by one."""
+    metrics = [o.metric for o in prepared.job.metrics if o.profile == profile.name]
+    return {served_by(metric, in_place=in_place(profile)) for metric in metrics}
+
+
+def _ask_seconds(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> float:
+    """Mean seconds of the algorithm's `ask` for one batch: after half of the evaluations, and after nearly all.
+
+    Its observations are simulated from the networks' costs, which takes the algorithm as long.
+    """
+    search = prepared.config.search
+    seconds = []
+    for n in (search.evaluations // 2, search.evaluations - 1):
+        algorithm = build_algorithm(prepared, supernet)
+        sampled = list(dict.fromkeys(prepared.space.sample(rng) for _ in range(n)))
+        algorithm.tell([_simulated(prepared, supernet, a, rng) for a in sampled])
+        started = time.perf_counter()
+        algorithm.ask(search.batch)
+        seconds.append(time.perf_counter() - started)
+    return float(np.mean(seconds))
+
+
+def _simulated(
+    prepared: PreparedJob, supernet: Supernet, candidate: Architecture, rng: np.random.Generator
+) -> Evaluation:
+    network, _ = prepared.job.variants.split(candidate)
+    cost, most = (supernet.cost(a).macs for a in (network, supernet.space.largest))
+    found = {}
+    for objective in prepared.job.metrics:
+        quality = 1 - 0.1 * (most / cost) ** 0.25
+        value = (quality if objective.sign < 0 else 1 - quality) if objective.of_task else float(cost)
+        request = prepared.job.variants.request(candidate, objective)
+        found[objective.name] = Measurement(request, Status.OK, value * float(rng.uniform(0.99, 1.01)), 0.0)
+    return Evaluation(candidate, found)
+
+
+def _search(
+    prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, list[float]], ask_s: float, *, inline: bool
+) -> Span:
+    search = prepared.config.search
+    batches = 1 + math.ceil((search.evaluations - 2) / search.batch)
+    workers = 1 if inline else min(search.workers or search.batch, search.batch, len(os.sched_getaffinity(0)))
+    score, score_error = _mean([made.seconds for made in scored])
+    turns = 1 + (batches - 1) * math.ceil(search.batch / workers)  # a batch waits for its slowest worker
+    timing = search.evaluations * sum(float(np.mean(found)) for found in timed.values())
+    seconds = turns * score + batches * ask_s + timing
+    each = f"{len(scored)} of {search.evaluations} networks scored, {score:.2g} s each"
+    times = "".join(f", measured on {name}, {np.mean(found):.2g} s" for name, found in timed.items())
+    parallel = "" if workers == 1 else f"; {workers} at once"
+    span = _span(seconds, turns * score_error, f"measured: {each}{times}; asks, {ask_s:.2g} s per batch{parallel}")
+    span = replace(span, high=span.high + _REPEATED * timing)
+    if not inline:
+        least, usual, most = _RAY_S
+        span = replace(span, seconds=span.seconds + usual, low=span.low + least, high=span.high + most)
+    if search.minutes is not None:
+        limit = 60 * search.minutes
+        span = replace(span, seconds=min(span.seconds, limit), low=min(span.low, limit), high=min(span.high, limit))
+    return span
+
+
+def _final(prepared: PreparedJob, scored: Sequence[Scored], timed: dict[str, list[float]]) -> Span:
+    data, n = prepared.data.dataset, prepared.config.search.evaluations
+    score = float(np.mean([made.seconds for made in scored])) * len(data.test.labels) / len(data.validation.labels)
+    each = score + sum(float(np.mean(found)) for found in timed.values()) * LEAST_LONGER_ROUNDS / LEAST_ROUNDS
+    low, usual, high = (max(2.0, min(share * n, MAX_FINALISTS)) * each for share in _FINALISTS)
+    origin = f"estimated: {usual / each:.0f} finalists, {each:.2g} s each by the measurements above"
+    return Span(usual, low * (1 - _SPREAD), high * (1 + _SPREAD + _REPEATED), origin)
+
+
+def _mean(seconds: Sequence[float]) -> tuple[float, float]:
+    """The mean and its standard error, which for a single value is half of it."""
+    mean = float(np.mean(seconds))
+    return mean, float(np.std(seconds, ddof=1)) / math.sqrt(len(seconds)) if len(seconds) > 1 else mean / 2
+
+
+def _span(seconds: float, error: float, origin: str) -> Span:
+    """The estimate plus or minus two standard errors and the variation of the machine's speed."""
+    away = 2 * error + _SPREAD * seconds
+    return Span(seconds, max(0.0, seconds - away), seconds + away, origin)

@@ -1,0 +1,238 @@
+"""Plans of jobs: the size, costs and extremes of the space, and an estimate of the time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from itertools import product
+from typing import Any
+
+from numpy.typing import NDArray
+
+from hardware_profiles.base import Deployment, HardwareProfile
+from hardware_profiles.errors import ProfilingError
+from hardware_profiles.profiler_factory import open_profiler
+from nas.engine.formatting import guidance_text
+from nas.jobs.build.measurement_reuse import Reuse
+from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.search_objects import first_modelled
+from nas.jobs.build.serving import Serving, in_place
+from nas.errors import EvaluationError
+from nas.engine.evaluation.measuring_evaluator import served_by
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision
+from nas.engine.evaluation.serving_inputs import serving_inputs
+from nas.jobs.planning.estimate import Times, estimate
+from nas.jobs.planning.language_models import LanguageModels, language_models
+from nas.jobs.planning.latencies import measure_all
+from nas.search.problem.tasks import SERVED_METRICS
+from supernets.sharing.base import Supernet
+from supernets.space.cost import Cost
+from supernets.data import TextFormat
+from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.inspection import Inspection, inspect_model
+from supernets.networks.module_to_onnx import INPUT, onnx_model
+from supernets.space import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Extreme:
+    """The smallest or the largest network of a space, with latency and noise floor (ms per batch) by ``PROFILE`` in fp32 or
+    ``PROFILE in PRECISION``, and energy with its error (mJ per batch) where the job measures it."""
+
+    architecture: Architecture
+    cost: Cost
+    latency_ms: dict[str, tuple[float, float]]
+    energy_mj: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan of a job.
+
+    Attributes:
+        size: exact number of candidates: networks times variants.
+        noun: of the data set's examples.
+        images: numbers of examples in the three parts of the data.
+        n_cut: number of sentences cut to ``data.max_tokens``; None for other data.
+        n_skipped: number of files that cannot be used and were left out.
+        warning: of the data set, one line, or "".
+        warm_start: what the search takes from other runs, one line, or "".
+        models_from: the number of the first evaluation that models choose; None for an algorithm without models.
+    """
+
+    name: str
+    size: int
+    n_choices: int
+    smallest: Extreme
+    largest: Extreme
+    noun: str
+    images: dict[str, int]
+    n_cut: int | None
+    n_skipped: int
+    warning: str
+    evaluations: int
+    algorithm: str
+    models_from: int | None
+    warm_start: str
+    epochs: int | None
+    times: Times | None = None
+    model: Inspection | None = None
+    """Of a supernet of a user's model: what is elastic in it."""
+    language: LanguageModels | None = None
+    """Of language models: what is elastic in them, and what they read."""
+    serving: Serving | None = None
+    """Of language models and encoder-decoders: the calls that are timed."""
+    unmeasured: dict[str, Exception] = field(default_factory=dict)
+    """Why nothing can be measured on a profile, by its name; a search would end with this."""
+
+    @property
+    def guidance(self) -> str:
+        """From which evaluation on models choose, with a warning where the budget ends before; "" without models."""
+        text = guidance_text(self.algorithm, self.models_from, self.evaluations)
+        if self.models_from is None or not self.ends_before_models:
+            return text
+        return f"warning: {text}; raise search.evaluations, e.g. to {2 * self.models_from}"
+
+    @property
+    def ends_before_models(self) -> bool:
+        """Whether the budget ends before models choose any network."""
+        return self.models_from is not None and self.models_from > self.evaluations
+
+    def to_json(self) -> dict[str, Any]:
+        """The output of `nas plan --json`."""
+        return {
+            "name": self.name,
+            "space": {"size": self.size, "choices": self.n_choices},
+            "smallest": _extreme_json(self.smallest),
+            "largest": _extreme_json(self.largest),
+            "images": self.images,
+            "cut_sentences": self.n_cut,
+            "skipped_files": self.n_skipped,
+            "evaluations": self.evaluations,
+            "models_from": self.models_from,
+            "epochs": self.epochs,
+            "warnings": [text for text in (self.warning, self.guidance if self.ends_before_models else "") if text],
+            "time": None if self.times is None else self.times.to_json(),
+            **({} if self.model is None else {"model": self.model.to_json()}),
+            **({} if self.language is None else {"language_models": self.language.to_json()}),
+            **({} if self.serving is None else {"serving": self.serving.to_json()}),
+            **(
+                {"unmeasured": {name: str(error) for name, error in self.unmeasured.items()}} if self.unmeasured else {}
+            ),
+        }
+
+
+def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool = False) -> Plan:
+    """The plan of a checked job, with the measured latency of the smallest and the largest network on each of its profiles.
+
+    A profile on which one of the two cannot be measured is among the plan's `unmeasured`, and the plan has no times then.
+
+    Args:
+        reuse: what the search takes from other runs.
+        time: also estimate the job's time.
+        inline: the search runs in one process.
+    """
+    job, data = prepared.config, prepared.data.dataset
+    supernet = prepared.supernets.current()
+    (smallest, largest), unmeasured = _measured(prepared, supernet)
+    return Plan(
+        name=job.name, size=prepared.space.size, n_choices=len(prepared.space), smallest=smallest, largest=largest,
+        noun=data.format.noun,
+        images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},
+        n_cut=data.format.n_cut if isinstance(data.format, TextFormat) else None,
+        n_skipped=len(data.skipped), warning=data.warning, evaluations=job.search.evaluations, algorithm=job.search.algorithm,
+        models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)), warm_start=str(reuse),
+        epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
+        language=language_models(prepared), serving=prepared.serving,
+        times=estimate(prepared, supernet, inline=inline) if time and not unmeasured else None, model=_inspected(prepared),
+        unmeasured=unmeasured,
+    )  # fmt: skip
+
+
+def _measured(prepared: PreparedJob, supernet: Supernet) -> tuple[list[Extreme], dict[str, Exception]]:
+    """The smallest and the largest network, and why nothing can be measured on a profile, by its name."""
+    ends = [supernet.space.smallest, supernet.space.largest]
+    found, unmeasured = [Extreme(a, supernet.cost(a), {}) for a in ends], dict[str, Exception]()
+    models, several = _Models(prepared, supernet, ends), len(prepared.job.variants.runtimes) > 1
+    seed = prepared.config.seed
+    for (_, runtime), profile in prepared.job.deployed.items():
+        energy = profile.name in prepared.job.energy_profiles
+        with _noting(unmeasured, profile.name), open_profiler(profile, seed=seed, energy=energy) as profiler:
+            for precision, name in product(reversed(prepared.job.variants.precisions), models.names(profile)):
+                how = [*([precision] if precision != "fp32" else []), *([runtime] if several else [])]
+                where = ", ".join(filter(None, (" in ".join([profile.name, *how]), name)))
+                deployments = models.deployments(profile, precision, name)
+                results = measure_all(profiler, deployments, [f"network {a.key} on profile {where}" for a in ends])
+                for end, result in zip(found, results, strict=True):
+                    end.latency_ms[where] = (result.latency_ms, result.latency_ms * result.resolution)
+                    if result.energy_mj is not None:
+                        end.energy_mj[where] = (result.energy_mj, result.energy_error_mj or 0.0)
+    return found, unmeasured
+
+
+class _Models:
+    """What is timed of some networks of a supernet; models of language models, which may be large, are made one by one."""
+
+    def __init__(self, prepared: PreparedJob, supernet: Supernet, networks: Sequence[Architecture]) -> None:
+        self._prepared, self._supernet, self._networks, self._task = prepared, supernet, networks, prepared.data.task
+        self._built: list[bytes] = []
+        if not self._task.served(supernet.extract(networks[0])):
+            shown = prepared.data.dataset.validation.inputs[:2]
+            self._built = [onnx_model(supernet.extract(network), shown) for network in networks]
+
+    def names(self, profile: HardwareProfile) -> list[str]:
+        """Of the models by which networks are served on a profile; "" for the one of others."""
+        if self._built:
+            return [""]
+        return list(dict.fromkeys(served_by(metric, in_place=in_place(profile)) for metric in SERVED_METRICS))
+
+    def deployments(self, profile: HardwareProfile, precision: str, name: str) -> Iterator[Deployment]:
+        """That of each network, by the model of this name in a precision."""
+        return (self._deployment(i, profile, precision, name) for i in range(len(self._networks)))
+
+    def _deployment(self, i: int, profile: HardwareProfile, precision: str, name: str) -> Deployment:
+        plain = self._built[i] if self._built else self._task.served(self._supernet.extract(self._networks[i]))[name]
+        model = in_precision(plain, precision, self._prepared.data.calibration.split(CALIBRATION_BATCH), self._task)
+        return Deployment.single(model, *_inputs(self._prepared, profile, model, name))
+
+
+@contextmanager
+def _noting(reasons: dict[str, Exception], profile: str) -> Iterator[None]:
+    """Notes why a profile cannot be measured."""
+    try:
+        yield
+    except (ProfilingError, EvaluationError) as error:
+        reasons[profile] = error
+
+
+def _inputs(
+    prepared: PreparedJob, profile: HardwareProfile, model: bytes, served: str
+) -> list[Mapping[str, NDArray[Any]]]:
+    """The inputs of each call of a model; `served` is the name of one of those by which a network is served, or ""."""
+    examples = prepared.data.timed_batches(profile)
+    if not served or prepared.serving is None:
+        return [{INPUT: own} for own in examples]
+    return [serving_inputs(model, texts, context_tokens=prepared.serving.context_tokens) for texts in examples]
+
+
+def _inspected(prepared: PreparedJob) -> Inspection | None:
+    """What is elastic in the user's model; its axes were proved when it was captured."""
+    model, family = prepared.supernets.model, prepared.supernets.family
+    if model is None or not isinstance(family, CapturedFamily):
+        return None
+    return inspect_model(model, family.options, proof=False)
+
+
+def _extreme_json(extreme: Extreme) -> dict[str, Any]:
+    cost = asdict(extreme.cost)
+    cost["blocks"] = [{"name": name, **block} for name, block in cost["blocks"]]
+    for block in cost["blocks"]:
+        block.pop("blocks")
+    measured = {
+        f"{metric}@{name}": pair
+        for metric in ("latency_ms", "energy_mj")
+        for name, pair in getattr(extreme, metric).items()
+    }
+    values, errors = ({name: pair[k] for name, pair in measured.items()} for k in (0, 1))
+    return {"key": extreme.architecture.key, **cost, **values, "errors": errors}

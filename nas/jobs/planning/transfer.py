@@ -1,0 +1,209 @@
+"""Predicts a profile's lookup table from those of other profiles and a few networks measured on the new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+
+from hardware_profiles.base import HardwareProfile
+from hardware_profiles.lookup_table import ABSENT, AffineFit, Entry, LookupTable
+from hardware_profiles.lookup_table_file import load_lookup, load_of_other_machine, save_lookup
+from hardware_profiles.measuring.protocol import PROTOCOL
+from hardware_profiles.profiler_factory import open_profiler
+from nas.jobs.build.prepared_job import PreparedJob, space_digest
+from nas.errors import EvaluationError
+from nas.jobs.planning.block_latency import BlockLatency
+from predictors.transfer import KnownDevices, TransferPredictor
+from supernets.sharing.blocks import BlockKeys
+from supernets.networks.network import BlockModel
+from supernets.space import Architecture
+
+SAMPLES = 10
+MINIMUM_SAMPLES = 4
+"""One more than the predictor needs, so that one can be left out."""
+WIDE = 0.1
+"""Median error of predictions above which more measurements are advised."""
+_NETWORKS = 900
+"""Random networks of which the measured ones are chosen, and on which the known devices are compared."""
+
+Floats = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A predicted table.
+
+    Attributes:
+        errors: by precision, the median deviation of the predicted latencies of random networks, as a share.
+    """
+
+    table: LookupTable
+    errors: dict[str, float]
+
+
+def transfer(
+    prepared: PreparedJob,
+    profile: HardwareProfile,
+    path: Path,
+    known: Sequence[Path],
+    *,
+    samples: int = SAMPLES,
+    on_progress: Progress = lambda done, total: None,
+    on_wait: Callable[[str], None] | None = None,
+) -> Transfer:
+    """The table of a profile, whose blocks are predicted, in all of the job's precisions, written to `path`.
+
+    The file is written after each batch of measurements; those of an interrupted call are used by the next one.
+
+    Args:
+        known: files of lookup tables of the same space on other machines or profiles.
+        samples: networks to measure on the profile.
+
+    Raises:
+        LookupTableError: a file is unusable: of another space or protocol, unfinished, damaged.
+        EvaluationError: there are too few samples, or a measurement fails.
+        ProfileError, WorkerError, PrecisionError: the profile cannot be measured, or does not run a precision.
+    """
+    if samples < MINIMUM_SAMPLES:
+        message = f"a transfer needs at least {MINIMUM_SAMPLES} measured networks, got {samples}"
+        raise EvaluationError(message, code="lookup-table.too-few-subnets")
+    digest = space_digest(prepared.supernets.family)
+    tables = [load_of_other_machine(file, source=digest) for file in known]
+    torch.set_num_threads(1)
+    space, precisions = _Space(prepared), prepared.job.variants.precisions
+    known_devices = {precision: space.known(tables, precision) for precision in precisions}
+    with open_profiler(profile, seed=prepared.config.seed, on_wait=on_wait) as profiler:
+        rng = np.random.default_rng(prepared.config.seed)
+        latency = BlockLatency(prepared, profile, profiler, space.supernet, rng)
+        environment = profiler.environment()
+        table = _unfinished(path, profile, environment)
+        if table is None:
+            table = LookupTable(profile.to_json(), PROTOCOL, environment, digest, latency.sentinel_ms())
+        errors = {}
+        for i, precision in enumerate(precisions):
+            on_progress(i * samples, len(precisions) * samples)
+            model = TransferPredictor(known_devices[precision], seed=prepared.config.seed)
+            had = table.subnets.get(precision, {})
+            chosen = space.choose(model, samples - len(had), [Architecture.parse(key) for key in had])
+            measured = latency.networks(chosen, precision, sentinel_ms=table.sentinel_ms)
+            table = replace(table, subnets={**table.subnets, precision: {**had, **measured}}, complete=False)
+            save_lookup(table, path)
+            table, errors[precision] = _predicted(table, model, space, precision)
+        on_progress(len(precisions) * samples, len(precisions) * samples)
+        table = replace(table, complete=True)
+        save_lookup(table, path)
+    return Transfer(table, errors)
+
+
+def _unfinished(path: Path, profile: HardwareProfile, environment: Mapping[str, Any]) -> LookupTable | None:
+    """The table of a file to which measurements are added; None where there is no file."""
+    if not path.exists():
+        return None
+    table = load_lookup(path, profile=profile, environment=environment, unfinished=True)
+    if table.entries and not table.predicted:
+        message = (
+            f"{path}: the blocks of this lookup table were measured; write the predicted one to another file with -o"
+        )
+        raise EvaluationError(message, code="lookup-table.measured")
+    return table
+
+
+def _predicted(
+    table: LookupTable, model: TransferPredictor, space: _Space, precision: str
+) -> tuple[LookupTable, float]:
+    """The table with predicted blocks in one precision, and the median error of predicted latencies, as a share."""
+    subnets = table.subnets[precision]
+    rows = space.counts([Architecture.parse(key) for key in subnets])
+    labels = np.array([subnet.latency_ms for subnet in subnets.values()])
+    left_out = _left_out(model, rows, labels)
+    model.fit(rows, labels)
+    offset, costs, deviations = model.part_costs()
+    entries = {
+        key: Entry(float(cost), float(deviation), space.macs[key], 0)
+        for key, cost, deviation in zip(space.macs, costs, deviations, strict=True)
+    }
+    fit = AffineFit(1.0, offset, len(labels), left_out)
+    found = model.predict(space.networks)
+    table = replace(table, entries={**table.entries, precision: entries}, fits={**table.fits, precision: fit})
+    return table, float(np.median(found.std / found.mean))
+
+
+class _Space:
+    """Random networks of a job's space, and the blocks that they have."""
+
+    def __init__(self, prepared: PreparedJob) -> None:
+        self.supernet = prepared.supernets.untrained().eval()
+        self._keys = BlockKeys(self.supernet)
+        space, rng = self.supernet.space, np.random.default_rng(prepared.config.seed)
+        drawn = [space.smallest, space.largest, *(space.sample(rng) for _ in range(_NETWORKS))]
+        self._sampled = list(dict.fromkeys(drawn))
+        self._by_block, self._macs = self._keys.of(self._sampled), self.supernet.costs(self._sampled).macs
+        distinct, first = np.unique(self._by_block, return_index=True)
+        found = {key: i for key, i in zip(distinct.tolist(), first.tolist(), strict=True) if key != ABSENT}
+        self.macs = {key: int(self._macs.ravel()[i]) for key, i in found.items()}
+        """Of the blocks, by key."""
+        kinds = [_kind(self._keys.model(key)) for key in found]
+        positions = [i % self._by_block.shape[1] for i in found.values()]
+        self._groups = (np.unique(kinds, return_inverse=True)[1].astype(np.int64), np.array(positions, dtype=np.int64))
+        self.networks = self._counted(self._by_block)
+        """How many times each random network has each block, (n, blocks)."""
+
+    def choose(self, model: TransferPredictor, n: int, measured: Sequence[Architecture]) -> list[Architecture]:
+        """The n networks to measure beside those that were; none if n is below 1."""
+        known = set(measured)
+        offered = [i for i, network in enumerate(self._sampled) if network not in known]
+        n = min(max(n, 0), len(offered))
+        rows = model.choose(self.networks[offered], n, measured=self.counts(measured) if measured else None)
+        return [self._sampled[offered[row]] for row in rows]
+
+    def counts(self, networks: Sequence[Architecture]) -> Floats:
+        """How many times each network has each block, (n, parts); a block that no random network has is not counted."""
+        return self._counted(self._keys.of(networks))
+
+    def known(self, tables: Sequence[LookupTable], precision: str) -> KnownDevices:
+        """The random networks on the machines of the tables."""
+        costs, latencies = [], []
+        for table in tables:
+            by_block = table.by_block(self._by_block, self._macs, precision)
+            latencies.append(table.estimate(by_block.sum(axis=1), precision))
+            parts = np.array([list(self.macs)], dtype=np.str_)
+            macs = np.array([list(self.macs.values())], dtype=np.int64)
+            costs.append(table.fits[precision].scale * table.by_block(parts, macs, precision)[0])
+        return KnownDevices(self.networks, np.stack(latencies, axis=1), self._groups, np.stack(costs, axis=1))
+
+    def _counted(self, keys: NDArray[np.str_]) -> Floats:
+        columns = {key: column for column, key in enumerate(self.macs)}
+        found = np.zeros((len(keys), len(self.macs)))
+        for row, own in enumerate(keys.tolist()):
+            for key in own:
+                if key in columns:
+                    found[row, columns[key]] += 1
+        return found
+
+
+def _kind(block: BlockModel) -> str:
+    """The operations of a block with their kernels, without their sizes: blocks of one kind cost alike on a device."""
+    found = []
+    for node in onnx.load_from_string(block.model).graph.node:
+        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        grouped = " grouped" if attributes.get("group", 1) != 1 else ""
+        found.append(f"{node.op_type}{attributes.get('kernel_shape', '')}{grouped}")
+    return " ".join(sorted(set(found)))
+
+
+def _left_out(model: TransferPredictor, rows: Floats, labels: Floats) -> float:
+    """The mean relative error of the measured networks, each predicted from the others."""
+    errors = []
+    for i in range(len(labels)):
+        others = np.arange(len(labels)) != i
+        model.fit(rows[others], labels[others])
+        errors.append(abs(float(model.predict(rows[[i]]).mean[0]) / labels[i] - 1))
+    return float(np.mean(errors))

@@ -1,0 +1,40 @@
+"""The options of a run that are not part of its job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nas.engine.progress import ProgressObserver
+from nas.plugins.parts import has
+from nas.engine.store.folder import RunsFolder
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a job is run, as opposed to what it is.
+
+    Attributes:
+        inline: score in this process, without Ray.
+        address: a running Ray cluster to join; None starts one here.
+        store: the URL of a PostgreSQL database for a new run's store; None for a file in the run's folder.
+        replay: another run of the same supernet whose measurements are reused where it has them.
+        objects: plug-ins passed from Python, classes or objects, by the key of the job that names them; see `nas.run`.
+        accept_plugin_versions: continue a run whose plug-ins are installed in other versions than it recorded.
+        observer: its methods are called with the progress.
+    """
+
+    runs: RunsFolder = field(default_factory=lambda: RunsFolder(Path("runs")))
+    inline: bool = False
+    address: str | None = None
+    store: str | None = None
+    replay: str | None = None
+    objects: Mapping[str, object] = field(default_factory=dict)
+    accept_plugin_versions: bool = False
+    observer: ProgressObserver = field(default_factory=ProgressObserver)
+
+    @property
+    def scores_here(self) -> bool:
+        """Whether networks are scored in this process: as asked for, or because Ray is not installed."""
+        return self.inline or not has("ray")

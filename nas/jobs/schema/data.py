@@ -1,0 +1,285 @@
+"""The data section of a job file (no torch)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from nas.jobs.schema.errors import conflict, missing_key, problem, show
+from nas.jobs.schema.plugin_names import Settings, plugin_name, settings
+from nas.jobs.schema.section import Section, whole
+from nas.plugins import Kind
+
+TEXT, TABLE, NUMBERS, DOCUMENTS = "text-classification", "image-table", "number-table", "text"
+PAIRS = "text-pairs"
+DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS, PAIRS)
+"""The shipped data sets."""
+OF_FILES = (
+    "path", "skip_unreadable", "separator", "choices", "documents", "text_column", "image_column", "label_column",
+    "source_column", "target_column", "encoding", "crop", "interpolation",
+)  # fmt: skip
+"""Keys on the files of shipped data sets; data sets of plug-ins have settings."""
+OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable", "crop", "interpolation")
+OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "encoding")
+_DEFAULTS = {"max_tokens": 128, "encoding": "utf-8"}
+"""Of sentences alone; written into stored jobs, so that later defaults do not change them."""
+_OF_NAMES = {
+    "skip_unreadable": ("image-folder", TABLE),
+    "image_column": (TABLE,),
+    "crop": ("image-folder", TABLE),
+    "interpolation": ("image-folder", TABLE),
+    "label_column": (TABLE, TEXT, NUMBERS),
+    "text_column": (TEXT, DOCUMENTS),
+    "source_column": (PAIRS,),
+    "target_column": (PAIRS,),
+    "documents": (DOCUMENTS,),
+    "separator": (DOCUMENTS, PAIRS),
+    "choices": (DOCUMENTS,),
+}
+"""Keys of some data sets, by their names."""
+_VOCABULARIES = {TEXT: 8000, DOCUMENTS: 4000, PAIRS: 4000}
+"""The defaults for a tokenizer that is trained on sentences or documents; a given tokenizer has its own vocabulary."""
+
+SIZES = {"digits": 1797, "fashion-mnist": 60_000}
+"""Images that the validation part is taken from."""
+
+_Numbers = Annotated[
+    tuple[Annotated[float, Field(strict=True, allow_inf_nan=False)], ...] | None,
+    Field(description="a list of one number a channel, for pixels from 0 to 1"),
+]
+_Column = Annotated[
+    str | None, Field(strict=True, min_length=1, max_length=200, description="the name of a column of the table")
+]
+
+
+def _check_part(value: object) -> object:
+    """The value, if it is a number of examples (a whole number, at least 2) or a share (between 0 and 1)."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 10**9):
+        return value
+    if isinstance(value, float) and 0 < value < 1:
+        return value
+    raise problem("", f"expected a number of examples (at least 2) or a share between 0 and 1, got {show(value)}")
+
+
+def _check_path(value: object) -> object:
+    """The value, unless it is an empty text, which would be the current folder."""
+    if isinstance(value, str) and not value.strip():
+        raise problem("", f"expected a path, got {show(value)}; write . for the folder of the job file")
+    return value
+
+
+def _check_channels(value: object) -> object:
+    """The value, if it is no truth value, which equals a number."""
+    if isinstance(value, bool):
+        raise problem("", f"expected 1 (grey) or 3 (colour), got {show(value)}")
+    return value
+
+
+_Part = Annotated[int | float | None, BeforeValidator(_check_part)]
+
+
+class DataConfig(Section):
+    """The data set of images, sentences or rows of numbers, and how much is for validation and test (None: its default)."""
+
+    name: plugin_name(Kind.DATA, DATA_SETS)  # type: ignore[valid-type]  # made from the names
+    """The data set."""
+    settings: Settings = settings()
+    """Of a plug-in's data set."""
+    path: Annotated[Path | None, BeforeValidator(_check_path), Field(description="the path of a folder or file")] = None
+    """Where the files are."""
+    image_size: int | None = whole(4, 1024, default=None, of="pixels")
+    """Images are resized to this height and width; None keeps the data set's."""
+    channels: Annotated[
+        Literal[1, 3] | None, BeforeValidator(_check_channels), Field(description="1 (grey) or 3 (colour)")
+    ] = None
+    """Images are converted to grey or to colour; None keeps the data set's."""
+    mean: _Numbers = None
+    """Images are normalised by it; see `std`."""
+    std: _Numbers = None
+    """What images are normalised by; None takes those of `supernet.pretrained`, or of the network that `supernet.from` was made
+    of, or the training part's."""
+    crop: Annotated[float | None, Field(strict=True, gt=0, le=1, description="a share above 0 and at most 1")] = None
+    """The share of the resized side that is cut out of the centre of image files; None takes that of `supernet.model`, or the
+    whole square."""
+    interpolation: Annotated[
+        Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] | None,
+        Field(description="nearest, box, bilinear, hamming, bicubic or lanczos"),
+    ] = None
+    """How image files are resized; None takes that of `supernet.model`, or bilinear."""
+    tokenizer: Annotated[
+        Path | None,
+        BeforeValidator(_check_path),
+        Field(description="the path of a tokenizer.json, of a pretrained model's folder with one, or of a GGUF file"),
+    ] = None
+    """None takes that of `supernet.pretrained`, or of the network that `supernet.from` was made of, or trains one on the
+    training part."""
+    max_tokens: int | None = whole(4, 8192, default=None, of="tokens")
+    """Longer sentences are cut; documents to model are packed into blocks of this length; longer pairs are rejected."""
+    timed_tokens: int | None = whole(1, 8192, default=None, of="tokens")
+    """Of every sentence that latency is measured on; None takes typical lengths of the validation part."""
+    vocabulary: int | None = whole(100, 100_000, default=None, of="tokens")
+    """Of a tokenizer that is trained on the training part."""
+    separator: Annotated[
+        str | None, Field(strict=True, min_length=1, max_length=100, description="the text of a token")
+    ] = None
+    """The token before and after each document to model; None takes the one that ends a text by the files of the tokenizer."""
+    choices: Annotated[
+        Path | None,
+        BeforeValidator(_check_path),
+        Field(description="the path of a JSONL file of context, options and answer, or of a folder of two"),
+    ] = None
+    """Multiple-choice questions for the validation and the test part, on which `choice_accuracy` is scored."""
+    documents: Annotated[
+        Literal["files", "paragraphs"] | None, Field(description="files or paragraphs, between empty lines")
+    ] = None
+    """What the documents to model are; None takes the paragraphs of a single file, and else files."""
+    text_column: _Column = None
+    """The column of the sentences."""
+    image_column: _Column = None
+    """The column of the paths of images in a table; None takes the one with a usual name."""
+    label_column: _Column = None
+    """The column of the labels."""
+    source_column: _Column = None
+    """Of pairs: the column of the texts that are read; None takes the one with a usual name."""
+    target_column: _Column = None
+    """Of pairs: the column of the texts that are written; None takes the one with a usual name."""
+    encoding: (
+        Literal[
+            "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
+            "euc-jp", "euc-kr", "big5", "gb18030",
+        ]
+        | None
+    ) = None  # fmt: skip
+    """Of the files of sentences."""
+    skip_unreadable: Annotated[bool | None, Field(strict=True, description="true or false")] = None
+    """Of an image folder or table: whether files that cannot be used are left out, instead of an error that lists them."""
+    validation: _Part = None
+    """The part that the search sees: a number of examples, or a share of them."""
+    test: _Part = None
+    """The part that only the final front is scored on: a number of examples, or a share of them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        """Sets the defaults of data of sentences."""
+        if not isinstance(data, dict) or data.get("name") not in tuple(_VOCABULARIES):
+            return data
+        missing: dict[str, Any] = dict(_DEFAULTS)
+        if data.get("tokenizer") is None:
+            missing["vocabulary"] = _VOCABULARIES[data["name"]]
+        return {**data, **{key: value for key, value in missing.items() if data.get(key) is None}}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.name == "image-folder" and self.path is None:
+            raise missing_key("path", "is missing; expected image-folder's folder, with one folder of images a class")
+        if self.name == TABLE and self.path is None:
+            raise missing_key("path", "is missing; expected a .csv, .tsv or .jsonl table of images and their labels")
+        if self.name == "digits" and self.path is not None:
+            raise conflict("path", f"digits has no files of its own; got {show(str(self.path))}, remove it")
+        if self.of_plugin:
+            self._check_plugin()
+            return self
+        if self.settings:
+            raise conflict("settings", f"are those of a plug-in, and {self.name} is a shipped data set; remove them")
+        if self.name == NUMBERS and self.path is None:
+            raise missing_key(
+                "path", "is missing; expected a .csv, .tsv or .jsonl table of numbers with a label in each row"
+            )
+        kinds = {TEXT: "sentences", NUMBERS: "rows of numbers", DOCUMENTS: "text to model", PAIRS: "pairs of texts"}
+        kind = kinds.get(self.name, "images")
+        for other, keys in (("images", OF_IMAGES), ("sentences", OF_TEXT)):
+            for key in keys:
+                if other != kind and not (self.of_documents and keys is OF_TEXT) and getattr(self, key) is not None:
+                    raise conflict(key, f"is for data of {other}, and {self.name} is of {kind}; remove it")
+        if self.of_text or self.of_documents:
+            self._check_text()
+        if self.of_documents and self.timed_tokens is not None:
+            raise conflict("timed_tokens", "is of sentences; of a language model write serving: {prompt_tokens: ..., "
+                "context_tokens: ...} in the job, and remove it")  # fmt: skip
+        for key, names in _OF_NAMES.items():
+            if getattr(self, key) is not None and self.name not in names:
+                raise conflict(key, f"is for an {' or '.join(names)}, and got {self.name}; remove it")
+        self._check_normalisation()
+        self._check_shares(kind)
+        return self
+
+    def _check_plugin(self) -> None:
+        """Of a plug-in, whether the data are images or sentences is known when they are loaded."""
+        for key in OF_FILES:
+            if getattr(self, key) is not None:
+                raise conflict(
+                    key, f"is for shipped data sets, and {self.name} is a plug-in; remove it, or give it in settings"
+                )
+        self._check_normalisation()
+        self._check_tokens()
+        self._check_shares("examples")
+
+    def _check_shares(self, kind: str) -> None:
+        shares = [part for part in (self.validation, self.test) if isinstance(part, float)]
+        if sum(shares) >= 1:
+            raise conflict(
+                "validation", f"validation and test together take {sum(shares):g} of the {kind}; leave some to train on"
+            )
+
+    def _check_normalisation(self) -> None:
+        if (self.mean is None) != (self.std is None):
+            given, missing = ("std", "mean") if self.mean is None else ("mean", "std")
+            raise missing_key(missing, f"is missing; expected it beside {given}")
+        if self.mean is None or self.std is None:
+            return
+        n = self.channels or len(self.mean)
+        for key, numbers in (("mean", self.mean), ("std", self.std)):
+            if len(numbers) != n or n not in (1, 3):
+                raise problem(key, f"expected one number (grey) or three (colour), got {show(list(numbers))}")
+        if min(self.std) <= 0:
+            raise problem("std", f"expected numbers above 0, got {show(list(self.std))}")
+
+    def _check_text(self) -> None:
+        if self.path is None:
+            of = {DOCUMENTS: "text files", PAIRS: "tables"}.get(self.name, "one text file a class")
+            raise missing_key("path", f"is missing; expected a .csv, .tsv or .jsonl table, or a folder or .zip of {of}")
+        self._check_tokens()
+        if self.text_column is not None and self.text_column == self.label_column:
+            raise conflict("label_column", f"is the text's column, too ({show(self.text_column)}); expected another")
+
+    def _check_tokens(self) -> None:
+        if self.tokenizer is not None and self.vocabulary is not None:
+            raise conflict("vocabulary", "the tokenizer has its own vocabulary; remove one of the two")
+        if self.timed_tokens is not None and self.timed_tokens > (self.max_tokens or self.timed_tokens):
+            expected = f"expected at most the {self.max_tokens} of max_tokens, at which sentences are cut"
+            raise problem("timed_tokens", f"{expected}, got {self.timed_tokens}")
+
+    @property
+    def asks_for_vocabulary(self) -> bool:
+        """Whether it says how large the vocabulary of a trained tokenizer is; the default, which is filled in, does not."""
+        return self.vocabulary not in (None, _VOCABULARIES.get(self.name))
+
+    @property
+    def of_plugin(self) -> bool:
+        """Whether the data set is a plug-in's."""
+        return self.name not in DATA_SETS
+
+    @property
+    def of_text(self) -> bool:
+        """Whether the data are sentences; false for data of plug-ins, of which it is not known here."""
+        return bool(self.name == TEXT)
+
+    @property
+    def of_documents(self) -> bool:
+        """Whether the data are documents, or pairs of texts, for language models."""
+        return self.name in (DOCUMENTS, PAIRS)
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the data are images; true for data of plug-ins, of which it is not known here."""
+        return self.name not in (TEXT, NUMBERS, DOCUMENTS, PAIRS)
+
+    @property
+    def paths(self) -> Mapping[str, Path]:
+        """The paths that it names, by key."""
+        named = {"path": self.path, "tokenizer": self.tokenizer, "choices": self.choices}
+        return {key: path for key, path in named.items() if path is not None}

@@ -1,0 +1,67 @@
+"""Fields of a job file that name a shipped class or a plug-in; no plug-in is imported (no torch)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from nas.jobs.schema.errors import problem, show
+from nas.errors import UnknownNameError
+from nas.plugins import Kind, is_dotted, known_names
+
+_STORED: ContextVar[bool] = ContextVar("stored", default=False)
+
+
+@contextmanager
+def names_of_stored_jobs() -> Iterator[None]:
+    """Accepts every name within the context: a run can be read where the packages of its plug-ins are not installed."""
+    token = _STORED.set(True)
+    try:
+        yield
+    finally:
+        _STORED.reset(token)
+
+
+def plugin_name(kind: Kind, shipped: Collection[str]) -> Any:
+    """The type of a field whose value is a shipped name, a name that an installed package registers, or `module:Class`."""
+
+    def check(value: str) -> str:
+        if value in shipped or is_dotted(value) or _STORED.get():
+            return value
+        known = known_names(kind, shipped)
+        if value not in known:
+            raise problem("", str(UnknownNameError(kind.noun, value, known)), code="job.unknown-name")
+        return value
+
+    def extend(schema: dict[str, Any]) -> None:
+        schema["enum"] = known_names(kind, shipped)  # `nas.jobs.schema.job_schema` adds the classes
+
+    expected = ", ".join([*shipped, "the name of an installed plug-in"]) + ", or module:Class"
+    field = Field(strict=True, min_length=1, max_length=500, description=expected, json_schema_extra=extend)
+    return Annotated[str, field, AfterValidator(check)]
+
+
+def _check_settings(value: object) -> object:
+    """The settings, if they are plain values."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) and key.isidentifier() for key in value):
+        raise problem("", f"expected a mapping from the plug-in's settings to values, got {show(value)}")
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise problem("", f"expected plain values (numbers, texts, lists, mappings), got {show(value)}") from None
+    return value
+
+
+SETTINGS = "a mapping from the plug-in's settings to values, e.g. {length: 5}"
+Settings = Annotated[dict[str, Any], BeforeValidator(_check_settings)]
+"""What the constructor of a plug-in gets; which keys it takes is known when it is loaded."""
+
+
+def settings() -> Any:
+    """A field of a plug-in's settings."""
+    return Field(default_factory=dict, description=SETTINGS)

@@ -1,0 +1,56 @@
+"""The section ``search`` of a job file: the algorithm and its budget."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, model_validator
+
+from nas.jobs.schema.errors import conflict, problem
+from nas.jobs.schema.plugin_names import Settings, plugin_name, settings
+from nas.jobs.schema.section import Section, positive, whole
+from nas.plugins import Kind
+from nas.search.algorithms import ALGORITHMS
+
+
+class PlateauConfig(Section):
+    """A search ends when this number of evaluations raised the hypervolume by at most this share of it."""
+
+    evaluations: int = whole(1, 10**6, default=40)
+    """The number of latest evaluations that are looked at."""
+    gain: Annotated[float, Field(strict=True, ge=0, lt=1, description="a share from 0 to below 1, e.g. 0.001")] = 0.001
+    """The largest relative gain of the hypervolume at which the search ends."""
+
+
+class SearchConfig(Section):
+    """The search algorithm and its budget: evaluations, and limits that end it earlier."""
+
+    former_keys: ClassVar[frozenset[str]] = frozenset({"tune_seconds", "screen_images"})
+
+    algorithm: plugin_name(Kind.SEARCH, ALGORITHMS) = "guided"  # type: ignore[valid-type]  # made from the registry
+    """What proposes networks: guided fits models of accuracy and latency as it runs."""
+    settings: Settings = settings()
+    """Of a plug-in's algorithm."""
+    evaluations: int = whole(2, 10**6, default=100)
+    """The networks to measure, the smallest and the largest among them."""
+    minutes: float | None = positive(10**6, default=None, of="minutes")
+    """Ends the search after this time, even if evaluations are left."""
+    plateau: PlateauConfig | None = None
+    """Ends the search when the hypervolume of its front hardly rises any more."""
+    batch: int = whole(1, 10**6, default=8)
+    """Networks that are measured between two fits of the models."""
+    workers: int | None = whole(1, 1024, default=None)
+    """Processes that score accuracy; None: one a core."""
+    time_limit_s: float | None = positive(10**6, default=None, of="seconds")
+    """For a network that a Ray worker scores; None: 20 times the longest so far, at least 60."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.settings and self.algorithm in ALGORITHMS:
+            raise conflict(
+                "settings", f"are those of a plug-in, and {self.algorithm} is a shipped algorithm; remove them"
+            )
+        if self.plateau is not None and self.plateau.evaluations >= self.evaluations:
+            expected = f"expected fewer than the {self.evaluations} evaluations of the search"
+            raise problem("plateau.evaluations", f"{expected}, or it ends nothing; got {self.plateau.evaluations}")
+        return self

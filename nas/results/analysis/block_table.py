@@ -1,0 +1,119 @@
+"""A network's blocks as a table: sizes, predicted latencies, and shares of the latency or of the MACs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas.engine.formatting import format_value
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import RunReport
+
+REST = "in no block"
+WHOLE = "whole network"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """One block that a network has, what its latency has beside the blocks, or the whole network.
+
+    Attributes:
+        share: of the latency on the first profile of the table, or of the MACs where there is none.
+        latencies_ms: by profile, predicted from the lookup tables.
+    """
+
+    title: str
+    share: float
+    latencies_ms: tuple[float, ...]
+    macs: int | None = None
+    parameters: int | None = None
+
+    def cells(self) -> list[str]:
+        """Texts under `BlockTable.titles`."""
+        sizes = ["–" if size is None else f"{size:,}" for size in (self.macs, self.parameters)]
+        return [self.title, share_of_network(self.share), *(f"{value:.4f}" for value in self.latencies_ms), *sizes]
+
+
+@dataclass(frozen=True, slots=True)
+class BlockTable:
+    """The blocks of one network.
+
+    Attributes:
+        profiles: those with a lookup table; shares are of the MACs where there are none.
+        basis: what the shares are of, with the network's predicted and measured latency.
+    """
+
+    profiles: tuple[str, ...]
+    rows: tuple[BlockRow, ...]
+    basis: str
+
+    @property
+    def titles(self) -> list[str]:
+        """Of the columns."""
+        latencies = [f"predicted latency (ms), {profile}" for profile in self.profiles]
+        return ["block", f"share of the {'latency' if self.profiles else 'MACs'}", *latencies, "MACs", "parameters"]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """The rows without that of the whole network; sizes are null for what is in no block."""
+        return [
+            {
+                "block": row.title,
+                "share": row.share,
+                "predicted_latency_ms": dict(zip(self.profiles, row.latencies_ms, strict=True)),
+                "macs": row.macs,
+                "parameters": row.parameters,
+            }
+            for row in self.rows[:-1]
+        ]
+
+
+def block_table(report: RunReport, point: Point) -> BlockTable | None:
+    """The blocks of a measured network; None where their costs were not recorded.
+
+    Shares are of the sum of all parts above 0: a block that costs nearly nothing may have been measured below 0.
+    """
+    costs = report.block_costs.networks.get(point.key)
+    if costs is None:
+        return None
+    latencies = [costs.latencies[name] for name in costs.latencies]
+    parts: Sequence[float] = [*latencies[0].blocks_ms, latencies[0].rest_ms] if latencies else [*costs.macs, 0.0]
+    whole = sum(max(0.0, part) for part in parts) or 1.0
+    shares = [max(0.0, part) / whole for part in parts]
+    rows = [
+        BlockRow(
+            _title(place), shares[i], tuple(own.blocks_ms[i] for own in latencies), costs.macs[i], costs.parameters[i]
+        )
+        for i, place in enumerate(report.block_costs.places)
+    ]
+    rows = [row for row in rows if row.macs or row.parameters or any(row.latencies_ms)]
+    if latencies:
+        rows.append(BlockRow(REST, shares[-1], tuple(own.rest_ms for own in latencies)))
+    totals = tuple(own.total_ms for own in latencies)
+    rows.append(BlockRow(WHOLE, 1.0, totals, sum(costs.macs), sum(costs.parameters)))
+    return BlockTable(tuple(costs.latencies), tuple(rows), _basis(report, point, tuple(costs.latencies), rows[-1]))
+
+
+def _basis(report: RunReport, point: Point, profiles: Sequence[str], whole: BlockRow) -> str:
+    if not profiles:
+        return (
+            f"shares of the network's {whole.macs:,} MACs; with a lookup table (nas calibrate) they are of its latency"
+        )
+    profile = profiles[0]
+    metric = next((o for o in report.columns if o.metric == "latency_ms" and o.profile == profile), None)
+    measured = ""
+    if metric is not None and metric.name in point.values:
+        measured = f"; measured: {format_value(metric, point.values[metric.name], point.errors.get(metric.name))}"
+    predicted = f"{whole.latencies_ms[0]:.4f} ms"
+    return f"shares of the latency on {profile} as predicted from the lookup table: {predicted}{measured}"
+
+
+def share_of_network(share: float) -> str:
+    """``13 %``; with a decimal below 10 %."""
+    return f"{100 * share:.1f} %" if 0 < share < 0.0995 else f"{100 * share:.0f} %"
+
+
+def _title(place: str) -> str:
+    """``stage0.block1`` as ``stage 0, block 1``."""
+    return ", ".join(re.sub(r"(\d+)$", r" \1", part) for part in place.split("."))

@@ -1,0 +1,45 @@
+"""The pairs of a run's front that can be a cascade, or the reason why there is none; without torch."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from nas.results.analysis.report import RunReport
+from nas.errors import RunStateError, SelectionError
+from nas.search.problem.tasks import CLASSIFICATION
+from nas.engine.store.base import RunStatus
+
+
+def cascade_pairs(report: RunReport) -> list[tuple[int, int]]:
+    """Pairs (small, large) of members of a front by their numbers: of one runtime, the large one slower.
+
+    Raises:
+        RunStateError: the run is not finished.
+        SelectionError: its task is none of classes, it measured no latency, or no two members can be paired.
+    """
+    run = f"run {report.run!r}"
+    if report.status is not RunStatus.FINISHED:
+        problem = f"{run} is {report.status}; its front may change: continue it with `nas resume {report.run}`"
+        raise RunStateError(problem)
+    if report.task.name != CLASSIFICATION.name:
+        problem = f"{run} has the task {report.task.name}; a cascade needs the confidences of a classification"
+        raise SelectionError(problem, code="cascade.task-unavailable")
+    if (cost := report.cost).metric != "latency_ms":
+        named = ", ".join(o.name for o in report.objectives)
+        problem = f"{run} has the objectives {named}; a cascade needs a latency: search with latency_ms"
+        raise SelectionError(problem, code="cascade.no-latency")
+    if len(report.front) < 2:
+        problem = (
+            f"the front of {run} has {len(report.front)} member(s); a cascade needs 2: search with more evaluations"
+        )
+        raise SelectionError(problem, code="cascade.too-few-networks")
+    numbered = combinations(enumerate(report.front), 2)  # the fastest first
+    pairs = [
+        (i, j)
+        for (i, one), (j, two) in numbered
+        if one.runtime == two.runtime and one.values[cost.name] < two.values[cost.name]
+    ]
+    if not pairs:
+        problem = f"the front of {run} has no two networks of one runtime and different latency, which a cascade needs"
+        raise SelectionError(f"{problem}; search with one runtime", code="cascade.too-few-networks")
+    return pairs

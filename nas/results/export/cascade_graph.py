@@ -1,0 +1,112 @@
+"""A cascade of two networks as one conditional ONNX graph for a batch of 1, and the proof that it answers as the two do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from hardware_profiles.runtime import run_calls
+from nas.results.analysis.cascade import confidence
+from nas.errors import ExportFailedError
+from nas.results.export.model_checks import MAX_PARITY
+from supernets.networks.module_to_onnx import INPUT, OUTPUT
+
+PASSED_ON = "passed_on"
+"""The graph's second output, (1,) bool: whether the large network answered."""
+
+
+def cascade_graph(small: bytes, large: bytes, threshold: float) -> bytes:
+    """The model that runs `small`, and `large` where the confidence of its answer is below the threshold.
+
+    The large network is a branch of the operator If. Inputs are those of the two, with a batch of 1, which the operator's
+    condition needs; outputs are the logits (1, classes) and `PASSED_ON`.
+    """
+    one, two = (
+        compose.add_prefix(onnx.load_model_from_string(model), f"{name}/", rename_inputs=False)
+        for name, model in (("small", small), ("large", large))
+    )
+    for own in (one, two):
+        del own.graph.value_info[:]  # of any batch
+    logits = one.graph.output[0]
+    shape = [1, logits.type.tensor_type.shape.dim[1].dim_value]
+
+    def declared(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    def branch(
+        name: str, source: str, nodes: Sequence[onnx.NodeProto], weights: Sequence[TensorProto]
+    ) -> onnx.GraphProto:
+        result = declared(f"{name}/result")
+        return helper.make_graph(
+            [*nodes, helper.make_node("Identity", [source], [result.name])], name, [], [result], weights
+        )
+
+    graph = helper.make_graph(
+        [
+            *one.graph.node,
+            helper.make_node("Softmax", [logits.name], ["shares"], axis=1),
+            helper.make_node("ReduceMax", ["shares", "axis"], ["confidence"], keepdims=0),
+            helper.make_node("Less", ["confidence", "threshold"], [PASSED_ON]),
+            helper.make_node(
+                "If", [PASSED_ON], [OUTPUT],
+                then_branch=branch("large", two.graph.output[0].name, two.graph.node, two.graph.initializer),
+                else_branch=branch("small", logits.name, [], []),
+            ),
+        ],
+        "cascade",
+        one.graph.input,
+        [declared(OUTPUT), helper.make_tensor_value_info(PASSED_ON, TensorProto.BOOL, [1])],
+        [
+            *one.graph.initializer,
+            numpy_helper.from_array(np.array([1]), "axis"),
+            numpy_helper.from_array(np.array([threshold], np.float32), "threshold"),
+        ],
+    )  # fmt: skip
+    batch = graph.input[0].type.tensor_type.shape.dim[0]
+    batch.Clear()
+    batch.dim_value = 1
+    imported = sorted((entry.version, entry.domain) for model in (one, two) for entry in model.opset_import)
+    domains = {domain: version for version, domain in imported}  # the latest of each
+    opsets = [helper.make_opsetid(domain, version) for domain, version in domains.items()]
+    made = helper.make_model(graph, opset_imports=opsets, ir_version=max(one.ir_version, two.ir_version))
+    return bytes(made.SerializeToString())
+
+
+def cascade_parity(
+    graph: bytes, small: bytes, large: bytes, threshold: float, inputs: Sequence[NDArray[Any]], *, runtime: str
+) -> float:
+    """The largest difference of a graph's logits from those of the two networks in two steps, over the deviation of these.
+
+    Args:
+        inputs: of each example, (1, ...).
+
+    Raises:
+        ExportFailedError: it is above `MAX_PARITY`, the graph passes on other examples, or all examples or none are passed on.
+        ModelError: the runtime rejects the graph.
+    """
+
+    def outputs(model: bytes) -> list[NDArray[Any]]:
+        found = run_calls(model, ({INPUT: own} for own in inputs), runtime=runtime)
+        return [np.concatenate(calls) for calls in zip(*found, strict=True)]
+
+    (first,), (second,), (logits, flags) = outputs(small), outputs(large), outputs(graph)
+    passed = confidence(first) < threshold
+    if passed.all() or not passed.any():
+        message = f"one network answers all of {len(inputs)} validation examples, so that a comparison proves nothing"
+        raise ExportFailedError(f"the cascade cannot be verified: {message}", code="export.constant-outputs")
+    if (n := int((flags != passed).sum())) > 0:
+        message = (
+            f"the conditional graph passes on other examples than the two networks do: {n} of {len(inputs)} differ"
+        )
+        raise ExportFailedError(message, code="export.outputs-differ")
+    expected = np.where(passed[:, None], second, first)
+    difference = float(np.abs(logits - expected).max() / expected.std())
+    if not difference <= MAX_PARITY:
+        message = f"differ by {difference:.2g} of their deviation from the two networks' (at most {MAX_PARITY:g})"
+        raise ExportFailedError(f"the conditional graph's outputs {message}", code="export.outputs-differ")
+    return difference

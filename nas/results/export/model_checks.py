@@ -1,0 +1,133 @@
+"""Compares an exported model with the torch module, with its fp32 version, and with the model that was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from hardware_profiles.runtime import run_calls, run_model
+from hardware_profiles.runtimes.registry import find_runtime
+from nas.errors import ExportFailedError
+from nas.engine.evaluation.scoring import outputs_of
+from nas.results.export.preprocessing_graph import IMAGE
+from nas.search.problem.example_scores import decoded
+from nas.search.problem.objectives import ONNX_RUNTIME, Measurement
+from supernets.data import ImageFormat, Part
+from supernets.networks.module_to_onnx import INPUT
+from supernets.tasks import CLASSIFICATION, Task
+
+MAX_PARITY = 1e-4
+"""Largest accepted difference from torch, over the standard deviation of torch's outputs."""
+MIN_SAME = 0.99
+"""Least share of validation examples on which the exported model must score (be right or wrong) as the measured one did. On
+one machine the two are the same file; another processor or version of torch may change the last bits of an output."""
+
+SAME_SCORE = 0.02
+"""Largest difference of two scores of an example that count as the same, over the deviation of the examples' scores."""
+
+
+def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
+    """The largest absolute difference between ONNX Runtime's and torch's outputs, over the deviation of torch's.
+
+    Raises:
+        ExportFailedError: it is above `MAX_PARITY`, shapes differ, or the outputs do not depend on the inputs.
+        ModelError: the runtime refuses the model.
+    """
+    with torch.no_grad():
+        expected = module.eval()(torch.from_numpy(inputs)).numpy()
+    (outputs,) = run_model(model, {INPUT: inputs})
+    if outputs.shape != expected.shape:
+        message = f"the exported model's outputs have the shape {outputs.shape}, torch's {expected.shape}"
+        raise ExportFailedError(message, code="export.outputs-differ")
+    # Outputs that hardly vary over the inputs would agree for any weights.
+    if len(inputs) > 1 and not np.any(expected.std(axis=0) > 1e-3 * expected.std()):
+        message = "the network gives the same outputs for every input, so that a comparison proves nothing"
+        raise ExportFailedError(message, code="export.constant-outputs")
+    # One number has no deviation.
+    deviation = float(expected.std()) if expected.size > 1 else max(1.0, float(np.abs(expected).max()))
+    difference = float(np.abs(outputs - expected).max()) / deviation
+    if not difference <= MAX_PARITY:
+        message = f"outputs differ from torch's by {difference:.2g} of their deviation (at most {MAX_PARITY:g})"
+        raise ExportFailedError(f"the exported model's {message}", code="export.outputs-differ")
+    return difference
+
+
+def parity_in_runtime(model: bytes, inputs: NDArray[Any], runtime: str) -> float:
+    """The largest absolute difference between a runtime's and ONNX Runtime's outputs, over the deviation of the latter's.
+
+    Raises:
+        ExportFailedError: it is above `MAX_PARITY`.
+        ModelError: the runtime rejects the model, or is not installed.
+    """
+    (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_model(model, {INPUT: inputs}, runtime=runtime)
+    difference = float(np.abs(outputs - expected).max() / max(float(expected.std()), 1e-12))
+    if not difference <= MAX_PARITY:
+        message = f"differ by {difference:.2g} of their deviation from ONNX Runtime's (at most {MAX_PARITY:g})"
+        raise ExportFailedError(f"the exported model's outputs in {runtime} {message}", code="export.outputs-differ")
+    return difference
+
+
+def parity_on_images(plain: bytes, whole: bytes, format: ImageFormat, images: Sequence[Image.Image]) -> float:
+    """The largest difference between a model that preprocesses decoded images itself and one that gets them preprocessed as
+    in training, over the deviation of the latter's outputs.
+
+    Raises:
+        ExportFailedError: it is above `MAX_PARITY`.
+        ModelError: the runtime rejects a model.
+    """
+    raw = [np.asarray(image).reshape(1, image.height, image.width, format.channels) for image in images]
+    inputs = np.stack([format.inputs(format.resized(image)) for image in images])
+    outputs = np.concatenate([found for (found,) in run_calls(whole, ({IMAGE: pixels} for pixels in raw))])
+    (expected,) = run_model(plain, {INPUT: inputs})
+    difference = float(np.abs(outputs - expected).max() / expected.std())
+    if not difference <= MAX_PARITY:
+        message = f"differ by {difference:.2g} of their deviation from those of the training's (at most {MAX_PARITY:g})"
+        raise ExportFailedError(f"outputs with preprocessing in the graph {message}", code="export.outputs-differ")
+    return difference
+
+
+def agreement(one: bytes, two: bytes, part: Part, task: Task = CLASSIFICATION, runtime: str = ONNX_RUNTIME) -> float:
+    """The share of examples to which the outputs of two models mean the same to the task (classified alike, say).
+
+    Args:
+        runtime: of the second; the first runs in ONNX Runtime.
+    """
+    together = task.scored_together
+    first, second = outputs_of(one, part, together=together), outputs_of(two, part, runtime, together=together)
+    return float(np.mean(task.alike(first, second)))
+
+
+def as_measured(
+    model: bytes, validation: Part, scored: Measurement | None, task: Task = CLASSIFICATION
+) -> float | None:
+    """The share of validation examples on which a model scores as the one that was measured; None without scores.
+
+    Scores that are numbers are the same within 2 % of their deviation.
+
+    Raises:
+        ExportFailedError: it is below `MIN_SAME`.
+    """
+    if scored is None or scored.samples is None:
+        return None
+    part = task.examples(scored.request.metric, validation)
+    outputs = outputs_of(model, part, scored.request.runtime, together=task.scored_together)
+    now = task.score(scored.request.metric, outputs, part.labels.numpy()).examples
+    was = decoded(scored.samples, {**scored.detail, "images": len(now)})
+    tolerance = 0.0 if now.dtype == np.bool_ else SAME_SCORE * float(was.std())
+    same = float(np.mean(np.abs(now.astype(np.float64) - was) <= tolerance))
+    if same < MIN_SAME and round((1 - same) * len(was)) > 1:
+        versions = ", ".join(
+            f"{name} {scored.environment.get(name)}" for name in ("torch", find_runtime(scored.request.runtime).package)
+        )
+        raise ExportFailedError(
+            f"the exported model {task.verbs[0]} {1 - same:.1%} of the validation examples differently from the measured one "
+            f"(at most {1 - MIN_SAME:.0%}); export on the machine of the search, or one with its processor, {versions}",
+            code="export.not-as-measured",
+        )
+    return same

@@ -1,0 +1,200 @@
+"""Exports a network of a run as ONNX, checked against torch on real examples, with its weights and a manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import torch
+from safetensors.torch import save as serialise_tensors
+
+from nas.results.analysis.network_selection import choose
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import build_report
+from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.schema.stored_job import stored_job
+from nas.errors import SelectionError
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision
+from nas.results.export.bundle import Bundle
+from nas.results.export.cost_selection import networks_by_cost
+from nas.results.export.decoding import served_as_scored
+from nas.results.export.export_paths import export_path, paths_beside
+from nas.results.export.generate_script import generate_script
+from nas.results.export.model_checks import agreement, as_measured, parity, parity_in_runtime, parity_on_images
+from nas.results.export.predict_script import onnx_script
+from nas.results.export.preprocessing_graph import add_preprocessing, check_available
+from nas.results.export.provenance import Provenance, preprocessing_facts, score_network
+from nas.results.export.served_models import served_parity
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.stored_run import StoredRun
+from supernets.data import BlockFormat, PairFormat, TextFormat, head
+from supernets.families.decoder.family import DecoderFamily
+from supernets.families.decoder.serving import PORTABLE_STEP, PREFILL, STEP, in_place
+from supernets.networks.module_to_onnx import onnx_model
+from supernets.training.recalibration import Extraction
+
+_CHECKED_BATCHES = (1, 8)
+_COMPARED = 1000
+"""Examples on which the written model is compared with the one in fp32."""
+_RAW_IMAGES = 16
+"""Images as their files have them, on which a model that resizes is compared with the training's preprocessing."""
+
+
+def export_onnx(
+    runs: RunsFolder,
+    run: str,
+    path: Path,
+    *,
+    select: str | None = None,
+    index: int | None = None,
+    with_preprocessing: bool = False,
+    accept_plugin_versions: bool = False,
+    data: object = None,
+) -> dict[str, Any]:
+    """Writes one network of a run as checked ONNX with its manifest, its weights and a script that runs it.
+
+    Args:
+        path: the ONNX file, or a folder in which it is named after the run and the network; see `export_path`.
+        select: e.g. ``latency_ms<=1.0``: the most accurate of all evaluated networks that satisfies it, regardless of the
+            job's constraints; or ``key=0-2-1``, the network with this key. Of a training of nested networks, the largest
+            that satisfies limits on computed costs, which is then scored.
+        index: position on the front; without either, the knee.
+        accept_plugin_versions: export though the plug-ins of its networks are installed in other versions than the run's.
+        data: the data set that the run was started with, where that was an object passed from Python.
+        with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
+
+    Returns:
+        What `nas export --json` prints.
+    """
+    opened = StoredRun.open(runs, run)
+    if opened.kind == "training" and select is not None:
+        network, _ = networks_by_cost(opened).satisfying(select)[-1]
+        path = export_path(path, run, network.key)  # scoring takes longer
+        if "fp32" not in (precisions := stored_job(opened).precisions):
+            message = (
+                f"without a search a network is exported in fp32, and its job deploys in {', '.join(precisions)} alone"
+            )
+            remedy = f"search it with   supernet: {{from: {run}}}"
+            raise SelectionError(f"run {run!r}: {message}; {remedy}", code="export.precision-unavailable")
+        trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
+        bundle = network_bundle(*score_network(run, network, trained), path, trained, in_graph=with_preprocessing)
+        return bundle.write()
+    with opened.store() as store:
+        report = build_report(store, run=run)
+        point = choose(report, select, index)
+        provenance = Provenance(run, report.metrics, report.profiles, store.search_facts().variants, store)
+        path = export_path(path, run, point.key)
+        trained = load_trained_run(opened, accept_plugin_versions=accept_plugin_versions, data=data)
+        return network_bundle(point, provenance, path, trained, in_graph=with_preprocessing).write()
+
+
+def network_bundle(
+    point: Point, provenance: Provenance, path: Path, trained: TrainedRun, *, in_graph: bool = False
+) -> Bundle:
+    """``FILE.onnx``, ``FILE.safetensors``, ``FILE.predict.py`` and ``FILE.json`` (the manifest), which passed all checks.
+
+    A network of sentences comes with the tokenizer that makes its input, ``FILE.tokenizer.json``; so does a language model,
+    which is served by two models: ``FILE.onnx`` reads prompts or sources, and ``FILE.step.onnx`` one more token each.
+
+    Args:
+        in_graph: whether the model does the preprocessing of images.
+
+    Returns:
+        The files, described by ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``runtime``
+        (that it was scored and, if the job says so, measured in), ``parity_in_runtimes`` (of the fp32 model with ONNX Runtime),
+        ``agreement`` (the share of examples to which the written model and the fp32 one answer alike, as its task says),
+        ``as_measured`` (the share of validation examples on which the written model scores as the one that the search scored;
+        None where it scored none), ``values``, ``fidelity``, ``architecture``, ``examples`` and ``answered`` (their name, and
+        what a network does to them), and the paths of the other files; of a language model also ``served_parity`` (of the two
+        models with torch) and, without a source, ``positions`` (the most tokens of a text).
+
+    Raises:
+        ExportFailedError: the path cannot be used, or the outputs differ from torch's or from those that were measured.
+        ExportError: torch's exporter refuses the network.
+        PrecisionError: the network cannot be written in its precision.
+    """
+    data, supernet = trained.data.dataset, trained.checkpoint.supernet
+    if in_graph:
+        check_available(data.format)
+    network, variant = provenance.variants.split(point.architecture)
+    batches = trained.data.calibration.split(CALIBRATION_BATCH)  # as in the search
+    module = Extraction(supernet, batches)(network)
+    index = np.resize(np.arange(len(data.validation)), max(_CHECKED_BATCHES))  # repeats examples of a small part
+    inputs = data.validation.inputs[torch.from_numpy(index)].numpy()
+    task = trained.data.task
+    scored, served = task.scored(module), task.served(module)
+    exact = onnx_model(scored, batches[0][:2])
+    checks: dict[str, Any] = {"parity": max(parity(scored, exact, inputs[:n]) for n in _CHECKED_BATCHES)}
+    described = provenance.facts(point, trained)
+    if others := provenance.other_runtimes(variant):
+        checks["parity_in_runtimes"] = {name: parity_in_runtime(exact, inputs, name) for name in others}
+    model = in_precision(exact, variant.precision, batches, task)
+    checks["agreement"] = agreement(exact, model, head(data.validation, _COMPARED), task, variant.runtime)
+    checks["as_measured"] = as_measured(model, data.validation, provenance.scored(point), task)
+    if in_graph:
+        plain, model = model, add_preprocessing(model, data.images)
+        checks["parity_on_raw_images"] = parity_on_images(
+            plain, model, data.images, trained.data.some_images(_RAW_IMAGES)
+        )
+    facts = {
+        **described,
+        "precision": variant.precision,
+        "runtime": variant.runtime,
+        **preprocessing_facts(data.format, in_graph),
+    }
+    weights = serialise_tensors({name: t.contiguous() for name, t in module.state_dict().items()})
+    weights_path, manifest_path, tokenizer_path, script_path = paths_beside(path)
+    step_path, most = path.with_suffix(".step.onnx"), 0
+    if isinstance(data.format, BlockFormat):
+        source = data.format.source if isinstance(data.format, PairFormat) else 0
+        most = 0 if source else cast(DecoderFamily, supernet.family.plain(network)[0]).positions
+        kind = STEP if provenance.in_place else PORTABLE_STEP
+        exact_models = {name: served[name] for name in (PREFILL, kind)}
+        checks["served_parity"] = served_parity(
+            module, exact_models, inputs[:1], positions=data.format.block, source=source
+        )
+        shipped = {name: in_precision(exact_models[name], variant.precision, batches, task) for name in exact_models}
+        checks["served_as_scored"] = served_as_scored(model, shipped, inputs[:1], source=source)
+        models = {path: shipped[PREFILL], step_path: shipped[kind]}
+        script = generate_script(
+            data.format,
+            name=script_path.name,
+            models=(path.name, step_path.name),
+            tokenizer=tokenizer_path.name,
+            positions=most,
+            in_place=in_place(shipped[kind]),
+        )
+    else:
+        models = {path: model}
+        script = onnx_script(
+            data.format, model=path.name, tokenizer=tokenizer_path.name, targets=data.targets, in_graph=in_graph
+        )
+    files = {file: with_metadata(own, facts) for file, own in models.items()}
+    for own in files.values():
+        onnx.checker.check_model(own, full_check=True)
+    files |= {weights_path: weights, script_path: script.encode()}
+    if isinstance(data.format, TextFormat | BlockFormat):
+        files[tokenizer_path] = data.format.tokenizer.encode()
+    described = {
+        "precision": variant.precision, "runtime": variant.runtime, **checks, "values": dict(point.values),
+        "task": trained.data.config.task, "answered": trained.data.task.verbs[1],
+        "examples": "documents" if data.format.noun == "text" else f"{data.format.noun}s",
+        "fidelity": str(point.fidelity), "architecture": dict(point.described), "key": point.key,
+        "weights": str(weights_path), "manifest": str(manifest_path), "script": str(script_path),
+        **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
+        **({"step": str(step_path)} if served else {}), **({"positions": most} if most else {}),
+    }  # fmt: skip
+    return Bundle(path, manifest_path, files, {**facts, **checks}, described)
+
+
+def with_metadata(model: bytes, facts: Mapping[str, Any]) -> bytes:
+    """The model with each fact in its ``metadata_props``; values that are not text as JSON."""
+    proto = onnx.load_model_from_string(model)
+    for key, value in facts.items():
+        proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+    proto.producer_name = "subnet-nas"
+    return bytes(proto.SerializeToString())

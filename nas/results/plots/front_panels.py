@@ -1,0 +1,333 @@
+"""The front of a run among all its networks, as panels of series that matplotlib, plotly and the service's pages draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.results.analysis.finetuned_runs import Finetuning
+from nas.engine.formatting import bound_text, shown_scale, title_of
+from nas.results.analysis.fronts import broken_by, of_profile
+from nas.results.analysis.network_selection import Limit, nothing_measured
+from nas.results.analysis.network_values import Point, Points, errors_of, minimised_of, taken, values_of
+from nas.results.analysis.report import RunReport
+from nas.search.problem.objectives import Objective
+from nas.search.problem.pareto import non_dominated
+from nas.search.problem.variants import RUNTIME
+from nas.results.plots import chart_data, colours
+from nas.results.plots.colours import Colour
+
+Array = NDArray[np.float64]
+Pair = tuple[Objective, Objective]
+"""The metrics of a panel, along x and along y."""
+
+FRONT_NAME = "front, measured (± error)"
+PROFILE_FRONT_NAME = "front of the profile, measured (± error)"
+JOINT_NAME = "joint front alone"
+MEASURED_NAME = "measured"
+BREAKING_NAME = "measured, breaks a limit"
+PREDICTED_NAME = "predicted, not measured"
+NEAREST_NAME = "nearest to the limits"
+FINETUNED_NAME = "fine-tuned"
+
+_SYMBOLS = {"": "circle", "fp32": "circle", "int8": "square", "int4": "diamond", "fp16": "cross", "bf16": "x"}
+"""By `Point.precision`."""
+
+
+class Group(NamedTuple):
+    """Networks of one variant: its precision and its runtime, "" where the run has a single one of them.
+
+    Attributes:
+        other: whether the runtime is not the first of the job; the symbols of these are hollow.
+    """
+
+    precision: str = ""
+    runtime: str = ""
+    other: bool = False
+
+    def __str__(self) -> str:
+        """``int8, openvino``."""
+        return ", ".join(filter(None, self[:2]))
+
+    @property
+    def symbol(self) -> str:
+        """The symbol of its networks."""
+        return _SYMBOLS[self.precision]
+
+    @property
+    def grey(self) -> Colour:
+        """The colour of its networks that are on no front."""
+        greys = colours.OTHER_RUNTIME_GREYS if self.other else colours.PRECISION_GREYS
+        return greys.get(self.precision, colours.OTHER_RUNTIME if self.other else colours.MEASURED)
+
+
+_SIGNS = {"<=": "≤", ">=": "≥", "<": "<", ">": ">"}
+_MUTED = 0.4
+"""Opacity of error bars."""
+_PAIRED = 4
+"""Up to this many objectives, every pair has a panel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How points are drawn.
+
+    Attributes:
+        symbol: plotly's name; "" for a line without symbols.
+        size: of a symbol, in CSS pixels.
+        line: through the points in their order; "" for none.
+        steps: whether the line is a staircase, along x first, the cheapest point first: between two
+            networks of a front, a straight line would promise others that do not exist.
+        errors: the opacity of each point's error bars; 0 for none.
+    """
+
+    colour: Colour
+    symbol: str = ""
+    size: float = 7
+    hollow: bool = False
+    opacity: float = 1.0
+    line: Literal["", "solid", "dash"] = ""
+    steps: bool = False
+    errors: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points of a panel that are drawn alike.
+
+    Attributes:
+        name: for the legend, in which series of one name share an entry with the look of the last.
+        x, y: the points' values in the units shown, (n,) each.
+        x_errors, y_errors: one standard error or the noise floor, (n,) each.
+    """
+
+    name: str
+    points: Sequence[Point]
+    look: Look
+    x: Array
+    y: Array
+    x_errors: Array
+    y_errors: Array
+
+    @property
+    def is_cloud(self) -> bool:
+        """Whether these are more than `MANY` points without lines: drawn as an image, with short hover texts."""
+        return len(self.points) > chart_data.MANY and not (self.look.line or self.look.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One side of a panel.
+
+    Attributes:
+        ticks: of a logarithmic axis; empty for a linear one.
+        limits: their positions, in the unit shown, and texts.
+    """
+
+    title: str
+    ticks: Sequence[float]
+    limits: Sequence[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Two metrics of a run's networks; its series are in drawing order, the last on top."""
+
+    x: Axis
+    y: Axis
+    series: Sequence[Series]
+
+
+def front_panels(
+    report: RunReport, limits: Sequence[Limit] = (), finetunings: Sequence[Finetuning] = ()
+) -> list[Panel]:
+    """The panels of a run's front, one for each of `pairs`.
+
+    Raises:
+        SelectionError: as `pairs`.
+    """
+    shown, networks = pairs(report), Networks.of(report, report.evaluated, finetunings)
+    axes = {metric: _axis(report, metric, limits) for pair in shown for metric in pair}
+    return [Panel(axes[x], axes[y], networks.series((x, y))) for x, y in shown]
+
+
+def pairs(report: RunReport) -> list[Pair]:
+    """Pairs of objectives, costs along x and quality along y; then limited metrics that are no objectives, along x.
+
+    Every pair of up to four objectives; of more, each with quality alone. A single objective has panels with limited
+    metrics only, and none without those: its convergence shows all there is.
+
+    Raises:
+        SelectionError: nothing is measured yet.
+    """
+    if not report.evaluated:
+        raise nothing_measured(report)
+    primary = report.primary
+    # Along x: latencies first, as they are what users limit; quality never.
+    ordered = sorted(report.objectives, key=lambda o: (o == primary, o.metric != "latency_ms"))
+    found = sorted(combinations(ordered, 2), key=lambda pair: pair[1] != primary)
+    if len(ordered) > _PAIRED:
+        found = [pair for pair in found if primary in pair]
+    return [*found, *((metric, primary) for metric in report.columns if metric not in report.objectives)]
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The networks of a report, from which any panel's series are made.
+
+    Attributes:
+        within, breaking: measured networks on no front that keep all limits, and that break one; no anchors.
+        by_variant: all evaluated networks, where the run has several variants; else empty.
+    """
+
+    report: RunReport
+    within: Points
+    breaking: Points
+    by_variant: Mapping[Group, Sequence[Point]]
+    finetunings: Sequence[Finetuning]
+
+    @classmethod
+    def of(cls, report: RunReport, measured: Points, finetunings: Sequence[Finetuning] = ()) -> Networks:
+        """The networks of a report; `measured` are its `evaluated` (search values) or its `candidates` (final where any)."""
+        fronts = [p for front in (report.front, *report.fronts.values()) for p in front]
+        shown = {p.key for p in [*fronts, *report.anchors.values()]}
+        rest = measured.take([place for place, key in enumerate(measured.keys) if key not in shown])
+        breaks = broken_by(rest, report.constraints) > 0
+        within, breaking = (rest.take(np.flatnonzero(chosen)) for chosen in (~breaks, breaks))
+        groups = by_variant(report.evaluated)
+        return cls(report, within, breaking, groups if len(groups) > 1 else {}, finetunings)
+
+    def series(self, pair: Pair) -> list[Series]:
+        """The series of a panel, in drawing order."""
+        report, joined = self.report, is_joined(self.report, pair)
+        nearest = [] if report.nearest is None or not report.nearest.miss.broken else [report.nearest.point]
+        made = [
+            _series(pair, BREAKING_NAME, self.breaking, Look(colours.MEASURED, "x-thin", opacity=0.75)),
+            *self._measured(pair, joined=joined),
+            *self._predicted(pair, joined=joined),
+            *self._front(pair, joined=joined),
+        ]
+        ends = {"smallest": (colours.SMALLEST, "triangle-down"), "largest": (colours.LARGEST, "triangle-up")}
+        for name, point in report.anchors.items():
+            made.append(_series(pair, f"{name} network", [point], Look(*ends[name], size=14)))
+        made += [*self._finetuned(pair), _series(pair, NEAREST_NAME, nearest, Look(colours.NEAREST, "star", size=20))]
+        return [series for series in made if len(series.points)]
+
+    def _measured(self, pair: Pair, *, joined: bool) -> list[Series]:
+        """The networks within all limits by variant, and the line of each variant's own front where there are several."""
+        made = []
+        for group, points in by_variant(self.within).items():
+            look = Look(group.grey, group.symbol, hollow=group.other, opacity=0.75)
+            made.append(_series(pair, _named(MEASURED_NAME, group), points, look))
+        for group, points in self.by_variant.items() if joined else ():
+            name = f"front of {group} alone, while searching"
+            look = Look(group.grey, line="solid", steps=True, opacity=0.8)
+            made.append(_series(pair, name, non_dominated_of(points, pair), look))
+        return made
+
+    def _predicted(self, pair: Pair, *, joined: bool) -> list[Series]:
+        """Predicted networks, and a dashed line through the best of them where the front has a line."""
+        # A predicted network may lack a metric that is computed.
+        points = [p for p in self.report.predicted if all(metric.name in p.values for metric in pair)]
+        look = Look(colours.PREDICTED, "diamond", hollow=True)
+        made = [_series(pair, PREDICTED_NAME, points, look)]
+        if joined:
+            look = replace(look, line="dash", steps=True)
+            made.append(_series(pair, PREDICTED_NAME, non_dominated_of(points, pair), look))
+        return made
+
+    def _front(self, pair: Pair, *, joined: bool) -> list[Series]:
+        """The panel's front with its errors, and paler the members of the joint front that are not on it."""
+        own, others = front_of_pair(self.report, pair)
+        name = FRONT_NAME if own is self.report.front else PROFILE_FRONT_NAME
+        groups = by_variant(own)
+        look = Look(colours.FRONT, size=9, line="solid" if joined else "", steps=joined, errors=_MUTED)
+        made = [_series(pair, JOINT_NAME, others, Look(colours.FRONT, "circle", opacity=0.45))]
+        if joined and len(groups) > 1:  # one line through all variants
+            made.append(_series(pair, _named(name, next(iter(groups))), own, replace(look, errors=0.0)))
+            look = replace(look, line="", steps=False)
+        for group, points in groups.items():
+            own_look = replace(look, symbol=group.symbol, hollow=group.other)
+            made.append(_series(pair, _named(name, group), points, own_look))
+        return made
+
+    def _finetuned(self, pair: Pair) -> list[Series]:
+        """A line from each fine-tuned network to a ring at its new values."""
+        line = Look(colours.FINETUNED, line="solid")
+        ring = Look(colours.FINETUNED, "circle", 14, hollow=True, errors=_MUTED)
+        made = []
+        for one in self.finetunings:
+            points = [p for p in (one.before, one.after) if p is not None and all(m.name in p.values for m in pair)]
+            if len(points) == 2:
+                made.append(_series(pair, FINETUNED_NAME, points, line))
+                made.append(_series(pair, FINETUNED_NAME, points[1:], ring))
+        return made
+
+
+def front_of_pair(report: RunReport, pair: Pair) -> tuple[tuple[Point, ...], tuple[Point, ...]]:
+    """The front that a panel shows, and the members of the joint front that are not on it.
+
+    The front is that of the panel's one profile where several profiles have fronts, else the joint one.
+    """
+    own = report.fronts.get(_profile(pair), report.front)
+    keys = {p.key for p in own}
+    return own, tuple(p for p in report.front if p.key not in keys)
+
+
+def is_joined(report: RunReport, pair: Pair) -> bool:
+    """Whether a line connects a panel's front: it is non-dominated in the panel's two metrics alone."""
+    profile = _profile(pair)
+    objectives = of_profile(report.objectives, profile) if profile in report.fronts else report.objectives
+    return set(pair) == set(objectives)
+
+
+def non_dominated_of(points: Sequence[Point], pair: Pair) -> list[Point]:
+    """The non-dominated of some points in two metrics, the cheapest first."""
+    if not points:
+        return []
+    kept = [points[i] for i in np.flatnonzero(non_dominated(minimised_of(points, pair))).tolist()]
+    cost = pair[0]
+    return sorted(kept, key=lambda p: cost.sign * p.values[cost.name])
+
+
+def by_variant(points: Sequence[Point]) -> Mapping[Group, Sequence[Point]]:
+    """Points by their variant; one group where the run has a single one."""
+    if not points or not (points[0].precision or points[0].runtime):
+        return {Group(): points}
+    runtimes = next((choice.options for choice in points[0].space.choices if choice.name == RUNTIME), ("",))
+    places: dict[Group, list[int]] = {
+        Group(precision, str(runtime), i > 0): [] for precision in _SYMBOLS for i, runtime in enumerate(runtimes)
+    }
+    for place, point in enumerate(points):
+        places[Group(point.precision, point.runtime, point.runtime != runtimes[0])].append(place)
+    return {group: taken(points, own) for group, own in places.items() if own}
+
+
+def _profile(pair: Pair) -> str:
+    """The one profile of two metrics; "" for none or two."""
+    found = {metric.profile for metric in pair if metric.profile is not None}
+    return found.pop() if len(found) == 1 else ""
+
+
+def _named(name: str, group: Group) -> str:
+    return f"{name}, {group}" if str(group) else name
+
+
+def _series(pair: Pair, name: str, points: Sequence[Point], look: Look) -> Series:
+    x, y = pair
+    values = [values_of(points, metric.name) * shown_scale(metric) for metric in (x, y)]
+    errors = [errors_of(points, metric.name) * shown_scale(metric) for metric in (x, y)]
+    return Series(name, points, look, values[0], values[1], errors[0], errors[1])
+
+
+def _axis(report: RunReport, metric: Objective, limits: Sequence[Limit]) -> Axis:
+    scale = shown_scale(metric)
+    own = [limit for limit in limits if limit.objective == metric]
+    lines = [(limit.bound * scale, f"{_SIGNS[limit.sign]} {bound_text(metric, limit.bound)}") for limit in own]
+    values = np.concatenate([values_of(points, metric.name) for points in (report.evaluated, report.front)]) * scale
+    return Axis(title_of(metric), [] if metric.of_task else chart_data.log_ticks(values), lines)

@@ -1,0 +1,120 @@
+"""Finished rows of a benchmark, and the file with which an interrupted benchmark goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from nas.runs.bench.errors import BenchmarkError
+
+
+class Result(Protocol):
+    """A row of a benchmark."""
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """What it is the result of, within the settings of a benchmark."""
+        ...
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data."""
+        ...
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The row of `to_json`'s data; `KeyError`, `TypeError` or `ValueError` if it is none."""
+        ...
+
+
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run of one algorithm.
+
+    Attributes:
+        evaluations_to: by share (``0.99``), the evaluations that reached it; None if none did.
+        hypervolume: pairs of a number of evaluations and the share of the exact front's hypervolume after them, at the
+            end of every batch and wherever it grew.
+        own_seconds: CPU time, on one thread, of the algorithm and the loop with its store and the table's answers.
+    """
+
+    algorithm: str
+    seed: int
+    evaluations_to: Mapping[str, int | None]
+    hypervolume: Sequence[tuple[int, float]]
+    own_seconds: float
+
+    @property
+    def key(self) -> tuple[str | int, ...]:
+        """Algorithm and seed."""
+        return self.algorithm, self.seed
+
+    @property
+    def evaluations(self) -> int:
+        """The number of evaluations."""
+        return self.hypervolume[-1][0]
+
+    @property
+    def share(self) -> float:
+        """The share at the end."""
+        return self.hypervolume[-1][1]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain data, one key per attribute."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Row:
+        """The row of `to_json`'s data; `KeyError`, `TypeError` or `ValueError` if it is none."""
+        steps = [(int(n), float(share)) for n, share in data["hypervolume"]]
+        reached = {str(share): None if n is None else int(n) for share, n in data["evaluations_to"].items()}
+        return cls(str(data["algorithm"]), int(data["seed"]), reached, steps, float(data["own_seconds"]))
+
+
+class ResultsFile(Generic[R]):
+    """JSON lines, one for each row, with the settings that it belongs to.
+
+    Several benchmarks, of different tables say, may share a file.
+    """
+
+    def __init__(self, path: Path, row: type[R]) -> None:
+        self.path, self._row = path, row
+
+    def read(self, settings: Mapping[str, Any]) -> dict[tuple[str | int, ...], R]:
+        """The rows of these settings, by key; none where there is no file.
+
+        Raises:
+            BenchmarkError: the file cannot be read, or a line is no row. A last line that was cut by a kill is left out.
+        """
+        try:
+            text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise BenchmarkError(f"{self.path}: cannot be read: {error}; name another file") from None
+        lines = text.split("\n")[:-1]  # the last one ends without a newline only where a kill cut it
+        found: dict[tuple[str | int, ...], R] = {}
+        for number, line in enumerate(lines, start=1):
+            try:
+                data = json.loads(line)
+                if data["settings"] == settings:
+                    row = self._row.from_json(data["row"])
+                    found[row.key] = row
+            except (ValueError, KeyError, TypeError, AttributeError):
+                message = f"{self.path}: line {number} is no result of `nas bench`; name another file, or remove it"
+                raise BenchmarkError(message) from None
+        if len(text) > sum(map(len, lines)) + len(lines):
+            self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        return found
+
+    def add(self, row: R, settings: Mapping[str, Any]) -> None:
+        """Appends a row; `BenchmarkError` where it cannot be written."""
+        line = json.dumps({"settings": dict(settings), "row": row.to_json()})
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise BenchmarkError(f"{self.path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,178 @@
+"""Drives runs: starts, continues and resumes them, and records how each ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Unpack
+
+from hardware_profiles.errors import ProfilingError
+from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.references import check_kind
+from nas.jobs.schema import SearchJob, load_job
+from nas.jobs.run.execution import RunExecution
+from nas.jobs.run.passed_objects import Passed, resumed_with, with_passed
+from nas.jobs.run.preparation import describe, preparing_again, preparing_new
+from nas.engine.resumption import Resumption, check_ended
+from nas.runs.run import Run
+from nas.jobs.run.run_options import RunOptions
+from nas.errors import ClusterError, NasError, StoreAwayError, StoreError
+from nas.engine.store.base import RunStatus, RunStore
+from nas.engine.store.folder import RunFolder
+from nas.engine.store.opening import open_store
+from nas.engine.store.run_facts import Kind
+from predictors.errors import PredictorError
+from supernets.errors import SupernetError
+
+_OPEN = (RunStatus.QUEUED, RunStatus.RUNNING)
+USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
+"""Errors whose message is for the user; any other is a fault of this program and keeps its traceback."""
+
+
+def train(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+    """The run that trained the job's supernet.
+
+    Args:
+        passed: see `search`.
+    """
+    return _start(*with_passed(job, options or RunOptions(), passed), "training", source)
+
+
+def search(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+    """The run that trained the job's supernet (unless the job names a trained one) and searched it.
+
+    Args:
+        passed: plug-ins in place of those that the job names, see `nas.jobs.run.passed_objects.Passed`.
+    """
+    return _start(*with_passed(job, options or RunOptions(), passed), "search", source)
+
+
+def resume(
+    run: str, options: RunOptions | None = None, *,
+    evaluations: str | int | None = None, minutes: str | float | None = None, retry_failed: bool = False,
+    **passed: Unpack[Passed],
+) -> Run:  # fmt: skip
+    """Continues a run where it stopped; `NasError` if it is finished, or another live driver holds it.
+
+    Args:
+        evaluations: a new budget (``150``) or an increase (``+50``), with which a finished run continues, too.
+        minutes: likewise, of wall time.
+        retry_failed: measure again what failed or was too noisy, also in a finished run.
+        passed: the objects that the run was started with, see `search`.
+    """
+    options = resumed_with(options or RunOptions(), passed)
+    folder = options.runs.get(run)
+    with closing(open_store(folder, driver=True)) as store:
+        more = Resumption(evaluations, minutes, retry_failed=retry_failed)
+        facts = check_ended(folder, store, more)
+        more.check(store, run)
+        with _naming_next_step(folder), preparing_again(folder, store, facts, options) as prepared:
+            if more:
+                more.apply(store, run)
+            if store.status() is RunStatus.FAILED:
+                store.update_state(retry_failures=True)
+            with _recording_end(store), _recording_interruption(folder, store, options):
+                RunExecution(folder, store, prepared, options).execute()
+    return Run(folder, options.runs)
+
+
+def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search", more: Resumption | None = None) -> Run:
+    """Continues a run that waits or has lost its driver, from any state; does nothing once it has ended.
+
+    An error that prevents this is recorded as the run's failure. After a kill, a call continues the run; also after
+    SIGTERM, which may be a cancellation or a machine's shutdown, and where the cluster or the database server does not
+    answer: these are not recorded, and the service that started this driver decides.
+
+    Args:
+        kind: of the run, where no driver has described it yet.
+        more: applied once, by its id.
+
+    Raises:
+        RunHeldError: another live driver has the run.
+    """
+    options = options or RunOptions()
+    folder = options.runs.get(run)
+    with closing(open_store(folder, driver=True)) as store:
+        if store.status() not in _OPEN:
+            return Run(folder, options.runs)
+        with (
+            _naming_next_step(folder),
+            _recording_end(store, but=(ClusterError, StoreAwayError)),
+            _preparing(folder, store, kind, options) as prepared,
+        ):
+            if more and not more.is_applied(store.state()):
+                more.apply(store, run)
+            ends = [status for status, _ in store.statuses() if status not in _OPEN]
+            if store.status() is RunStatus.QUEUED and ends[-1:] == [RunStatus.FAILED]:
+                store.update_state(retry_failures=True)
+            RunExecution(folder, store, prepared, options).execute()
+    return Run(folder, options.runs)
+
+
+@contextmanager
+def _preparing(folder: RunFolder, store: RunStore, kind: Kind, options: RunOptions) -> Iterator[PreparedJob]:
+    """The job of a run that has begun, or that is described now."""
+    if (facts := store.facts()) is not None:
+        with preparing_again(folder, store, facts, options) as prepared:
+            yield prepared
+        return
+    job, source = load_job(folder.job_file, stored=True), str(folder.job_file)
+    with preparing_new(job, kind, options, source=source) as (prepared, reuse):
+        describe(folder, store, prepared, kind, reuse, options)
+        yield prepared
+
+
+def _start(job: SearchJob, options: RunOptions, kind: Kind, source: str) -> Run:
+    check_kind(job, kind, source=source)
+    place = None if options.store is None else _new_place(options.store, job.name)
+    with preparing_new(job, kind, options, source=source) as (prepared, reuse):
+        folder = options.runs.create(job.name, job.to_yaml(), store=place)
+        with closing(open_store(folder, create=True, driver=True)) as store, _naming_next_step(folder):
+            describe(folder, store, prepared, kind, reuse, options)
+            with _recording_end(store), _recording_interruption(folder, store, options):
+                RunExecution(folder, store, prepared, options).execute()
+    return Run(folder, options.runs)
+
+
+def _new_place(url: str, name: str) -> dict[str, str]:
+    """The schema of a new run's store, on a database server that has let us in."""
+    from nas.engine.store.postgres import new_schema
+
+    place = new_schema(url, name)
+    return {"url": place.url.render_as_string(), "schema": str(place.schema)}
+
+
+@contextmanager
+def _recording_interruption(folder: RunFolder, store: RunStore, options: RunOptions) -> Iterator[None]:
+    """Records that the user has interrupted a run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        store.set_status(RunStatus.CANCELLED, reason="interrupted")
+        options.observer.note(f"interrupted; next: {folder.command('resume')}")
+        raise
+
+
+@contextmanager
+def _naming_next_step(folder: RunFolder) -> Iterator[None]:
+    """Adds to an error how the run is continued once its cause is removed."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"next: correct this, then: {folder.command('resume')}")
+        raise
+
+
+@contextmanager
+def _recording_end(store: RunStore, *, but: tuple[type[NasError], ...] = ()) -> Iterator[None]:
+    """Records how a run ends: finished, or failed and why, but for some errors."""
+    try:
+        yield
+    except but:
+        raise
+    except USER_ERRORS as error:
+        with suppress(StoreError):  # the store itself may have failed, and the first error is the one to report
+            store.set_status(RunStatus.FAILED, reason=str(error))
+        raise
+    store.update_state(retry_failures=False)
+    store.set_status(RunStatus.FINISHED, reason=str(store.state().stop or ""))

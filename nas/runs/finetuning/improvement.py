@@ -1,0 +1,44 @@
+"""The improvement of a network by fine-tuning in a run of its own; loads torch only where its origin is a training."""
+
+from __future__ import annotations
+
+from nas.results.analysis.finetuned_runs import may_finetune
+from nas.results.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
+from nas.jobs.schema.stored_job import stored_job
+from nas.engine.store.base import RunStatus
+from nas.engine.store.stored_run import StoredRun
+from supernets.space import Architecture
+
+
+def is_finetuning(run: StoredRun) -> bool:
+    """Whether a finished run fine-tuned a network of another run that still exists in the folder."""
+    if not may_finetune(run.folder):
+        return False
+    named = stored_job(run).supernet
+    if named.network is None or named.from_ is None or not run.runs.holds(named.from_):
+        return False
+    with run.store() as store:
+        return store.status() is RunStatus.FINISHED
+
+
+def improvement_of(run: StoredRun) -> Improvement:
+    """The improvement of the network that a run fine-tuned.
+
+    Raises:
+        UnknownNameError: the run of the network does not exist any more.
+        StoreError: stored answers are damaged.
+    """
+    named = stored_job(run).supernet
+    assert named.from_ is not None, "a fine-tuned network is one of another run"
+    assert named.network is not None
+    origin, network = StoredRun.open(run.runs, named.from_), Architecture.parse(named.network)
+    variant = stored_job(run).first_variant
+    with run.store() as after, origin.store() as before:
+        if origin.kind != "training":
+            return improvement_between(network_of(origin.id, before, network, variant), after, before)
+        # A training has no measurements of its own: the network is scored now, in fp32.
+        from nas.jobs.build.prepared_job import load_trained_run
+        from nas.results.export.provenance import score_network
+
+        scored = score_network(origin.id, network, load_trained_run(origin))[1].store
+        return improvement_between(FinetunedNetwork(origin.id, network, variant, None), after, scored)

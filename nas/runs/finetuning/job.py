@@ -1,0 +1,85 @@
+"""Makes the job that fine-tunes one network of a run."""
+
+from __future__ import annotations
+
+from nas.results.analysis.network_selection import choose
+from nas.jobs.schema import SearchJob, job_of
+from nas.jobs.schema.plugin_names import names_of_stored_jobs
+from nas.runs.run import Run
+from nas.errors import SelectionError
+from nas.search.problem.objectives import Variant
+from supernets.space import Architecture
+
+DEFAULT_RATE_SHARE = 0.1
+"""Share of the supernet's learning rate: the weights are near an optimum already."""
+_KEPT = (
+    "batch_size", "accumulate", "activation_checkpointing", "precision", "adapters", "top_k", "weight_decay", "clip_norm",
+    "augment", "threads", "device",
+)  # fmt: skip
+"""Keys of the supernet's training that fine-tuning keeps."""
+
+
+def finetuning_job(
+    run: Run, *, epochs: int, select: str | None = None, index: int | None = None, learning_rate: float | None = None
+) -> SearchJob:
+    """The job that fine-tunes one network of a run, taught by its supernet's largest, and measures it as the run did.
+
+    A network that was fine-tuned already keeps its teacher.
+
+    Args:
+        select, index: as of `nas.results.export.onnx_export.export_onnx`.
+        learning_rate: the peak; None for a tenth of the supernet's.
+
+    Raises:
+        SelectionError: there is no such network.
+        JobError: a number is out of its range.
+    """
+    network, variant = _select(run, select, index)
+    job = run.job
+    data = job.model_dump(mode="json", by_alias=True, exclude_none=True)
+    training = {key: data["training"][key] for key in _KEPT if key in data["training"]}
+    rate = job.training.learning_rate * DEFAULT_RATE_SHARE if learning_rate is None else learning_rate
+    data |= {
+        "name": f"{job.name[:54]}-finetuned",
+        "supernet": {"family": job.supernet.family, "from": run.id, "network": network.key},
+        "training": {
+            "strategy": "largest", "distill": "teacher", "teacher": _teacher(run), "keep": "best",
+            "epochs": epochs, "learning_rate": rate, **training,
+        },
+        "precisions": [variant.precision],
+        "runtimes": [variant.runtime],
+        "search": {"algorithm": "random", "evaluations": 2},
+    }  # fmt: skip
+    for key in ("constraints", "lookup_tables", "warm_start"):
+        data.pop(key, None)
+    wanted = {name.partition("@")[0] for name in data["objectives"]}
+    data["metrics"] = {name: own for name, own in data["metrics"].items() if name in wanted}  # none of the limits'
+    with names_of_stored_jobs():  # of objects from Python, too, which are passed again
+        return job_of(data, source=f"the job of run {run.id}")
+
+
+def _teacher(run: Run) -> str:
+    """The run, or the folder, of the supernet whose largest network is the teacher.
+
+    A run of one fine-tuned network has no larger one: its teacher is used again, or the supernet that the network is of.
+    """
+    named, teacher = run.job.supernet, run.job.training.teacher
+    if named.network is not None and teacher is not None:
+        return teacher
+    if named.from_ is None or (named.network is None and named.trains):
+        return run.id
+    return str(named.from_path) if named.from_path is not None else _teacher(Run.open(run.runs, named.from_))
+
+
+def _select(run: Run, select: str | None, index: int | None) -> tuple[Architecture, Variant]:
+    """The network of a run, and the variant that it is deployed in."""
+    if run.kind == "training":
+        if select is None:
+            remedy = "select a network, e.g. --select 'macs<=2e6', or search it"
+            raise SelectionError(f"run {run.id!r} is a training and has no front; {remedy}", code="run.not-a-search")
+        from nas.results.export.cost_selection import networks_by_cost  # loads torch
+
+        return networks_by_cost(run).satisfying(select)[-1][0], run.job.first_variant
+    point = choose(run.report, select, index)
+    with run.store() as store:
+        return store.search_facts().variants.split(point.architecture)

@@ -1,0 +1,197 @@
+"""`nas.optimize`: a search over an own space by the loop and the algorithms of jobs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TypeGuard
+
+from nas.results.analysis.report import build_report
+from nas.engine.progress import ProgressObserver
+from nas.engine.search_loop import search
+from nas.errors import quoted
+from nas.engine.evaluation.base import Evaluator
+from nas.engine.evaluation.metric_function import FunctionEvaluator, MetricFunction, name_of
+from nas.runs.optimization.arguments import (
+    ConstraintsLike,
+    ObjectivesLike,
+    SpaceLike,
+    check_kind,
+    check_number,
+    invalid,
+    parse_budget,
+    parse_constraints,
+    parse_objectives,
+    parse_space,
+)
+from nas.runs.optimization.parallel import Inline, Workers
+from nas.runs.optimization.result import OptimizationResult
+from nas.runs.optimization.stored_search import MADE_BY, begin_or_resume, recording_end
+from nas.plugins import Kind, find, of_object
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import Objective, metrics_of
+from nas.search.algorithms import ALGORITHMS
+from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.registry import make_algorithm, models_from
+from nas.engine.store.base import RunStore
+from nas.engine.store.memory import MemoryStore
+from nas.engine.store.run_facts import RunFacts, SearchFacts
+from supernets.space import SearchSpace
+
+AlgorithmLike = str | Callable[..., SearchAlgorithm] | SearchAlgorithm
+
+
+def optimize(
+    space: SpaceLike,
+    objectives: ObjectivesLike,
+    evaluator: MetricFunction | Evaluator,
+    *,
+    algorithm: AlgorithmLike = "guided",
+    budget: int | Budget = 100,
+    store: RunStore | Path | str | None = None,
+    seed: int = 1,
+    batch: int = 8,
+    constraints: ConstraintsLike = (),
+    parallel: Workers | None = None,
+    progress: bool | ProgressObserver = True,
+    retry_failed: bool = False,
+    accept_plugin_versions: bool = False,
+) -> OptimizationResult:
+    """Searches a space for the Pareto front of a function's metrics; needs neither torch nor Ray.
+
+        result = nas.optimize(
+            {"depth": [1, 2, 3], "width": [8, 16, 32]},
+            {"accuracy": "maximize", "latency_ms": "minimize"},
+            lambda values: {"accuracy": score(**values), "latency_ms": time(**values)},
+            budget=20, store="search.db",
+        )
+        [(point.described, point.values) for point in result.front]
+
+    The smallest and the largest candidate (the first and the last option of every choice) are evaluated first: they set the
+    hypervolume's reference point. A candidate whose call raises, or returns no finite number for each metric, fails, and the
+    search continues. Called again with the same store, it continues where it was interrupted, or with a larger budget.
+
+    Args:
+        space: a `SearchSpace`, or the options of independent choices by name, the smallest network first.
+        objectives: ``"maximize"`` or ``"minimize"`` by metric; or `Objective`s, which have units, too.
+        evaluator: a function of a candidate's options by name that returns its metrics by name, those of constraints
+            included; or an `Evaluator`.
+        algorithm: a name as in job files, ``module:Class``, a class (made of space, objectives, ``seed=`` and
+            ``constraints=``), or a new object.
+        budget: evaluations, the smallest and the largest candidate included; or a `Budget`, which can limit the time and
+            stop early, too.
+        store: the path of a file that keeps the search (SQLite), an open store, or None to keep it in memory.
+        seed: of the algorithm, at least 0; equal seeds give equal searches, in parallel ones too.
+        batch: evaluations for which the algorithm is asked at once.
+        constraints: ``{"latency_ms": {"max": 2.0}}``, or `Constraint`s: only what satisfies them is on the front.
+        parallel: `RayWorkers` or `Processes`, for a function; None calls it in this process.
+        progress: whether to show progress where stderr is a terminal; or an observer of it.
+        retry_failed: evaluate again what failed in the store; so it is after a search that ended in an error.
+        accept_plugin_versions: continue a search whose algorithm's package has another version now.
+
+    Raises:
+        NasError: an argument is invalid (code ``optimize.invalid``), or the store holds another search (code
+            ``run.incompatible``).
+        PluginError: the algorithm lacks a method, or raises; or its package has another version than in the store.
+        EvaluationError: the smallest or the largest candidate failed, or twenty in a row.
+        StoreError: the store cannot be opened or written, or another process has it.
+    """
+    check_number("seed", seed, least=0)
+    check_number("batch", batch, least=1)
+    check_kind("store", store, ("record_ask", "add"), "a path, or an open RunStore", also=str | Path)
+    check_kind("parallel", parallel, ("calling",), "nas.RayWorkers(n) or nas.Processes(n)")
+    if not callable(algorithm):
+        check_kind("algorithm", algorithm, ("ask", "tell"), "a name, a class or an object of an algorithm", also=str)
+    made_space, wanted, limited = parse_space(space), parse_objectives(objectives), parse_budget(budget)
+    limits = parse_constraints(constraints, wanted)
+    problem = SearchProblem(made_space, wanted, seed, constraints=limits)
+    name, given = (algorithm, None) if isinstance(algorithm, str) else ("", algorithm)
+    searcher, facts = make_algorithm(name, problem, given=given), _facts(problem, algorithm, evaluator, batch)
+    with ExitStack() as parts:
+        opened = parts.enter_context(_opened(store))
+        resumed = begin_or_resume(
+            opened, facts, limited, retry_failed=retry_failed, accept_plugin_versions=accept_plugin_versions
+        )
+        measuring = parts.enter_context(_evaluator(evaluator, metrics_of(wanted, limits), made_space, parallel))
+        observer = parts.enter_context(_observer(progress))
+        with recording_end(opened):
+            search(
+                made_space, wanted, searcher, measuring, opened, resumed.budget,
+                batch=batch, constraints=limits, retry_failures=resumed.retry_failures,
+                on_progress=observer.progress,
+            )  # fmt: skip
+        return OptimizationResult(build_report(opened, run=facts.name), str(opened.state().stop or ""))
+
+
+def is_evaluator(given: MetricFunction | Evaluator) -> TypeGuard[Evaluator]:
+    """Whether what was given is an `Evaluator`, not a function."""
+    return hasattr(given, "evaluate") and hasattr(given, "close")
+
+
+def _facts(
+    problem: SearchProblem, algorithm: AlgorithmLike, evaluator: MetricFunction | Evaluator, batch: int
+) -> RunFacts:
+    is_name = isinstance(algorithm, str)
+    ref = find(Kind.SEARCH, str(algorithm), ALGORITHMS) if is_name else of_object(Kind.SEARCH, algorithm)
+    name = str(algorithm) if ref is None else ref.name
+    found = SearchFacts(
+        space=problem.space,
+        objectives=tuple(problem.objectives),
+        constraints=tuple(problem.constraints),
+        profiles=tuple(dict.fromkeys(o.profile for o in problem.objectives if o.profile is not None)),
+        algorithm=name,
+        models_from=models_from(name, problem.space, batch=batch),
+    )
+    plugins = () if ref is None else (ref,)
+    return RunFacts(name=name_of(evaluator), seed=problem.seed, compatibility=MADE_BY, search=found, plugins=plugins)
+
+
+@contextmanager
+def _opened(store: RunStore | Path | str | None) -> Iterator[RunStore]:
+    """The store to search with; one that was given open stays open."""
+    if store is None:
+        yield MemoryStore()
+    elif isinstance(store, str | Path):
+        from nas.engine.store.sql import SqlStore  # SQLAlchemy, which a search in memory does without
+
+        opened = SqlStore.open(store, create=True, driver=True)
+        try:
+            yield opened
+        finally:
+            opened.close()
+    else:
+        yield store
+
+
+@contextmanager
+def _evaluator(
+    given: MetricFunction | Evaluator, metrics: Sequence[Objective], space: SearchSpace, parallel: Workers | None
+) -> Iterator[Evaluator]:
+    """The evaluator that was given, or one that calls the function."""
+    if is_evaluator(given):
+        if parallel is not None:
+            raise invalid("nas.optimize: parallel is for functions; an Evaluator distributes its measurements itself")
+        yield given
+    elif callable(given):
+        with (parallel or Inline()).calling(given, [metric.name for metric in metrics]) as calls:
+            yield FunctionEvaluator(space, calls)
+    else:
+        raise invalid(f"nas.optimize: evaluator is {quoted(repr(given))}; expected a function or an Evaluator")
+
+
+@contextmanager
+def _observer(progress: bool | ProgressObserver) -> Iterator[ProgressObserver]:
+    """The observer of the progress: a bar where stderr is a terminal."""
+    if isinstance(progress, ProgressObserver):
+        yield progress
+    elif progress and sys.stderr.isatty():
+        from rich.console import Console
+
+        from nas.engine.console import ConsoleProgress
+
+        with ConsoleProgress(Console(stderr=True)) as bars:
+            yield bars
+    else:
+        yield ProgressObserver()

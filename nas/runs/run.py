@@ -1,0 +1,180 @@
+"""A run on disk, open for reading: its report, its plots, and (through the composition root) its exports."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.engine.formatting import wait_text
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import RunReport, build_report
+from nas.results.analysis.run_measurements import RecordedSteps
+from nas.engine.run_table import next_command
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import is_held
+from nas.engine.store.stored_run import StoredRun
+
+if TYPE_CHECKING:
+    from nas.results.analysis.failures import FailedNetwork
+    from nas.results.analysis.finetuned_runs import Finetuning
+    from nas.results.analysis.insight import Insight
+    from nas.jobs.schema import SearchJob
+    from nas.results.export.cascade import Cascades
+    from supernets.data import DataSet
+
+
+@dataclass(frozen=True)
+class Run(StoredRun):
+    """A run in any state, with its report, plots and exports; every access reads its store anew."""
+
+    @property
+    def job(self) -> SearchJob:
+        """The job file that the run was started with."""
+        from nas.jobs.schema.stored_job import stored_job  # loads pydantic, which reading a report does not need
+
+        return stored_job(self)
+
+    @property
+    def report(self) -> RunReport:
+        """Everything that is shown of a search."""
+        return self.report_of(None)
+
+    def report_of(self, profile: str | None) -> RunReport:
+        """The report of one hardware profile alone; None is the joint one."""
+        with self.store() as store:
+            return build_report(store, run=self.id, profile=profile)
+
+    def report_and_insight(self, profile: str | None = None) -> tuple[RunReport, Insight]:
+        """A report, see `report_of`, and its further results: convergence, predictions, genes, diversity."""
+        from nas.results.analysis.insight import insight_of
+
+        with self.store() as store:
+            steps = RecordedSteps.of(store)
+            report = build_report(store, run=self.id, profile=profile, steps=steps)
+            return report, insight_of(report, store, steps)
+
+    def finetunings(self, report: RunReport | None) -> list[Finetuning]:
+        """The runs that trained this one's networks further, oldest first; `report` is None for a training."""
+        from nas.results.analysis.finetuned_runs import finetunings_of
+
+        with self.store() as store:
+            return finetunings_of(self.runs, self.id, report, store)
+
+    def failures(self) -> list[FailedNetwork]:
+        """The networks that could not be measured, with the reasons; `StoreError` for a training."""
+        from nas.results.analysis.failures import failed_networks
+
+        with self.store() as store:
+            return failed_networks(store, store.search_facts())
+
+    @property
+    def next_command(self) -> str:
+        """The command that continues it; "" where it is finished, or has a driver."""
+        live = is_held(self.folder)
+        with self.store() as store:
+            status, begun = store.status(), store.facts() is not None
+        return next_command(self.folder, status, live=live, begun=begun)
+
+    @property
+    def waiting(self) -> str:
+        """What its driver waits for now, and for how long; "" where it works, or there is none."""
+        if not is_held(self.folder):
+            return ""
+        with self.store() as store:
+            return wait_text(store.state(), time.time())
+
+    @property
+    def front(self) -> tuple[Point, ...]:
+        """The measured front, the fastest first."""
+        return self.report.front
+
+    def plot(self, folder: Path | None = None, *, select: str | None = None) -> list[Path]:
+        """Writes the plots and the page, with the networks that were fine-tuned; returns their paths.
+
+        Args:
+            folder: where; None is the run's own folder for them.
+            select: limits in place of the job's constraints, e.g. ``latency_ms<=1.0``: drawn as lines, with the front
+                of what keeps them.
+        """
+        from nas.results.analysis.finetuned_runs import finetunings_of
+        from nas.results.analysis.insight import insight_of
+        from nas.results.analysis.network_selection import limits_of, parse_limits, within
+        from nas.results.plots.plot_files import write_plots
+
+        with self.store() as store:
+            steps = RecordedSteps.of(store)
+            report = build_report(store, run=self.id, steps=steps)
+            limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
+            if select is not None:
+                report = within(report, limits)
+            insight = insight_of(report, store, steps)
+            finetunings = finetunings_of(self.runs, self.id, report, store)
+        folder = folder or self.folder.plots
+        return write_plots(report, folder, limits=limits, insight=insight, finetunings=finetunings)
+
+    def export(
+        self,
+        path: Path | str,
+        *,
+        select: str | None = None,
+        index: int | None = None,
+        with_preprocessing: bool = False,
+        accept_plugin_versions: bool = False,
+        data: object = None,
+    ) -> dict[str, Any]:
+        """Writes one network as checked ONNX; see `nas.results.export.onnx_export.export_onnx`."""
+        from nas.results.export.onnx_export import export_onnx  # torch, which reading does without
+
+        return export_onnx(
+            self.runs, self.id, Path(path), select=select, index=index, with_preprocessing=with_preprocessing,
+            accept_plugin_versions=accept_plugin_versions, data=data,
+        )  # fmt: skip
+
+    def export_torch(
+        self, path: Path | str, *, select: str | None = None, index: int | None = None,
+        accept_plugin_versions: bool = False, data: object = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Writes a network as a Python module of torch's layers; see `nas.results.export.torch_export.export_torch`."""
+        from nas.results.export.torch_export import export_torch
+
+        return export_torch(
+            self.runs, self.id, Path(path), select=select, index=index,
+            accept_plugin_versions=accept_plugin_versions, data=data,
+        )  # fmt: skip
+
+    def export_transformers(
+        self, folder: Path | str, *, select: str | None = None, index: int | None = None,
+        accept_plugin_versions: bool = False, data: object = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Writes an encoder for the transformers library; see `nas.results.export.transformers_export.export_transformers`."""
+        from nas.results.export.transformers_export import export_transformers
+
+        return export_transformers(
+            self.runs, self.id, Path(folder), select=select, index=index,
+            accept_plugin_versions=accept_plugin_versions, data=data,
+        )  # fmt: skip
+
+    def cascades(
+        self, *, profile: str | None = None, accept_plugin_versions: bool = False, data: object = None
+    ) -> Cascades:
+        """The cascades of two networks of its front: their table, tests and exports; see `nas.results.export.cascade.Cascades`."""
+        from nas.results.export.cascade import Cascades
+
+        return Cascades(self, profile=profile, accept_plugin_versions=accept_plugin_versions, data=data)
+
+    def examples(self, *, data: object = None) -> DataSet:
+        """The run's data in its parts, ``train``, ``validation`` and ``test``, each with names, inputs and labels.
+
+        Args:
+            data: the data set that the run was started with, where that was an object passed from Python.
+        """
+        from nas.jobs.build.prepared_job import load_run_data  # torch, which reading does without
+
+        return load_run_data(self, data).dataset
+
+
+def open_run(run: str, runs: Path | str = "runs") -> Run:
+    """A run of a runs folder, for reading; `UnknownNameError` if there is none of this id."""
+    return Run.open(RunsFolder(Path(runs)), run)

@@ -1,0 +1,399 @@
+"""Objectives, constraints, requests, measurements (the stored atoms) and evaluations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nas.errors import UnknownNameError
+from supernets.space import Architecture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# Every command that reads a job file imports this module: numpy is loaded where there are arrays.
+
+
+class Goal(StrEnum):
+    """Which direction is better."""
+
+    MINIMIZE = "minimize"
+    MAXIMIZE = "maximize"
+
+
+class Fidelity(StrEnum):
+    """The protocol, and the part of the data, that a measurement used."""
+
+    SCREEN = "screen"
+    """A metric of the task on the first examples of the validation part; in runs of earlier versions."""
+    SEARCH = "search"
+    """A metric of the task on the validation part; latency by the short protocol."""
+    FINAL = "final"
+    """Latency by the longer protocol."""
+    TEST = "test"
+    """A metric of the task on the test part, which no search sees."""
+
+
+class Status(StrEnum):
+    """The outcome of a measurement."""
+
+    OK = "ok"
+    NOISY = "noisy"
+    """There is a value, with its wider error."""
+    FAILED = "failed"
+    """There is no value; `Measurement.message` is the reason."""
+    SKIPPED = "skipped"
+    """Not measured; in runs of earlier versions, because other values had shown that it was not worth the cost."""
+
+
+class MetricKind(NamedTuple):
+    """What a metric's values are.
+
+    Attributes:
+        per_profile: whether they belong to a hardware profile.
+        scored: whether a task scores them on examples, as the accuracy.
+    """
+
+    unit: str
+    goal: Goal
+    per_profile: bool = False
+    scored: bool = False
+
+
+_METRICS: Mapping[str, MetricKind] = {
+    "accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "mae": MetricKind("", Goal.MINIMIZE, scored=True),
+    "r2": MetricKind("", Goal.MAXIMIZE, scored=True),
+    "average_precision": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "perplexity": MetricKind("", Goal.MINIMIZE, scored=True),
+    "bits_per_byte": MetricKind("bits", Goal.MINIMIZE, scored=True),
+    "choice_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "normalised_choice_accuracy": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "cache_hit_rate": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "expert_loads_per_token": MetricKind("", Goal.MINIMIZE, scored=True),
+    "segment_cache_hit_rate": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "segment_routing_f1": MetricKind("share", Goal.MAXIMIZE, scored=True),
+    "active_experts_mean": MetricKind("", Goal.MINIMIZE, scored=True),
+    "macs_mean": MetricKind("MACs", Goal.MINIMIZE, scored=True),
+    "latency_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "throughput": MetricKind("images/s", Goal.MAXIMIZE, per_profile=True),
+    "peak_mib": MetricKind("MiB", Goal.MINIMIZE, per_profile=True),
+    "session_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "energy_mj": MetricKind("mJ", Goal.MINIMIZE, per_profile=True),
+    "time_to_first_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "time_per_token_ms": MetricKind("ms", Goal.MINIMIZE, per_profile=True),
+    "tokens_per_second": MetricKind("tokens/s", Goal.MAXIMIZE, per_profile=True),
+    "kv_cache_mib": MetricKind("MiB", Goal.MINIMIZE),
+    "model_mib": MetricKind("MiB", Goal.MINIMIZE),
+    "resident_mib": MetricKind("MiB", Goal.MINIMIZE),
+    "macs": MetricKind("MACs", Goal.MINIMIZE),
+    "parameters": MetricKind("parameters", Goal.MINIMIZE),
+    "activation_bytes": MetricKind("bytes", Goal.MINIMIZE),
+}
+SCORED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.scored)
+"""Metrics of the shipped tasks."""
+LOGARITHMIC_METRICS = frozenset({"perplexity"})
+"""Positive metrics whose logarithm is an average over examples, so that their ratios count."""
+NO_METRICS: Mapping[str, MetricKind] = MappingProxyType({})
+EXACT_METRICS = frozenset({"macs", "parameters", "activation_bytes", "kv_cache_mib", "model_mib", "resident_mib"})
+"""Metrics that are computed, never measured or predicted."""
+TIMED_METRICS = frozenset(metric for metric, kind in _METRICS.items() if kind.per_profile)
+"""Metrics of a deployment timed on a hardware profile: latency, examples per second, the peak memory of creating and running
+the session, the time to create it, and the energy of a call."""
+ENERGY = "energy_mj"
+"""Metric that needs counters of the machine. A job's additional metric may have its name, and then replaces it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One metric to optimise; `name` is ``metric`` or ``metric@profile``.
+
+    Attributes:
+        scored: whether it is a metric of a task that is not shipped; see `of_task`.
+    """
+
+    name: str
+    unit: str
+    goal: Goal
+    scored: bool = field(default=False, compare=False, repr=False)
+
+    @property
+    def metric(self) -> str:
+        """The name without its profile."""
+        return self.name.partition("@")[0]
+
+    @property
+    def profile(self) -> str | None:
+        """The hardware profile of a measured cost, or None."""
+        return self.name.partition("@")[2] or None
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is a metric of this package, with its unit and goal, so that its name alone describes it."""
+        kind = _METRICS.get(self.metric)
+        return kind is not None and kind[:3] == (self.unit, self.goal, self.profile is not None)
+
+    @property
+    def of_task(self) -> bool:
+        """Whether a task scores it on examples, as the accuracy."""
+        return self.scored or self.metric in SCORED_METRICS
+
+    @property
+    def sign(self) -> float:
+        """+1 to minimise, -1 to maximise: values are multiplied by it, so that algorithms always minimise."""
+        return 1.0 if self.goal is Goal.MINIMIZE else -1.0
+
+    @classmethod
+    def parse(
+        cls, text: str, profiles: Sequence[str], *, own: Mapping[str, MetricKind] = NO_METRICS,
+        task: Collection[str] = ("accuracy",), where: str = "", measured: Sequence[Objective] = (),
+    ) -> Objective:  # fmt: skip
+        """The objective that a user names; ``latency_ms`` alone is enough where there is one profile.
+
+        Args:
+            own: metrics beside the shipped ones.
+            task: the shipped metrics of the task.
+            where: begins the error.
+            measured: those of a run, found first, and listed by an error; without any, it lists all that a job with
+                these profiles can have.
+
+        Raises:
+            UnknownNameError: no such objective with these profiles.
+        """
+        own_of_run = [o for o in measured if text in (o.name, o.metric)]
+        if len(own_of_run) == 1:
+            return own_of_run[0]
+        known, metrics = known_objectives(profiles, own=own, task=task), {**_METRICS, **own}
+        metric, _, profile = text.partition("@")
+        per_profile = metric in metrics and metrics[metric].per_profile and not profile
+        if per_profile and len(profiles) == 1:
+            text = f"{metric}@{profiles[0]}"
+        if text not in known:
+            hint = ""
+            if per_profile:
+                named = " or ".join(f"{metric}@{p}" for p in profiles)
+                hint = f"With several profiles, say which: {named}." if profiles else "Only a search times networks."
+            listed = [o.name for o in measured] or known
+            alone = len(profiles) == 1 and not profile
+            short = [name.partition("@")[0] for name in listed if "@" in name and alone]
+            raise UnknownNameError("objective", text, [*short, *listed], where=where, hint=hint)
+        kind = metrics[metric]
+        return cls(text, kind.unit, kind.goal, scored=kind.scored and metric not in _METRICS)
+
+
+ACCURACY = Objective("accuracy", "share", Goal.MAXIMIZE)
+"""The share of examples that a network classifies rightly: the metric of classification."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """Bounds on a metric, in its natural sign and unit; a candidate within all bounds of a job is feasible.
+
+    Raises:
+        ValueError: no bound, one that is not finite, or bounds that nothing can satisfy.
+    """
+
+    metric: Objective
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.minimum, self.maximum) if bound is not None]
+        if not bounds or not all(map(math.isfinite, bounds)):
+            raise ValueError(f"{self.metric.name}: expected a finite minimum, maximum or both, got {bounds}")
+        if bounds != sorted(bounds):
+            raise ValueError(f"{self.metric.name}: nothing is at least {self.minimum:g} and at most {self.maximum:g}")
+
+    def violation(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """By how much values violate the bounds, as a share of the bound (of 1 where it is 0), same shape.
+
+        0 within both bounds; NaN for NaN.
+        """
+        import numpy as np
+
+        return sum((np.maximum(slack, 0.0) for slack in self.slacks(values).values()), np.zeros(np.shape(values)))
+
+    def slacks(self, values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """By how much values miss each bound given, ``maximum`` and ``minimum``, same shape; negative within the bound.
+
+        As a share of the bound (of 1 where it is 0); NaN for NaN.
+        """
+        bounds = {"maximum": (self.maximum, 1.0), "minimum": (self.minimum, -1.0)}
+        given = {kind: (bound, sign) for kind, (bound, sign) in bounds.items() if bound is not None}
+        return {kind: sign * (values - bound) / (abs(bound) or 1.0) for kind, (bound, sign) in given.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Its form in a run's store and in `--json`: ``figure``, ``min`` and ``max`` (null for none)."""
+        return {"figure": self.metric.name, "min": self.minimum, "max": self.maximum}
+
+    @classmethod
+    def from_json(
+        cls, data: Mapping[str, Any], profiles: Sequence[str], own: Mapping[str, Objective] = MappingProxyType({})
+    ) -> Constraint:
+        """The constraint that `to_json` wrote, in a run with these profiles and own metrics, by name."""
+        name = str(data["figure"])
+        return cls(own.get(name) or Objective.parse(name, profiles), data["min"], data["max"])
+
+
+def metrics_of(objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> list[Objective]:
+    """The metrics of every evaluation: the objectives, then the metrics of constraints alone."""
+    return list(dict.fromkeys([*objectives, *(constraint.metric for constraint in constraints)]))
+
+
+def known_objectives(
+    profiles: Iterable[str], *, own: Mapping[str, MetricKind] = NO_METRICS, task: Collection[str] = ("accuracy",)
+) -> list[str]:
+    """Names of all objectives that a job with these hardware profiles, own metrics and metrics of its task can have."""
+    names, metrics = list(profiles), {**_METRICS, **own}
+    timed = [f"{m}@{p}" for m, kind in metrics.items() if kind.per_profile for p in names]
+    others = [m for m, kind in metrics.items() if not kind.per_profile and (m in task or m not in SCORED_METRICS)]
+    return timed + others
+
+
+def is_shipped_metric(name: str) -> bool:
+    """Whether this package has a metric of this name, without a profile."""
+    return name in _METRICS
+
+
+ONNX_RUNTIME = "onnxruntime"
+"""The runtime of a deployment that names none."""
+
+
+class Variant(NamedTuple):
+    """How a network is deployed: its precision, and the runtime that runs it."""
+
+    precision: str = "fp32"
+    runtime: str = ONNX_RUNTIME
+
+    def __str__(self) -> str:
+        """``int8``, or ``int8@openvino``: the runtime where it is not ONNX Runtime."""
+        return self.precision if self.runtime == ONNX_RUNTIME else f"{self.precision}@{self.runtime}"
+
+    @classmethod
+    def parse(cls, text: str) -> Variant:
+        """The variant that `str` gave."""
+        precision, _, runtime = text.partition("@")
+        return cls(precision, runtime or ONNX_RUNTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to measure: one metric of one architecture in one variant; the key of a `Measurement` inside a run.
+
+    Attributes:
+        runtime: in which a metric of the task is scored and a profile is measured. In a job without `runtimes` whose profiles
+            have several runtimes, each profile is measured in its own, and this is the one for scoring.
+    """
+
+    architecture: Architecture
+    metric: str
+    profile: str | None = None
+    fidelity: Fidelity = Fidelity.SEARCH
+    precision: str = "fp32"
+    runtime: str = ONNX_RUNTIME
+
+    @property
+    def name(self) -> str:
+        """Its metric, as objectives and results name it: ``metric`` or ``metric@profile``."""
+        return self.metric if self.profile is None else f"{self.metric}@{self.profile}"
+
+    @property
+    def variant(self) -> Variant:
+        """The precision and the runtime."""
+        return Variant(self.precision, self.runtime)
+
+
+_WITHOUT_VALUE = (Status.FAILED, Status.SKIPPED)
+TOO_NOISY = "too_noisy"
+"""In the detail of a measurement that failed: whether the noise of the machine was the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The stored atom: one value with its error, or the reason why there is none.
+
+    Attributes:
+        value: in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
+        error: one standard error (metrics of a task) or the noise floor times the value (latency); 0 for exact values.
+        weights: digest of the weights that were measured; "" where they do not matter.
+        data: digest of the images used; "" where they do not matter.
+        protocol: name and version of the way of measuring, e.g. ``interleaved-floor/v5``.
+        environment: machine and versions, JSON-able.
+        detail: further values (p50, preempted share, ...), JSON-able.
+        samples: raw samples, compressed: latency runs, or a score for each example (`nas.search.problem.example_scores`); kept in
+            a table of their own.
+        attempt: 0 for the first try; retries count up.
+        seconds: wall time of the measurement.
+        committed: when a store committed it, in seconds since the epoch; 0 outside a store.
+    """
+
+    request: Request
+    status: Status
+    value: float | None
+    error: float | None
+    weights: str = ""
+    data: str = ""
+    protocol: str = ""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    samples: bytes | None = field(default=None, repr=False)
+    attempt: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    committed: float = field(default=0.0, compare=False)
+
+    def __post_init__(self) -> None:
+        check_value(self.value, self.status)
+
+    @property
+    def too_noisy(self) -> bool:
+        """Whether it failed for the noise of the machine."""
+        return self.status is Status.FAILED and bool(self.detail.get(TOO_NOISY))
+
+
+def check_value(value: float | None, status: Status) -> None:
+    """Raises `ValueError` where a value is missing, or a measurement that failed or was skipped has one."""
+    if (value is None) != (status in _WITHOUT_VALUE):
+        raise ValueError(f"a measurement has a value unless it failed or was skipped; got {value} with status {status}")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """All metrics of one candidate, objectives and constrained ones: a view over its measurements, by name."""
+
+    architecture: Architecture
+    measurements: Mapping[str, Measurement]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any measurement failed."""
+        return any(m.status is Status.FAILED for m in self.measurements.values())
+
+    @property
+    def too_noisy(self) -> bool:
+        """Whether it failed, and only for the noise of the machine."""
+        failed = [m for m in self.measurements.values() if m.status is Status.FAILED]
+        return bool(failed) and all(m.too_noisy for m in failed)
+
+    @property
+    def screened_out(self) -> bool:
+        """Whether some of its metrics were not measured: models may learn from it, but it enters no front."""
+        return any(m.status is Status.SKIPPED for m in self.measurements.values())
+
+    def value(self, objective: Objective) -> float:
+        """The value in its natural sign; NaN where it failed, or was not requested."""
+        found = self.measurements.get(objective.name)
+        return math.nan if found is None or found.value is None else found.value
+
+
+def minimised(evaluations: Sequence[Evaluation], objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """Values as an (n, n_objectives) array in which smaller is better everywhere; NaN for failures."""
+    import numpy as np
+
+    out = np.array([[o.sign * e.value(o) for o in objectives] for e in evaluations], dtype=np.float64)
+    return out.reshape(len(evaluations), len(objectives))

@@ -1,0 +1,400 @@
+"""The JSON models of the REST API, for the server and its clients."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from nas.service.api.job_schemas import EditedJob as EditedJob
+from nas.service.api.job_schemas import JobCheck as JobCheck
+from nas.service.api.job_schemas import JobEdit as JobEdit
+from nas.service.api.job_schemas import JobFields as JobFields
+from nas.service.api.job_schemas import JobMetric as JobMetric
+from nas.service.api.job_schemas import JobPlan as JobPlan
+from nas.service.api.job_schemas import JobSubmission as JobSubmission
+from nas.service.api.job_schemas import Plugin as Plugin
+from nas.service.api.job_schemas import Recipe as Recipe
+from nas.service.api.schema_base import FieldProblem as FieldProblem
+from nas.service.api.schema_base import RunKind as RunKind
+from nas.service.api.schema_base import Schema as Schema
+from nas.service.api.schema_base import TaskStatusName as TaskStatusName
+
+RunStatusName = Literal["queued", "running", "finished", "failed", "cancelled"]
+NetworkStatus = Literal["all", "front", "measured", "noisy", "too-noisy", "failed", "screened-out"]
+"""A filter of evaluated networks: all, on the front, measured within the protocol's noise, measured with more noise than
+that, without a value for the noise of the machine or for another reason, or skipped before all of their measurements."""
+TaskKindName = Literal["export", "measurement", "plan"]
+RunOrder = Literal["run", "data", "status", "started", "evaluations", "accuracy", "latency_ms"]
+"""What runs can be sorted by; accuracy and latency are the best of a run's front. Runs of other tasks are sorted by the task's
+metric in place of the accuracy and come after those of classification, metric by metric; descending begins with the best."""
+
+CurvePoint = Annotated[
+    tuple[int, float],
+    WithJsonSchema(
+        {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "examples": [[60, 0.83]]}
+    ),
+]
+"""(evaluations, hypervolume); described without tuples, which few client generators support."""
+
+
+class Problem(BaseModel):
+    """An error, as problem details (RFC 9457); media type ``application/problem+json``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    type: str = "about:blank"
+    """``/problems#CODE`` for errors with a code, a page of the server; ``about:blank`` for those of HTTP alone."""
+    title: str
+    status: int
+    detail: str
+    instance: str = ""
+    errors: tuple[FieldProblem, ...] = ()
+
+
+class EvaluationCounts(Schema):
+    """Numbers of evaluated networks; each counts once, under its worst result."""
+
+    measured: int = 0
+    noisy: int = 0  # Measured, with the wider error of a noisy machine
+    screened_out: int = 0  # Skipped early, in runs of earlier versions
+    too_noisy: int = 0  # Without a value: the noise of the machine exceeded what is accepted
+    failed: int = 0  # Without a value for any other reason
+
+
+class RunSummary(Schema):
+    """The status and progress of a run."""
+
+    run: str
+    name: str
+    kind: RunKind
+    status: RunStatusName
+    reason: str  # Why it ended, or why it waits; "" where there is no reason
+    live: bool  # Whether it has a driver now
+    submitted: datetime | None
+    """When, and with which token; None and "" where a command on the server's machine started it."""
+    submitter: str
+    queue_position: int | None  # 1 for the run that starts next; None for those that are not queued
+    started: datetime | None
+    ended: datetime | None
+    evaluations: int  # Of the budget, failed ones included
+    evaluations_wanted: int
+    known: int = 0  # Networks that a warm start knew, which are evaluated beside the budget
+    counts: EvaluationCounts = EvaluationCounts()  # Of the evaluations and the known networks
+    epoch: int
+    epochs: int  # 0 where the job starts from a trained supernet
+    step: int = 0  # Training steps done, of the number to do; 0 before the first
+    steps: int = 0
+    expected_end: datetime | None = None  # When its present phase ends at its pace; None where that is not known
+    damaged: bool = False  # Whether it cannot be read, for its reason; it can be deleted, and not resumed
+    data: str = ""  # The name of its data set, or of the data's folder or file; "" where the job file is damaged
+    tags: tuple[str, ...] = ()  # Of its users, see `RunLabels`
+    note: str = ""
+
+
+class RunLabels(Schema):
+    """The tags and the note of a run, in place of those that it has."""
+
+    tags: tuple[str, ...] = Field(
+        default=(), max_length=20, description="Distinct words of at most 40 letters, digits and . _ + -"
+    )
+    note: str = Field(default="", max_length=2000)
+
+
+class RunsPage(Schema):
+    """Some of the runs, in the order requested."""
+
+    total: int
+    offset: int
+    runs: tuple[RunSummary, ...]
+
+
+class ObjectiveInfo(Schema):
+    """An objective or a constrained metric of a search."""
+
+    name: str
+    unit: str
+    goal: Literal["maximize", "minimize"]
+
+
+class ConstraintInfo(Schema):
+    """A bound on a metric."""
+
+    figure: str
+    minimum: float | None
+    maximum: float | None
+
+
+class RunDetail(RunSummary):
+    """A run with its job, objectives, front and events."""
+
+    job: str  # Its job file, as it was submitted
+    objectives: tuple[ObjectiveInfo, ...]  # Empty for a training, and until the run has begun
+    constraints: tuple[ConstraintInfo, ...]
+    profiles: tuple[str, ...]
+    precisions: tuple[str, ...]
+    runtimes: tuple[str, ...] = ()
+    algorithm: str | None
+    models_from: int | None = None
+    """The number of the first evaluation that models chose, or will choose if none before it fails; None for an algorithm
+    without models."""
+    front_size: int
+    hypervolume: float | None  # Of the front, in the objectives' units multiplied
+    reference: dict[str, float]  # Reference point of the hypervolume, by objective
+    events: tuple[dict[str, Any], ...]  # Warnings, retries and the like: the last 50
+
+
+class Figure(Schema):
+    """A value with its error: one standard error (accuracy), the noise floor (latency), 0 (exact)."""
+
+    value: float
+    error: float
+
+
+class Network(Schema):
+    """One architecture with its metrics."""
+
+    key: str
+    number: int | None  # Its position on the run's front, from 0; None for others
+    architecture: dict[str, Any]  # Option values by the names of the choices
+    figures: dict[str, Figure]
+    source: Literal["measured", "predicted"]
+    fidelity: Literal["search", "final"]
+    test: Figure | None  # Accuracy on the test split, which no search uses
+    within_limits: bool  # Whether it satisfies the job's constraints
+    status: Literal["measured", "noisy", "too-noisy", "failed", "screened-out", ""] = (
+        ""  # In lists of evaluated networks
+    )
+    reason: str = ""  # Why it failed or was screened out
+    evaluation: int | None = None  # Its number in the order of evaluation, from 1; in lists of evaluated networks
+
+
+class Front(Schema):
+    """A run's front, the cheapest first, and the smallest and largest networks of its space."""
+
+    run: str
+    profile: str | None  # None for the joint front of all profiles
+    objectives: tuple[ObjectiveInfo, ...]
+    members: tuple[Network, ...]
+    smallest: Network | None
+    largest: Network | None
+    nearest: Network | None  # The network with the least violation of the constraints where none satisfies them
+
+
+class NetworksPage(Schema):
+    """Some of a run's evaluated networks."""
+
+    run: str
+    total: int
+    offset: int
+    networks: tuple[Network, ...]
+
+
+class EpochInfo(Schema):
+    """One epoch of a training: scores by the training's metric and losses on validation examples; None where not recorded."""
+
+    epoch: int
+    loss: float | None  # Of the training
+    largest: float | None
+    smallest: float | None
+    largest_loss: float | None
+    smallest_loss: float | None
+    seconds: float | None
+
+
+class Training(Schema):
+    """The training of a run's supernet, by epoch."""
+
+    epochs: int
+    history: tuple[EpochInfo, ...]
+    best: int | None  # The epoch whose weights are kept; None where the last one's are
+    metric: ObjectiveInfo  # What the largest and the smallest network are scored by: the first metric of the run's task
+    title: str  # Of the metric, for people, with the unit that it is shown in
+
+
+class PredictorInfo(Schema):
+    """How well one objective is predicted, by cross-validation, now and after each fit."""
+
+    objective: str
+    latest: dict[str, Any]
+    history: tuple[dict[str, Any], ...]
+
+
+class ComparedRun(Schema):
+    """One run of a comparison."""
+
+    run: str
+    status: RunStatusName
+    front: tuple[Network, ...]
+    hypervolume: float | None  # Of its front from the common reference point, in the common objectives
+    curve: tuple[CurvePoint, ...]  # (evaluations, hypervolume) over the search, from the common reference point
+
+
+class CommonMember(Schema):
+    """A member of the common front of several searches, which is on the front of one of them."""
+
+    run: str
+    key: str
+
+
+class JobDifference(Schema):
+    """A key in which the job files of several runs differ."""
+
+    key: str  # Its path, e.g. ``search.evaluations``
+    values: dict[str, str | None]  # By run, as YAML; null where the job has no such key
+
+
+class Comparison(Schema):
+    """Several searches in their common objectives."""
+
+    objectives: tuple[ObjectiveInfo, ...]
+    reference: dict[str, float]
+    runs: tuple[ComparedRun, ...]
+    common_front: tuple[CommonMember, ...] = ()  # The cheapest first; empty where there are obstacles
+    obstacles: tuple[str, ...] = ()  # Why values of the runs cannot be compared
+    job_differences: tuple[JobDifference, ...] = ()
+
+
+class ResumeRequest(Schema):
+    """What a resume changes: a larger budget, and whether failures are measured again; empty to continue as the run is."""
+
+    evaluations: str | None = Field(
+        default=None, description="A new budget, e.g. 150, or +50.", pattern=r"^\+?[0-9]{1,7}$"
+    )
+    minutes: str | None = Field(
+        default=None, description="A new budget of minutes, e.g. 30, or +10.", pattern=r"^\+?[0-9]{1,6}(\.[0-9]{1,6})?$"
+    )
+    retry_failed: bool = Field(
+        default=False, description="Measure again what failed or was too noisy, also in a finished run."
+    )
+
+
+class ExportRequest(Schema):
+    """The network to export: by limits, by its position on the front, or (neither) the front's knee."""
+
+    select: str | None = Field(
+        default=None, max_length=500, description="e.g. latency_ms<=1.0; or key=0-2-1, the network of this key"
+    )
+    index: int | None = Field(default=None, ge=0, le=10**6)
+    with_preprocessing: bool = Field(
+        default=False,
+        description="Whether the graph takes decoded images of any size, and resizes and normalises them.",
+    )
+
+
+class Task(Schema):
+    """An export, a measurement or a plan, which a process of its own makes."""
+
+    task: str  # The id of the export, the measurement or the plan
+    kind: TaskKindName
+    of: str  # The run, or the hardware profile; "jobs" for a plan
+    status: TaskStatusName
+    reason: str
+    submitted: datetime
+    time_limit_s: float | None = None  # It has failed when its command takes longer
+
+
+class FileInfo(Schema):
+    """A file to download."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+class Export(Schema):
+    """An export, and its files once it is finished."""
+
+    export: str
+    run: str
+    status: TaskStatusName
+    reason: str
+    submitted: datetime
+    time_limit_s: float | None = None
+    request: ExportRequest
+    files: tuple[FileInfo, ...]
+    result: dict[str, Any] | None
+    """The output of `nas export --json` without paths: the network, its metrics, the parity with torch."""
+
+
+class Drift(Schema):
+    """The noise of a profile's measurements in one run: its sentinel's level and noise floor."""
+
+    run: str
+    time: datetime
+    level_ms: float | None
+    noise: float | None  # Relative
+
+
+class Profile(Schema):
+    """A hardware profile."""
+
+    name: str
+    threads: int
+    batch_size: int
+    provider: str
+    runtime: str = "onnxruntime"
+    placement: dict[str, float]
+    ssh: str
+    description: str
+    shipped: bool  # False for one that was added here
+    unavailable: str = ""  # Why nothing can be measured on it now; "" where that is possible, or not known
+    drift: tuple[Drift, ...] = ()  # By run, oldest first; empty in lists
+
+
+class ProfileUpload(Schema):
+    """A hardware profile to add, as its YAML file."""
+
+    profile: str = Field(max_length=10_000)
+
+
+class ModelMeasurement(Schema):
+    """The latency of an uploaded model on a profile, once it is finished."""
+
+    measurement: str
+    profile: str
+    status: TaskStatusName
+    reason: str
+    submitted: datetime
+    time_limit_s: float | None = None
+    result: dict[str, Any] | None
+
+
+class DataUpload(Schema):
+    """An uploaded data set, and how a job file names it."""
+
+    name: str
+    path: str  # For ``data: {name: image-folder, path: …}``
+    images: int
+    classes: tuple[str, ...]
+
+
+class DataSet(DataUpload):
+    """A data set that the server stores."""
+
+    bytes: int
+    uploaded: datetime
+
+
+class CapturedModel(Schema):
+    """A captured model that the server stores, and how a job file names it."""
+
+    name: str
+    path: str  # For ``supernet: {model: …}``
+    bytes: int
+    uploaded: datetime
+
+
+class Health(Schema):
+    """That the server answers, and its version."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class Readiness(Schema):
+    """Whether jobs can be run now, by part: "ok", or the error."""
+
+    ready: bool
+    parts: dict[str, str]

@@ -1,0 +1,370 @@
+"""The client of one server: every call of the API as a method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from nas.service.api import schemas
+from nas.service.client.files import Received, download
+from nas.service.client.following import PATIENCE_S, OnGone, Patience, Watch, finished, followed_log
+from nas.service.client.job_calls import JobCalls, submission
+from nas.service.client.transport import T, Transport, checked, quoted
+from nas.errors import ServiceError
+from supernets.files import check_regular
+
+
+class _RunCalls:
+    """Runs."""
+
+    _transport: Transport
+
+    def submit(
+        self, job: str | dict[str, Any], *, kind: schemas.RunKind = "search", hardware: Sequence[str] | None = None
+    ) -> schemas.RunSummary:
+        """Submits a job; returns its run.
+
+        Args:
+            job: the text of a job file, or its content.
+            kind: a search, or only the training of its supernet.
+            hardware: profiles that replace the job's.
+        """
+        return self._transport.post("runs", schemas.RunSummary, body=submission(job, kind, hardware))
+
+    def runs(
+        self, *, status: schemas.RunStatusName | None = None, kind: schemas.RunKind | None = None,
+        name: str | None = None, tag: str | None = None, sort: schemas.RunOrder | None = None, descending: bool = False,
+        offset: int = 0, limit: int = 50,
+    ) -> schemas.RunsPage:  # fmt: skip
+        """A page of the runs, newest first unless sorted; `name` may be a part of a run's name."""
+        params = {
+            "status": status, "kind": kind, "name": name, "tag": tag, "sort": sort, "descending": descending or None,
+            "offset": offset, "limit": limit,
+        }  # fmt: skip
+        return self._transport.get("runs", schemas.RunsPage, params)
+
+    def status(self, run: str) -> schemas.RunSummary:
+        """The status of a run."""
+        return self._transport.get(f"{_path_of(run)}/status", schemas.RunSummary)
+
+    def detail(self, run: str) -> schemas.RunDetail:
+        """A run with its objectives, profiles and settings."""
+        return self._transport.get(_path_of(run), schemas.RunDetail)
+
+    def watch(
+        self, run: str, *, patience_s: float = PATIENCE_S, on_gone: OnGone | None = None
+    ) -> Iterator[schemas.RunSummary]:
+        """The status of a run, now and after each change, until the run has ended.
+
+        Args:
+            patience_s: seconds that the server may be unreachable.
+            on_gone: called with the error when it becomes unreachable.
+        """
+        return iter(Watch(self._transport, _path_of(run), Patience(patience_s, on_gone=on_gone)))
+
+    def logs(self, run: str) -> str:
+        """The log of the run's drivers, oldest line first."""
+        return self._transport.read(f"{_path_of(run)}/logs").text
+
+    def follow_logs(self, run: str, *, patience_s: float = PATIENCE_S, on_gone: OnGone | None = None) -> Iterator[str]:
+        """The log in pieces as they are written, until the run has ended; see `watch`."""
+        return followed_log(self._transport, _path_of(run), Patience(patience_s, on_gone=on_gone))
+
+    def cancel(self, run: str) -> schemas.RunSummary:
+        """Cancels a run; it can be resumed."""
+        return self._transport.post(f"{_path_of(run)}/cancel", schemas.RunSummary)
+
+    def resume(
+        self, run: str, *, evaluations: str | int | None = None, minutes: str | float | None = None,
+        retry_failed: bool = False,
+    ) -> schemas.RunSummary:  # fmt: skip
+        """Queues a run that has ended once more.
+
+        Args:
+            evaluations: a new total (``150``) or an addition (``"+50"``); a finished run continues with it.
+            minutes: likewise.
+            retry_failed: measure again what failed or was too noisy, also in a finished run.
+        """
+        budget = {"evaluations": evaluations, "minutes": minutes}
+        texts = {name: None if value is None else str(value) for name, value in budget.items()}
+        # Only where it is wanted: an earlier server knows no such field.
+        retry = {"retry_failed": True} if retry_failed else {}
+        request = checked(schemas.ResumeRequest, {**texts, **retry})
+        return self._transport.post(f"{_path_of(run)}/resume", schemas.RunSummary, body=request)
+
+    def label(self, run: str, *, tags: Sequence[str] | None = None, note: str | None = None) -> schemas.RunSummary:
+        """Replaces the tags of a run, its note, or both; what is None stays."""
+        if tags is None or note is None:
+            now = self.status(run)
+            tags, note = now.tags if tags is None else tags, now.note if note is None else note
+        labels = checked(schemas.RunLabels, {"tags": tuple(tags), "note": note})
+        answer = self._transport.send("PUT", f"{_path_of(run)}/labels", body=labels)
+        return self._transport.parsed(answer, schemas.RunSummary)
+
+    def delete(self, run: str) -> None:
+        """Deletes a run that no driver holds, with all its files."""
+        self._transport.send("DELETE", _path_of(run))
+
+
+class _ResultCalls:
+    """Fronts, evaluations, predictions and exports."""
+
+    _transport: Transport
+
+    def front(self, run: str, *, profile: str | None = None, select: str | None = None) -> schemas.Front:
+        """The Pareto front of a search.
+
+        Args:
+            profile: of this hardware profile only.
+            select: limits that replace the job's constraints, e.g. ``latency_ms<=1.0``.
+        """
+        return self._transport.get(f"{_path_of(run)}/front", schemas.Front, {"profile": profile, "select": select})
+
+    def evaluations(
+        self,
+        run: str,
+        *,
+        status: schemas.NetworkStatus | None = None,
+        select: str | None = None,
+        sort: str | None = None,
+        descending: bool = False,
+        page: int = 1000,
+    ) -> Iterator[schemas.Network]:
+        """All evaluated networks, fetched `page` at a time, sorted by a metric or else in the order evaluated.
+
+        Args:
+            status: only those of this status; None for all that have a value of every metric.
+            select: limits that they satisfy, e.g. ``latency_ms<=1.0``.
+        """
+        offset, order = 0, {"status": status, "select": select, "sort": sort, "descending": descending}
+        while True:
+            params = {"offset": offset, "limit": page, **order}
+            found = self._transport.get(f"{_path_of(run)}/evaluations", schemas.NetworksPage, params)
+            yield from found.networks
+            offset += len(found.networks)
+            if not found.networks or offset >= found.total:
+                return
+
+    def predicted(self, run: str, *, limit: int = 2000) -> schemas.NetworksPage:
+        """Networks with predicted values that were never measured."""
+        return self._transport.get(f"{_path_of(run)}/predicted", schemas.NetworksPage, {"limit": limit})
+
+    def training(self, run: str) -> schemas.Training:
+        """The training of a run's supernet, by epoch."""
+        return self._transport.get(f"{_path_of(run)}/training", schemas.Training)
+
+    def predictors(self, run: str) -> tuple[schemas.PredictorInfo, ...]:
+        """The quality of each objective's predictor."""
+        return self._transport.get(f"{_path_of(run)}/predictors", tuple[schemas.PredictorInfo, ...])
+
+    def convergence(self, run: str) -> tuple[tuple[int, float], ...]:
+        """Pairs of (evaluations, hypervolume) over the search."""
+        return self._transport.get(f"{_path_of(run)}/convergence", tuple[tuple[int, float], ...])
+
+    def pick(self, run: str, select: str, *, profile: str | None = None) -> schemas.Network:
+        """The most accurate measured network within limits, e.g. ``latency_ms<=1.0``."""
+        return self._transport.get(f"{_path_of(run)}/pick", schemas.Network, {"select": select, "profile": profile})
+
+    def compare(self, runs: Sequence[str]) -> schemas.Comparison:
+        """Searches compared in the objectives that they share."""
+        return self._transport.get("compare", schemas.Comparison, {"run": list(runs)})
+
+    def export(
+        self, run: str, *, select: str | None = None, index: int | None = None, with_preprocessing: bool = False,
+        on_change: Callable[[schemas.Export], None] | None = None,
+    ) -> schemas.Export:  # fmt: skip
+        """Exports a network as verified ONNX and waits for it; `fetch` downloads the files.
+
+        Args:
+            select: the most accurate measured network within limits; or ``key=0-2-1``, the measured network of this key.
+            index: a member of the front; without either, the knee.
+            with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
+            on_change: called with the export after each change of its status.
+
+        Raises:
+            ServiceError: the export failed; the message gives the reason.
+        """
+        asked: dict[str, Any] = {"select": select, "index": index}
+        if with_preprocessing:  # left out otherwise, for servers that do not know it
+            asked["with_preprocessing"] = True
+        request, path = checked(schemas.ExportRequest, asked), f"{_path_of(run)}/exports"
+        made = self._transport.post(path, schemas.Export, body=request)
+        return finished(self._transport, made, f"{path}/{quoted(made.export)}", on_change, what=f"{run}: the export")
+
+    def exports(self, run: str) -> tuple[schemas.Export, ...]:
+        """All exports of a run, oldest first."""
+        return self._transport.get(f"{_path_of(run)}/exports", tuple[schemas.Export, ...])
+
+    def delete_export(self, run: str, export: str) -> None:
+        """Deletes an export that has ended, with its files on the server."""
+        self._transport.send("DELETE", f"{_path_of(run)}/exports/{quoted(export)}")
+
+    def fetch(self, export: schemas.Export, folder: Path, *, on_progress: Received | None = None) -> tuple[Path, ...]:
+        """Downloads the files of a finished export into a folder, see `download`; returns their paths."""
+        path = f"{_path_of(export.run)}/exports/{quoted(export.export)}/files"
+        files = [(info, f"{path}/{quoted(info.name)}") for info in export.files]
+        if not files:
+            about = f"{export.run}: the export {export.export} is {export.status} and has no files yet"
+            raise ServiceError(about, code="export.not-finished")
+        return download(self._transport, files, folder, on_progress=on_progress)
+
+
+class _ServerCalls:
+    """Hardware, data sets, recipes and operations."""
+
+    _transport: Transport
+
+    def profiles(self) -> tuple[schemas.Profile, ...]:
+        """Hardware profiles: the catalog, then added ones."""
+        return self._transport.get("profiles", tuple[schemas.Profile, ...])
+
+    def profile(self, name: str) -> schemas.Profile:
+        """A hardware profile with the noise and drift of its measurements."""
+        return self._transport.get(f"profiles/{quoted(name)}", schemas.Profile)
+
+    def add_profile(self, profile: str) -> schemas.Profile:
+        """Adds a hardware profile from the text of its YAML file."""
+        body = checked(schemas.ProfileUpload, {"profile": profile})
+        return self._transport.post("profiles", schemas.Profile, body=body)
+
+    def delete_profile(self, name: str) -> None:
+        """Deletes a hardware profile that was added."""
+        self._transport.send("DELETE", f"profiles/{quoted(name)}")
+
+    def measure(
+        self, profile: str, model: Path, *, on_change: Callable[[schemas.ModelMeasurement], None] | None = None
+    ) -> schemas.ModelMeasurement:
+        """Measures the latency of an ONNX model on a hardware profile and waits for it.
+
+        Raises:
+            ServiceError: the file cannot be read, or the measurement failed.
+        """
+        path = f"profiles/{quoted(profile)}/measurements"
+        made = self._upload(path, schemas.ModelMeasurement, "model", model)
+        what = f"{profile}: the measurement of {model}"
+        return finished(self._transport, made, f"{path}/{quoted(made.measurement)}", on_change, what=what)
+
+    def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
+        """Uploads a small data set of images: a zip archive with one folder per class.
+
+        Raises:
+            ServiceError: the file cannot be read.
+        """
+        return self._upload("data", schemas.DataUpload, "archive", archive, {"name": name})
+
+    def data_sets(self) -> tuple[schemas.DataSet, ...]:
+        """The uploaded data sets, by name."""
+        return self._transport.get("data", tuple[schemas.DataSet, ...])
+
+    def delete_data(self, name: str) -> None:
+        """Deletes an uploaded data set."""
+        self._transport.send("DELETE", f"data/{quoted(name)}")
+
+    def add_model(self, name: str, file: Path) -> schemas.CapturedModel:
+        """Uploads a model that `nas capture` wrote; a job names it as ``supernet: {model: models/NAME}``.
+
+        Raises:
+            ServiceError: the file cannot be read.
+        """
+        return self._upload("models", schemas.CapturedModel, "model", file, {"name": name})
+
+    def models(self) -> tuple[schemas.CapturedModel, ...]:
+        """The captured models, by name."""
+        return self._transport.get("models", tuple[schemas.CapturedModel, ...])
+
+    def delete_model(self, name: str) -> None:
+        """Deletes a captured model."""
+        self._transport.send("DELETE", f"models/{quoted(name)}")
+
+    def tasks(
+        self, *, kind: schemas.TaskKindName | None = None, status: schemas.TaskStatusName | None = None
+    ) -> tuple[schemas.Task, ...]:
+        """The exports and measurements of all runs and profiles, newest first."""
+        return self._transport.get("tasks", tuple[schemas.Task, ...], {"kind": kind, "status": status})
+
+    def cancel_task(self, task: str) -> schemas.Task:
+        """Cancels an export or a measurement."""
+        return self._transport.post(f"tasks/{quoted(task)}/cancel", schemas.Task)
+
+    def delete_measurement(self, profile: str, measurement: str) -> None:
+        """Deletes a measurement that has ended."""
+        self._transport.send("DELETE", f"profiles/{quoted(profile)}/measurements/{quoted(measurement)}")
+
+    def recipes(self) -> tuple[schemas.Recipe, ...]:
+        """The recipes."""
+        return self._transport.get("recipes", tuple[schemas.Recipe, ...])
+
+    def recipe(self, name: str) -> schemas.Recipe:
+        """A recipe with its text."""
+        return self._transport.get(f"recipes/{quoted(name)}", schemas.Recipe)
+
+    def health(self) -> schemas.Health:
+        """The server's health and version."""
+        return self._transport.get("health", schemas.Health)
+
+    def ready(self) -> schemas.Readiness:
+        """Whether jobs can run now, and otherwise the reasons."""
+        return self._transport.get("ready", schemas.Readiness, accept=(503,))
+
+    def _upload(self, path: str, kind: type[T], field: str, file: Path, form: Mapping[str, str] | None = None) -> T:
+        """Sends a file as form data."""
+        try:
+            check_regular(file)
+            with file.open("rb") as opened:
+                return self._transport.post(path, kind, form=form, files={field: (file.name, opened)})
+        except OSError as error:
+            raise ServiceError(f"{file}: cannot be read: {error.strerror}; check its path and permissions") from None
+
+
+class NasClient(JobCalls, _RunCalls, _ResultCalls, _ServerCalls):
+    """A client of one server; safe to use from several threads; a context manager.
+
+    Every call raises `nas.service.client.RefusedError` if the server rejects it (an unknown run included),
+    `nas.service.client.UnreachableError` if no server answers, and their base `nas.errors.ServiceError` for values that no server
+    accepts.
+
+    Args:
+        server: its URL, e.g. ``http://127.0.0.1:8700``.
+        token: sent with every request; None sends none.
+        wait: sleeps for a number of seconds.
+        through: an httpx transport to use instead of the network.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        token: str | None = None,
+        *,
+        wait: Callable[[float], None] = time.sleep,
+        through: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._transport = Transport(server, token, wait=wait, through=through)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections; idempotent."""
+        self._transport.close()
+
+    @property
+    def server(self) -> str:
+        """The server's URL."""
+        return self._transport.server
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the server is on this machine."""
+        return self._transport.on_loopback
+
+
+def _path_of(run: str) -> str:
+    return f"runs/{quoted(run)}"

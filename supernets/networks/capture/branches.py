@@ -1,0 +1,166 @@
+"""Residual branches of a captured program: calls that can be left out, so that a network becomes shallower."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from supernets.space.axes import Dim
+from supernets.networks.capture.program import Call, Program, Ref, is_constant, refs, state_values
+from supernets.errors import SpaceError
+
+_INDEX = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)|(?<=_)\d+(?=\.|$)|(?<=[a-z])\d+(?=\.|$)")
+"""The position of a layer in its container, in a module's path: ``layers.3``, ``layer_3`` or ``block3``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A residual branch: where it is left out, the sum at its end is its other operand.
+
+    Attributes:
+        calls: indices of its calls, without the sum.
+        sum: index of the call that adds it.
+        skip: name of the value to which it is added.
+    """
+
+    calls: tuple[int, ...]
+    sum: int
+    skip: str
+
+
+def residual_branches(program: Program) -> list[Branch]:
+    """The branches between a value and a sum with that value, with no other way out, in the order of their sums."""
+    producer = {name: index for index, call in enumerate(program.calls) for name in call.outputs if name}
+    consumers = program.consumers()
+    state = state_values(program)
+    found = []
+    for index, call in enumerate(program.calls):
+        if call.name != "add" or call.arguments.get("alpha", 1) != 1:
+            continue
+        operands = (call.arguments["self"], call.arguments["other"])
+        if not all(isinstance(operand, Ref) for operand in operands):
+            continue
+        a, b = (operand.name for operand in operands if isinstance(operand, Ref))
+        if program.values[a].shape != program.values[b].shape or a == b:
+            continue
+        for skip, end in ((a, b), (b, a)):
+            calls = _region(program, end, skip, index, producer, consumers, state)
+            if calls:
+                found.append(Branch(calls, index, skip))
+                break
+    return found
+
+
+def _region(
+    program: Program, end: str, skip: str, total: int, producer: Mapping[str, int],
+    consumers: Mapping[str, Sequence[int]], state: frozenset[str],
+) -> tuple[int, ...]:  # fmt: skip
+    """The calls between `skip` and `end`, if nothing else enters or leaves; else ()."""
+    region: set[int] = set()
+    left = [end]
+    reaches = False
+    while left:
+        name = left.pop()
+        if name == skip:
+            reaches = True
+            continue
+        if name in state:
+            continue
+        if name not in producer:
+            return ()
+        index = producer[name]
+        if index not in region:
+            region.add(index)
+            left.extend(program.calls[index].reads())
+    if not reaches or skip in state or producer.get(skip, -1) in region:
+        return ()
+    for index in region:
+        for name in program.calls[index].outputs:
+            if name in program.outputs or any(user not in region and user != total for user in consumers.get(name, ())):
+                return ()
+            if name and name != end and total in consumers.get(name, ()):
+                return ()
+    return tuple(sorted(region))
+
+
+def module_branch(program: Program, path: str, shapes: Mapping[str, tuple[Dim, ...]]) -> Branch | None:
+    """The calls of a module as a branch, in whose place its input goes on; None if it has no calls.
+
+    Args:
+        shapes: the dimensions of every value; the input that goes on is the first one that has those of the output.
+
+    Raises:
+        SpaceError: the module returns several values that others read, or no input has the dimensions of the output.
+    """
+    calls = [i for i, call in enumerate(program.calls) if call.module == path or call.module.startswith(f"{path}.")]
+    if not calls:
+        return None
+    within, state = set(calls), state_values(program)
+    consumers = program.consumers()
+    computed = [name for i in calls for name in program.calls[i].outputs if name]
+    read = [name for i in calls for name in program.calls[i].reads() if name not in computed and name not in state]
+    results = [name for name in computed if any(user not in within for user in consumers.get(name, ()))]
+    results = results or [name for name in computed if name in program.outputs]
+    skips = [name for name in dict.fromkeys(read) if shapes[name] == shapes[results[0]]] if len(results) == 1 else []
+    if not skips:
+        problem = f"{path} cannot be left out: {len(results)} of its values are read by others, expected one of an input's dims"
+        raise SpaceError(problem, code="family.inconsistent")
+    end = next(i for i in calls if results[0] in program.calls[i].outputs)
+    return Branch(tuple(calls), end, skips[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Branches of one layer, which are left out together.
+
+    Attributes:
+        name: path of the layer, e.g. ``layer1.2`` or ``encoder.layers.encoder_layer_3``.
+        container: the path with a star for the layer's position, the same for all layers that may be left out one by one.
+        branches: indices into `residual_branches`.
+    """
+
+    name: str
+    container: str
+    branches: tuple[int, ...]
+
+
+def depth_units(program: Program, branches: Sequence[Branch]) -> list[Unit]:
+    """The layers that consist of residual branches, in order.
+
+    A layer is the longest common path of a branch's modules, up to its last position in a container.
+    """
+    units: dict[str, list[int]] = {}
+    for i, branch in enumerate(branches):
+        path = _common([program.calls[c] for c in branch.calls])
+        units.setdefault(layer_of(path) or path, []).append(i)
+    return [Unit(name, starred(name), tuple(own)) for name, own in units.items()]
+
+
+def starred(path: str) -> str:
+    """A path with stars in place of positions."""
+    return _INDEX.sub("*", path)
+
+
+def layer_of(path: str) -> str:
+    """A path up to its last position in a container; "" if it has none."""
+    positions = list(_INDEX.finditer(path))
+    return path[: positions[-1].end()] if positions else ""
+
+
+def _common(calls: Sequence[Call]) -> str:
+    """The longest common path of the modules of some calls and the owners of their tensors."""
+    paths = [call.module.split(".") for call in calls if call.module]
+    for call in calls:
+        paths += [
+            name.split(".")[:-1]
+            for name in refs(call.arguments.values())
+            if not name.startswith("%") and not is_constant(name)
+        ]
+    if not paths:
+        return ""
+    common = paths[0]
+    for path in paths[1:]:
+        n = next((i for i, (a, b) in enumerate(zip(common, path, strict=False)) if a != b), min(len(common), len(path)))
+        common = common[:n]
+    return ".".join(common)

@@ -1,0 +1,217 @@
+"""Compares a captured program with its module, for two numbers of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from supernets.networks.capture.diagnosis import place_of, raised
+from supernets.networks.capture.elastic_program import infer_axes
+from supernets.networks.capture.memory import check_values
+from supernets.networks.capture.module_call import evaluating, parts_of, tensors_of
+from supernets.networks.capture.network import ElasticNetwork
+from supernets.networks.capture.proof import difference, elastic_network, in_double
+from supernets.networks.capture.shapes import check_batch
+from supernets.networks.capture.tracing import Captured, ModuleCall, capture
+from supernets.errors import CaptureError
+
+BATCHES = (2, 3)
+"""The numbers of examples that a captured program is run with; at least one of them is another than its example's."""
+EQUAL = 1e-5
+"""The largest relative difference of outputs that is rounding in single precision, by itself."""
+_OTHER = 1e-2
+"""A relative difference beyond any rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Outputs of a captured program and of its module, for the batches of `BATCHES`.
+
+    Attributes:
+        difference: the largest, relative to the outputs' scale; None where the module runs with none of these batches.
+        notes: what differs, one sentence each.
+    """
+
+    difference: float | None
+    notes: tuple[str, ...]
+
+
+def compare(module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> Comparison:
+    """Runs a program and its module with each batch of `BATCHES`, made of an example's rows; another than its batch first.
+
+    A module that changes its buffers in evaluation mode is run with the first of them alone.
+
+    Raises:
+        CaptureError: the program does not run, its outputs are NaN, or are others than the module's.
+    """
+    comparer = _Comparer(module, found, x, call)
+    before = {name: (id(own), own._version) for name, own in module.named_buffers()}
+    differences, notes, changed = list[float](), dict[str, None](), list[str]()
+    with torch.no_grad(), evaluating(module):
+        for batch in sorted(BATCHES, key=lambda n: n == len(x)):
+            comparison = comparer.compare_batch(batch)
+            differences += [] if comparison.difference is None else [comparison.difference]
+            notes.update(dict.fromkeys(comparison.notes))
+            after = {name: (id(own), own._version) for name, own in module.named_buffers()}
+            if changed := [name for name, state in before.items() if after.get(name) != state]:
+                break
+    if changed:
+        notes[
+            f"its forward changes {', '.join(changed)} in evaluation mode, and the captured one keeps their values; change "
+            "them only where self.training is true"
+        ] = None
+    return Comparison(max(differences, default=None), tuple(notes))
+
+
+class _Comparer:
+    """Compares a program with its module for one number of examples after another."""
+
+    def __init__(self, module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> None:
+        self._module, self._found, self._x, self._call = module, found, x, call
+        self._elastic = infer_axes(found.program)
+        self._network = elastic_network(self._elastic, found.tensors)
+
+    def compare_batch(self, batch: int) -> Comparison:
+        """The difference for a number of examples, and what else differs; raises as `compare`."""
+        check_values(self._found.program, batch=batch)
+        x = torch.cat([self._x] * -(-batch // len(self._x)))[:batch]
+        ours = self._outputs(x)
+        try:
+            outputs = self._call(self._module, x)
+        except Exception as error:  # the user's forward may raise anything
+            text = f"the module itself does not run with a batch of {batch}{place_of(error)}, and the captured one does"
+            return Comparison(None, (text,))
+        theirs = list(tensors_of(outputs))
+        if any(own.isnan().any() for own in theirs):
+            raise _not_a_number(self._found, self._network.captured_values(x))
+        apart = relative_difference(ours, theirs)
+        if apart > _OTHER and relative_difference(list(tensors_of(self._call(self._module, x))), theirs) > _OTHER:
+            raise CaptureError(
+                "its outputs differ between two runs on the same input: it draws random numbers in evaluation mode, or changes "
+                "itself; remove that from its forward",
+                code="capture.random",
+            )
+        if apart > _OTHER or (apart > EQUAL and self._differs_in_double(x)):
+            raise self._of_other_outputs(x, ours, theirs, apart)
+        left = (f"an output is no tensor of floating-point numbers ({kind}); it is left out" for kind in _left(outputs))
+        return Comparison(apart, tuple(left))
+
+    def _outputs(self, x: Tensor) -> list[Tensor]:
+        """The program's outputs."""
+        try:
+            if self._elastic.unknown:
+                # An operation without a rule may have state of the example's batch, with which torch reads beyond it.
+                check_batch(self._elastic, len(x))
+            return self._run(self._network, x)
+        except Exception as error:  # of an operation whose arguments are those of the example's batch
+            _check_runs(self._module, self._x, self._call)
+            raise of_one_batch(error, captured=self._found.program.batch, batch=len(x)) from error
+
+    def _run(self, network: ElasticNetwork, x: Tensor) -> list[Tensor]:
+        """The outputs; other values are deleted after the last call that reads them."""
+        values = network.captured_values(x, kept=False)
+        return [values[name] for name in self._found.program.outputs]
+
+    def _differs_in_double(self, x: Tensor) -> bool:
+        """Whether outputs differ in double precision, too, where rounding does not count; False for what cannot be copied."""
+        try:
+            module = deepcopy(self._module).double()
+        except Exception:  # a user's module may hold anything
+            return False
+        network = elastic_network(self._elastic, in_double(self._found.tensors))
+        x = x.double() if x.is_floating_point() else x
+        try:
+            theirs = list(tensors_of(self._call(module, x)))
+        except Exception:  # of a forward that makes tensors in single precision
+            return False
+        return relative_difference(self._run(network, x), theirs) > EQUAL
+
+    def _of_other_outputs(self, x: Tensor, ours: list[Tensor], theirs: list[Tensor], apart: float) -> CaptureError:
+        """The error for outputs that are not the module's."""
+        other = _first_other(self._module, self._found, self._network.captured_values(x), x, self._call)
+        shapes = [" x ".join(map(str, own[0].shape if own else ())) for own in (ours, theirs)]
+        return CaptureError(
+            f"with a batch of {len(x)} its output is {shapes[1]}, and {shapes[0]} was expected after the capture with "
+            f"{self._found.program.batch} (relative difference {apart:.1e}){other}: a size of "
+            "the batch is written into its forward, or it depends on more than its input; take the size "
+            "from the input, x.shape[0]",
+            code="capture.example",
+        )
+
+
+def of_one_batch(error: Exception, *, captured: int, batch: int) -> CaptureError:
+    """The error for a program that runs only with the batch that it was captured with.
+
+    Args:
+        error: of the call that does not run.
+    """
+    place = "; ".join(getattr(error, "__notes__", ())) or str(error).partition("\n")[0]
+    return CaptureError(
+        f"it was captured with a batch of {captured}, and does not run with {batch} ({place}): a size of "
+        "the batch is written into its forward; take it from the input there, x.shape[0]",
+        code="capture.example",
+    )
+
+
+def relative_difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
+    """The largest relative difference of outputs, infinite for other shapes and NaN; equal infinities count as equal."""
+    if [own.shape for own in a] != [own.shape for own in b] or any(own.isnan().any() for own in (*a, *b)):
+        return float("inf")
+    bounded = [own.nan_to_num(posinf=0.0, neginf=0.0) for own in (*a, *b)]
+    if any(not torch.equal(one.isinf(), other.isinf()) for one, other in zip(a, b, strict=True)):
+        return float("inf")
+    return difference(bounded[: len(a)], bounded[len(a) :])
+
+
+def _check_runs(module: nn.Module, x: Tensor, call: ModuleCall) -> None:
+    """Raises `CaptureError` if a module does not run on its own example: torch traces without values."""
+    try:
+        call(module, x)
+    except Exception as error:  # the user's forward may raise anything
+        raise raised(error) from error
+
+
+def _first_other(module: nn.Module, found: Captured, values: Mapping[str, Tensor], x: Tensor, call: ModuleCall) -> str:
+    """The first call whose result has another shape when the module is captured with another batch; "" without one."""
+    try:
+        other = capture(module, [x], call=call).program
+    except CaptureError as error:
+        return f"; {error}"
+    for step, own in zip(found.program.calls, other.calls, strict=False):
+        for one, another in zip(step.outputs, own.outputs, strict=False):
+            if one and another and tuple(values[one].shape) != other.values[another].shape:
+                return f", from {step.name} at {step.place} on"
+    return ""
+
+
+def _not_a_number(found: Captured, values: Mapping[str, Tensor]) -> CaptureError:
+    """The error for outputs of NaN; the message names the call that made the first."""
+    if weights := [name for name in found.program.tensors if _has_nan(values[name])]:
+        return CaptureError(
+            f"its outputs are NaN, because {weights[0]} has NaN; load other weights", code="capture.nan"
+        )
+    for call in found.program.calls:
+        if any(_has_nan(values[name]) for name in call.outputs if name):
+            return CaptureError(
+                f"its outputs are NaN; {call.name} at {call.place or call.module} is the first to return NaN; correct it "
+                "there, or, if random inputs are the reason, pass an example of real data to nas.supernet_of",
+                code="capture.nan",
+            )
+    return CaptureError("its outputs are NaN, and those of the captured one are not", code="capture.nan")
+
+
+def _has_nan(value: Tensor) -> bool:
+    return value.is_floating_point() and bool(value.isnan().any())
+
+
+def _left(outputs: object) -> Iterator[str]:
+    """The kinds of outputs that are not captured."""
+    if (parts := parts_of(outputs)) is not None:
+        for own in parts:
+            yield from _left(own)
+    elif outputs is not None and not (isinstance(outputs, Tensor) and outputs.is_floating_point()):
+        yield str(outputs.dtype).removeprefix("torch.") if isinstance(outputs, Tensor) else type(outputs).__name__

@@ -1,0 +1,164 @@
+"""Checks a module before it is captured, and states torch's errors in terms of the user's code."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from supernets.errors import CaptureError
+
+_NOT_OF_USERS = (
+    str(Path(torch.__file__).parent), str(Path(__file__).parents[2]), sysconfig.get_paths()["stdlib"], "<",
+)  # fmt: skip
+"""Beginnings of the names of files that no user wrote; packages of models lie in the last but one, in `site-packages`."""
+_PACKAGES = ("site-packages", "dist-packages")
+_OF_DATA = (
+    "GuardOnDataDependentSymNode", "DataDependentOutputException", "DynamicOutputShapeException", "UserError",
+)  # fmt: skip
+"""Errors of torch for shapes or Python values that depend on a tensor's values."""
+_NO_FAKE = re.compile(r"no fake impl registered for (?:<CustomOpDef\()?([\w:.]+)")
+_LONGEST = 300
+
+
+def check_module(module: nn.Module, example: Sequence[Tensor], keywords: Mapping[str, Tensor] | None) -> None:
+    """Raises `CaptureError` for a module that is not ready to run on an example, or takes other inputs.
+
+    Args:
+        keywords: further inputs by name; None where the module is not called with the example itself.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise _unusable(
+            "it is a TorchScript module, which torch.export cannot trace; pass the module that it was scripted from"
+        )
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    if lazy := [name for name, own in tensors if isinstance(own, UninitializedParameter)]:
+        raise _unusable(f"{_some(lazy)} of lazy layers have no size yet; run the module once on an input first")
+    for name, own in tensors:
+        if own.device.type == "meta":
+            raise _unusable(f"{name} is on the device meta, which holds no values; make the module on the CPU")
+        if own.device.type != "cpu":
+            raise _unusable(f"{name} is on the device {own.device}; expected the CPU: pass module.cpu()")
+    for own in (*example, *(keywords or {}).values()):
+        if own.device.type != "cpu":
+            raise CaptureError(f"the example is on the device {own.device}; expected the CPU", code="capture.example")
+    _check_precision(module, example)
+    if keywords is not None:
+        _check_signature(module, example, keywords)
+
+
+def _check_precision(module: nn.Module, example: Sequence[Tensor]) -> None:
+    """Raises `CaptureError` for weights in half precision, or in another one than the example's."""
+    kinds = {own.dtype for own in module.parameters() if own.is_floating_point()}
+    if low := sorted(str(kind) for kind in kinds if kind not in (torch.float32, torch.float64)):
+        raise _unusable(f"its weights are in {', '.join(low)}; expected float32: pass module.float()")
+    for own in example:
+        if own.is_floating_point() and kinds and own.dtype not in kinds:
+            weights = ", ".join(sorted(map(str, kinds)))
+            raise CaptureError(f"the example is in {own.dtype}, and the weights in {weights}", code="capture.example")
+
+
+def _check_signature(module: nn.Module, example: Sequence[Tensor], keywords: Mapping[str, Tensor]) -> None:
+    try:
+        signature = inspect.signature(module.forward)
+    except (TypeError, ValueError):  # a forward that is not written in Python
+        return
+    try:
+        signature.bind(*example, **keywords)
+    except TypeError as error:
+        raise CaptureError(
+            f"its forward takes {signature}, and is called with {len(example)} tensor{'s' * (len(example) != 1)}: {error}; "
+            "wrap it in a module whose forward takes one tensor and makes the other arguments",
+            code="capture.example",
+        ) from None
+
+
+def unregistered(module: nn.Module) -> list[str]:
+    """Modules and parameters in lists, tuples or dictionaries of a module, which torch does not see there."""
+    known = {id(own) for own in (*module.modules(), *module.parameters(), *module.buffers())}
+    found = []
+    for path, owner in module.named_modules():
+        for key, value in vars(owner).items():
+            items = value.values() if isinstance(value, dict) else value
+            if key.startswith("_") or not isinstance(items, list | tuple | type({}.values())):
+                continue
+            if any(isinstance(one, nn.Module | nn.Parameter) and id(one) not in known for one in items):
+                found.append(f"{path}.{key}".removeprefix("."))
+    return found
+
+
+def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> CaptureError:
+    """What failed when a module was traced, with the user's file and line.
+
+    Whether the module runs at all is found by running it.
+    """
+    at = place_of(error)
+    if type(error).__name__ in _OF_DATA or ".numpy() is not supported" in str(error):
+        return CaptureError(
+            f"its forward depends on the values of its input{at}; a captured network has the same operations and shapes for "
+            "every input: use operations on whole tensors there, such as torch.where, or leave the part out of the module",
+            code="capture.data-dependent",
+        )
+    if custom := _NO_FAKE.search(str(error)):
+        return CaptureError(
+            f"the custom operation {custom[1]} has no register_fake{at}; add one, or use operations of torch",
+            code="capture.unknown-operation",
+        )
+    try:
+        module(*example)
+    except Exception as own:  # the user's forward may raise anything
+        return raised(own)
+    return CaptureError(
+        f"its forward runs, but torch.export cannot trace it{at}: {type(error).__name__}: {_first(error)}; use operations of "
+        "torch there, or leave the part out of the module",
+        code="capture.failed",
+    )
+
+
+def raised(error: Exception) -> CaptureError:
+    """What a user's forward raised, and where."""
+    return CaptureError(
+        f"its forward raised {type(error).__name__}{place_of(error)}: {_first(error)}; correct it, or give an input of "
+        "the size that it expects (--input; in a job data.image_size and data.channels)",
+        code="capture.failed",
+    )
+
+
+def place_of(error: BaseException) -> str:
+    """File and line of the innermost call in the user's code, ``" (at FILE:LINE)"``; "" where it is not known.
+
+    The line of a model's package counts where no other one is there.
+    """
+    places = list(_places(error.__traceback__))
+    own = [place for place in places if not any(part in place[0] for part in _PACKAGES)] or places
+    return f" (at {own[-1][0]}:{own[-1][1]})" if own else ""
+
+
+def _places(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        of_package = any(f"/{part}/" in file for part in _PACKAGES) and not file.startswith(_NOT_OF_USERS[0])
+        if of_package or not file.startswith(_NOT_OF_USERS):
+            yield file, traceback.tb_lineno
+        traceback = traceback.tb_next
+
+
+def _first(error: BaseException) -> str:
+    """The first paragraph of an error's text in one line."""
+    text = " ".join(str(error).strip().split("\n\n")[0].split()).rstrip(".;")
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _unusable(text: str) -> CaptureError:
+    return CaptureError(text, code="capture.model-unusable")

@@ -1,0 +1,105 @@
+"""Checks that an example and what a network makes of it fit into memory, before the system ends the process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from supernets.networks.capture.program import Call, Program, ValueSpec
+from supernets.errors import CaptureError
+
+_MEMINFO = Path("/proc/meminfo")
+_GROUPS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+"""Limit and use of a container's memory, of both versions of control groups."""
+_GIB = 2**30
+_VIEWS = frozenset(
+    ("view", "reshape", "expand", "expand_as", "permute", "transpose", "slice", "select", "squeeze", "unsqueeze", "t",
+     "flatten", "unflatten", "chunk", "split", "split_with_sizes", "unbind", "contiguous", "to", "clone", "as_strided",
+     "broadcast_to", "unfold", "narrow", "diagonal", "movedim", "numpy_T", "view_as")
+)  # fmt: skip
+"""Operations that may return their argument's memory."""
+
+
+def available_bytes() -> int | None:
+    """Memory that this process may still use: of the machine, and of its container; None where neither is known."""
+    found = []
+    try:
+        lines = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines() if ":" in line)
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    except (OSError, KeyError, ValueError, IndexError):
+        pass  # no Linux
+    for limit, used in _GROUPS:
+        try:
+            found.append(max(int(limit.read_text()) - int(used.read_text()), 0))
+        except (OSError, ValueError):  # no such group, or no limit ("max")
+            continue
+    return min(found, default=None)
+
+
+def check_example(shape: Sequence[int], *, name: str, bytes_each: int = 4) -> None:
+    """Raises `CaptureError` if an example does not fit into memory."""
+    needed = bytes_each
+    for size in shape:
+        needed *= size
+    _check(needed, f"{name}: the {' x '.join(map(str, shape))} numbers of an example")
+
+
+def check_values(program: Program, *, batch: int, double: bool = False) -> None:
+    """Raises `CaptureError` if the results that a run needs at once do not fit into memory.
+
+    Args:
+        double: of the run in double precision of a proof.
+    """
+    peak_bytes, largest = _peak(program)
+    if largest is not None:
+        where = f"{largest.name}{f' in {largest.module}' * bool(largest.module)}"
+        what = f"the results that are needed at once for {batch} examples, of which {where} has the largest,"
+        _check((1 + double) * peak_bytes * batch // program.batch, what, "; or leave out the proof" * double)
+
+
+def _peak(program: Program) -> tuple[int, Call | None]:
+    """The most bytes of results that later calls read, and the call with the largest result; None without calls."""
+    owner: dict[str, str] = {}
+    for call in program.calls:
+        viewed = next(call.reads(), None) if call.name in _VIEWS else None
+        owner.update((name, owner.get(viewed or name, viewed or name)) for name in call.outputs if name)
+    last_call: dict[str, int] = {}
+    for index, call in enumerate(program.calls):
+        last_call.update((owner[name], index) for name in (*call.reads(), *call.outputs) if name in owner)
+    last_call.update((owner[name], len(program.calls)) for name in program.outputs if name in owner)
+    ending_values: dict[int, list[str]] = {}
+    live_bytes, peak_bytes, largest_bytes = 0, 0, -1
+    largest: Call | None = None
+    for index, call in enumerate(program.calls):
+        results = [name for name in call.outputs if name and owner[name] == name]
+        for name in results:
+            ending_values.setdefault(last_call[name], []).append(name)
+        n_bytes = sum(_bytes(program.values[name]) for name in results)
+        live_bytes += n_bytes
+        peak_bytes = max(peak_bytes, live_bytes)
+        if results and n_bytes > largest_bytes:
+            largest, largest_bytes = call, n_bytes
+        live_bytes -= sum(_bytes(program.values[name]) for name in ending_values.pop(index, ()))
+    return peak_bytes, largest
+
+
+def _check(needed: int, what: str, remedy: str = "") -> None:
+    there = available_bytes()
+    if there is not None and needed > there:
+        raise CaptureError(
+            f"{what} take {needed / _GIB:.1f} GiB of memory, and {there / _GIB:.1f} GiB are available; give an input of a "
+            f"smaller size{remedy}",
+            code="capture.too-large",
+        )
+
+
+def _bytes(spec: ValueSpec) -> int:
+    n = int(getattr(torch, spec.dtype).itemsize)
+    for size in spec.shape:
+        n *= size
+    return n

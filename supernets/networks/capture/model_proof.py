@@ -1,0 +1,247 @@
+"""The proof that the axes of a captured model are right, which every way into a search runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from supernets.space.axes import size_of
+from supernets.networks.capture.captured_model import CapturedModel
+from supernets.networks.capture.comparison import BATCHES, of_one_batch, relative_difference
+from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
+from supernets.networks.capture.memory import check_values
+from supernets.networks.capture.program import BATCH
+from supernets.networks.capture.proof import permuted_outputs, random_input, random_order, randomised, tensors_with
+from supernets.networks.capture.shapes import check_batch
+from supernets.networks.capture.space import SpaceOptions, elastic_axes
+from supernets.errors import CaptureError
+
+EXACT = 1e-8
+"""The largest relative change of outputs under a permutation in double precision: rounding; a wrong axis makes it larger."""
+_MAX_CONTROLS, _MAX_NAMES, _MAX_TENSORS = 4, 3, 4
+"""Axes that the control is tried on; and wrong axes, and tensors of each of them, that an error names."""
+_GATE = 0.5
+"""The value of a gate of one number that is 0, as in residual branches that begin closed: so its branch counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrongAxis:
+    """An axis whose permutation changes the outputs.
+
+    Attributes:
+        tensors: that have it.
+        change: of the outputs, relative to their scale.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+    change: float
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Relative changes of the outputs.
+
+    Attributes:
+        original: of the largest network against the user's module, in float32; None where the module is not at hand.
+        permuted: with the units of all axes permuted, in float64, the largest of all batches.
+        control: the smallest with one tensor left out of a permutation, over some of the axes on which outputs depend; 0 where
+            they depend on none of these, None without axes.
+        wrong_axes: some of the axes whose permutation changes the outputs.
+    """
+
+    original: float | None
+    permuted: float
+    control: float | None
+    wrong_axes: tuple[WrongAxis, ...] = field(default=())
+
+    @property
+    def holds(self) -> bool:
+        """Whether permutations change nothing, and the control does."""
+        return self.permuted <= EXACT and (self.control is None or self.control > self.permuted * 10)
+
+
+def prove_model(
+    model: CapturedModel,
+    options: SpaceOptions,
+    *,
+    elastic: ElasticProgram | None = None,
+    example: Tensor | None = None,
+    seed: int = 0,
+) -> Proof:
+    """Permutes the units of the elastic axes of a model, in double precision, with each batch of `BATCHES`.
+
+    It computes two runs for each batch, and one for each axis of the control with the first batch.
+
+    Args:
+        options: which axes stay as they are: these are not permuted.
+        elastic: of the model's program, where it is at hand.
+        example: of the model's input, for models that random numbers do not suit; None for random inputs.
+
+    Raises:
+        CaptureError: the model does not run with one of the batches, or its outputs are NaN.
+    """
+    return _Prover(model, infer_axes(model.program) if elastic is None else elastic, options, example, seed).prove()
+
+
+def check_model(
+    model: CapturedModel, options: SpaceOptions, *, elastic: ElasticProgram | None = None, example: Tensor | None = None
+) -> None:
+    """Raises `CaptureError` unless the proof of a model's axes holds; see `prove_model`."""
+    if not (proof := prove_model(model, options, elastic=elastic, example=example)).holds:
+        raise unproved_error(model.name, proof)
+
+
+def unproved_error(name: str, proof: Proof) -> CaptureError:
+    """The error for a proof that does not hold: which axes, in which tensors, and what to do."""
+    if proof.permuted > EXACT:
+        axes = "".join(
+            f"\n  {axis.name}, in {_listed(axis.tensors)}: the outputs change by {axis.change:.1e}"
+            for axis in proof.wrong_axes
+        )
+        text = (
+            f"{name}: the outputs change by {proof.permuted:.1e} when units change places that should be alike, so that its "
+            "axes are not understood; keep these axes as they are (supernet.keep in a job, --keep of nas inspect, keep of "
+            f"nas.supernet_of), or write that part of its forward with other operations:{axes}"
+        )
+    else:
+        text = (
+            f"{name}: the outputs do not depend on its elastic layers (they change by {proof.control:.1e} when the units of "
+            "one tensor change places), so that nothing proves its axes; load trained weights, or correct its forward"
+        )
+    return CaptureError(text, code="capture.unproved")
+
+
+class _Prover:
+    """The proof of one model."""
+
+    def __init__(
+        self, model: CapturedModel, elastic: ElasticProgram, options: SpaceOptions, example: Tensor | None, seed: int
+    ) -> None:
+        self._model, self._elastic, self._example = model, elastic, example
+        self._generator = torch.Generator().manual_seed(seed)
+        axes = [elastic.axes[name] for name in elastic_axes(elastic, options)]
+        # The positions of a kernel have an order.
+        self._orders = {axis.name: random_order(axis.size, self._generator) for axis in axes if axis.slice == "prefix"}
+        self._tensors_by_axis = {name: tensors_with(elastic, name) for name in self._orders}
+        self._tensors: dict[str, Tensor] = {}
+
+    def prove(self) -> Proof:
+        """The proof; raises as `prove_model`."""
+        self._tensors = self._varied_tensors()
+        largest_change, wrong_axes = 0.0, tuple[WrongAxis, ...]()
+        control: float | None = None
+        for position, batch in enumerate(BATCHES):
+            inputs = self._inputs(batch)
+            before = self._outputs(inputs)
+            self._check_outputs(before, batch)
+            change = self._change(before, inputs, self._orders)
+            if change > max(largest_change, EXACT):
+                wrong_axes = tuple(islice(self._wrong_axes(before, inputs, list(self._orders)), _MAX_NAMES))
+            largest_change = max(largest_change, change)
+            if not position:
+                control = self._control(before, inputs)
+        return Proof(self._model.difference, largest_change, control, wrong_axes)
+
+    def _varied_tensors(self) -> dict[str, Tensor]:
+        """The model's tensors, without values by which a wrong axis would not show."""
+        varied_tensors = randomised(self._model.tensors, self._generator)
+        for name in self._model.program.trainable:
+            if varied_tensors[name].numel() == 1 and not varied_tensors[name].any():
+                varied_tensors[name] = torch.full_like(varied_tensors[name], _GATE)
+        return varied_tensors
+
+    def _inputs(self, batch: int) -> list[Tensor]:
+        program = self._model.program
+        check_values(program, batch=batch, double=True)
+        if self._example is None:
+            inputs = [random_input(program, name, batch, self._generator) for name in program.inputs]
+        else:
+            inputs = [torch.cat([self._example] * -(-batch // len(self._example)))[:batch]]
+        return [x.double() if x.is_floating_point() else x for x in inputs]
+
+    def _outputs(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The outputs; raises `CaptureError` for a program that does not run with this batch."""
+        try:
+            if self._elastic.unknown:
+                check_batch(self._elastic, len(inputs[0]))
+            return permuted_outputs(self._elastic, self._tensors, inputs, {})
+        except Exception as error:  # of any operation
+            raise self._of_one_batch(error, len(inputs[0])) from error
+
+    def _of_one_batch(self, error: Exception, batch: int) -> CaptureError:
+        problem = of_one_batch(error, captured=self._model.program.batch, batch=batch)
+        return CaptureError(f"{self._model.name}: {problem}", code=problem.code)
+
+    def _check_outputs(self, outputs: Sequence[Tensor], batch: int) -> None:
+        """Raises `CaptureError` for NaN, and for an output that has not one row of each example any more."""
+        if any(output.isnan().any() for output in outputs):
+            raise CaptureError(
+                f"{self._model.name}: its outputs are NaN for random inputs, so that nothing proves its axes; correct that, or "
+                "pass an example of real data to nas.supernet_of",
+                code="capture.nan",
+            )
+        program = self._elastic.program
+        sizes = {**self._elastic.full_sizes, BATCH: batch}
+        for name, output in zip(program.outputs, outputs, strict=True):
+            captured_shape, shape = program.values[name].shape, tuple(output.shape)
+            expected = tuple(int(size_of(dim, sizes)) for dim in self._elastic.shapes[name])
+            if captured_shape[:1] == (program.batch,) and expected == captured_shape:
+                expected = (batch, *captured_shape[1:])
+            if shape != expected:
+                text = f"its output is {_product(shape)}; {_product(expected)} was expected"
+                raise self._of_one_batch(ValueError(text), batch)
+
+    def _change(self, before: Sequence[Tensor], inputs: Sequence[Tensor], orders: Mapping[str, Tensor]) -> float:
+        """The change of the outputs with the units of some axes permuted in every tensor that has them."""
+        permutations = {name: (order, self._tensors_by_axis[name]) for name, order in orders.items()}
+        return relative_difference(before, permuted_outputs(self._elastic, self._tensors, inputs, permutations))
+
+    def _control(self, before: Sequence[Tensor], inputs: Sequence[Tensor]) -> float | None:
+        """The smallest change over some axes with one tensor left out; see `Proof.control`."""
+        names = [name for name, tensors in self._tensors_by_axis.items() if len(tensors) > 1]
+        if not names:
+            return None
+        changes = []
+        for name in names[:: max(1, len(names) // _MAX_CONTROLS)][:_MAX_CONTROLS]:
+            for tensor in self._tensors_by_axis[name]:
+                others = [other for other in self._tensors_by_axis[name] if other != tensor]
+                permutations = {name: (self._orders[name], others)}
+                change = relative_difference(
+                    before, permuted_outputs(self._elastic, self._tensors, inputs, permutations)
+                )
+                if change > EXACT:
+                    changes.append(change)
+                    break
+        return min(changes, default=0.0)
+
+    def _wrong_axes(
+        self, before: Sequence[Tensor], inputs: Sequence[Tensor], names: Sequence[str]
+    ) -> Iterator[WrongAxis]:
+        """The axes whose permutation changes the outputs, by bisection; axes that do so only together count each."""
+        change = self._change(before, inputs, {name: self._orders[name] for name in names})
+        if change <= EXACT:
+            return
+        if len(names) == 1:
+            yield WrongAxis(names[0], tuple(self._tensors_by_axis[names[0]]), change)
+            return
+        middle, one_alone = len(names) // 2, False
+        for half in (names[:middle], names[middle:]):
+            for axis in self._wrong_axes(before, inputs, half):
+                one_alone = True
+                yield axis
+        if not one_alone:
+            yield from (WrongAxis(name, tuple(self._tensors_by_axis[name]), change) for name in names)
+
+
+def _product(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape)) or "one number"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_TENSORS} more" if len(names) > _MAX_TENSORS else ""
+    return ", ".join(names[:_MAX_TENSORS]) + more

@@ -1,0 +1,343 @@
+"""Captured networks as torch modules: one that runs with any sizes of its axes, and plain ones of one architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from supernets.space.axes import size_of
+from supernets.networks.capture.branches import Branch
+from supernets.networks.operations import operation
+from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
+
+SIZES, LAYERS = "axis_sizes", "layers_left"
+"""Submodules whose children state the sizes of the axes, as empty buffers (size, 0), and which branches are there."""
+
+
+def stated_names(program: Program) -> tuple[str, str]:
+    """The names of the two submodules, `SIZES` and `LAYERS`; with underscores where the captured network has these names."""
+    theirs = {name.partition(".")[0] for name in program.tensors}
+    sizes, layers = SIZES, LAYERS
+    while {sizes, layers} & theirs:
+        sizes, layers = f"{sizes}_", f"{layers}_"
+    return sizes, layers
+
+
+class Holder(nn.Module):
+    """A node of the module tree: holds tensors and further nodes, and has no forward."""
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """Nothing restates a shape here."""
+
+
+class BatchNorm(nn.modules.batchnorm._BatchNorm):
+    """Batch norm of inputs of any rank."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"expected at least 2 dimensions, got {input.ndim}")
+
+    def reset_running_stats(self) -> None:
+        """Sets the statistics to mean 0 and variance 1."""
+        cast(Tensor, self.running_mean).zero_()
+        cast(Tensor, self.running_var).fill_(1)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        nn.Module._load_from_state_dict(self, *arguments)  # torch's own would expect a count of batches
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """States the number of channels of the tensors that were placed."""
+        self.num_features = len(cast(Tensor, self.running_mean))
+
+
+class ProgramModule(nn.Module):
+    """Runs a program; its tensors have the names of the captured network.
+
+    A user's modules may have any names, those of attributes here, too; so no method of torch's finds or adds them.
+
+    Args:
+        tensors: every tensor of the program.
+        copied: whether the network has copies of the tensors, and not the tensors themselves.
+    """
+
+    captured_program: Program
+    _captured_steps: list[tuple[Call, Callable[..., Any] | str]]
+    _captured_last_reads: list[tuple[str, ...]]
+
+    def __init__(self, program: Program, tensors: Mapping[str, Tensor], *, copied: bool = True) -> None:
+        super().__init__()
+        # As torch's modules set attributes, a user's module of the same name would be in the way.
+        own = self.__dict__
+        own["captured_program"] = program
+        norms = batch_norms(program)
+        tensors = {name: tensors[name].detach() for name in program.tensors}
+        if copied:
+            tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        for name, call in norms.items():
+            self._add_norm(name, call, tensors)
+        for name in program.tensors:
+            path, _, leaf = name.rpartition(".")
+            owner = self._owner(path)
+            if leaf in owner._parameters or leaf in owner._buffers:
+                continue
+            if name in program.trainable:
+                owner._parameters[leaf] = nn.Parameter(tensors[name])
+            else:
+                owner._buffers[leaf] = tensors[name]
+        own["_captured_steps"] = [(call, self._step(call, norms)) for call in program.calls]
+        own["_captured_last_reads"] = _last_reads(program)
+
+    def _owner(self, path: str) -> nn.Module:
+        """The node of a path, created on the way."""
+        node: nn.Module = self
+        for part in filter(None, path.split(".")):
+            if part not in node._modules:
+                node._modules[part] = Holder()
+            node = cast(nn.Module, node._modules[part])
+        return node
+
+    def _add_norm(self, name: str, call: Call, tensors: Mapping[str, Tensor]) -> None:
+        affine = call.arguments["weight"] is not None
+        size = len(tensors[f"{name}.running_mean"])
+        momentum = call.arguments["momentum"]
+        norm = BatchNorm(size, eps=cast(float, call.arguments["eps"]), momentum=cast(float, momentum), affine=affine)
+        norm.num_batches_tracked = None  # no program reads it
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            if (own := getattr(norm, leaf)) is not None:
+                tensor = tensors[f"{name}.{leaf}"]
+                # Assigned, not copied: the norm may be on another device, where a default device is set.
+                setattr(norm, leaf, nn.Parameter(tensor) if isinstance(own, nn.Parameter) else tensor)
+        path, _, leaf = name.rpartition(".")
+        self._owner(path)._modules[leaf] = norm
+
+    def _step(self, call: Call, norms: Mapping[str, Call]) -> Callable[..., Any] | str:
+        """The operation of a call, or the name of the batch norm that does it."""
+        if call.name == "batch_norm" and isinstance(running := call.arguments["running_mean"], Ref):
+            name = running.name.rpartition(".")[0]
+            if name in norms:
+                return name
+        return cast(Callable[..., Any], operation(call))
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        """Nothing restates a shape here."""
+
+    def captured_sizes(self) -> Mapping[str, int]:
+        """The sizes of the axes; none in a plain network."""
+        return {}
+
+    def captured_skipped(self) -> Mapping[int, str]:
+        """By index of the calls to leave out, the value that stands for their output; "" where nothing reads it."""
+        return {}
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The outputs; an error of a call has a note that names it."""
+        values = self.captured_values(*inputs, kept=False)
+        outputs = tuple(values[name] for name in self.captured_program.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def captured_values(self, *inputs: Tensor, kept: bool = True) -> dict[str, Any]:
+        """The values of the program by name.
+
+        Args:
+            kept: all of them; else the outputs, and every other value lives until the last call that reads it.
+        """
+        program, sizes, skipped = (
+            self.captured_program,
+            {**self.captured_sizes(), BATCH: inputs[0].shape[0]},
+            self.captured_skipped(),
+        )
+        values: dict[str, Any] = dict(zip(program.inputs, map(self._padded, inputs), strict=True))
+        values.update((name, self._tensor(name)) for name in program.tensors)
+        for index, (call, step) in enumerate(self._captured_steps):
+            if index not in skipped:
+                self._run(call, step, values, sizes)
+            elif source := skipped[index]:
+                values[call.outputs[0]] = values[source]
+            for name in () if kept else self._captured_last_reads[index]:
+                values.pop(name, None)
+        return values
+
+    def _run(
+        self, call: Call, step: Callable[..., Any] | str, values: dict[str, Any], sizes: Mapping[str, int]
+    ) -> None:
+        """Adds the results of a call to the values."""
+        try:
+            if isinstance(step, str):
+                result = cast(nn.Module, self._node(step))(values[cast(Ref, call.arguments["input"]).name])
+            else:
+                result = step(
+                    **{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
+                )
+        except Exception as error:
+            error.add_note(f"in {call.name} of {call.module or 'the network'}, {call.place}")
+            raise
+        if isinstance(result, Tensor):
+            values[call.outputs[0]] = result
+        else:
+            values.update((name, one) for name, one in zip(call.outputs, result, strict=False) if name)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Sentences with the padding at their ends that the program expects; other inputs as they are."""
+        if self.captured_program.padding is None:
+            return x
+        missing = self.captured_program.values[self.captured_program.inputs[0]].shape[1] - x.shape[1]
+        if missing < 0:
+            raise IndexError(f"a sentence of {x.shape[1]} tokens, and the network takes {x.shape[1] + missing}")
+        return functional.pad(x, (0, missing), value=self.captured_program.padding)
+
+    def _tensor(self, name: str) -> Tensor | None:
+        """A tensor of the program; None in a layer that the network lacks."""
+        path, _, leaf = name.rpartition(".")
+        if (node := self._node(path)) is None:
+            return None
+        found = node._parameters.get(leaf)
+        return node._buffers.get(leaf) if found is None else found
+
+    def _node(self, path: str) -> nn.Module | None:
+        """The module of a path; None in a layer that the network lacks."""
+        node: nn.Module | None = self
+        for part in filter(None, path.split(".")):
+            node = node._modules.get(part) if node is not None else None
+        return node
+
+
+class ElasticNetwork(ProgramModule):
+    """Runs a captured program with the axis sizes, and without the branches, that the tensors placed in it state.
+
+    Args:
+        sizes: of the axes in the largest network.
+        branches: that a network may lack.
+    """
+
+    _captured_axes: tuple[str, ...]
+    _captured_branches: tuple[Branch, ...]
+    _captured_skipped: dict[tuple[int, ...], Mapping[int, str]]
+    _captured_stated: tuple[str, str]
+
+    def __init__(
+        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], branches: Sequence[Branch] = (),
+        *, copied: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__(program, tensors, copied=copied)
+        own = self.__dict__
+        own["_captured_axes"], own["_captured_branches"] = tuple(sizes), tuple(branches)
+        own["_captured_skipped"] = {}
+        own["_captured_stated"] = stated_names(program)
+        left = Holder()
+        for i in range(len(branches)):
+            left.add_module(str(i), Holder())
+        self._modules.update(zip(self._captured_stated, (_stated(sizes), left), strict=True))
+
+    def captured_sizes(self) -> Mapping[str, int]:
+        stated = cast(nn.Module, self._modules[self._captured_stated[0]])._buffers
+        return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._captured_axes)}
+
+    def captured_skipped(self) -> Mapping[int, str]:
+        left = cast(nn.Module, self._modules[self._captured_stated[1]])._modules
+        gone = tuple(i for i in range(len(self._captured_branches)) if str(i) not in left)
+        if gone not in self._captured_skipped:
+            self._captured_skipped[gone] = skipped_calls(
+                self.captured_program, [self._captured_branches[i] for i in gone]
+            )
+        return self._captured_skipped[gone]
+
+
+class PlainNetwork(ProgramModule):
+    """A network of one architecture, from a specialised program.
+
+    Args:
+        sizes: of the axes, which its state records; no call reads them.
+        blocks: the names of blocks by the values that they compute.
+        stated: the name of the submodule that records the sizes.
+    """
+
+    _captured_blocks: Mapping[str, str]
+
+    def __init__(
+        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int],
+        blocks: Mapping[str, str] | None = None, *, copied: bool = True, stated: str = SIZES,
+    ) -> None:  # fmt: skip
+        super().__init__(program, tensors, copied=copied)
+        self.__dict__["_captured_blocks"] = blocks or {}
+        self._modules[stated] = _stated(sizes)
+
+    @property
+    def captured_blocks(self) -> Mapping[str, str]:
+        """The names of its blocks by the values that they compute."""
+        return self._captured_blocks
+
+    def captured_tensors(self) -> dict[str, Tensor]:
+        """The tensors of its program that it has, by name."""
+        named = ((name, self._tensor(name)) for name in self.captured_program.tensors)
+        return {name: tensor for name, tensor in named if tensor is not None}
+
+
+def _stated(sizes: Mapping[str, int]) -> Holder:
+    """A node whose empty buffers have the sizes as their lengths."""
+    holder = Holder()
+    for i, size in enumerate(sizes.values()):
+        holder.register_buffer(str(i), torch.empty(size, 0))
+    return holder
+
+
+def _last_reads(program: Program) -> list[tuple[str, ...]]:
+    """For each call, the values that it reads or computes and no later call reads, without the outputs."""
+    last: dict[str, int] = {}
+    for index, call in enumerate(program.calls):
+        last.update((name, index) for name in (*call.reads(), *call.outputs) if name)
+    found: list[list[str]] = [[] for _ in program.calls]
+    for name, index in last.items():
+        if name not in program.outputs:
+            found[index].append(name)
+    return [tuple(names) for names in found]
+
+
+def skipped_calls(program: Program, dropped: Sequence[Branch]) -> dict[int, str]:
+    """The calls that a network without these branches leaves out; see `ProgramModule.captured_skipped`."""
+    found: dict[int, str] = {}
+    for branch in dropped:
+        found.update(dict.fromkeys(branch.calls, ""))
+    found.update((branch.sum, branch.skip) for branch in dropped)
+    needed = set(program.outputs)
+    for index in reversed(range(len(program.calls))):
+        call = program.calls[index]
+        if (source := found.get(index)) and needed.intersection(call.outputs):
+            needed.add(source)
+        elif index not in found and needed.intersection(call.outputs):
+            needed.update(call.reads())
+        else:
+            found[index] = ""
+    return found
+
+
+def batch_norms(program: Program) -> dict[str, Call]:
+    """The batch norms whose statistics are running ones, by the module that holds all their tensors."""
+    found = {}
+    for call in program.calls:
+        if call.name != "batch_norm" or not isinstance(running := call.arguments["running_mean"], Ref):
+            continue
+        name = running.name.rpartition(".")[0]
+        tensors = {leaf: call.arguments[leaf] for leaf in ("weight", "bias", "running_mean", "running_var")}
+        own = {leaf: Ref(f"{name}.{leaf}") for leaf in tensors}
+        plain = all(tensor in (own[leaf], None) for leaf, tensor in tensors.items())
+        if plain and (tensors["weight"] is None) == (tensors["bias"] is None) and not call.arguments["training"]:
+            found[name] = call
+    return found
+
+
+def argument_value(argument: Argument, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+    """An argument as torch takes it."""
+    match argument:
+        case Ref(name):
+            return values[name]
+        case Size(dim):
+            return size_of(dim, sizes)
+        case tuple():
+            return [argument_value(part, values, sizes) for part in argument]
+        case str() if argument.startswith("dtype:"):
+            return getattr(torch, argument.removeprefix("dtype:"))
+    return argument

@@ -1,0 +1,203 @@
+"""Opens a user's model by its name: of a library, of a folder of transformers, of a function of the user's, or of a file."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from supernets.networks.capture.captured_model import CapturedModel, load_capture, with_tensors
+from supernets.networks.capture.model_names import HUB, is_file
+from supernets.networks.capture.program import is_constant
+from supernets.networks.capture.transformers_folder import of_transformers
+from supernets.networks.capture.user_model import Preprocessing, UserModel, library, of_images, unusable, unwrapped
+from supernets.networks.capture.weights import matching, read_weights
+from supernets.errors import CaptureError
+from supernets.networks.formats.pretrained import find_weights
+
+_MOST = 10
+"""Names that an error lists."""
+
+
+def open_model(
+    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, classifier: bool = False,
+    seed: int = 0,
+) -> UserModel | CapturedModel:  # fmt: skip
+    """The model of a name, with its weights: a captured one where the name is that of a file.
+
+    Args:
+        name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:FOLDER``, ``package.module:function``, or the path of a file
+            that `save_capture` wrote.
+        arguments: of the function.
+        weights: a file, ``package:NAME``, or `HUB` for the library's own, from its cache or from the internet; None for those
+            of a captured file or a folder, and random ones of others.
+        classifier: give an encoder of sentences that has no classifier a fresh one.
+        seed: of random weights; the state of torch's generator is kept.
+
+    Raises:
+        CaptureError: the library is not installed, there is no such model, or the weights are of another one.
+        CheckpointError: the package of the weights is not installed, or has no single file of them.
+    """
+    if is_file(name):
+        if arguments:
+            text = "--arguments are those of a function that makes a model, and this is a file; leave them out"
+            raise CaptureError(text, code="job.conflict")
+        return _of_file(Path(name), weights)
+    return open_module(name, arguments, weights=weights, classifier=classifier, seed=seed)
+
+
+def open_module(
+    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, classifier: bool = False,
+    seed: int = 0,
+) -> UserModel:  # fmt: skip
+    """The model of a name that is no file, made by the library's or the user's function; see `open_model`."""
+    source, _, model_name = name.partition(":")
+    keywords, pretrained = dict(arguments or {}), weights == HUB
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of libraries, on initialisations
+        torch.manual_seed(seed)
+        match source:
+            case "torchvision":
+                model = _of_torchvision(model_name, keywords, pretrained=pretrained)
+            case "timm":
+                model = _of_timm(model_name, keywords, pretrained=pretrained)
+            case "transformers":
+                model = of_transformers(Path(model_name), keywords, classifier=classifier)
+            case _ if pretrained:
+                raise CaptureError(
+                    f"{name}: weights: hub are those of a library's model, and this is a function; name a file of weights",
+                    code="capture.weights-unusable",
+                )
+            case _:
+                model = UserModel(name, _called(name, keywords))
+    model = _in_single_precision(model)
+    if weights is not None and not pretrained:
+        module = model.module
+        module.load_state_dict(matching(module.state_dict(), read_weights(find_weights(weights)), source=weights))
+    return model
+
+
+def _of_file(path: Path, weights: str | None) -> CapturedModel:
+    """The model of a captured file, with other weights where some are named."""
+    if not path.exists():
+        raise CaptureError(
+            f"{path} is neither a file nor a model's name; expected torchvision:NAME, timm:NAME, "
+            "transformers:FOLDER, package.module:function, or a file that `nas capture` wrote",
+            code="capture.unknown-model",
+        )
+    model = load_capture(path)
+    if weights is None:
+        return model
+    if weights == HUB:
+        raise CaptureError(
+            f"{path}: weights: {HUB} are those of a library's model, and this is a file; name a file of weights",
+            code="job.conflict",
+        )
+    state = model.state or {name for name in model.tensors if not is_constant(name)}
+    expected = {name: tensor for name, tensor in model.tensors.items() if name in state}
+    unused = {*model.program.aliases, *state}  # parts of the model that its forward does not run
+    return with_tensors(model, matching(expected, read_weights(find_weights(weights)), source=weights, others=unused))
+
+
+def _in_single_precision(model: UserModel) -> UserModel:
+    kinds = {str(p.dtype).removeprefix("torch.") for p in model.module.parameters() if p.dtype != torch.float32}
+    if not kinds:
+        return model
+    note = f"weights in {' and '.join(sorted(kinds))} were converted to float32"
+    return replace(model, module=model.module.float(), notes=(*model.notes, note))
+
+
+def _unknown(name: str, model: str, models: list[str]) -> CaptureError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(model, models, n=3, cutoff=0.4)
+    remedy = (
+        f"did you mean {', '.join(near)}?" if near else f"it has {len(models)} models, e.g. {', '.join(models[:3])}"
+    )
+    return CaptureError(f"{name}: there is no model {model[:80]}; {remedy}", code="capture.unknown-model")
+
+
+def _of_torchvision(model: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
+    name = f"torchvision:{model}"
+    models = library("torchvision").models
+    model_names = models.list_models()
+    if model not in model_names:
+        raise _unknown("torchvision", model, model_names)
+    try:
+        weights = models.get_model_weights(model)
+        module = models.get_model(model, weights="DEFAULT" if pretrained else None, **arguments)
+        transforms = weights.DEFAULT.transforms() if len(weights) else None
+    except Exception as error:  # of the library, and of downloads
+        raise unusable(name, error, pretrained=pretrained) from error
+    size = getattr(transforms, "crop_size", None)
+    size = size[0] if isinstance(size, list | tuple) else size
+    mean, std = (getattr(transforms, key, None) for key in ("mean", "std"))
+    normalised: tuple[Any, Any] = (tuple(mean), tuple(std)) if mean and std else (None, None)
+    resized = getattr(transforms, "resize_size", None)
+    resized = resized[0] if isinstance(resized, list | tuple) else resized
+    interpolation = getattr(getattr(transforms, "interpolation", None), "value", None)
+    crop = size / resized if size and resized else None
+    return of_images(name, module, Preprocessing(size, 3, *normalised, interpolation, crop))
+
+
+def _of_timm(model: str, arguments: dict[str, Any], *, pretrained: bool) -> UserModel:
+    name = f"timm:{model}"
+    timm = library("timm")
+    model_names = timm.list_models()
+    if model.partition(".")[0] not in model_names:
+        raise _unknown("timm", model, model_names)
+    try:
+        module = timm.create_model(model, pretrained=pretrained, **arguments)
+    except Exception as error:
+        raise unusable(name, error, pretrained=pretrained) from error
+    config = getattr(module, "pretrained_cfg", None) or {}
+    channels, size, _ = config.get("input_size") or (3, None, None)
+    mean, std = (None if config.get(key) is None else tuple(config[key]) for key in ("mean", "std"))
+    crop, interpolation = config.get("crop_pct"), config.get("interpolation")
+    squeezed = config.get("crop_mode") == "squash"
+    return of_images(name, module, Preprocessing(size, channels, mean, std, interpolation, crop, squeezed))
+
+
+def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """What the user's function returns."""
+    path, _, attribute = name.partition(":")
+    try:
+        with redirect_stdout(sys.stderr):
+            value: Any = import_module(path)
+    except Exception as error:  # a user's module may raise anything
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{path}.".startswith(f"{error.name}."):
+            remedy = "install its package into the environment of nas, or name its folder in PYTHONPATH"
+            raise CaptureError(
+                f"{name}: there is no module {path} here; {remedy}", code="capture.unknown-model"
+            ) from None
+        fault = f"{type(error).__name__}: {error}"
+        raise CaptureError(
+            f"{name}: the module {path} cannot be imported: {fault}", code="capture.model-unusable"
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            has = [key for key, member in vars(value).items() if getattr(member, "__module__", None) == path]
+            raise CaptureError(
+                f"{name}: {path} has no {attribute}; it has {', '.join(has[:_MOST]) or 'no functions'}",
+                code="capture.unknown-model",
+            )
+        value = getattr(value, part)
+    if callable(value) and not isinstance(value, nn.Module):
+        try:
+            with redirect_stdout(sys.stderr):  # what a user's function prints is no data of a command
+                value = value(**arguments)
+        except Exception as error:
+            raise unusable(name, error) from error
+    if not isinstance(value, nn.Module):
+        raise CaptureError(
+            f"{name} returned {type(value).__name__}; expected a torch.nn.Module", code="capture.model-unusable"
+        )
+    return unwrapped(value)

@@ -1,0 +1,171 @@
+"""A captured network as plain data: named tensors, and a list of ATen calls with the shape of every value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from supernets.space.axes import Dim
+
+_CONSTANT = re.compile(r"constants_*\.[^.]+")
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A value of the program as an argument of a call."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A size as an argument of a call, which follows the sizes of the axes."""
+
+    dim: Dim
+
+
+Argument = Ref | Size | None | bool | int | float | str | tuple["Argument", ...]
+"""An argument of a call; a string stands for a type (``dtype:float32``) or for itself."""
+BATCH = "batch"
+"""The axis of the examples in a `Size`."""
+TIED = "*"
+"""Stands in `Program.input_dims` for a dimension that the tensors decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSpec:
+    """The shape of a value in the captured forward, and its type as torch names it (``float32``)."""
+
+    shape: Shape
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One ATen operation.
+
+    Attributes:
+        op: its name, e.g. ``aten.conv2d.default``.
+        arguments: all of them by the names of the operation's schema.
+        outputs: names of its values; "" for a result that is no tensor or is not used.
+        module: path of the module whose forward called it; "" for the network's own.
+        place: file and line of the call in the user's code; "" where unknown.
+    """
+
+    op: str
+    arguments: Mapping[str, Argument]
+    outputs: tuple[str, ...]
+    module: str = ""
+    place: str = ""
+
+    @property
+    def name(self) -> str:
+        """The operation without overload, e.g. ``conv2d``; with its namespace if it is none of torch's, ``mine.conv2d``."""
+        namespace, name, _ = self.op.split(".")
+        return name if namespace == "aten" else f"{namespace}.{name}"
+
+    def reads(self) -> Iterator[str]:
+        """The names of the values that it reads."""
+        return refs(self.arguments.values())
+
+
+_WITHOUT_VALUES = (int, float, str, type(None), Size)
+
+
+def refs(argument: object) -> Iterator[str]:
+    """The names of all values in an argument, or in several."""
+    if isinstance(argument, Ref):
+        yield argument.name
+    elif isinstance(argument, tuple):
+        for part in argument:
+            yield from refs(part)
+    elif not isinstance(argument, _WITHOUT_VALUES):
+        parts = argument.values() if isinstance(argument, Mapping) else argument
+        for part in cast(Iterable[object], parts):
+            yield from refs(part)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A captured forward in evaluation mode.
+
+    Attributes:
+        inputs: names of the inputs.
+        tensors: parameters, buffers and constants by their names in the network's state; constants are ``constants.of_N``,
+            or ``constants_.of_N`` where the network has something named ``constants``.
+        trainable: names of the parameters among the tensors.
+        values: of inputs, tensors and the calls' outputs, by name.
+        aliases: further names in the user's state of tied tensors, by alias.
+        outputs: names of the outputs.
+        batch: the batch size of the captured example, the first dimension of every input.
+        dynamic: by value and position of the dimension, the size that only inputs decide, as ``batch`` or ``2 tokens``; of a
+            plain network (see `supernets.networks.capture.specialisation`), else empty.
+        padding: the token that shorter sentences are padded with at their ends, to the length of the captured ones; None for
+            other inputs.
+        input_dims: by input, the names of its dimensions that only the inputs decide, "" for those of one size, and `TIED` for
+            those that follow from the tensors, as the heads of a cache; () where the batch alone is dynamic.
+    """
+
+    inputs: tuple[str, ...]
+    tensors: tuple[str, ...]
+    trainable: frozenset[str]
+    values: Mapping[str, ValueSpec]
+    calls: tuple[Call, ...]
+    outputs: tuple[str, ...]
+    batch: int
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    dynamic: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    padding: int | None = None
+    input_dims: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def of_tokens(self) -> bool:
+        """Whether its first input is of whole numbers."""
+        return "int" in self.values[self.inputs[0]].dtype
+
+    def consumers(self) -> dict[str, list[int]]:
+        """Indices of the calls that read each value."""
+        found: dict[str, list[int]] = {}
+        for index, call in enumerate(self.calls):
+            for name in dict.fromkeys(call.reads()):
+                found.setdefault(name, []).append(index)
+        return found
+
+
+def state_values(program: Program) -> frozenset[str]:
+    """The values that depend on parameters, buffers and constants alone."""
+    found = set(program.tensors)
+    for call in program.calls:
+        if all(name in found for name in call.reads()):
+            found.update(call.outputs)
+    return frozenset(found)
+
+
+def state_sources(program: Program) -> dict[str, tuple[str, ...]]:
+    """For each value of `state_values`, itself and those that it is computed of."""
+    found: dict[str, tuple[str, ...]] = {name: (name,) for name in program.tensors}
+    state = state_values(program)
+    for call in program.calls:
+        if all(name in state for name in call.outputs if name):
+            sources = dict.fromkeys(own for name in call.reads() for own in found[name])
+            found.update((name, (*sources, name)) for name in call.outputs if name)
+    return found
+
+
+def needed_calls(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, ...]:
+    """The calls on which the outputs depend, in order."""
+    needed, kept = set(outputs), []
+    for call in reversed(calls):
+        if needed.intersection(call.outputs):
+            needed.update(call.reads())
+            kept.append(call)
+    return tuple(reversed(kept))
+
+
+def is_constant(name: str) -> bool:
+    """Whether a tensor's name is one that capture gives to constants; a module ``constants`` may hold some like them."""
+    return _CONSTANT.fullmatch(name) is not None

@@ -1,0 +1,141 @@
+"""The calls of a captured network that are layers of `torch.nn`, with the constructor of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from supernets.networks.capture.program import Call, Program, Ref
+
+
+@dataclass(frozen=True)
+class LayerSource:
+    """A layer of `torch.nn`.
+
+    Attributes:
+        constructor: the expression that makes it.
+        tensors: of its state, by their names in the program.
+        calls: that run it.
+    """
+
+    constructor: str
+    tensors: tuple[str, ...]
+    calls: tuple[Call, ...]
+
+
+def layers_of(program: Program) -> dict[str, LayerSource]:
+    """The layers by their paths: calls whose tensors are all of one module, and read by calls like it alone."""
+    readers: dict[str, list[Call]] = {}
+    for call in program.calls:
+        for name in dict.fromkeys(call.reads()):
+            readers.setdefault(name, []).append(call)
+    children: dict[str, set[str]] = {}
+    for name in program.tensors:
+        parts = name.split(".")
+        for i in range(len(parts)):
+            children.setdefault(".".join(parts[:i]), set()).add(name)
+    found: dict[str, LayerSource] = {}
+    for call in program.calls:
+        path, made = _layer(call, program)
+        if made is None or path in found:
+            continue
+        constructor, tensors = made
+        calls = tuple({id(own): own for name in tensors for own in readers[name]}.values())
+        if children[path] == set(tensors) and all(_layer(own, program) == (path, made) for own in calls):
+            found[path] = LayerSource(constructor, tensors, calls)
+    return found
+
+
+def _layer(call: Call, program: Program) -> tuple[str, tuple[str, tuple[str, ...]] | None]:
+    """The path of a call's tensors, with the constructor and the tensors if they are those of a layer."""
+    make = _LAYERS.get(call.name)
+    weight = call.arguments.get("weight")
+    if make is None or not isinstance(weight, Ref) or weight.name not in program.trainable:
+        return "", None
+    path, _, leaf = weight.name.rpartition(".")
+    held = [argument.name for key, argument in call.arguments.items() if key in _OWN and isinstance(argument, Ref)]
+    own = {f"{path}.{key}": key for key in _OWN}
+    if leaf != "weight" or not path or any(name not in own or name not in program.tensors for name in held):
+        return "", None
+    if any(call.arguments.get(own[name]) != Ref(name) for name in held):
+        return "", None
+    constructor = make(call, program)
+    return path, None if constructor is None else (constructor, tuple(held))
+
+
+_OWN = ("weight", "bias", "running_mean", "running_var")
+
+
+def _made(kind: str, *sizes: object, **options: tuple[object, object]) -> str:
+    """A constructor's call; each option has its value and torch's default."""
+    given = [f"{key}={value!r}" for key, (value, default) in options.items() if value != default]
+    return f"nn.{kind}({', '.join([*map(repr, sizes), *given])})"
+
+
+def _shape(call: Call, program: Program, key: str) -> tuple[int, ...]:
+    argument = call.arguments[key]
+    return program.values[argument.name].shape if isinstance(argument, Ref) else ()
+
+
+def _one(value: Any) -> Any:
+    """One number for equal ones."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+def _convolution(call: Call, program: Program) -> str | None:
+    weight, given = _shape(call, program, "weight"), call.arguments
+    n = len(weight) - 2
+    groups: Any = given["groups"]
+    options = {
+        "stride": (_one(given["stride"]), 1),
+        "padding": (_one(given["padding"]), 0),
+        "dilation": (_one(given["dilation"]), 1),
+        "groups": (groups, 1),
+        "bias": (given["bias"] is not None, True),
+    }
+    if call.name.startswith("conv_transpose"):
+        options["output_padding"] = (_one(given["output_padding"]), 0)
+        return _made(f"ConvTranspose{n}d", weight[0], weight[1] * groups, _one(weight[2:]), **options)
+    return _made(f"Conv{n}d", weight[1] * groups, weight[0], _one(weight[2:]), **options)
+
+
+def _linear(call: Call, program: Program) -> str | None:
+    outputs, inputs = _shape(call, program, "weight")
+    return _made("Linear", inputs, outputs, bias=(call.arguments["bias"] is not None, True))
+
+
+def _batch_norm(call: Call, program: Program) -> str | None:
+    given = call.arguments
+    if given["training"] or given["bias"] is None or given["running_mean"] is None or given["running_var"] is None:
+        return None
+    kind = {4: "BatchNorm2d", 5: "BatchNorm3d"}.get(len(_shape(call, program, "input")), "BatchNorm1d")
+    (size,) = _shape(call, program, "weight")
+    return _made(kind, size, eps=(given["eps"], 1e-5), momentum=(given["momentum"], 0.1))
+
+
+def _layer_norm(call: Call, program: Program) -> str | None:
+    given = call.arguments
+    shape = _one(given["normalized_shape"]) if len(_shape(call, program, "weight")) == 1 else given["normalized_shape"]
+    return _made("LayerNorm", shape, eps=(given["eps"], 1e-5), bias=(given["bias"] is not None, True))
+
+
+def _group_norm(call: Call, program: Program) -> str | None:
+    given = call.arguments
+    (size,) = _shape(call, program, "weight")
+    return None if given["bias"] is None else _made("GroupNorm", given["num_groups"], size, eps=(given["eps"], 1e-5))
+
+
+def _embedding(call: Call, program: Program) -> str | None:
+    padding: Any = call.arguments["padding_idx"]
+    return _made("Embedding", *_shape(call, program, "weight"), padding_idx=(padding if padding >= 0 else None, None))
+
+
+_LAYERS: Mapping[str, Callable[[Call, Program], str | None]] = {
+    "linear": _linear,
+    "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "embedding": _embedding,
+    **{f"conv{kind}{n}d": _convolution for kind in ("", "_transpose") for n in (1, 2, 3)},
+}

@@ -1,0 +1,303 @@
+"""The search space of a captured network: widths of groups of axes, and depths of groups of layers."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal, NamedTuple, cast
+
+from supernets.space.axes import axes_in
+from supernets.networks.capture.branches import starred
+from supernets.networks.capture.elastic_program import ElasticProgram
+from supernets.networks.capture.model_names import FRACTIONS
+from supernets.networks.capture.program import Argument, Call, Size, state_sources
+from supernets.errors import SpaceError
+from supernets.space import Architecture, Choice, SearchSpace
+
+Granularity = Literal["layer", "stage", "model"]
+_MOST = 5
+"""Reasons that an error lists."""
+_MULTIPLE = 8
+"""Channels that runtimes compute together; also safe for torch's gradients of narrow strided 1x1 convolutions."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceOptions:
+    """How the axes of a captured network become choices.
+
+    Attributes:
+        granularity: one choice for each axis or layer; for all of a stage that are alike (the same place in repeated layers,
+            and the same size); or one for all widths and one for all depths.
+        widths: fractions of the original size, ascending, the last one 1.
+        keep: patterns of axes and layers that stay as they are, e.g. ``head.*``.
+        multiple: sizes of at least twice this are rounded to its multiples.
+    """
+
+    granularity: Granularity = "stage"
+    widths: tuple[float, ...] = FRACTIONS
+    keep: tuple[str, ...] = ()
+    multiple: int = _MULTIPLE
+
+    def __post_init__(self) -> None:
+        if (
+            not self.widths
+            or list(self.widths) != sorted(set(self.widths))
+            or self.widths[-1] != 1
+            or self.widths[0] <= 0
+        ):
+            raise SpaceError(f"widths: expected ascending fractions above 0 that end with 1, got {list(self.widths)}")
+
+    def keeps(self, name: str) -> bool:
+        """Whether an axis or a layer stays as it is."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.keep)
+
+
+@dataclass(frozen=True, slots=True)
+class DepthGroup:
+    """Layers of which a choice keeps some.
+
+    Attributes:
+        order: indices of the units in the order in which they are kept, spread over the group.
+    """
+
+    name: str
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceMembers:
+    """A choice with what it changes.
+
+    Attributes:
+        kind: width, or depth.
+        options: fractions of the width, or numbers of layers that are kept.
+        members: the axes, or the layers in the order in which they are kept.
+        sizes: of the axes by option, for a width; all have the same original size unless the choice is one for the model.
+    """
+
+    name: str
+    kind: Literal["width", "depth"]
+    options: tuple[float, ...]
+    members: tuple[str, ...]
+    sizes: tuple[int, ...] = ()
+
+
+def elastic_axes(elastic: ElasticProgram, options: SpaceOptions) -> list[str]:
+    """The axes that may become smaller: those that the options do not keep."""
+    return [name for name in elastic.axes if not options.keeps(name) and not options.keeps(stage_of(elastic, name))]
+
+
+def stage_of(elastic: ElasticProgram, axis: str) -> str:
+    """The name of an axis's choice of its stage, as `nas inspect` prints it."""
+    return f"{starred(axis)}.{elastic.axes[axis].size}"
+
+
+class CapturedSpace:
+    """The choices of a captured network, and what they mean for its axes and branches."""
+
+    def __init__(self, elastic: ElasticProgram, options: SpaceOptions) -> None:
+        self._elastic, self._options = elastic, options
+        self._check_kept()
+        self._widths = {name: axes for name, axes in self._width_groups().items() if self._width_options(axes)}
+        self._depths = self._depth_groups()
+        choices = [Choice(group.name, _depths(len(group.order))) for group in self._depths]
+        needs = LayerNeeds(elastic, {group.name: group.order for group in self._depths})
+        choices += [
+            Choice(name, self._width_options(axes), _required(needs.of(axes))) for name, axes in self._widths.items()
+        ]
+        if not choices:
+            reasons = "".join(
+                f"\n  {reason}: {', '.join(names[:3])}" for reason, names in list(elastic.fixed.items())[:_MOST]
+            )
+            kept = "; keep names fewer of them" if options.keep else ""
+            raise SpaceError(
+                "the network has no elastic axis and no layer that may be left out"
+                f"{kept or '; expected a layer between the first and the last one, or other widths'}; fixed, and why:"
+                f"{reasons or ' it has no parameters'}",
+                code="capture.nothing-elastic",
+            )
+        self.space = SearchSpace(choices)
+
+    def _check_kept(self) -> None:
+        """Raises `SpaceError` for a pattern of `keep` that matches nothing in the network."""
+        names = [
+            *self._elastic.axes,
+            *(stage_of(self._elastic, axis) for axis in self._elastic.axes),
+            *self._elastic.program.tensors,
+        ]
+        names += [unit.name for unit in self._elastic.units]
+        for pattern in self._options.keep:
+            if not fnmatch.filter(names, pattern):
+                near = get_close_matches(pattern, names, n=3, cutoff=0.3) or names[:3]
+                raise SpaceError(
+                    f"keep: {pattern} matches no axis, layer or tensor of the network; there are, for instance, "
+                    f"{', '.join(dict.fromkeys(near))}; `nas inspect` prints all",
+                    code="capture.unknown-name",
+                )
+
+    def _width_groups(self) -> dict[str, list[str]]:
+        groups: dict[str, list[str]] = {}
+        for name in elastic_axes(self._elastic, self._options):
+            match self._options.granularity:
+                case "layer":
+                    key = f"{name}.width"
+                case "stage":
+                    key = f"{stage_of(self._elastic, name)}.width"
+                case "model":
+                    key = "width"
+            groups.setdefault(key, []).append(name)
+        return groups
+
+    def _width_options(self, axes: Sequence[str]) -> tuple[float, ...]:
+        """The fractions that give different sizes; empty if there is only one."""
+        found: dict[tuple[int, ...], float] = {}
+        for fraction in reversed(self._options.widths):
+            found.setdefault(tuple(self._size(axis, fraction) for axis in axes), fraction)
+        return tuple(sorted(found.values())) if len(found) > 1 else ()
+
+    def _size(self, axis: str, fraction: float) -> int:
+        full, multiple = self._elastic.axes[axis].size, self._options.multiple
+        if full % multiple or full < 2 * multiple:
+            return max(1, round(full * fraction))
+        return max(multiple, round(full * fraction / multiple) * multiple)
+
+    def _depth_groups(self) -> list[DepthGroup]:
+        groups: dict[str, list[int]] = {}
+        previous: tuple[str, object] | None = None
+        key = ""
+        for index, unit in enumerate(self._elastic.units):
+            if self._options.keeps(unit.name):
+                continue
+            kind = (unit.container, self._elastic.streams[unit.branches[0]])
+            match self._options.granularity:
+                case "layer":
+                    key = f"{unit.name}.depth"
+                case "model":
+                    key = "depth"
+                case "stage" if kind != previous:  # a new stage: other layers, or another width
+                    parent = unit.name.rpartition(".")[0] or "layers"
+                    n = sum(name.removesuffix(".depth").partition(":")[0] == parent for name in groups)
+                    key = f"{parent}:{n + 1}.depth" if n else f"{parent}.depth"
+            previous = kind
+            groups.setdefault(key, []).append(index)
+        return [DepthGroup(name, tuple(units[i] for i in _spread(len(units)))) for name, units in groups.items()]
+
+    def members(self) -> tuple[ChoiceMembers, ...]:
+        """What each choice changes, in the order of the space."""
+        found = []
+        for group in self._depths:
+            layers = tuple(self._elastic.units[i].name for i in group.order)
+            found.append(ChoiceMembers(group.name, "depth", tuple(map(float, _depths(len(layers)))), layers))
+        for name, axes in self._widths.items():
+            options = self._width_options(axes)
+            sizes = tuple(self._size(axes[0], fraction) for fraction in options)
+            found.append(ChoiceMembers(name, "width", options, tuple(axes), sizes))
+        return tuple(found)
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        """The axis sizes of an architecture."""
+        values = self.space.values(architecture)
+        sizes = dict(self._elastic.full_sizes)
+        for name, axes in self._widths.items():
+            fraction = cast(float, values.get(name, 1.0))  # of layers that are all left out: no tensor has it
+            sizes.update((axis, self._size(axis, fraction)) for axis in axes)
+        return sizes
+
+    def dropped(self, architecture: Architecture) -> frozenset[int]:
+        """The branches that an architecture lacks."""
+        values = self.space.values(architecture)
+        gone: set[int] = set()
+        for group in self._depths:
+            for unit in group.order[cast(int, values[group.name]) :]:
+                gone.update(self._elastic.units[unit].branches)
+        return frozenset(gone)
+
+
+class Need(NamedTuple):
+    """A number of layers of a group that a network must keep, of so many that it may leave out."""
+
+    group: str
+    layers: int
+    of: int
+
+
+class LayerNeeds:
+    """The layers that the axes of a captured network need.
+
+    Args:
+        groups: indices of units in the order in which they are kept, by group.
+    """
+
+    def __init__(self, elastic: ElasticProgram, groups: Mapping[str, Sequence[int]]) -> None:
+        self._groups = groups
+        self._around: dict[int, list[tuple[str, int]]] = {}
+        """For each call that may be left out, the groups of the layers around it, with its layer's position in the order."""
+        for group, units in groups.items():
+            for position, unit in enumerate(units):
+                for call in {call for i in elastic.units[unit].branches for call in elastic.branches[i].calls}:
+                    self._around.setdefault(call, []).append((group, position))
+        self._calls = _calls_by_axis(elastic)
+
+    def of(self, axes: Sequence[str]) -> Need | None:
+        """What some axes need together; None if every network has one of them, or if they are in layers of several groups."""
+        around = [self._around.get(call, []) for axis in axes for call in self._calls.get(axis, ())]
+        names = {group for layers in around for group, _ in layers}
+        if len(names) != 1 or not all(around):
+            return None
+        (group,) = names
+        first = min(max(position for _, position in layers) for layers in around)
+        return Need(group, first + 1, len(self._groups[group]))
+
+
+def _calls_by_axis(elastic: ElasticProgram) -> dict[str, list[int]]:
+    """The calls on values that depend on the inputs whose computation has each axis."""
+    program, found = elastic.program, dict[str, list[int]]()
+    sources = state_sources(program)
+    for index, call in enumerate(program.calls):
+        if all(name in sources for name in call.outputs if name):
+            continue
+        names = {own for name in call.reads() for own in sources.get(name, (name,))} | set(filter(None, call.outputs))
+        axes = {axis for name in names for dim in elastic.shapes[name] for axis in axes_in(dim)} | set(_of_sizes(call))
+        for axis in axes:
+            found.setdefault(axis, []).append(index)
+    return found
+
+
+def _of_sizes(call: Call) -> Iterator[str]:
+    """The axes in the sizes among the arguments of a call."""
+    left: list[Argument] = list(call.arguments.values())
+    while left:
+        match left.pop():
+            case Size(dim):
+                yield from axes_in(dim)
+            case tuple() as parts:
+                left += parts
+
+
+def _required(need: Need | None) -> tuple[str, int] | None:
+    """The level of a group's choice with which enough of its layers are kept; None if every level keeps them."""
+    if need is None:
+        return None
+    level = next(level for level, kept in enumerate(_depths(need.of)) if kept >= need.layers)
+    return (need.group, level) if level else None
+
+
+def _depths(n: int) -> tuple[int, ...]:
+    """How many of n layers a choice may keep: at most five numbers."""
+    return tuple(range(n + 1)) if n <= 4 else tuple(sorted({round(n * share) for share in (0.25, 0.5, 0.75, 1.0)}))
+
+
+def _spread(n: int) -> list[int]:
+    """The positions of n layers so that each prefix is spread over them: the first, the last, then middles."""
+    order, gaps = [0], [(0, n - 1)]
+    if n > 1:
+        order.append(n - 1)
+    while gaps:
+        first, last = gaps.pop(0)
+        middle = (first + last) // 2
+        if last - first > 1:
+            order.append(middle)
+            gaps += [(first, middle), (middle, last)]
+    return order

@@ -1,0 +1,433 @@
+"""Captures a module's forward as a `Program`: traced by torch.export, with constants folded and in-place calls replaced."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from threading import RLock
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx.node import map_arg
+
+from supernets.networks.capture.batch_independence import repeated_for_batches, without_row_numbers
+from supernets.networks.capture.diagnosis import check_module, reason
+from supernets.networks.capture.module_call import evaluating, quiet, tensors_of, using_onednn
+from supernets.networks.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls
+from supernets.networks.capture.traced_graph import (
+    MutatedViewError,
+    changes_others,
+    inlined,
+    operation_out_of_place,
+    remove_whole_slices,
+    without_mutations,
+)
+from supernets.errors import CaptureError
+from supernets.networks.own_operations import recording
+
+ModuleCall = Callable[..., Any]
+"""Calls a module, its first argument, with inputs."""
+_CAPTURES = RLock()
+"""Held by a capture: torch.export keeps its state in globals, and fails where two threads export at once."""
+_MODULE = "model"
+"""The attribute of `_Flat` that holds the user's module; a prefix of all names in the trace."""
+_PLACE = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
+_OPERATOR = re.compile(r"aten\.__(and|or|xor)__\.")
+"""Python's operators, which have the arguments of the functions."""
+_RANDOM = frozenset(
+    ("rand", "randn", "rand_like", "randn_like", "randint", "bernoulli", "multinomial", "normal", "randperm")
+)
+_IDENTITY = frozenset(("dropout", "feature_dropout", "alpha_dropout", "detach", "lift_fresh_copy", "alias", "lift"))
+"""Operations that return their first argument in evaluation mode."""
+_CREATED = frozenset(("new_zeros", "new_ones", "new_full"))
+"""Operations that read only the type of a value."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A program with the tensors of the module that it was captured from, by name; constants included."""
+
+    program: Program
+    tensors: Mapping[str, Tensor] = field(repr=False)
+
+
+class _Flat(nn.Module):
+    """The user's module with its outputs as a tuple of tensors."""
+
+    def __init__(self, model: nn.Module, keywords: Sequence[str], call: ModuleCall | None) -> None:
+        super().__init__()
+        self.model, self.keywords, self.call = model, keywords, call
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        n = len(inputs) - len(self.keywords)
+        with using_onednn():
+            if self.call is not None:
+                outputs = self.call(self.model, *inputs)
+            else:
+                outputs = self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))
+        if not (found := tuple(tensors_of(outputs))):
+            kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise CaptureError(
+                f"its forward returns {kind}; expected a tensor of floating-point numbers, or a list, tuple, "
+                "mapping or dataclass with some",
+                code="capture.outputs",
+            )
+        return found
+
+
+def capture(
+    module: nn.Module, inputs: Sequence[Tensor], keywords: Mapping[str, Tensor] | None = None, *,
+    call: ModuleCall | None = None,
+) -> Captured:  # fmt: skip
+    """The module's forward in evaluation mode as data; the module keeps its mode.
+
+    Args:
+        inputs: an example with a batch of at least 2 (the first dimension of each), on the CPU.
+        keywords: further inputs by name.
+        call: what is captured of the module and the inputs, in place of its forward.
+
+    Raises:
+        CaptureError: the forward depends on values of its data, or has operations that cannot be captured; the message
+            names the place.
+    """
+    named = dict(keywords or {})
+    example = (*inputs, *named.values())
+    batches = {len(tensor) for tensor in example if tensor.ndim}
+    if len(batches) != 1 or min(batches) < 2:
+        raise CaptureError(
+            f"expected inputs of one batch size of at least 2, got the shapes {[tuple(t.shape) for t in example]}",
+            code="capture.example",
+        )
+    check_module(module, inputs, None if call is not None else named)
+    with _CAPTURES, evaluating(module), torch.no_grad():
+        return Captured(*repeated_for_batches(*_read(_Flat(module, tuple(named), call).eval(), example)))
+
+
+def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Sequence[tuple[str, ...]]) -> Captured:
+    """The forward of a family's network as data, with each own operation as one call; the module keeps its mode.
+
+    Args:
+        module: on any device, `meta` included, which holds no values.
+        inputs: on the same device.
+        input_dims: by input, the names of its dimensions, as of `Program.input_dims`.
+
+    Raises:
+        CaptureError: as of `capture`.
+    """
+    with _CAPTURES, evaluating(module), torch.no_grad(), recording():
+        program, tensors = _read(_Flat(module, (), None).eval(), tuple(inputs), stateless=True)
+    return Captured(replace(program, input_dims=tuple(input_dims)), tensors)
+
+
+def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) -> tuple[Program, dict[str, Tensor]]:
+    """The program of a forward, and its tensors by name.
+
+    Args:
+        stateless: reject a forward that changes tensors of the module and reads them then.
+    """
+    exported = _traced(flat, example)
+    reader = _Reader(flat, exported, example)
+    try:
+        program, tensors = reader.read()
+    except MutatedViewError:
+        # Twice the time: only for forwards that change a part of a tensor in place.
+        reader = _Reader(flat, without_mutations(exported), example)
+        program, tensors = reader.read()
+    changes = [reader.changes[name] for call in program.calls for name in call.outputs if name in reader.changes]
+    if changes and stateless:
+        raise CaptureError(
+            f"the forward changes {changes[0]}, a tensor of the network itself, and reads it then; compute a new tensor",
+            code="capture.in-place",
+        )
+    return program, tensors
+
+
+def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
+    """What torch.export makes of the forward, without slices of all of a tensor."""
+    try:
+        with quiet():
+            exported = torch.export.export(flat, example, strict=False)
+    except CaptureError:
+        raise
+    except Exception as error:  # torch.export raises what the user's forward raises, too
+        raise reason(error, flat, example) from error
+    remove_whole_slices(exported.graph)
+    return exported
+
+
+def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
+    """For each placeholder what it is: a kind and the name or value."""
+    names: dict[str, tuple[str, Any]] = {}
+    for spec in exported.graph_signature.input_specs:
+        name = spec.arg.name
+        match spec.kind:
+            case InputKind.PARAMETER | InputKind.BUFFER:
+                names[name] = ("tensor", str(spec.target).removeprefix(f"{_MODULE}."))
+            case InputKind.CONSTANT_TENSOR:
+                names[name] = ("constant", exported.constants[str(spec.target)])
+            case InputKind.USER_INPUT:
+                names[name] = ("input", name)
+            case _:
+                raise CaptureError(f"an input of the kind {spec.kind} cannot be captured", code="capture.failed")
+    return names
+
+
+class _Reader:
+    """Turns a traced graph into a program."""
+
+    def __init__(self, flat: _Flat, exported: ExportedProgram, example: tuple[Tensor, ...]) -> None:
+        self._graph, self._names = inlined(exported.graph_module), _placeholders(exported)
+        self._results = [spec.kind is OutputKind.USER_OUTPUT for spec in exported.graph_signature.output_specs]
+        self._state = dict(flat.model.named_parameters(remove_duplicate=False)) | dict(
+            flat.model.named_buffers(remove_duplicate=False)
+        )
+        self._canonical = _canonical_names(self._state)
+        self._trainable = {name for name, _ in flat.model.named_parameters()}
+        self._batch = len(example[0])
+        theirs = {name.partition(".")[0] for name in self._state}
+        self._constants_at = next(own for n in count() if (own := "constants" + "_" * n) not in theirs)
+        self._tensors: dict[str, Tensor] = {}
+        self._values: dict[str, ValueSpec] = {}
+        self._calls: list[Call] = []
+        self._inputs: list[str] = []
+        self._named: dict[fx.Node, str] = {}
+        """The value that a node stands for now: an in-place call gives its argument a new one."""
+        self.changes: dict[str, str] = {}
+        """By value that a call writes into a tensor of the network, that tensor."""
+        self._constants: dict[fx.Node, Any] = {}
+        """Values of nodes that depend on neither inputs nor parameters."""
+
+    def read(self) -> tuple[Program, dict[str, Tensor]]:
+        """The whole graph."""
+        outputs: list[str] = []
+        for node in self._graph.nodes:
+            match node.op:
+                case "placeholder":
+                    self._placeholder(node)
+                case "call_function":
+                    self._call(node)
+                case "output":
+                    results = node.args[0] if isinstance(node.args[0], list | tuple) else [node.args[0]]
+                    own = [result for result, returned in zip(results, self._results, strict=True) if returned]
+                    outputs = [cast(Ref, self._argument(result)).name for result in own]
+        program = Program(
+            inputs=tuple(self._inputs),
+            tensors=tuple(self._tensors),
+            trainable=frozenset(self._trainable & set(self._tensors)),
+            values=self._values,
+            calls=needed_calls(self._calls, outputs),
+            outputs=tuple(outputs),
+            batch=self._batch,
+            aliases={name: own for name, own in self._canonical.items() if name != own},
+        )
+        program = _without_unread(without_row_numbers(program, self._tensors))
+        return program, {name: self._tensors[name].detach() for name in program.tensors}
+
+    def _placeholder(self, node: fx.Node) -> None:
+        kind, what = self._names[node.name]
+        if kind == "constant":
+            self._constants[node] = what
+        elif kind == "tensor":
+            name = self._canonical[what]
+            self._add_tensor(name, self._state[name])
+            self._named[node] = name
+        else:
+            self._named[node] = f"%{node.name}"
+            self._inputs.append(self._named[node])
+            self._values[self._named[node]] = _spec(node.meta["val"])
+
+    def _add_tensor(self, name: str, tensor: Tensor) -> None:
+        self._tensors[name] = tensor
+        self._values[name] = ValueSpec(tuple(tensor.shape), _type(tensor.dtype))
+
+    def _call(self, node: fx.Node) -> None:
+        if node.target is operator.getitem:
+            self._item(node)
+            return
+        target = cast(Any, node.target)
+        if not isinstance(target, torch._ops.OpOverload):
+            if all(arg in self._constants for arg in node.all_input_nodes):
+                self._constants[node] = target(*self._real(node.args), **self._real(node.kwargs))
+                return
+            text = f"{getattr(target, '__name__', target)} computes a shape from data, or is no operation of tensors{_at(node)}"
+            raise CaptureError(f"{text}; use operations on whole tensors there", code="capture.data-dependent")
+        name = target.name().split("::")[-1].split(".")[0]
+        if name in _RANDOM and not (target._schema.arguments and name.endswith("_like")):
+            raise CaptureError(f"{name} draws random numbers in evaluation mode{_at(node)}", code="capture.random")
+        if name in _CREATED:
+            self._constants[node] = _created(name, node)
+            return
+        if all(arg in self._constants for arg in node.all_input_nodes):
+            self._constants[node] = target(*self._real(node.args), **self._real(node.kwargs))
+            return
+        if name.removesuffix("_") in _IDENTITY:
+            if "dropout" in name and node.args[2]:
+                raise CaptureError(
+                    f"{name} drops units in evaluation mode, too{_at(node)}; pass training=self.training",
+                    code="capture.random",
+                )
+            self._named[node] = self._named[cast(fx.Node, node.args[0])]
+            return
+        out_of_place = operation_out_of_place(target, _at(node))
+        arguments = self._arguments(out_of_place, node)
+        value = node.meta.get("val")
+        results = value if isinstance(value, list | tuple) else [value]
+        names = []
+        for index, result in enumerate(results):
+            own = f"%{node.name}" + (f".{index}" if isinstance(value, list | tuple) else "")
+            names.append(own if isinstance(result, Tensor) else "")
+            if isinstance(result, Tensor):
+                self._values[own] = self._spec_of(result, node)
+        self._named[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
+        op = _OPERATOR.sub(r"aten.bitwise_\1.", str(out_of_place))
+        if op == "aten.to.device":  # a program runs on the device of its tensors
+            op, arguments = "aten.to.dtype", {key: own for key, own in arguments.items() if key != "device"}
+        elif op in ("aten.view.default", "aten._unsafe_view.default"):  # strides may differ from the trace's
+            op, arguments = "aten.reshape.default", {"self": arguments["self"], "shape": arguments["size"]}
+        elif op == "aten.squeeze.default":  # a batch of one example stays a batch
+            shape = cast(fx.Node, node.args[0]).meta["val"].shape
+            op, arguments = "aten.squeeze.dims", {**arguments, "dim": tuple(i for i, n in enumerate(shape) if n == 1)}
+        elif op == "aten._native_batch_norm_legit_no_training.default":  # where changes in place are replaced
+            op, names = "aten.batch_norm.default", names[:1]
+            arguments = {**arguments, "training": False, "cudnn_enabled": False}
+        elif op == "aten.copy.default" and len({_spec(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1:
+            op, arguments = "aten.clone.default", {"self": arguments["src"], "memory_format": None}  # it has a gradient
+        self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))
+        if out_of_place is not target:
+            if node.args[0] in self._constants or changes_others(node):
+                raise MutatedViewError(
+                    f"{name} changes a part of a tensor in place{_at(node)}", code="capture.in-place"
+                )
+            self._overwrite(cast(fx.Node, node.args[0]), self._named[node])
+
+    def _spec_of(self, value: Tensor, node: fx.Node) -> ValueSpec:
+        if any(isinstance(size, torch.SymInt) for size in value.shape):
+            raise CaptureError(
+                f"the size of a result depends on the values of the input{_at(node)}; a captured network has the same shapes "
+                "for every input: use a mask or torch.where there",
+                code="capture.data-dependent",
+            )
+        return _spec(value)
+
+    def _item(self, node: fx.Node) -> None:
+        source, index = cast(fx.Node, node.args[0]), node.args[1]
+        if source in self._constants:
+            self._constants[node] = self._constants[source][index]
+        else:
+            self._named[node] = f"{self._named[source]}.{index}"
+
+    def _overwrite(self, node: fx.Node, name: str) -> None:
+        """Gives every node that stands for the same value the new one."""
+        if node not in self._named:
+            return
+        old = self._named[node]
+        if old in self._state:
+            self.changes[name] = old
+        for other, own in self._named.items():
+            if own == old:
+                self._named[other] = name
+
+    def _arguments(self, target: Any, node: fx.Node) -> dict[str, Argument]:
+        schema = target._schema.arguments
+        given = dict(zip((own.name for own in schema), node.args, strict=False)) | dict(node.kwargs)
+        return {
+            own.name: self._argument(given.get(own.name, own.default_value if own.has_default_value() else None))
+            for own in schema
+        }
+
+    def _argument(self, value: object) -> Argument:
+        match value:
+            case fx.Node() if value in self._constants:
+                return self._constant(value)
+            case fx.Node():
+                if isinstance(value.meta.get("val"), torch.SymFloat | torch.SymInt | torch.SymBool):
+                    raise CaptureError(
+                        f"a number is read from a tensor, as item() or float() does{_at(value)}; leave it a tensor",
+                        code="capture.data-dependent",
+                    )
+                return Ref(self._named[value])
+            case None | bool() | int() | float():
+                return value
+            case torch.dtype():
+                return f"dtype:{_type(value)}"
+            case torch.layout() | torch.memory_format() | torch.device():
+                return None
+            case str():
+                return value
+            case list() | tuple():
+                return tuple(self._argument(part) for part in value)
+        raise CaptureError(f"an argument of the type {type(value).__name__} cannot be captured", code="capture.failed")
+
+    def _constant(self, node: fx.Node) -> Argument:
+        value = self._constants[node]
+        if not isinstance(value, Tensor):
+            return cast(Argument, value)
+        name = f"{self._constants_at}.of_{node.name}"  # a name like "to" would be that of a module's method
+        if name not in self._tensors:
+            self._add_tensor(name, value.detach().clone().contiguous())
+        return Ref(name)
+
+    def _real(self, value: Any) -> Any:
+        return map_arg(value, lambda node: self._constants[node])
+
+
+def _created(name: str, node: fx.Node) -> Tensor:
+    """The tensor that a call creates from sizes alone."""
+    value = node.meta["val"]
+    fill = node.args[2] if name == "new_full" else float(name == "new_ones")
+    return torch.full(tuple(map(int, value.shape)), cast(float, fill), dtype=value.dtype)
+
+
+def _canonical_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """By name in the state, the first name of the same tensor."""
+    first: dict[int, str] = {}
+    return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
+
+
+def _without_unread(program: Program) -> Program:
+    """The program without values that no call has."""
+    named = {*program.inputs, *program.outputs}
+    for call in program.calls:
+        named.update(call.reads(), (name for name in call.outputs if name))
+    tensors = tuple(name for name in program.tensors if name in named)
+    return replace(
+        program, tensors=tensors, trainable=program.trainable & set(tensors),
+        values={name: spec for name, spec in program.values.items() if name in named},
+        aliases={alias: own for alias, own in program.aliases.items() if own in tensors},
+    )  # fmt: skip
+
+
+def _spec(tensor: Tensor) -> ValueSpec:
+    return ValueSpec(tuple(map(int, tensor.shape)), _type(tensor.dtype))
+
+
+def _type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _module(node: fx.Node) -> str:
+    stack = node.meta.get("nn_module_stack") or {}
+    path = str(list(stack.values())[-1][0]) if stack else ""
+    return path.removeprefix(_MODULE).removeprefix(".")
+
+
+def _place(node: fx.Node) -> str:
+    places = list(_PLACE.finditer(node.meta.get("stack_trace") or ""))
+    own = [m for m in places if "/torch/nn/" not in m["file"]] or places
+    return f"{own[-1]['file']}:{own[-1]['line']}" if own else ""
+
+
+def _short(place: str) -> str:
+    """A place with the last folder and the file alone: a captured network may be handed on."""
+    return "/".join(place.rsplit("/", 2)[-2:])
+
+
+def _at(node: fx.Node) -> str:
+    place = _place(node)
+    return f" (at {place})" if place else ""

@@ -1,0 +1,205 @@
+"""A user's model, and how its inputs are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from supernets.networks.capture.memory import check_example
+from supernets.errors import CaptureError
+
+RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+"""Pillow's filters by their numbers, as in a folder's preprocessor_config.json."""
+_WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+_TOKENS = 19
+"""The length of example sentences: no usual size of a layer."""
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a model's images are made; None where its package has no record of it.
+
+    Attributes:
+        mean, std: of each channel, for pixels from 0 to 1.
+        interpolation: of resizing, e.g. ``bicubic``.
+        crop: the share of a resized image's side that is cut out of its centre; 1 for the whole square.
+        squeezed: whether both sides are resized to the square, in other proportions.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: str | None = None
+    crop: float | None = None
+    squeezed: bool = False
+
+    @property
+    def resizing(self) -> dict[str, Any]:
+        """Its ``crop`` and ``interpolation``, for the options of image files; what they cannot do is left out."""
+        found: dict[str, Any] = {}
+        if self.crop is not None and 0 < self.crop <= 1:
+            found["crop"] = self.crop
+        if self.interpolation in RESAMPLING.values():
+            found["interpolation"] = self.interpolation
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """How image files are resized for the model, where that is not the default."""
+        found, own = [], self.resizing
+        crop, interpolation = own.get("crop", 1), own.get("interpolation", "bilinear")
+        if crop < 1 or interpolation != "bilinear":
+            part = f"the central {crop:.1%} of the side is" if crop < 1 else "the central square is"
+            found.append(
+                f"image files are resized by {interpolation} interpolation, and {part} taken, as the model's own "
+                "preprocessing does; data.interpolation and data.crop change it"
+            )
+        for key, value in (("interpolation", self.interpolation), ("crop", self.crop)):
+            if value is not None and key not in own:
+                found.append(f"the model's own preprocessing has the {key} {value}, which image files here cannot have")
+        if self.squeezed:
+            found.append(
+                "the model's own preprocessing squeezes images into a square; here the central square is taken"
+            )
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `from_json` reads it."""
+        own = {
+            "image_size": self.image_size, "channels": self.channels, "mean": self.mean, "std": self.std,
+            "interpolation": self.interpolation, "crop": self.crop,
+        }  # fmt: skip
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in own.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Preprocessing:
+        """Raises `KeyError`, `TypeError` or `ValueError` for data that `to_json` has not written."""
+        sizes = (data["image_size"], data["channels"])
+        if not all(size is None or (type(size) is int and 0 < size <= 2**16) for size in sizes):
+            raise ValueError(f"sizes {sizes}")
+        mean, std = (None if data[key] is None else tuple(map(float, data[key])) for key in ("mean", "std"))
+        crop, interpolation = data.get("crop"), data.get("interpolation")  # files of earlier versions lack them
+        return cls(
+            sizes[0], sizes[1], mean, std, None if interpolation is None else str(interpolation)[:100],
+            None if crop is None else float(crop),
+        )  # fmt: skip
+
+
+NO_PREPROCESSING = Preprocessing()
+
+
+@dataclass(frozen=True)
+class TokenInputs:
+    """How a model reads sentences of token ids.
+
+    Attributes:
+        vocabulary: the number of different tokens.
+        padding: the token that fills up short sentences at their ends; None where there is none.
+        masked: whether its forward takes an ``attention_mask``, which is made of the padding.
+        most: tokens of a sentence; None where it is not known.
+        tokenizer: the file of its tokenizer; None where there is none.
+    """
+
+    vocabulary: int
+    padding: int | None = None
+    masked: bool = False
+    most: int | None = None
+    tokenizer: Path | None = None
+
+
+@dataclass(frozen=True)
+class UserModel:
+    """A user's model, in float32.
+
+    Attributes:
+        name: as the user wrote it.
+        tokens: how it reads sentences; None for a model of images.
+        notes: what was changed on the way, one sentence each.
+        fresh: its layers whose weights are random beside trained ones.
+    """
+
+    name: str
+    module: nn.Module
+    preprocessing: Preprocessing = NO_PREPROCESSING
+    tokens: TokenInputs | None = None
+    notes: tuple[str, ...] = ()
+    fresh: tuple[str, ...] = ()
+
+    def call(self, module: nn.Module, x: Tensor) -> Any:
+        """The module's outputs for an input; the mask of sentences is made of their padding."""
+        if self.tokens is None or self.tokens.padding is None or not self.tokens.masked:
+            return module(x)
+        return module(x, attention_mask=(x != self.tokens.padding).long())
+
+    def example(self, shape: tuple[int, ...] | None = None, *, batch_size: int = 2, seed: int = 0) -> Tensor:
+        """A random input; of sentences, all but the first are padded.
+
+        Args:
+            shape: without the batch; None for the model's own.
+
+        Raises:
+            CaptureError: the model's own is not known.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        if self.tokens is not None:
+            own = (batch_size, *(shape or (_TOKENS,)))
+            check_example(own, name=self.name, bytes_each=8)
+            return random_tokens(own, self.tokens.vocabulary, self.tokens.padding, generator)
+        size = self.preprocessing.image_size
+        if shape is None and size is None:
+            text = f"{self.name}: the size of its input is not known; give it, e.g. --input 3x224x224"
+            raise CaptureError(text, code="capture.input-unknown")
+        own = (batch_size, *(shape or (self.preprocessing.channels or 3, size or 0, size or 0)))
+        check_example(own, name=self.name)
+        return torch.randn(own, generator=generator)
+
+
+def random_tokens(shape: tuple[int, ...], vocabulary: int, padding: int | None, generator: torch.Generator) -> Tensor:
+    """Random sentences (n, tokens) without the padding; all but the first end with a quarter of it."""
+    if padding is None:
+        return torch.randint(vocabulary, shape, generator=generator)
+    ids = torch.randint(max(vocabulary - 1, 1), shape, generator=generator)
+    ids += (ids >= padding).long()
+    ids[1:, shape[1] - shape[1] // 4 :] = padding
+    return ids
+
+
+def of_images(name: str, module: nn.Module, preprocessing: Preprocessing, notes: tuple[str, ...] = ()) -> UserModel:
+    return UserModel(name, module, preprocessing, notes=(*notes, *preprocessing.notes()))
+
+
+def library(name: str) -> Any:
+    if find_spec(name) is None:
+        raise CaptureError(f"{name} is not installed; run: pip install {name}", code="capture.package-missing")
+    return import_module(name)
+
+
+def unusable(name: str, error: Exception, *, pretrained: bool = False) -> CaptureError:
+    reason = (str(error).strip().splitlines() or [""])[0]
+    remedy = "; name a file of its weights, or leave weights out to begin with random ones" if pretrained else ""
+    text = f"{name} cannot be made: {type(error).__name__}: {reason}{remedy}"
+    return CaptureError(text, code="capture.model-unusable")
+
+
+def own_model(module: nn.Module) -> UserModel:
+    """A module of the user's as a model without preprocessing."""
+    module = unwrapped(module)
+    return UserModel(type(module).__name__, module)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module that torch.compile or a wrapper for several devices was given."""
+    while True:
+        if isinstance(module, _WRAPPERS):
+            module = module.module
+        elif type(module).__name__ == "OptimizedModule":  # its class is in a module that takes seconds to import
+            module = cast(nn.Module, module._orig_mod)
+        else:
+            return module

@@ -1,0 +1,520 @@
+"""The programs of a family: its largest network, captured once for each way of calling it, and specialised for each subnet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from threading import RLock
+from types import EllipsisType, MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from supernets.space.axes import Dim, NamedDims, axes_in, slice_tensor
+from supernets.networks.capture.branches import Branch, module_branch
+from supernets.networks.capture.costs import ProgramCosts
+from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
+from supernets.networks.capture.program import BATCH, TIED, Argument, Call, Program, Ref, needed_calls
+from supernets.networks.capture.program_json import program_from_json, program_to_json
+from supernets.networks.capture.proof import randomised, results_of
+from supernets.networks.capture.specialisation import specialised
+from supernets.networks.capture.tracing import capture_declared
+from supernets.space.cost import CostTable, Counts, lies_in
+from supernets.errors import LoweringError, SpaceError
+from supernets.networks.live_subnets import clone_tree, place
+from supernets.networks.own_operations import NAMESPACE
+from supernets.space import Architecture
+
+if TYPE_CHECKING:
+    from supernets.sharing.base import Family
+
+NO_TENSORS: Mapping[str, Tensor] = MappingProxyType({})
+TOKENS_DIM = "tokens"
+"""The name of the dimension of tokens in sentences of any length."""
+_BATCH_SIZE = 5
+"""Of captured inputs: no usual size of a layer."""
+_ONLY_LENGTHS = frozenset((f"{NAMESPACE}.token_positions", f"{NAMESPACE}.causal_mask"))
+"""Operations that read of their argument ``past`` only how many tokens it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewInput:
+    """An input of a view: a tensor like it, and the names of its dimensions, as of `Program.input_dims`."""
+
+    example: Tensor
+    dims: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class View:
+    """A way of calling a network, which has a program of its own.
+
+    Attributes:
+        name: in checkpoints.
+        wrapped: the module that is called, of a network.
+        inputs: of that module, made of the largest network.
+        prefix: of the network's tensors in that module.
+    """
+
+    name: str
+    wrapped: Callable[[Any], nn.Module]
+    inputs: Callable[[Any], Sequence[ViewInput]]
+    prefix: str = "network."
+
+
+class FamilyProgram:
+    """A view of all networks of a family, as one program whose calls follow the sizes of the family's axes.
+
+    Attributes:
+        elastic: of the largest network.
+        exact: whether the specialised programs compute what the networks do; else each network is traced by itself.
+
+    Args:
+        prefix: of the network's tensors and modules in the program.
+        constants: tensors that the forward makes from nothing, by name.
+    """
+
+    def __init__(
+        self, family: Family, elastic: ElasticProgram, prefix: str = "", constants: Mapping[str, Tensor] = NO_TENSORS
+    ) -> None:
+        self.elastic, self.prefix, self.constants, self._family = elastic, prefix, dict(constants), family
+        self.exact = True
+        self._branches: dict[str, Branch | None] = {}
+        self._parts: dict[frozenset[str], int] = {frozenset(): 0}
+
+    def branch(self, name: str) -> Branch | None:
+        """The calls of a module that networks may lack; None if it has none."""
+        if name not in self._branches:
+            self._branches[name] = module_branch(self.elastic.program, self.prefix + name, self.elastic.shapes)
+        return self._branches[name]
+
+    def branches(self, dropped: frozenset[str]) -> list[Branch]:
+        """The branches that a network lacks; single tensors have none."""
+        branches = map(self.branch, sorted(dropped))
+        return [branch for branch in branches if branch is not None]
+
+    def specialised(self, architecture: Architecture) -> Program:
+        """The program of one network."""
+        branches = self.branches(self._family.dropped(architecture))
+        elastic = _with_lengths_of_others(self.elastic, branches) if branches else self.elastic
+        return _without_twins(specialised(elastic, self._family.sizes(architecture), branches))
+
+    @cached_property
+    def block_of_call(self) -> list[int]:
+        """The index of the block of each call of the largest network; -1 for calls in none."""
+        paths = [call.module.removeprefix(self.prefix) for call in self.elastic.program.calls]
+        return [self._block_of(path) for path in paths]
+
+    def _block_of(self, path: str) -> int:
+        return _index_of_block(path, self._family.blocks)
+
+    @cached_property
+    def block_of_value(self) -> dict[str, str]:
+        """The names of blocks by the values that they compute."""
+        return blocks_by_value(self.elastic.program, self._family.blocks, self.prefix)
+
+    def cost_model(self) -> ProgramCosts:
+        """Computes the costs of networks for the family's example.
+
+        Raises:
+            SpaceError: a parameter lies in no block.
+        """
+        of_tensor = {name: self._block_of(name) for name in self.elastic.program.trainable}
+        if outside := [name for name, block in of_tensor.items() if block < 0]:
+            text = f"the tensor {outside[0]} lies in none of the blocks {', '.join(self._family.blocks)}"
+            raise SpaceError(text, code="family.inconsistent")
+        example, (dims, *_) = self._family.example(), self.elastic.program.input_dims
+        lengths = {name: size for name, size in zip(dims, example.shape, strict=True) if name}
+        return ProgramCosts(self, self._family.blocks, self.block_of_call, of_tensor, lengths)
+
+    def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
+        """For each block, what decides on its computation in n networks, (n, d).
+
+        Args:
+            sizes: (n,) by axis.
+            dropped: the modules that each network lacks.
+        """
+        blocks = self._family.blocks
+        present = np.array([[not lies_in(block, names) for block in blocks] for names in dropped])
+        following, outside = _following(present), self._lacking("", dropped)
+        variants = []
+        for block, (name, axes) in enumerate(zip(blocks, self._axes_by_block, strict=True)):
+            # Operations without parameters before the next block belong to this one.
+            properties = [following[:, block], outside, self._lacking(name, dropped), *(sizes[axis] for axis in axes)]
+            is_present = present[:, block]
+            # An absent block has one variant: the sizes of its axes do not matter.
+            variants.append(np.stack([is_present, *(values * is_present for values in properties)], axis=1))
+        return variants
+
+    @cached_property
+    def _axes_by_block(self) -> list[list[str]]:
+        """The axes on which each block's computation depends, in the family's order."""
+        axes = [set[str]() for _ in self._family.blocks]
+        for call, block in zip(self.elastic.program.calls, self.block_of_call, strict=True):
+            if block >= 0:
+                values = (name for name in (*call.reads(), *call.outputs) if name)
+                axes[block].update(
+                    axis for name in values for dim in self.elastic.shapes[name] for axis in axes_in(dim)
+                )
+        return [[axis for axis in self._family.axes if axis in names] for names in axes]
+
+    def _lacking(self, block: str, dropped: Sequence[frozenset[str]]) -> Counts:
+        """A number for the parts of a block that each network lacks: 0 for none, equal in every call for equal parts.
+
+        Args:
+            block: "" for the modules in none, which others may include.
+        """
+        names = frozenset[str]().union(*dropped)
+        parts_of_block = {
+            name for name in names if (name.startswith(f"{block}.") if block else self._block_of(name) < 0)
+        }
+        if not parts_of_block:
+            return np.zeros(len(dropped), dtype=np.int64)
+        parts = [drop & parts_of_block for drop in dropped]
+        return np.array([self._parts.setdefault(lacking, len(self._parts)) for lacking in parts], dtype=np.int64)
+
+
+def _index_of_block(path: str, blocks: Sequence[str]) -> int:
+    """The first block that a module is or lies in; -1 for none."""
+    return next((i for i, name in enumerate(blocks) if lies_in(path, [name])), -1)
+
+
+def blocks_by_value(program: Program, blocks: Sequence[str], prefix: str = "") -> dict[str, str]:
+    """The names of blocks, which are paths of modules, by the values that they compute.
+
+    Raises:
+        LoweringError: a block lies in another one.
+    """
+    for block in blocks:
+        if outer := [name for name in blocks if name != block and lies_in(block, [name])]:
+            raise LoweringError(f"blocks {block} and {outer[0]} overlap; name one of them", code="export.invalid-block")
+    indices = [_index_of_block(call.module.removeprefix(prefix), blocks) for call in program.calls]
+    calls = zip(program.calls, indices, strict=True)
+    return {name: blocks[block] for call, block in calls if block >= 0 for name in call.outputs if name}
+
+
+def _following(present: NDArray[np.bool_]) -> Counts:
+    """The index of the next present block after each, (n, n_blocks); n_blocks after the last."""
+    n_blocks = present.shape[1]
+    positions = np.pad(
+        np.where(present, np.arange(n_blocks), n_blocks)[:, 1:], ((0, 0), (0, 1)), constant_values=n_blocks
+    )
+    return np.minimum.accumulate(positions[:, ::-1], axis=1)[:, ::-1]
+
+
+def _with_lengths_of_others(elastic: ElasticProgram, dropped: Sequence[Branch]) -> ElasticProgram:
+    """The program whose operations that read the length of a cache read it of one that no dropped call alone reads."""
+    program, dropped_calls = elastic.program, {index for branch in dropped for index in branch.calls}
+    input_dims = dict(zip(program.inputs, program.input_dims, strict=False))  # none of a user's network
+    caches = [name for name, dims in input_dims.items() if TIED in dims]
+    remaining = [i for i, call in enumerate(program.calls) if i not in dropped_calls and call.name not in _ONLY_LENGTHS]
+    read_names = frozenset[str]().union(*(elastic.reads[i] for i in remaining))
+    left = [name for name in caches if name in read_names]
+    if left[:1] == caches[:1]:  # nobody reads lengths of others than the first
+        return elastic
+
+    def moved(call: Call) -> Call:
+        if call.name not in _ONLY_LENGTHS or call.arguments["past"] is None:
+            return call
+        return replace(call, arguments={**call.arguments, "past": Ref(left[0])})
+
+    return replace(elastic, program=replace(program, calls=tuple(map(moved, program.calls))))
+
+
+def _without_twins(program: Program) -> Program:
+    """The program with equal calls once, so that of an encoder's layers that are left out, one output remains.
+
+    Only programs that read a list of layers have them.
+    """
+    lists = f"{NAMESPACE}.cross_memory"
+    if not any(call.name == lists for call in program.calls):
+        return program
+    renamed: dict[str, str] = {}
+    calls: dict[object, Call] = {}
+
+    def plain(argument: Argument) -> Argument:
+        if isinstance(argument, Ref):
+            return Ref(renamed.get(argument.name, argument.name))
+        return tuple(map(plain, argument)) if isinstance(argument, tuple) else argument
+
+    for call in program.calls:
+        arguments = {name: plain(argument) for name, argument in call.arguments.items()}
+        if call.name == lists and isinstance(layers := arguments["encoded"], tuple):
+            n = program.values[arguments["attended"].name].shape[0]  # type: ignore[union-attr]
+            arguments["encoded"] = tuple(dict.fromkeys(layers))[-n:]
+        key = (call.op, tuple(arguments.items()))
+        if key in calls:
+            renamed.update(zip(call.outputs, calls[key].outputs, strict=True))
+        else:
+            calls[key] = replace(call, arguments=arguments)
+    return replace(program, calls=needed_calls(tuple(calls.values()), program.outputs))
+
+
+def _whole_inputs(family: Family) -> list[ViewInput]:
+    example = family.example(_BATCH_SIZE)
+    dims = (BATCH, TOKENS_DIM) if example.dtype == torch.int64 else (BATCH, *("" for _ in example.shape[1:]))
+    return [ViewInput(example, dims)]
+
+
+class Programs:
+    """The programs of a family by view, each captured when it is first needed, unless a checkpoint has kept it."""
+
+    def __init__(self, family: Family) -> None:
+        self._family, self._by_view, self._lock = family, dict[str, FamilyProgram](), RLock()
+        self._costs: ProgramCosts | None = None
+        self._dims: Mapping[str, tuple[Dim, ...]] | None = None
+        self._stored: Mapping[str, Program] = {}
+        self._fingerprint = ""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state, _lock=RLock())
+
+    def of(self, view: View | None = None) -> FamilyProgram:
+        """The program of a view; by default that of the networks as they are.
+
+        Raises:
+            SpaceError: the family's dims do not fit what its network computes.
+        """
+        name = "" if view is None else view.name
+        with self._lock:
+            if name not in self._by_view:
+                self._by_view[name] = self._captured(view)
+            return self._by_view[name]
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of every tensor of the largest network; of those that its forward does not read, their sizes."""
+        if self._dims is None:
+            inferred = self.of().elastic.dims
+            state = outline(self._family).state_dict()
+            self._dims = {name: inferred.get(name, tuple(tensor.shape)) for name, tensor in state.items()}
+        return self._dims
+
+    def costs(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> CostTable:
+        """The costs of n networks for one example, see `ProgramCosts.costs`."""
+        if self._costs is None:
+            self._costs = self.of().cost_model()
+        return self._costs.costs(sizes, dropped)
+
+    def to_json(self) -> dict[str, Any]:
+        """The programs of all views as plain data, for checkpoints; `restore` reads it."""
+        with self._lock:
+            views = (None, *self._family.views())
+            sources = {"" if view is None else view.name: self.of(view) for view in views}
+            return {
+                "fingerprint": _fingerprint(outline(self._family)),
+                "programs": {
+                    name: program_to_json(source.elastic.source)
+                    for name, source in sources.items()
+                    if source.exact and not source.constants  # whose values are captured
+                },
+            }
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Takes programs from data of `to_json` in place of captures, as long as the code of the networks is the same.
+
+        Raises:
+            CaptureError: a program is malformed.
+            KeyError, TypeError, AttributeError: `to_json` has not written the data.
+        """
+        programs = {str(name): program_from_json(program) for name, program in data.get("programs", {}).items()}
+        with self._lock:
+            self._stored, self._fingerprint = programs, str(data["fingerprint"]) if programs else ""
+
+    def _captured(self, view: View | None) -> FamilyProgram:
+        if view is not None:
+            self.of()  # whether the stored programs are those of the family's code
+        family, network = self._family, outline(self._family)
+        program = self._restored("" if view is None else view.name, network)
+        if program is not None:
+            try:
+                source = self._read(view, network, program)
+                if source.exact:
+                    return source
+            except SpaceError:
+                if not _is_of_plug_in(family):
+                    raise
+            self._stored = {}
+        program, constants = _captured(family, view, network)
+        if any(tensor.is_meta for tensor in constants.values()):
+            with torch.random.fork_rng(devices=[]):
+                program, constants = _captured(family, view, family.template().eval())
+        return self._read(view, network, program, constants)
+
+    def _read(
+        self, view: View | None, network: nn.Module, program: Program, constants: Mapping[str, Tensor] = NO_TENSORS
+    ) -> FamilyProgram:
+        """A captured program of a view with its axes."""
+        family, prefix = self._family, "" if view is None else view.prefix
+        declared: Mapping[str, NamedDims] = _named_dims(family, network) if view is None else family.dims()
+        named_dims = {prefix + name: dims for name, dims in declared.items()}
+        source = FamilyProgram(family, infer_axes(program, named_dims, family.axes), prefix, constants)
+        if view is None and _is_of_plug_in(family):
+            with torch.device("cpu"):  # not on `meta`, where the caller may be
+                source.exact = computes_the_same(family, source)
+        return source
+
+    def _restored(self, name: str, network: nn.Module) -> Program | None:
+        """The program of a view from a checkpoint; None if there is none of the network's code."""
+        if name not in self._stored or self._fingerprint != _fingerprint(network):
+            return None
+        return self._stored[name]
+
+
+def _captured(family: Family, view: View | None, network: nn.Module) -> tuple[Program, dict[str, Tensor]]:
+    """A view of a network as a program, and the tensors in it that are none of the network's."""
+    module = network if view is None else view.wrapped(network).eval()
+    inputs = _whole_inputs(family) if view is None else view.inputs(network)
+    device = next(iter(network.parameters())).device
+    with device:  # of what the forward makes, too
+        captured = capture_declared(module, [x.example.to(device) for x in inputs], [x.dims for x in inputs])
+    state = module.state_dict(keep_vars=True)
+    return captured.program, {name: tensor for name, tensor in captured.tensors.items() if name not in state}
+
+
+def _is_of_plug_in(family: Family) -> bool:
+    """Whether a family is none of the project's own, which its tests compare with their networks."""
+    return type(family).__module__.partition(".")[0] != "supernets"
+
+
+def computes_the_same(family: Family, source: FamilyProgram) -> bool:
+    """Whether the programs of the smallest, the largest and a random network compute what these networks do.
+
+    They do not where Python code of the forward reads what differs between networks, calls or templates: a size, the number
+    of examples, a random attribute. The network's weights are random, and its inputs are of another number than the captured.
+
+    Raises:
+        SpaceError: a network has an axis that is larger than that of the largest one.
+    """
+    rng, space = np.random.default_rng(0), family.space
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.rand(1)  # the captured template may have been made from the same state of the generator
+        template = family.template().eval()
+    state = randomised(tensors_in(template), generator)
+    example = family.example(_BATCH_SIZE - 2)
+    if example.is_floating_point():
+        inputs = torch.randn(example.shape, generator=generator, dtype=example.dtype)
+    else:
+        inputs = torch.randint(2, example.shape, generator=generator).to(example.dtype)
+    dims, axes, aliases = source.elastic.dims, family.axes, source.elastic.program.aliases
+    for architecture in dict.fromkeys([space.smallest, space.largest, space.sample(rng)]):
+        sizes = family.sizes(architecture)
+        for name, axis in axes.items():
+            if not 1 <= sizes[name] <= axis.size:
+                problem = f"the axis {name} has the size {sizes[name]} in {architecture}; expected 1 to {axis.size}"
+                raise SpaceError(f"sizes of the family {family.name}: {problem}", code="family.inconsistent")
+        weights = {
+            name: slice_tensor(tensor, dims.get(aliases.get(name, name), tuple(tensor.shape)), axes, sizes).clone()
+            for name, tensor in state.items()
+        }
+        with torch.no_grad():
+            try:
+                expected = place(clone_tree(template, family.dropped(architecture)), weights)(inputs)
+            except Exception:  # whatever a user's code raises, for random inputs, too
+                return False
+            output = _output(source, source.specialised(architecture), {**weights, **source.constants}, inputs)
+        if output is None or not isinstance(expected, Tensor) or output.shape != expected.shape:
+            return False
+        scale = expected.abs().nan_to_num(0, 0, 0).max().item()
+        if not torch.allclose(output, expected, _RELATIVE, _RELATIVE * scale, equal_nan=True):
+            return False
+    return True
+
+
+_RELATIVE = 1e-3
+"""Largest difference of outputs, relative to the largest output: single precision through many layers."""
+
+
+def _output(source: FamilyProgram, program: Program, tensors: Mapping[str, Tensor], inputs: Tensor) -> Tensor | None:
+    """The output of a program; None where its operations do not fit inputs of this number."""
+    (dims, *_) = source.elastic.program.input_dims
+    lengths = {name: n for name, n in zip(dims, inputs.shape, strict=True) if name}
+    try:
+        values: dict[str, Any] = {program.inputs[0]: inputs, **{name: tensors[name] for name in program.tensors}}
+        for call in program.calls:
+            values.update(results_of(call, values, lengths))
+    except (RuntimeError, IndexError, TypeError, KeyError):  # of torch's operations, or for other tensors
+        return None
+    return cast(Tensor, values[program.outputs[0]])
+
+
+def tensors_in(module: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a module by name, tied ones by each."""
+    tensors: dict[str, Tensor] = dict(module.named_parameters(remove_duplicate=False))
+    return {**tensors, **dict(module.named_buffers(remove_duplicate=False))}
+
+
+def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:
+    """The named dimensions of a family, checked against its axes and the tensors of its largest network."""
+    named_dims = family.named_dims()
+    dims = [dim for dims in named_dims.values() for dim in dims if not isinstance(dim, EllipsisType)]
+    names = frozenset[str]().union(*map(axes_in, dims))
+    problem = ""
+    if unknown := sorted(named_dims.keys() - network.state_dict().keys()):
+        problem = f"the template has no tensor {unknown[0]}"
+    elif differing := sorted(names ^ family.axes.keys()):
+        problem = f"the axis {differing[0]} is only one of its axes and of its named dims"
+    if problem:
+        raise SpaceError(f"named_dims of the family {family.name}: {problem}", code="family.inconsistent")
+    return named_dims
+
+
+@cache
+def _own_code() -> bytes:
+    """A hash of this package's code: networks call some of it, and their programs are read by the rest."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
+
+
+def _fingerprint(network: nn.Module) -> str:
+    """A hash of the modules of a network and of their code, in 16 hexadecimal digits; random where code has no file."""
+    digest = hashlib.sha256(f"{torch.__version__} {network!r}".encode() + _own_code())
+    for name in sorted({type(module).__module__ for module in network.modules()}):
+        if not name.startswith("torch."):
+            file = getattr(sys.modules.get(name), "__file__", None)
+            digest.update(Path(file).read_bytes() if file else os.urandom(16))
+    return digest.hexdigest()[:16]
+
+
+def outline(family: Family) -> nn.Module:
+    """The largest network, as of `without_weights`, in evaluation mode."""
+    return without_weights(family.template).eval()
+
+
+T = TypeVar("T")
+
+
+def without_weights(make: Callable[[], T]) -> T:
+    """What a function makes of networks, on the device `meta`, where it costs no memory, if it can do without values."""
+    try:
+        with torch.device("meta"):
+            return make()
+    except (NotImplementedError, RuntimeError):  # torch refuses to read a value there
+        with torch.random.fork_rng(devices=[]):  # initial weights must not advance the global generator
+            return make()
+
+
+_PROGRAMS: dict[tuple[type, str], Programs] = {}
+_MOST_FAMILIES = 64
+
+
+def programs_of(family: Family) -> Programs:
+    """The programs of a family; equal families have the same ones in a process."""
+    key = type(family), json.dumps(family.to_json(), sort_keys=True)
+    if key not in _PROGRAMS:
+        while len(_PROGRAMS) >= _MOST_FAMILIES:
+            _PROGRAMS.pop(next(iter(_PROGRAMS)))
+        _PROGRAMS[key] = Programs(family)
+    return _PROGRAMS[key]

@@ -1,0 +1,219 @@
+"""GGUF files of decoders, presented as a folder of the `transformers` library has them: settings, tensors and tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernets.errors import CheckpointError
+from supernets.networks.rotary import frequencies, rotary_settings
+from supernets.networks.formats.model_folder import experts_unusable, unusable
+from supernets.files import check_regular
+
+_KINDS = ("llama", "qwen2", "gemma", "gpt2")
+"""The architectures that are read; files of Mistral have the first."""
+_LLAMA: Mapping[str, str] = {
+    "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj", "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+}  # fmt: skip
+_GPT2: Mapping[str, str] = {
+    "attn_qkv": "attn.c_attn", "attn_output": "attn.c_proj", "ffn_up": "mlp.c_fc", "ffn_down": "mlp.c_proj",
+    "attn_norm": "ln_1", "ffn_norm": "ln_2",
+}  # fmt: skip
+_DIVISORS = "rope_freqs.weight"
+"""A tensor that scales rotary frequencies."""
+_LLAMA3 = (1.0, 4.0, 8192.0)
+"""Of the scaling in all versions of Llama 3 from 3.1 on, beside its factor: see `rotary.Scaling`."""
+_LISTS = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "token_type", "merges", "scores"))
+"""Fields that take seconds to read, and that `supernets.networks.formats.gguf_tokenizer` reads."""
+_OUTSIDE_LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_OUTSIDE_GPT2 = {
+    "token_embd": "transformer.wte", "position_embd": "transformer.wpe", "output_norm": "transformer.ln_f", "output": "lm_head",
+}  # fmt: skip
+
+
+class _Lazy(Mapping[str, Tensor]):
+    """Tensors that are read when they are taken."""
+
+    def __init__(self, reads: Mapping[str, Callable[[], Tensor]]) -> None:
+        self._reads = reads
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._reads[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._reads)
+
+    def __len__(self) -> int:
+        return len(self._reads)
+
+
+@dataclass(frozen=True)
+class GGUFFile:
+    """A file's content.
+
+    Attributes:
+        settings: as its ``config.json`` would have them.
+        tensors: by the names that the library has; a tensor is read when it is taken.
+        fields: of the file, by name; their ``contents()`` are values.
+    """
+
+    settings: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    fields: Mapping[str, Any]
+
+
+def open_gguf(path: Path) -> GGUFFile:
+    """A GGUF file.
+
+    Raises:
+        CheckpointError: it is missing or damaged, of another architecture, or holds tensors of a type that cannot be read; or
+            the package gguf is not installed.
+    """
+    if find_spec("gguf") is None:
+        raise CheckpointError(
+            f"{path}: reading it needs the package gguf; install it with: pip install 'subnet-nas[gguf]'",
+            code="part.missing",
+        )
+    try:
+        check_regular(path)
+        found = path.stat()
+        reader = _reader(path, found.st_mtime_ns, found.st_size)
+        fields = {name: field.contents() for name, field in reader.fields.items() if name not in _LISTS}
+        lengths = {name: len(field.data) for name, field in reader.fields.items()}
+        kind = str(fields["general.architecture"])
+    except FileNotFoundError:
+        raise unusable(f"{path}: does not exist; give the path of a GGUF file") from None
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise unusable(f"{path}: is no sound GGUF file ({error}); replace it with a whole copy") from None
+    if (experts := fields.get(f"{kind}.expert_count") or 0) > 1:
+        raise experts_unusable(path, f"{kind} with {kind}.expert_count: {experts}")
+    if kind not in _KINDS:
+        raise unusable(
+            f"{path}: its architecture is {kind!r}; the family decoder reads {', '.join(_KINDS)}; give another file"
+        )
+    _check_types(path, reader)
+    settings = _settings(path, kind, fields, lengths, {tensor.name for tensor in reader.tensors})
+    reads: dict[str, Callable[[], Tensor]] = {}
+    for tensor in reader.tensors:
+        if tensor.name == _DIVISORS and "rope_theta" in settings:
+            settings["rope_scaling"] = _scaling(path, tensor, settings)
+            continue
+        name = _their_name(path, kind, tensor.name)
+        reads[name] = partial(_tensor, tensor, name, settings)
+    return GGUFFile(settings, _Lazy(reads), dict(reader.fields.items()))
+
+
+# Reading a vocabulary takes seconds, and a job reads sizes, tokenizer and tensors one after another.
+@lru_cache(maxsize=1)
+def _reader(path: Path, changed: int, size: int) -> Any:
+    """The package's reader of a file; raises its errors.
+
+    Args:
+        changed, size: of the file, so that another one at the same path is read anew.
+    """
+    from gguf import GGUFReader
+
+    return GGUFReader(path)
+
+
+def _check_types(path: Path, reader: Any) -> None:
+    """Raises `CheckpointError` if the package cannot read the type of a tensor; the text names the types."""
+    from gguf.quants import dequantize
+
+    unread = set()
+    for kind, tensor in {tensor.tensor_type: tensor for tensor in reader.tensors}.items():
+        try:
+            dequantize(tensor.data[:1], kind)
+        except NotImplementedError:
+            unread.add(kind.name)
+    if unread:
+        listed = f"tensors of the quantisation types {', '.join(sorted(unread))}"
+        raise unusable(
+            f"{path}: has {listed}, which the package gguf cannot read; convert it to another, e.g. Q8_0 or F16"
+        )
+
+
+def _settings(
+    path: Path, kind: str, fields: Mapping[str, Any], lengths: Mapping[str, int], tensors: set[str]
+) -> dict[str, Any]:
+    def own(key: str, default: Any = None) -> Any:
+        value = fields.get(f"{kind}.{key}", default)
+        if value is None:
+            raise unusable(f"{path}: lacks the field {kind}.{key}; replace it with a whole copy")
+        return value
+
+    words = own("vocab_size", lengths.get("tokenizer.ggml.tokens"))
+    common = {"model_type": kind, "vocab_size": words, "tie_word_embeddings": "output.weight" not in tensors}
+    if (ends := fields.get("tokenizer.ggml.eos_token_id")) is not None:
+        common["eos_token_id"] = ends
+    heads, width = own("attention.head_count"), own("embedding_length")
+    if kind == "gpt2":
+        return common | {
+            "n_embd": width, "n_head": heads, "n_layer": own("block_count"), "n_inner": own("feed_forward_length"),
+            "n_positions": own("context_length"), "layer_norm_epsilon": own("attention.layer_norm_epsilon"),
+        }  # fmt: skip
+    settings = common | {
+        "hidden_size": width, "num_attention_heads": heads, "num_hidden_layers": own("block_count"),
+        "num_key_value_heads": own("attention.head_count_kv", heads), "intermediate_size": own("feed_forward_length"),
+        "max_position_embeddings": own("context_length"), "rms_norm_eps": own("attention.layer_norm_rms_epsilon"),
+        "rope_theta": own("rope.freq_base", 10000.0),
+        "hidden_act": "gelu_pytorch_tanh" if kind == "gemma" else "silu",
+    }  # fmt: skip
+    if f"{kind}.attention.key_length" in fields:
+        settings["head_dim"] = own("attention.key_length")
+    if (scaling := fields.get(f"{kind}.rope.scaling.type", "none")) != "none":
+        settings["rope_scaling"] = {"rope_type": scaling, "factor": own("rope.scaling.factor", 0.0)}
+    return settings
+
+
+def _scaling(path: Path, tensor: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of Llama 3's scaling, which files have as the divisor of each frequency."""
+    divisors = torch.from_numpy(tensor.data.copy()).float()
+    llama3 = (float(divisors.max()), *_LLAMA3)
+    unscaled, scaled = (
+        torch.tensor(frequencies(2 * len(divisors), settings["rope_theta"], own)) for own in ((), llama3)
+    )
+    if not torch.allclose(unscaled / scaled, divisors, rtol=1e-3):
+        found = ", ".join(f"{divisor:.3g}" for divisor in divisors.tolist())
+        raise unusable(f"{path}: its rotary frequencies are divided by {found}; Llama 3 has others; give another file")
+    scaling: dict[str, Any] = rotary_settings(settings["rope_theta"], llama3)["rope_scaling"]
+    return scaling
+
+
+def _their_name(path: Path, kind: str, name: str) -> str:
+    """The library's name of a tensor."""
+    gpt2 = kind == "gpt2"
+    module, _, leaf = name.rpartition(".")
+    block, outside = (_GPT2, _OUTSIDE_GPT2) if gpt2 else (_LLAMA, _OUTSIDE_LLAMA)
+    if module in outside:
+        return f"{outside[module]}.{leaf}"
+    parts = module.split(".")
+    if len(parts) == 3 and parts[0] == "blk" and parts[2] in block:
+        return f"{'transformer.h' if gpt2 else 'model.layers'}.{parts[1]}.{block[parts[2]]}.{leaf}"
+    raise unusable(
+        f"{path}: has the tensor {name}, which networks of the architecture {kind} here do not have; give another file"
+    )
+
+
+def _tensor(tensor: Any, name: str, settings: Mapping[str, Any]) -> Tensor:
+    """A tensor in single precision, laid out as the library has it."""
+    from gguf.quants import dequantize
+
+    values: Tensor = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type).copy()).float()
+    kind, linear = settings["model_type"], values.ndim == 2
+    if kind == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+        # GGUF has the pairs of channels that rotary positions turn beside each other, the library in two halves.
+        heads = settings["num_attention_heads" if "q_proj" in name else "num_key_value_heads"]
+        return values.view(heads, -1, 2, values.shape[1]).transpose(1, 2).reshape(values.shape)
+    if kind == "gemma" and "norm" in name:
+        return values - 1
+    return values.T.contiguous() if kind == "gpt2" and linear and ".h." in name else values

@@ -1,0 +1,232 @@
+"""The state that lowering rules share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from supernets.space.axes import Dim
+from supernets.networks.operations.registry import LOWERED
+from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.errors import LoweringError
+from supernets.networks.onnx_graph.ir import (
+    BATCH_SIZE,
+    CONTEXT,
+    INPUT,
+    LENGTH,
+    MEMORIES,
+    OUTPUT,
+    PAST,
+    ROOM,
+    Attribute,
+    Graph,
+    Value,
+)
+
+FLOAT, INT64, BOOL = 1, 7, 9
+"""ONNX's numbers of types."""
+TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "bool": BOOL}
+"""Integers are of 64 bits in the graph."""
+MARKS = {BATCH: BATCH_SIZE, "tokens": LENGTH, "past": PAST, "context": CONTEXT, "room": ROOM}
+"""What stands in shapes of the graph for each size that only inputs decide."""
+MARKS |= {f"{n} tokens": mark for n, mark in enumerate(MEMORIES[1:], 2)}
+
+
+class Lowering:
+    """The values of a program so far, by their names in it."""
+
+    def __init__(self, graph: Graph, program: Program, tensors: Mapping[str, Tensor], x: Value, *more: Value) -> None:
+        self.graph, self.program, self._tensors = graph, program, tensors
+        self._batch: Value | None = None
+        self._x = x
+        self._values: dict[str, Value] = {program.inputs[0]: self._padded()}
+        self._values.update(zip(program.inputs[1:], more, strict=True))
+
+    @property
+    def declared(self) -> bool:
+        """Whether a family declared the program, whose models stay as earlier versions wrote them."""
+        return bool(self.program.input_dims)
+
+    def _padded(self) -> Value:
+        """The input; sentences, which may be shorter than the captured ones, are padded at their ends."""
+        if self.program.padding is None:
+            return self._x
+        tokens = self.shape(self.program.inputs[0])[1]
+        missing = self.one("Sub", self.numbers([tokens]), self.one("Shape", self._x, start=1, end=2))
+        ends = self.one("Concat", self.numbers([0, 0, 0]), missing, axis=0)
+        padding = self.graph.constant(np.array(self.program.padding, dtype=np.int64))
+        padded = self.one("Pad", self._x, ends, padding, mode="constant")
+        self.graph.integers.add(padded.name)
+        self.graph.shapes[padded.name] = (BATCH_SIZE, tokens)
+        return Value(padded.name, (BATCH_SIZE, tokens))
+
+    def begin(self, name: str) -> None:
+        """Takes the batch size from a value from now on."""
+        self._x, self._batch = self.value(name), None
+
+    def lower(self, call: Call) -> None:
+        """Appends the nodes of a call."""
+        rule = LOWERED.get(call.name)
+        if rule is None:
+            raise LoweringError(f"there is no rule for {call.op} in {call.module or 'the network'}")
+        rule(self, call)
+
+    def value(self, name: str) -> Value:
+        """A value of the program; a tensor becomes a parameter of the graph when it is first read."""
+        if name not in self._values:
+            if name not in self._tensors:
+                raise LoweringError(f"there is no rule for {name}, a further result of an operation")
+            tensor = self._tensors[name].detach()
+            if tensor.dtype is torch.int32:
+                tensor = tensor.long()
+            is_reserved = name in (INPUT, OUTPUT) or (name.startswith(f"{INPUT}_") and "." not in name)
+            parameter = f"{name}." if is_reserved else name  # no tensor's name ends with a dot
+            if tensor.dtype is torch.bool:
+                self.graph.parameters[parameter] = tensor.cpu().numpy()
+                self._values[name] = self.graph.input(parameter, tuple(tensor.shape))
+            else:
+                self._values[name] = self.graph.parameter(parameter, tensor)
+        return self._values[name]
+
+    def tensor(self, argument: Argument) -> Value:
+        """A tensor argument."""
+        if not isinstance(argument, Ref):
+            raise LoweringError(f"expected a tensor, got {argument!r}")
+        return self.value(argument.name)
+
+    def operand(self, argument: Argument, *, integer: bool = False) -> Value:
+        """A tensor argument, or a number as a constant."""
+        if isinstance(argument, Ref):
+            return self.value(argument.name)
+        if not isinstance(argument, int | float):
+            raise LoweringError(f"expected a tensor or a number, got {argument!r}")
+        return self.graph.constant(np.array(argument, dtype=np.int64 if integer else np.float32))
+
+    def is_read(self, name: str) -> bool:
+        """Whether a call reads a value."""
+        return any(name in call.reads() for call in self.program.calls)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a value in the captured batch."""
+        return self.program.values[name].shape
+
+    def dtype(self, argument: Argument) -> str:
+        """The type that a tensor argument has in the graph."""
+        return self.typed(argument.name) if isinstance(argument, Ref) else ""
+
+    def typed(self, name: str) -> str:
+        """The type that a value has in the graph."""
+        dtype = self.program.values[name].dtype
+        return "int64" if dtype == "int32" else dtype
+
+    def rank(self, argument: Argument) -> int:
+        """The number of dimensions of a tensor argument."""
+        return len(self.shape(cast(Ref, argument).name))
+
+    def emit(
+        self, op: str, inputs: Sequence[Value | None], attributes: Mapping[str, Attribute] | None = None, *, n: int = 1
+    ) -> list[Value]:
+        """Appends a node with n outputs.
+
+        Raises:
+            LoweringError: an attribute depends on the batch, as the groups of a convolution with weights for each example do.
+        """
+        for key, value in (attributes or {}).items():
+            if isinstance(value, Size):
+                raise LoweringError(f"there is no rule for {op} whose {key} depends on the size of the batch")
+        return self.graph.add_many(op, inputs, [()] * n, **(attributes or {}))
+
+    def one(self, op: str, *inputs: Value | None, **attributes: Attribute) -> Value:
+        """Appends a node with one output."""
+        return self.emit(op, inputs, attributes)[0]
+
+    def numbers(self, numbers: Sequence[int]) -> Value:
+        """A constant vector of integers."""
+        return self.graph.numbers(numbers)
+
+    def scalar(self, number: float) -> Value:
+        """A constant number."""
+        return self.graph.scalar(number)
+
+    def returns(self, call: Call, *values: Value) -> None:
+        """Sets the call's outputs, with their shapes."""
+        for name, value in zip(call.outputs, values, strict=False):
+            if name:
+                if self.typed(name) not in TYPES:
+                    raise LoweringError(f"there is no rule for {call.op} of {self.typed(name)}")
+                shape = self.graph.shapes[value.name] = marked_shape(self.program, name)
+                self._assign(name, Value(value.name, shape))
+
+    def assign(self, call: Call, *values: Value) -> None:
+        """Sets the call's outputs to values that have shapes."""
+        for name, value in zip(call.outputs, values, strict=False):
+            if name:
+                self._assign(name, value)
+
+    def _assign(self, name: str, value: Value) -> None:
+        if self.typed(name) == "int64":
+            self.graph.integers.add(value.name)
+        self._values[name] = value
+
+    def batch(self) -> Value:
+        """The batch size as a vector of one integer."""
+        if self._batch is None:
+            self._batch = self.one("Shape", self._x, start=0, end=1)
+        return self._batch
+
+    def size(self, argument: Argument) -> Value:
+        """A size as a vector of one integer."""
+        if isinstance(argument, int):
+            return self.numbers([argument])
+        if not isinstance(argument, Size):
+            raise LoweringError(f"expected a size, got {argument!r}")
+        return self._size(argument.dim)
+
+    def _size(self, dim: Dim) -> Value:
+        if isinstance(dim, int):
+            return self.numbers([dim])
+        if dim == BATCH:
+            return self.batch()
+        if isinstance(dim, tuple):
+            parts = list(_factors(dim))
+            factor, n_batches = math.prod(part for part in parts if isinstance(part, int)), parts.count(BATCH)
+            if n_batches == 1 and all(part == BATCH or isinstance(part, int) for part in parts):
+                return self.one("Mul", self.batch(), self.numbers([factor]))
+        raise LoweringError(f"there is no rule for the size {dim}")
+
+    def reshaped(self, call: Call, source: Value) -> Value:
+        """A value in the shape of the call's output."""
+        dynamic = self.program.dynamic.get(call.outputs[0], ())
+        if len(dynamic) > 1:
+            raise LoweringError("a reshape has several sizes that depend on the batch")
+        sizes = [-1 if i in dynamic else size for i, size in enumerate(self.shape(call.outputs[0]))]
+        # The batch is computed, not copied by a size of 0, of users' models, too: else ONNX Runtime would see that the terms of
+        # sums have one shape, and fuse sums and norms to SkipLayerNormalization, which takes longer than both on a CPU.
+        return self.one("Reshape", source, self.numbers(sizes))
+
+
+def _factors(dim: Dim) -> Iterator[Dim]:
+    """The factors of a product, of products in it, too."""
+    if isinstance(dim, tuple):
+        for part in dim:
+            yield from _factors(part)
+    else:
+        yield dim
+
+
+def marked_shape(program: Program, name: str) -> tuple[int, ...]:
+    """The shape of a value in the graph, in which marks stand for sizes that only inputs decide."""
+    dynamic = program.dynamic.get(name, {})
+    marks = {i: MARKS.get(length, MARKS[length.rpartition(" ")[2]]) for i, length in dynamic.items()}
+    return tuple(marks.get(i, size) for i, size in enumerate(program.values[name].shape))
+
+
+def ints(argument: Argument, n: int) -> tuple[int, ...]:
+    """n numbers from an argument of one or n."""
+    numbers = cast(tuple[int, ...], argument if isinstance(argument, tuple) else (argument,))
+    return numbers * n if len(numbers) == 1 else numbers

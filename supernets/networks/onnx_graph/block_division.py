@@ -1,0 +1,231 @@
+"""Division of a network's graph into blocks, each with batch norms folded and a key of its computation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import ChainMap, Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from supernets.errors import LoweringError
+from supernets.networks.onnx_graph.ir import Graph, Node, Value
+
+Arrays = dict[str, NDArray[np.generic]]
+_invalid_block = partial(LoweringError, code="export.invalid-block")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The nodes of a block: ``graph.nodes[start:end]``."""
+
+    name: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A network as a graph.
+
+    Attributes:
+        spans: of its blocks, in the order of their calls; () where they were not asked for.
+    """
+
+    graph: Graph
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    spans: tuple[Span, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The nodes of one block, with its inputs in the order of reading and its output; a network may have several outputs."""
+
+    name: str
+    nodes: Sequence[Node]
+    arrays: Arrays
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    constants: Mapping[str, NDArray[np.generic]]
+    integers: frozenset[str]
+    """Names of the integer inputs."""
+
+    @property
+    def key(self) -> str:
+        """Equal for pieces with the same operations on the same shapes, for any names and weights."""
+        numbers: dict[str, int] = {}
+
+        def described(name: str) -> object:
+            if name in self.constants:
+                return self.constants[name].tolist()
+            number = numbers.setdefault(name, len(numbers))
+            return [number, *self.arrays[name].shape] if name in self.arrays else number
+
+        for value in self.inputs:
+            described(value.name)
+        nodes = [
+            [node.op, [described(name) for name in (*node.inputs, *node.outputs)], sorted(node.attributes.items())]
+            for node in self.nodes
+        ]
+        text = json.dumps(
+            [*(value.shape for value in self.inputs), nodes, *(described(value.name) for value in self.outputs)]
+        )
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def whole(walked: Walked) -> Piece:
+    """The network as one piece."""
+    inputs, outputs = ([value.name for value in own] for own in (walked.inputs, walked.outputs))
+    return _piece(walked, "", walked.graph.nodes, inputs, outputs)
+
+
+def with_transposed_weights(piece: Piece) -> Piece:
+    """The piece with each matrix that one transposition alone reads stored as that gives it.
+
+    A runtime that transposes the matrices of a model when it loads it holds both forms for some time.
+    """
+    n_readers = Counter(name for node in piece.nodes for name in node.inputs)
+    turned = {
+        node.outputs[0]: node.inputs[0]
+        for node in piece.nodes
+        if node.op == "Transpose"
+        and node.attributes.get("perm") == (1, 0)
+        and node.inputs[0] in piece.arrays
+        and n_readers[node.inputs[0]] == 1
+    }
+    nodes = [
+        replace(node, inputs=tuple(turned.get(name, name) for name in node.inputs))
+        for node in piece.nodes
+        if node.outputs[0] not in turned
+    ]
+    own = set(turned.values())
+    arrays = {name: array.T if name in own else array for name, array in piece.arrays.items()}
+    return replace(piece, nodes=nodes, arrays=arrays)
+
+
+def cut(walked: Walked) -> list[Piece]:
+    """The pieces of the walk's named modules, in the order of their calls.
+
+    Parameter-free operations that follow a block and read only its output belong to it (for instance, the pooling between
+    the last convolution and the classifier). So the pieces of blocks with all parameters make up the network, except for
+    parameter-free operations on the network's input whose result several blocks read (a padding mask).
+
+    Raises:
+        LoweringError: a module is called twice, is inside another one, returns more than one tensor, or reads integers that
+            are not the network's input.
+    """
+    graph, given = walked.graph, {value.name for value in walked.inputs}
+    spans = _apart(walked.spans)
+    pieces = []
+    for i, span in enumerate(spans):
+        limit = spans[i + 1].start if i + 1 < len(spans) else len(graph.nodes)
+        nodes = graph.nodes[span.start : _end(graph, span, limit)]
+        outside = names_read(nodes, {**graph.parameters, **graph.constants})
+        later = [name for node in graph.nodes[span.start + len(nodes) :] for name in node.inputs]
+        later += [value.name for value in walked.outputs]
+        left = dict.fromkeys(name for node in nodes for name in node.outputs if name in later)
+        if not outside or len(left) != 1:
+            found = f"{len(outside)} inputs and {len(left)} outputs"
+            raise _invalid_block(f"block {span.name} has {found}; expected at least 1, and 1")
+        if ({*outside, *left} - given) & graph.integers:
+            raise _invalid_block(
+                f"block {span.name} reads or returns integers; expected float32, or the network's input"
+            )
+        pieces.append(_piece(walked, span.name, nodes, outside, list(left)))
+    return pieces
+
+
+def _apart(spans: Sequence[Span]) -> list[Span]:
+    """The spans that are not empty, in order.
+
+    Raises:
+        LoweringError: two overlap, or a module has two.
+    """
+    ordered = sorted((span for span in spans if span.end > span.start), key=lambda span: (span.start, span.end))
+    for name, n_calls in Counter(span.name for span in ordered).items():
+        if n_calls > 1:
+            raise _invalid_block(f"block {name} is called {n_calls} times; expected one call")
+    for before, after in pairwise(ordered):
+        if after.start < before.end:
+            raise _invalid_block(f"blocks {before.name} and {after.name} overlap; name one of them")
+    return ordered
+
+
+def _end(graph: Graph, span: Span, limit: int) -> int:
+    """The end of a block, including the parameter-free operations that follow it."""
+    own = {name for node in graph.nodes[span.start : span.end] for name in node.outputs}
+    end = span.end
+    # An omitted optional input has an empty name.
+    while end < limit and all(not n or n in own or n in graph.constants for n in graph.nodes[end].inputs):
+        own.update(graph.nodes[end].outputs)
+        end += 1
+    return end
+
+
+def _piece(walked: Walked, name: str, nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]) -> Piece:
+    graph = walked.graph
+    kept, arrays = fold(graph, nodes, outputs)
+    read, written = (tuple(Value(own, graph.shapes[own]) for own in names) for names in (inputs, outputs))
+    return Piece(name, kept, arrays, read, written, graph.constants, frozenset(graph.integers.intersection(inputs)))
+
+
+def fold(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[list[Node], Arrays]:
+    """Folds batch norms into the layers before them, unless another node reads a layer's output.
+
+    Args:
+        nodes: some of the graph's, in order.
+        outputs: the values that the caller uses, which keep their names.
+
+    Returns:
+        The nodes, and the arrays that they read, by name; those of folded layers are new.
+    """
+    n_readers = Counter(name for node in nodes for name in node.inputs)
+    n_readers.update(outputs)
+    folded: Arrays = {}
+    arrays = ChainMap(folded, graph.parameters, graph.constants)
+    kept: list[Node] = []
+    producers: dict[str, int] = {}
+    for node in nodes:
+        at = producers.get(node.inputs[0]) if node.op == "BatchNormalization" else None
+        if at is not None and kept[at].op in ("Conv", "Gemm") and n_readers[node.inputs[0]] == 1:
+            layer = kept[at]
+            weight = f"{layer.inputs[1]}.folded"
+            if weight in folded:  # the layer is called twice, followed by different norms
+                weight += f"_{at}"
+            bias = f"{weight}_bias"
+            folded[weight], folded[bias] = _folded(arrays, layer, node)
+            kept[at] = Node(layer.op, (layer.inputs[0], weight, bias), node.outputs, layer.attributes)
+        else:
+            at = len(kept)
+            kept.append(node)
+        producers.update(dict.fromkeys(node.outputs, at))
+    read = dict.fromkeys(name for node in kept for name in node.inputs)
+    return kept, {name: arrays[name] for name in [*(n for n in folded if n in read), *read] if name in arrays}
+
+
+def _folded(
+    arrays: Mapping[str, NDArray[np.generic]], layer: Node, norm: Node
+) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
+    """Weight and bias of a layer that equals the layer and the norm; computed in double precision, then rounded."""
+    scale, shift, mean, variance = (arrays[name].astype(np.float64) for name in norm.inputs[1:])
+    epsilon = norm.attributes["epsilon"]
+    assert isinstance(epsilon, float)
+    factor = scale / np.sqrt(variance + epsilon)
+    bias = arrays[layer.inputs[2]].astype(np.float64) if len(layer.inputs) > 2 else np.zeros_like(mean)
+    weight = arrays[layer.inputs[1]]
+    by_output = factor.astype(np.float32).reshape(-1, *(1,) * (weight.ndim - 1))
+    # C order, because serialisation would copy a strided result again.
+    folded = np.multiply(weight, by_output, order="C")
+    return folded, ((bias - mean) * factor + shift).astype(np.float32)
+
+
+def names_read(nodes: Sequence[Node], arrays: Mapping[str, object]) -> list[str]:
+    """The values that the nodes read from outside, each once, in the order of reading."""
+    written = {name for node in nodes for name in node.outputs}
+    return list(dict.fromkeys(n for node in nodes for n in node.inputs if n and n not in written and n not in arrays))

@@ -1,0 +1,95 @@
+"""Serialisation of a piece of a graph to an ONNX model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from supernets.networks.onnx_graph.block_division import Piece
+from supernets.networks.onnx_graph.ir import BATCH, BATCH_SIZE, CONTEXT, LENGTH_NAME, MEMORIES, OUTPUT, PAST, ROOM
+
+OPSET = 18
+"""The default of torch's exporter."""
+IR_VERSION = 10
+"""Supported by runtimes since 2024 (onnx 1.16)."""
+MICROSOFT = "com.microsoft"
+DOMAINS = {"GroupQueryAttention": MICROSOFT}
+"""Of operations that are not ONNX's own."""
+Buffer = bytes | memoryview
+_ATTRIBUTES = {  # onnx.helper.make_attribute doubles the time of `lower`
+    int: (onnx.AttributeProto.INT, "i"),
+    float: (onnx.AttributeProto.FLOAT, "f"),
+    str: (onnx.AttributeProto.STRING, "s"),
+    tuple: (onnx.AttributeProto.INTS, "ints"),
+}
+_TYPES = {
+    np.dtype(np.float32): onnx.TensorProto.FLOAT,
+    np.dtype(np.int64): onnx.TensorProto.INT64,
+    np.dtype(np.bool_): onnx.TensorProto.BOOL,
+}
+
+
+def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTPUT,)) -> bytes:
+    """The bytes of a piece as a model.
+
+    Args:
+        names: of the inputs in the model.
+        outputs: the names of its outputs.
+    """
+    model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")
+    model.opset_import.add(domain="", version=OPSET)
+    if any(node.op in DOMAINS for node in piece.nodes):
+        model.opset_import.add(domain=MICROSOFT, version=1)
+    graph = onnx.GraphProto(name="network")
+    given = zip((*piece.inputs, *piece.outputs), (*names, *outputs), strict=True)
+    renamed = {value.name: name for value, name in given}
+    for node in piece.nodes:
+        proto = graph.node.add(op_type=node.op, name=node.outputs[0], domain=DOMAINS.get(node.op, ""))
+        proto.input.extend([renamed.get(name, name) for name in node.inputs])
+        proto.output.extend([renamed.get(name, name) for name in node.outputs])
+        for key, attribute in node.attributes.items():
+            kind, field = _ATTRIBUTES[type(attribute)]
+            value = attribute.encode() if isinstance(attribute, str) else attribute
+            proto.attribute.add(name=key, type=kind, **{field: value})
+    dynamic = {BATCH_SIZE: BATCH, PAST: "past", CONTEXT: "context", ROOM: "room"}
+    dynamic |= {size: f"{LENGTH_NAME}{n if n > 1 else ''}" for n, size in enumerate(MEMORIES, 1)}
+    for declared, own in [
+        *((graph.input, own) for own in piece.inputs), *((graph.output, own) for own in piece.outputs)
+    ]:  # fmt: skip
+        elements = onnx.TensorProto.INT64 if own.name in piece.integers else onnx.TensorProto.FLOAT
+        shape = [dynamic.get(size, size) for size in own.shape]
+        declared.append(onnx.helper.make_tensor_value_info(renamed[own.name], elements, shape))
+    body: list[Buffer] = [graph.SerializeToString()]
+    size = len(body[0])
+    for name, array in piece.arrays.items():
+        head = _initializer_head(name, array)
+        # In C order. An array already in C order is copied only once, by the final join.
+        body += [head, array.data if array.flags.c_contiguous else array.tobytes()]
+        size += len(head) + array.nbytes
+    return b"".join([model.SerializeToString(), _header("graph", onnx.ModelProto, size), *body])
+
+
+def _initializer_head(name: str, array: NDArray[np.generic]) -> bytes:
+    """A tensor as a field of the graph in protobuf's wire format, without its data, which comes last.
+
+    Protobuf's own objects would copy the data three more times, which dominates the time for networks of megabytes: 1.2 times
+    the CPU time of `serialise` for 0.3 MB, 4.3 times for 15 MB. `onnx.helper` takes 1.9 to 4.6 times, `onnx_ir` 4.4 to 6.5.
+    """
+    tensor: bytes = onnx.TensorProto(name=name, data_type=_TYPES[array.dtype], dims=array.shape).SerializeToString()
+    inner = tensor + _header("raw_data", onnx.TensorProto, array.nbytes)
+    return _header("initializer", onnx.GraphProto, len(inner) + array.nbytes) + inner
+
+
+def _header(field: str, message: Any, size: int) -> bytes:
+    """The header of a field of `size` bytes: its number with wire type 2 (length-delimited), and the length, as varints."""
+    out = bytearray()
+    for number in (message.DESCRIPTOR.fields_by_name[field].number << 3 | 2, size):
+        while number > 0x7F:
+            out.append(number & 0x7F | 0x80)
+            number >>= 7
+        out.append(number)
+    return bytes(out)

@@ -1,0 +1,37 @@
+"""Operations of programs: what each does to dimensions, how many multiply-accumulates it does, and how it becomes ONNX."""
+
+from supernets.networks.operations import (
+    attention,
+    elementwise,
+    images,
+    joining,
+    linear,
+    normalisation,
+    recurrent,
+    reductions,
+    selection,
+    shapes,
+    tokens,
+    windows,
+)  # they fill the tables
+from supernets.networks.operations.arguments import operation
+from supernets.networks.operations.registry import LOWERED, RULES, WORK
+
+__all__ = [
+    "LOWERED",
+    "RULES",
+    "WORK",
+    "attention",
+    "elementwise",
+    "images",
+    "joining",
+    "linear",
+    "normalisation",
+    "operation",
+    "recurrent",
+    "reductions",
+    "selection",
+    "shapes",
+    "tokens",
+    "windows",
+]

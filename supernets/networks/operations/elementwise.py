@@ -1,0 +1,296 @@
+"""Elementwise operations, which join sizes, and softmax."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from supernets.networks.capture.dimensions import find, unify
+from supernets.networks.capture.inference import Inference
+from supernets.networks.lowering.state import TYPES, Lowering
+from supernets.networks.operations.registry import axis, lowers, rule_of
+from supernets.networks.capture.program import Argument, Call, Ref, refs
+from supernets.errors import LoweringError
+from supernets.networks.onnx_graph import functions
+from supernets.networks.onnx_graph.ir import Value
+
+_ELEMENTWISE = [
+    "_to_copy", "abs", "acos", "add", "addcdiv", "addcmul", "alias", "asin", "atan", "bernoulli", "bitwise_and", "bitwise_not",
+    "bitwise_or", "bitwise_xor", "bool", "ceil", "celu", "clamp", "clamp_max", "clamp_min", "clip", "clone",
+    "contiguous", "copy", "cos", "cosh", "div", "double", "dropout", "elu", "empty_like", "eq", "erf", "erfc", "exp",
+    "expand_as", "expm1", "fill", "float", "floor", "floor_divide", "fmod", "full_like", "ge", "gelu", "gt", "half",
+    "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "imag", "int", "isfinite", "isinf", "isnan", "le",
+    "leaky_relu", "lerp", "log", "log1p", "log2", "log_sigmoid", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "long", "lt", "masked_fill", "maximum", "minimum", "mish", "mul", "nan_to_num", "ne", "neg",
+    "ones_like", "pow", "rand_like", "real", "reciprocal", "relu", "relu6", "remainder", "round", "rsqrt", "rsub",
+    "selu", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "softshrink", "softsign", "sqrt", "square", "sub",
+    "swish", "tan", "tanh", "tanhshrink", "threshold", "to", "true_divide", "trunc", "type_as", "where", "xlogy",
+    "zero", "zeros_like",
+]  # fmt: skip
+
+
+@rule_of(*_ELEMENTWISE)
+def _elementwise_dims(ctx: Inference, call: Call) -> None:
+    operands = [ctx.of(Ref(name)) for name in refs(call.arguments.values())]
+    if call.name == "type_as":
+        operands = operands[:1]
+    ctx.returns(call, ctx.broadcast(operands))
+
+
+_SAME_NAME = {
+    "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "hardswish": "HardSwish", "exp": "Exp", "log": "Log", "sqrt": "Sqrt",
+    "abs": "Abs", "neg": "Neg", "erf": "Erf", "sin": "Sin", "cos": "Cos", "floor": "Floor", "ceil": "Ceil", "round": "Round",
+    "reciprocal": "Reciprocal", "softplus": "Softplus", "sign": "Sign", "mish": "Mish", "softsign": "Softsign", "selu": "Selu",
+    "logical_not": "Not", "bitwise_not": "Not", "tan": "Tan", "atan": "Atan",
+    "asin": "Asin", "acos": "Acos", "sinh": "Sinh", "cosh": "Cosh",
+}  # fmt: skip
+
+
+_OF_INTEGERS = frozenset(("abs", "neg", "sign"))
+"""Operations of `_SAME_NAME` that ONNX has for integers, too."""
+
+
+def typed_operand(low: Lowering, argument: Argument, dtype: str) -> Value:
+    """A tensor argument converted to a type, or a number as a constant of it.
+
+    Raises:
+        LoweringError: the graph has no such type, or the argument is neither.
+    """
+    if dtype not in TYPES or low.dtype(argument) not in ("", *TYPES):
+        raise LoweringError(f"there is no rule for numbers of {dtype if dtype not in TYPES else low.dtype(argument)}")
+    if isinstance(argument, Ref):
+        x = low.tensor(argument)
+        return x if low.dtype(argument) == dtype else low.one("Cast", x, to=TYPES[dtype])
+    if not isinstance(argument, int | float):
+        raise LoweringError(f"expected a tensor or a number, got {argument!r}")
+    return low.graph.constant(np.array(argument, dtype=dtype))
+
+
+def common_type(low: Lowering, *arguments: Argument) -> str:
+    """The type that torch converts tensors and numbers to before it computes with them."""
+    operands: list[Any] = [
+        torch.empty((1,) * low.rank(one), dtype=getattr(torch, low.program.values[one.name].dtype), device="meta")
+        if isinstance(one, Ref)
+        else one
+        for one in arguments
+    ]
+    dtype = str(torch.result_type(*operands)).removeprefix("torch.")
+    return "int64" if dtype == "int32" else dtype
+
+
+@lowers(*_SAME_NAME)
+def _lower_unary(low: Lowering, call: Call) -> None:
+    a, name, dtype = call.arguments, call.name, low.typed(call.outputs[0])
+    if a.get("decimals"):
+        raise LoweringError("there is no rule for rounding to decimals")
+    if name in ("bitwise_not", "relu") and dtype != ("bool" if name == "bitwise_not" else "float32"):
+        raise LoweringError(f"there is no rule for {name} of {dtype}")
+    x = typed_operand(low, a["self"], dtype)
+    if name == "softplus":
+        low.returns(call, _softplus(low, x, cast(float, a["beta"]), cast(float, a["threshold"])))
+    elif dtype == "int64" and name not in _OF_INTEGERS:  # integers are rounded already
+        low.returns(call, low.one("Identity", x))
+    else:
+        low.returns(call, low.one(_SAME_NAME[name], x))
+
+
+_SOFTPLUS_THRESHOLD = 20.0
+"""Torch's default; above it softplus and its argument differ by less than 32-bit floats."""
+
+
+def _softplus(low: Lowering, x: Value, beta: float, threshold: float) -> Value:
+    scaled = x if beta == 1 else low.one("Mul", x, low.scalar(beta))
+    out = low.one("Softplus", scaled)
+    out = out if beta == 1 else low.one("Div", out, low.scalar(beta))
+    return (
+        out
+        if threshold >= _SOFTPLUS_THRESHOLD
+        else low.one("Where", low.one("Greater", scaled, low.scalar(threshold)), x, out)
+    )
+
+
+@lowers("clone", "contiguous", "detach", "alias", "dropout")
+def _lower_same(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    if a.get("train") and a.get("p"):
+        raise LoweringError("there is no rule for a dropout of units in evaluation mode")
+    low.returns(call, low.one("Identity", low.tensor(a["input" if call.name == "dropout" else "self"])))
+
+
+@lowers("to", "_to_copy", "type_as", "float", "half", "bool", "long", "int", "double", neutral=("dtype", "other"))
+def _lower_cast(low: Lowering, call: Call) -> None:
+    x = call.arguments["self"]
+    out = typed_operand(low, x, low.typed(call.outputs[0]))
+    low.returns(call, low.one("Identity", out) if out is low.tensor(x) else out)
+
+
+@lowers("silu")
+def _lower_silu(low: Lowering, call: Call) -> None:
+    low.returns(call, functions.silu(low.graph, low.tensor(call.arguments["self"])))
+
+
+@lowers("gelu")
+def _lower_gelu(low: Lowering, call: Call) -> None:
+    x, approximate = low.tensor(call.arguments["self"]), cast(str, call.arguments["approximate"])
+    low.returns(call, functions.gelu(low.graph, x, approximate))
+
+
+@lowers("hardsigmoid")
+def _lower_hardsigmoid(low: Lowering, call: Call) -> None:
+    low.returns(call, low.one("HardSigmoid", low.tensor(call.arguments["self"]), alpha=1 / 6, beta=0.5))
+
+
+@lowers("relu6", "hardtanh", "clamp", "clip", "clamp_min", "clamp_max")
+def _lower_clip(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    low_bound, high = a.get("min", a.get("min_val")), a.get("max", a.get("max_val"))
+    if call.name == "relu6":
+        low_bound, high = 0.0, 6.0
+    dtype = low.typed(call.outputs[0])
+    x = typed_operand(low, a["self"], dtype)
+    bounds = [None if bound is None else typed_operand(low, bound, dtype) for bound in (low_bound, high)]
+    if isinstance(low_bound, Ref) or isinstance(high, Ref):
+        for op, bound in zip(("Max", "Min"), bounds, strict=True):
+            x = x if bound is None else low.one(op, x, bound)
+        low.returns(call, x)
+        return
+    low.returns(call, low.one("Clip", x, *bounds))
+
+
+@lowers("elu", "leaky_relu", "celu")
+def _lower_with_slope(low: Lowering, call: Call) -> None:
+    name = {"elu": "Elu", "leaky_relu": "LeakyRelu", "celu": "Celu"}[call.name]
+    a = call.arguments
+    if a.get("scale", 1) != 1 or a.get("input_scale", 1) != 1:
+        raise LoweringError("there is no rule for a scaled elu")
+    slope = float(cast(float, a["negative_slope" if call.name == "leaky_relu" else "alpha"]))
+    low.returns(call, low.one(name, low.tensor(a["self"]), alpha=slope))
+
+
+@lowers("log_sigmoid")
+def _lower_log_sigmoid(low: Lowering, call: Call) -> None:
+    # The logarithm of a sigmoid would be that of zero for large negative numbers.
+    low.returns(call, low.one("Neg", low.one("Softplus", low.one("Neg", low.tensor(call.arguments["self"])))))
+
+
+@lowers("rsqrt")
+def _lower_rsqrt(low: Lowering, call: Call) -> None:
+    low.returns(call, low.one("Reciprocal", low.one("Sqrt", low.tensor(call.arguments["self"]))))
+
+
+@lowers("log2", "log1p", "expm1")
+def _lower_logarithm(low: Lowering, call: Call) -> None:
+    x = low.tensor(call.arguments["self"])
+    if call.name == "log2":
+        low.returns(call, low.one("Mul", low.one("Log", x), low.scalar(1 / math.log(2))))
+    elif call.name == "log1p":
+        low.returns(call, low.one("Log", low.one("Add", x, low.scalar(1.0))))
+    else:
+        low.returns(call, low.one("Sub", low.one("Exp", x), low.scalar(1.0)))
+
+
+@lowers("addcmul", "addcdiv")
+def _lower_add_product(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    dtype = low.typed(call.outputs[0])
+    x, first, second, value = (typed_operand(low, a[name], dtype) for name in ("self", "tensor1", "tensor2", "value"))
+    product = low.one("Mul" if call.name == "addcmul" else "Div", first, second)
+    low.returns(call, low.one("Add", x, product if a["value"] == 1 else low.one("Mul", product, value)))
+
+
+@lowers("lerp")
+def _lower_lerp(low: Lowering, call: Call) -> None:
+    start, end, weight = (low.operand(call.arguments[name]) for name in ("self", "end", "weight"))
+    low.returns(call, low.one("Add", start, low.one("Mul", weight, low.one("Sub", end, start))))
+
+
+@lowers("square")
+def _lower_square(low: Lowering, call: Call) -> None:
+    x = low.tensor(call.arguments["self"])
+    low.returns(call, low.one("Mul", x, x))
+
+
+_BINARY = {
+    "add": "Add", "sub": "Sub", "rsub": "Sub", "mul": "Mul", "div": "Div", "true_divide": "Div", "pow": "Pow",
+    "maximum": "Max", "minimum": "Min", "eq": "Equal", "ne": "Equal", "lt": "Less", "gt": "Greater", "le": "LessOrEqual",
+    "ge": "GreaterOrEqual", "logical_and": "And", "logical_or": "Or", "logical_xor": "Xor", "bitwise_and": "And",
+    "bitwise_or": "Or", "bitwise_xor": "Xor",
+}  # fmt: skip
+_OF_TRUTH_VALUES = {"add": "Or", "mul": "And", "maximum": "Or", "minimum": "And"}
+"""What these operations are where both operands are truth values."""
+
+
+@lowers(*_BINARY)
+def _lower_binary(low: Lowering, call: Call) -> None:
+    a, name = call.arguments, call.name
+    left, right = a["self"], a["exponent" if name == "pow" else "other"]
+    if name == "rsub":
+        left, right = right, left
+    if a.get("rounding_mode") is not None:
+        raise LoweringError(f"there is no rule for {call.op} with rounding_mode={a['rounding_mode']!r}")
+    dtype = common_type(low, left, right)
+    if name.startswith("logical"):
+        dtype = "bool"
+    elif name in ("div", "true_divide"):
+        dtype = low.typed(call.outputs[0])
+    elif name.startswith("bitwise") and dtype != "bool":
+        raise LoweringError(f"there is no rule for {name} of {dtype}")
+    op = _OF_TRUTH_VALUES.get(name, _BINARY[name]) if dtype == "bool" else _BINARY[name]
+    if dtype == "bool" and op not in ("And", "Or", "Xor", "Equal"):
+        dtype = "int64"  # ONNX orders numbers alone
+    x, y = typed_operand(low, left, dtype), typed_operand(low, right, dtype)
+    if (alpha := a.get("alpha", 1)) != 1:
+        y = low.one("Mul", y, typed_operand(low, alpha, dtype))
+    out = low.one(op, x, y)
+    low.returns(call, low.one("Not", out) if name == "ne" else out)
+
+
+@lowers("masked_fill", "where")
+def _lower_where(low: Lowering, call: Call) -> None:
+    a, dtype = call.arguments, low.typed(call.outputs[0])
+    names = ("condition", "self", "other") if call.name == "where" else ("mask", "value", "self")
+    condition, *branches = (a[name] for name in names)
+    values = [typed_operand(low, branch, dtype) for branch in branches]
+    low.returns(call, low.one("Where", typed_operand(low, condition, "bool"), *values))
+
+
+@lowers("copy", "fill", "zero")
+def _lower_filled(low: Lowering, call: Call) -> None:
+    """A value in the shape of another one."""
+    a = call.arguments
+    value = a.get("src", a.get("value", 0.0))
+    filling = typed_operand(low, value, low.typed(call.outputs[0]))
+    low.returns(call, low.one("Expand", filling, low.one("Shape", low.tensor(a["self"]))))
+
+
+@rule_of("prelu", "_prelu_kernel")
+def _prelu_dims(ctx: Inference, call: Call) -> None:
+    x, weight = ctx.of(call.arguments["self"]), ctx.of(call.arguments["weight"])
+    if len(weight) == 1 and find(weight[0]).size != 1 and len(x) > 1:
+        unify(x[1], weight[0])
+    ctx.returns(call, x)
+
+
+@lowers("prelu", "_prelu_kernel")
+def _lower_prelu(low: Lowering, call: Call) -> None:
+    x, weight = call.arguments["self"], call.arguments["weight"]
+    slope = low.tensor(weight)
+    if call.name == "prelu" and low.shape(cast(Ref, weight).name) != (1,):
+        slope = low.one("Reshape", slope, low.numbers([-1] + [1] * (low.rank(x) - 2)))
+    low.returns(call, low.one("PRelu", low.tensor(x), slope))
+
+
+@rule_of("softmax", "log_softmax", "_softmax", "_log_softmax", neutral=("dim", "half_to_float"))
+def _softmax_dims(ctx: Inference, call: Call) -> None:
+    ctx.returns(call, ctx.of(call.arguments["self"]))
+
+
+@lowers("softmax", "log_softmax", neutral=("dtype",))
+def _lower_softmax(low: Lowering, call: Call) -> None:
+    x = call.arguments["self"]
+    op = "Softmax" if call.name == "softmax" else "LogSoftmax"
+    typed = typed_operand(low, x, low.typed(call.outputs[0]))
+    low.returns(call, low.one(op, typed, axis=axis(call, low.rank(x))))

@@ -1,0 +1,305 @@
+"""Operations on images: padding, pooling, resizing, and shuffles of channels and pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from supernets.networks.capture.dimensions import (
+    BATCH_REASON,
+    MismatchError,
+    concatenation,
+    derived,
+    divide,
+    find,
+    fix,
+    fixed,
+    is_plain,
+    product,
+    singles,
+    unify,
+)
+from supernets.networks.capture.inference import Inference
+from supernets.networks.lowering.state import Lowering, ints
+from supernets.networks.operations.arguments import operation
+from supernets.networks.operations.elementwise import typed_operand
+from supernets.networks.operations.registry import check_batched, extents, is_symbolic_extent, lowers, n_extents, rule_of
+from supernets.networks.capture.program import Call, Ref
+from supernets.errors import LoweringError
+from supernets.networks.onnx_graph.ir import Attribute, Value
+
+_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+_PADDINGS = {"reflection": "reflect", "replication": "replicate"}
+
+
+def _padding(call: Call) -> tuple[str, tuple[int, ...]]:
+    """The mode of a padding, and the amounts before and after each dimension from the last one on."""
+    a = call.arguments
+    mode = a["mode"] if "mode" in a else _PADDINGS.get(call.name.partition("_")[0], "constant")
+    return cast(str, mode), cast(tuple[int, ...], a["pad" if "pad" in a else "padding"])
+
+
+@rule_of("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d")
+def _pad_dims(ctx: Inference, call: Call) -> None:
+    x = ctx.of(call.arguments["self"])
+    mode, amounts = _padding(call)
+    for i in range(len(amounts) // 2):
+        before, after = amounts[2 * i : 2 * i + 2]
+        position = len(x) - 1 - i
+        if before == after == 0:
+            continue
+        if before < 0 or after < 0 or mode != "constant":
+            fix(x[position], "cut, or padded by its own units")
+        if any(single.fixed.startswith(BATCH_REASON) for single in singles(x[position])):
+            raise MismatchError("a padding of the batch")
+        if is_plain(x[position]):
+            x[position] = fixed(ctx.shape(call.outputs[0])[position], "padded")
+        else:
+            x[position] = concatenation([fixed(before, "padding"), x[position], fixed(after, "padding")])
+    ctx.returns(call, x)
+
+
+@lowers("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d")
+def _lower_pad(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    mode, amounts = _padding(call)
+    if mode not in _MODES:
+        raise LoweringError(f"there is no rule for pad(mode={mode!r})")
+    rank = low.rank(a["self"])
+    before, after = [0] * rank, [0] * rank
+    for i in range(len(amounts) // 2):
+        before[rank - 1 - i], after[rank - 1 - i] = amounts[2 * i], amounts[2 * i + 1]
+    pads = low.numbers([*before, *after])
+    if mode == "constant" and not a.get("value"):
+        low.returns(call, low.one("Pad", low.tensor(a["self"]), pads))
+        return
+    value = typed_operand(low, a.get("value") or 0, low.typed(call.outputs[0]))
+    low.returns(call, low.one("Pad", low.tensor(a["self"]), pads, value, mode=_MODES[mode]))
+
+
+@rule_of(
+    "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d",
+    "max_pool2d_with_indices", "upsample_nearest1d", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d",
+    "upsample_linear1d", "upsample_trilinear3d", "upsample_nearest3d", "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa",
+    neutral=(
+        "kernel_size", "stride", "padding", "dilation", "ceil_mode", "count_include_pad", "divisor_override", "output_size",
+        "align_corners", "scale_factors", "scales", "scales_d", "scales_h", "scales_w",
+    ),
+)  # fmt: skip
+def _pool_dims(ctx: Inference, call: Call) -> None:
+    x = ctx.of(call.arguments["self" if "self" in call.arguments else "input"])
+    if call.name in ("max_pool2d", "avg_pool2d") and any(is_symbolic_extent(ctx, extent) for extent in x[-2:]):
+        a = call.arguments
+        if a["ceil_mode"] or set(ints(a.get("dilation", 1), 2)) != {1}:
+            raise MismatchError("parts of windows, or dilated ones, of an extent that is not fixed")
+        kernel, strides, pads = (
+            ints(argument, 2) for argument in (a["kernel_size"], a["stride"] or a["kernel_size"], a["padding"])
+        )
+        out = [derived(extent, 2 * p - k, s) for extent, k, s, p in zip(x[-2:], kernel, strides, pads, strict=True)]
+        ctx.returns(call, [*x[:-2], *out])
+        return
+    n = n_extents(call)
+    for extent in x[-n:]:
+        fix(extent, "an extent of the image")
+    ctx.returns(call, *([*x[:-n], *extents(ctx, call, -n, i)] for i, name in enumerate(call.outputs) if name))
+
+
+@rule_of("grid_sampler", "grid_sampler_2d", neutral=("interpolation_mode", "padding_mode", "align_corners"))
+def _sampled_dims(ctx: Inference, call: Call) -> None:
+    x, grid = ctx.of(call.arguments["input"]), ctx.of(call.arguments["grid"])
+    n = len(x) - 2
+    unify(x[0], grid[0])
+    for extent in (*x[2:], *grid[1:]):
+        fix(extent, "an extent of the image")
+    ctx.returns(call, [*x[:2], *extents(ctx, call, -n)])
+
+
+@lowers("max_pool1d", "max_pool2d", "max_pool3d", neutral=("ceil_mode",))
+def _lower_max_pool(low: Lowering, call: Call) -> None:
+    a, n = call.arguments, n_extents(call)
+    check_batched(call, low.rank(a["self"]))
+    kernel, dilations, pads = (ints(a[name], n) for name in ("kernel_size", "dilation", "padding"))
+    strides = ints(a["stride"] or kernel, n)
+    before, after = low.shape(cast(Ref, a["self"]).name)[-n:], low.shape(call.outputs[0])[-n:]
+    # ONNX counts windows that begin after the last unit, too, so that parts of windows are padded here.
+    windows = zip(before, after, kernel, strides, dilations, pads, strict=True)
+    ends = tuple(
+        max(pad, (n_after - 1) * step + dilation * (width - 1) + 1 - size - pad)
+        for size, n_after, width, step, dilation, pad in windows
+    )
+    x = low.tensor(a["self"])
+    if any(end >= width for end, width in zip(ends, kernel, strict=True)):  # runtimes reject such a pooling
+        amounts = low.numbers([0, 0, *pads, 0, 0, *ends])
+        x, pads, ends = low.one("Pad", x, amounts, low.scalar(-math.inf)), (0,) * n, (0,) * n
+    low.returns(call, low.one(
+        "MaxPool", x, kernel_shape=kernel, strides=strides, pads=(*pads, *ends), dilations=dilations, ceil_mode=0
+    ))  # fmt: skip
+
+
+@lowers("avg_pool1d", "avg_pool2d", "avg_pool3d", neutral=("ceil_mode",))
+def _lower_avg_pool(low: Lowering, call: Call) -> None:
+    a, n = call.arguments, n_extents(call)
+    check_batched(call, low.rank(a["self"]))
+    kernel = ints(a["kernel_size"], n)
+    before, strides, pads = low.shape(cast(Ref, a["self"]).name)[-n:], a["stride"] or kernel, ints(a["padding"], n)
+    sizes = zip(before, kernel, ints(strides, n), pads, strict=True)
+    full_windows = tuple((size + 2 * pad - width) // stride + 1 for size, width, stride, pad in sizes)
+    if a.get("divisor_override") is not None or full_windows != low.shape(call.outputs[0])[-n:]:
+        raise LoweringError("there is no rule for an average pooling with divisor_override or of parts of windows")
+    low.returns(call, low.one(
+        "AveragePool", low.tensor(a["self"]), kernel_shape=kernel, strides=ints(a["stride"] or kernel, n),
+        pads=ints(a["padding"], n) * 2, count_include_pad=int(bool(a["count_include_pad"])),
+    ))  # fmt: skip
+
+
+@lowers(
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d", neutral=("output_size",)
+)
+def _lower_adaptive_pool(low: Lowering, call: Call) -> None:
+    x, n = low.tensor(call.arguments["self"]), n_extents(call)
+    check_batched(call, low.rank(call.arguments["self"]))
+    before, after = low.shape(cast(Ref, call.arguments["self"]).name)[-n:], low.shape(call.outputs[0])[-n:]
+    kind = "Max" if "max" in call.name else "Average"
+    if math.prod(after) == 1:
+        low.returns(call, low.one(f"Global{kind}Pool", x))
+    elif before == after:
+        low.returns(call, low.one("Identity", x))
+    elif all(b % s == 0 for b, s in zip(before, after, strict=True)):
+        kernel = tuple(b // s for b, s in zip(before, after, strict=True))
+        low.returns(call, low.one(f"{kind}Pool", x, kernel_shape=kernel, strides=kernel))
+    elif kind == "Average" and n == 2:
+        low.returns(call, _by_matrices(low, x, before, after))
+    else:
+        raise LoweringError(f"there is no rule for an adaptive pooling of {before} to {after}")
+
+
+def _by_matrices(low: Lowering, x: Value, before: Sequence[int], after: Sequence[int]) -> Value:
+    """An adaptive average pooling of images as two products with constant matrices of window averages."""
+    rows, columns = (_windows(b, a) for b, a in zip(before, after, strict=True))
+    left = low.one("MatMul", low.graph.constant(rows), x)
+    return low.one("MatMul", left, low.graph.constant(np.ascontiguousarray(columns.T)))
+
+
+def _windows(before: int, after: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    matrix = np.zeros((after, before), dtype=np.float32)
+    for i in range(after):
+        start, end = i * before // after, -(-(i + 1) * before // after)
+        matrix[i, start:end] = 1 / (end - start)
+    return matrix
+
+
+@lowers(
+    "upsample_bicubic2d", "_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "upsample_linear1d", "upsample_nearest1d"
+)
+def _lower_interpolate(low: Lowering, call: Call) -> None:
+    """A product with a constant matrix for each dimension: runtimes differ in weights, antialiasing and rounded scales."""
+    a = call.arguments
+    x = low.tensor(a["self" if "self" in a else "input"])
+    before = low.shape(cast(Ref, a["self" if "self" in a else "input"]).name)[2:]
+    for i in range(len(before)):
+        weights = _resizing(call, before, i)
+        if np.array_equal(weights, np.eye(before[i])):
+            continue
+        if i == len(before) - 1:
+            x = low.one("MatMul", x, low.graph.constant(weights))
+        else:
+            x = low.one("MatMul", low.graph.constant(np.ascontiguousarray(weights.T)), x)
+    low.returns(call, low.one("Identity", x))
+
+
+def _resizing(call: Call, sizes: Sequence[int], position: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """What torch makes of unit vectors along one dimension, (size before, size after)."""
+    units = torch.eye(sizes[position])[:, None]
+    for i in range(len(sizes)):
+        if i != position:
+            units = units.unsqueeze(2 + i)
+    arguments = {name: argument for name, argument in call.arguments.items() if not isinstance(argument, Ref)}
+    result = operation(call)(units.expand(-1, 1, *sizes), **arguments)
+    for i in reversed(range(len(sizes))):
+        if i != position:
+            result = result.select(2 + i, 0)  # the same everywhere, since weights sum to 1
+    return np.ascontiguousarray(result[:, 0].numpy())
+
+
+@lowers("upsample_nearest2d", "upsample_bilinear2d", neutral=("output_size",))
+def _lower_resize(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    x = a["self" if "self" in a else "input"]
+    before, after = low.shape(cast(Ref, x).name), low.shape(call.outputs[0])
+    scales_or_none = a["scale_factors"] if "scale_factors" in a else (a["scales_h"], a["scales_w"])
+    factors = cast(tuple[float | None, ...], scales_or_none or (None, None))
+    for size, new_size, factor in zip(before[2:], after[2:], factors, strict=True):
+        if new_size % size or factor not in (None, new_size / size):
+            _lower_interpolate(low, call)
+            return
+    scales = np.array([1, 1, after[2] / before[2], after[3] / before[3]], dtype=np.float32)
+    bilinear = call.name == "upsample_bilinear2d"
+    if not bilinear:
+        settings: dict[str, Attribute] = {
+            "mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"
+        }  # fmt: skip
+    else:
+        mode = "align_corners" if a["align_corners"] else "half_pixel"
+        settings = {"mode": "linear", "coordinate_transformation_mode": mode}
+    low.returns(call, low.one("Resize", low.tensor(x), None, low.graph.constant(scales), **settings))
+
+
+@rule_of("pixel_shuffle")
+def _pixel_shuffle_dims(ctx: Inference, call: Call) -> None:
+    x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["upscale_factor"])
+    channels, square = divide(x[-3], [find(x[-3]).size // factor**2, factor**2])
+    for dimension in (square, *x[-2:]):
+        fix(dimension, "pixels")
+    ctx.returns(call, [*x[:-3], channels, *extents(ctx, call, -2)])
+
+
+@lowers("pixel_shuffle")
+def _lower_pixel_shuffle(low: Lowering, call: Call) -> None:
+    factor = cast(int, call.arguments["upscale_factor"])
+    if low.rank(call.arguments["self"]) != 4:
+        raise LoweringError("there is no rule for a pixel shuffle of another rank than 4")
+    low.returns(call, low.one("DepthToSpace", low.tensor(call.arguments["self"]), blocksize=factor, mode="CRD"))
+
+
+@rule_of("pixel_unshuffle")
+def _pixel_unshuffle_dims(ctx: Inference, call: Call) -> None:
+    x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["downscale_factor"])
+    for extent in x[-2:]:
+        fix(extent, "pixels")
+    ctx.returns(call, [*x[:-3], product([x[-3], fixed(factor**2, "pixels")]), *extents(ctx, call, -2)])
+
+
+@lowers("pixel_unshuffle")
+def _lower_pixel_unshuffle(low: Lowering, call: Call) -> None:
+    """Channels of the result are ordered by channel first, and SpaceToDepth's by pixel."""
+    factor, shape = cast(int, call.arguments["downscale_factor"]), low.shape(call.outputs[0])
+    if len(shape) != 4:
+        raise LoweringError("there is no rule for a pixel unshuffle of another rank than 4")
+    _, channels, height, width = shape
+    x = low.one("SpaceToDepth", low.tensor(call.arguments["self"]), blocksize=factor)
+    x = low.one("Reshape", x, low.numbers([0, factor**2, channels // factor**2, height, width]))
+    x = low.one("Transpose", x, perm=(0, 2, 1, 3, 4))
+    low.returns(call, low.one("Reshape", x, low.numbers([0, channels, height, width])))
+
+
+@rule_of("channel_shuffle", "native_channel_shuffle")
+def _channel_shuffle_dims(ctx: Inference, call: Call) -> None:
+    x, n = ctx.of(call.arguments["self"]), cast(int, call.arguments["groups"])
+    groups, units = divide(x[1], [n, find(x[1]).size // n])
+    fix(groups, "groups of a shuffle")
+    x[1] = product([units, groups])
+    ctx.returns(call, x)
+
+
+@lowers("channel_shuffle", "native_channel_shuffle")
+def _lower_channel_shuffle(low: Lowering, call: Call) -> None:
+    groups, shape = cast(int, call.arguments["groups"]), low.shape(call.outputs[0])
+    x = low.one("Reshape", low.tensor(call.arguments["self"]), low.numbers([0, groups, -1, *shape[2:]]))
+    x = low.one("Transpose", x, perm=(0, 2, 1, *range(3, len(shape) + 1)))
+    low.returns(call, low.one("Reshape", x, low.numbers([0, *shape[1:]])))

@@ -1,0 +1,305 @@
+"""Linear layers, convolutions, products of matrices, and embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import ascii_letters
+from typing import cast
+
+from supernets.networks.capture.dimensions import Dimension, MismatchError, derived, divide, find, fix, product, unify
+from supernets.networks.capture.inference import Dims, Inference
+from supernets.networks.lowering.state import Lowering, ints
+from supernets.networks.operations.registry import (
+    Products,
+    check_batched,
+    dims_of,
+    extents,
+    is_symbolic_extent,
+    lowers,
+    rule_of,
+    work_of,
+)
+from supernets.networks.capture.program import Argument, Call, Ref
+from supernets.errors import LoweringError
+from supernets.networks.onnx_graph import functions
+from supernets.networks.onnx_graph.ir import Value
+
+
+@rule_of("linear")
+def _linear_dims(ctx: Inference, call: Call) -> None:
+    x, weight = ctx.of(call.arguments["input"]), ctx.of(call.arguments["weight"])
+    unify(x[-1], weight[1])
+    if (bias := ctx.optional(call.arguments["bias"])) is not None:
+        unify(bias[0], weight[0])
+    ctx.returns(call, [*x[:-1], weight[0]])
+
+
+@work_of("linear")
+def _linear_work(inference: Inference, call: Call) -> Products:
+    return [[*inference.dims[call.outputs[0]], dims_of(inference, call.arguments["weight"])[1]]]
+
+
+@lowers("linear")
+def _lower_linear(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    x, weight = low.tensor(a["input"]), low.tensor(a["weight"])
+    bias = low.tensor(a["bias"]) if a["bias"] is not None else None
+    if low.rank(a["input"]) == 2:
+        low.returns(call, low.one("Gemm", x, weight, *([] if bias is None else [bias]), transB=1))
+        return
+    product = functions.linear(low.graph, x, weight)
+    low.returns(call, product if bias is None else low.one("Add", product, bias))
+
+
+def _convolved(ctx: Inference, call: Call) -> tuple[Dims, Dims, int]:
+    """The dimensions of a convolution's input and weight, and the number of its groups."""
+    a = call.arguments
+    x, weight = ctx.of(a["input"]), ctx.of(a["weight"])
+    if len(x) != len(weight):
+        raise MismatchError("a convolution of one image")
+    return x, weight, cast(int, a["groups"])
+
+
+@rule_of("conv1d", "conv2d", "conv3d")
+def _convolution_dims(ctx: Inference, call: Call) -> None:
+    x, weight, n_groups = _convolved(ctx, call)
+    if n_groups == 1:
+        unify(x[1], weight[1])
+    else:
+        groups, per_group = divide(x[1], [n_groups, find(x[1]).size // n_groups])
+        unify(per_group, weight[1])
+        same, _ = divide(weight[0], [n_groups, find(weight[0]).size // n_groups])
+        ctx.depends(groups=unify(groups, same))
+    if (bias := ctx.optional(call.arguments["bias"])) is not None:
+        unify(bias[0], weight[0])
+    ctx.returns(call, [x[0], weight[0], *_extents(ctx, call, x[2:], weight[2:])])
+
+
+def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimension]) -> list[Dimension]:
+    """Extents after a convolution; a kernel is elastic where a family declares it and its half is the padding."""
+    a, n = call.arguments, len(x)
+    sizes = [find(extent).size for extent in kernel]
+    strides, dilations = ints(a["stride"], n), ints(a["dilation"], n)
+    symbolic = [is_symbolic_extent(ctx, extent) for extent in x]
+    if isinstance(a["padding"], str):
+        for extent in (*x, *kernel):
+            fix(extent, "a kernel or an extent of the image")
+        return extents(ctx, call, 2)
+    pads = ints(a["padding"], n)
+    centred = all(find(extent).centred and not find(extent).fixed for extent in kernel)
+    if centred and all(k % 2 and p == k // 2 and d == 1 for k, p, d in zip(sizes, pads, dilations, strict=True)):
+        ctx.depends(padding=tuple(derived(extent, -2, 2) for extent in kernel))
+        offsets = [-1] * n
+    else:
+        for extent in kernel:
+            fix(extent, "a kernel or an extent of the image")
+        offsets = [2 * p - d * (k - 1) - 1 for k, p, d in zip(sizes, pads, dilations, strict=True)]
+    after = extents(ctx, call, 2)
+    for i, extent in enumerate(x):
+        if symbolic[i]:
+            after[i] = derived(extent, offsets[i], strides[i])
+        else:
+            fix(extent, "a kernel or an extent of the image")
+    return after
+
+
+@work_of("conv1d", "conv2d", "conv3d")
+def _convolution_work(inference: Inference, call: Call) -> Products:
+    return [[*inference.dims[call.outputs[0]], *dims_of(inference, call.arguments["weight"])[1:]]]
+
+
+@lowers("conv1d", "conv2d", "conv3d")
+def _lower_convolution(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    n = low.rank(a["input"]) - 2
+    inputs, kernel = _operands(low, call)
+    low.returns(call, low.one(
+        "Conv", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
+        pads=_pads(a["padding"], kernel, ints(a["dilation"], n)), group=cast(int, a["groups"]),
+    ))  # fmt: skip
+
+
+def _operands(low: Lowering, call: Call) -> tuple[list[Value], tuple[int, ...]]:
+    """The input, weight and bias of a convolution, and the sizes of its kernel."""
+    check_batched(call, low.rank(call.arguments["input"]))
+    names = [name for name in ("input", "weight", "bias") if call.arguments[name] is not None]
+    kernel = low.shape(cast(Ref, call.arguments["weight"]).name)[2:]
+    return [low.tensor(call.arguments[name]) for name in names], tuple(kernel)
+
+
+def _pads(padding: Argument, kernel: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
+    """The padding before and after each dimension; of "same", the odd element comes after."""
+    if padding == "valid":
+        return (0,) * (2 * len(kernel))
+    if padding == "same":
+        total = [dilation * (size - 1) for size, dilation in zip(kernel, dilations, strict=True)]
+        return (*(n // 2 for n in total), *(n - n // 2 for n in total))
+    return ints(padding, len(kernel)) * 2
+
+
+@rule_of(
+    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    neutral=("stride", "padding", "output_padding", "dilation"),
+)  # fmt: skip
+def _transposed_convolution_dims(ctx: Inference, call: Call) -> None:
+    x, weight, n_groups = _convolved(ctx, call)
+    unify(x[1], weight[0])
+    out = weight[1]
+    if n_groups > 1:
+        groups, _ = divide(x[1], [n_groups, find(x[1]).size // n_groups])
+        out = product([groups, weight[1]])
+        ctx.depends(groups=groups)
+    if (bias := ctx.optional(call.arguments["bias"])) is not None:
+        unify(bias[0], out)
+    for extent in [*x[2:], *weight[2:]]:
+        fix(extent, "a kernel or an extent of the image")
+    ctx.returns(call, [x[0], out, *extents(ctx, call, 2)])
+
+
+@work_of("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _transposed_convolution_work(inference: Inference, call: Call) -> Products:
+    return [[*dims_of(inference, call.arguments["input"]), *dims_of(inference, call.arguments["weight"])[1:]]]
+
+
+@lowers("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _lower_transposed_convolution(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    n = low.rank(a["input"]) - 2
+    inputs, kernel = _operands(low, call)
+    if any(extra >= stride for extra, stride in zip(ints(a["output_padding"], n), ints(a["stride"], n), strict=True)):
+        raise LoweringError(
+            "there is no rule for a transposed convolution whose output_padding is not below its stride"
+        )
+    low.returns(call, low.one(
+        "ConvTranspose", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
+        pads=ints(a["padding"], n) * 2, output_padding=ints(a["output_padding"], n), group=cast(int, a["groups"]),
+    ))  # fmt: skip
+
+
+def _contract(ctx: Inference, a: Dimension, b: Dimension, left: Argument, right: Argument) -> None:
+    """Joins the dimensions over which a product sums; between two activations it stays as it is, unless it is declared.
+
+    Their product is usually scaled by a constant of its size (attention).
+    """
+    joined = unify(a, b)
+    if not (ctx.is_state(left) or ctx.is_state(right) or ctx.is_declared(joined)):
+        fix(joined, "a size over which two activations are multiplied (the size of a head)")
+
+
+def _factors(call: Call) -> tuple[Argument, Argument]:
+    """The two tensors that a call multiplies."""
+    a = call.arguments
+    left, right = {"addmm": ("mat1", "mat2"), "baddbmm": ("batch1", "batch2")}.get(
+        call.name, ("self", "other" if "other" in a else "mat2")
+    )
+    return a[left], a[right]
+
+
+@rule_of("matmul", "mm", "bmm")
+def _matmul_dims(ctx: Inference, call: Call) -> None:
+    ctx.returns(call, _product(ctx, *_factors(call)))
+
+
+def _product(ctx: Inference, left: Argument, right: Argument) -> Dims:
+    a, b = ctx.of(left), ctx.of(right)
+    if len(b) == 1:
+        _contract(ctx, a[-1], b[0], left, right)
+        return a[:-1]
+    if len(a) == 1:
+        _contract(ctx, a[0], b[-2], left, right)
+        return [*b[:-2], b[-1]]
+    _contract(ctx, a[-1], b[-2], left, right)
+    outer = ctx.broadcast([a[:-2], b[:-2]]) if a[:-2] and b[:-2] else a[:-2] or b[:-2]
+    return [*outer, a[-2], b[-1]]
+
+
+@work_of("matmul", "mm", "bmm", "addmm", "baddbmm")
+def _product_work(inference: Inference, call: Call) -> Products:
+    left, _ = _factors(call)
+    return [[*inference.dims[call.outputs[0]], dims_of(inference, left)[-1]]]
+
+
+@lowers("matmul", "bmm", "mm")
+def _lower_matmul(low: Lowering, call: Call) -> None:
+    low.returns(call, low.one("MatMul", *map(low.tensor, _factors(call))))
+
+
+@rule_of("addmm", "baddbmm")
+def _add_product_dims(ctx: Inference, call: Call) -> None:
+    ctx.returns(call, ctx.broadcast([ctx.of(call.arguments["self"]), _product(ctx, *_factors(call))]))
+
+
+@lowers("addmm", "baddbmm")
+def _lower_add_product(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    if a.get("alpha", 1) != 1 or a.get("beta", 1) != 1:
+        raise LoweringError(f"there is no rule for {call.name} with alpha or beta")
+    low.returns(call, low.one("Add", low.one("MatMul", *map(low.tensor, _factors(call))), low.tensor(a["self"])))
+
+
+def _einsum_terms(ctx: Inference, call: Call) -> tuple[list[tuple[str, Argument]], str]:
+    """The letters of each operand of an equation, and those of the result; dots and a missing result are written out."""
+    operands = cast(tuple[Argument, ...], call.arguments["tensors"])
+    inputs, arrow, output = cast(str, call.arguments["equation"]).replace(" ", "").partition("->")
+    unused = "".join(letter for letter in ascii_letters if letter not in inputs)
+    terms, dotted = [], ""
+    for term, operand in zip(inputs.split(","), operands, strict=True):
+        n = len(ctx.of(operand)) - len(term.replace("...", ""))
+        terms.append((term.replace("...", unused[:n][::-1]), operand))  # the last dimensions are the same ones
+        dotted = max(dotted, unused[:n][::-1] if "..." in term else "", key=len)
+    if not arrow:
+        letters = inputs.replace(",", "").replace("...", "")
+        output = "..." + "".join(letter for letter in sorted(set(letters)) if letters.count(letter) == 1)
+    return terms, output.replace("...", dotted)
+
+
+@rule_of("einsum")
+def _einsum_dims(ctx: Inference, call: Call) -> None:
+    terms, output = _einsum_terms(ctx, call)
+    by_letter, readers_of = dict[str, Dimension](), dict[str, list[Argument]]()
+    for term, operand in terms:
+        for letter, dimension in zip(term, ctx.of(operand), strict=True):
+            by_letter[letter] = unify(by_letter[letter], dimension) if letter in by_letter else dimension
+            readers_of.setdefault(letter, []).append(operand)
+    for letter, readers in readers_of.items():
+        of_activations = len(readers) > 1 and not any(map(ctx.is_state, readers))
+        if letter not in output and of_activations and not ctx.is_declared(by_letter[letter]):
+            fix(by_letter[letter], "a size over which two activations are multiplied (the size of a head)")
+    ctx.returns(call, [by_letter[letter] for letter in output])
+
+
+@work_of("einsum")
+def _einsum_work(inference: Inference, call: Call) -> Products:
+    """A product of two operands loops over all letters, without those that one operand alone has and that are summed first."""
+    terms, output = _einsum_terms(inference, call)
+    if len(terms) != 2:
+        return []
+    by_letter = {
+        letter: dimension
+        for term, operand in terms
+        for letter, dimension in zip(term, inference.of(operand), strict=True)
+    }
+    shared = {letter for letter in by_letter if all(letter in term for term, _ in terms)}
+    if shared <= set(output):  # nothing is summed: numbers are multiplied one by one
+        return []
+    return [[dimension for letter, dimension in by_letter.items() if letter in output or letter in shared]]
+
+
+@lowers("einsum")
+def _lower_einsum(low: Lowering, call: Call) -> None:
+    operands = [low.tensor(one) for one in cast(tuple[Argument, ...], call.arguments["tensors"])]
+    low.returns(call, low.one("Einsum", *operands, equation=cast(str, call.arguments["equation"])))
+
+
+@rule_of("embedding")
+def _embedding_dims(ctx: Inference, call: Call) -> None:
+    weight, indices = ctx.of(call.arguments["weight"]), ctx.of(call.arguments["indices"])
+    fix(weight[0], "the rows of an embedding")
+    ctx.returns(call, [*indices, weight[1]])
+
+
+@lowers("embedding")
+def _lower_embedding(low: Lowering, call: Call) -> None:
+    low.returns(
+        call, low.one("Gather", low.tensor(call.arguments["weight"]), low.tensor(call.arguments["indices"]), axis=0)
+    )

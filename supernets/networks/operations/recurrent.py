@@ -1,0 +1,123 @@
+"""Recurrent layers: LSTM, GRU and Elman networks."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from supernets.networks.capture.dimensions import Dimension, MismatchError, concatenation, find, fix, fixed, product, unify
+from supernets.networks.capture.inference import Inference
+from supernets.networks.lowering.state import Lowering
+from supernets.networks.operations.registry import Products, dims_of, lowers, rule_of, work_of
+from supernets.networks.capture.program import Argument, Call, Ref, refs
+from supernets.errors import LoweringError
+from supernets.networks.onnx_graph.ir import Attribute, Value
+
+GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
+"""By operation, the number of gates, whose weights are stacked."""
+
+
+def layers(call: Call) -> list[list[tuple[Argument, ...]]]:
+    """The parameters of a recurrent call by layer and direction: weights of inputs and of states, then biases.
+
+    Raises:
+        MismatchError: the layers have projections, or the sequences are packed.
+    """
+    parameters = cast(tuple[Argument, ...], call.arguments.get("params", ()))
+    n_layers, n_directions = cast(int, call.arguments["num_layers"]), 1 + bool(call.arguments["bidirectional"])
+    n = 4 if call.arguments["has_biases"] else 2
+    if not call.op.endswith(".input") or len(parameters) != n * n_layers * n_directions:
+        raise MismatchError("projections or packed sequences")
+    by_direction = [parameters[i : i + n] for i in range(0, len(parameters), n)]
+    return [by_direction[i : i + n_directions] for i in range(0, len(by_direction), n_directions)]
+
+
+@rule_of(*GATES)
+def _recurrent_dims(ctx: Inference, call: Call) -> None:
+    """All layers and both directions share the size of the state, which one tensor holds for all of them."""
+    x, parameters = ctx.of(call.arguments["input"]), layers(call)
+    fix(x[1 if call.arguments["batch_first"] else 0], "a recurrent layer depends on the order")
+    states = call.arguments["hx"]
+    initial = [ctx.of(state) for state in (states if isinstance(states, tuple) else (states,))]
+    hidden, batch = initial[0][2], x[0 if call.arguments["batch_first"] else 1]
+    for state in initial:
+        unify(state[1], batch)
+        unify(state[2], hidden)
+    features: Dimension = x[2]
+    for layer in parameters:
+        for weights, recurrent, *biases in layer:
+            weight, state_weight = ctx.of(weights), ctx.of(recurrent)
+            unify(weight[1], features)
+            unify(state_weight[1], hidden)
+            gates = product([fixed(GATES[call.name], "gates of a recurrent layer"), hidden])
+            for stacked in (weight, state_weight, *map(ctx.of, biases)):
+                unify(stacked[0], gates)
+        features = hidden if len(layer) == 1 else concatenation([hidden] * len(layer))
+    state = [fixed(find(initial[0][0]).size, "layers"), batch, hidden]
+    ctx.returns(call, [*x[:2], features], *([state] * len(initial)))
+
+
+@work_of("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _recurrent_work(inference: Inference, call: Call) -> Products:
+    steps = dims_of(inference, call.arguments["input"])[:2]
+    weights = [inference.dims[name] for name in refs(call.arguments["params"])]
+    return [[*steps, *weight] for weight in weights if len(weight) == 2]
+
+
+_ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,)}
+"""By operation, torch's positions of the gates in ONNX's order."""
+
+
+@lowers(*_ORDER)
+def _lower_recurrent(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    states = a["hx"] if isinstance(a["hx"], tuple) else (a["hx"],)
+    x, parameters = low.tensor(a["input"]), layers(call)
+    n, size = len(parameters[0]), low.shape(cast(Ref, states[0]).name)[2]
+    settings: dict[str, Attribute] = {
+        "hidden_size": size,
+        "direction": "bidirectional" if n == 2 else "forward",
+        **({"linear_before_reset": 1} if call.name == "gru" else {}),
+    }
+    train, dropout = a["train"], a["dropout"]
+    if train and dropout:
+        raise LoweringError("there is no rule for dropout between recurrent layers")
+    if a["batch_first"]:
+        x = low.one("Transpose", x, perm=(1, 0, 2))
+    last: list[list[Value]] = []
+    for i, layer in enumerate(parameters):
+        initial = [
+            low.one("Slice", low.tensor(state), low.numbers([i * n]), low.numbers([(i + 1) * n]), low.numbers([0]))
+            for state in states
+        ]
+        inputs = [x, *_weights(low, call.name, layer), None, *initial]
+        y, *finals = low.emit(
+            {"rnn_tanh": "RNN"}.get(call.name, call.name.upper()), inputs, settings, n=1 + len(states)
+        )
+        last.append(finals)
+        y = low.one("Transpose", y, perm=(0, 2, 1, 3))  # from steps, directions, examples
+        x = low.one("Reshape", y, low.numbers([0, 0, n * size]))
+    if a["batch_first"]:
+        x = low.one("Transpose", x, perm=(1, 0, 2))
+    finals = [one[0] if len(one) == 1 else low.one("Concat", *one, axis=0) for one in zip(*last, strict=True)]
+    low.returns(call, x, *finals)
+
+
+def _weights(low: Lowering, kind: str, layer: list[tuple[Argument, ...]]) -> list[Value | None]:
+    """The weights of inputs and of states, and biases, with a leading dimension of directions."""
+    by_role = [[_ordered(low, kind, one) for one in role] for role in zip(*layer, strict=True)]
+    stacked: list[Value | None] = [
+        low.one("Concat", *[low.one("Unsqueeze", one, low.numbers([0])) for one in role], axis=0)
+        for role in by_role[:2]
+    ]
+    if len(by_role) == 2:
+        return [*stacked, None]
+    both = [low.one("Concat", *pair, axis=0) for pair in zip(*by_role[2:], strict=True)]
+    return [*stacked, low.one("Concat", *[low.one("Unsqueeze", one, low.numbers([0])) for one in both], axis=0)]
+
+
+def _ordered(low: Lowering, kind: str, argument: Argument) -> Value:
+    tensor = low.tensor(argument)
+    if GATES[kind] == 1:
+        return tensor
+    parts = low.emit("Split", [tensor], {"axis": 0, "num_outputs": GATES[kind]}, n=GATES[kind])
+    return low.one("Concat", *[parts[i] for i in _ORDER[kind]], axis=0)

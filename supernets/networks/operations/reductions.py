@@ -1,0 +1,98 @@
+"""Reductions over dimensions."""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+from supernets.networks.capture.dimensions import fix, fixed
+from supernets.networks.capture.inference import Inference
+from supernets.networks.lowering.state import Lowering
+from supernets.networks.operations.elementwise import typed_operand
+from supernets.networks.operations.registry import axes, lowers, rule_of
+from supernets.networks.capture.program import Call, Ref
+from supernets.errors import LoweringError
+
+
+@rule_of(
+    "mean", "sum", "amax", "amin", "logsumexp", "linalg_vector_norm", "norm", "var", "std", "var_mean", "std_mean", "prod",
+    "any", "all", "max", "min", "argmax", "argmin",
+)  # fmt: skip
+def _reduce_dims(ctx: Inference, call: Call) -> None:
+    x = ctx.of(call.arguments["self"])
+    if "other" in call.arguments:
+        ctx.returns(call, ctx.broadcast([x, ctx.of(call.arguments["other"])]))
+        return
+    chosen = axes(call.arguments.get("dim"), len(x))
+    if call.name in ("argmax", "argmin") or (call.name in ("max", "min") and len(call.outputs) > 1):
+        for position in chosen:
+            fix(x[position], "a position in it is chosen")
+    if call.arguments.get("keepdim"):
+        out = [fixed(1, "a size of 1") if i in chosen else dimension for i, dimension in enumerate(x)]
+    else:
+        out = [dimension for i, dimension in enumerate(x) if i not in chosen]
+    ctx.returns(call, *([out] * len(call.outputs)))
+
+
+_REDUCTIONS = {
+    "mean": "ReduceMean",
+    "sum": "ReduceSum",
+    "amax": "ReduceMax",
+    "amin": "ReduceMin",
+    "logsumexp": "ReduceLogSumExp",
+}
+
+
+def _positions(low: Lowering, call: Call) -> list[int]:
+    """The positions that a reduction reduces, in order."""
+    a = call.arguments
+    if a.get("dim") in (None, ()):
+        raise LoweringError(f"a {call.name} over all dimensions includes the batch")
+    return sorted(axes(a["dim"], low.rank(a["self"])))
+
+
+@lowers(*_REDUCTIONS, "linalg_vector_norm", "norm", neutral=("dtype",))
+def _lower_reduce(low: Lowering, call: Call) -> None:
+    a, dims = call.arguments, _positions(low, call)
+    x = typed_operand(low, a["self"], low.typed(call.outputs[0]))
+    if call.name == "mean" and low.rank(a["self"]) == 4 and dims == [2, 3]:
+        # Runtimes compute this pooling in their own layout of channels.
+        pooled = low.one("GlobalAveragePool", x)
+        low.returns(call, pooled if a.get("keepdim") else low.one("Flatten", pooled, axis=1))
+        return
+    if call.name in ("linalg_vector_norm", "norm") and a["ord" if "ord" in a else "p"] not in (2, None):
+        raise LoweringError("there is no rule for a norm of another order than 2")
+    op = _REDUCTIONS.get(call.name, "ReduceL2")
+    low.returns(call, low.one(op, x, low.numbers(dims), keepdims=int(bool(a.get("keepdim")))))
+
+
+@lowers("var", "std", "var_mean", "std_mean")
+def _lower_variance(low: Lowering, call: Call) -> None:
+    a, dims = call.arguments, _positions(low, call)
+    x, shape = low.tensor(a["self"]), low.shape(cast(Ref, a["self"]).name)
+    n, positions, keep = math.prod(shape[d] for d in dims), low.numbers(dims), int(bool(a.get("keepdim")))
+    correction = cast(float, a.get("correction", int(bool(a.get("unbiased", True)))))
+    correction = 1.0 if correction is None else correction
+    if any(d in low.program.dynamic.get(cast(Ref, a["self"]).name, ()) for d in dims) or n <= correction:
+        raise LoweringError(f"there is no rule for a {call.name} over the batch or over one number")
+    centred = low.one("Sub", x, low.one("ReduceMean", x, positions, keepdims=1))
+    total = low.one("ReduceSumSquare", centred, positions, keepdims=keep)
+    spread = low.one("Div", total, low.scalar(float(n - correction)))
+    if call.name.startswith("std"):
+        spread = low.one("Sqrt", spread)
+    mean = [low.one("ReduceMean", x, positions, keepdims=keep)] if call.name.endswith("_mean") else []
+    low.returns(call, spread, *mean)
+
+
+@lowers("max", "min")
+def _lower_extreme(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    if "other" in a:
+        operands = [typed_operand(low, a[name], low.typed(call.outputs[0])) for name in ("self", "other")]
+        low.returns(call, low.one(call.name.capitalize(), *operands))
+        return
+    positions = low.numbers(_positions(low, call))
+    if low.is_read(call.outputs[1]):
+        raise LoweringError(f"there is no rule for the positions that a {call.name} returns")
+    keep = int(bool(a["keepdim"]))
+    low.returns(call, low.one(f"Reduce{call.name.capitalize()}", low.tensor(a["self"]), positions, keepdims=keep))

@@ -1,0 +1,137 @@
+"""The tables of operations: what each does to dimensions, how much work it is, and how it becomes ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import wraps
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from supernets.networks.capture.dimensions import Dimension, MismatchError, fixed, is_plain, singles
+from supernets.networks.capture.inference import Dims, Inference
+from supernets.networks.operations.arguments import (
+    NEUTRAL_FOR_DIMENSIONS,
+    NEUTRAL_FOR_ONNX,
+    RecordedArguments,
+    unread_arguments,
+)
+from supernets.networks.capture.program import Argument, Call, Ref
+from supernets.errors import LoweringError
+
+if TYPE_CHECKING:
+    from supernets.networks.lowering.state import Lowering
+
+Products = list[list[Dimension]] | list[tuple[list[Dimension], list[Dimension]]]
+"""For each product of matrices in a call, all dimensions over which it loops; with those of what it returns, where these
+are not the call's output."""
+Rule = Callable[[Inference, Call], None]
+WorkRule = Callable[[Inference, Call], Products]
+LoweringRule = Callable[["Lowering", Call], None]
+# By the operation's name without overload:
+RULES: dict[str, Rule] = {}
+WORK: dict[str, WorkRule] = {}
+LOWERED: dict[str, LoweringRule] = {}
+State = TypeVar("State", "Inference", "Lowering")
+
+
+def rule_of(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
+    """Registers what operations do to dimensions.
+
+    Where a call has an argument that the rule does not read, its dimensions are fixed.
+
+    Args:
+        neutral: arguments of these operations that need no reading, beside those of `NEUTRAL_FOR_DIMENSIONS`: they restate the
+            shape of the result, treat the units of a dimension alike, or concern dimensions that the rule fixes.
+    """
+
+    def register(rule: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names, _accounting(rule, neutral, NEUTRAL_FOR_DIMENSIONS, MismatchError)))
+        return rule
+
+    return register
+
+
+def work_of(*names: str) -> Callable[[WorkRule], WorkRule]:
+    """Registers the multiply-accumulates of operations."""
+
+    def register(work: WorkRule) -> WorkRule:
+        WORK.update(dict.fromkeys(names, work))
+        return work
+
+    return register
+
+
+def lowers(*names: str, neutral: tuple[str, ...] = ()) -> Callable[[LoweringRule], LoweringRule]:
+    """Registers how operations become nodes of ONNX.
+
+    A call with an argument that the rule does not read is a `LoweringError`.
+
+    Args:
+        neutral: arguments of these operations that need no reading, beside those of `NEUTRAL_FOR_ONNX`: the shapes or types of
+            the results, which the program records, say the same.
+    """
+
+    def register(rule: LoweringRule) -> LoweringRule:
+        LOWERED.update(dict.fromkeys(names, _accounting(rule, neutral, NEUTRAL_FOR_ONNX, LoweringError)))
+        return rule
+
+    return register
+
+
+def _accounting(
+    rule: Callable[[State, Call], None],
+    neutral: tuple[str, ...],
+    neutral_numbers: Collection[str],
+    error: type[MismatchError | LoweringError],
+) -> Callable[[State, Call], None]:
+    """The rule, which raises an error for an argument that it does not read."""
+
+    @wraps(rule)
+    def accounting(state: State, call: Call) -> None:
+        arguments = RecordedArguments(call.arguments)
+        rule(state, replace(call, arguments=arguments))
+        if unread := unread_arguments(call, arguments.names_read, neutral, neutral_numbers):
+            raise error(f"there is no rule for {call.op} with {' and '.join(unread)}")
+
+    accounting.neutral = neutral  # type: ignore[attr-defined]
+    accounting.neutral_numbers = neutral_numbers  # type: ignore[attr-defined]
+    return accounting
+
+
+def dims_of(inference: Inference, argument: Argument) -> Dims:
+    """The dimensions of a tensor argument after all rules; none of other arguments."""
+    return inference.dims[argument.name] if isinstance(argument, Ref) else []
+
+
+def axis(call: Call, rank: int, name: str = "dim") -> int:
+    """The position of the dimension that an argument names."""
+    return cast(int, call.arguments[name]) % max(rank, 1)
+
+
+def axes(argument: Argument, rank: int) -> list[int]:
+    """Positions of dimensions as an argument gives them: none or empty for all."""
+    if argument is None or argument == ():
+        return list(range(rank))
+    positions = argument if isinstance(argument, tuple) else (argument,)
+    return [cast(int, position) % rank for position in positions]
+
+
+def extents(ctx: Inference, call: Call, start: int, output: int = 0) -> Dims:
+    """New fixed dimensions for the spatial extents of an output."""
+    return [fixed(size, "an extent of the image") for size in ctx.shape(call.outputs[output])[start:]]
+
+
+def n_extents(call: Call) -> int:
+    """The number of spatial dimensions that an operation is for, which its name says."""
+    return int(next(character for character in call.name if character in "123"))
+
+
+def check_batched(call: Call, rank: int) -> None:
+    """Raises `LoweringError` for an operation on images whose input has no dimension of examples."""
+    if rank != n_extents(call) + 2:
+        raise LoweringError(f"there is no rule for {call.op} of an input without channels or examples")
+
+
+def is_symbolic_extent(ctx: Inference, extent: Dimension) -> bool:
+    """Whether a size follows from an extent: one of a declared axis, or one that only the inputs decide; others are fixed."""
+    return not is_plain(extent) and (bool(ctx.declared) or all(own.fixed for own in singles(extent)))

@@ -1,0 +1,262 @@
+"""Operations that choose units of a dimension, replace some, or depend on their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+
+from supernets.networks.capture.dimensions import (
+    Dimension,
+    MismatchError,
+    concatenation,
+    find,
+    fix,
+    fixed,
+    singles,
+    split,
+    unify,
+)
+from supernets.networks.capture.inference import Inference
+from supernets.networks.lowering.state import TYPES, Lowering, ints
+from supernets.networks.operations.registry import axes, axis, lowers, rule_of
+from supernets.networks.capture.program import Argument, Call, Ref
+from supernets.errors import LoweringError
+
+
+@rule_of(
+    "tril", "triu", "cumsum", "flip", "roll", "sort", "argsort", "topk",
+    neutral=("diagonal", "shifts", "descending", "stable", "largest", "sorted"),
+)  # fmt: skip
+def _ordered_dims(ctx: Inference, call: Call) -> None:
+    """Operations that depend on the order of the units."""
+    x = ctx.of(call.arguments["self"])
+    if call.name in ("tril", "triu"):
+        positions = [len(x) - 2, len(x) - 1]
+    else:
+        argument = call.arguments.get("dims", call.arguments.get("dim"))
+        positions = axes(argument, len(x))
+    for position in positions:
+        fix(x[position], f"{call.name} depends on the order")
+    if call.name == "topk":
+        x[positions[0]] = fixed(cast(int, call.arguments["k"]), "topk")
+    ctx.returns(call, *([x] * len(call.outputs)))
+
+
+@lowers("cumsum")
+def _lower_cumulated(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    x, axis = low.tensor(a["self"]), low.graph.constant(np.array(a["dim"], dtype=np.int64))
+    if low.dtype(a["self"]) != (target := low.typed(call.outputs[0])):
+        x = low.one("Cast", x, to=TYPES[target])
+    low.returns(call, low.one("CumSum", x, axis))
+
+
+@lowers("roll")
+def _lower_roll(low: Lowering, call: Call) -> None:
+    x, shape = low.tensor(call.arguments["self"]), low.shape(cast(Ref, call.arguments["self"]).name)
+    dims = cast(tuple[int, ...], call.arguments["dims"])
+    dynamic = low.program.dynamic.get(call.outputs[0], ())
+    if not dims or any(dim % len(shape) in dynamic for dim in dims):
+        raise LoweringError("there is no rule for a roll over all dimensions, or over the batch")
+    for shift, dim in zip(ints(call.arguments["shifts"], len(dims)), dims, strict=True):
+        size = shape[dim]
+        boundary = (size - shift) % size
+        if boundary:
+            parts = low.emit("Split", [x, low.numbers([boundary, size - boundary])], {"axis": dim}, n=2)
+            x = low.one("Concat", parts[1], parts[0], axis=dim)
+    low.returns(call, low.one("Identity", x))
+
+
+@lowers("flip")
+def _lower_flip(low: Lowering, call: Call) -> None:
+    dims = list(cast(tuple[int, ...], call.arguments["dims"]))
+    n = len(dims)
+    low.returns(call, low.one(
+        "Slice", low.tensor(call.arguments["self"]), low.numbers([-1] * n), low.numbers([-(2**62)] * n), low.numbers(dims),
+        low.numbers([-1] * n),
+    ))  # fmt: skip
+
+
+@rule_of("select", neutral=("index",))
+def _select_dims(ctx: Inference, call: Call) -> None:
+    x = ctx.of(call.arguments["self"])
+    position = axis(call, len(x))
+    fix(x[position], "one unit of it is selected")
+    ctx.returns(call, [dimension for i, dimension in enumerate(x) if i != position])
+
+
+@lowers("select")
+def _lower_select(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    x, x_name = low.tensor(a["self"]), cast(Ref, a["self"]).name
+    axis, index = cast(int, a["dim"]), cast(int, a["index"])
+    n_readers = sum(name == x_name for other in low.program.calls for name in other.reads())
+    if low.declared or n_readers > 1:  # of several selections, runtimes make one Split
+        taken = low.one("Gather", x, low.numbers([index]), axis=axis)
+        low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
+    else:
+        low.returns(call, low.one("Gather", x, low.graph.constant(np.array(index, dtype=np.int64)), axis=axis))
+
+
+@rule_of("slice", "narrow", neutral=("end", "length"))
+def _slice_dims(ctx: Inference, call: Call) -> None:
+    x = ctx.of(call.arguments["self"])
+    position = axis(call, len(x))
+    x[position] = _part(ctx, call, x[position], ctx.shape(call.outputs[0])[position])
+    ctx.returns(call, x)
+
+
+def _part(ctx: Inference, call: Call, dimension: Dimension, n_taken: int) -> Dimension:
+    """The part of a dimension that a slice takes, whose bounds follow the sizes."""
+    size = find(dimension).size
+    start, step = cast(int | None, call.arguments["start"]) or 0, call.arguments.get("step", 1)
+    if n_taken == size and step == 1:
+        if "end" in call.arguments:
+            ctx.depends(end=2**62)
+        else:
+            ctx.depends(length=dimension)
+        return dimension
+    if step != 1 or find(dimension).fixed or all(single.fixed for single in singles(dimension)):
+        fix(dimension, "a part of it is taken")
+        return fixed(n_taken, "a part of a fixed size")
+    first = start % size if start < 0 else min(start, size)
+    sizes = [first, n_taken, size - first - n_taken]
+    before, piece, _ = (
+        split(dimension, [n for n in sizes if n])
+        if all(sizes)
+        else _with_empty(split(dimension, [n for n in sizes if n]), sizes)
+    )
+    if "end" in call.arguments:
+        ctx.depends(start=before, end=concatenation([before, piece]) if sizes[0] else piece)
+    else:
+        ctx.depends(start=before, length=piece)
+    return piece
+
+
+def _with_empty(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension]:
+    left = iter(pieces)
+    return [next(left) if size else fixed(0, "empty") for size in sizes]
+
+
+@lowers("slice", "narrow")
+def _lower_slice(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    start = a["start"] or 0
+    end = a["end"] if call.name == "slice" else cast(int, start) + cast(int, a["length"])
+    bounds = (start, 2**62 if end is None else end)
+    if not all(isinstance(bound, int) for bound in bounds):
+        raise LoweringError("there is no rule for a slice of the batch")
+    numbers = (a["dim"], a.get("step", 1), *bounds)
+    dims, steps, starts, ends = (low.numbers([cast(int, number)]) for number in numbers)
+    low.returns(call, low.one("Slice", low.tensor(a["self"]), starts, ends, dims, steps))
+
+
+@rule_of("slice_scatter", neutral=("end",))
+def _slice_scatter_dims(ctx: Inference, call: Call) -> None:
+    x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
+    position = axis(call, len(x))
+    unify(_part(ctx, call, x[position], find(part[position]).size), part[position])
+    ctx.returns(call, [dimension if i == position else unify(dimension, part[i]) for i, dimension in enumerate(x)])
+
+
+@rule_of("select_scatter", neutral=("index",))
+def _select_scatter_dims(ctx: Inference, call: Call) -> None:
+    x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
+    position = axis(call, len(x))
+    fix(x[position], "one unit of it is selected")
+    part.insert(position, x[position])
+    ctx.returns(call, [unify(a, b) for a, b in zip(x, part, strict=True)])
+
+
+@lowers("slice_scatter", "select_scatter")
+def _lower_scattered(low: Lowering, call: Call) -> None:
+    """A tensor with a part replaced: what lies before it, the new part, and what lies after it."""
+    a = call.arguments
+    x, part, shape = low.tensor(a["self"]), low.tensor(a["src"]), low.shape(cast(Ref, a["self"]).name)
+    axis = cast(int, a["dim"]) % len(shape)
+    size = shape[axis]
+    if call.name == "select_scatter":
+        start = cast(int, a["index"]) % size
+        end, part = start + 1, low.one("Unsqueeze", part, low.numbers([axis]))
+    else:
+        start, end, _ = slice(cast(int | None, a["start"]), cast(int | None, a["end"])).indices(size)
+    if a.get("step", 1) != 1 or axis in low.program.dynamic.get(call.outputs[0], ()):
+        raise LoweringError("there is no rule for a change of some units of a slice, or of the batch")
+    parts = [part]
+    if start:
+        parts.insert(0, low.one("Slice", x, low.numbers([0]), low.numbers([start]), low.numbers([axis])))
+    if end < size:
+        parts.append(low.one("Slice", x, low.numbers([end]), low.numbers([size]), low.numbers([axis])))
+    low.returns(call, low.one("Concat", *parts, axis=axis) if len(parts) > 1 else low.one("Identity", part))
+
+
+@rule_of("gather")
+def _gather_dims(ctx: Inference, call: Call) -> None:
+    x, index = ctx.of(call.arguments["self"]), ctx.of(call.arguments["index"])
+    position = axis(call, len(x))
+    fix(x[position], "units of it are chosen by index")
+    for i, (dimension, chosen) in enumerate(zip(x, index, strict=True)):
+        if i != position and find(dimension).size == find(chosen).size:
+            unify(dimension, chosen)
+        elif i != position:
+            fix(dimension, "a part of it is taken")
+    ctx.returns(call, index)
+
+
+@lowers("gather")
+def _lower_gather(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    low.returns(
+        call, low.one("GatherElements", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]))
+    )
+
+
+@rule_of("index_select")
+def _index_select_dims(ctx: Inference, call: Call) -> None:
+    x = ctx.of(call.arguments["self"])
+    position = axis(call, len(x))
+    fix(x[position], "units of it are chosen by index")
+    x[position] = ctx.of(call.arguments["index"])[0]
+    ctx.returns(call, x)
+
+
+@rule_of("take_along_dim", "scatter", "index_add")
+def _by_index_dims(ctx: Inference, call: Call) -> None:
+    raise MismatchError("an index of all dimensions")
+
+
+@lowers("index_select")
+def _lower_index_select(low: Lowering, call: Call) -> None:
+    a = call.arguments
+    low.returns(
+        call,
+        low.one(
+            "Gather", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]) % low.rank(a["self"])
+        ),
+    )
+
+
+@rule_of("index")
+def _index_dims(ctx: Inference, call: Call) -> None:
+    x, indices = ctx.of(call.arguments["self"]), cast(tuple[Argument, ...], call.arguments["indices"])
+    used = [i for i, index in enumerate(indices) if index is not None]
+    if any(ctx.program.values[cast(Ref, indices[i]).name].dtype == "bool" for i in used):
+        raise MismatchError("an index of truth values")
+    for i in used:
+        fix(x[i], "units of it are chosen by index")
+    if used != list(range(used[0], used[0] + len(used))):
+        raise MismatchError("indices that are apart")
+    chosen = ctx.broadcast([ctx.of(indices[i]) for i in used])
+    ctx.returns(call, [*x[: used[0]], *chosen, *x[used[-1] + 1 :]])
+
+
+@lowers("index")
+def _lower_index(low: Lowering, call: Call) -> None:
+    indices = cast(tuple[Argument, ...], call.arguments["indices"])
+    used = [(i, index) for i, index in enumerate(indices) if index is not None]
+    if len(used) != 1 or low.dtype(used[0][1]) != "int64":
+        raise LoweringError("there is no rule for an index in several dimensions")
+    axis, index = used[0]
+    low.returns(call, low.one("Gather", low.tensor(call.arguments["self"]), low.tensor(index), axis=axis))

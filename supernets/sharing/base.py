@@ -1,0 +1,353 @@
+"""The supernet and the protocols of its three plug-ins: family, sharing and training strategy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from supernets.space.axes import Axes, Axis, Dim, NamedDims, axes_in
+from supernets.space.cost import Cost, CostTable
+from supernets.errors import SpaceError
+from supernets.networks.family_program import Programs, View, outline, programs_of
+from supernets.networks.live_subnets import clone_tree, place, standalone
+from supernets.networks.module_layout import layout_of
+from supernets.networks.network import extracted_from
+from supernets.space import Architecture, SearchSpace
+
+if TYPE_CHECKING:
+    from supernets.sharing.spec import SharingSpec
+
+_invalid_order = partial(SpaceError, code="order.invalid")
+
+
+class Family(ABC):
+    """A kind of network with elastic dimensions.
+
+    Attributes:
+        name: by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
+    """
+
+    name: str
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The choices of its networks, which each kind of family sets."""
+        raise SpaceError(
+            f"the family {self.name} has no space; set self.space in its __init__", code="family.inconsistent"
+        )
+
+    @cached_property
+    def axes(self) -> Axes:
+        """The elastic dimensions by name; by default those in `named_dims`, of which smaller networks have the first units."""
+        return {name: Axis(name, size) for name, size in self.sizes(self.space.largest).items()}
+
+    @cached_property
+    def blocks(self) -> tuple[str, ...]:
+        """Names of modules by which costs are reported and latency tables are made; together they hold every parameter.
+
+        By default the modules of the template that have parameters.
+        """
+        return tuple(name for name, module in outline(self).named_children() if any(True for _ in module.parameters()))
+
+    @abstractmethod
+    def template(self) -> nn.Module:
+        """The largest network, freshly initialised (from torch's global generator, which the caller seeds)."""
+
+    @abstractmethod
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        """Dimensions of some tensors of the template that give axes their names, e.g. ``{"1.weight": ("width", ...)}``.
+
+        Where an axis is found in several tensors is inferred from what the network computes with them; where it is not, since
+        their sizes could differ, name it in each. Dimensions that no named axis reaches are not elastic.
+        """
+
+    def dims(self) -> Mapping[str, tuple[Dim, ...]]:
+        """The dimensions of every parameter and buffer of the template."""
+        return self.programs().dims()
+
+    @abstractmethod
+    def example(self, batch_size: int = 1) -> Tensor:
+        """An input of zeros."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Everything needed to rebuild this family, for checkpoints."""
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        """Axis sizes of an architecture; by default, the options of the choices with the names of the axes in `named_dims`."""
+        values = self.space.values(architecture)
+        dims = (dim for dims in self.named_dims().values() for dim in dims if not isinstance(dim, EllipsisType))
+        return {name: cast(int, values[name]) for dim in dims for name in sorted(axes_in(dim))}
+
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        """Names of the template's modules, and of single tensors, that the architecture lacks; none by default."""
+        return frozenset()
+
+    def initialised(self, network: nn.Module) -> nn.Module:
+        """A network fresh from its constructors, with its weights initialised as a template's; by default as it is."""
+        return network
+
+    @property
+    def trained(self) -> bool:
+        """Whether templates have the weights of a trained network, which the experts of a mixture begin with."""
+        return False
+
+    def plain(self, architecture: Architecture) -> tuple[Family, Architecture]:
+        """The family that it wraps, whose networks have programs, and the network in that one's space; by default itself."""
+        return self, architecture
+
+    def views(self) -> Sequence[View]:
+        """Further ways in which its networks are called, whose programs checkpoints keep; none by default."""
+        return ()
+
+    def programs(self) -> Programs:
+        """The programs of its networks, captured from the template where they are first needed; of plain families alone."""
+        return programs_of(self)
+
+    def standalone(self, tree: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
+        """A plain module of one network, with copies of its weights.
+
+        Args:
+            tree: a template, whose own tensors are not read.
+            weights: every tensor of the network, by the template's names.
+        """
+        return standalone(clone_tree(tree, self.dropped(architecture)), weights)
+
+
+class Sharing(nn.Module, ABC):
+    """Owns the stored tensors of a supernet and derives each subnet's tensors from them."""
+
+    spec: SharingSpec
+    """Everything needed to rebuild this sharing, for checkpoints."""
+
+    @abstractmethod
+    def weights(self, architecture: Architecture) -> dict[str, Tensor]:
+        """A subnet's tensors by the template's names, on the autograd graph; buffers are cloned in training mode."""
+
+    def placed(self, tree: nn.Module, architecture: Architecture) -> nn.Module:
+        """A clone of the template with a subnet's tensors, or with others that give the same outputs; in place."""
+        return place(tree, self.weights(architecture))
+
+    @abstractmethod
+    def permute(self, axis: str, order: Tensor) -> None:
+        """Reorders an axis in every stored tensor that has it; the largest network's outputs do not change."""
+
+    @property
+    @abstractmethod
+    def template(self) -> nn.Module:
+        """The module tree that live subnets are cloned from."""
+
+    def trainable(self) -> frozenset[str]:
+        """Names of the template's parameters that extracted networks train, whatever is trained of this sharing."""
+        named = self.template.named_parameters(remove_duplicate=False)
+        return frozenset(name for name, parameter in named if parameter.requires_grad)
+
+    def fixed(self) -> frozenset[str]:
+        """Names of the parameters that are not trained."""
+        return frozenset(name for name, parameter in self.named_parameters() if not parameter.requires_grad)
+
+    def decayed(self) -> frozenset[str]:
+        """Names of the parameters under weight decay: matrices and kernels, not biases and norms."""
+        return frozenset(name for name, parameter in self.named_parameters() if parameter.ndim > 1)
+
+
+class Supernet(nn.Module):
+    """All subnets of a family over one set of stored tensors.
+
+    Train with `supernet(x, architecture)`; score, measure and export only modules from `extract` after `recalibrate`.
+    """
+
+    def __init__(self, family: Family, sharing: Sharing) -> None:
+        super().__init__()
+        self.family = family
+        self.sharing = sharing
+        self._last_costs: tuple[list[Architecture], CostTable] | None = None
+        self._layout = layout_of(sharing.template)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The family's search space."""
+        return self.family.space
+
+    def weights(self, architecture: Architecture) -> dict[str, Tensor]:
+        """A subnet's tensors, as the sharing derives them."""
+        return self.sharing.weights(architecture)
+
+    def subnet(self, architecture: Architecture) -> nn.Module:
+        """A live subnet. Use it for one step only: an optimiser step makes its tensors stale."""
+        return self.sharing.placed(clone_tree(self.sharing.template, self.family.dropped(architecture)), architecture)
+
+    def forward(self, x: Tensor, architecture: Architecture) -> Tensor:
+        """The outputs of a subnet."""
+        return cast(Tensor, self.subnet(architecture)(x))
+
+    def extract(self, architecture: Architecture) -> nn.Module:
+        """A plain module with its own storage, in eval mode; `recalibrate` it before you measure it."""
+        self.space.check(architecture)
+        with torch.no_grad():
+            module = self.family.standalone(self.sharing.template, architecture, self.weights(architecture))
+        trainable = self.sharing.trainable()
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(name in trainable)
+        module.eval()
+        if layout_of(self.sharing.template) != self._layout:  # no network of the family any more
+            return module
+        plain, network = self.family.plain(architecture)
+        return extracted_from(module, plain.programs(), network)
+
+    def sort(self, orders: Mapping[str, Tensor]) -> None:
+        """Reorders axes in every stored tensor that has them, for `supernets.sharing.sorting`.
+
+        The outputs of the largest subnet do not change, those of others do. The moments of an optimiser no longer match
+        the weights: restart it.
+
+        Args:
+            orders: (size,) by axis, a permutation: new index i gets the old index order[i].
+
+        Raises:
+            SpaceError: an axis is unknown or of kernels, or its order is not a permutation.
+        """
+        for name, order in orders.items():
+            axis = self.family.axes.get(name)
+            if axis is None or axis.slice != "prefix":
+                raise _invalid_order(f"{name!r} is not a sortable axis; expected a prefix axis")
+            if not torch.equal(order.sort().values.cpu(), torch.arange(axis.size)):
+                raise _invalid_order(f"the order of axis {name} does not have each of 0 to {axis.size - 1} once")
+        for name, order in orders.items():
+            self.sharing.permute(name, order)
+
+    def cost(self, architecture: Architecture) -> Cost:
+        """Exact parameters, MACs and activation bytes for one example, total and by block."""
+        return self.costs([architecture]).cost(0)
+
+    def costs(self, architectures: Sequence[Architecture]) -> CostTable:
+        """`cost` of many architectures at once, as arrays, which must not be changed.
+
+        Those of the last call are kept: a search predicts several metrics of the same candidates.
+        """
+        asked, last = list(architectures), self._last_costs
+        if last is None or last[0] != asked:
+            last = self._last_costs = asked, self._costs(asked)
+        return last[1]
+
+    def _costs(self, architectures: Sequence[Architecture]) -> CostTable:
+        inner = [self.family.plain(architecture) for architecture in architectures]
+        plain, networks = inner[0][0] if inner else self.family, [network for _, network in inner]
+        table = plain.programs().costs(axis_sizes(plain, networks), [plain.dropped(network) for network in networks])
+        return table.of_blocks(self.family.blocks)
+
+
+def axis_sizes(family: Family, architectures: Sequence[Architecture]) -> dict[str, NDArray[np.int64]]:
+    """Axis sizes of n architectures, each (n,), by axis."""
+    sizes = [family.sizes(architecture) for architecture in architectures]
+    return {name: np.array([own[name] for own in sizes], dtype=np.int64) for name in family.axes}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLoss:
+    """The task's loss against the labels."""
+
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Distillation:
+    """The task's distance (of a classification, a divergence set in the training's settings) from a teacher's detached outputs.
+
+    Attributes:
+        teacher: index of a previous pass of the same step over the same part of the batch; None for the training's frozen
+            teacher.
+        temperature: divides the logits of both; the divergence is multiplied by its square, so that gradients keep their
+            scale (Hinton et al. 2015, arXiv 1503.02531).
+    """
+
+    teacher: int | None
+    weight: float = 1.0
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward and backward pass of an optimiser step.
+
+    Attributes:
+        part: ``(i, n)``: the pass uses the i-th of n equal parts of the step's batch.
+        subnet: makes the live subnet, if it is another than the architecture's own; called for each part of a batch.
+    """
+
+    architecture: Architecture
+    terms: tuple[LabelLoss | Distillation, ...]
+    part: tuple[int, int] = (0, 1)
+    subnet: Callable[[Supernet], nn.Module] | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Consecutive epochs of a training with their own learning-rate schedule and optimiser.
+
+    Attributes:
+        name: for display, e.g. ``kernel``.
+        learning_rate: its peak, relative to the training's.
+        before: called once with the supernet before the first epoch; must not change the largest network's outputs.
+        teach: whether the largest subnet at the end of the phase becomes the frozen teacher of the following phases.
+    """
+
+    name: str
+    epochs: int
+    learning_rate: float = 1.0
+    before: Callable[[Supernet], None] | None = None
+    teach: bool = False
+
+
+BatchLoss = Callable[[Architecture], float]
+"""Returns a subnet's current loss on the step's batch, without gradients."""
+
+
+class TrainingStrategy(Protocol):
+    """Chooses the subnets of each training step and their losses."""
+
+    def phases(self, epochs: int) -> Sequence[Phase]:
+        """The phases of a training; their epochs add up to `epochs`.
+
+        Raises:
+            TrainingError: there are fewer epochs than phases.
+        """
+
+    def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
+        """The passes of one optimiser step; their gradients are summed.
+
+        Args:
+            phase: index of the step's phase.
+        """
+
+
+@runtime_checkable
+class ScheduledStrategy(TrainingStrategy, Protocol):
+    """A strategy whose choice of subnets depends on how much of a phase is done."""
+
+    def at(self, progress: float) -> TrainingStrategy:
+        """The strategy of a step, before which this share of its phase's steps is done: 0 for the first, 1 for the last."""
+
+
+@runtime_checkable
+class LearningStrategy(TrainingStrategy, Protocol):
+    """A strategy that learns which network is good: the weights are trained on the first half of the training part, and after
+    each of their steps the strategy on as many examples of the second half, by gradients of a plan of its own."""
+
+    def optimizer(self, steps: int) -> torch.optim.Optimizer:
+        """An optimiser of the named parameters that it learns, for a training of this many steps."""
+
+    def penalty(self) -> Tensor:
+        """Is added to the loss by which it learns."""
+
+    def found(self) -> Architecture:
+        """The network that it has found so far."""

@@ -1,0 +1,145 @@
+"""Sorting of axes by importance, so that smaller networks use the most important channels, heads and neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from supernets.space.axes import Axes, Dim, axes_in, axis_indices
+from supernets.sharing.base import Supernet
+from supernets.errors import SpaceError
+from supernets.experts.layer import ExpertLayer
+from supernets.networks.live_subnets import clone_tree, place
+
+_invalid_order = partial(SpaceError, code="order.invalid")
+_OF_BIASES = 2
+"""Dimensions of the first biases of experts, one more than of others; their weights have three."""
+
+
+@torch.no_grad()
+def importance(supernet: Supernet) -> dict[str, Tensor]:
+    """The importance of each index of each prefix axis: the L1 norm of the weights that read it.
+
+    Once-for-all's rule for the channels of an expansion (Cai et al. 2020, arXiv 1908.09791), extended to any axis: the sum
+    of absolute weights of the largest subnet over all convolutions and linear layers with the axis among their inputs,
+    or, if there are none, among their outputs.
+
+    Returns:
+        (size,) for each prefix axis of a convolution or linear layer.
+    """
+    weights = supernet.weights(supernet.family.space.largest)
+    return _by_axis(supernet, {name: weights[name].abs() for name in _matrices(supernet)})
+
+
+def taylor_importance(
+    supernet: Supernet, batches: Iterable[tuple[Tensor, Tensor]], loss: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """The importance of each index of each prefix axis: how the loss changes, to first order, when the index is removed.
+
+    That is the squared sum of weight times gradient over the weights that read the index (or, if there are none, that write
+    it), averaged over batches (Molchanov et al. 2019, arXiv 1906.10771, equation 8), of the largest subnet in evaluation mode.
+    Small batches serve best: a trained network's mean gradient over many examples is near zero.
+
+    Args:
+        batches: inputs (n, ...) and targets (n, ...) of training examples; at least one.
+        loss: of outputs and targets, a scalar.
+
+    Returns:
+        (size,) for each prefix axis of a convolution or linear layer.
+    """
+    supernet.eval()
+    largest, found = supernet.family.space.largest, dict[str, Tensor]()
+    for inputs, targets in batches:
+        weights = supernet.weights(largest)
+        own = {name: weights[name] for name in _matrices(supernet)}
+        network = place(clone_tree(supernet.sharing.template, supernet.family.dropped(largest)), weights)
+        gradients = torch.autograd.grad(loss(network(inputs), targets), list(own.values()), allow_unused=True)
+        changes = {
+            name: torch.zeros_like(weight) if gradient is None else weight.detach() * gradient
+            for (name, weight), gradient in zip(own.items(), gradients, strict=True)
+        }
+        for axis, change in _by_axis(supernet, changes).items():
+            found[axis] = found.get(axis, 0) + change.square()
+    return found
+
+
+def _by_axis(supernet: Supernet, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Values of the weights of the largest subnet, summed for each index of each axis over the weights that read it.
+
+    Args:
+        values: of the weights' shapes, by name.
+
+    Returns:
+        (size,) by axis; over the weights that write an axis, or are divided among experts along it, if none reads it.
+    """
+    axes, dims = supernet.family.axes, supernet.family.dims()
+    written: dict[str, Tensor] = {}
+    read: dict[str, Tensor] = {}
+    for name, (_, inputs) in _matrices(supernet).items():
+        value = values[name].detach().cpu()
+        for position, dim in enumerate(dims[name]):
+            if axes_in(dim):
+                _add(read if position == inputs else written, axes, dim, value.transpose(0, position).flatten(1).sum(1))
+    found = written | read
+    return {axis: found[axis] for axis in axes if axis in found}
+
+
+def _matrices(supernet: Supernet) -> Mapping[str, tuple[int, int]]:
+    """Positions of the outputs and the inputs of the weights of convolutions and linear layers, by name."""
+    own: Mapping[str, tuple[int, int]] | None = getattr(supernet.family, "matrices", None)
+    if own is not None:
+        return own
+    found = {}
+    for name, module in supernet.sharing.template.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            found[f"{name}.weight"] = (0, 1)
+        elif isinstance(module, ExpertLayer):
+            stacks = (key for key, tensor in module.named_parameters(recurse=False) if tensor.ndim > _OF_BIASES)
+            found |= {f"{name}.{key}": (1, 2) for key in stacks}
+    return found
+
+
+def sort_by_importance(supernet: Supernet) -> None:
+    """Sorts every axis of a supernet by the descending norm of the weights that read it, in place."""
+    supernet.sort(orders(importance(supernet)))
+
+
+def orders(importance: Mapping[str, Tensor], groups: Mapping[str, Sequence[int]] | None = None) -> dict[str, Tensor]:
+    """The permutation of each axis by descending importance, for `Supernet.sort`.
+
+    Args:
+        importance: (size,) by axis, of any scale; equal values keep their order.
+        groups: sizes by axis with which smaller networks were already trained. Only indices between two such sizes are
+            reordered, so that these networks keep their weights, as in Once-for-all's later phases. None: one group.
+
+    Returns:
+        (size,) by axis: new index i gets the old index order[i].
+
+    Raises:
+        SpaceError: a group ends outside its axis, or the axis is unknown.
+    """
+    groups = groups or {}
+    if unknown := sorted(groups.keys() - importance.keys()):
+        raise _invalid_order(f"groups name the axis {unknown[0]!r}; expected one of {', '.join(importance)}")
+    found = {}
+    for axis, values in importance.items():
+        size = len(values)
+        ends = sorted({0, *groups.get(axis, ()), size})
+        if ends[0] < 0 or ends[-1] > size:
+            raise _invalid_order(f"groups of axis {axis} end at {list(groups[axis])}; expected 0 to its size {size}")
+        parts = [start + values[start:end].argsort(descending=True, stable=True) for start, end in pairwise(ends)]
+        found[axis] = torch.cat(parts)
+    return found
+
+
+def _add(found: dict[str, Tensor], axes: Axes, dim: Dim, totals: Tensor) -> None:
+    """Adds the totals of each position of a dimension to the prefix axes that it consists of."""
+    for name in axes_in(dim):
+        if axes[name].slice == "prefix":
+            indices = axis_indices(dim, axes, name)
+            own = found.setdefault(name, totals.new_zeros(axes[name].size))
+            own.index_add_(0, indices[indices >= 0], totals[indices >= 0])

@@ -1,0 +1,79 @@
+"""Extraction of subnets as they are scored and exported: with statistics or weights fitted to calibration examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from supernets.sharing.base import Supernet
+from supernets.families.decoder.correction import Correction
+from supernets.families.decoder.network import Decoder
+from supernets.space import Architecture
+from supernets.networks.threads import one_thread
+
+
+class Extraction:
+    """Extracts subnets of a supernet, each recalibrated, and corrected where the supernet's sharing says so.
+
+    Args:
+        supernet: in evaluation mode; its weights must not change meanwhile.
+        calibration: batches of training inputs, (n, ...) each; use the same ones for every subnet.
+    """
+
+    def __init__(self, supernet: Supernet, calibration: Sequence[Tensor]) -> None:
+        self._supernet, self._calibration = supernet, calibration
+        self._correction: Correction | None = None
+
+    def __call__(self, architecture: Architecture) -> nn.Module:
+        """A plain module with its own storage, in evaluation mode."""
+        network, largest = (
+            recalibrate(self._supernet.extract(architecture), self._calibration),
+            self._supernet.space.largest,
+        )
+        if self._supernet.sharing.spec.correction is None or architecture == largest:
+            return network
+        if self._correction is None:  # which computes the largest network's activations once
+            self._correction = Correction(cast(Decoder, self._supernet.extract(largest)), self._calibration)
+        return self._correction(cast(Decoder, network))
+
+
+@torch.no_grad()
+def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """Replaces the running statistics of every batch norm by averages over `batches`; returns the module in eval mode.
+
+    A subnet's statistics differ from the supernet's, so do this before every evaluation, latency measurement and export.
+    Batches are weighted by their sizes; a later batch of one input is skipped, because batch norm rejects it if one pixel of
+    an image is left. Always runs on one thread: other numbers change the last bits of the statistics, which can change
+    predictions of a quantised network.
+
+    Args:
+        module: an extracted one (a live subnet shares its statistics with the supernet).
+        batches: inputs, each (n, ...); use the same ones for every subnet.
+    """
+    module.eval()
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    if not norms:
+        return module
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+    n_seen = 0
+    try:
+        with one_thread():
+            for inputs in batches:
+                if n_seen and len(inputs) == 1:
+                    continue
+                n_seen += len(inputs)
+                for norm in norms:
+                    norm.momentum = len(inputs) / n_seen  # turns the running average into the mean over all inputs
+                module(inputs)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        module.eval()
+    return module

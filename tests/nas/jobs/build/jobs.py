@@ -1,0 +1,14 @@
+"""Small jobs, prepared, for the tests of this folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.schema import parse_job
+from nas.engine.store.folder import RunsFolder
+from tests.nas.commands import SMALL_JOB
+
+
+def prepared(tmp_path: Path, more: str) -> PreparedJob:
+    return prepare_job(parse_job(SMALL_JOB + more, source="job.yaml"), RunsFolder(tmp_path), source="job.yaml")

@@ -1,0 +1,59 @@
+"""Runs whose images version 0.1 resized in another way keep them: their exports, and what continues from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.jobs.build import job_data
+from nas.jobs.build.prepared_job import load_trained_run, prepare_job
+from nas.jobs.schema import parse_job
+from nas.runs.driver import resume, search
+from nas.runs.run import Run
+from nas.jobs.run.run_options import RunOptions
+from nas.engine.store.folder import RunsFolder
+from supernets.data import DataSet, ImageOptions, TextOptions, load_data
+from tests.errors import raises
+from tests.nas.results.export.digit_images import write_digits
+from tests.nas.results.export.scripts import module_of
+from tests.nas.results.export.test_predict_script import JOB
+
+
+def as_version_0_1(name: str, *, options: ImageOptions | TextOptions | None = None, **given: Any) -> DataSet:
+    assert isinstance(options, ImageOptions)
+    return load_data(name, options=replace(options, as_in_0_1=True), **given)
+
+
+@pytest.fixture(params=["digits", "image-folder"])
+def earlier(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A finished run whose data are resized as in version 0.1."""
+    data = "{name: digits, image_size: 12}"
+    if request.param == "image-folder":
+        write_digits(tmp_path / "digits", n=200)
+        data = f"{{name: image-folder, path: {tmp_path / 'digits'}, image_size: 12}}"
+    job = parse_job(JOB.format(data=data, epochs=1), source="job.yaml")
+    with monkeypatch.context() as patched:
+        patched.setattr(job_data, "load_data", as_version_0_1)
+        return search(job, RunOptions(RunsFolder(tmp_path / "runs"), inline=True))
+
+
+def test_they_are_read_exported_and_continued(earlier: Run, tmp_path: Path) -> None:
+    data = load_trained_run(earlier).data.dataset
+    now = load_data(data.name, path=earlier.job.data.path, options=ImageOptions(image_size=12))
+    assert data.images.resizing == ("torch" if data.name == "digits" else "pillow-in-one-call")
+    assert data.train.digest != now.train.digest
+    made = earlier.export(tmp_path, index=0)
+    assert made["as_measured"] == 1
+    assert json.loads(Path(made["manifest"]).read_text())["preprocessing"]["resizing"] == data.images.resizing
+    assert ("torch resized" in Path(made["script"]).read_text()) == (data.name == "digits")
+    with raises("export.preprocessing-unavailable", "version 0.1"):
+        earlier.export(tmp_path, index=0, with_preprocessing=True)
+    assert module_of(Path(made["script"])).HOW["resizing"] == data.images.resizing
+    described = f"name: {data.name}, image_size: 12" + (f", path: {path}" if (path := earlier.job.data.path) else "")
+    further = parse_job(f"name: further\ndata: {{{described}}}\nsupernet: {{from: photos-1}}", source="job.yaml")
+    assert prepare_job(further, earlier.runs).data.dataset.test.digest == data.test.digest
+    assert resume(earlier.id, RunOptions(earlier.runs, inline=True), evaluations="+1").report.n_evaluations == 9

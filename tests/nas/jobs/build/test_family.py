@@ -1,0 +1,56 @@
+"""`nas.jobs.build.family`: what a plug-in's description says of its jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.schema import parse_job
+from nas.engine.store.folder import RunsFolder
+from tests.errors import raises
+from tests.nas.commands import SMALL_JOB
+from tests.plugin_packages import PluginPackages
+
+FAMILY = """
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec
+from supernets.families.registry import FamilyDescription
+
+class Own(MobileCNNFamily):
+    name = "family_kit:Own"
+    description = FamilyDescription(CNNSpec, MOBILE_CNN, network=name, learning_rate=0.02)
+"""
+JOB = SMALL_JOB.replace("family: mobile-cnn", "family: family_kit:Own")
+
+
+def test_a_job_without_a_learning_rate_has_that_of_its_plugins_family(
+    tmp_path: Path, plugin_packages: PluginPackages
+) -> None:
+    plugin_packages.install("family-kit", {"family_kit": FAMILY})
+    job = parse_job(JOB, source="job.yaml")
+    stored = parse_job(job.to_yaml(), source="job.yaml")  # as a server keeps it, without loading the family
+    for one in (job, stored):
+        prepared = prepare_job(one, RunsFolder(tmp_path))
+        assert prepared.supernets.settings().learning_rate == 0.02
+        assert prepared.config.training.learning_rate == 0.02
+    given = parse_job(JOB.replace("epochs: 4", "epochs: 4, learning_rate: 0.003"), source="job.yaml")
+    kept = parse_job(given.to_yaml(), source="job.yaml")
+    assert prepare_job(kept, RunsFolder(tmp_path)).supernets.settings().learning_rate == 0.003
+
+
+@pytest.mark.parametrize("rate", ["-1", "'fast'", "True", "float('nan')"])
+def test_a_learning_rate_that_is_none_is_named(tmp_path: Path, plugin_packages: PluginPackages, rate: str) -> None:
+    plugin_packages.install("family-kit", {"family_kit": FAMILY.replace("0.02", rate)})
+    with raises("plugin.contract", "family family_kit:Own (family-kit 0.1)", "learning_rate"):
+        prepare_job(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path))
+
+
+def test_a_family_that_cannot_make_its_networks_is_named(tmp_path: Path, plugin_packages: PluginPackages) -> None:
+    broken = "    def build(self, architecture):\n        raise KeyError('width')\n"
+    plugin_packages.install("family-kit", {"family_kit": f"{FAMILY}\n{broken}"})
+    with raises(
+        "plugin.failed", "family family_kit:Own (family-kit 0.1): making its networks raised KeyError: 'width'"
+    ):
+        prepare_job(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path))

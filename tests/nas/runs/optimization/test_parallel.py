@@ -1,0 +1,88 @@
+"""Calls in other processes: results as inline ones, dead processes, functions that cannot be sent."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import nas
+from tests.errors import raises
+from tests.nas.runs.optimization.small_search import OBJECTIVES, SPACE, evaluate
+
+
+def search(function: Any, parallel: Any, **further: Any) -> nas.OptimizationResult:
+    arguments: dict[str, Any] = {"algorithm": "nsga2", "budget": 20, "progress": False, **further}
+    return nas.optimize(SPACE, OBJECTIVES, function, parallel=parallel, **arguments)
+
+
+def values_of(result: nas.OptimizationResult) -> list[tuple[str, dict[str, float]]]:
+    return [(point.key, dict(point.values)) for point in result.evaluations]
+
+
+def with_pid(values: Mapping[str, Any]) -> dict[str, float]:
+    """Names its process where depth is 3, and dies with it at one candidate."""
+    if values["depth"] == 3 and values["width"] == 16:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if values["depth"] == 2:
+        raise ValueError(f"in {os.getpid()}")
+    return evaluate(values)
+
+
+@pytest.mark.slow
+def test_processes_give_the_search_of_one() -> None:
+    assert values_of(search(evaluate, nas.Processes(2))) == values_of(search(evaluate, None))
+
+
+@pytest.mark.slow
+def test_a_candidate_that_kills_its_process_fails_alone() -> None:
+    result = search(with_pid, nas.Processes(2), algorithm="random", budget=40)
+    by_reason = {message.partition("})")[2] for message in result.failures.values() if "ValueError" not in message}
+    assert by_reason == {" ended its process"}
+    assert sum("ended its process" in message for message in result.failures.values()) == 2  # of both activations
+    raised = [message for message in result.failures.values() if "ValueError" in message]
+    assert len(raised) == 10
+    assert not any(f"in {os.getpid()}" in message for message in raised)
+    assert len(result.evaluations) == 40 - 12
+
+
+def test_a_function_without_a_module_cannot_be_sent_to_processes() -> None:
+    with raises("evaluation.not-picklable", "<lambda>", "nas.RayWorkers"):
+        search(lambda values: evaluate(values), nas.Processes(2))
+
+
+@pytest.mark.parametrize("made", [lambda: nas.Processes(0), lambda: nas.RayWorkers(0), lambda: nas.RayWorkers("2")])
+def test_a_number_of_workers_is_at_least_one(made: Any) -> None:
+    with raises("optimize.invalid", "at least 1"):
+        made()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_ray_gives_the_search_of_one_also_of_closures_and_failures(tmp_path: Path) -> None:
+    import ray
+
+    factor = 2.0
+
+    def closure(values: Mapping[str, Any]) -> dict[str, float]:
+        if values["depth"] == 2 and values["width"] == 16:
+            raise ValueError("no")
+        return {**evaluate(values), "accuracy": factor * evaluate(values)["accuracy"]}
+
+    inline = search(closure, None)
+    spread = search(closure, nas.RayWorkers(2), store=tmp_path / "a.db")
+    assert not ray.is_initialized()
+    assert values_of(spread) == values_of(inline)
+    assert spread.failures == inline.failures
+    try:
+        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        more = search(closure, nas.RayWorkers(1), store=tmp_path / "a.db", budget=26)
+        assert ray.is_initialized()  # it was the caller's
+    finally:
+        ray.shutdown()
+    assert values_of(more)[: len(spread.evaluations)] == values_of(spread)
+    assert len(more.evaluations) + len(more.failures) == 26

@@ -1,0 +1,307 @@
+"""Programs of families: axes that do not fit the network are rejected, and checkpoints keep the programs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hardware_profiles.runtime import run_model
+from supernets.training import checkpoint
+from supernets.networks import family_program
+from supernets.space.axes import Axes, Axis, Dim, NamedDims
+from supernets.sharing.base import Family
+from supernets.sharing.blocks import BlockKeys
+from supernets.training.checkpoint import INDEX, PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
+from supernets.families.registry import FAMILIES
+from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.networks.network import network_of
+from supernets.space import Choice, SearchSpace
+from tests.errors import raises
+
+
+class TwoLayers(nn.Module):
+    """Two linear layers beside each other, whose sum is classified; perhaps the second reads the first."""
+
+    def __init__(self, *, divided: bool = False, ordered: bool = False, counted: bool = False) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(7, 12), nn.Linear(7, 12), nn.Linear(12, 3)
+        self.divided, self.ordered, self.counted = divided, ordered, counted
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.relu(self.first(x))
+        if self.divided:
+            hidden = hidden.unflatten(1, (4, 3)).softmax(2).flatten(1)
+        if self.ordered:
+            hidden = hidden.cumsum(1)
+        out: Tensor = self.head(hidden + self.second(x))
+        return out + torch.arange(3) if self.counted else out
+
+
+class TwoLayersFamily(Family):
+    """A family whose names of axes a test chooses."""
+
+    name = "two-layers"
+
+    def __init__(self, named: Mapping[str, NamedDims], axes: Axes | None = None, **network: bool) -> None:
+        self.named, self.network = named, network
+        self.space = SearchSpace([Choice("units", (4, 8, 12)), Choice("others", (4, 8, 12))])
+        if axes is not None:
+            self.axes = axes
+
+    def template(self) -> nn.Module:
+        return TwoLayers(**self.network)
+
+    def named_dims(self) -> Mapping[str, NamedDims]:
+        return self.named
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros(batch_size, 7)
+
+    def to_json(self) -> dict[str, Any]:
+        axes, space = repr(vars(self).get("axes")), self.space.to_json()
+        return {"named": repr(self.named), "axes": axes, "network": self.network, "space": space}
+
+
+UNITS: Mapping[str, NamedDims] = {"first.weight": ("units", ...)}
+
+
+def test_one_name_reaches_every_tensor_that_has_the_axis() -> None:
+    family = TwoLayersFamily(UNITS)
+    expected: dict[str, tuple[Dim, ...]] = {
+        "first.weight": ("units", 7),
+        "first.bias": ("units",),
+        "second.weight": ("units", 7),
+        "second.bias": ("units",),
+        "head.weight": (3, "units"),
+        "head.bias": (3,),
+    }
+    assert family.dims() == expected
+    assert family.axes == {"units": Axis("units", 12)}
+    assert family.blocks == ("first", "second", "head")
+    smallest = make_supernet(family).extract(family.space.smallest)
+    assert {name: tuple(tensor.shape) for name, tensor in smallest.state_dict().items()}["head.weight"] == (3, 4)
+
+
+def test_tensors_that_a_forward_makes_are_part_of_its_networks() -> None:
+    family = TwoLayersFamily(UNITS, counted=True)
+    network = make_supernet(family).eval().extract(family.space.smallest)
+    x = torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
+    (came,) = run_model(lower(network, x), {INPUT: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(came), network(x))
+    assert family.programs().to_json()["programs"] == {}  # a checkpoint has no constants
+
+
+class Forward(nn.Module):
+    """A network with a forward that a test chooses, a tensor and a number that differ between two templates."""
+
+    def __init__(self, function: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.first, self.head, self.function = nn.Linear(7, 12), nn.Linear(12, 3), function
+        self.tensor, self.number = torch.rand(12), 1 + torch.rand(()).item()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.function(self, self.first(x)))
+        return out
+
+
+class ForwardFamily(TwoLayersFamily):
+    """A family of networks of a test's forward."""
+
+    def __init__(self, label: str, function: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__(UNITS)
+        self.space = SearchSpace([Choice("units", (4, 8, 12))])
+        self.blocks = ("first", "head")
+        self.label, self.function = label, function
+
+    def template(self) -> nn.Module:
+        return Forward(self.function)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"label": self.label}
+
+
+FORWARDS: Mapping[str, tuple[Callable[[Any, Tensor], Tensor], bool, str]] = {
+    "plain": (lambda _, x: x.relu(), True, ""),
+    "branches on a size": (lambda _, x: x.relu() if x.shape[1] > 9 else x.sigmoid(), False, ""),
+    "scales by a size": (lambda _, x: x / x.shape[1], False, ""),
+    "scales by an attribute": (lambda net, x: x * net.first.out_features, False, ""),
+    "makes a tensor of a size": (lambda _, x: x + torch.arange(x.shape[1]), False, ""),
+    "reads a random number": (lambda net, x: x * net.number, False, ""),
+    "reads a random tensor": (lambda net, x: x * net.tensor[0], False, ""),
+    "divides by the batch": (lambda _, x: x / x.shape[0], False, "export.dynamic-dimension"),
+    "makes a tensor of the batch": (lambda _, x: x * torch.ones(len(x), 1), False, "export.dynamic-dimension"),
+}
+
+
+@pytest.mark.parametrize("label", FORWARDS)
+def test_networks_are_traced_where_the_program_of_the_largest_is_not_theirs(label: str) -> None:
+    function, exact, code = FORWARDS[label]
+    family = ForwardFamily(label, function)
+    supernet = make_supernet(family).eval()
+    assert family.programs().of().exact == exact
+    assert bool(family.programs().to_json()["programs"]) == exact  # no checkpoint has programs that are not exact
+    x = torch.randn(6, 7, generator=torch.Generator().manual_seed(0))
+    for architecture in (family.space.smallest, family.space.largest):
+        network = supernet.extract(architecture)
+        if code:
+            with raises(code):
+                lower(network, x)
+            continue
+        (output,) = run_model(lower(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), network(x), rtol=1e-4, atol=1e-4)  # single precision
+        keys = BlockKeys(supernet)
+        assert keys.of([architecture]).tolist() == [list(network_of(network, x, family.blocks).block_keys().values())]
+
+
+class Attention(nn.Module):
+    """Attention of two heads, by torch's function or by products whose scale is a number."""
+
+    def __init__(self, *, fused: bool) -> None:
+        super().__init__()
+        self.query, self.key, self.value = nn.Linear(5, 6), nn.Linear(5, 6), nn.Linear(5, 6)
+        self.out, self.fused = nn.Linear(6, 3), fused
+
+    def forward(self, x: Tensor) -> Tensor:
+        layers = (self.query, self.key, self.value)
+        query, key, value = (layer(x).unflatten(2, (2, -1)).transpose(1, 2) for layer in layers)
+        if self.fused:
+            mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        else:
+            mixed = (query @ key.transpose(2, 3) / query.shape[-1] ** 0.5).softmax(-1) @ value
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2)).mean(1)
+        return out
+
+
+class AttentionFamily(TwoLayersFamily):
+    """A family whose heads have several sizes."""
+
+    def __init__(self, *, fused: bool) -> None:
+        super().__init__({"query.weight": ((2, "size"), ...), "value.weight": ((2, "size"), ...)}, fused=fused)
+        self.space = SearchSpace([Choice("size", (1, 2, 3))])
+
+    def template(self) -> nn.Module:
+        return Attention(**self.network)
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros(batch_size, 4, 5)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_sizes_of_heads_are_axes_where_a_family_names_them(*, fused: bool) -> None:
+    family = AttentionFamily(fused=fused)
+    supernet = make_supernet(family).eval()
+    x = torch.randn(6, 4, 5, generator=torch.Generator().manual_seed(0))
+    assert family.programs().of().exact == fused
+    for architecture in (family.space.smallest, family.space.largest):
+        network = supernet.extract(architecture)
+        (output,) = run_model(lower(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), network(x), rtol=1e-4, atol=1e-5)  # single precision
+
+
+@pytest.mark.parametrize(
+    ("family", "mentions"),
+    [
+        (TwoLayersFamily({"fist.weight": ("units", ...)}), ["no tensor fist.weight"]),
+        (TwoLayersFamily(UNITS, {"units": Axis("units", 12), "depth": Axis("depth", 2)}), ["axis depth"]),
+        (TwoLayersFamily(UNITS, {"units": Axis("units", 10)}), ["first.weight", "(12, 7)", "10"]),
+        (TwoLayersFamily({**UNITS, "second.weight": ("others", ...)}), ["makes the axes units and others one"]),
+        (TwoLayersFamily(UNITS, divided=True), ["divides the axis units"]),
+        (TwoLayersFamily(UNITS, ordered=True), ["axis units of its full size", "cumsum"]),
+        (TwoLayersFamily({"head.weight": ("units", ...)}, {"units": Axis("units", 3)}), ["axis units", "size 4", "3"]),
+        (TwoLayersFamily({"head.weight": ("units", ...)}, {"units": Axis("units", 3)}), []),
+    ],
+    ids=["tensor", "axis", "size", "one", "divided", "ordered", "larger", "outputs"],
+)
+def test_names_that_do_not_fit_the_network_are_rejected(family: Family, mentions: list[str]) -> None:
+    if not mentions:  # a family may choose its outputs
+        family.space = SearchSpace([Choice("units", (2, 3))])
+        assert family.dims()["head.bias"] == ("units",)
+        return
+    with raises("family.inconsistent", *mentions):
+        family.dims()
+
+
+class TestCheckpoints:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """A checkpoint of a small decoder, which has several programs."""
+        description = FAMILIES["decoder"]
+        family = description.load()(description.presets["tiny"], vocabulary=11, positions=16, tokens=8)
+        supernet = make_supernet(family).eval()
+        save_checkpoint(tmp_path, supernet, progress={"epoch": 1, "epochs": 1}, optimizer={})
+        return tmp_path
+
+    @pytest.fixture
+    def captures(self, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+        """A process that has no programs yet, and the modules that it captures."""
+        captures: list[object] = []
+        capture = family_program.capture_declared
+
+        def counted(module: nn.Module, *rest: Any) -> Any:
+            captures.append(module)
+            return capture(module, *rest)
+
+        monkeypatch.setattr(family_program, "_PROGRAMS", {})
+        monkeypatch.setattr(family_program, "capture_declared", counted)
+        return captures
+
+    def test_have_the_programs_of_all_views(self, folder: Path, captures: list[object]) -> None:
+        family = load_checkpoint(folder).supernet.family
+        for view in (None, *family.views()):
+            family.programs().of(view).specialised(family.space.smallest)
+        assert captures == []
+
+    def test_without_programs_are_captured(self, folder: Path, captures: list[object]) -> None:
+        (folder / PROGRAMS).unlink()  # as those of earlier versions
+        load_checkpoint(folder)
+        assert len(captures) == 1
+
+    @pytest.mark.parametrize("operation", ["aten.sigmoid.default", "aten.unknown.default"])
+    def test_with_programs_of_other_code_are_captured(
+        self, folder: Path, captures: list[object], operation: str
+    ) -> None:
+        data = json.loads((folder / PROGRAMS).read_text())
+        data["fingerprint"] = "0" * 16
+        data["programs"][""]["calls"][-1]["op"] = operation
+        rewrite(folder, json.dumps(data))
+        load_checkpoint(folder)
+        assert len(captures) == 1
+
+    @pytest.mark.parametrize("content", ["{", "[]", None])
+    def test_that_are_damaged_or_changed_are_captured(
+        self, folder: Path, captures: list[object], content: str | None
+    ) -> None:
+        changed = (folder / PROGRAMS).read_text().replace('"aten.silu.default"', '"aten.sigmoid.default"')
+        assert changed != (folder / PROGRAMS).read_text()
+        (folder / PROGRAMS).write_text(changed if content is None else content)
+        assert load_checkpoint(folder).supernet.family.axes
+        assert len(captures) == 1
+
+    def test_of_a_plug_in_whose_functions_changed_are_captured(
+        self, tmp_path: Path, captures: list[object], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        family = ForwardFamily("changing", lambda _, x: x.relu())
+        save_checkpoint(tmp_path, make_supernet(family), progress={"epoch": 1, "epochs": 1}, optimizer={})
+        changing = ForwardFamily("changing", lambda _, x: x.sigmoid())
+        monkeypatch.setattr(family_program, "_PROGRAMS", {})
+        monkeypatch.setattr(checkpoint, "family_from_json", lambda _: changing)
+        supernet = load_checkpoint(tmp_path).supernet.eval()
+        assert len(captures) == 2
+        network, x = supernet.extract(supernet.space.smallest), torch.ones(2, 7)
+        (output,) = run_model(lower(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), network(x))
+
+
+def rewrite(folder: Path, programs: str) -> None:
+    """Replaces the programs of a checkpoint, as another version would."""
+    (folder / PROGRAMS).write_text(programs)
+    index = json.loads((folder / INDEX).read_text())
+    digest = hashlib.sha256(programs.encode()).hexdigest()
+    (folder / INDEX).write_text(json.dumps({**index, "programs_sha256": digest}))

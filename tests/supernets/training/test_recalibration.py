@@ -1,0 +1,47 @@
+"""Recalibrated batch-norm statistics are averages over all inputs, for any division into batches."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supernets.training.recalibration import recalibrate
+
+
+def inputs(n: int) -> Tensor:
+    """Images with different means; the last one is an outlier."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(n, 3, 4, 4, generator=generator) + torch.randn(n, 3, 1, 1, generator=generator)
+    images[-1] += 20
+    return images
+
+
+def test_equal_batches_have_equal_weights() -> None:
+    batches = inputs(60).split(20)
+    (norm,) = recalibrate(nn.Sequential(nn.BatchNorm2d(3)), batches).children()
+    means = torch.stack([batch.mean((0, 2, 3)) for batch in batches])
+    variances = torch.stack([batch.transpose(0, 1).flatten(1).var(1) for batch in batches])
+    torch.testing.assert_close(norm.running_mean, means.mean(0))
+    torch.testing.assert_close(norm.running_var, variances.mean(0))
+
+
+@pytest.mark.parametrize("n_last", [2, 7])
+def test_a_small_last_batch_is_weighted_by_its_size(n_last: int) -> None:
+    images = inputs(40 + n_last)
+    (norm,) = recalibrate(nn.Sequential(nn.BatchNorm2d(3)), images.split(20)).children()
+    torch.testing.assert_close(norm.running_mean, images.mean((0, 2, 3)))
+
+
+def test_a_last_batch_of_one_is_skipped() -> None:
+    """Torch rejects one input with one pixel in a batch norm."""
+    images = inputs(41)
+    module = recalibrate(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3)), images.split(20))
+    torch.testing.assert_close(module.get_buffer("1.running_mean"), images[:40].mean((0, 2, 3)))
+
+
+def test_momentum_is_restored_and_the_module_ends_in_eval_mode() -> None:
+    module = nn.Sequential(nn.BatchNorm2d(3, momentum=0.3)).train()
+    recalibrate(module, inputs(4).split(2))
+    assert module[0].momentum == 0.3
+    assert not any(m.training for m in module.modules())
