@@ -18,22 +18,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas.engine.evaluation.base import Evaluator
+    from nas.engine.progress import ProgressObserver
+    from nas.errors import NasError
     from nas.jobs.build.user_model import supernet_of
+    from nas.jobs.run.run_options import RunOptions
     from nas.jobs.schema import load_job
     from nas.runs.driver import resume, train
     from nas.runs.driver import search as run
-    from nas.engine.progress import ProgressObserver
-    from nas.runs.run import Run, open_run
-    from nas.jobs.run.run_options import RunOptions
-    from nas.errors import NasError
-    from nas.engine.evaluation.base import Evaluator
     from nas.runs.finetuning.run import finetune
     from nas.runs.optimization.optimize import optimize
     from nas.runs.optimization.parallel import Processes, RayWorkers
     from nas.runs.optimization.result import OptimizationResult
+    from nas.runs.run import Run, open_run
+    from nas.search.base import SearchAlgorithm
     from nas.search.problem.budget import Budget, Plateau
     from nas.search.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Request, Status
-    from nas.search.base import SearchAlgorithm
     from supernets.space import Architecture, Choice, SearchSpace
 
 _HOMES = {

@@ -17,8 +17,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from supernets.sharing.base import Family, Sharing, Supernet, TrainingStrategy
-    from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
     from supernets.data import DataSet, ImageOptions, Part, TextOptions, head, load_data
     from supernets.errors import SupernetError
     from supernets.families.encoder.family import EncoderFamily
@@ -30,11 +28,11 @@ if TYPE_CHECKING:
     from supernets.families.vit.family import ViTFamily
     from supernets.families.vit.spec import VIT, ViTSpec
     from supernets.networks.module_to_onnx import onnx_model
-    from supernets.training.recalibration import recalibrate
+    from supernets.sharing.base import Family, Sharing, Supernet, TrainingStrategy
     from supernets.sharing.spec import MixtureSpec, SharingSpec
     from supernets.space import Architecture, Choice, SearchSpace
-    from supernets.training.trainer import train
-    from supernets.training.training_loop import TrainingSettings
+    from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
+    from supernets.training.recalibration import recalibrate
     from supernets.training.strategies.attentive import AttentiveStrategy
     from supernets.training.strategies.progressive import ProgressiveStrategy
     from supernets.training.strategies.single_phase import (
@@ -43,12 +41,14 @@ if TYPE_CHECKING:
         SinglePathStrategy,
         SortedStrategy,
     )
+    from supernets.training.trainer import train
+    from supernets.training.training_loop import TrainingSettings
 
 _HOMES = {
     name: module
     for module, names in {
-        "base": "Family Sharing Supernet TrainingStrategy",
-        "checkpoint": "load_checkpoint make_supernet save_checkpoint",
+        "sharing.base": "Family Sharing Supernet TrainingStrategy",
+        "training.checkpoint": "load_checkpoint make_supernet save_checkpoint",
         "data": "DataSet ImageOptions Part TextOptions head load_data",
         "errors": "SupernetError",
         "families.encoder.family": "EncoderFamily",
@@ -59,15 +59,15 @@ _HOMES = {
         "families.resnet.spec": "RESNET ResNetSpec",
         "families.vit.family": "ViTFamily",
         "families.vit.spec": "VIT ViTSpec",
-        "module_to_onnx": "onnx_model",
-        "recalibration": "recalibrate",
+        "networks.module_to_onnx": "onnx_model",
+        "training.recalibration": "recalibrate",
         "sharing.spec": "MixtureSpec SharingSpec",
         "space": "Architecture Choice SearchSpace",
-        "trainer": "train",
-        "training_loop": "TrainingSettings",
-        "training_strategies.attentive": "AttentiveStrategy",
-        "training_strategies.progressive": "ProgressiveStrategy",
-        "training_strategies.single_phase": "LargestStrategy SandwichStrategy SinglePathStrategy SortedStrategy",
+        "training.trainer": "train",
+        "training.training_loop": "TrainingSettings",
+        "training.strategies.attentive": "AttentiveStrategy",
+        "training.strategies.progressive": "ProgressiveStrategy",
+        "training.strategies.single_phase": "LargestStrategy SandwichStrategy SinglePathStrategy SortedStrategy",
     }.items()
     for name in names.split()
 }

@@ -18,14 +18,14 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from hardware_profiles.measuring.speed_record import FOLDER
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.data import DataSet, Part, head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
+from supernets.training.strategies.single_phase import SandwichStrategy
 from supernets.training.trainer import train
 from supernets.training.training_loop import TrainingSettings
-from supernets.training.strategies.single_phase import SandwichStrategy
 from tests.nas.short_rounds import take_short_rounds, take_true_rounds
 from tests.plugin_packages import PluginPackages
 from tests.postgres_server import Server, binaries, running_server

@@ -190,9 +190,8 @@ def test_a_run_is_opened_for_reading_without_what_drives_it() -> None:
 
 def test_commands_against_a_server_load_neither_the_engine_nor_the_server() -> None:
     names = (*HEAVY, "fastapi", "uvicorn", "sqlalchemy")
-    code = (
-        f"import sys, nas.service.client, nas.cli.remote, nas.engine.console; print([n for n in {names!r} if n in sys.modules])"
-    )
+    imports = "import sys, nas.service.client, nas.cli.remote, nas.engine.console"
+    code = f"{imports}; print([n for n in {names!r} if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -11,10 +11,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from docs.generators.markdown import code, sentence, table
+from nas.jobs.recipes import read_recipe
 from nas.jobs.schema.job_schema import field_notes
 from nas.jobs.schema.search_job import SearchJob
 from nas.jobs.schema.supernet import SupernetConfig
-from nas.jobs.recipes import read_recipe
 from supernets.families.registry import FAMILIES
 from supernets.families.shared.spec import Spec, Stages, dimensions
 

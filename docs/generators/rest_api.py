@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from docs.generators.markdown import code, sentence, table
+from nas.engine.store.folder import RunsFolder
 from nas.service.http.app import create_app
 from nas.service.jobs.job_runner import JobState
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.engine.store.folder import RunsFolder
 
 _HEAD = """\
 # REST API

@@ -18,10 +18,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nas.results.analysis.report import RunReport
-from nas.runs.run import Run, open_run
-from nas.search.problem.objectives import Fidelity
 from nas.results.plots import colours
 from nas.results.plots.style import INK, SOFT, STYLE
+from nas.runs.run import Run, open_run
+from nas.search.problem.objectives import Fidelity
 from supernets.sharing.base import Supernet
 from supernets.training.checkpoint import load_checkpoint
 

@@ -102,8 +102,8 @@ def command_group(name: str, help: str, *, example: str) -> typer.Typer:
 @contextmanager
 def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
     """A client with the token from the option, the file or the environment."""
-    from nas.service.client import NasClient
     from nas.errors import ServiceError
+    from nas.service.client import NasClient
     from supernets.files import check_regular
 
     if token is not None and token_file is not None:

@@ -131,8 +131,8 @@ def search(
         header = ["algorithm", *(f"to {100 * float(share):g} %" for share in shares), "share", "seconds"]
         print_table(header, _search_summary(rows, shares))
     if plot is not None:  # last: a full disk must not lose hours of results
-        from nas.runs.bench.search_plot import search_figure
         from nas.results.plots.style import write_picture
+        from nas.runs.bench.search_plot import search_figure
 
         write_picture(plot, search_figure(rows, line))
         print(f"wrote {plot}", file=sys.stderr)

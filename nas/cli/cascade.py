@@ -40,8 +40,8 @@ def cascade(
         raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
     check_run(runs, run)
     from nas.results.analysis.cascade_pairs import cascade_pairs
-    from nas.runs.run import Run
     from nas.results.export.export_paths import cascade_paths
+    from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
     report = opened.report_of(profile)

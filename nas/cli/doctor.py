@@ -51,8 +51,8 @@ def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
 
     Exit code 1 unless all are up to date afterwards.
     """
-    from nas.errors import RunHeldError, StoreError
     from nas.engine.store.opening import upgrade_store
+    from nas.errors import RunHeldError, StoreError
 
     made: dict[str, str] = {}
     failed = False

@@ -35,8 +35,8 @@ def finetune(
     if learning_rate is not None and not 0 < learning_rate <= 100:
         raise typer.BadParameter(f"--learning-rate: expected a number above 0, at most 100, got {learning_rate:g}")
     check_run(runs, run)
-    from nas.runs.run import Run
     from nas.runs.finetuning.job import finetuning_job
+    from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
     # It raises before anything is imported that takes longer.

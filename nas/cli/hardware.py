@@ -18,8 +18,8 @@ from nas.plugins.parts import require
 if TYPE_CHECKING:
     from hardware_profiles.base import HardwareProfile
     from hardware_profiles.lookup_table import LookupTable
-    from nas.jobs.build.prepared_job import PreparedJob
     from nas.engine.progress import ProgressObserver
+    from nas.jobs.build.prepared_job import PreparedJob
 
 DEFAULT_PROFILE = "cpu-1-thread"
 
@@ -172,8 +172,8 @@ def _sweep(
     job: Path, given: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
     loaded = loaded_job(job, runs, trains=False)
-    from nas.jobs.build.prepared_job import prepare_job
     from nas.engine.evaluation.cluster import connected
+    from nas.jobs.build.prepared_job import prepare_job
     from nas.jobs.planning.latency_sweep import job_snippet, sweep, to_json
     from nas.results.plots.latency_sweep_plot import plot_sweep
 
@@ -224,8 +224,8 @@ def calibrate(
     chosen, loaded = load_profile(name), loaded_job(job, runs, trains=False)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     make_folder(path.parent)  # before anything is measured
-    from nas.jobs.build.prepared_job import prepare_job
     from nas.engine.evaluation.cluster import connected
+    from nas.jobs.build.prepared_job import prepare_job
     from nas.jobs.planning.calibrate import calibrate as calibrate_job
 
     prepared = prepare_job(loaded, folder(runs), source=str(job))

@@ -66,9 +66,9 @@ def init(
         rows = [[r.name, r.title] for r in recipes]
         return print_list(as_json, [{"name": n, "title": t} for n, t in rows], ["recipe", "description"], rows)
     text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
-    from nas.jobs.schema.job_schema import FILE, job_schema_text
-    from nas.errors import JobError
     from nas.engine.store.folder import write_atomically
+    from nas.errors import JobError
+    from nas.jobs.schema.job_schema import FILE, job_schema_text
 
     if data is not None:
         from nas.jobs.planning.own_data import filled
@@ -94,8 +94,8 @@ def init(
 
 def _check_replaceable(schema: Path) -> None:
     """Raises `JobError` if there is a file of the schema's name that `nas init` has not written."""
-    from nas.jobs.schema.job_schema import TITLE
     from nas.errors import JobError
+    from nas.jobs.schema.job_schema import TITLE
 
     try:
         own = not schema.exists() or f'"title": "{TITLE}"' in schema.read_text(encoding="utf-8")
@@ -139,8 +139,8 @@ def plan(
         raise typer.BadParameter("--plot is for jobs with a model of yours (supernet.model), and this one has a family")
 
     with driving(runs, inline=inline, address=address, kept="") as options:
-        from nas.jobs.run.preparation import preparing_new
         from nas.jobs.planning.plan import plan as make_plan
+        from nas.jobs.run.preparation import preparing_new
 
         with preparing_new(loaded, "search", options, source=str(job), planning=True) as (prepared, reuse):
             made = make_plan(prepared, reuse, time=time, inline=options.scores_here)

@@ -18,10 +18,10 @@ from nas.plugins.parts import require
 from supernets.networks.formats.pretrained import GGUF, HUB, PACKAGE
 
 if TYPE_CHECKING:
+    from supernets.families.captured.inspection import Inspection
     from supernets.networks.capture.captured_model import CapturedModel
     from supernets.networks.capture.model_proof import Proof
     from supernets.networks.capture.space import SpaceOptions
-    from supernets.families.captured.inspection import Inspection
 
 Model = Annotated[
     str,
@@ -77,8 +77,8 @@ def inspect(
     that is pretrained (package:NAME, hub:OWNER/NAME or a .gguf file), what a job on it searches, its costs and tokenizer.
     The exit status is 1 where the proof does not hold.
     """
-    from supernets.networks.capture.model_proof import unproved_error
     from supernets.families.captured.inspection import inspect_model
+    from supernets.networks.capture.model_proof import unproved_error
 
     check_plot(plot, "nas inspect")
     if model.startswith((PACKAGE, HUB)) or model.endswith(GGUF):

@@ -124,8 +124,8 @@ def print_report(run: Run, report: RunReport, *, live: bool = False) -> None:
 
 def print_selection(report: Any, selected: Any, best: Any) -> None:
     """Prints the best network within limits, the front within them by its numbers in the run's, and the best one's blocks."""
-    from nas.results.analysis.block_table import block_table
     from nas.engine.formatting import constraint_text
+    from nas.results.analysis.block_table import block_table
 
     text = ", ".join(constraint_text(c) for c in selected.constraints)
     print(f"{report.run}: the best of {len(report.candidates)} measured networks with {text}, then the front")

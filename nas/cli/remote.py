@@ -30,9 +30,9 @@ from nas.cli.output import print_json, print_list, print_result, stderr
 from nas.cli.running import check_one_choice, read_text
 
 if TYPE_CHECKING:
+    from nas.errors import ServiceError
     from nas.service.api.schemas import Export, RunSummary
     from nas.service.client import NasClient
-    from nas.errors import ServiceError
 
 
 @app.command(epilog="Example: nas submit digits-cnn.yaml --watch")

@@ -95,13 +95,13 @@ def show(
     no_collector()
     check_run(runs, run)
     parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
+    from nas.cli.insight import print_insight
+    from nas.engine.store.opening import is_held
     from nas.results.analysis.insight import insight_json
     from nas.results.analysis.network_selection import best_within, parse_limits, within
     from nas.results.analysis.report_json import selection_json, show_json
-    from nas.cli.insight import print_insight
-    from nas.runs.run import Run
     from nas.runs.finetuning.improvement import improvement_of, is_finetuning
-    from nas.engine.store.opening import is_held
+    from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
     if sum((failed, experts, any(asked for _, asked in parts))) > 1:
@@ -171,8 +171,8 @@ def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
 
 def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> None:
     """Prints the names and classes of the examples in parts of a run's data, a line each, in the order of the part."""
-    from nas.jobs.build.prepared_job import load_run_data
     from nas.engine.store.stored_run import StoredRun
+    from nas.jobs.build.prepared_job import load_run_data
 
     data = load_run_data(StoredRun.open(folder(runs), run))
     path, names = data.config.data.path, data.dataset.class_names
@@ -408,8 +408,8 @@ def export_study(
     """
     require("optuna", "nas export-study")
     check_run(runs, run)
-    from nas.runs.run import Run
     from nas.results.export.optuna_study import export_study as write_study
+    from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
     with opened.store() as store:

@@ -19,11 +19,11 @@ from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
 
 if TYPE_CHECKING:
-    from nas.results.analysis.network_values import Point
-    from nas.jobs.schema import SearchJob
-    from nas.runs.run import Run
-    from nas.jobs.run.run_options import RunOptions
     from nas.engine.store.folder import RunsFolder
+    from nas.jobs.run.run_options import RunOptions
+    from nas.jobs.schema import SearchJob
+    from nas.results.analysis.network_values import Point
+    from nas.runs.run import Run
 
 
 def folder(runs: Path) -> RunsFolder:
@@ -81,8 +81,8 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
     Args:
         largest: whether a training's largest network is selected without limits.
     """
-    from nas.results.analysis.network_selection import choose, parse_cost_limits
     from nas.jobs.schema.stored_job import stored_job
+    from nas.results.analysis.network_selection import choose, parse_cost_limits
     from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)
@@ -97,11 +97,11 @@ def check_choice(runs: Path, run: str, select: str | None, index: int | None, *,
 
 def check_resumable(runs: Path, run: str, *, evaluations: str | None, minutes: str | None, retry_failed: bool) -> None:
     """Raises `NasError` for a run that cannot continue so: before anything is imported that takes longer."""
-    from nas.jobs.schema.stored_job import stored_job
     from nas.engine.resumption import Resumption, check_ended
-    from nas.errors import OutdatedStoreError
     from nas.engine.store.opening import is_held
     from nas.engine.store.stored_run import StoredRun
+    from nas.errors import OutdatedStoreError
+    from nas.jobs.schema.stored_job import stored_job
 
     opened, more = StoredRun.open(folder(runs), run), Resumption(evaluations, minutes, retry_failed=retry_failed)
     if is_held(opened.folder):
@@ -183,10 +183,10 @@ def driving(
 
 def finish(run: Run, as_json: bool) -> None:
     """Prints the result of a run: the training, the improvement by fine-tuning, or the front and its plots."""
-    from nas.results.analysis.report_json import search_json
     from nas.engine.run_table import training_json
-    from nas.runs.finetuning.improvement import is_finetuning
     from nas.plugins.parts import has, install
+    from nas.results.analysis.report_json import search_json
+    from nas.runs.finetuning.improvement import is_finetuning
 
     if run.kind == "training":
         made = training_json(run)
@@ -212,8 +212,8 @@ def finish(run: Run, as_json: bool) -> None:
 
 def _print_finetuning(run: Run, as_json: bool) -> None:
     from nas.results.analysis.report_json import search_json
-    from nas.runs.run import Run
     from nas.runs.finetuning.improvement import improvement_of
+    from nas.runs.run import Run
 
     improvement = improvement_of(run)
     origin = Run.open(run.runs, improvement.of.run)

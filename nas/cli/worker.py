@@ -27,8 +27,8 @@ def drive(
     log_to: LogTo = None,
 ) -> None:
     """Drive a queued or abandoned run from its current state; do nothing if it has ended."""
-    from nas.runs.driver import drive as drive_run
     from nas.engine.resumption import Resumption
+    from nas.runs.driver import drive as drive_run
 
     with driving(runs, inline=inline, address=address, log_to=log_to) as options:
         more = Resumption(evaluations, minutes, retry_failed=retry_failed, id=extension)

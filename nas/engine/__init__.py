@@ -1,1 +1,6 @@
-"""Runs: the driver, the search loop, and everything that follows or resumes a run."""
+"""The engine: evaluates the candidates of a search, records each measurement, and repeats that until a criterion stops it.
+
+- `evaluation`: from a candidate to its measurements, here or on Ray.
+- `store`: the measurements and the state of a run, in SQLite or PostgreSQL.
+- `search_loop`: ask, evaluate, record, tell; beside it what reports a run while it goes on.
+"""

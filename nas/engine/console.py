@@ -19,9 +19,9 @@ from nas.search.problem.objectives import ACCURACY
 
 if TYPE_CHECKING:  # showing a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
-    from nas.search.problem.budget import Budget
     from nas.engine.store.folder import RunFolder
     from nas.engine.store.run_facts import RunFacts
+    from nas.search.problem.budget import Budget
     from supernets.training.trainer import Epoch
 
 _LINES = 10

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nas.engine.search_progress import SearchProgress
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import Cached
 from nas.engine.evaluation.remeasuring import Remeasuring
+from nas.engine.search_progress import SearchProgress
+from nas.engine.store.base import RunStore
 from nas.search.problem.budget import MAX_FINALISTS
 from nas.search.problem.constraints import feasible_within_noise, violations
 from nas.search.problem.objectives import ACCURACY, Constraint, Evaluation, Fidelity, Objective, minimised
 from nas.search.problem.pareto import non_dominated
 from nas.search.problem.variants import Variants
-from nas.engine.store.base import RunStore
 from supernets.space import Architecture
 
 _MAX_NEAREST = 8

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from nas.engine.store.run_state import RunState
 from nas.search.problem.constraints import NearestInfeasible
 from nas.search.problem.objectives import Constraint, Objective
-from nas.engine.store.run_state import RunState
 from supernets.space import Option
 
 _PARTS = 6

@@ -19,9 +19,9 @@ from nas.plugins.parts import require
 
 if TYPE_CHECKING:
     from nas.engine.search_progress import SearchProgress
-    from nas.search.problem.budget import Budget
     from nas.engine.store.folder import RunFolder
     from nas.engine.store.run_facts import RunFacts
+    from nas.search.problem.budget import Budget
     from supernets.training.trainer import Epoch
 
 FORMS = "tensorboard:FOLDER or mlflow:URI"

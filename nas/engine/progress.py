@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # an observer of a run on a server needs neither the loop nor torch
     from nas.engine.search_progress import SearchProgress
-    from nas.search.problem.budget import Budget
     from nas.engine.store.folder import RunFolder
     from nas.engine.store.run_facts import RunFacts
+    from nas.search.problem.budget import Budget
     from supernets.training.trainer import Epoch
 
 

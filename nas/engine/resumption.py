@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nas.errors import NasError, RunStateError
-from nas.search.problem.budget import Budget, Spent, extend_budget
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.run_facts import RunFacts
 from nas.engine.store.run_state import RunState
+from nas.errors import NasError, RunStateError
+from nas.search.problem.budget import Budget, Spent, extend_budget
 
 
 def check_ended(folder: RunFolder, store: RunStore, more: Resumption) -> RunFacts:

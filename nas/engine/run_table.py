@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nas.engine.formatting import wait_text
-from nas.engine.training_history import training_history
-from nas.errors import NasError
-from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
-from nas.search.problem.objectives import ACCURACY, Objective
-from nas.search.problem.tasks import CLASSIFICATION
 from nas.engine.store.base import INTERRUPTED, NEVER_STARTED, RunStatus, RunStore, shown_status
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import read_labels
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
+from nas.engine.training_history import training_history
+from nas.errors import NasError
+from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
+from nas.search.problem.objectives import ACCURACY, Objective
+from nas.search.problem.tasks import CLASSIFICATION
 
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
 

@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from nas.engine.batch_evaluation import BatchEvaluation
-from nas.engine.search_progress import FrontTracker, SearchProgress
-from nas.engine.stop_criteria import StopCallback, StopCriteria
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import Cached
 from nas.engine.evaluation.remeasuring import Remeasuring
+from nas.engine.search_progress import FrontTracker, SearchProgress
+from nas.engine.stop_criteria import StopCallback, StopCriteria
+from nas.engine.store.base import Fit, RunStore
+from nas.search.base import SearchAlgorithm
 from nas.search.problem.budget import Budget, Stop, StopReason
 from nas.search.problem.objectives import Constraint, Evaluation, Objective, metrics_of
 from nas.search.problem.variants import Variants
-from nas.search.base import SearchAlgorithm
-from nas.engine.store.base import Fit, RunStore
 from supernets.space import Architecture, SearchSpace
 
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from nas.errors import StoreError
 from nas.engine.store.base import RunStore
 from nas.engine.store.folder import RunFolder
+from nas.errors import StoreError
 
 EPOCH = "epoch"
 """The kind of the event of each epoch, whose detail are the fields of `supernets.training.trainer.Epoch`."""

@@ -1,0 +1,1 @@
+"""What is made of measurements: their analysis, plots, and exported networks."""

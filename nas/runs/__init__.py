@@ -1,0 +1,7 @@
+"""Runs as users start and read them: of jobs, of their own functions, of tables of measurements, and of further training.
+
+- `driver`: starts and resumes the run of a job; `run`: a run on disk, open for reading, with its exports.
+- `optimization`: `nas.optimize`, a search over an own space and an own function.
+- `bench`: search algorithms and predictors compared on tables of measurements.
+- `finetuning`: further training of networks of a front.
+"""

@@ -7,20 +7,20 @@ from contextlib import closing, contextmanager, suppress
 from typing import Unpack
 
 from hardware_profiles.errors import ProfilingError
-from nas.jobs.build.prepared_job import PreparedJob
-from nas.jobs.build.references import check_kind
-from nas.jobs.schema import SearchJob, load_job
-from nas.jobs.run.execution import RunExecution
-from nas.jobs.run.passed_objects import Passed, resumed_with, with_passed
-from nas.jobs.run.preparation import describe, preparing_again, preparing_new
 from nas.engine.resumption import Resumption, check_ended
-from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
-from nas.errors import ClusterError, NasError, StoreAwayError, StoreError
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.run_facts import Kind
+from nas.errors import ClusterError, NasError, StoreAwayError, StoreError
+from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.references import check_kind
+from nas.jobs.run.execution import RunExecution
+from nas.jobs.run.passed_objects import Passed, resumed_with, with_passed
+from nas.jobs.run.preparation import describe, preparing_again, preparing_new
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import SearchJob, load_job
+from nas.runs.run import Run
 from predictors.errors import PredictorError
 from supernets.errors import SupernetError
 

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.engine.formatting import wait_text
-from nas.results.analysis.network_values import Point
-from nas.results.analysis.report import RunReport, build_report
-from nas.results.analysis.run_measurements import RecordedSteps
 from nas.engine.run_table import next_command
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import RunReport, build_report
+from nas.results.analysis.run_measurements import RecordedSteps
 
 if TYPE_CHECKING:
+    from nas.jobs.schema import SearchJob
     from nas.results.analysis.failures import FailedNetwork
     from nas.results.analysis.finetuned_runs import Finetuning
     from nas.results.analysis.insight import Insight
-    from nas.jobs.schema import SearchJob
     from nas.results.export.cascade import Cascades
     from supernets.data import DataSet
 
@@ -159,7 +159,7 @@ class Run(StoredRun):
     def cascades(
         self, *, profile: str | None = None, accept_plugin_versions: bool = False, data: object = None
     ) -> Cascades:
-        """The cascades of two networks of its front: their table, tests and exports; see `nas.results.export.cascade.Cascades`."""
+        """The cascades of two networks of its front: see `nas.results.export.cascade.Cascades`."""
         from nas.results.export.cascade import Cascades
 
         return Cascades(self, profile=profile, accept_plugin_versions=accept_plugin_versions, data=data)

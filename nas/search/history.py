@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.problem.constraints import violations
-from nas.search.problem.objectives import Constraint, Evaluation, Objective, minimised
 from nas.search.base import SearchAlgorithm
 from nas.search.genes import GeneRows
+from nas.search.problem.constraints import violations
+from nas.search.problem.objectives import Constraint, Evaluation, Objective, minimised
 from supernets.space import Architecture, SearchSpace
 
 ENUMERABLE = 50_000

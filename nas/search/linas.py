@@ -13,13 +13,13 @@ from sklearn import config_context
 from sklearn.linear_model import Ridge
 from sklearn.svm import SVR
 
-from nas.search.problem.constraints import total_violation
-from nas.search.problem.objectives import Constraint, Evaluation, Objective, metrics_of
-from nas.search.problem.pareto import Array
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import evolve, linas_operators
 from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown
+from nas.search.problem.constraints import total_violation
+from nas.search.problem.objectives import Constraint, Evaluation, Objective, metrics_of
+from nas.search.problem.pareto import Array
 from nas.search.ranking import survivors
 from predictors.threads import one_thread
 from supernets.space import Architecture, SearchSpace

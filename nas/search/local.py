@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.search.problem.objectives import Constraint, Objective
 from nas.search.history import HistorySearch
+from nas.search.problem.objectives import Constraint, Objective
 from nas.search.ranking import first_front, survivors
 from supernets.space import Architecture, SearchSpace
 

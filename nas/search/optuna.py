@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import numpy as np
 import optuna
 
-from nas.search.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
 from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown
+from nas.search.problem.objectives import Constraint, Evaluation, Objective
 from predictors.threads import one_thread
 from supernets.space import Architecture, Choice, SearchSpace
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from nas.errors import PluginError
 from nas.plugins import PluginRef, calling, construct
-from nas.search.problem.objectives import Evaluation
 from nas.search.base import SearchAlgorithm
+from nas.search.problem.objectives import Evaluation
 from supernets.errors import SpaceError
 from supernets.space import Architecture, SearchSpace
 

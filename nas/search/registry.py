@@ -8,8 +8,8 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
-from nas.plugins.parts import require
 from nas.plugins import Kind, check, find, load, of_object
+from nas.plugins.parts import require
 from nas.search.algorithms import ALGORITHMS, load_part
 from nas.search.base import SearchAlgorithm, SearchProblem
 from nas.search.plugin import make_plugin

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nas.search.base import SearchAlgorithm
 from nas.search.problem.constraints import violations
 from nas.search.problem.objectives import Constraint, Evaluation, Objective, minimised
 from nas.search.problem.pareto import Array, non_dominated
-from nas.search.base import SearchAlgorithm
 from nas.search.ranking import survivors
 from supernets.space import Architecture
 

@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas.results.analysis.network_selection import by_index, knee, select
-from nas.service.api import schemas
-from nas.jobs.schema import load_job
 from nas.errors import ExportFailedError, SelectionError, UnknownNameError
+from nas.jobs.schema import load_job
+from nas.results.analysis.network_selection import by_index, knee, select
 from nas.results.export.manifest import NO_TOKENIZERS
+from nas.service.api import schemas
 from nas.service.jobs.task_queue import TASK_LOG
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind, TaskStatus

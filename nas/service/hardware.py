@@ -10,10 +10,11 @@ from typing import BinaryIO
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import known_profiles, load_profile
 from hardware_profiles.errors import ProfileError
-from nas.service.api import schemas
-from nas.jobs.schema.strict_yaml import parse_mapping
+from nas.engine.store.folder import write_atomically
 from nas.errors import JobError, RunStateError, UnknownNameError
+from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.plugins import is_dotted
+from nas.service.api import schemas
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
 from nas.service.tasks import TaskRequests
@@ -22,7 +23,6 @@ from nas.service.uploads.storage_checks import check_quota, checked_name
 from nas.service.views.open_runs import OpenRuns
 from nas.service.views.profile_availability import ProfileAvailability
 from nas.service.views.profile_drift import ProfileDrift
-from nas.engine.store.folder import write_atomically
 
 _ADDED = "[!.]*.yaml"
 """Files of profiles; names that begin with a dot are being written."""

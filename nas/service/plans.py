@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nas.engine.store.folder import write_atomically
 from nas.service.api import schemas
 from nas.service.settings import ServiceSettings
 from nas.service.state import Task, TaskKind
 from nas.service.tasks import TaskRequests
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space
-from nas.engine.store.folder import write_atomically
 
 _OF = "jobs"
 """What the tasks are of; others are of a run or a profile."""

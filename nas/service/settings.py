@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nas.engine.store.folder import RunsFolder
 from nas.errors import NasError
 from nas.plugins import is_dotted
-from nas.engine.store.folder import RunsFolder
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _MIB = 1024 * 1024

@@ -32,11 +32,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from nas.errors import StoreError
-from nas.service.stamped_cache import ChangeStamp
 from nas.engine.store.database import WRITES
 from nas.engine.store.migrations import Schema
 from nas.engine.store.sqlite import explain, writing_engine
+from nas.errors import StoreError
+from nas.service.stamped_cache import ChangeStamp
 
 _METADATA = MetaData()
 _version = Table("schema_version", _METADATA, Column("version", Integer, primary_key=True, autoincrement=False))

@@ -7,11 +7,15 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from nas.service.api import schemas
 from nas.engine.resumption import Resumption
-from nas.runs.run import Run
 from nas.engine.run_table import RunSnapshot
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import write_atomically
+from nas.engine.store.labels import Labels, write_labels
+from nas.engine.store.opening import is_held, open_store
 from nas.errors import JobError, RunHeldError, RunStateError, ServiceError, StoreError, TooManyError
+from nas.runs.run import Run
+from nas.service.api import schemas
 from nas.service.jobs.driver_logs import last_output
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
@@ -23,10 +27,6 @@ from nas.service.views.job_fields import fields_of
 from nas.service.views.open_runs import OpenRuns
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_summaries import RunSummaries
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import write_atomically
-from nas.engine.store.labels import Labels, write_labels
-from nas.engine.store.opening import is_held, open_store
 
 _LOG_BYTES = 1024 * 1024
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from nas.service.api import schemas
 from nas.errors import RunStateError, TooManyError, UnknownNameError
+from nas.service.api import schemas
 from nas.service.jobs.task_queue import time_limit_of
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Task, TaskKind

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Family, Supernet
-from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.networks.module_to_onnx import INPUT, onnx_model
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Family, Supernet
 from supernets.space import Architecture
+from supernets.training.checkpoint import family_from_json, make_supernet
+from supernets.training.recalibration import recalibrate
 
 _RELATIVE = 1e-4
 """Largest difference of outputs, relative to their standard deviation: single precision through some twenty layers."""

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from nas.search.base import SearchAlgorithm
 from nas.search.problem.constraints import violations
 from nas.search.problem.objectives import Constraint, Evaluation, Goal, Measurement, Objective, Status
 from nas.search.problem.variants import Variants
-from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture, Choice, SearchSpace
 
 OBJECTIVES = (Objective("accuracy", "share", Goal.MAXIMIZE), Objective("latency_ms@cpu", "ms", Goal.MINIMIZE))

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from supernets.data.labelled_examples import too_large
 from supernets.errors import CheckpointError, DataError
+from supernets.files import check_regular
 from supernets.networks.formats.gguf_file import open_gguf
 from supernets.networks.formats.gguf_tokenizer import gguf_tokenizer
 from supernets.networks.formats.model_folder import Settings
-from supernets.files import check_regular
 from supernets.networks.formats.pretrained import CONFIG, GGUF, TOKENIZER, TOKENIZER_CONFIG
 
 if TYPE_CHECKING:  # an optional library, which is loaded where it is used

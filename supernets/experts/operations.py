@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.networks.capture.dimensions import find, split, unify
-from supernets.networks.capture.inference import Inference
-from supernets.networks.operations.own import onnx_of, own_rule, own_work
-from supernets.networks.operations.registry import Products, dims_of
-from supernets.networks.capture.program import Call
 from supernets.errors import LoweringError
 from supernets.experts.mixing import NULL_LOGIT, UNLIMITED
+from supernets.networks.capture.dimensions import find, split, unify
+from supernets.networks.capture.inference import Inference
+from supernets.networks.capture.program import Call
 from supernets.networks.onnx_graph import functions
 from supernets.networks.onnx_graph.ir import ROWS, Graph, Shape, Value
+from supernets.networks.operations.own import onnx_of, own_rule, own_work
+from supernets.networks.operations.registry import Products, dims_of
 
 
 class _Experts:

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernets.space.axes import Axes, Dim, NamedDims
 from supernets.sharing.base import Family
 from supernets.space import Architecture, Choice, Option, SearchSpace, joint_levels
+from supernets.space.axes import Axes, Dim, NamedDims
 
 
 class NestedFamily(Family):

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from supernets.space.axes import Axes, Axis, Dim, NamedDims, slice_tensor
-from supernets.sharing.base import Family
 from supernets.families.captured.family import CapturedFamily
+from supernets.sharing.base import Family
 from supernets.space import Architecture, Choice, SearchSpace
+from supernets.space.axes import Axes, Axis, Dim, NamedDims, slice_tensor
 
 
 class SingleFamily(Family):

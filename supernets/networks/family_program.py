@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.space.axes import Dim, NamedDims, axes_in, slice_tensor
+from supernets.errors import LoweringError, SpaceError
 from supernets.networks.capture.branches import Branch, module_branch
 from supernets.networks.capture.costs import ProgramCosts
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
@@ -28,11 +28,11 @@ from supernets.networks.capture.program_json import program_from_json, program_t
 from supernets.networks.capture.proof import randomised, results_of
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture_declared
-from supernets.space.cost import CostTable, Counts, lies_in
-from supernets.errors import LoweringError, SpaceError
 from supernets.networks.live_subnets import clone_tree, place
 from supernets.networks.own_operations import NAMESPACE
 from supernets.space import Architecture
+from supernets.space.axes import Dim, NamedDims, axes_in, slice_tensor
+from supernets.space.cost import CostTable, Counts, lies_in
 
 if TYPE_CHECKING:
     from supernets.sharing.base import Family
@@ -474,7 +474,7 @@ def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:
 @cache
 def _own_code() -> bytes:
     """A hash of this package's code: networks call some of it, and their programs are read by the rest."""
-    files = sorted(Path(__file__).parent.rglob("*.py"))
+    files = sorted(Path(__file__).parents[1].rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).digest()
 
 

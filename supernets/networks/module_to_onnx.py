@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import ExportError, LoweringError
-from supernets.networks.onnx_graph import BATCH, INPUT, LENGTH_NAME, OPSET, OUTPUT
 from supernets.networks.network import network_of
+from supernets.networks.onnx_graph import BATCH, INPUT, LENGTH_NAME, OPSET, OUTPUT
 
 __all__ = ["BATCH", "INPUT", "OPSET", "OUTPUT", "lower", "onnx_model", "to_onnx"]
 

@@ -12,18 +12,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from supernets.errors import CaptureError, LoweringError
 from supernets.networks.capture.elastic_program import infer_axes
-from supernets.networks.lowering import lowered
 from supernets.networks.capture.network import PlainNetwork
 from supernets.networks.capture.program import BATCH, Program, is_constant
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture_declared
-from supernets.errors import CaptureError, LoweringError
 from supernets.networks.family_program import TOKENS_DIM, Programs, View, blocks_by_value, tensors_in
+from supernets.networks.lowering import lowered
+from supernets.networks.module_layout import Layout, layout_of
 from supernets.networks.onnx_graph.block_division import Piece, cut, whole, with_transposed_weights
 from supernets.networks.onnx_graph.ir import INPUT, Shape
 from supernets.networks.onnx_graph.serialise import serialise
-from supernets.networks.module_layout import Layout, layout_of
 from supernets.space import Architecture
 
 _dynamic = functools.partial(LoweringError, code="export.dynamic-dimension")

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.space.axes import Dim, Sizes, full_sizes, size_of, slice_tensor
-from supernets.sharing.base import Family
 from supernets.errors import SpaceError
 from supernets.experts.losses import routers
+from supernets.sharing.base import Family
+from supernets.space.axes import Dim, Sizes, full_sizes, size_of, slice_tensor
 
 
 class Adapters(nn.Module):

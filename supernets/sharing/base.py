@@ -14,14 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.space.axes import Axes, Axis, Dim, NamedDims, axes_in
-from supernets.space.cost import Cost, CostTable
 from supernets.errors import SpaceError
 from supernets.networks.family_program import Programs, View, outline, programs_of
 from supernets.networks.live_subnets import clone_tree, place, standalone
 from supernets.networks.module_layout import layout_of
 from supernets.networks.network import extracted_from
 from supernets.space import Architecture, SearchSpace
+from supernets.space.axes import Axes, Axis, Dim, NamedDims, axes_in
+from supernets.space.cost import Cost, CostTable
 
 if TYPE_CHECKING:
     from supernets.sharing.spec import SharingSpec

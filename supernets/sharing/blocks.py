@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from supernets.sharing.base import Supernet, axis_sizes
 from supernets.errors import LoweringError
 from supernets.networks.network import BlockModel, Network, network_of
+from supernets.sharing.base import Supernet, axis_sizes
 from supernets.space import Architecture
 
 _Combinations = tuple[NDArray[np.int64], NDArray[np.intp], NDArray[np.intp]]

@@ -7,22 +7,22 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import Dim, axes_in, check_dims, permute_tensor, slice_tensor
-from supernets.sharing.base import Family, Sharing
 from supernets.networks.family_program import outline
 from supernets.networks.live_subnets import channels_last, place
 from supernets.sharing.adapters import Adapters
+from supernets.sharing.base import Family, Sharing
 from supernets.sharing.expert_merging import ExpertMerging
 from supernets.sharing.kernels import KernelTransforms
 from supernets.sharing.mixture import Mixture, mixed
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
+from supernets.space.axes import Dim, axes_in, check_dims, permute_tensor, slice_tensor
 
 
 class ChainSharing(Sharing):
     """Slices the stored tensors, then mixes experts, then transforms kernels; or merges layers' experts; or adds adapters.
 
-    Stored tensors have the template's names; those of a mixed layer are stacks of experts, (experts, *shape). `supernets.space.axes`
+    Stored tensors have the template's names; those of a mixed layer are stacks of experts, (experts, *shape). `space.axes`
     slices and permutes all of them, routers included. Slicing first is cheaper and gives the same result, because it
     commutes with mixing, and with the transforms of kernels except in the kernel's own axis.
 

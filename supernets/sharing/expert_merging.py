@@ -8,13 +8,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import Dim
-from supernets.sharing.base import Family
 from supernets.errors import SpaceError
 from supernets.experts.expert_weights import ExpertWeights
 from supernets.experts.layer import ExpertLayer
 from supernets.experts.merging import aligned_in_turn, merging_weights, nested_groups
+from supernets.sharing.base import Family
 from supernets.sharing.kernels import sizes_of_axes
+from supernets.space.axes import Dim
 
 MOST_TOKENS = 2**13
 """Of examples that the usage and the similarity of experts are measured on."""

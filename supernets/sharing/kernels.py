@@ -8,9 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import Dim
-from supernets.sharing.base import Family
 from supernets.errors import SpaceError
+from supernets.sharing.base import Family
+from supernets.space.axes import Dim
 
 
 class KernelTransforms(nn.Module):

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.space.axes import Dim, Sizes, axes_in, full_sizes, size_of, slice_tensor
-from supernets.sharing.base import Family
-from supernets.space.cost import lies_in
 from supernets.errors import SpaceError
+from supernets.sharing.base import Family
 from supernets.sharing.spec import MixtureSpec
 from supernets.space import Architecture
+from supernets.space.axes import Dim, Sizes, axes_in, full_sizes, size_of, slice_tensor
+from supernets.space.cost import lies_in
 
 _invalid = partial(SpaceError, code="sharing.invalid")
 _MODULES = nn.ModuleDict()

@@ -9,11 +9,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import Axes, Dim, axes_in, axis_indices
-from supernets.sharing.base import Supernet
 from supernets.errors import SpaceError
 from supernets.experts.layer import ExpertLayer
 from supernets.networks.live_subnets import clone_tree, place
+from supernets.sharing.base import Supernet
+from supernets.space.axes import Axes, Dim, axes_in, axis_indices
 
 _invalid_order = partial(SpaceError, code="order.invalid")
 _OF_BIASES = 2

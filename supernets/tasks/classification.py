@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from supernets.data import DataSet
-from supernets.tasks.divergence import Divergence, divergence
 from supernets.tasks.base import Metric, Reduction, Score, Task
+from supernets.tasks.divergence import Divergence, divergence
 
 
 class Classification(Task):

@@ -14,7 +14,6 @@ from torch.nn import functional
 from supernets.data import DataSet, Part
 from supernets.data.choices import NO_QUESTION
 from supernets.data.labelled_examples import wrong_kind
-from supernets.tasks.divergence import Divergence, divergence
 from supernets.errors import ExportError
 from supernets.experts.routing_metrics import (
     ROUTING_METRICS,
@@ -29,6 +28,7 @@ from supernets.families.decoder.serving import ServedModels
 from supernets.families.encoder_decoder.network import EncoderDecoder
 from supernets.families.encoder_decoder.serving import served_pairs
 from supernets.tasks.base import Metric, Score, Task
+from supernets.tasks.divergence import Divergence, divergence
 
 _NO_LABEL = -100
 _NORMALISED = "normalised_choice_accuracy"

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from supernets.data import DataSet
-from supernets.tasks.divergence import Divergence
 from supernets.tasks.average_precision import average_precision, jackknifed
 from supernets.tasks.base import Metric, Score, Task
+from supernets.tasks.divergence import Divergence
 
 THRESHOLD = 0.5
 """The probability from which on a label counts as given."""

@@ -1,0 +1,1 @@
+"""Training of supernets: the loop and its steps, strategies, checkpoints, recalibration, and training on several workers."""

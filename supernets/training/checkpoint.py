@@ -16,13 +16,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from supernets.sharing.base import Family, Supernet
 from supernets.errors import CaptureError, CheckpointError, SupernetError
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
 from supernets.families.single_network import SingleFamily
 from supernets.files import check_regular, write_atomically
+from supernets.sharing.base import Family, Supernet
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture

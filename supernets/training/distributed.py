@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from supernets.sharing.base import Supernet, TrainingStrategy
-from supernets.training.checkpoint import INDEX, load_checkpoint, write_files
 from supernets.data import DataSet
 from supernets.errors import SupernetError, TrainingError
-from supernets.training.gradients import CPU, Group
+from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.tasks import CLASSIFICATION, Task
+from supernets.training.checkpoint import INDEX, load_checkpoint, write_files
+from supernets.training.gradients import CPU, Group
 from supernets.training.trainer import Epoch, train
 from supernets.training.training_loop import TrainingSettings
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supernets.sharing.base import Distillation, LabelLoss, Pass, Supernet
-from supernets.tasks.divergence import Divergence, TopLogits, divergence, top_divergence, top_logits
 from supernets.errors import TrainingError
 from supernets.experts.losses import Routed, balance_loss, entropy_loss, record_routing, z_loss
 from supernets.networks.live_subnets import checkpointed
+from supernets.sharing.base import Distillation, LabelLoss, Pass, Supernet
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Task
+from supernets.tasks.divergence import Divergence, TopLogits, divergence, top_divergence, top_logits
 
 CPU = torch.device("cpu")
 

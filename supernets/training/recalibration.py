@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from supernets.sharing.base import Supernet
 from supernets.families.decoder.correction import Correction
 from supernets.families.decoder.network import Decoder
-from supernets.space import Architecture
 from supernets.networks.threads import one_thread
+from supernets.sharing.base import Supernet
+from supernets.space import Architecture
 
 
 class Extraction:

@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supernets.sharing.base import Supernet, TrainingStrategy
-from supernets.training.checkpoint import FOUND, Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
 from supernets.data import BlockFormat, DataSet, Part, by_length, head
 from supernets.errors import CheckpointError
-from supernets.training.gradients import ALONE, CPU, Reduction
-from supernets.training.recalibration import Extraction
+from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Metric, Task
+from supernets.training.checkpoint import FOUND, Checkpoint, has_checkpoint, load_checkpoint, save_checkpoint
+from supernets.training.gradients import ALONE, CPU, Reduction
+from supernets.training.recalibration import Extraction
 from supernets.training.training_loop import Loop, TrainingSettings
 
 _GOLDEN = 0.618

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from supernets.sharing.base import LearningStrategy, Phase, ScheduledStrategy, Supernet, TrainingStrategy
-from supernets.training.checkpoint import load_optimizer_tensors, optimizer_tensors
 from supernets.data import Part, augment, batches, head
-from supernets.tasks.divergence import Divergence
 from supernets.errors import TrainingError
 from supernets.experts.losses import check_trained, freeze_all_but_routers
-from supernets.training.gradients import ALONE, CPU, Precision, Reduction, StepGradients, StepOptions
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import LearningStrategy, Phase, ScheduledStrategy, Supernet, TrainingStrategy
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Task
+from supernets.tasks.divergence import Divergence
+from supernets.training.checkpoint import load_optimizer_tensors, optimizer_tensors
+from supernets.training.gradients import ALONE, CPU, Precision, Reduction, StepGradients, StepOptions
+from supernets.training.recalibration import recalibrate
 
 Examples = tuple[Tensor, Tensor]
 """Inputs and labels."""

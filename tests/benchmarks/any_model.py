@@ -48,17 +48,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hardware_profiles.runtime import run_calls
-from supernets.sharing.base import Supernet
+from supernets.errors import LoweringError
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.costs import elastic_share
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.proof import difference, in_double, outputs_of, prove_permutations, randomised
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
-from supernets.training.checkpoint import make_supernet
-from supernets.errors import LoweringError
-from supernets.families.captured.family import CapturedFamily
 from supernets.networks.live_subnets import channels_last
 from supernets.networks.module_to_onnx import INPUT, lower, to_onnx
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from tests.benchmarks.any_model_table import as_table, comparison, pruning_verdict, read
 from tests.benchmarks.any_model_zoo import Entry, Inputs, build, entries
 

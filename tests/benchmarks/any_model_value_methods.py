@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernets.sharing.base import Supernet
 from supernets.networks.capture.space import SpaceOptions
+from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import orders, taylor_importance
 from supernets.space import Architecture, SearchSpace
 from tests.benchmarks.any_model_value_search import LIMITS, SUPERNET_SHARE, searched, train_supernet

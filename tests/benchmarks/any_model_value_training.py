@@ -15,12 +15,12 @@ from torch.nn import functional
 from hardware_profiles import Deployment, HardwareProfile, LatencyMeasurement, open_profiler
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.runtime import run_calls
-from supernets.sharing.base import Supernet
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
-from supernets.training.checkpoint import make_supernet
-from supernets.families.captured.family import CapturedFamily
 from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from supernets.training.recalibration import recalibrate
 from tests.benchmarks.any_model_value_tasks import Examples, ValueTask
 

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.runs.bench.table import Table, TableEvaluator
-from nas.engine.search_loop import search
 from nas.engine.evaluation.base import Evaluator
-from nas.search.problem.budget import Budget
-from nas.search.problem.objectives import EXACT_METRICS, Evaluation, Measurement, Objective, Request, Status
-from nas.search.base import SearchAlgorithm, SearchProblem
-from nas.search.registry import make_algorithm
+from nas.engine.search_loop import search
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.run_facts import RunFacts, SearchFacts
 from nas.engine.store.sql import SqlStore
+from nas.runs.bench.table import Table, TableEvaluator
+from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import EXACT_METRICS, Evaluation, Measurement, Objective, Request, Status
+from nas.search.registry import make_algorithm
 from supernets.space import Architecture, SearchSpace
 from tests.benchmarks.engine_time import elastic_space
 from tests.nas.commands import SMALL_JOB

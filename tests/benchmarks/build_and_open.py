@@ -31,12 +31,12 @@ import typer
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.networks.module_to_onnx import BATCH, INPUT, OPSET, OUTPUT, lower, to_onnx
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
+from supernets.training.checkpoint import make_supernet
 
 NETWORKS = {"tiny": (28, 1, 10), "mobile": (224, 3, 1000)}
 """Image size, channels and classes of each preset."""

@@ -28,13 +28,13 @@ from hardware_profiles import load_profile
 from hardware_profiles.base import Deployment, LatencyMeasurement
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.runtime import run_calls
+from nas.engine.store.folder import RunsFolder
+from nas.jobs.recipes import read_recipe
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
+from nas.results.export.cascade import Cascades
 from nas.runs.driver import resume, search
 from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
-from nas.results.export.cascade import Cascades
-from nas.jobs.recipes import read_recipe
-from nas.engine.store.folder import RunsFolder
 from supernets.data import by_length, head
 from supernets.networks.module_to_onnx import INPUT
 from tests.benchmarks.decoder_oneshot import Row, add, read

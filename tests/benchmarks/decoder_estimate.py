@@ -28,14 +28,14 @@ import numpy as np
 import torch
 import typer
 
-from nas.jobs.build.prepared_job import load_trained_run
 from nas.engine.evaluation.features import OneShotFeatures, architecture_features, feature_layout
 from nas.engine.evaluation.scoring import CALIBRATION_BATCH
-from nas.search.problem.objectives import Fidelity, Status
-from nas.search.guided.models import GeneKind
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.sql import SqlStore
 from nas.engine.store.stored_run import StoredRun
+from nas.jobs.build.prepared_job import load_trained_run
+from nas.search.guided.models import GeneKind
+from nas.search.problem.objectives import Fidelity, Status
 from predictors.base import Array, Predictor
 from predictors.folds import held_out, make_folds
 from predictors.label_scales import LabelScale

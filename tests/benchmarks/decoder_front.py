@@ -22,11 +22,11 @@ from typing import Annotated
 
 import typer
 
+from nas.engine.store.folder import RunsFolder
+from nas.jobs.recipes import read_recipe
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, parse_job
 from nas.runs.driver import resume, train
-from nas.jobs.run.run_options import RunOptions
-from nas.jobs.recipes import read_recipe
-from nas.engine.store.folder import RunsFolder
 from supernets.training.checkpoint import has_checkpoint, load_checkpoint
 from tests.benchmarks.search_on_supernet import compare, print_comparison
 

@@ -51,8 +51,6 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.evaluation.serving_inputs import serving_inputs
 from nas.jobs.planning.latencies import measure_all
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.data import DocumentOptions, Part, load_data
 from supernets.families.decoder.activations import activation_importance, block_influence, measure_activations
 from supernets.families.decoder.correction import Correction
@@ -61,9 +59,11 @@ from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.pretrained import DecoderConfig, read_decoder_config
 from supernets.families.decoder.serving import PREFILL, STEP, ServedModels
 from supernets.networks.formats.pretrained import find_pretrained
+from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import importance, orders
 from supernets.space import Architecture
 from supernets.tasks.language_modelling import LanguageModelling
+from supernets.training.checkpoint import make_supernet
 from supernets.training.trainer import outputs_of
 from tests.benchmarks.decoder_oneshot_training import distil
 

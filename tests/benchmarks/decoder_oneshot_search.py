@@ -30,17 +30,17 @@ import torch
 import typer
 import yaml
 
+from nas.engine.evaluation.cluster import start_ray, stop_ray
+from nas.engine.finalists import choose_finalists
+from nas.engine.store.folder import RunsFolder
+from nas.jobs.recipes import read_recipe
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, parse_job
 from nas.runs.driver import resume, train
-from nas.engine.finalists import choose_finalists
-from nas.jobs.run.run_options import RunOptions
-from nas.engine.evaluation.cluster import start_ray, stop_ray
 from nas.search.problem.pareto import non_dominated
-from nas.jobs.recipes import read_recipe
-from nas.engine.store.folder import RunsFolder
-from supernets.training.checkpoint import has_checkpoint, load_checkpoint
 from supernets.families.decoder.pretrained import DecoderConfig, read_decoder_config
 from supernets.networks.formats.pretrained import find_pretrained
+from supernets.training.checkpoint import has_checkpoint, load_checkpoint
 from tests.benchmarks.decoder_oneshot import (
     BLOCK,
     PROMPT,

@@ -32,13 +32,13 @@ import numpy as np
 import torch
 import typer
 
-from nas.engine.finalists import choose_finalists
 from nas.engine.evaluation.scoring import ScoringTask
+from nas.engine.finalists import choose_finalists
 from nas.search.problem.objectives import Variant
-from supernets.sharing.base import Supernet
 from supernets.data.text_blocks import NOTHING
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.writing import write_decoder
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from tests.benchmarks.decoder_front import RUN, RUNS, trained
 from tests.benchmarks.search_on_supernet import Bench, print_comparison, remeasured, searching

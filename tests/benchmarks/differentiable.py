@@ -34,23 +34,23 @@ import typer
 from rich.table import Table
 from torch import nn
 
+from nas.search.base import SearchProblem
 from nas.search.problem.objectives import ACCURACY, Constraint, Evaluation, Goal, Measurement, Objective, Status
 from nas.search.problem.variants import Variants
-from nas.search.base import SearchProblem
 from nas.search.registry import make_algorithm
-from supernets.sharing.base import Family, Supernet, TrainingStrategy
-from supernets.training.checkpoint import FOUND, Checkpoint, has_checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec
 from supernets.families.single_network import SingleFamily
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Family, Supernet, TrainingStrategy
 from supernets.space import Architecture
-from supernets.training.trainer import correct_predictions, train
-from supernets.training.training_loop import Loop, TrainingSettings
+from supernets.training.checkpoint import FOUND, Checkpoint, has_checkpoint, load_checkpoint, make_supernet
+from supernets.training.recalibration import recalibrate
 from supernets.training.strategies.differentiable import DifferentiableStrategy
 from supernets.training.strategies.relaxation import Relaxation
 from supernets.training.strategies.single_phase import LargestStrategy, SandwichStrategy
+from supernets.training.trainer import correct_predictions, train
+from supernets.training.training_loop import Loop, TrainingSettings
 from tests.benchmarks.supernets.study import CALIBRATION, console, family_of, fashion_mnist
 
 TARGETS, TOLERANCE = (0.25, 0.5, 0.75), 0.05

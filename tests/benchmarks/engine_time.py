@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from nas.engine.search_loop import search
-from nas.search.problem.budget import Budget
-from nas.search.problem.objectives import Evaluation, Measurement, Objective, Request, Status
+from nas.engine.store.sql import SqlStore
 from nas.search.algorithms import ALGORITHMS
 from nas.search.base import SearchProblem
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import Evaluation, Measurement, Objective, Request, Status
 from nas.search.registry import make_algorithm
-from nas.engine.store.sql import SqlStore
 from supernets.space import INACTIVE, Choice, SearchSpace
 
 METHOD = """\

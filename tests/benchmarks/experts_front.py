@@ -35,18 +35,18 @@ import torch
 import typer
 import yaml
 
-from nas.results.analysis.significance import N_STANDARD_ERRORS, paired_standard_error
-from nas.jobs.schema import SearchJob, parse_job
-from nas.jobs.run.run_options import RunOptions
 from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.evaluation.served_memory import ServedMemory
+from nas.engine.store.folder import RunsFolder
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import SearchJob, parse_job
+from nas.results.analysis.significance import N_STANDARD_ERRORS, paired_standard_error
 from nas.search.problem.example_scores import decoded
 from nas.search.problem.objectives import minimised
 from nas.search.problem.pareto import non_dominated
-from nas.engine.store.folder import RunsFolder
-from supernets.training.checkpoint import load_checkpoint
 from supernets.families.decoder.network import Decoder
 from supernets.space import Architecture, SearchSpace
+from supernets.training.checkpoint import load_checkpoint
 from tests.benchmarks.decoder_oneshot import Row, add, read
 from tests.benchmarks.experts_halved import CALIBRATION_TOKENS, observed
 from tests.benchmarks.search_on_supernet import Bench, searching

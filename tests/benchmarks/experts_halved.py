@@ -42,9 +42,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import register_parametrization
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import TrainedRun
 from nas.jobs.run.run_options import RunOptions
-from nas.engine.store.folder import RunsFolder
 from supernets.experts.expert_weights import ExpertWeights
 from supernets.experts.layer import ExpertLayer
 from supernets.experts.low_rank import common_factors

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nas import open_run
-from nas.jobs.schema import load_job
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.schema import load_job
 
 console = Console()
 

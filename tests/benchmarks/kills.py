@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nas.runs.run import Run
-from nas.errors import NasError
-from nas.search.problem.objectives import Measurement
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
+from nas.errors import NasError
+from nas.runs.run import Run
+from nas.search.problem.objectives import Measurement
 from tests.nas.commands import SMALL_JOB
 
 METHOD = """\

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.latency_predictor [--profile NAME ...] [--subnets 400] [--draws 5] [--json]
 
-Method. Preset `tiny` on images of 28 x 28 pixels, initial weights. For each profile, `nas.jobs.planning.calibrate` makes the table
+Method. Preset `tiny` on images of 28 x 28 pixels, initial weights. For each profile, `planning.calibrate` makes the table
 (every block twice, 30 random subnets for the affine map); then other random subnets are measured once, and the second half of
 them again, twenty at a time. The first half is for training, the second half is held out. Each predictor is trained on 25, 50,
 100 and 200 subnets (the first of a shuffle; mean over the samples) and scored by MAPE on the first measurements of the held-out
@@ -32,18 +32,18 @@ from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.environment import differences
 from hardware_profiles.profiler_factory import open_profiler
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
-from nas.jobs.schema import parse_job
 from nas.engine.evaluation.features import LatencyFeatures
-from nas.jobs.planning.calibrate import calibrate
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.planning.calibrate import calibrate
+from nas.jobs.schema import parse_job
 from predictors import baselines
 from predictors.base import Predictor
 from predictors.label_scales import LabelScale
 from predictors.linear import ColumnLinearPredictor, RidgePredictor
 from predictors.model_selection import AutoPredictor
-from supernets.sharing.blocks import BlockKeys
 from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.sharing.blocks import BlockKeys
 from supernets.space import Architecture
 
 JOB = """

@@ -16,16 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from nas.runs.bench.search import Replay
-from nas.runs.bench.table import Table, TableEvaluator
-from nas.engine.search_loop import search
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cluster import start_ray, stop_ray
+from nas.engine.search_loop import search
+from nas.engine.store.sql import SqlStore
+from nas.runs.bench.search import Replay
+from nas.runs.bench.table import Table, TableEvaluator
+from nas.search.base import SearchProblem
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Measurement, Objective, Request
-from nas.search.base import SearchProblem
 from nas.search.registry import make_algorithm
-from nas.engine.store.sql import SqlStore
 from tests.nas.pooled_table import PooledTable
 from tests.nas.table_search import COLUMNS, OBJECTIVES, TABLE
 

@@ -50,10 +50,10 @@ def networks(n: int, batch_size: int, seed: int) -> list[Network]:
     """Random subnets with random weights, determined by the seed."""
     import torch
 
-    from supernets.sharing.base import Supernet
     from supernets.families.mobile_cnn.family import MobileCNNFamily
     from supernets.families.mobile_cnn.spec import MOBILE_CNN
     from supernets.networks.module_to_onnx import lower
+    from supernets.sharing.base import Supernet
     from supernets.sharing.chain import ChainSharing
 
     torch.manual_seed(seed)

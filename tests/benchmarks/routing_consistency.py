@@ -33,19 +33,19 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.job_data import JobData
 from nas.jobs.build.prepared_job import TrainedRun
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.runs.driver import resume, search
 from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
 from nas.search.problem.example_scores import standard_error
-from nas.engine.store.folder import RunsFolder
-from supernets.sharing.base import Supernet
 from supernets.data import Part
 from supernets.experts.expert_cache import simulate_cache
 from supernets.experts.routing_metrics import SEGMENT, ExpertCache, observed_routings, routing_metric
 from supernets.experts.routing_statistics import segment_routing
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from supernets.training.trainer import score_and_loss
 from tests.benchmarks.decoder_oneshot import Row, add, read

@@ -29,24 +29,24 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
-from nas.jobs.build.prepared_job import prepare_job
-from nas.jobs.build.search_objects import build_algorithm, build_evaluator
-from nas.jobs.build.serving import in_place
-from nas.jobs.schema import SearchJob, load_job
-from nas.engine.finalists import choose_finalists
-from nas.engine.search_loop import search
 from nas.engine.evaluation.cached_evaluator import Cached
 from nas.engine.evaluation.cluster import start_ray, stop_ray
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.measuring_evaluator import deployment_of, served_by
 from nas.engine.evaluation.ray_pool import RayPool
 from nas.engine.evaluation.scoring import ExampleScores, InlineScoring, Scored, Scoring, ScoringTask
+from nas.engine.finalists import choose_finalists
+from nas.engine.search_loop import search
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.sql import SqlStore
+from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.build.search_objects import build_algorithm, build_evaluator
+from nas.jobs.build.serving import in_place
+from nas.jobs.schema import SearchJob, load_job
+from nas.search.base import SearchAlgorithm
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Evaluation, Goal, Measurement, Request, Status, Variant
 from nas.search.problem.pareto import hypervolume, non_dominated, reference_point
-from nas.search.base import SearchAlgorithm
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.sql import SqlStore
 from supernets.space import Architecture, joint_levels
 
 ALGORITHMS = ("guided", "random", "uniform scaling")

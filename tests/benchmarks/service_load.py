@@ -21,11 +21,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from nas.errors import StoreError
-from nas.jobs.recipes import read_recipe
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
+from nas.errors import StoreError
+from nas.jobs.recipes import read_recipe
 from tests.benchmarks.big_run import ElasticValues, fill
 from tests.benchmarks.engine_time import elastic_space
 from tests.benchmarks.serving import add_finished_runs, serving

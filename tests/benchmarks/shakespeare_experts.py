@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from nas.engine.store.stored_run import StoredRun
 from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.recipes import read_recipe
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.runs.driver import resume, train
-from nas.jobs.run.run_options import RunOptions
-from nas.jobs.recipes import read_recipe
-from nas.engine.store.stored_run import StoredRun
 from supernets.training.checkpoint import has_checkpoint, load_checkpoint
 
 RECIPE, ELASTIC = "shakespeare-experts", "elastic-experts"

@@ -36,12 +36,12 @@ import typer
 import yaml
 from scipy.stats import spearmanr
 
+from nas.engine.store.folder import RunsFolder
+from nas.jobs.recipes import read_recipe
 from nas.jobs.run.run_options import RunOptions
 from nas.results.export.cost_selection import costs_of
 from nas.results.export.expert_usage import expert_quality
 from nas.search.problem.objectives import Goal
-from nas.jobs.recipes import read_recipe
-from nas.engine.store.folder import RunsFolder
 from supernets.sharing.base import Supernet
 from supernets.training.strategies.smoe_dropout import SMoEDropoutStrategy
 from tests.benchmarks.decoder_oneshot import Row, add, read

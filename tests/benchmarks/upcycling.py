@@ -30,11 +30,11 @@ import numpy as np
 import torch
 import typer
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import TrainedRun
 from nas.jobs.run.run_options import RunOptions
 from nas.results.export.cost_selection import costs_of
 from nas.results.export.transformers_export import export_transformers
-from nas.engine.store.folder import RunsFolder
 from supernets.families.decoder.network import Decoder
 from tests.benchmarks.decoder_oneshot import Row, add, read
 from tests.benchmarks.experts_halved import score

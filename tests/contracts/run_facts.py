@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nas.search.problem.objectives import Objective
 from nas.engine.store.run_facts import RunFacts, SearchFacts
+from nas.search.problem.objectives import Objective
 from supernets.space import Choice, SearchSpace
 
 ONE_CHOICE = SearchSpace([Choice("width", (8, 16))])

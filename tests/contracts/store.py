@@ -9,14 +9,14 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from nas.engine.store.base import Event, Fit, RunStatus, RunStore
+from nas.engine.store.run_facts import ReusedRun, RunFacts
+from nas.engine.store.run_state import RunState, StateUpdate
 from nas.errors import StoreError
 from nas.search.problem.budget import Budget, Plateau, Stop, StopReason
 from nas.search.problem.evaluation_counts import EvaluationCounts
 from nas.search.problem.objectives import Constraint, Fidelity, Goal, Measurement, Objective, Request, Status
 from nas.search.problem.variants import ORDER, Variants
-from nas.engine.store.base import Event, Fit, RunStatus, RunStore
-from nas.engine.store.run_facts import ReusedRun, RunFacts
-from nas.engine.store.run_state import RunState, StateUpdate
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
 from tests.contracts.run_facts import search_facts, training_facts
 from tests.errors import raises

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from supernets.sharing.base import Family
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DECODER, DecoderSpec
 from supernets.families.encoder.family import EncoderFamily
@@ -36,6 +35,7 @@ from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT, ViTSpec
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.spec import VIT_ENCODER
+from supernets.sharing.base import Family
 from supernets.space import Architecture, SearchSpace
 from tests.data.network_digests import FILE, SpaceDigests, digest_networks, supernet_from_json, write_digests
 

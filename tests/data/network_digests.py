@@ -24,15 +24,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Family, Supernet
-from supernets.sharing.blocks import BlockKeys
-from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.errors import LoweringError
 from supernets.families.decoder.serving import IDS, PREFILL, STEP
 from supernets.families.encoder_decoder.serving import SOURCE
 from supernets.networks.module_to_onnx import INPUT, onnx_model
+from supernets.sharing.base import Family, Supernet
+from supernets.sharing.blocks import BlockKeys
 from supernets.space import Architecture
 from supernets.tasks.language_modelling import LanguageModelling
+from supernets.training.checkpoint import family_from_json, make_supernet
 
 FILE = Path(__file__).parent / "network_digests.json.gz"
 NETWORK, SCORED = "network", "scored"

@@ -16,9 +16,9 @@ from typing import Any, Self
 import yaml
 
 from hardware_profiles.catalog import load_profile
+from nas.jobs.recipes import read_recipe
 from nas.jobs.schema import load_job
 from nas.jobs.schema.search_job import job_of
-from nas.jobs.recipes import read_recipe
 from tests.docs import nas_command
 from tests.docs.blocks import ROOT, Block, Page, Use
 

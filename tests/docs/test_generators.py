@@ -19,10 +19,10 @@ from docs.generators.job_file import job_file_page
 from docs.generators.markdown import sentence, table
 from docs.generators.python_api import PACKAGES, public, python_api_page
 from docs.generators.rest_api import openapi, rest_api_page
-from nas.service.api.error_codes import DESCRIPTIONS
 from nas.cli.commands import app
 from nas.jobs.schema.search_job import SearchJob
 from nas.jobs.schema.training import TrainingConfig
+from nas.service.api.error_codes import DESCRIPTIONS
 from supernets.families.registry import FAMILIES
 
 

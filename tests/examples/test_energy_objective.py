@@ -12,14 +12,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 import nas
+from nas.engine.store.folder import RunsFolder
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import load_job
 from nas.runs.driver import drive
-from nas.jobs.run.run_options import RunOptions
 from nas.service.http.app import create_app
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 from tests.nas.commands import Shell
 from tests.nas.service.made_runs import Jobs

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from nas.runs.bench.table import Table, TableEvaluator
 from nas.engine.evaluation.actors import ActorPool
+from nas.runs.bench.table import Table, TableEvaluator
 from nas.search.problem.objectives import Measurement, Request, Status
 from supernets.space import Architecture
 from tests.nas.table_search import COLUMNS, TABLE

@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.runs.bench.table import Table, TableEvaluator
+from nas.engine.evaluation.base import Evaluator
 from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
-from nas.engine.evaluation.base import Evaluator
-from nas.search.problem.budget import Budget, Plateau
-from nas.search.problem.objectives import Evaluation, Measurement, Objective, Request
-from nas.search.base import SearchProblem
-from nas.search.registry import make_algorithm
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.database import Database
 from nas.engine.store.sql import SqlStore
+from nas.runs.bench.table import Table, TableEvaluator
+from nas.search.base import SearchProblem
+from nas.search.problem.budget import Budget, Plateau
+from nas.search.problem.objectives import Evaluation, Measurement, Objective, Request
+from nas.search.registry import make_algorithm
 
 TABLE = Path(__file__).parents[1] / "data" / "digits_cnn.yaml"
 PROFILE = "cpu-1-thread-batch-16"

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from ray.cluster_utils import Cluster
 
-from nas.jobs.schema import load_job
-from nas.runs.driver import USER_ERRORS, resume, search
 from nas.engine.progress import ProgressObserver
-from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
 from nas.engine.search_progress import SearchProgress
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import load_job
+from nas.runs.driver import USER_ERRORS, resume, search
+from nas.runs.run import Run
 from tests.hardware_profiles.transports.test_ray_node import kill
 from tests.nas.commands import SMALL_JOB
 

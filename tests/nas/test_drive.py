@@ -9,20 +9,20 @@ from typing import Any, TypeVar
 
 import pytest
 
-from nas.jobs.schema import load_job
-from nas.runs import driver
-from nas.jobs.run import execution
-from nas.runs.driver import drive, resume, search
 from nas.engine.resumption import Resumption
-from nas.jobs.run.run_options import RunOptions
 from nas.engine.run_table import run_rows
-from nas.errors import ClusterError, NasError, RunHeldError, StoreAwayError
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.run_facts import RunFacts
 from nas.engine.store.run_state import RunState
 from nas.engine.store.sql import SqlStore
+from nas.errors import ClusterError, NasError, RunHeldError, StoreAwayError
+from nas.jobs.run import execution
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import load_job
+from nas.runs import driver
+from nas.runs.driver import drive, resume, search
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 

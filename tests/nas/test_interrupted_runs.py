@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from nas.runs.run import Run
 from nas.engine.run_table import run_rows
-from nas.errors import NasError
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.run_state import RunState
+from nas.errors import NasError
+from nas.runs.run import Run
 from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Shell
 

@@ -15,13 +15,13 @@ import numpy as np
 import psycopg
 import pytest
 
-from nas.search.problem.objectives import Evaluation, Measurement, minimised
-from nas.search.problem.pareto import non_dominated
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.database import Database
 from nas.engine.store.memory import MemoryStore
 from nas.engine.store.postgres import new_schema
 from nas.engine.store.sql import SqlStore
+from nas.search.problem.objectives import Evaluation, Measurement, minimised
+from nas.search.problem.pareto import non_dominated
 from tests.nas.table_search import OBJECTIVES, drive, run_search
 from tests.postgres_server import Server
 

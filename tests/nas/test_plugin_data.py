@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import nas
-from nas.jobs.build.prepared_job import load_run_data, prepare_job
-from nas.jobs.schema import SearchJob, parse_job
-from nas.jobs.run.run_options import RunOptions
-from nas.plugins import Kind, PluginRef
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.build.prepared_job import load_run_data, prepare_job
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import SearchJob, parse_job
+from nas.plugins import Kind, PluginRef
 from supernets.data import Examples, Source
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 import nas
-from nas.jobs.schema import SearchJob, parse_job
-from nas.jobs.run.run_options import RunOptions
 from nas.engine.evaluation.metric import MeasuredNetwork
-from nas.plugins import Kind, PluginRef
-from nas.search.problem.objectives import Evaluation, Objective
-from nas.search.base import SearchAlgorithm
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import SearchJob, parse_job
+from nas.plugins import Kind, PluginRef
+from nas.search.base import SearchAlgorithm
+from nas.search.problem.objectives import Evaluation, Objective
 from supernets.space import Architecture, SearchSpace
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB

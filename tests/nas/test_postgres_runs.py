@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.runs.run import Run
-from nas.errors import NasError
 from nas.engine.store.folder import RunsFolder
+from nas.errors import NasError
+from nas.runs.run import Run
 from tests.nas import short_rounds
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.postgres_server import Server

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from ray.cluster_utils import Cluster
 
-from nas.runs.bench.table import Table
+from nas.engine.evaluation.cluster import start_ray, stop_ray
 from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
-from nas.engine.evaluation.cluster import start_ray, stop_ray
-from nas.search.problem.budget import Budget
-from nas.search.base import SearchProblem
-from nas.search.registry import make_algorithm
 from nas.engine.store.base import RunStatus
 from nas.engine.store.sql import SqlStore
+from nas.runs.bench.table import Table
+from nas.search.base import SearchProblem
+from nas.search.problem.budget import Budget
+from nas.search.registry import make_algorithm
 from tests.nas.pooled_table import PooledTable
 from tests.nas.table_search import OBJECTIVES, TABLE
 from tests.nas.test_kills import check_nothing_counted_is_lost, check_uninterrupted

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from nas.jobs.schema import parse_job
 from nas.errors import UnknownNameError
 from nas.jobs.recipes import Recipe, list_recipes, read_recipe
+from nas.jobs.schema import parse_job
 from supernets.families.encoder.spec import ENCODER
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.resnet.spec import RESNET

@@ -19,13 +19,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
-from supernets.space.axes import permute_tensor
-from supernets.sharing.base import Supernet
 from supernets.experts.layer import ExpertLayer
 from supernets.families.decoder.network import TiedLinear
 from supernets.networks.module_to_onnx import INPUT, lower, to_onnx
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture, Option
+from supernets.space.axes import permute_tensor
+from supernets.training.recalibration import recalibrate
 
 RELATIVE = 1e-5
 """Single precision through about twenty layers; wrong wiring causes far larger errors (see the negative control)."""

@@ -10,11 +10,11 @@ from typing import Annotated, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import NamedDims
 from supernets.families.registry import FamilyDescription
 from supernets.families.shared.spec import Options, Spec
 from supernets.families.shared.spec_family import ImageFamily
 from supernets.space import Architecture
+from supernets.space.axes import NamedDims
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nas.search.base import SearchAlgorithm
 from nas.search.problem.constraints import feasible_values, violations
 from nas.search.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.problem.pareto import non_dominated
-from nas.search.base import SearchAlgorithm
 from supernets.space import Architecture, SearchSpace
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from nas.service.client import NasClient
 from nas.cli.doctor_checks import machine, services, software, storage
 from nas.cli.doctor_checks.finding import Finding
-from nas.service.settings import ServiceSettings
 from nas.engine.store.folder import RunsFolder
+from nas.service.client import NasClient
+from nas.service.settings import ServiceSettings
 
 
 @dataclass(frozen=True, slots=True)

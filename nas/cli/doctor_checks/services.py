@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from nas.service.client import NasClient, RefusedError
 from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
 from nas.errors import EvaluationError, ServiceError
+from nas.service.client import NasClient, RefusedError
 
 _TOKEN_REJECTED = (401, 403)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from sqlalchemy.exc import DBAPIError
 
 from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
-from nas.errors import NasError, OutdatedStoreError, StoreError
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.lease import Holder, RunLock
 from nas.engine.store.opening import is_held, open_store
+from nas.errors import NasError, OutdatedStoreError, StoreError
 
 _SHOWN = 5
 """Number of runs that are named."""
@@ -62,8 +62,8 @@ def service_state(path: Path) -> list[Finding]:
     """Whether the service's database (``service.db``) is readable, if a server has created one."""
     if not path.exists():
         return []
-    from nas.service.state import SCHEMA
     from nas.engine.store.sqlite import explain, reading_engine
+    from nas.service.state import SCHEMA
 
     remedy = "restore it from a backup; without it, a server forgets submissions (runs are kept)"
     engine = reading_engine(path)

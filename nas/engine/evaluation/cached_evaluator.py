@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from nas.errors import EvaluationError
 from nas.engine.evaluation.base import Evaluator
+from nas.errors import EvaluationError
 from nas.search.problem.objectives import Measurement, Request, Status
 
 Attempts = Mapping[Request, Sequence[Measurement]]

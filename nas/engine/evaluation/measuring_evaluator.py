@@ -12,12 +12,12 @@ from hardware_profiles.base import Deployment, LatencyFailure, LatencyMeasuremen
 from hardware_profiles.measuring.energy import ENERGY_PROTOCOL
 from hardware_profiles.measuring.energy import NOISY as NOISY_ENERGY
 from hardware_profiles.measuring.samples import encode_samples
-from nas.errors import EvaluationError
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.own_metrics import OwnMetrics
 from nas.engine.evaluation.scoring import Scored, Scoring, ScoringTask
 from nas.engine.evaluation.served_memory import ServedMemory
 from nas.engine.evaluation.serving_inputs import serving_inputs
+from nas.errors import EvaluationError
 from nas.search.problem.objectives import (
     ENERGY,
     EXACT_METRICS,
@@ -31,10 +31,10 @@ from nas.search.problem.objectives import (
 )
 from nas.search.problem.tasks import SERVED_MEMORY, SERVED_METRICS
 from nas.search.problem.variants import environment_name, exact_value
-from supernets.space.cost import Cost
 from supernets.families.decoder.serving import FILLED, PORTABLE_STEP, STEP
 from supernets.networks.module_to_onnx import INPUT
 from supernets.space import Architecture
+from supernets.space.cost import Cost
 
 _Candidate = tuple[Architecture, Variant]
 """A network in a variant."""

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from hardware_profiles.base import HardwareProfile
-    from supernets.space.cost import Cost
     from supernets.space import Architecture
+    from supernets.space.cost import Cost
 
 _BATCH = 100
 """Examples a call of the runtime."""

@@ -12,13 +12,13 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hardware_profiles.base import HardwareProfile
-from nas.errors import NasError, PluginError
 from nas.engine.evaluation.metric import MeasuredNetwork, Metric
+from nas.errors import NasError, PluginError
 from nas.plugins import PluginRef, calling
 from nas.search.problem.objectives import Measurement, Request, Status
-from supernets.space.cost import Cost
 from supernets.networks.module_to_onnx import INPUT
 from supernets.space import Architecture
+from supernets.space.cost import Cost
 
 
 class OwnMetrics:

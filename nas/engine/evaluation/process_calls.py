@@ -9,8 +9,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 
-from nas.errors import EvaluationError
 from nas.engine.evaluation.metric_function import CallResult, MetricFunction, Values, checked_call, name_of
+from nas.errors import EvaluationError
 
 
 class ProcessCalls:

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from nas.engine.evaluation.actors import ActorPool
 from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.data import Part
+from supernets.sharing.base import Supernet
 from supernets.sharing.spec import SharingSpec
 from supernets.tasks import CLASSIFICATION, Task
+from supernets.training.checkpoint import family_from_json, make_supernet
 
 Arrays = Mapping[str, NDArray[Any]]
 PackedPart = tuple[NDArray[Any], NDArray[Any], str, int | None, "PackedPart | None"]

@@ -20,12 +20,12 @@ from hardware_profiles.runtimes.registry import find_runtime
 from nas.errors import EvaluationError
 from nas.search.problem.example_scores import encoded
 from nas.search.problem.objectives import ONNX_RUNTIME, Variant
-from supernets.sharing.base import Supernet
 from supernets.data import Part, by_length
 from supernets.networks.module_to_onnx import INPUT, onnx_model
-from supernets.training.recalibration import Extraction
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 from supernets.tasks import CLASSIFICATION, Score, Task
+from supernets.training.recalibration import Extraction
 
 CALIBRATION_BATCH = 250
 

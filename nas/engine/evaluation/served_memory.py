@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.precisions.block_weights import quantized_bytes
-from supernets.space.axes import Dim, size_of
-from supernets.sharing.base import Family, Supernet, axis_sizes
-from supernets.space.cost import lies_in
 from supernets.experts.routing_metrics import ExpertCache
 from supernets.families.decoder.family import POSITIONS, WORDS
+from supernets.sharing.base import Family, Supernet, axis_sizes
 from supernets.space import Architecture
+from supernets.space.axes import Dim, size_of
+from supernets.space.cost import lies_in
 
 _KEYS, _ROUTER, _EXPERTS = (".attention.key.weight", ".cross.key.weight"), ".router.", ".experts"
 _ENCODER, _ATTENDED = "encoder.layers.", "attended"

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol, Unpack
 
-from nas.errors import NasError, StoreError
-from nas.search.problem.evaluation_counts import EvaluationCounts
-from nas.search.problem.objectives import ONNX_RUNTIME, Fidelity, Measurement, Request, Status
 from nas.engine.store.block_costs import BLOCK_COSTS, BlockCosts
 from nas.engine.store.json_values import plain
 from nas.engine.store.run_facts import RunFacts, SearchFacts
 from nas.engine.store.run_state import STATE_KEYS, RunState, StateUpdate, stored_values
+from nas.errors import NasError, StoreError
+from nas.search.problem.evaluation_counts import EvaluationCounts
+from nas.search.problem.objectives import ONNX_RUNTIME, Fidelity, Measurement, Request, Status
 from supernets.errors import SpaceError
 from supernets.space import Architecture
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 
-from nas.errors import NasError, StoreError
 from nas.engine.store.folder import RunFolder, write_atomically
+from nas.errors import NasError, StoreError
 
 MAX_TAGS = 20
 MAX_NOTE = 2000

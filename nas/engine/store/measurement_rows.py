@@ -7,9 +7,9 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from nas.search.problem.objectives import Fidelity, Measurement, Request, Status, Variant, check_value
 from nas.engine.store.base import Outcome
 from nas.engine.store.json_values import plain
+from nas.search.problem.objectives import Fidelity, Measurement, Request, Status, Variant, check_value
 from supernets.space import Architecture
 
 # Looked up, since calling an enumeration takes four times as long, and a report reads tens of thousands of rows.

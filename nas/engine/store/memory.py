@@ -10,12 +10,12 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
-from nas.errors import StoreError
-from nas.search.problem.evaluation_counts import EvaluationCounts, Result, worst
-from nas.search.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.engine.store.base import Event, Fit, MeasuringSession, Outcome, RunStatus, RunStore
 from nas.engine.store.json_values import plain
 from nas.engine.store.measurement_rows import check_step, latest, storable
+from nas.errors import StoreError
+from nas.search.problem.evaluation_counts import EvaluationCounts, Result, worst
+from nas.search.problem.objectives import Fidelity, Measurement, Request, Status
 from supernets.space import Architecture
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from nas.errors import OutdatedStoreError, StoreError
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.sql import SqlStore
 from nas.engine.store.sqlite import SqliteDatabase
+from nas.errors import OutdatedStoreError, StoreError
 
 
 def database_of(folder: RunFolder) -> Database:

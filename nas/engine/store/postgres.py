@@ -18,10 +18,10 @@ from sqlalchemy import URL, Connection, Engine, NullPool, QueuePool, create_engi
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.schema import CreateSchema
 
-from nas.errors import RunHeldError, StoreError
 from nas.engine.store.database import Database
 from nas.engine.store.json_values import decoded
 from nas.engine.store.lease import Holder
+from nas.errors import RunHeldError, StoreError
 
 EXAMPLE = "postgresql+psycopg://user@host/database"
 _SECRETS = ("password", "sslpassword")

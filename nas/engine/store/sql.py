@@ -10,8 +10,6 @@ from typing import Any, Self
 
 from sqlalchemy import Table, bindparam, case, delete, exists, func, insert, select
 
-from nas.search.problem.evaluation_counts import EvaluationCounts, Result, worst
-from nas.search.problem.objectives import Fidelity, Measurement, Request, Status, Variant
 from nas.engine.store import tables
 from nas.engine.store.base import Event, Fit, MeasuringSession, Outcome, RunStatus, RunStore
 from nas.engine.store.database import Database
@@ -29,6 +27,8 @@ from nas.engine.store.measurement_rows import (
 )
 from nas.engine.store.sql_session import SqlSession
 from nas.engine.store.sqlite import SqliteDatabase
+from nas.search.problem.evaluation_counts import EvaluationCounts, Result, worst
+from nas.search.problem.objectives import Fidelity, Measurement, Request, Status, Variant
 from supernets.space import Architecture
 
 _KEYS_A_QUERY = 500

@@ -9,10 +9,10 @@ from typing import Self
 from sqlalchemy import Connection, Engine, delete, insert, inspect, select
 from sqlalchemy.exc import DBAPIError
 
-from nas.errors import RunHeldError, StoreAwayError, StoreError
 from nas.engine.store import tables
 from nas.engine.store.database import WRITES, Database, Lock
 from nas.engine.store.lease import Holder
+from nas.errors import RunHeldError, StoreAwayError, StoreError
 from supernets.errors import SpaceError
 
 _LEASE = select(tables.lease).with_for_update()

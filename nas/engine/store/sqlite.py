@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, NullPool, QueuePool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
-from nas.errors import StoreError
 from nas.engine.store import lease
 from nas.engine.store.database import WRITES, Database
 from nas.engine.store.json_values import decoded
 from nas.engine.store.lease import Holder, RunLock, lock_path
+from nas.errors import StoreError
 
 _TIMEOUT_S = 30.0
 """How long a statement waits for another process's write to end; such writes take milliseconds."""

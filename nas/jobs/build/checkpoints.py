@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.errors import JobError, UnknownNameError
 from nas.jobs.schema import load_job
 from nas.jobs.schema.supernet import SupernetConfig
-from nas.errors import JobError, UnknownNameError
-from nas.engine.store.folder import RunFolder, RunsFolder
-from supernets.sharing.base import Family
-from supernets.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, read_progress
 from supernets.data import DataSet, TextFormat
 from supernets.errors import CheckpointError
 from supernets.families.captured.family import CapturedFamily
+from supernets.sharing.base import Family
+from supernets.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, read_progress
 
 
 def named_checkpoint(supernet: SupernetConfig, runs: RunsFolder, *, source: str) -> Checkpoint | None:

@@ -13,11 +13,11 @@ from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.quantize import check_precision
 from hardware_profiles.runtime import runtime_version
+from nas.errors import JobError
 from nas.jobs.build.prepared_job import PreparedJob, space_digest
 from nas.jobs.build.search_objects import build_algorithm, exact_values
 from nas.jobs.build.serving import check_served
 from nas.jobs.build.supernet_factory import SupernetFactory
-from nas.errors import JobError
 from nas.search.problem.objectives import EXACT_METRICS
 from nas.search.problem.variants import environment_name
 
@@ -28,7 +28,7 @@ def check_trainable(supernets: SupernetFactory) -> None:
     Raises:
         JobError, CheckpointError, TrainingError: one is missing.
     """
-    if supernets.training.checkpoint is None and supernets.config.training.epochs:
+    if supernets.checkpoint is None and supernets.config.training.epochs:
         _ = supernets.teacher
         supernets.device()
         supernets.strategy().phases(supernets.config.training.epochs)

@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nas.errors import JobError, PluginError
 from nas.jobs.build.layer_order import LayerOrder
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.errors import reported
 from nas.jobs.schema.supernet import SupernetConfig
-from nas.errors import JobError, PluginError
 from nas.plugins import Kind, calling, find, load
-from supernets.sharing.base import Family
-from supernets.training.checkpoint import Checkpoint
 from supernets.data import BlockFormat, DataSet, PairFormat, RowFormat, TextFormat
 from supernets.errors import CheckpointError, SpaceError, SupernetError
 from supernets.families.decoder.attention_experts import has_attention_experts, with_attention_copies
@@ -33,9 +31,11 @@ from supernets.families.shared.spec import Spec
 from supernets.families.shared.transformer import TransformerFamily
 from supernets.families.single_network import SingleFamily
 from supernets.networks.formats.pretrained import TOKENIZER
+from supernets.sharing.base import Family
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, SharingSpec
 from supernets.space import Architecture
+from supernets.training.checkpoint import Checkpoint
 
 _HIGHEST_RATE = 100
 """As in job files."""

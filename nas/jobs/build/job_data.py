@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hardware_profiles.base import HardwareProfile
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.errors import JobError, UnknownNameError
 from nas.jobs.build.job_model import JobModel, stored_model
 from nas.jobs.build.plugin_data import plugin_source
 from nas.jobs.build.pretrained import Pretrained, find_preprocessing
@@ -21,9 +23,7 @@ from nas.jobs.build.task_metrics import task_class
 from nas.jobs.schema import SearchJob, load_job
 from nas.jobs.schema.data import NUMBERS, OF_IMAGES, OF_TEXT, DataConfig
 from nas.jobs.schema.supernet import SupernetConfig
-from nas.errors import JobError, UnknownNameError
 from nas.plugins.parts import require
-from nas.engine.store.folder import RunFolder, RunsFolder
 from supernets.data import (
     BlockFormat,
     DataSet,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nas.jobs.schema import SearchJob
-from nas.errors import JobError
 from nas.engine.store.folder import RunFolder
+from nas.errors import JobError
+from nas.jobs.schema import SearchJob
+from supernets.data import DataSet, TextFormat
+from supernets.errors import CaptureError, CheckpointError, SpaceError
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.captured_model import CapturedModel, capture_model, check_operations, load_capture
 from supernets.networks.capture.classifier import with_outputs
 from supernets.networks.capture.model_names import FRACTIONS, is_function
@@ -15,9 +18,6 @@ from supernets.networks.capture.model_proof import check_model
 from supernets.networks.capture.opening import open_model
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.user_model import TokenInputs, UserModel
-from supernets.data import DataSet, TextFormat
-from supernets.errors import CaptureError, CheckpointError, SpaceError
-from supernets.families.captured.family import CapturedFamily
 
 _SHORT = 0.7
 """Sentences of at most this share of the most tokens are noted."""

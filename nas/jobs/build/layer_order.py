@@ -8,11 +8,9 @@ from typing import cast
 
 from torch import Tensor
 
-from nas.jobs.build.pretrained import Pretrained
-from nas.errors import JobError
 from nas.engine.store.folder import RunFolder
-from supernets.sharing.base import Family
-from supernets.training.checkpoint import Checkpoint, has_checkpoint, stored_family
+from nas.errors import JobError
+from nas.jobs.build.pretrained import Pretrained
 from supernets.families.decoder.activations import block_influence
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder
@@ -21,6 +19,8 @@ from supernets.families.decoder.spec import DecoderSpec
 from supernets.families.shared.pretrained_transformer import PretrainedTransformer
 from supernets.families.shared.spec import Spec
 from supernets.networks.family_program import outline
+from supernets.sharing.base import Family
+from supernets.training.checkpoint import Checkpoint, has_checkpoint, stored_family
 
 LayerOrder = Callable[[Spec | None], Spec | None]
 """Gives a spec whose layers are kept by importance their order; returns others as they are."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from nas.errors import PluginError
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.data import DATA_SETS
-from nas.errors import PluginError
 from nas.plugins import Kind, PluginRef, calling, check, construct, find, load, of_object
 from supernets.data import LabelledData, Source, checked_source
 from supernets.errors import DataError

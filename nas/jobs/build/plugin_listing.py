@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hardware_profiles.base import RUNTIMES
+from nas.engine.evaluation.metric import Metric
+from nas.errors import PluginError
 from nas.jobs.schema.data import DATA_SETS
 from nas.jobs.schema.training import STRATEGIES
-from nas.errors import PluginError
-from nas.engine.evaluation.metric import Metric
 from nas.plugins import Kind, PluginRef, load, registered
 from nas.plugins.installed import shadow_fault
-from nas.search.problem.tasks import SHIPPED as TASKS
 from nas.search.algorithms import ALGORITHMS
+from nas.search.problem.tasks import SHIPPED as TASKS
 from supernets.families.registry import FAMILIES
 
 SHIPPED: Mapping[Kind, Collection[str]] = {

@@ -10,8 +10,8 @@ import numpy as np
 
 from nas.errors import PluginError
 from nas.plugins import PluginRef, calling, construct, load
-from supernets.sharing.base import BatchLoss, Family, LearningStrategy, Pass, Phase, ScheduledStrategy, TrainingStrategy
 from supernets.errors import SupernetError
+from supernets.sharing.base import BatchLoss, Family, LearningStrategy, Pass, Phase, ScheduledStrategy, TrainingStrategy
 from supernets.training.strategies.single_phase import Teacher
 
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from nas.errors import PluginError
 from nas.plugins import PluginRef, calling, construct
 from supernets.data import DataSet, Part
-from supernets.tasks.divergence import Divergence
 from supernets.errors import SupernetError
 from supernets.tasks import Score, Task
 from supernets.tasks.base import Reduction
+from supernets.tasks.divergence import Divergence
 
 _T = TypeVar("_T")
 

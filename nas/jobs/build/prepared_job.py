@@ -10,6 +10,11 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any, cast
 
+from nas.engine.evaluation.served_memory import ServedMemory
+from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins, check_weights
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.stored_run import StoredRun
+from nas.errors import PluginError
 from nas.jobs.build.checkpoints import check_training_data, named_checkpoint, training_digest
 from nas.jobs.build.family import find_family, find_sharing, with_rate_of_family
 from nas.jobs.build.job_data import JobData, load_job_data
@@ -23,19 +28,14 @@ from nas.jobs.build.supernet_factory import SupernetFactory
 from nas.jobs.build.task import expert_cache
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.stored_job import stored_job
-from nas.errors import PluginError
-from nas.engine.evaluation.served_memory import ServedMemory
 from nas.plugins import Kind, find
-from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins, check_weights
-from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.engine.store.stored_run import StoredRun
-from supernets.sharing.base import Family, Supernet
-from supernets.training.checkpoint import Checkpoint, load_checkpoint, weights_digest
 from supernets.data import OnProgress, no_progress
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.single_network import SingleFamily
+from supernets.sharing.base import Family, Supernet
 from supernets.sharing.spec import PLAIN
 from supernets.space import SearchSpace
+from supernets.training.checkpoint import Checkpoint, load_checkpoint, weights_digest
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -272,12 +272,12 @@ def _spec_facts(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def _supernet(supernets: SupernetFactory) -> dict[str, Any]:
     """The digest of trained weights; of a supernet that the job trains, everything that decides on its weights."""
-    if supernets.training.checkpoint is not None:
-        return {"weights": supernets.training.checkpoint.weights_digest}
+    if supernets.checkpoint is not None:
+        return {"weights": supernets.checkpoint.weights_digest}
     facts: dict[str, Any] = {} if supernets.sharing == PLAIN else {"sharing": supernets.sharing.to_json()}
     facts |= asdict(supernets.settings()) | supernets.config.training.recipe
-    if supernets.networks.formats.pretrained is not None:
-        facts["pretrained"] = supernets.networks.formats.pretrained.digest
+    if supernets.pretrained is not None:
+        facts["pretrained"] = supernets.pretrained.digest
         if supernets.config.supernet.sort is not None:
             facts["sort"] = supernets.config.supernet.sort
         if supernets.config.supernet.partition is not None:

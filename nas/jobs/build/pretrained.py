@@ -7,13 +7,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.jobs.schema.supernet import SupernetConfig
-from nas.errors import JobError, StoreError
 from nas.engine.store.folder import RunFolder, write_atomically
-from supernets.training.checkpoint import has_checkpoint, weights_digest
+from nas.errors import JobError, StoreError
+from nas.jobs.schema.supernet import SupernetConfig
 from supernets.errors import CheckpointError
 from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer
 from supernets.networks.formats.pretrained import find_pretrained
+from supernets.training.checkpoint import has_checkpoint, weights_digest
 
 _WEIGHTS, _DIGEST = "weights.json", "digest"
 """File with the digest of the weights, written last: where it exists, the other files are complete."""

@@ -6,13 +6,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.engine.store.folder import RunsFolder
+from nas.errors import JobError, NasError, UnknownNameError
 from nas.jobs.build.required_parts import check_parts
 from nas.jobs.build.resolved_job import ResolvedJob
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.data import DOCUMENTS, NUMBERS, PAIRS, TABLE, TEXT
-from nas.errors import JobError, NasError, UnknownNameError
 from nas.plugins.parts import require
-from nas.engine.store.folder import RunsFolder
 from supernets.errors import CheckpointError, DataError
 from supernets.networks.formats.pretrained import CONFIG, GGUF, HUB, WEIGHTS, find_pretrained
 

@@ -11,10 +11,10 @@ from typing import Any
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import in_runtime, load_profile
 from hardware_profiles.errors import ProfileError
+from nas.engine.evaluation.metric import Metric
+from nas.errors import JobError, PluginError
 from nas.jobs.build.task_metrics import metrics_of_task
 from nas.jobs.schema import SearchJob
-from nas.errors import JobError, PluginError
-from nas.engine.evaluation.metric import Metric
 from nas.plugins import PluginRef, check, construct, find, load, of_object
 from nas.search.problem.objectives import ENERGY, ONNX_RUNTIME, Constraint, Goal, MetricKind, Objective, metrics_of
 from nas.search.problem.tasks import TaskMetrics

@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
-from nas.jobs.build.prepared_job import PreparedJob
-from nas.jobs.build.serving import in_place
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.features import LatencyFeatures, OneShotFeatures, architecture_features, feature_layout
 from nas.engine.evaluation.measuring_evaluator import Measured, Timed
 from nas.engine.evaluation.own_metrics import OwnMetrics
 from nas.engine.evaluation.scoring import CALIBRATION_BATCH, Scoring
 from nas.engine.evaluation.served_memory import ServedMemory
+from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.serving import in_place
+from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
 from nas.search.problem.objectives import EXACT_METRICS, Evaluation
 from nas.search.problem.tasks import SERVED_MEMORY
 from nas.search.problem.variants import Variants, environment_name, exact_value
-from nas.search.base import FeatureSource, SearchAlgorithm, SearchProblem
 from nas.search.registry import make_algorithm, models_from
-from supernets.sharing.base import Supernet
 from supernets.data import Part
 from supernets.families.decoder.family import DecoderFamily
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 
 _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})

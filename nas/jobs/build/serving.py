@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
+from nas.engine.evaluation.served_memory import ServedMemory, expert_bytes
+from nas.errors import JobError
 from nas.jobs.build.job_data import JobData
 from nas.jobs.build.resolved_job import ResolvedJob
 from nas.jobs.build.task import expert_cache
 from nas.jobs.schema import SearchJob
-from nas.errors import JobError
-from nas.engine.evaluation.served_memory import ServedMemory, expert_bytes
 from nas.search.problem.objectives import ONNX_RUNTIME
 from nas.search.problem.tasks import ROUTING
-from supernets.sharing.base import Family, Supernet
 from supernets.data import BlockFormat, PairFormat
 from supernets.errors import SpaceError
+from supernets.sharing.base import Family, Supernet
 
 _CACHES = 2
 """That of a step's input, and that of its output."""

@@ -14,6 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH
+from nas.engine.store.folder import RunsFolder
+from nas.errors import JobError
 from nas.jobs.build.checkpoints import check_outputs, check_training_data, find_checkpoint
 from nas.jobs.build.family import ExpertStart, pretrained_weights, without_experts
 from nas.jobs.build.job_data import JobData
@@ -22,24 +25,20 @@ from nas.jobs.build.pretrained import Pretrained
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.supernet import PARTITION
 from nas.jobs.schema.training import STRATEGIES, TrainingConfig, own_teacher
-from nas.errors import JobError
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.plugins import Kind, find, of_object
-from nas.engine.store.folder import RunsFolder
-from supernets.sharing.base import Family, Supernet, TrainingStrategy
-from supernets.networks.capture.captured_model import CapturedModel
-from supernets.training.checkpoint import Checkpoint, make_supernet, weights_digest
 from supernets.data import batches
 from supernets.families.decoder.activations import activation_importance, measure_activations
 from supernets.families.decoder.network import Decoder
 from supernets.families.single_network import SingleFamily
+from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.family_program import without_weights
-from supernets.training.recalibration import Extraction
+from supernets.sharing.base import Family, Supernet, TrainingStrategy
 from supernets.sharing.chain import ChainSharing
-from supernets.sharing.spec import SharingSpec
 from supernets.sharing.sorting import importance, orders, taylor_importance
+from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
-from supernets.training.training_loop import TrainingSettings
+from supernets.training.checkpoint import Checkpoint, make_supernet, weights_digest
+from supernets.training.recalibration import Extraction
 from supernets.training.strategies.attentive import AttentiveStrategy
 from supernets.training.strategies.differentiable import DifferentiableStrategy
 from supernets.training.strategies.instatune import InstaTuneStrategy
@@ -53,6 +52,7 @@ from supernets.training.strategies.single_phase import (
     Teacher,
 )
 from supernets.training.strategies.smoe_dropout import SMoEDropoutStrategy
+from supernets.training.training_loop import TrainingSettings
 
 
 @dataclass(frozen=True, eq=False, repr=False)

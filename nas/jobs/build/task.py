@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from nas.errors import JobError
 from nas.jobs.build.plugin_task import plugin_task
 from nas.jobs.build.task_metrics import task_class
 from nas.jobs.schema import SearchJob
-from nas.errors import JobError
 from nas.plugins import Kind, find
 from nas.search.problem.tasks import LANGUAGE, SHIPPED
 from supernets.data import DataSet, ImageFormat

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pkgutil import resolve_name
 from typing import Any
 
+from nas.errors import PluginError, quoted
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.written_metrics import METRIC
-from nas.errors import PluginError, quoted
 from nas.plugins import Kind, find, load
 from nas.search.problem.objectives import Goal, Objective, is_shipped_metric
 from nas.search.problem.tasks import CHOICES, ROUTING, SHIPPED, TaskMetrics

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from supernets.sharing.base import Supernet
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.captured_model import CapturedModel, capture_model
 from supernets.networks.capture.model_names import FRACTIONS
 from supernets.networks.capture.model_proof import check_model
 from supernets.networks.capture.opening import open_model
 from supernets.networks.capture.space import Granularity, SpaceOptions
 from supernets.networks.capture.user_model import own_model
-from supernets.training.checkpoint import make_supernet
-from supernets.families.captured.family import CapturedFamily
+from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import sort_by_importance
+from supernets.training.checkpoint import make_supernet
 
 
 def image_shape_for(name: str, size: int) -> tuple[int, int]:

@@ -14,15 +14,15 @@ from hardware_profiles.block_baseline import baseline_model, needs_prefix, with_
 from hardware_profiles.lookup_table import Entry, Subnet
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.quantize import convert
-from nas.jobs.build.prepared_job import PreparedJob
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.scoring import in_precision
+from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.planning.latencies import measure_all
-from supernets.sharing.base import Supernet
 from supernets.data import head
-from supernets.networks.onnx_graph import INPUT, LENGTH, LENGTH_NAME
 from supernets.networks.module_to_onnx import onnx_model
 from supernets.networks.network import BlockInput, BlockModel
+from supernets.networks.onnx_graph import INPUT, LENGTH, LENGTH_NAME
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
 
 _CALIBRATION_IMAGES = 32

@@ -18,13 +18,13 @@ from hardware_profiles.lookup_table_file import load_lookup, save_lookup
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.profiler_factory import open_profiler
-from nas.jobs.build.prepared_job import PreparedJob, space_digest
 from nas.errors import EvaluationError
+from nas.jobs.build.prepared_job import PreparedJob, space_digest
 from nas.jobs.planning.block_latency import BlockLatency, in_batches
-from supernets.sharing.blocks import BlockKeys
 from supernets.data import BlockFormat
 from supernets.errors import SpaceError
 from supernets.families.captured.family import CapturedFamily
+from supernets.sharing.blocks import BlockKeys
 from supernets.space import Architecture
 
 SUBNETS = 30

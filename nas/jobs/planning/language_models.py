@@ -8,10 +8,8 @@ from typing import Any
 
 import torch
 
-from nas.jobs.build.prepared_job import PreparedJob
 from nas.errors import JobError
-from supernets.training.checkpoint import make_supernet
-from supernets.space.cost import Cost
+from nas.jobs.build.prepared_job import PreparedJob
 from supernets.data import BlockFormat
 from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.errors import CheckpointError, DataError
@@ -19,6 +17,8 @@ from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.networks.formats.pretrained import find_pretrained
+from supernets.space.cost import Cost
+from supernets.training.checkpoint import make_supernet
 
 _LAYOUTS = {
     "llama": "root-mean-square norms, rotary positions, gated MLPs",

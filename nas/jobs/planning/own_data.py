@@ -7,11 +7,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from nas.errors import JobError
 from nas.jobs.schema import parse_job
 from nas.jobs.schema.job_edit import Path as KeyPath
 from nas.jobs.schema.job_edit import edited
 from nas.jobs.schema.supernet import training_of_model
-from nas.errors import JobError
 from supernets.networks.capture.model_names import HUB
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")

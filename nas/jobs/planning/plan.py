@@ -13,26 +13,26 @@ from numpy.typing import NDArray
 from hardware_profiles.base import Deployment, HardwareProfile
 from hardware_profiles.errors import ProfilingError
 from hardware_profiles.profiler_factory import open_profiler
+from nas.engine.evaluation.measuring_evaluator import served_by
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision
+from nas.engine.evaluation.serving_inputs import serving_inputs
 from nas.engine.formatting import guidance_text
+from nas.errors import EvaluationError
 from nas.jobs.build.measurement_reuse import Reuse
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import first_modelled
 from nas.jobs.build.serving import Serving, in_place
-from nas.errors import EvaluationError
-from nas.engine.evaluation.measuring_evaluator import served_by
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision
-from nas.engine.evaluation.serving_inputs import serving_inputs
 from nas.jobs.planning.estimate import Times, estimate
 from nas.jobs.planning.language_models import LanguageModels, language_models
 from nas.jobs.planning.latencies import measure_all
 from nas.search.problem.tasks import SERVED_METRICS
-from supernets.sharing.base import Supernet
-from supernets.space.cost import Cost
 from supernets.data import TextFormat
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.captured.inspection import Inspection, inspect_model
 from supernets.networks.module_to_onnx import INPUT, onnx_model
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
+from supernets.space.cost import Cost
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ from hardware_profiles.lookup_table import ABSENT, AffineFit, Entry, LookupTable
 from hardware_profiles.lookup_table_file import load_lookup, load_of_other_machine, save_lookup
 from hardware_profiles.measuring.protocol import PROTOCOL
 from hardware_profiles.profiler_factory import open_profiler
-from nas.jobs.build.prepared_job import PreparedJob, space_digest
 from nas.errors import EvaluationError
+from nas.jobs.build.prepared_job import PreparedJob, space_digest
 from nas.jobs.planning.block_latency import BlockLatency
 from predictors.transfer import KnownDevices, TransferPredictor
-from supernets.sharing.blocks import BlockKeys
 from supernets.networks.network import BlockModel
+from supernets.sharing.blocks import BlockKeys
 from supernets.space import Architecture
 
 SAMPLES = 10

@@ -1,0 +1,1 @@
+"""A job's run: prepared, executed, and recorded in its store."""

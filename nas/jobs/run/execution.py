@@ -10,31 +10,31 @@ from typing import Any
 
 import torch
 
-from nas.engine.training_history import EPOCH
-from nas.jobs.build.block_costs import block_costs
-from nas.jobs.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
-from nas.jobs.build.prepared_job import PreparedJob
-from nas.jobs.build.search_objects import build_algorithm, build_evaluator
-from nas.engine.finalists import choose_finalists, measure_finalists
-from nas.engine.pace import RecordedPace
-from nas.jobs.run.preparation import is_trained
-from nas.engine.progress import CompositeObserver, ProgressObserver
-from nas.jobs.run.run_options import RunOptions
-from nas.engine.search_loop import search
-from nas.engine.visible_waits import VisibleWaits
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import Cached
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.scoring import InlineScoring, Scoring
-from nas.search.problem.objectives import Evaluation
+from nas.engine.finalists import choose_finalists, measure_finalists
+from nas.engine.pace import RecordedPace
+from nas.engine.progress import CompositeObserver, ProgressObserver
+from nas.engine.search_loop import search
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.compatibility import check_teacher, check_weights
 from nas.engine.store.folder import RunFolder
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import FOUND, has_checkpoint, read_progress
+from nas.engine.training_history import EPOCH
+from nas.engine.visible_waits import VisibleWaits
+from nas.jobs.build.block_costs import block_costs
+from nas.jobs.build.measurement_reuse import MeasurementLookup, open_lookup, prior_evaluations
+from nas.jobs.build.prepared_job import PreparedJob
+from nas.jobs.build.search_objects import build_algorithm, build_evaluator
+from nas.jobs.run.preparation import is_trained
+from nas.jobs.run.run_options import RunOptions
+from nas.search.problem.objectives import Evaluation
 from supernets.data import Part
-from supernets.training.distributed import train_on_workers
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
+from supernets.training.checkpoint import FOUND, has_checkpoint, read_progress
+from supernets.training.distributed import train_on_workers
 from supernets.training.trainer import Epoch
 from supernets.training.trainer import train as train_supernet
 
@@ -80,8 +80,8 @@ class RunExecution:
     def _trained_supernet(self) -> tuple[Supernet, str]:
         """The trained supernet and the digest of its weights: the one that the job names, or trained (the rest of it) here."""
         supernets, data, state = self.prepared.supernets, self.prepared.data.dataset, self.store.state()
-        if supernets.training.checkpoint is not None:
-            return supernets.training.checkpoint.supernet, supernets.training.checkpoint.weights_digest
+        if supernets.checkpoint is not None:
+            return supernets.checkpoint.supernet, supernets.checkpoint.weights_digest
         settings, observer = supernets.settings(), self.observer
         # A checkpoint replaces the weights, so that they need no sorting.
         supernet = supernets.current() if has_checkpoint(self.folder.checkpoint) else supernets.untrained()

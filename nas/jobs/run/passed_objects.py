@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
 
+from nas.errors import PluginError, quoted
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import MetricConfig, SearchJob
 from nas.jobs.schema.data import OF_FILES
 from nas.jobs.schema.errors import reported
 from nas.jobs.schema.written_metrics import check_own_metric
-from nas.jobs.run.run_options import RunOptions
-from nas.errors import PluginError, quoted
 from nas.plugins import Kind, PluginRef, of_object
 
 

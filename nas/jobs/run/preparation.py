@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
 from hardware_profiles.errors import ProfilingError
+from nas.engine.evaluation.cluster import connected
+from nas.engine.store.base import RunStore
+from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins
+from nas.engine.store.folder import RunFolder, write_atomically
+from nas.engine.store.run_facts import Kind, RunFacts, SearchFacts
 from nas.jobs.build.checks import check_measurable, check_searchable, check_trainable
 from nas.jobs.build.measurement_reuse import Reuse, find_reuse
 from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
@@ -13,19 +18,14 @@ from nas.jobs.build.references import check_kind, check_training
 from nas.jobs.build.required_parts import check_ray
 from nas.jobs.build.search_objects import first_modelled
 from nas.jobs.build.supernet_factory import find_device
-from nas.jobs.schema import SearchJob, load_job
 from nas.jobs.run.passed_objects import check_passed
 from nas.jobs.run.run_options import RunOptions
-from nas.engine.evaluation.cluster import connected
+from nas.jobs.schema import SearchJob, load_job
 from nas.plugins.parts import install
 from nas.search.problem.budget import Budget, Plateau
-from nas.engine.store.base import RunStore
-from nas.engine.store.compatibility import check_compatibility, check_installed, check_plugins
-from nas.engine.store.folder import RunFolder, write_atomically
-from nas.engine.store.run_facts import Kind, RunFacts, SearchFacts
+from supernets.data import TextFormat
 from supernets.networks.capture.captured_model import save_capture
 from supernets.training.checkpoint import has_checkpoint
-from supernets.data import TextFormat
 from supernets.training.distributed import check_workers
 
 

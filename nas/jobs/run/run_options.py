@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas.engine.progress import ProgressObserver
-from nas.plugins.parts import has
 from nas.engine.store.folder import RunsFolder
+from nas.plugins.parts import has
 
 
 @dataclass(frozen=True)

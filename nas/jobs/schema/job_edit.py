@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 from yaml.nodes import CollectionNode, MappingNode, Node
 
+from nas.errors import JobError
 from nas.jobs.schema.search import SearchConfig
 from nas.jobs.schema.search_job import WHAT, SearchJob
 from nas.jobs.schema.strict_yaml import PARSER, dump_inline, parse_mapping
 from nas.jobs.schema.training import TrainingConfig
-from nas.errors import JobError
 
 Path = tuple[str, ...]
 """The keys from the root of a job to a value, e.g. ``("search", "evaluations")``."""

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from nas.jobs.schema.errors import problem, show
 from nas.errors import UnknownNameError
+from nas.jobs.schema.errors import problem, show
 from nas.plugins import Kind, is_dotted, known_names
 
 _STORED: ContextVar[bool] = ContextVar("stored", default=False)

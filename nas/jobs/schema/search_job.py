@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import Field, ValidationError, model_validator
 
 from hardware_profiles.base import RUNTIMES, WEIGHT_PRECISIONS
+from nas.errors import JobError
 from nas.jobs.schema.data import DATA_SETS, SIZES, TEXT, DataConfig
 from nas.jobs.schema.errors import conflict, missing_key, problem, reported, show, translate
 from nas.jobs.schema.metrics import BoundsConfig, MetricConfig
@@ -21,8 +22,8 @@ from nas.jobs.schema.strict_yaml import dump_mapping, parse_mapping, read_text
 from nas.jobs.schema.supernet import SharingConfig, SupernetConfig, training_of_model
 from nas.jobs.schema.training import STRATEGIES, TrainingConfig
 from nas.jobs.schema.written_metrics import OwnMetrics, WrittenMetrics, check_distinct, check_own_metric
-from nas.errors import JobError
 from nas.plugins import Kind
+from nas.search.algorithms import ALGORITHMS
 from nas.search.problem.objectives import (
     NO_METRICS,
     ONNX_RUNTIME,
@@ -41,7 +42,6 @@ from nas.search.problem.tasks import (
     SHIPPED,
     TaskMetrics,
 )
-from nas.search.algorithms import ALGORITHMS
 from supernets.families.registry import FAMILIES
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

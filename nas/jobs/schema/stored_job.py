@@ -1,7 +1,7 @@
 """The job files of runs."""
 
-from nas.jobs.schema.search_job import SearchJob, load_job
 from nas.engine.store.stored_run import StoredRun
+from nas.jobs.schema.search_job import SearchJob, load_job
 
 
 def stored_job(run: StoredRun) -> SearchJob:

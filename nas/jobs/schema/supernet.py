@@ -17,16 +17,16 @@ from pydantic import (
     model_validator,
 )
 
+from nas.errors import PluginError, UnknownNameError
 from nas.jobs.schema.errors import conflict, missing_key, problem, restated, translate
 from nas.jobs.schema.plugin_names import Settings, plugin_name
 from nas.jobs.schema.section import Flag, OptionalPath, Section, whole
 from nas.jobs.schema.space import PluginSpaceConfig, SpaceConfig, space_config
-from nas.errors import PluginError, UnknownNameError
 from nas.plugins import Kind, find, load
-from supernets.networks.capture.model_names import FRACTIONS, HUB, is_file, is_function
 from supernets.errors import DimensionError
 from supernets.families.registry import FAMILIES, FamilyDescription
 from supernets.families.shared.spec import Spec
+from supernets.networks.capture.model_names import FRACTIONS, HUB, is_file, is_function
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 
 

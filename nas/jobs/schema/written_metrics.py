@@ -6,10 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nas.errors import UnknownNameError
 from nas.jobs.schema.errors import conflict, problem, show
 from nas.jobs.schema.metrics import BoundsConfig
-from nas.errors import UnknownNameError
-from nas.search.problem.objectives import ENERGY, TIMED_METRICS, Constraint, Goal, MetricKind, Objective, is_shipped_metric
+from nas.search.problem.objectives import (
+    ENERGY,
+    TIMED_METRICS,
+    Constraint,
+    Goal,
+    MetricKind,
+    Objective,
+    is_shipped_metric,
+)
 from nas.search.problem.tasks import SHIPPED, TaskMetrics, task_of
 
 METRIC = re.compile(r"[a-z][a-z0-9_]{0,39}")

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.errors import SelectionError
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.significance import N_STANDARD_ERRORS, Comparison, paired_standard_error
-from nas.errors import SelectionError
 from nas.search.problem.objectives import Objective
 from nas.search.problem.pareto import non_dominated
 

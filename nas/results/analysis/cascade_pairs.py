@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from nas.results.analysis.report import RunReport
-from nas.errors import RunStateError, SelectionError
-from nas.search.problem.tasks import CLASSIFICATION
 from nas.engine.store.base import RunStatus
+from nas.errors import RunStateError, SelectionError
+from nas.results.analysis.report import RunReport
+from nas.search.problem.tasks import CLASSIFICATION
 
 
 def cascade_pairs(report: RunReport) -> list[tuple[int, int]]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nas.search.problem.evaluation_counts import Result, worst
-from nas.search.problem.objectives import Fidelity, Measurement
 from nas.engine.store.base import RunStore
 from nas.engine.store.run_facts import SearchFacts
+from nas.search.problem.evaluation_counts import Result, worst
+from nas.search.problem.objectives import Fidelity, Measurement
 from supernets.space import Architecture
 
 

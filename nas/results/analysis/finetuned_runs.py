@@ -7,16 +7,16 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from nas.results.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
 from nas.engine.formatting import change_text
-from nas.results.analysis.network_values import Point
-from nas.results.analysis.report import RunReport, build_report
-from nas.results.analysis.report_json import point_json
-from nas.errors import JobError, StoreError
-from nas.search.problem.objectives import ACCURACY, Objective
 from nas.engine.store.base import INTERRUPTED, RunStatus, RunStore, shown_status
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import is_held, open_store
+from nas.errors import JobError, StoreError
+from nas.results.analysis.finetuning_improvement import FinetunedNetwork, Improvement, improvement_between, network_of
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import RunReport, build_report
+from nas.results.analysis.report_json import point_json
+from nas.search.problem.objectives import ACCURACY, Objective
 from supernets.space import Architecture
 
 if TYPE_CHECKING:

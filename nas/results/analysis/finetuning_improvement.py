@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nas.engine.store.base import RunStore
 from nas.results.analysis.significance import Comparison, compare_scores
 from nas.search.problem.objectives import ACCURACY, Fidelity, Objective, Request, Variant
-from nas.engine.store.base import RunStore
 from supernets.space import Architecture
 
 _FIDELITIES = {"validation": Fidelity.SEARCH, "test": Fidelity.TEST}

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.engine.store.base import RunStatus, RunStore
 from nas.results.analysis.diversity import Diversity, diversity_of
 from nas.results.analysis.importance import Importance, importance_of
 from nas.results.analysis.predictor_accuracy import PredictorAccuracy, predictor_accuracy_of
 from nas.results.analysis.report import RunReport
 from nas.results.analysis.run_measurements import RecordedSteps
-from nas.engine.store.base import RunStatus, RunStore
 from predictors.threads import one_thread
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nas.engine.formatting import format_value, miss_text
+from nas.errors import SelectionError, quoted
 from nas.results.analysis.fronts import best, comparable, front_hypervolume, front_of, nearest_of, of_profile
 from nas.results.analysis.network_values import Point, minimised_of, values_of
 from nas.results.analysis.report import RunReport
-from nas.errors import SelectionError, quoted
 from nas.search.problem import pareto
 from nas.search.problem.objectives import EXACT_METRICS, Constraint, Objective
 from nas.search.problem.tasks import SERVED_MEMORY, may_be_negative

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.engine.store.base import Fit
 from nas.results.analysis.network_values import values_of
 from nas.results.analysis.report import RunReport
-from nas.engine.store.base import Fit
 from predictors.folds import evenly_spaced
 from supernets.space import Architecture
 

@@ -8,20 +8,20 @@ from typing import Any, Literal
 
 import numpy as np
 
+from nas.engine.formatting import format_value, guidance_text
+from nas.engine.store.base import Fit, RunStatus, RunStore
+from nas.engine.store.block_costs import BlockCosts
+from nas.engine.store.run_facts import SearchFacts
+from nas.errors import StoreError, UnknownNameError
 from nas.results.analysis import fronts
 from nas.results.analysis.failures import too_noisy
-from nas.engine.formatting import format_value, guidance_text
 from nas.results.analysis.fronts import Nearest
 from nas.results.analysis.network_values import Point, Points
 from nas.results.analysis.run_measurements import MeasuredRun, RecordedSteps, predicted_values, predictor_history
 from nas.results.analysis.significance import compare
-from nas.errors import StoreError, UnknownNameError
 from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.search.problem.objectives import EXACT_METRICS, Constraint, Fidelity, Objective, metrics_of
 from nas.search.problem.tasks import TaskMetrics
-from nas.engine.store.base import Fit, RunStatus, RunStore
-from nas.engine.store.block_costs import BlockCosts
-from nas.engine.store.run_facts import SearchFacts
 from supernets.space import Architecture, SearchSpace
 
 Anchor = Literal["smallest", "largest"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from nas.engine.store.base import Fit, Outcome, RunStore
+from nas.engine.store.run_facts import SearchFacts
 from nas.results.analysis.network_values import Points
 from nas.search.problem.objectives import Fidelity, Objective, Status, Variant
 from nas.search.problem.variants import Variants
-from nas.engine.store.base import Fit, Outcome, RunStore
-from nas.engine.store.run_facts import SearchFacts
 from supernets.space import Architecture, SearchSpace
 
 

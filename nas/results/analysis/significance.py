@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.engine.store.base import RunStore
 from nas.errors import StoreError
 from nas.search.problem.example_scores import decoded, standard_error
 from nas.search.problem.objectives import EXACT_METRICS, Fidelity, Measurement, Objective
-from nas.engine.store.base import RunStore
 from supernets.space import Architecture
 
 N_STANDARD_ERRORS = 2.0

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.results.export.manifest import FORMAT
-from nas.plugins.parts import has
 from nas.engine.store.folder import make_folder, write_atomically
+from nas.plugins.parts import has
+from nas.results.export.manifest import FORMAT
 
 _PACKAGES = ("subnet-nas", "torch", "onnx", "onnxruntime", "numpy", "pillow")
 

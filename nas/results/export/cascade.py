@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardware_profiles.measuring.samples import decode_samples
+from nas.engine.evaluation.scoring import InlineScoring, ScoringTask, outputs_of
+from nas.engine.store.base import RunStore
+from nas.engine.store.stored_run import StoredRun
+from nas.errors import ExportFailedError
+from nas.jobs.build.prepared_job import load_trained_run
 from nas.results.analysis.cascade import CascadeTable, Member, cascade_of, confidence
 from nas.results.analysis.cascade_pairs import cascade_pairs
 from nas.results.analysis.report import build_report
-from nas.jobs.build.prepared_job import load_trained_run
-from nas.errors import ExportFailedError
-from nas.engine.evaluation.scoring import InlineScoring, ScoringTask, outputs_of
 from nas.results.export.cascade_bundle import write_cascade
 from nas.results.export.export_paths import cascade_paths
 from nas.results.export.onnx_export import network_bundle
 from nas.results.export.provenance import Provenance
 from nas.search.problem.objectives import Fidelity, Request
-from nas.engine.store.base import RunStore
-from nas.engine.store.stored_run import StoredRun
 from supernets.data import Part
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import onnx
 
 from hardware_profiles.errors import ModelError
-from nas.results.analysis.cascade import Cascade, CascadeTable
 from nas.jobs.build.prepared_job import TrainedRun
+from nas.results.analysis.cascade import Cascade, CascadeTable
 from nas.results.export.bundle import Bundle
 from nas.results.export.cascade_graph import cascade_graph, cascade_parity
 from nas.results.export.export_paths import paths_beside

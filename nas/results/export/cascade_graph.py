@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper
 
 from hardware_profiles.runtime import run_calls
-from nas.results.analysis.cascade import confidence
 from nas.errors import ExportFailedError
+from nas.results.analysis.cascade import confidence
 from nas.results.export.model_checks import MAX_PARITY
 from supernets.networks.module_to_onnx import INPUT, OUTPUT
 

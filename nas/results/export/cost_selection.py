@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.results.analysis.network_selection import parse_cost_limits
+from nas.engine.store.stored_run import StoredRun
 from nas.errors import SelectionError
+from nas.results.analysis.network_selection import parse_cost_limits
 from nas.results.export.nested_latencies import LATENCY, measured_latencies, timed_profiles
 from nas.search.problem.objectives import EXACT_METRICS
-from nas.engine.store.stored_run import StoredRun
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import has_checkpoint, load_checkpoint
 from supernets.families.nested_networks import NestedFamily
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
+from supernets.training.checkpoint import has_checkpoint, load_checkpoint
 
 MAX_NETWORKS = 10_000
 """Largest space that is enumerated; a larger one must be searched."""

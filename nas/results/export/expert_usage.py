@@ -8,22 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.results.analysis.network_selection import choose
-from nas.results.analysis.report import build_report
-from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
-from nas.jobs.build.task_metrics import metrics_of_task
-from nas.errors import SelectionError
 from nas.engine.evaluation.scoring import CALIBRATION_BATCH
-from nas.results.export.cost_selection import largest_network, networks_by_cost
-from nas.search.problem.objectives import Objective
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.stored_run import StoredRun
+from nas.errors import SelectionError
+from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.build.task_metrics import metrics_of_task
+from nas.results.analysis.network_selection import choose
+from nas.results.analysis.report import build_report
+from nas.results.export.cost_selection import largest_network, networks_by_cost
+from nas.search.problem.objectives import Objective
 from supernets.data import head
 from supernets.experts.layer import ExpertLayer
 from supernets.experts.routing_metrics import observed_routings
 from supernets.experts.routing_statistics import load_entropy, usage
-from supernets.training.recalibration import Extraction
 from supernets.space import Architecture
+from supernets.training.recalibration import Extraction
 from supernets.training.trainer import outputs_of
 
 _MOST_EXAMPLES, _MOST_SCORED = 256, 1024

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from nas.engine.store.folder import check_folder
 from nas.errors import ExportFailedError
 from nas.results.export.manifest import files_of, model_name
-from nas.engine.store.folder import check_folder
 
 _SUFFIX, _PYTHON = ".onnx", ".py"
 

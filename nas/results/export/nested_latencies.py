@@ -6,19 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from hardware_profiles.profiler_factory import open_profiler
-from nas.jobs.build.prepared_job import load_trained_run
-from nas.jobs.build.resolved_job import ResolvedJob
-from nas.jobs.schema.stored_job import stored_job
-from nas.errors import EvaluationError, SelectionError
 from nas.engine.evaluation.cached_evaluator import Cached
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.measuring_evaluator import Measured, Timed
 from nas.engine.evaluation.scoring import InlineScoring
+from nas.engine.store.opening import open_store
+from nas.engine.store.stored_run import StoredRun
+from nas.errors import EvaluationError, SelectionError
+from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.build.resolved_job import ResolvedJob
+from nas.jobs.schema.stored_job import stored_job
 from nas.search.problem.objectives import Measurement, Request
 from nas.search.problem.tasks import LANGUAGE
 from nas.search.problem.variants import environment_name
-from nas.engine.store.opening import open_store
-from nas.engine.store.stored_run import StoredRun
 from supernets.space import Architecture
 
 LATENCY = "latency_ms"
@@ -93,7 +93,7 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
 
 
 def _resolved(run: StoredRun) -> ResolvedJob:
-    return ResolvedJob(run.job, str(run.folder.job_file))
+    return ResolvedJob(stored_job(run), str(run.folder.job_file))
 
 
 def _value_and_error(measurement: Measurement) -> tuple[float, float]:

@@ -12,13 +12,15 @@ import onnx
 import torch
 from safetensors.torch import save as serialise_tensors
 
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.stored_run import StoredRun
+from nas.errors import SelectionError
+from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
+from nas.jobs.schema.stored_job import stored_job
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import build_report
-from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
-from nas.jobs.schema.stored_job import stored_job
-from nas.errors import SelectionError
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH, in_precision
 from nas.results.export.bundle import Bundle
 from nas.results.export.cost_selection import networks_by_cost
 from nas.results.export.decoding import served_as_scored
@@ -29,8 +31,6 @@ from nas.results.export.predict_script import onnx_script
 from nas.results.export.preprocessing_graph import add_preprocessing, check_available
 from nas.results.export.provenance import Provenance, preprocessing_facts, score_network
 from nas.results.export.served_models import served_parity
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.stored_run import StoredRun
 from supernets.data import BlockFormat, PairFormat, TextFormat, head
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.serving import PORTABLE_STEP, PREFILL, STEP, in_place

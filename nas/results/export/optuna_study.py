@@ -17,13 +17,13 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.exc import SQLAlchemyError
 
-from nas.results.analysis.report import RunReport
-from nas.results.analysis.run_measurements import MeasuredRun
-from nas.errors import ExportFailedError
-from nas.search.problem.objectives import Constraint, Goal
-from nas.search.optuna import quiet
 from nas.engine.store import tables
 from nas.engine.store.base import Outcome, RunStore
+from nas.errors import ExportFailedError
+from nas.results.analysis.report import RunReport
+from nas.results.analysis.run_measurements import MeasuredRun
+from nas.search.optuna import quiet
+from nas.search.problem.objectives import Constraint, Goal
 
 
 def export_study(

@@ -7,19 +7,27 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
-from nas.results.analysis.network_values import Point
+from nas.engine.evaluation.measuring_evaluator import Measured
+from nas.engine.evaluation.scoring import InlineScoring
+from nas.engine.store.base import RunStore
+from nas.engine.store.memory import MemoryStore
+from nas.errors import ExportFailedError
 from nas.jobs.build.prepared_job import TrainedRun
 from nas.jobs.build.serving import in_place
 from nas.jobs.build.task_metrics import metrics_of_task
-from nas.errors import ExportFailedError
-from nas.engine.evaluation.measuring_evaluator import Measured
-from nas.engine.evaluation.scoring import InlineScoring
+from nas.results.analysis.network_values import Point
 from nas.results.export.preprocessing_graph import IMAGE, STEPS
-from nas.search.problem.objectives import EXACT_METRICS, ONNX_RUNTIME, Fidelity, Measurement, Objective, Request, Variant
+from nas.search.problem.objectives import (
+    EXACT_METRICS,
+    ONNX_RUNTIME,
+    Fidelity,
+    Measurement,
+    Objective,
+    Request,
+    Variant,
+)
 from nas.search.problem.tasks import SERVED_MEMORY
 from nas.search.problem.variants import Variants
-from nas.engine.store.base import RunStore
-from nas.engine.store.memory import MemoryStore
 from supernets.data import BlockFormat, Format, ImageFormat, PairFormat, Part, RowFormat, TextFormat
 from supernets.families.decoder.serving import FILLED, IDS, PADDING
 from supernets.families.encoder_decoder.serving import SOURCE

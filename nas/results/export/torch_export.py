@@ -12,30 +12,30 @@ import torch
 from safetensors.torch import save as serialise_tensors
 from torch import Tensor, nn
 
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.stored_run import StoredRun
+from nas.errors import ExportFailedError
+from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import build_report
-from nas.jobs.build.prepared_job import TrainedRun, load_trained_run
-from nas.errors import ExportFailedError
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.results.export.bundle import write_bundle
 from nas.results.export.cost_selection import largest_network, networks_by_cost
 from nas.results.export.export_paths import torch_path
 from nas.results.export.provenance import Provenance, preprocessing_facts, score_network
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.stored_run import StoredRun
-from supernets.sharing.base import Family
+from supernets.data import BlockFormat, TextFormat
+from supernets.errors import CaptureError
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.network import PlainNetwork
 from supernets.networks.capture.program import Program
 from supernets.networks.capture.python_source import CLASS, source_of
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture
-from supernets.data import BlockFormat, TextFormat
-from supernets.errors import CaptureError
-from supernets.families.captured.family import CapturedFamily
-from supernets.training.recalibration import Extraction
+from supernets.sharing.base import Family
 from supernets.space import Architecture
+from supernets.training.recalibration import Extraction
 
 ROUNDING = 1e-5
 """Largest accepted difference of outputs, as a share of the largest one."""
@@ -84,8 +84,8 @@ def export_torch(
 
     Args:
         path: the Python file, or a folder in which it is named after the run and the network.
-        select, index, accept_plugin_versions, data: as of `nas.results.export.onnx_export.export_onnx`; of a training, without either
-            the whole network.
+        select, index, accept_plugin_versions, data: as of `nas.results.export.onnx_export.export_onnx`; of a training,
+            without either the whole network.
 
     Returns:
         What `nas export --format torch --json` prints. ``original`` is empty where the state also fits the class of the

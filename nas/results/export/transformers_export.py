@@ -10,20 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.engine.evaluation.scoring import CALIBRATION_BATCH
+from nas.engine.store.folder import RunsFolder, write_atomically
+from nas.engine.store.stored_run import StoredRun
+from nas.errors import ExportFailedError
+from nas.jobs.build.prepared_job import load_trained_run
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.report import build_report
-from nas.jobs.build.prepared_job import load_trained_run
-from nas.errors import ExportFailedError
-from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.results.export.cost_selection import costs_of, largest_network, networks_by_cost
 from nas.results.export.export_paths import check_empty
 from nas.results.export.generate_script import transformers_generate_script
 from nas.results.export.predict_script import transformers_script
 from nas.search.problem.objectives import Variant
 from nas.search.problem.tasks import CLASSIFICATION, LANGUAGE
-from nas.engine.store.folder import RunsFolder, write_atomically
-from nas.engine.store.stored_run import StoredRun
-from supernets.sharing.base import Family
 from supernets.data import BlockFormat, DataSet, Format
 from supernets.errors import ExportError
 from supernets.families.decoder.family import DecoderFamily
@@ -36,8 +35,9 @@ from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.pretrained import read_vit, write_vit
 from supernets.networks.family_program import outline
 from supernets.networks.formats.pretrained import TOKENIZER
-from supernets.training.recalibration import Extraction
+from supernets.sharing.base import Family
 from supernets.space import Architecture
+from supernets.training.recalibration import Extraction
 
 _PREPROCESSING, _SCRIPT = "preprocessing.json", "predict.py"
 ROUNDING = 1e-5

@@ -10,17 +10,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.results.analysis.finetuned_runs import Finetuning
 from nas.engine.formatting import bound_text, shown_scale, title_of
+from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.fronts import broken_by, of_profile
 from nas.results.analysis.network_selection import Limit, nothing_measured
 from nas.results.analysis.network_values import Point, Points, errors_of, minimised_of, taken, values_of
 from nas.results.analysis.report import RunReport
+from nas.results.plots import chart_data, colours
+from nas.results.plots.colours import Colour
 from nas.search.problem.objectives import Objective
 from nas.search.problem.pareto import non_dominated
 from nas.search.problem.variants import RUNTIME
-from nas.results.plots import chart_data, colours
-from nas.results.plots.colours import Colour
 
 Array = NDArray[np.float64]
 Pair = tuple[Objective, Objective]

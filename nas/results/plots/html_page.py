@@ -8,8 +8,6 @@ from html import escape
 from string import Template
 from types import MappingProxyType
 
-from nas.results.analysis.block_table import WHOLE, BlockRow, block_table
-from nas.results.analysis.finetuned_runs import Finetuning
 from nas.engine.formatting import (
     constraint_text,
     format_value,
@@ -19,6 +17,8 @@ from nas.engine.formatting import (
     title_of,
     title_on_test,
 )
+from nas.results.analysis.block_table import WHOLE, BlockRow, block_table
+from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
 from nas.results.plots.chart_data import heading

@@ -19,10 +19,10 @@ from nas.results.analysis.importance import Importance
 from nas.results.analysis.insight import Insight
 from nas.results.analysis.predictor_accuracy import PredictorAccuracy
 from nas.results.analysis.report import PredictorReport, RunReport
-from nas.search.problem.objectives import Objective
 from nas.results.plots import colours
 from nas.results.plots.chart_data import MANY, PICTURES, convergence, heading
 from nas.results.plots.style import INK, SOFT, add_heading, thin_ticks
+from nas.search.problem.objectives import Objective
 
 MOST_GENES = 24
 """At most this many genes are drawn: the most important ones for any objective."""

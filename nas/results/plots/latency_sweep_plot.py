@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from hardware_profiles.latency_steps import least_latency
-from nas.errors import NasError
 from nas.engine.store.folder import write_all
+from nas.errors import NasError
 from nas.results.plots import colours
 from nas.results.plots.chart_data import LOG_SPAN
 from nas.results.plots.style import SOFT, STYLE, add_heading, files_of

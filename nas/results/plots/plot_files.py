@@ -9,11 +9,11 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
+from nas.engine.store.folder import write_all
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.insight import Insight
 from nas.results.analysis.network_selection import Limit
 from nas.results.analysis.report import RunReport
-from nas.engine.store.folder import write_all
 from nas.results.plots.chart_data import PICTURES
 from nas.results.plots.front_panels import front_panels
 from nas.results.plots.html_page import page

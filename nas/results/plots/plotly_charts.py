@@ -9,8 +9,8 @@ from html import escape
 from textwrap import wrap
 from typing import Any
 
-from nas.results.analysis.finetuned_runs import Finetuning
 from nas.engine.formatting import format_value, score_text
+from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.network_values import Point, keys_of
 from nas.results.analysis.report import RunReport
 from nas.results.plots import colours

@@ -16,8 +16,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from nas.errors import NasError
 from nas.engine.store.folder import check_folder, make_folder, write_atomically
+from nas.errors import NasError
 
 INK, SOFT, RULE = "#22262B", "#5F6770", "#E4E7EA"
 STYLE: dict[Any, Any] = {

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from nas.errors import UnknownNameError
 from nas.runs.bench.errors import BenchmarkError
 from nas.runs.bench.results_file import ResultsFile
 from nas.runs.bench.table import Table
 from nas.runs.bench.table_features import TableFeatures
-from nas.errors import UnknownNameError
 from predictors.base import Array, Predictor
 from predictors.baselines import gaussian_process, lightgbm
 from predictors.linear import MeanPredictor, RidgePredictor

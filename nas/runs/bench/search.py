@@ -12,20 +12,20 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.engine.search_loop import search
+from nas.engine.store.memory import MemoryStore
+from nas.errors import UnknownNameError
+from nas.plugins import Kind, find
+from nas.plugins.parts import require
 from nas.runs.bench.errors import BenchmarkError
 from nas.runs.bench.results_file import ResultsFile, Row
 from nas.runs.bench.table import Table, TableEvaluator
-from nas.engine.search_loop import search
-from nas.errors import UnknownNameError
-from nas.plugins.parts import require
-from nas.plugins import Kind, find
+from nas.search.algorithms import ALGORITHMS
+from nas.search.base import SearchProblem
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Evaluation, Goal, Objective, minimised
 from nas.search.problem.pareto import MARGIN, GrowingVolume, hypervolume, non_dominated
-from nas.search.algorithms import ALGORITHMS
-from nas.search.base import SearchProblem
 from nas.search.registry import make_algorithm
-from nas.engine.store.memory import MemoryStore
 from predictors.threads import one_thread
 from supernets.space import Architecture
 

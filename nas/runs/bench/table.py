@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.errors import UnknownNameError
 from nas.runs.bench.errors import TableError
 from nas.runs.bench.gene_columns import space_of
 from nas.runs.bench.table_file import columns, description, numbers
-from nas.errors import UnknownNameError
 from nas.search.problem.objectives import Measurement, Request, Status
 from supernets.space import Architecture, SearchSpace
 

@@ -9,9 +9,9 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from nas.runs.bench.errors import TableError
-from nas.jobs.schema.strict_yaml import parse_mapping, read_text
 from nas.errors import UnknownNameError
+from nas.jobs.schema.strict_yaml import parse_mapping, read_text
+from nas.runs.bench.errors import TableError
 
 _KEYS = ("table", "genes", "exhaustive", "numeric")
 

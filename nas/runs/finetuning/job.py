@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nas.results.analysis.network_selection import choose
+from nas.errors import SelectionError
 from nas.jobs.schema import SearchJob, job_of
 from nas.jobs.schema.plugin_names import names_of_stored_jobs
+from nas.results.analysis.network_selection import choose
 from nas.runs.run import Run
-from nas.errors import SelectionError
 from nas.search.problem.objectives import Variant
 from supernets.space import Architecture
 

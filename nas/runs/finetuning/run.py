@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Unpack
 
-from nas.runs.driver import search
 from nas.jobs.run.passed_objects import Passed, check_passed, resumed_with
-from nas.runs.run import Run
 from nas.jobs.run.run_options import RunOptions
+from nas.runs.driver import search
 from nas.runs.finetuning.job import finetuning_job
+from nas.runs.run import Run
 
 
 def finetune(

@@ -8,12 +8,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
-from nas.results.analysis.report import build_report
-from nas.engine.progress import ProgressObserver
-from nas.engine.search_loop import search
-from nas.errors import quoted
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.metric_function import FunctionEvaluator, MetricFunction, name_of
+from nas.engine.progress import ProgressObserver
+from nas.engine.search_loop import search
+from nas.engine.store.base import RunStore
+from nas.engine.store.memory import MemoryStore
+from nas.engine.store.run_facts import RunFacts, SearchFacts
+from nas.errors import quoted
+from nas.plugins import Kind, find, of_object
+from nas.results.analysis.report import build_report
 from nas.runs.optimization.arguments import (
     ConstraintsLike,
     ObjectivesLike,
@@ -29,15 +33,11 @@ from nas.runs.optimization.arguments import (
 from nas.runs.optimization.parallel import Inline, Workers
 from nas.runs.optimization.result import OptimizationResult
 from nas.runs.optimization.stored_search import MADE_BY, begin_or_resume, recording_end
-from nas.plugins import Kind, find, of_object
-from nas.search.problem.budget import Budget
-from nas.search.problem.objectives import Objective, metrics_of
 from nas.search.algorithms import ALGORITHMS
 from nas.search.base import SearchAlgorithm, SearchProblem
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import Objective, metrics_of
 from nas.search.registry import make_algorithm, models_from
-from nas.engine.store.base import RunStore
-from nas.engine.store.memory import MemoryStore
-from nas.engine.store.run_facts import RunFacts, SearchFacts
 from supernets.space import SearchSpace
 
 AlgorithmLike = str | Callable[..., SearchAlgorithm] | SearchAlgorithm

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from nas.errors import NasError
 from nas.engine.evaluation.metric_function import Calls, CallsHere, MetricFunction
+from nas.errors import NasError
 
 
 class Workers(Protocol):

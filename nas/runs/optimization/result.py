@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from nas.results.analysis.network_values import Point
-from nas.results.analysis.report import RunReport
 from nas.errors import NasError
 from nas.plugins.parts import has, require
+from nas.results.analysis.network_values import Point
+from nas.results.analysis.report import RunReport
 from supernets.space import Architecture
 
 if TYPE_CHECKING:

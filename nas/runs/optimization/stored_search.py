@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 from nas.engine.formatting import constraint_text
-from nas.errors import EvaluationError, StoreError
-from nas.search.problem.budget import Budget
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.compatibility import check_compatibility, check_plugins
 from nas.engine.store.run_facts import RunFacts
+from nas.errors import EvaluationError, StoreError
+from nas.search.problem.budget import Budget
 
 MADE_BY: Mapping[str, Any] = {"made_by": "nas.optimize"}
 """The compatibility facts of every such search: a run of a job is none."""

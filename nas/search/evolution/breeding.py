@@ -29,9 +29,9 @@ from pymoo.operators.sampling.rnd import IntegerRandomSampling
 from pymoo.operators.selection.tournament import TournamentSelection
 from pymoo.util.reference_direction import UniformReferenceDirectionFactory, get_number_of_uniform_points
 
-from nas.search.problem.pareto import Array
 from nas.search.evolution.age import AgeSurvival
 from nas.search.evolution.decomposition import DecomposedEvolution
+from nas.search.problem.pareto import Array
 
 
 class ArrayMating(InfillCriterion):  # type: ignore[misc]

@@ -15,11 +15,11 @@ from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.termination import NoTermination
 
-from nas.search.problem.objectives import Constraint, Evaluation, Objective
 from nas.search.base import SearchAlgorithm
 from nas.search.evolution.breeding import METHODS, ArrayMating
 from nas.search.genes import GeneRows
 from nas.search.history import History, draw_unknown
+from nas.search.problem.objectives import Constraint, Evaluation, Objective
 from supernets.space import Architecture, SearchSpace
 
 _BARREN = 20

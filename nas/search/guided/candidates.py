@@ -8,10 +8,10 @@ from itertools import islice
 
 import numpy as np
 
-from nas.search.problem.pareto import Array
 from nas.search.evolution.breeding import evolve, litters, uniform_operators
 from nas.search.genes import GeneRows, Rows
 from nas.search.history import draw_unknown
+from nas.search.problem.pareto import Array
 from supernets.space import Architecture
 
 _LITTERS = 30

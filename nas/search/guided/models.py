@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from nas.search.problem.objectives import Goal, Objective
-from nas.search.problem.pareto import Array
 from nas.search.base import Features, FeatureSource, Values
 from nas.search.guided.gene_features import GeneFeatures
+from nas.search.problem.objectives import Goal, Objective
+from nas.search.problem.pareto import Array
 from predictors.folds import held_out, make_folds
 from predictors.kernel_process import KernelProcess
 from predictors.label_scales import Bounds, LabelScale

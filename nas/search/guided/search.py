@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.problem.constraints import total_violation
-from nas.search.problem.objectives import Constraint, Evaluation, Objective, Status, minimised
-from nas.search.problem.pareto import MARGIN, non_dominated
 from nas.search.base import FeatureSource, Values
 from nas.search.guided.acquisition import Goals, select_batch
 from nas.search.guided.candidates import Effort, candidates, first_networks, relatives
 from nas.search.guided.models import AutoKind, GeneKind, MetricModel, SurrogateModels
 from nas.search.history import HistorySearch, draw_unknown
+from nas.search.problem.constraints import total_violation
+from nas.search.problem.objectives import Constraint, Evaluation, Objective, Status, minimised
+from nas.search.problem.pareto import MARGIN, non_dominated
 from nas.search.ranking import first_front, survivors
 from nas.search.warm_start import PriorObservations, Surrogate
 from predictors.threads import one_thread

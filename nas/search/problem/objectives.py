@@ -325,8 +325,8 @@ class Measurement:
         protocol: name and version of the way of measuring, e.g. ``interleaved-floor/v5``.
         environment: machine and versions, JSON-able.
         detail: further values (p50, preempted share, ...), JSON-able.
-        samples: raw samples, compressed: latency runs, or a score for each example (`nas.search.problem.example_scores`); kept in
-            a table of their own.
+        samples: raw samples, compressed: latency runs, or a score for each example (`nas.search.problem.example_scores`);
+            kept in a table of their own.
         attempt: 0 for the first try; retries count up.
         seconds: wall time of the measurement.
         committed: when a store committed it, in seconds since the epoch; 0 outside a store.

@@ -103,7 +103,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "export.study-exists": "The storage has an Optuna study of this name already.",
     "export.type-mismatch": "An operation mixes tensors of integers and floats, or has no integer form.",
     "export.unknown": "There is no export with this id; the message lists the known ones.",
-    "export.unknown-operation": "A module has an operation, or a setting of one, that `supernets.networks.onnx_graph` has no rule for.",
+    "export.unknown-operation": "A module has an operation, or a setting of one, that `supernets.networks` has no rule for.",
     "export.unsupported": "A subnet could not be written as ONNX.",
     "family.inconsistent": "A network family declares tensor dimensions that do not match its modules.",
     "family.unknown": "There is no family with this name; the message lists the known ones.",

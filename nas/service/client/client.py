@@ -10,12 +10,12 @@ from typing import Any, Self
 
 import httpx
 
+from nas.errors import ServiceError
 from nas.service.api import schemas
 from nas.service.client.files import Received, download
 from nas.service.client.following import PATIENCE_S, OnGone, Patience, Watch, finished, followed_log
 from nas.service.client.job_calls import JobCalls, submission
 from nas.service.client.transport import T, Transport, checked, quoted
-from nas.errors import ServiceError
 from supernets.files import check_regular
 
 
@@ -325,8 +325,8 @@ class NasClient(JobCalls, _RunCalls, _ResultCalls, _ServerCalls):
     """A client of one server; safe to use from several threads; a context manager.
 
     Every call raises `nas.service.client.RefusedError` if the server rejects it (an unknown run included),
-    `nas.service.client.UnreachableError` if no server answers, and their base `nas.errors.ServiceError` for values that no server
-    accepts.
+    `nas.service.client.UnreachableError` if no server answers, and their base `nas.errors.ServiceError` for values that no
+    server accepts.
 
     Args:
         server: its URL, e.g. ``http://127.0.0.1:8700``.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nas.service.api.schemas import Problem
 from nas.errors import ServiceError
+from nas.service.api.schemas import Problem
 
 _UNAUTHORIZED = 401
 

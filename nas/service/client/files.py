@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-from nas.service.api.schemas import FileInfo
-from nas.service.client.transport import Transport
 from nas.errors import ServiceError
 from nas.results.export.manifest import files_of
+from nas.service.api.schemas import FileInfo
+from nas.service.client.transport import Transport
 
 _MANIFEST = ".json"
 Received = Callable[[int, int], None]

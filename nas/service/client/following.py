@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from httpx_sse import EventSource
 
+from nas.errors import ServiceError
 from nas.service.api.schemas import Export, JobPlan, ModelMeasurement, RunSummary
 from nas.service.client.errors import RefusedError, UnreachableError
 from nas.service.client.transport import BUSY, Transport
-from nas.errors import ServiceError
 
 Task = TypeVar("Task", Export, ModelMeasurement, JobPlan)
 OnGone = Callable[[ServiceError], None]

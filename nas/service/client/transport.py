@@ -15,9 +15,9 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
+from nas.errors import ServiceError
 from nas.service.api.schemas import Problem
 from nas.service.client.errors import RefusedError, UnreachableError
-from nas.errors import ServiceError
 
 PREFIX = "/api/v1"
 _CONNECT_S, _ANSWER_S = 5.0, 60.0

@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nas.service.api.error_codes import PROBLEMS
 from nas.errors import ServiceError
+from nas.service.api.error_codes import PROBLEMS
 from nas.service.http.problems import make_problem, problem_of, response_of
 from nas.service.http.tokens import Tokens
 from nas.service.settings import ServiceSettings

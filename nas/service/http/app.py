@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 from fastapi import FastAPI
 
-from nas.service.api.schemas import JobEdit, JobSubmission, Problem
 from nas.service import pages
+from nas.service.api.schemas import JobEdit, JobSubmission, Problem
 from nas.service.http.access import Access
 from nas.service.http.body_limits import BodyLimits
 from nas.service.http.metrics import PREFIX, Metrics

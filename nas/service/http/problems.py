@@ -15,8 +15,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from hardware_profiles.errors import ProfilingError
-from nas.service.api.error_codes import problem_type
-from nas.service.api.schemas import FieldProblem, Problem
 from nas.errors import (
     JobError,
     NasError,
@@ -28,6 +26,8 @@ from nas.errors import (
     TooManyError,
     UnknownNameError,
 )
+from nas.service.api.error_codes import problem_type
+from nas.service.api.schemas import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5

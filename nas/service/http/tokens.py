@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nas.engine.store.folder import write_atomically
 from nas.errors import ServiceError, UnknownNameError
 from nas.service.uploads.storage_checks import checked_name
-from nas.engine.store.folder import write_atomically
 
 _PREFIX = "nas_"
 """Identifies a token to people and to scanners for leaked secrets."""

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from nas.engine.run_table import RunSnapshot
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunFolder
+from nas.engine.store.opening import open_store
 from nas.errors import NasError, RunHeldError, StoreError
 from nas.service.jobs.driver_jobs import DriverJobs
 from nas.service.jobs.job_runner import JobRunner, JobState
@@ -23,9 +26,6 @@ from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted
 from nas.service.uploads.storage_checks import check_disk_space
 from nas.service.views.run_index import RunIndex
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import RunFolder
-from nas.engine.store.opening import open_store
 
 _BUSY_S, _IDLE_S = 0.5, 5.0
 """Between two rounds while something waits or runs, and while nothing does."""

@@ -6,11 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.errors import ServiceError
 from nas.service.jobs.driver_logs import log_of, new_log, tail
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.state import Submission, Wanted
-from nas.engine.store.folder import RunFolder, RunsFolder
 
 _STOP_AGAIN_S = 10.0
 """Before a job that has not ended is stopped again."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from nas.errors import ServiceError
 from nas.engine.store.folder import RunFolder
+from nas.errors import ServiceError
 
 
 def new_log(folder: RunFolder, job: str) -> Path:

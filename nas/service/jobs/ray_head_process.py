@@ -22,8 +22,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
-from nas.errors import ServiceError
 from nas.engine.store.folder import write_atomically
+from nas.errors import ServiceError
 
 _HOST = "127.0.0.1"
 """Ray's processes listen on this address alone if it is their node's; with any other, they listen on all of the machine's."""

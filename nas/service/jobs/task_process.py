@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from nas.errors import ServiceError
 from nas.engine.store.folder import write_atomically
+from nas.errors import ServiceError
 
 _ERROR = "error: "
 """Prefix of the error messages of `nas`."""

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from nas.engine.formatting import shown_scale, shown_unit, title_of, title_on_test
 from nas.results.analysis.network_values import Point, errors_of, keys_of, values_of
 from nas.results.analysis.report import RunReport
-from nas.search.problem.objectives import Objective
 from nas.results.plots.chart_data import convergence
 from nas.results.plots.front_panels import MEASURED_NAME, PREDICTED_NAME, Networks, Series
+from nas.search.problem.objectives import Objective
 
 
 def metric_info(metric: Objective) -> dict[str, Any]:

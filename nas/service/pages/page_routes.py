@@ -11,10 +11,10 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from nas.engine.formatting import title_of, title_on_test
-from nas.service.api import schemas
-from nas.service.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.errors import JobError, NasError, UnknownNameError
 from nas.search.problem.objectives import Goal, Objective
+from nas.service.api import schemas
+from nas.service.api.error_codes import DESCRIPTIONS, PROBLEMS
 from nas.service.pages import assets, rendering
 from nas.service.pages.api_reference import operations
 from nas.service.pages.chart_json import chart_data, metric_info

@@ -24,16 +24,16 @@ from nas.engine.formatting import (
     title_of,
     title_on_test,
 )
+from nas.engine.store.base import INTERRUPTED, RunStatus
+from nas.errors import NasError
 from nas.results.analysis.report import RunReport
+from nas.search.problem.objectives import Goal, Objective
 from nas.service.api import schemas
 from nas.service.api.schemas import RunSummary
-from nas.errors import NasError
-from nas.search.problem.objectives import Goal, Objective
 from nas.service.pages import assets
 from nas.service.pages.thumbnails import thumbnail
 from nas.service.views.evaluated_networks import counts
 from nas.service.views.run_overviews import BestValue, score_title
-from nas.engine.store.base import INTERRUPTED, RunStatus
 
 _END_OF_HEAD = "</head>"
 _STATUS_TITLES = {

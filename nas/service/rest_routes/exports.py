@@ -11,8 +11,8 @@ from fastapi import APIRouter, Path
 from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, Response
 
-from nas.service.api import schemas
 from nas.errors import RunStateError
+from nas.service.api import schemas
 from nas.service.http.problems import Answers, answers
 from nas.service.rest_routes.parameters import RunId
 from nas.service.service import Service

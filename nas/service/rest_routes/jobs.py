@@ -12,9 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from nas.service.api import schemas
 from nas.jobs.schema.job_schema import TITLE, job_schema
 from nas.jobs.schema.strict_yaml import parse_mapping
+from nas.service.api import schemas
 from nas.service.http.problems import answers
 from nas.service.http.turns import Turns
 from nas.service.service import Service

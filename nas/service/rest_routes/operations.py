@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fastapi import APIRouter, Response
 
-from nas.service.api import schemas
 from nas.errors import NasError, StoreError
+from nas.service.api import schemas
 from nas.service.http.metrics import Metrics
 from nas.service.http.problems import Answers, answers
 from nas.service.jobs.job_runner import JobRunner

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from nas.service.api import schemas
 from nas.errors import JobError, RunStateError, TooLargeError, UnknownNameError
+from nas.service.api import schemas
 from nas.service.settings import ServiceSettings
 from nas.service.uploads.storage_checks import check_disk_space, check_quota, checked_name
 from nas.service.views.open_runs import OpenRuns

@@ -10,14 +10,14 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from nas.service.api import schemas
+from nas.engine.store.folder import write_atomically
 from nas.errors import JobError, RunStateError, UnknownNameError
+from nas.service.api import schemas
 from nas.service.settings import ServiceSettings
 from nas.service.uploads.archives import unpack_images
 from nas.service.uploads.deletion import delete_folder
 from nas.service.uploads.storage_checks import check_quota, checked_name
 from nas.service.views.open_runs import OpenRuns
-from nas.engine.store.folder import write_atomically
 
 UPLOADED = "uploads"
 """The folder of uploads in paths of job files: ``path: uploads/NAME``."""

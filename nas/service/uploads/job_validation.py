@@ -9,17 +9,17 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from nas.service.api import schemas
+from nas.engine.store.folder import RunsFolder
+from nas.errors import JobError, UnknownNameError
 from nas.jobs.schema import WHAT, SearchJob, is_profile_path, job_of
 from nas.jobs.schema.errors import MOST_REPORTED
 from nas.jobs.schema.strict_yaml import dump_mapping, parse_mapping
 from nas.jobs.schema.supernet import SupernetConfig
-from nas.errors import JobError, UnknownNameError
 from nas.plugins import is_dotted
+from nas.service.api import schemas
 from nas.service.hardware import Hardware
 from nas.service.uploads.captured_models import CapturedModels
 from nas.service.uploads.data_sets import DataSets
-from nas.engine.store.folder import RunsFolder
 from supernets.networks.capture.model_names import is_file
 
 _SOURCE = "job"

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hardware_profiles.environment import differences
+from nas.engine.store.base import RunStore
 from nas.results.analysis.fronts import front_of
 from nas.results.analysis.network_values import Point
 from nas.search.problem.objectives import Objective
-from nas.engine.store.base import RunStore
 
 _DECISIVE = ("threads", "batch_size", "provider")
 """The settings of a profile that change what is measured on it."""

@@ -7,12 +7,12 @@ from typing import cast
 
 import numpy as np
 
+from nas.errors import SelectionError
 from nas.results.analysis.fronts import broken_by, comparable, front_hypervolume, front_of, hypervolumes
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
-from nas.service.api import schemas
-from nas.errors import SelectionError
 from nas.search.problem.objectives import Objective
+from nas.service.api import schemas
 from nas.service.views.common_front import MeasurementBasis, common_front, obstacles
 from nas.service.views.networks import networks, objective_info
 

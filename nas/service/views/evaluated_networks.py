@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.errors import SelectionError
 from nas.results.analysis.network_selection import parse_limits
 from nas.results.analysis.network_values import Points, values_of
 from nas.results.analysis.report import RunReport
-from nas.service.api import schemas
-from nas.errors import SelectionError
 from nas.search.problem.objectives import Objective
+from nas.service.api import schemas
 from nas.service.views.networks import networks
 from supernets.space import Architecture
 

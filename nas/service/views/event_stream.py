@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from nas.service.api.schemas import RunSummary
 from nas.errors import StoreError, TooManyError, UnknownNameError
+from nas.service.api.schemas import RunSummary
 
 _INTERVAL_S = 0.5
 _KEEP_ALIVE_S = 15.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nas.service.api.schemas import JobDifference
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.strict_yaml import dump_inline
+from nas.service.api.schemas import JobDifference
 
 
 def job_differences(jobs: Mapping[str, SearchJob]) -> tuple[JobDifference, ...]:

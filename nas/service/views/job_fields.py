@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
-from nas.service.api import schemas
+from nas.errors import JobError
 from nas.jobs.schema import SearchJob, is_profile_path, parse_job
 from nas.jobs.schema.job_edit import Path, edited
-from nas.errors import JobError
 from nas.search.problem.objectives import TIMED_METRICS, Goal, Objective, known_objectives
 from nas.search.problem.tasks import SHIPPED
+from nas.service.api import schemas
 
 _SOURCE = "job"
 

@@ -10,8 +10,8 @@ from typing import Literal, cast
 from nas.results.analysis.fronts import broken_by
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
-from nas.service.api import schemas
 from nas.search.problem.objectives import Constraint, Objective
+from nas.service.api import schemas
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """The beginnings of a formula."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.service.api import schemas
 from nas.jobs.build.plugin_listing import installed_plugins
 from nas.plugins.reference import owner
+from nas.service.api import schemas
 
 
 def plugins(allowed: Sequence[str]) -> tuple[schemas.Plugin, ...]:

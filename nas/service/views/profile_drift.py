@@ -8,12 +8,12 @@ from contextlib import closing, suppress
 from datetime import UTC, datetime
 from itertools import groupby
 
-from nas.service.api import schemas
-from nas.errors import NasError
-from nas.service.stamped_cache import StampedCache
 from nas.engine.store.base import MeasuringSession
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store
+from nas.errors import NasError
+from nas.service.api import schemas
+from nas.service.stamped_cache import StampedCache
 
 _KEPT = 1000
 """Cached runs; each takes some hundred bytes."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nas.service.api.schemas import Recipe
 from nas.jobs.recipes import list_recipes, read_recipe
+from nas.service.api.schemas import Recipe
 
 
 def recipes() -> tuple[Recipe, ...]:

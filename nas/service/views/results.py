@@ -7,11 +7,11 @@ from contextlib import suppress
 from typing import Any
 
 from nas.engine.formatting import title_of
+from nas.errors import NasError, RunStateError, SelectionError
 from nas.results.analysis.network_selection import best_within, parse_limits, within
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
 from nas.service.api import schemas
-from nas.errors import NasError, RunStateError, SelectionError
 from nas.service.views import evaluated_networks
 from nas.service.views.comparison import compared
 from nas.service.views.evaluated_networks import EVERYTHING, NetworkQuery

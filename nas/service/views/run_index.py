@@ -9,21 +9,21 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from nas.results.analysis.report import RunReport
-from nas.engine.training_history import training_history
-from nas.jobs.schema import WHAT, SearchJob, is_profile_path, load_job, parse_stored_job
-from nas.jobs.schema.strict_yaml import read_text
-from nas.runs.run import Run
 from nas.engine.run_table import RunSnapshot, snapshot_of
-from nas.errors import NasError, StoreAwayError
-from nas.service.stamped_cache import StampedCache, fresh
-from nas.service.views.common_front import MeasurementBasis
-from nas.service.views.run_overviews import RunOverview, overview_of
 from nas.engine.store.database import Database
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import Labels, read_labels
 from nas.engine.store.opening import database_of
 from nas.engine.store.sql import SqlStore
+from nas.engine.training_history import training_history
+from nas.errors import NasError, StoreAwayError
+from nas.jobs.schema import WHAT, SearchJob, is_profile_path, load_job, parse_stored_job
+from nas.jobs.schema.strict_yaml import read_text
+from nas.results.analysis.report import RunReport
+from nas.runs.run import Run
+from nas.service.stamped_cache import StampedCache, fresh
+from nas.service.views.common_front import MeasurementBasis
+from nas.service.views.run_overviews import RunOverview, overview_of
 from supernets.networks.capture.model_names import is_file
 
 _MOST_RUNS = 100_000

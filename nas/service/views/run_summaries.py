@@ -10,19 +10,19 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from nas.engine.training_history import EPOCH
-from nas.service.api import schemas
-from nas.runs.run import Run
 from nas.engine.run_table import RunSnapshot
-from nas.errors import NasError, StoreAwayError, StoreError
-from nas.service.state import ServiceState, Submission, Wanted
-from nas.service.views.networks import objectives_of
-from nas.service.views.run_index import RunIndex
-from nas.service.views.run_overviews import RunOverview
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.labels import MAX_NOTE, Labels
 from nas.engine.store.opening import is_held
+from nas.engine.training_history import EPOCH
+from nas.errors import NasError, StoreAwayError, StoreError
+from nas.runs.run import Run
+from nas.service.api import schemas
+from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.views.networks import objectives_of
+from nas.service.views.run_index import RunIndex
+from nas.service.views.run_overviews import RunOverview
 
 _EVENTS = 50
 _NO_SEARCH: dict[str, Any] = {

@@ -11,8 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import Axes, Dim, NamedDims, size_of
-from supernets.sharing.base import Family
+from supernets.errors import CheckpointError, LoweringError, SpaceError
 from supernets.networks.capture.blocks import Division
 from supernets.networks.capture.branches import Branch, layer_of
 from supernets.networks.capture.costs import ProgramCosts
@@ -22,11 +21,12 @@ from supernets.networks.capture.program import Program, Ref, ValueSpec
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
 from supernets.networks.capture.specialisation import specialised
-from supernets.space.cost import Counts, lies_in
-from supernets.errors import CheckpointError, LoweringError, SpaceError
 from supernets.networks.family_program import FamilyProgram, Programs
 from supernets.networks.live_subnets import channels_last
+from supernets.sharing.base import Family
 from supernets.space import Architecture
+from supernets.space.axes import Axes, Dim, NamedDims, size_of
+from supernets.space.cost import Counts, lies_in
 
 
 class CapturedFamily(Family):

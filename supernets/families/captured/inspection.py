@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from supernets.families.captured.family import CapturedFamily, layer_names
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.capture.costs import elastic_share
 from supernets.networks.capture.model_proof import Proof, prove_model
 from supernets.networks.capture.space import ChoiceMembers, SpaceOptions
 from supernets.space.cost import Cost
-from supernets.families.captured.family import CapturedFamily, layer_names
 
 
 @dataclass(frozen=True, slots=True)

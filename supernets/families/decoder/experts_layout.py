@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from supernets.families.decoder.spec import DecoderSpec
-from supernets.networks.formats.model_folder import NamedTensors, Settings, unusable
 from supernets.families.shared.transformer import STACKS
 from supernets.families.shared.transformer_spec import Gates
+from supernets.networks.formats.model_folder import NamedTensors, Settings, unusable
 
 MIXTURES = ("mixtral", "qwen2_moe")
 """Kinds of networks with experts."""

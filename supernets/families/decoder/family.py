@@ -9,10 +9,8 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import NamedDims
 from supernets.errors import SpaceError
 from supernets.families.decoder.network import MLP, CausalAttention, Decoder, Embedding, Head, Layer
-from supernets.networks.rotary import frequencies
 from supernets.families.decoder.scoring import SCORED
 from supernets.families.decoder.serving import PROMPTS, STEPS, STEPS_IN_PLACE
 from supernets.families.decoder.spec import DecoderSpec
@@ -21,6 +19,8 @@ from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, TransformerFamily
 from supernets.networks.family_program import View
+from supernets.networks.rotary import frequencies
+from supernets.space.axes import NamedDims
 
 WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
 _ROUTER = "router"

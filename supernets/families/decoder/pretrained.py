@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from supernets.space.axes import full_sizes, size_of
 from supernets.errors import CheckpointError
 from supernets.families.decoder.experts_layout import (
     MIXTURES,
@@ -22,10 +21,11 @@ from supernets.families.decoder.experts_layout import (
     stacked,
 )
 from supernets.families.decoder.family import POSITIONS, WORDS, DecoderFamily
+from supernets.families.decoder.spec import Activation, DecoderSpec, space_within
+from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
+from supernets.families.shared.transformer import TransformerFamily
 from supernets.networks.formats.gguf_file import open_gguf
 from supernets.networks.formats.gguf_tokenizer import gguf_tokenizer
-from supernets.networks.rotary import Scaling, read_rotary
-from supernets.families.decoder.spec import Activation, DecoderSpec, space_within
 from supernets.networks.formats.model_folder import (
     DECODERS,
     NamedTensors,
@@ -35,9 +35,9 @@ from supernets.networks.formats.model_folder import (
     read_config,
     unusable,
 )
-from supernets.families.shared.pretrained_transformer import PretrainedConfig, PretrainedTransformer, mismatch
-from supernets.families.shared.transformer import TransformerFamily
 from supernets.networks.formats.pretrained import CONFIG, GGUF, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
+from supernets.networks.rotary import Scaling, read_rotary
+from supernets.space.axes import full_sizes, size_of
 
 _ACTIVATIONS: Mapping[object, Activation] = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh",

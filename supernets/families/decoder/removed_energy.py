@@ -14,8 +14,8 @@ from torch import Tensor
 from supernets.families.decoder.activations import head_channels, measure_activations
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import MLP, Decoder, Layer
-from supernets.space import Architecture, Option
 from supernets.networks.threads import one_thread
+from supernets.space import Architecture, Option
 
 OptionT = TypeVar("OptionT")
 TOKENS = 2**12

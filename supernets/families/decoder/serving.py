@@ -8,11 +8,11 @@ from typing import Any, cast
 import onnx
 import torch
 
-from supernets.networks.capture.program import BATCH, TIED
 from supernets.families.decoder.network import Decoder, Layer, Served, ServedInPlace
+from supernets.networks.capture.program import BATCH, TIED
 from supernets.networks.family_program import TOKENS_DIM, View, ViewInput
-from supernets.networks.onnx_graph import OUTPUT
 from supernets.networks.network import view_of
+from supernets.networks.onnx_graph import OUTPUT
 
 PREFILL, STEP, PORTABLE_STEP = "prefill", "step", "portable-step"
 """Names of the models: of prompts; of steps, with the cache in place if heads have a multiple of `_CHANNELS` channels; and of

@@ -9,13 +9,13 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import NamedDims
 from supernets.errors import SpaceError
 from supernets.families.encoder.spec import EncoderSpec
 from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, Attention, TransformerFamily
 from supernets.networks.tokens import first_rows, padding_mask
+from supernets.space.axes import NamedDims
 
 _WORDS, _POSITIONS = "embedding.words.weight", "embedding.positions"
 _LIMITS = {"vocabulary": 2**24, "positions": 2**16, "tokens": 2**16, "n_classes": 2**16}

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import EncoderSpec, space_within
-from supernets.networks.formats.model_folder import TensorFile, read_settings
 from supernets.families.shared.pretrained_transformer import (
     Layout,
     PretrainedConfig,
@@ -23,6 +22,7 @@ from supernets.families.shared.pretrained_transformer import (
     write_network,
 )
 from supernets.families.shared.transformer import TransformerFamily
+from supernets.networks.formats.model_folder import TensorFile, read_settings
 from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from supernets.space import Architecture
 

@@ -9,9 +9,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import Axes, Axis, NamedDims, full_sizes
 from supernets.families.decoder.network import MLP, CausalAttention, Embedding, Head, Layer
-from supernets.networks.rotary import frequencies
 from supernets.families.decoder.scoring import SCORED
 from supernets.families.encoder_decoder.network import (
     CrossAttention,
@@ -26,7 +24,9 @@ from supernets.families.shared.spec import Number
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.families.shared.transformer import INITIAL_STD, scaled_std
 from supernets.networks.family_program import View
+from supernets.networks.rotary import frequencies
 from supernets.space import Architecture, Choice, SearchSpace
+from supernets.space.axes import Axes, Axis, NamedDims, full_sizes
 
 WORDS = "decoder.embedding.words.weight"
 _ADDED = ("attention.project.weight", "cross.project.weight", "mlp.down.weight")

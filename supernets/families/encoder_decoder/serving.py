@@ -7,7 +7,6 @@ from typing import cast
 
 import torch
 
-from supernets.networks.capture.program import BATCH, TIED
 from supernets.families.decoder.serving import (
     IDS,
     PORTABLE_STEP,
@@ -19,9 +18,10 @@ from supernets.families.decoder.serving import (
     token_inputs,
 )
 from supernets.families.encoder_decoder.network import CrossLayer, EncoderDecoder, ServedPairs
+from supernets.networks.capture.program import BATCH, TIED
 from supernets.networks.family_program import TOKENS_DIM, View, ViewInput
-from supernets.networks.onnx_graph import OUTPUT
 from supernets.networks.network import view_of
+from supernets.networks.onnx_graph import OUTPUT
 
 SOURCE, MEMORY = "source", "memory"
 """Name of the input with the source's tokens; beginning of the names of its keys and values."""

@@ -8,10 +8,10 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import Axes, Axis, NamedDims
 from supernets.families.mlp.spec import MLPSpec
 from supernets.families.shared.spec_family import DescribedFamily, Numbers
 from supernets.space import Architecture, Choice, SearchSpace
+from supernets.space.axes import Axes, Axis, NamedDims
 
 
 class Block(nn.Module):

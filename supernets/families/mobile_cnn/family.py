@@ -8,12 +8,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.space.axes import NamedDims, full_sizes
 from supernets.families.mobile_cnn.spec import CNNSpec
 from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import Activation, make_divisible
 from supernets.families.shared.layers import ConvNormAct, SqueezeExcite, conv_norm
 from supernets.space import Architecture
+from supernets.space.axes import NamedDims, full_sizes
 
 
 class InvertedResidual(nn.Module):

@@ -8,12 +8,12 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from supernets.space.axes import NamedDims, full_sizes
 from supernets.families.resnet.spec import ResNetSpec, bottleneck
 from supernets.families.shared.convolutional import ConvolutionalFamily
 from supernets.families.shared.convolutional_spec import make_divisible
 from supernets.families.shared.layers import ConvNormAct, conv_norm
 from supernets.space import Architecture, Choice
+from supernets.space.axes import NamedDims, full_sizes
 
 
 class Bottleneck(nn.Module):

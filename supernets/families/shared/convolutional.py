@@ -9,10 +9,10 @@ from typing import Any, ClassVar, cast
 
 from torch import nn
 
-from supernets.space.axes import Axes, Axis, NamedDims
 from supernets.families.shared.layers import Resize
 from supernets.families.shared.spec_family import ImageFamily
 from supernets.space import Architecture, Choice, Option, SearchSpace
+from supernets.space.axes import Axes, Axis, NamedDims
 
 RESOLUTION = "resolution"
 """The choice, and the axis, of the pixels of an image's side."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from supernets.space.axes import Concat, Dim, NamedDims
 from supernets.families.shared.transformer_spec import ExpertsSpec
 from supernets.space import Choice, Option
+from supernets.space.axes import Concat, Dim, NamedDims
 
 KINDS = ("experts", "active_experts")
 """Choices of a layer, and axes of its tensors."""

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import Family
 from supernets.errors import CheckpointError
 from supernets.families.shared.spec import Spec
+from supernets.sharing.base import Family
 from supernets.space import Choice, SearchSpace
 
 Numbers = Mapping[str, Callable[[Any], Any]]

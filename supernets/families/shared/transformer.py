@@ -8,8 +8,6 @@ from typing import Any, ClassVar, TypeVar, cast
 
 from torch import Tensor, nn
 
-from supernets.space.axes import Axes, Axis, NamedDims
-from supernets.sharing.base import Family
 from supernets.experts.layer import ExpertLayer
 from supernets.families.shared.expert_layers import (
     KINDS,
@@ -22,8 +20,10 @@ from supernets.families.shared.expert_layers import (
     expert_kinds,
     top_p_options,
 )
-from supernets.space import Architecture, Choice, Option, SearchSpace
 from supernets.networks.tokens import attend
+from supernets.sharing.base import Family
+from supernets.space import Architecture, Choice, Option, SearchSpace
+from supernets.space.axes import Axes, Axis, NamedDims
 
 INITIAL_STD, _OF_WIDTH = 0.02, 768
 """Of the weights of linear layers in BERT-base (arXiv 1810.04805) and ViT-Base (arXiv 2010.11929), and their width."""

@@ -12,7 +12,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from supernets.networks.formats.model_folder import Settings, TensorFile, read_settings, unusable
 from supernets.families.shared.pretrained_transformer import (
     Layout,
     PretrainedConfig,
@@ -25,6 +24,7 @@ from supernets.families.shared.pretrained_transformer import (
 from supernets.families.shared.transformer import TransformerFamily
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.spec import ViTEncoderSpec, vit_space_within
+from supernets.networks.formats.model_folder import Settings, TensorFile, read_settings, unusable
 from supernets.networks.formats.pretrained import CONFIG, PREPROCESSOR, WEIGHTS
 from supernets.space import Architecture
 

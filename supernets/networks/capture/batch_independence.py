@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from supernets.space.axes import Dim
+from supernets.errors import CaptureError
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, ValueSpec
-from supernets.errors import CaptureError
+from supernets.space.axes import Dim
 
 
 def without_row_numbers(program: Program, tensors: Mapping[str, Tensor]) -> Program:

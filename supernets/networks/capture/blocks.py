@@ -10,10 +10,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.space.axes import axes_in
 from supernets.networks.capture.branches import layer_of
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.program import BATCH, Call, state_sources, state_values
+from supernets.space.axes import axes_in
 
 _WHOLE = "network"
 _NORMS = frozenset(("layer_norm", "group_norm", "instance_norm", "rms_norm"))

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from supernets.space.axes import Dim
-from supernets.networks.capture.program import Call, Program, Ref, is_constant, refs, state_values
 from supernets.errors import SpaceError
+from supernets.networks.capture.program import Call, Program, Ref, is_constant, refs, state_values
+from supernets.space.axes import Dim
 
 _INDEX = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)|(?<=_)\d+(?=\.|$)|(?<=[a-z])\d+(?=\.|$)")
 """The position of a layer in its container, in a module's path: ``layers.3``, ``layer_3`` or ``block3``."""

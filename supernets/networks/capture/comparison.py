@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from supernets.errors import CaptureError
 from supernets.networks.capture.diagnosis import place_of, raised
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.memory import check_values
@@ -17,7 +18,6 @@ from supernets.networks.capture.network import ElasticNetwork
 from supernets.networks.capture.proof import difference, elastic_network, in_double
 from supernets.networks.capture.shapes import check_batch
 from supernets.networks.capture.tracing import Captured, ModuleCall, capture
-from supernets.errors import CaptureError
 
 BATCHES = (2, 3)
 """The numbers of examples that a captured program is run with; at least one of them is another than its example's."""

@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 
-from supernets.space.axes import axes_in, size_of
 from supernets.networks.capture.branches import Branch
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.program import BATCH, state_values
+from supernets.space.axes import axes_in, size_of
 from supernets.space.cost import BYTES_PER_ACTIVATION, CostTable, Counts
 
 

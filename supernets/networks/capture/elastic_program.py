@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 
-from supernets.space.axes import Axes, Axis, Concat, Derived, Dim, NamedDims, axes_in
+from supernets.errors import SpaceError
 from supernets.networks.capture.branches import Branch, Unit, depth_units, residual_branches
 from supernets.networks.capture.dimensions import Dimension, MismatchError, find, singles
 from supernets.networks.capture.inference import Inference, SymbolicArgument
-from supernets.networks.operations import RULES, WORK
 from supernets.networks.capture.program import Argument, Call, Program, Size, state_values
-from supernets.errors import SpaceError
+from supernets.networks.operations import RULES, WORK
+from supernets.space.axes import Axes, Axis, Concat, Derived, Dim, NamedDims, axes_in
 
 _STORED = frozenset(("linear", "addmm", "subnet_nas.mixed_experts", "subnet_nas.cross_memory"))
 """Beside convolutions, the operations whose outputs are counted among the activations."""

@@ -8,7 +8,6 @@ from functools import cached_property
 from math import prod
 from types import EllipsisType
 
-from supernets.space.axes import Axes, Concat, Dim, NamedDims
 from supernets.networks.capture.dimensions import (
     BATCH_REASON,
     Dimension,
@@ -23,6 +22,7 @@ from supernets.networks.capture.dimensions import (
     unify,
 )
 from supernets.networks.capture.program import BATCH, TIED, Argument, Call, Program, Ref, state_values
+from supernets.space.axes import Axes, Concat, Dim, NamedDims
 
 Dims = list[Dimension]
 SymbolicArgument = Dimension | int | tuple["SymbolicArgument", ...]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from supernets.networks.capture.program import Call, Program, ValueSpec
 from supernets.errors import CaptureError
+from supernets.networks.capture.program import Call, Program, ValueSpec
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUPS = (

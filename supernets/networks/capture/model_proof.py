@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from supernets.space.axes import size_of
+from supernets.errors import CaptureError
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.capture.comparison import BATCHES, of_one_batch, relative_difference
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
@@ -18,7 +18,7 @@ from supernets.networks.capture.program import BATCH
 from supernets.networks.capture.proof import permuted_outputs, random_input, random_order, randomised, tensors_with
 from supernets.networks.capture.shapes import check_batch
 from supernets.networks.capture.space import SpaceOptions, elastic_axes
-from supernets.errors import CaptureError
+from supernets.space.axes import size_of
 
 EXACT = 1e-8
 """The largest relative change of outputs under a permutation in double precision: rounding; a wrong axis makes it larger."""

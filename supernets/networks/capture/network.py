@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.space.axes import size_of
 from supernets.networks.capture.branches import Branch
-from supernets.networks.operations import operation
 from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.networks.operations import operation
+from supernets.space.axes import size_of
 
 SIZES, LAYERS = "axis_sizes", "layers_left"
 """Submodules whose children state the sizes of the axes, as empty buffers (size, 0), and which branches are there."""

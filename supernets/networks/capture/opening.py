@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from supernets.errors import CaptureError
 from supernets.networks.capture.captured_model import CapturedModel, load_capture, with_tensors
 from supernets.networks.capture.model_names import HUB, is_file
 from supernets.networks.capture.program import is_constant
 from supernets.networks.capture.transformers_folder import of_transformers
 from supernets.networks.capture.user_model import Preprocessing, UserModel, library, of_images, unusable, unwrapped
 from supernets.networks.capture.weights import matching, read_weights
-from supernets.errors import CaptureError
 from supernets.networks.formats.pretrained import find_weights
 
 _MOST = 10

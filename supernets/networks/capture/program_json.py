@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from supernets.networks.operations import RULES
-from supernets.networks.capture.program import Argument, Call, Program, Ref, Shape, ValueSpec
 from supernets.errors import CaptureError
+from supernets.networks.capture.program import Argument, Call, Program, Ref, Shape, ValueSpec
+from supernets.networks.operations import RULES
 from supernets.networks.own_operations import NAMESPACE
 
 MAX_CALLS, MAX_TENSORS, MAX_SIZE, MAX_NUMBERS = 100_000, 100_000, 2**31 - 1, 2**31

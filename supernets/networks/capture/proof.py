@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supernets.space.axes import axes_in, permute_tensor
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.network import ElasticNetwork, argument_value
-from supernets.networks.operations import operation
 from supernets.networks.capture.program import BATCH, Call, Program
+from supernets.networks.operations import operation
+from supernets.space.axes import axes_in, permute_tensor
 
 
 @dataclass(frozen=True, slots=True)

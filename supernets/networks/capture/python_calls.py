@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from supernets.networks.operations import operation
 from supernets.networks.capture.program import Call
+from supernets.networks.operations import operation
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 _METHODS = frozenset(("split", "unflatten"))

@@ -10,11 +10,11 @@ from itertools import count
 
 from torch import nn
 
-from supernets.space.axes import Concat, Dim
+from supernets.errors import CaptureError
 from supernets.networks.capture.program import BATCH, Argument, Program, Ref, Size
 from supernets.networks.capture.python_calls import call_text, returns_several
 from supernets.networks.capture.python_layers import layers_of
-from supernets.errors import CaptureError
+from supernets.space.axes import Concat, Dim
 
 CLASS = "Network"
 _PART = '''class Part(nn.Module):

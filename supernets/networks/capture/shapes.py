@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from supernets.errors import CaptureError
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.network import argument_value
-from supernets.networks.operations import operation
 from supernets.networks.capture.program import BATCH, Program, ValueSpec
-from supernets.errors import CaptureError
+from supernets.networks.operations import operation
 
 
 def with_shapes(

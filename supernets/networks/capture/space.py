@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, NamedTuple, cast
 
-from supernets.space.axes import axes_in
+from supernets.errors import SpaceError
 from supernets.networks.capture.branches import starred
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.model_names import FRACTIONS
 from supernets.networks.capture.program import Argument, Call, Size, state_sources
-from supernets.errors import SpaceError
 from supernets.space import Architecture, Choice, SearchSpace
+from supernets.space.axes import axes_in
 
 Granularity = Literal["layer", "stage", "model"]
 _MOST = 5

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from supernets.space.axes import Dim, axes_in, size_of
 from supernets.networks.capture.branches import Branch
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.program import Argument, Call, Program, Ref, Size, ValueSpec
+from supernets.space.axes import Dim, axes_in, size_of
 
 
 def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Collection[Branch] = ()) -> Program:

@@ -10,8 +10,8 @@ import torch
 from torch import fx
 from torch.export import ExportedProgram
 
-from supernets.networks.capture.module_call import quiet
 from supernets.errors import CaptureError
+from supernets.networks.capture.module_call import quiet
 
 _PLACE = re.compile(r'File "((?:(?!/torch/nn/)[^"])+)", line (\d+)')
 

@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx.node import map_arg
 
+from supernets.errors import CaptureError
 from supernets.networks.capture.batch_independence import repeated_for_batches, without_row_numbers
 from supernets.networks.capture.diagnosis import check_module, reason
 from supernets.networks.capture.module_call import evaluating, quiet, tensors_of, using_onednn
@@ -28,7 +29,6 @@ from supernets.networks.capture.traced_graph import (
     remove_whole_slices,
     without_mutations,
 )
-from supernets.errors import CaptureError
 from supernets.networks.own_operations import recording
 
 ModuleCall = Callable[..., Any]

@@ -12,8 +12,16 @@ from typing import Any
 
 from torch import nn
 
-from supernets.networks.capture.user_model import RESAMPLING, Preprocessing, TokenInputs, UserModel, library, of_images, unusable
 from supernets.errors import CaptureError
+from supernets.networks.capture.user_model import (
+    RESAMPLING,
+    Preprocessing,
+    TokenInputs,
+    UserModel,
+    library,
+    of_images,
+    unusable,
+)
 from supernets.networks.formats.pretrained import CONFIG, PREPROCESSOR, TOKENIZER
 
 _CLASSIFIER = "ForSequenceClassification"

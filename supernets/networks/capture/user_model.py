@@ -12,8 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from supernets.networks.capture.memory import check_example
 from supernets.errors import CaptureError
+from supernets.networks.capture.memory import check_example
 
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's filters by their numbers, as in a folder's preprocessor_config.json."""

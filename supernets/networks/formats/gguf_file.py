@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from supernets.errors import CheckpointError
-from supernets.networks.rotary import frequencies, rotary_settings
-from supernets.networks.formats.model_folder import experts_unusable, unusable
 from supernets.files import check_regular
+from supernets.networks.formats.model_folder import experts_unusable, unusable
+from supernets.networks.rotary import frequencies, rotary_settings
 
 _KINDS = ("llama", "qwen2", "gemma", "gpt2")
 """The architectures that are read; files of Mistral have the first."""

@@ -9,10 +9,10 @@ from types import MappingProxyType
 from torch import Tensor
 
 import supernets.networks.operations  # noqa: F401  # it fills the table
+from supernets.errors import LoweringError
+from supernets.networks.capture.program import Program, needed_calls, state_values
 from supernets.networks.lowering.simplification import simplified
 from supernets.networks.lowering.state import Lowering, marked_shape
-from supernets.networks.capture.program import Program, needed_calls, state_values
-from supernets.errors import LoweringError
 from supernets.networks.onnx_graph.block_division import Span, Walked
 from supernets.networks.onnx_graph.ir import INPUT, Graph, Value
 

@@ -10,10 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernets.space.axes import Dim
-from supernets.networks.operations.registry import LOWERED
-from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
 from supernets.errors import LoweringError
+from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
 from supernets.networks.onnx_graph.ir import (
     BATCH_SIZE,
     CONTEXT,
@@ -27,6 +25,8 @@ from supernets.networks.onnx_graph.ir import (
     Graph,
     Value,
 )
+from supernets.networks.operations.registry import LOWERED
+from supernets.space.axes import Dim
 
 FLOAT, INT64, BOOL = 1, 7, 9
 """ONNX's numbers of types."""

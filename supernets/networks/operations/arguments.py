@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from supernets.networks.capture.program import Argument, Call, refs
 from supernets.errors import CaptureError
+from supernets.networks.capture.program import Argument, Call, refs
 from supernets.networks.own_operations import FUNCTIONS, NAMESPACE
 
 _EACH_NUMBER = "it changes each number alone"

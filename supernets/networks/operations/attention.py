@@ -7,13 +7,13 @@ from typing import cast
 
 import numpy as np
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import divide, find, fix, unify
 from supernets.networks.capture.inference import Inference
-from supernets.networks.lowering.state import Lowering
-from supernets.networks.operations.registry import Products, dims_of, lowers, rule_of, work_of
 from supernets.networks.capture.program import Argument, Call, Ref
-from supernets.errors import LoweringError
+from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.ir import Value
+from supernets.networks.operations.registry import Products, dims_of, lowers, rule_of, work_of
 from supernets.networks.own_operations import NAMESPACE
 
 

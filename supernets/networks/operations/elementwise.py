@@ -8,14 +8,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import find, unify
 from supernets.networks.capture.inference import Inference
-from supernets.networks.lowering.state import TYPES, Lowering
-from supernets.networks.operations.registry import axis, lowers, rule_of
 from supernets.networks.capture.program import Argument, Call, Ref, refs
-from supernets.errors import LoweringError
+from supernets.networks.lowering.state import TYPES, Lowering
 from supernets.networks.onnx_graph import functions
 from supernets.networks.onnx_graph.ir import Value
+from supernets.networks.operations.registry import axis, lowers, rule_of
 
 _ELEMENTWISE = [
     "_to_copy", "abs", "acos", "add", "addcdiv", "addcmul", "alias", "asin", "atan", "bernoulli", "bitwise_and", "bitwise_not",

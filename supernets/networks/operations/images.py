@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import (
     BATCH_REASON,
     MismatchError,
@@ -24,13 +25,19 @@ from supernets.networks.capture.dimensions import (
     unify,
 )
 from supernets.networks.capture.inference import Inference
+from supernets.networks.capture.program import Call, Ref
 from supernets.networks.lowering.state import Lowering, ints
+from supernets.networks.onnx_graph.ir import Attribute, Value
 from supernets.networks.operations.arguments import operation
 from supernets.networks.operations.elementwise import typed_operand
-from supernets.networks.operations.registry import check_batched, extents, is_symbolic_extent, lowers, n_extents, rule_of
-from supernets.networks.capture.program import Call, Ref
-from supernets.errors import LoweringError
-from supernets.networks.onnx_graph.ir import Attribute, Value
+from supernets.networks.operations.registry import (
+    check_batched,
+    extents,
+    is_symbolic_extent,
+    lowers,
+    n_extents,
+    rule_of,
+)
 
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
 _PADDINGS = {"reflection": "reflect", "replication": "replicate"}

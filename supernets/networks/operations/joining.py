@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import concatenation, find, fix, fixed, split, unify
 from supernets.networks.capture.inference import Inference
+from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.elementwise import typed_operand
 from supernets.networks.operations.registry import axis, lowers, rule_of
-from supernets.networks.capture.program import Argument, Call, Ref
-from supernets.errors import LoweringError
 
 
 @rule_of("cat", "concat")

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from string import ascii_letters
 from typing import cast
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import Dimension, MismatchError, derived, divide, find, fix, product, unify
 from supernets.networks.capture.inference import Dims, Inference
+from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering, ints
+from supernets.networks.onnx_graph import functions
+from supernets.networks.onnx_graph.ir import Value
 from supernets.networks.operations.registry import (
     Products,
     check_batched,
@@ -19,10 +23,6 @@ from supernets.networks.operations.registry import (
     rule_of,
     work_of,
 )
-from supernets.networks.capture.program import Argument, Call, Ref
-from supernets.errors import LoweringError
-from supernets.networks.onnx_graph import functions
-from supernets.networks.onnx_graph.ir import Value
 
 
 @rule_of("linear")

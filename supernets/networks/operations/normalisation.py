@@ -6,12 +6,12 @@ from typing import cast
 
 import numpy as np
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import divide, find, unify
 from supernets.networks.capture.inference import Inference
+from supernets.networks.capture.program import Call, Ref
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.registry import axis, lowers, rule_of
-from supernets.networks.capture.program import Call, Ref
-from supernets.errors import LoweringError
 
 
 @rule_of("batch_norm", "instance_norm", "_native_batch_norm_legit", neutral=("training", "use_input_stats"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.registry import Rule, WorkRule, lowers, rule_of, work_of
-from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.own_operations import NAMESPACE
 
 OnnxRule = Callable[..., Any]

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from typing import cast
 
-from supernets.networks.capture.dimensions import Dimension, MismatchError, concatenation, find, fix, fixed, product, unify
-from supernets.networks.capture.inference import Inference
-from supernets.networks.lowering.state import Lowering
-from supernets.networks.operations.registry import Products, dims_of, lowers, rule_of, work_of
-from supernets.networks.capture.program import Argument, Call, Ref, refs
 from supernets.errors import LoweringError
+from supernets.networks.capture.dimensions import (
+    Dimension,
+    MismatchError,
+    concatenation,
+    find,
+    fix,
+    fixed,
+    product,
+    unify,
+)
+from supernets.networks.capture.inference import Inference
+from supernets.networks.capture.program import Argument, Call, Ref, refs
+from supernets.networks.lowering.state import Lowering
 from supernets.networks.onnx_graph.ir import Attribute, Value
+from supernets.networks.operations.registry import Products, dims_of, lowers, rule_of, work_of
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
 """By operation, the number of gates, whose weights are stacked."""

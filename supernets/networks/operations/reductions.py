@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import cast
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import fix, fixed
 from supernets.networks.capture.inference import Inference
+from supernets.networks.capture.program import Call, Ref
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.elementwise import typed_operand
 from supernets.networks.operations.registry import axes, lowers, rule_of
-from supernets.networks.capture.program import Call, Ref
-from supernets.errors import LoweringError
 
 
 @rule_of(

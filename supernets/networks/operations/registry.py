@@ -7,16 +7,16 @@ from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import Dimension, MismatchError, fixed, is_plain, singles
 from supernets.networks.capture.inference import Dims, Inference
+from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.operations.arguments import (
     NEUTRAL_FOR_DIMENSIONS,
     NEUTRAL_FOR_ONNX,
     RecordedArguments,
     unread_arguments,
 )
-from supernets.networks.capture.program import Argument, Call, Ref
-from supernets.errors import LoweringError
 
 if TYPE_CHECKING:
     from supernets.networks.lowering.state import Lowering

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import (
     Dimension,
     MismatchError,
@@ -19,10 +20,9 @@ from supernets.networks.capture.dimensions import (
     unify,
 )
 from supernets.networks.capture.inference import Inference
+from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import TYPES, Lowering, ints
 from supernets.networks.operations.registry import axes, axis, lowers, rule_of
-from supernets.networks.capture.program import Argument, Call, Ref
-from supernets.errors import LoweringError
 
 
 @rule_of(

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import cast
 
-from supernets.networks.capture.dimensions import Dimension, MismatchError, divide, find, fix, fixed, product, singles, unify
+from supernets.errors import LoweringError
+from supernets.networks.capture.dimensions import (
+    Dimension,
+    MismatchError,
+    divide,
+    find,
+    fix,
+    fixed,
+    product,
+    singles,
+    unify,
+)
 from supernets.networks.capture.inference import Inference, reshaped
+from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering
 from supernets.networks.operations.registry import axes, axis, lowers, rule_of
-from supernets.networks.capture.program import Argument, Call, Ref
-from supernets.errors import LoweringError
 
 
 @rule_of("view", "reshape", "_unsafe_view", "_reshape_copy", neutral=("size", "shape"))

@@ -1,4 +1,4 @@
-"""The operations of `supernets.networks.tokens` and `supernets.networks.resizing` in programs: their dimensions, their work and their ONNX."""
+"""The operations of `supernets.networks.tokens` and `resizing` in programs: their dimensions, their work and their ONNX."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ import numpy as np
 
 from supernets.networks.capture.dimensions import Dimension, divide, find, fix, fixed, product, unify
 from supernets.networks.capture.inference import Dims, Inference
+from supernets.networks.capture.program import Argument, Call, refs
+from supernets.networks.onnx_graph.functions import (
+    add,
+    concatenate,
+    halves,
+    linear,
+    matmul,
+    multiply,
+    permute,
+    softmax,
+    subtract,
+)
+from supernets.networks.onnx_graph.ir import CONTEXT, MEMORIES, PAST, Graph, Shape, Value
 from supernets.networks.operations.own import onnx_of, own_rule, own_work
 from supernets.networks.operations.registry import Products, dims_of
-from supernets.networks.capture.program import Argument, Call, refs
-from supernets.networks.onnx_graph.functions import add, concatenate, halves, linear, matmul, multiply, permute, softmax, subtract
-from supernets.networks.onnx_graph.ir import CONTEXT, MEMORIES, PAST, Graph, Shape, Value
 from supernets.networks.resizing import onnx_scale
 from supernets.networks.tokens import MASKED
 
@@ -298,7 +308,7 @@ def _appended_dims(ctx: Inference, call: Call) -> None:
 
 @onnx_of("appended")
 def appended(graph: Graph, past: Value, new: Value) -> Value:
-    """`supernets.networks.tokens.appended`: (n, heads, past, size), (n, heads, tokens, size) -> (n, heads, all tokens, size)."""
+    """`tokens.appended`: (n, heads, past, size), (n, heads, tokens, size) -> (n, heads, all tokens, size)."""
     n, heads, before, size = past.shape
     return graph.add("Concat", [past, new], (n, heads, _total(before, new.shape[2]), size), axis=2)
 
@@ -351,7 +361,7 @@ def _attend_filled_dims(ctx: Inference, call: Call) -> None:
 def attend_filled(
     graph: Graph, query: Value, key: Value, value: Value, keys: Value, values: Value, mask: Value, filled: Value
 ) -> tuple[Value, ...]:
-    """`supernets.networks.tokens.attend_filled`, by an operation of ONNX Runtime, which writes into the cache where its output is in
+    """`tokens.attend_filled`, by an operation of ONNX Runtime, which writes into the cache where its output is in
     the same memory."""
     n, heads, _, size = query.shape
     groups = key.shape[1]
@@ -448,7 +458,7 @@ def _cross_memory_work(inference: Inference, call: Call) -> Products:
 def cross_memory(
     graph: Graph, encoded: Sequence[Value], key: Value, value: Value, attended: Value, head_size: int
 ) -> tuple[Value, ...]:
-    """`supernets.networks.tokens.cross_memory`: (n, tokens, width) of each layer -> (n, heads, layers x tokens, head_size) twice."""
+    """`tokens.cross_memory`: (n, tokens, width) of each layer -> (n, heads, layers x tokens, head_size) twice."""
     layers = encoded[-attended.shape[0] :]
     weights = ([by_head(graph, linear(graph, x, weight), head_size) for x in layers] for weight in (key, value))
     return tuple(_joined(graph, parts, 2) for parts in weights)

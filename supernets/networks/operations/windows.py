@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from supernets.networks.capture.dimensions import divide, find, fix, fixed, product
 from supernets.networks.capture.inference import Inference
+from supernets.networks.capture.program import Call, Ref
 from supernets.networks.lowering.state import Lowering, ints
 from supernets.networks.operations.registry import axis, check_batched, extents, lowers, rule_of
-from supernets.networks.capture.program import Call, Ref
 
 
 @rule_of("im2col", neutral=("dilation", "padding", "stride"))

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import BatchLoss, Pass
 from supernets.errors import TrainingError
+from supernets.sharing.base import BatchLoss, Pass
 from supernets.space import Architecture
 from supernets.training.strategies.relaxation import Relaxation
 from supernets.training.strategies.single_phase import SinglePhase, passes

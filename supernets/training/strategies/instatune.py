@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from supernets.sharing.base import BatchLoss, Distillation, LabelLoss, Pass, Phase
 from supernets.errors import TrainingError
+from supernets.sharing.base import BatchLoss, Distillation, LabelLoss, Pass, Phase
 from supernets.sharing.sorting import sort_by_importance
 from supernets.space import SearchSpace
 

@@ -10,10 +10,10 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.space.axes import axes_in
-from supernets.sharing.base import BatchLoss, Family, Pass, Phase, Supernet
 from supernets.errors import TrainingError
+from supernets.sharing.base import BatchLoss, Family, Pass, Phase, Supernet
 from supernets.sharing.sorting import importance, orders
+from supernets.space.axes import axes_in
 from supernets.training.strategies.single_phase import Teacher, passes
 
 _LARGEST, _FIRST, _SECOND = 180, 25, 120

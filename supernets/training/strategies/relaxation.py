@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.sharing.base import Supernet
 from supernets.errors import TrainingError
 from supernets.families.shared.convolutional import RESOLUTION, ConvolutionalFamily
 from supernets.networks.live_subnets import clone_tree, place
+from supernets.sharing.base import Supernet
 from supernets.space import INACTIVE, Architecture
 
 Probabilities = Sequence[Tensor]

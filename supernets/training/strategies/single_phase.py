@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from supernets.sharing.base import BatchLoss, Distillation, LabelLoss, Pass, Phase
 from supernets.errors import TrainingError
+from supernets.sharing.base import BatchLoss, Distillation, LabelLoss, Pass, Phase
 from supernets.sharing.sorting import sort_by_importance
 from supernets.space import Architecture, SearchSpace
 

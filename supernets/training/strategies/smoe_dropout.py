@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from supernets.sharing.base import BatchLoss, Pass, Phase
 from supernets.errors import TrainingError
+from supernets.sharing.base import BatchLoss, Pass, Phase
 from supernets.space import Architecture
 from supernets.training.strategies.single_phase import SinglePhase, passes
 

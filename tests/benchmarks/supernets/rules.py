@@ -27,10 +27,10 @@ import typer
 from rich.table import Table
 
 from supernets.sharing.base import Supernet, TrainingStrategy
-from supernets.training.checkpoint import make_supernet
 from supernets.sharing.sorting import importance, orders
-from supernets.training.training_loop import TrainingSettings
+from supernets.training.checkpoint import make_supernet
 from supernets.training.strategies.single_phase import LargestStrategy, SandwichStrategy, SinglePathStrategy
+from supernets.training.training_loop import TrainingSettings
 from tests.benchmarks.supernets.study import Study, console, family_of, fashion_mnist, spread
 
 IMAGES, NETWORKS, SAMPLED = 20_000, 12, 2000

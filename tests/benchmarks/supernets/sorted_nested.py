@@ -28,13 +28,13 @@ import typer
 from rich.table import Table
 from scipy.stats import kendalltau
 
-from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.nested_networks import NestedFamily
+from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.sharing.chain import ChainSharing
-from supernets.training.training_loop import TrainingSettings
 from supernets.training.strategies.single_phase import LargestStrategy, SortedStrategy
+from supernets.training.training_loop import TrainingSettings
 from tests.benchmarks.supernets.study import Study, Trained, console, fashion_mnist, spread
 
 SHARE = 0.96

@@ -19,12 +19,11 @@ import torch
 import typer
 from rich.table import Table
 
-from supernets.sharing.base import Family, TrainingStrategy
-from supernets.training.checkpoint import make_supernet
 from supernets.data import head
 from supernets.families.nested_networks import NestedFamily
+from supernets.sharing.base import Family, TrainingStrategy
 from supernets.sharing.spec import MixtureSpec, SharingSpec
-from supernets.training.training_loop import Loop, TrainingSettings
+from supernets.training.checkpoint import make_supernet
 from supernets.training.strategies.attentive import AttentiveStrategy
 from supernets.training.strategies.progressive import ProgressiveStrategy
 from supernets.training.strategies.single_phase import (
@@ -33,6 +32,7 @@ from supernets.training.strategies.single_phase import (
     SinglePathStrategy,
     SortedStrategy,
 )
+from supernets.training.training_loop import Loop, TrainingSettings
 from tests.benchmarks.supernets.study import console, family_of, fashion_mnist
 from tests.benchmarks.supernets.turns import seconds_in_turns
 

@@ -17,8 +17,6 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 
-from supernets.sharing.base import Family, Supernet, TrainingStrategy
-from supernets.training.checkpoint import INDEX
 from supernets.data import DataSet, head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
@@ -27,12 +25,14 @@ from supernets.families.resnet.spec import RESNET
 from supernets.families.single_network import SingleFamily
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Family, Supernet, TrainingStrategy
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture
+from supernets.training.checkpoint import INDEX
+from supernets.training.recalibration import recalibrate
+from supernets.training.strategies.single_phase import SinglePathStrategy
 from supernets.training.trainer import correct_predictions, train
 from supernets.training.training_loop import TrainingSettings
-from supernets.training.strategies.single_phase import SinglePathStrategy
 
 CALIBRATION = 1000
 console = Console(stderr=True)

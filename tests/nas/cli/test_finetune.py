@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 import nas
-from nas.runs.driver import search
-from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
-from nas.runs.finetuning.job import finetuning_job
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.run.run_options import RunOptions
+from nas.runs.driver import search
+from nas.runs.finetuning.job import finetuning_job
+from nas.runs.run import Run
 from supernets.training.checkpoint import load_checkpoint
 from tests.nas.commands import SMALL_JOB, Shell
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.labels import Labels, read_labels
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.labels import Labels, read_labels
-from tests.nas.service.client.served import served
 from tests.nas.commands import Shell
+from tests.nas.service.client.served import served
 from tests.nas.service.made_runs import Jobs, searched, trained
 
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from safetensors.torch import load_file, save_file
 
-from nas.runs.run import Run
 from nas.engine.store.folder import RunsFolder
+from nas.runs.run import Run
 from supernets.data.tokenizing import SentenceTokenizer
 from supernets.networks.formats.pretrained import CONFIG, PREPROCESSOR, TOKENIZER, WEIGHTS
 from supernets.training.training_loop import Loop

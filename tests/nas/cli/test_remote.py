@@ -13,15 +13,15 @@ import httpx
 import pytest
 
 import nas.service.client
+from nas.engine.store.folder import RunsFolder
 from nas.service.client import NasClient
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.engine.store.folder import RunsFolder
+from tests.nas.commands import SMALL_JOB, Shell
 from tests.nas.service.client.answers import Script, as_json, event, gone, problem, stream, summary
 from tests.nas.service.client.served import served
-from tests.nas.commands import SMALL_JOB, Shell
 from tests.nas.service.made_runs import Jobs
 from tests.nas.users_networks import MODEL, installed
 

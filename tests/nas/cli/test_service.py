@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from nas.engine.store.folder import RunsFolder
 from nas.service.http.tokens import Tokens
 from nas.service.server_lock import exclusive
 from nas.service.settings import ServiceSettings
-from nas.engine.store.folder import RunsFolder
 from tests.nas.commands import Shell
 
 

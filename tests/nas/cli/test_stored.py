@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.store.folder import RunsFolder
 from nas.service.api.schemas import ExportRequest
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskStatus
-from nas.engine.store.folder import RunsFolder
-from tests.nas.service.client.served import served
 from tests.nas.commands import Shell
+from tests.nas.service.client.served import served
 from tests.nas.service.made_runs import Jobs, searched
 from tests.nas.service.sent_files import flowers, packed
 

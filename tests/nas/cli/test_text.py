@@ -15,22 +15,22 @@ import torch
 import yaml
 
 from hardware_profiles.runtime import run_model
-from nas.results.analysis.cascade import Row
-from nas.results.analysis.report import RunReport, build_report
-from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
-from nas.jobs.schema import parse_job
-from nas.runs.driver import search
-from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
 from nas.engine.store.base import RunStore
 from nas.engine.store.compatibility import check_compatibility
 from nas.engine.store.folder import RunsFolder
-from supernets.training.checkpoint import load_checkpoint
+from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import parse_job
+from nas.results.analysis.cascade import Row
+from nas.results.analysis.report import RunReport, build_report
+from nas.runs.driver import search
+from nas.runs.run import Run
 from supernets.data import TextOptions, load_data
 from supernets.data.splitting import split
 from supernets.data.text_classification import text_classification
 from supernets.families.encoder.pretrained import read_bert
 from supernets.space import Architecture
+from supernets.training.checkpoint import load_checkpoint
 from tests.errors import raises
 from tests.nas.commands import Shell
 from tests.nas.results.export.scripts import PROJECT, found_by, module_of

@@ -13,9 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from nas.runs.driver import search
-from nas.jobs.run.run_options import RunOptions
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.run.run_options import RunOptions
+from nas.runs.driver import search
 from supernets.data.tokenizing import SentenceTokenizer
 from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
 from tests.nas.commands import SMALL_JOB, Shell

@@ -17,10 +17,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 import nas
-from nas.jobs.build.measurement_reuse import prior_evaluations
 from nas.engine.resumption import Resumption
-from nas.search.problem.objectives import Fidelity
 from nas.engine.store.sql import SqlStore
+from nas.jobs.build.measurement_reuse import prior_evaluations
+from nas.search.problem.objectives import Fidelity
 from supernets.data import load_data
 from tests.nas.commands import SMALL_JOB, Shell, assert_error
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from nas.engine.console import ConsoleProgress
 from nas.engine.pace import Pace
 from nas.engine.search_progress import SearchProgress
+from nas.engine.store.folder import RunFolder
 from nas.search.problem.budget import Budget
 from nas.search.problem.constraints import NearestInfeasible
 from nas.search.problem.objectives import Constraint, Objective
-from nas.engine.store.folder import RunFolder
 from supernets.space import Architecture
 from tests.contracts.run_facts import search_facts
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.store.folder import RunsFolder
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.runs.driver import search
 from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
-from nas.engine.store.folder import RunsFolder
-from supernets.training.checkpoint import FOUND, read_progress
 from supernets.space import Architecture
+from supernets.training.checkpoint import FOUND, read_progress
 from tests.nas.commands import SMALL_JOB
 from tests.nas.runs.test_driver import Notes
 

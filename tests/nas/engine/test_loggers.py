@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from nas.jobs.schema import parse_job
-from nas.runs.driver import resume, search
 from nas.engine.loggers import FORMS, ProgressLogger, opened
 from nas.engine.progress import CompositeObserver
-from nas.jobs.run.run_options import RunOptions
 from nas.engine.search_progress import SearchProgress
-from nas.errors import LoggerError
-from nas.search.problem.budget import Budget
 from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.errors import LoggerError
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import parse_job
+from nas.runs.driver import resume, search
+from nas.search.problem.budget import Budget
 from supernets.training.trainer import Epoch
 from tests.contracts.run_facts import search_facts
 from tests.full_disk import files_of_at_most

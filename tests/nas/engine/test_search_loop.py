@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.runs.bench.table import Table, TableEvaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
 from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
+from nas.engine.store.memory import MemoryStore
+from nas.runs.bench.table import Table, TableEvaluator
+from nas.search.base import SearchProblem
+from nas.search.evolution.search import EvolutionSearch
 from nas.search.problem.budget import Budget, Plateau, Stop, StopReason
 from nas.search.problem.objectives import Evaluation, Fidelity, Measurement, Request, Status, minimised
 from nas.search.problem.pareto import hypervolume_history
 from nas.search.problem.variants import Variants
-from nas.search.base import SearchProblem
-from nas.search.evolution.search import EvolutionSearch
 from nas.search.random import RandomSearch
 from nas.search.registry import make_algorithm, models_from
-from nas.engine.store.memory import MemoryStore
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE, run_search

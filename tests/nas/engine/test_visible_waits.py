@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from nas.engine.progress import ProgressObserver
-from nas.runs.run import Run
 from nas.engine.run_table import run_rows, snapshot_of
 from nas.engine.search_progress import SearchProgress
-from nas.engine.visible_waits import VisibleWaits
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
+from nas.engine.visible_waits import VisibleWaits
+from nas.runs.run import Run
 from tests.nas.service.made_runs import searched
 
 WAIT = "waiting for another measurement on this machine (process 7) to end"

@@ -15,13 +15,22 @@ from tests.without_parts import python, run
 
 ROOT = Path(__file__).parents[3]
 OPTIONAL = (
-    "hardware_profiles.transports.ray_node", "nas.runs.bench.search_plot", "nas.engine.evaluation.actors", "nas.engine.evaluation.ray_calls",
-    "nas.engine.evaluation.ray_pool", "nas.results.export.optuna_study", "nas.results.plots.latency_sweep_plot", "nas.search.optuna",
-    "nas.service.",
-    "nas.results.plots.elastic_layers", "nas.results.plots.expert_plot", "nas.results.plots.insight_plots",
+    "hardware_profiles.transports.ray_node",
+    "nas.engine.evaluation.actors",
+    "nas.engine.evaluation.ray_calls",
+    "nas.engine.evaluation.ray_pool",
+    "nas.results.export.optuna_study",
+    "nas.results.plots.elastic_layers",
+    "nas.results.plots.expert_plot",
+    "nas.results.plots.insight_plots",
+    "nas.results.plots.latency_sweep_plot",
     "nas.results.plots.plot_files",
-    "nas.results.plots.plots", "nas.results.plots.style",
-)  # fmt: skip
+    "nas.results.plots.plots",
+    "nas.results.plots.style",
+    "nas.runs.bench.search_plot",
+    "nas.search.optuna",
+    "nas.service.",
+)
 """The modules that import optional packages; they are imported where their feature is used."""
 IMPORTS = """
 import importlib, pkgutil

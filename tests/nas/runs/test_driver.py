@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from nas.jobs.schema import SearchJob, parse_job
-from nas.jobs.run import preparation
-from nas.runs.driver import resume, search, train
 from nas.engine.progress import ProgressObserver
-from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
+from nas.jobs.run import preparation
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import SearchJob, parse_job
+from nas.runs.driver import resume, search, train
+from nas.runs.run import Run
 from supernets.training.distributed import check_capacity
 from supernets.training.trainer import Epoch
 from tests.errors import raises

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from nas.search.problem.objectives import Evaluation, Status
 from nas.search.history import History
+from nas.search.problem.objectives import Evaluation, Status
 from nas.testing.search import NARROW, OBJECTIVES, PARAMETERS, evaluate, space_of
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.search.problem.objectives import Constraint, minimised
-from nas.search.problem.pareto import non_dominated
 from nas.search.base import SearchAlgorithm
 from nas.search.local import LocalSearch
+from nas.search.problem.objectives import Constraint, minimised
+from nas.search.problem.pareto import non_dominated
 from nas.testing.search import (
     OBJECTIVES,
     ConstraintContract,

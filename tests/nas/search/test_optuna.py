@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import optuna
 import pytest
 
-from nas.search.problem.objectives import Constraint
 from nas.search.base import SearchAlgorithm
 from nas.search.optuna import OptunaSearch
+from nas.search.problem.objectives import Constraint
 from nas.testing.search import (
     NARROW,
     OBJECTIVES,

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from nas.engine.store.folder import RunsFolder
 from nas.service.http.app import create_app
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.engine.store.folder import RunsFolder
 from tests.nas.service.made_runs import Jobs
 
 HERE = "http://127.0.0.1:8700"

@@ -11,20 +11,20 @@ import signal
 import sys
 from pathlib import Path
 
-from nas.runs.bench.table import Table
 from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
-from nas.search.problem.budget import Budget
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
+from nas.runs.bench.table import Table
 from nas.search.base import SearchProblem
+from nas.search.problem.budget import Budget
 from nas.search.registry import make_algorithm
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.ray_head import RayHead
 from nas.service.jobs.ray_jobs import RayJobs
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.opening import open_store
 from tests.contracts.run_facts import search_facts
 from tests.nas.table_search import OBJECTIVES, PROFILE, TABLE
 

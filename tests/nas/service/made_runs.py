@@ -12,14 +12,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from nas.search.problem.budget import Budget
-from nas.search.problem.objectives import Objective
-from nas.search.problem.tasks import SHIPPED
-from nas.service.jobs.job_runner import JobState
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.run_facts import RunFacts, SearchFacts
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import Objective
+from nas.search.problem.tasks import SHIPPED
+from nas.service.jobs.job_runner import JobState
 from tests.contracts.run_facts import training_facts
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import PROFILE, SPACE, TWO, example_run, measure

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nas.engine.resumption import Resumption
-from nas.errors import RunHeldError, ServiceError
-from nas.search.problem.budget import Budget
-from nas.search.problem.objectives import Measurement, Request, Status
-from nas.service.jobs.job_runner import JobState
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.sql import SqlStore
+from nas.errors import RunHeldError, ServiceError
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import Measurement, Request, Status
+from nas.service.jobs.job_runner import JobState
 from supernets.space import Architecture
 from tests.contracts.run_facts import search_facts
 

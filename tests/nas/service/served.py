@@ -9,10 +9,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from nas.engine.store.folder import RunsFolder
 from nas.service.api.schemas import RunSummary
 from nas.service.client import NasClient
 from nas.service.settings import ServiceSettings
-from nas.engine.store.folder import RunsFolder
 from tests.nas import short_rounds
 
 _PATIENCE_S = 300

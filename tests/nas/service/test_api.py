@@ -21,20 +21,20 @@ import yaml
 from fastapi.testclient import TestClient
 
 from hardware_profiles.catalog import load_profile
-from nas.results.analysis.network_selection import knee, select
-from nas.service.api.error_codes import DESCRIPTIONS
-from nas.service.api.schemas import ExportRequest
-from nas.jobs.schema import load_job
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
 from nas.errors import ServiceError, UnknownNameError
+from nas.jobs.schema import load_job
+from nas.results.analysis.network_selection import knee, select
 from nas.search.problem.objectives import Fidelity, Measurement, Objective, Status
 from nas.search.problem.variants import Variants
+from nas.service.api.error_codes import DESCRIPTIONS
+from nas.service.api.schemas import ExportRequest
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import TaskStatus
 from nas.service.uploads.onnx_models import is_onnx
 from nas.service.views.evaluated_networks import NetworkQuery
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.opening import open_store
 from supernets.space import Architecture
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import TWO, measure

@@ -13,15 +13,15 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
+from nas.engine.store.run_state import RunState
 from nas.errors import ServiceError
 from nas.service.jobs import dispatcher as dispatcher_module
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, Wanted
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.opening import open_store
-from nas.engine.store.run_state import RunState
 from tests.nas.service.pretended_jobs import BUDGET, Driver, PretendedJobs
 
 AT_ONCE, RESUMES, MORE = 2, 2, 50

@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from nas.engine.store.folder import RunsFolder
 from nas.service.api.error_codes import DESCRIPTIONS
 from nas.service.http.app import create_app
 from nas.service.http.body_limits import BodyLimits
@@ -19,7 +20,6 @@ from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
 from nas.service.views.run_summaries import RunSummaries
-from nas.engine.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service import sent_files
 from tests.nas.service.made_runs import Jobs, searched, tree

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.opening import is_held, open_store
 from nas.service.jobs.ray_head import end_head
 from nas.service.jobs.ray_head_process import RayHeadProcess
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.engine.store.opening import is_held, open_store
 from tests.nas.service.killable import ALGORITHM, COUNTED, SEED
 from tests.nas.test_kills import check_nothing_counted_is_lost, check_uninterrupted
 

@@ -19,12 +19,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from nas.engine.store.folder import RunsFolder
 from nas.service.api import schemas
 from nas.service.http.app import create_app, examples
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
-from nas.engine.store.folder import RunsFolder
 from tests.nas.service.made_runs import Jobs, searched, trained
 
 CHECKS = [

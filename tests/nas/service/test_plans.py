@@ -7,18 +7,18 @@ import json
 import pytest
 from fastapi.testclient import TestClient
 
+from nas.jobs.recipes import read_recipe
+from nas.jobs.schema import load_job, parse_job
 from nas.service.api.schemas import JobEdit, JobPlan, JobSubmission
 from nas.service.client import NasClient
-from nas.jobs.schema import load_job, parse_job
-from nas.jobs.recipes import read_recipe
 from nas.service.jobs.task_process import TaskResult
 from nas.service.jobs.task_queue import TaskQueue
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.job_fields import changed
 from tests.errors import raises
-from tests.nas.service.client.served import served
 from tests.nas.commands import SMALL_JOB
+from tests.nas.service.client.served import served
 from tests.nas.service.made_runs import Jobs
 
 API = "/api/v1"

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from fastapi.testclient import TestClient
 
-from nas.service.settings import ServiceSettings
 from nas.engine.store.folder import RunsFolder
+from nas.service.settings import ServiceSettings
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.plugin_packages import PluginPackages

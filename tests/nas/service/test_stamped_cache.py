@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from nas.errors import UnknownNameError
-from nas.service.stamped_cache import StampedCache
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.opening import open_store
+from nas.errors import UnknownNameError
+from nas.service.stamped_cache import StampedCache
 from tests.nas.service.made_runs import trained
 
 LATER = 1e12

@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
 from nas.service.api.schemas import ExportRequest
 from nas.service.http.app import create_app
 from nas.service.jobs.dispatcher import Dispatcher
@@ -20,9 +23,6 @@ from nas.service.jobs.task_queue import job_of
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState, Task, TaskStatus
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.opening import open_store
 from tests.errors import raises
 from tests.nas.service.conftest import HERE
 from tests.nas.service.made_runs import Jobs, searched

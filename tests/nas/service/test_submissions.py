@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from nas.service.api.schemas import JobSubmission
-from nas.jobs.schema import load_job
-from nas.runs.driver import drive
-from nas.jobs.run.run_options import RunOptions
+from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, StoreError, TooManyError
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import load_job
 from nas.results.export.transformers_export import export_transformers
+from nas.runs.driver import drive
+from nas.service.api.schemas import JobSubmission
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
-from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.moods import JOB as MOODS

@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from nas.service.api.schemas import JobSubmission, ResumeRequest
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
 from nas.errors import NasError, RunHeldError, ServiceError, StoreError, UnknownNameError
 from nas.search.problem.objectives import Fidelity, Measurement, Status
+from nas.service.api.schemas import JobSubmission, ResumeRequest
 from nas.service.jobs.dispatcher import driver_command
 from nas.service.jobs.driver_logs import log_of, new_log
 from nas.service.jobs.job_runner import JobState
@@ -19,9 +22,6 @@ from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus, Wanted
 from nas.service.views.evaluated_networks import NetworkQuery
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.opening import open_store
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import Jobs, searched, trained

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.store.folder import RunsFolder
 from nas.service.settings import ServiceSettings
 from nas.service.wording import Wording
-from nas.engine.store.folder import RunsFolder
 
 TEMPORARY = tempfile.gettempdir()
 MESSAGES = [

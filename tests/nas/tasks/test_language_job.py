@@ -15,12 +15,12 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from nas.runs.run import Run
 from nas.engine.evaluation.serving_inputs import serving_inputs
 from nas.engine.store.folder import RunsFolder
-from supernets.training.checkpoint import load_checkpoint, make_supernet
+from nas.runs.run import Run
 from supernets.families.decoder.serving import lower_prefill, lower_step, lower_step_in_place
 from supernets.space import Architecture
+from supernets.training.checkpoint import load_checkpoint, make_supernet
 from tests.nas.commands import Shell, assert_error
 from tests.supernets.data.test_documents import document
 

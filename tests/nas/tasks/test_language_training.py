@@ -12,16 +12,16 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import prepare_job
 from nas.jobs.schema import load_job
-from nas.runs.run import Run
 from nas.runs.finetuning.job import finetuning_job
-from nas.engine.store.folder import RunsFolder
-from supernets.sharing.base import Distillation
-from supernets.training.checkpoint import load_checkpoint, make_supernet
+from nas.runs.run import Run
 from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config
+from supernets.sharing.base import Distillation
+from supernets.training.checkpoint import load_checkpoint, make_supernet
 from tests.nas.commands import Shell, assert_error
 from tests.nas.tasks.test_language_job import JOB
 from tests.supernets.data.test_documents import document
@@ -67,11 +67,11 @@ def test_the_original_teaches_and_is_read_again_where_a_checkpoint_has_replaced_
     folder = RunsFolder(shell.folder / "runs").get("texts-1")
     prepared = prepare_job(load_job(folder.job_file), RunsFolder(shell.folder / "runs"), run=folder)
     supernets = prepared.supernets
-    assert supernets.networks.formats.pretrained is not None
-    assert supernets.networks.formats.pretrained.network() is None
+    assert supernets.pretrained is not None
+    assert supernets.pretrained.network() is None
     teacher = supernets.teacher
     assert teacher is not None
-    assert teacher.weights_digest == supernets.networks.formats.pretrained.digest
+    assert teacher.weights_digest == supernets.pretrained.digest
     config = read_decoder_config(shell.folder / "llama")
     family = supernets.family
     assert isinstance(family, DecoderFamily)

@@ -12,19 +12,19 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.build.search_objects import metric_features
 from nas.jobs.schema import load_job, parse_job
-from nas.engine.store.folder import RunsFolder
-from supernets.training.checkpoint import load_checkpoint, make_supernet
 from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.families.decoder.activations import activation_importance, block_influence, measure_activations
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.pretrained import read_decoder_config
-from supernets.training.recalibration import Extraction
 from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
+from supernets.training.checkpoint import load_checkpoint, make_supernet
+from supernets.training.recalibration import Extraction
 from tests.nas.commands import Shell, assert_error
 from tests.supernets import invariants
 from tests.supernets.data.test_documents import document

@@ -13,8 +13,8 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from supernets.training.checkpoint import load_checkpoint
 from supernets.space import Architecture
+from supernets.training.checkpoint import load_checkpoint
 from tests.nas.commands import Shell, assert_error
 from tests.supernets.data.test_text_pairs import rows, table
 

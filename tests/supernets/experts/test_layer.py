@@ -13,9 +13,6 @@ from torch import Tensor
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Family, Supernet
-from supernets.sharing.blocks import BlockKeys
-from supernets.training.checkpoint import make_supernet
 from supernets.experts.layer import ExpertLayer
 from supernets.experts.mixing import Gates, routed
 from supernets.experts.routing_metrics import observed_routings
@@ -23,7 +20,10 @@ from supernets.families.decoder.network import Decoder, Served
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
 from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.sharing.base import Family, Supernet
+from supernets.sharing.blocks import BlockKeys
 from supernets.sharing.sorting import sort_by_importance
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families.decoder import test_family as test_decoder

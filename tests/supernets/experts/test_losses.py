@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import Supernet, TrainingStrategy
-from supernets.training.checkpoint import make_supernet
 from supernets.data import Part
 from supernets.experts.losses import Routed, balance_loss, entropy_loss, record_routing, z_loss
 from supernets.families.decoder.family import DecoderFamily
-from supernets.training.gradients import ALONE, CPU, StepGradients, StepOptions
+from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.tasks import LanguageModelling
-from supernets.training.training_loop import Loop, TrainingSettings
+from supernets.training.checkpoint import make_supernet
+from supernets.training.gradients import ALONE, CPU, StepGradients, StepOptions
 from supernets.training.strategies.single_phase import LargestStrategy
 from supernets.training.strategies.smoe_dropout import SMoEDropoutStrategy
+from supernets.training.training_loop import Loop, TrainingSettings
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import EXPERTS, ONE_ROUTER, SIZES, texts

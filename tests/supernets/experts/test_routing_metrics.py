@@ -8,8 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.errors import SpaceError
 from supernets.experts.expert_cache import simulate_cache
 from supernets.experts.routing_metrics import (
@@ -23,6 +21,8 @@ from supernets.experts.routing_metrics import (
 from supernets.experts.routing_statistics import segment_routing
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 
 TEXTS, TOKENS, WORDS = 20, 24, 50
 

@@ -7,7 +7,6 @@ import itertools
 import numpy as np
 import torch
 
-from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.nested_networks import NestedFamily
@@ -16,6 +15,7 @@ from supernets.families.vit.spec import VIT
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.spec import VIT_ENCODER
 from supernets.space import joint_levels
+from supernets.training.checkpoint import family_from_json, make_supernet
 from tests.supernets.invariants import randomised
 
 CNN = MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from supernets.sharing.base import Family, Supernet
-from supernets.training.checkpoint import make_supernet
-from supernets.space.cost import Cost
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import RESNET
+from supernets.sharing.base import Family, Supernet
 from supernets.space import Architecture, Option
+from supernets.space.cost import Cost
+from supernets.training.checkpoint import make_supernet
 
 
 def mobile() -> Supernet:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from supernets.training.checkpoint import family_from_json
 from supernets.families.registry import FAMILIES
+from supernets.training.checkpoint import family_from_json
 from tests.errors import raises
 
 SIZES = {

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.single_network import SingleFamily
 from supernets.space import Architecture
+from supernets.training.checkpoint import family_from_json, make_supernet
 from tests.errors import raises
 from tests.supernets.families.encoder.test_family import FAMILY, sentences
 from tests.supernets.invariants import randomised

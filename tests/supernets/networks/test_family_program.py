@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
-from supernets.training import checkpoint
-from supernets.networks import family_program
-from supernets.space.axes import Axes, Axis, Dim, NamedDims
-from supernets.sharing.base import Family
-from supernets.sharing.blocks import BlockKeys
-from supernets.training.checkpoint import INDEX, PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
 from supernets.families.registry import FAMILIES
+from supernets.networks import family_program
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.networks.network import network_of
+from supernets.sharing.base import Family
+from supernets.sharing.blocks import BlockKeys
 from supernets.space import Choice, SearchSpace
+from supernets.space.axes import Axes, Axis, Dim, NamedDims
+from supernets.training import checkpoint
+from supernets.training.checkpoint import INDEX, PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
 from tests.errors import raises
 
 

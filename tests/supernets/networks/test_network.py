@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from supernets.networks import resizing, tokens
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.networks import resizing, tokens
 from supernets.networks.module_to_onnx import BATCH, INPUT, OUTPUT, lower, to_onnx
 from supernets.networks.network import network_of
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets.networks.plain_networks import ResNet, ViT, difference, mobilenet, outputs, prepared, run
 

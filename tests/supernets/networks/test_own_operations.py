@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from supernets.sharing.base import Family
-from supernets.training.checkpoint import make_supernet
 from supernets.errors import CaptureError
 from supernets.families.registry import FAMILIES
 from supernets.networks.family_program import Programs
 from supernets.networks.own_operations import is_recording, recording
+from supernets.sharing.base import Family
+from supernets.training.checkpoint import make_supernet
 
 
 @pytest.fixture

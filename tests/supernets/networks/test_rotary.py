@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from supernets.networks.rotary import Scaling, frequencies, read_rotary, rotary_settings
 from supernets.networks.formats.model_folder import Settings
+from supernets.networks.rotary import Scaling, frequencies, read_rotary, rotary_settings
 from tests.errors import raises
 
 LLAMA3: Scaling = (8.0, 1.0, 4.0, 8192.0)

@@ -8,17 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import Family, Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.single_network import SingleFamily
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import ViTSpec
+from supernets.sharing.base import Family, Supernet
 from supernets.sharing.chain import ChainSharing
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
+from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
-from tests.supernets.sharing import test_supernet
 from tests.supernets.families.decoder import test_family as test_decoder
 from tests.supernets.families.encoder import test_family as test_encoder
 from tests.supernets.families.encoder_decoder import test_family as test_encoder_decoder
@@ -26,6 +25,7 @@ from tests.supernets.families.mobile_cnn import test_family as test_mobile_cnn_v
 from tests.supernets.families.resnet import test_family as test_resnet
 from tests.supernets.families.vit import test_family as test_vit
 from tests.supernets.families.vit_encoder import test_family as test_vit_encoder
+from tests.supernets.sharing import test_supernet
 
 CNN = MobileCNNFamily(
     CNNSpec(

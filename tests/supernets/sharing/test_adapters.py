@@ -12,20 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.space.axes import slice_tensor
-from supernets.sharing.base import Supernet, TrainingStrategy
-from supernets.training.checkpoint import load_checkpoint, make_supernet
 from supernets.data import DataSet, DocumentOptions, load_data
 from supernets.experts.losses import Routed, record_routing
 from supernets.families.decoder.family import DecoderFamily
 from supernets.networks.live_subnets import clone_tree, place
-from supernets.sharing.spec import MixtureSpec, SharingSpec
+from supernets.sharing.base import Supernet, TrainingStrategy
 from supernets.sharing.sorting import importance, orders, taylor_importance
+from supernets.sharing.spec import MixtureSpec, SharingSpec
+from supernets.space.axes import slice_tensor
 from supernets.tasks import LanguageModelling
-from supernets.training.trainer import Epoch, train
-from supernets.training.training_loop import TrainingSettings
+from supernets.training.checkpoint import load_checkpoint, make_supernet
 from supernets.training.strategies.instatune import InstaTuneStrategy
 from supernets.training.strategies.single_phase import SandwichStrategy
+from supernets.training.trainer import Epoch, train
+from supernets.training.training_loop import TrainingSettings
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.data.test_documents import BLOCK, document

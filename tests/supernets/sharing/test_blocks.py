@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.space.axes import NamedDims
+from supernets.networks.network import Network, network_of
 from supernets.sharing.base import Family, Supernet
 from supernets.sharing.blocks import BlockKeys
-from supernets.networks.network import Network, network_of
 from supernets.sharing.chain import ChainSharing
 from supernets.space import Architecture, Choice, SearchSpace
+from supernets.space.axes import NamedDims
 from tests.supernets.networks.plain_networks import difference, outputs, run
 from tests.supernets.networks.test_network import architectures, supernet, traced
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
 from supernets.families.nested_networks import NestedFamily
+from supernets.sharing.base import Supernet
 from supernets.sharing.spec import SharingSpec
+from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
 from tests.supernets import invariants
 from tests.supernets.sharing.families import BY_HAND, CASES, CNN, FAMILIES, SHARINGS, images_for, made
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from supernets.training.checkpoint import make_supernet
 from supernets.sharing.spec import SharingSpec
 from supernets.space import Architecture
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.sharing.families import CNN, VIT, images_for, made

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
+from supernets.sharing.base import Supernet
 from supernets.sharing.mixture import APART, Mixture
 from supernets.sharing.spec import MixtureSpec, Routing, SharingSpec
 from supernets.space import Architecture
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.sharing.families import BY_LAYER, BY_NEURON, CNN, VIT, images_for, made

@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.space.axes import Dim
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.data import DataSet, batches, head
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.networks.live_subnets import clone_tree, place
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import importance, orders, taylor_importance
 from supernets.space import Architecture
+from supernets.space.axes import Dim
 from supernets.tasks import CLASSIFICATION
+from supernets.training.checkpoint import make_supernet
+from supernets.training.recalibration import recalibrate
+from supernets.training.strategies.single_phase import LargestStrategy
 from supernets.training.trainer import correct_predictions, train
 from supernets.training.training_loop import TrainingSettings
-from supernets.training.strategies.single_phase import LargestStrategy
 from tests.conftest import digits_family
 from tests.errors import raises
 from tests.supernets import invariants

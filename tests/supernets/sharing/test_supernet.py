@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from supernets.training.recalibration import recalibrate
 from supernets.space import Option
+from supernets.training.recalibration import recalibrate
 from tests.conftest import Trained
 from tests.supernets import invariants
 

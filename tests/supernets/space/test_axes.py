@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from supernets.space.axes import Axis, Concat, Dim, axes_in, axis_indices, check_dims, permute_tensor, size_of, slice_tensor
+from supernets.space.axes import (
+    Axis,
+    Concat,
+    Dim,
+    axes_in,
+    axis_indices,
+    check_dims,
+    permute_tensor,
+    size_of,
+    slice_tensor,
+)
 from tests.errors import raises
 
 AXES = {"a": Axis("a", 4), "b": Axis("b", 3), "k": Axis("k", 5, slice="centre")}

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from supernets.tasks.divergence import divergence
 from supernets.tasks import CLASSIFICATION
+from supernets.tasks.divergence import divergence
 
 
 def test_the_score_is_the_accuracy_with_its_binomial_error() -> None:

@@ -10,15 +10,15 @@ import pytest
 import torch
 
 from hardware_profiles.runtime import run_model
-from supernets.training.checkpoint import make_supernet
 from supernets.data import DocumentOptions, head, load_data
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.tasks import LanguageModelling
+from supernets.training.checkpoint import make_supernet
+from supernets.training.strategies.single_phase import SandwichStrategy
 from supernets.training.trainer import Epoch, outputs_of, score_and_loss, train
 from supernets.training.training_loop import TrainingSettings
-from supernets.training.strategies.single_phase import SandwichStrategy
 from tests.supernets.data.test_documents import BLOCK, document
 
 TASK = LanguageModelling()

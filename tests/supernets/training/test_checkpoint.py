@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from supernets.training.checkpoint import load_optimizer_tensors, optimizer_tensors, write_files
 from supernets.networks.live_subnets import channels_last
+from supernets.training.checkpoint import load_optimizer_tensors, optimizer_tensors, write_files
 from tests.errors import raises
 from tests.full_disk import files_of_at_most
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from ray.cluster_utils import Cluster
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import load_checkpoint, make_supernet
 from supernets.data import DataSet
-from supernets.training.distributed import check_capacity, train_on_workers
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.sharing.base import Supernet
 from supernets.tasks import Regression
+from supernets.training.checkpoint import load_checkpoint, make_supernet
+from supernets.training.distributed import check_capacity, train_on_workers
+from supernets.training.strategies.single_phase import SandwichStrategy
 from supernets.training.trainer import Epoch, train
 from supernets.training.training_loop import TrainingSettings
-from supernets.training.strategies.single_phase import SandwichStrategy
 from tests.conftest import digits_family, with_ink
 from tests.errors import raises
 from tests.ray_cluster import actors_of, kill, running_cluster

@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import Supernet, TrainingStrategy
-from supernets.training.checkpoint import make_supernet
 from supernets.data import DataSet, head
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
+from supernets.sharing.base import Supernet, TrainingStrategy
+from supernets.training.checkpoint import make_supernet
 from supernets.training.gradients import ALONE, Reduction
-from supernets.training.training_loop import Loop, TrainingSettings
 from supernets.training.strategies.attentive import AttentiveStrategy
 from supernets.training.strategies.single_phase import SandwichStrategy, SortedStrategy
+from supernets.training.training_loop import Loop, TrainingSettings
 
 SETTINGS = TrainingSettings(epochs=1, batch_size=48)
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from supernets.sharing.base import Distillation, LabelLoss, Pass, Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.data import DataSet, head
-from supernets.training.gradients import ALONE, CPU, StepGradients, StepOptions
+from supernets.sharing.base import Distillation, LabelLoss, Pass, Supernet
 from supernets.tasks import CLASSIFICATION, LanguageModelling, Task
-from supernets.training.training_loop import Loop, TrainingSettings
+from supernets.training.checkpoint import make_supernet
+from supernets.training.gradients import ALONE, CPU, StepGradients, StepOptions
 from supernets.training.strategies.single_phase import SandwichStrategy, SortedStrategy
+from supernets.training.training_loop import Loop, TrainingSettings
 from tests.conftest import digits_family
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import GPT2, LLAMA, VOCABULARY, texts

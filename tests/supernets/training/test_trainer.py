@@ -17,16 +17,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from supernets.space.axes import slice_tensor
-from supernets.sharing.base import BatchLoss, Distillation, Family, LabelLoss, Pass, Phase, Supernet, TrainingStrategy
-from supernets.training.checkpoint import INDEX, has_checkpoint, load_checkpoint, make_supernet, weights_digest
 from supernets.data import DataSet, head
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import BatchLoss, Distillation, Family, LabelLoss, Pass, Phase, Supernet, TrainingStrategy
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
-from supernets.training.trainer import Epoch, correct_predictions, time_training, train
-from supernets.training.training_loop import Loop, TrainingSettings
+from supernets.space.axes import slice_tensor
+from supernets.training.checkpoint import INDEX, has_checkpoint, load_checkpoint, make_supernet, weights_digest
+from supernets.training.recalibration import recalibrate
 from supernets.training.strategies.instatune import InstaTuneStrategy
 from supernets.training.strategies.single_phase import SandwichStrategy, SinglePathStrategy, SortedStrategy
+from supernets.training.trainer import Epoch, correct_predictions, time_training, train
+from supernets.training.training_loop import Loop, TrainingSettings
 from tests.conftest import Trained, digits_family
 from tests.errors import raises
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 
-from nas.service.client import NasClient
 from nas.cli.doctor_checks import services
 from nas.cli.doctor_checks.finding import Finding
+from nas.service.client import NasClient
 from tests.nas.service.client.answers import Script, gone, problem
 
 READY = {"ready": True, "parts": {"ray": "ok", "store": "ok"}}

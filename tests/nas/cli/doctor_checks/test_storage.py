@@ -12,10 +12,10 @@ from sqlalchemy import Connection
 
 from nas.cli.doctor_checks import storage
 from nas.cli.doctor_checks.finding import State
-from nas.service import state as service
 from nas.engine.store import tables
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.sql import SqlStore
+from nas.service import state as service
 from tests.data import first_versions
 
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from nas.errors import EvaluationError
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cached_evaluator import Cached
-from nas.search.problem.objectives import Fidelity, Measurement, Request, Status
 from nas.engine.store.memory import MemoryStore
+from nas.errors import EvaluationError
+from nas.search.problem.objectives import Fidelity, Measurement, Request, Status
 from supernets.space import Architecture
 from tests.contracts.evaluator import EvaluatorContract
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import EvaluationError
 from nas.engine.evaluation import cluster
 from nas.engine.evaluation.cluster import connected
+from nas.errors import EvaluationError
 
 pytestmark = pytest.mark.ray
 

@@ -13,15 +13,15 @@ from nas.engine.evaluation.measuring_evaluator import Measured
 from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.evaluation.served_memory import ServedMemory, expert_bytes
 from nas.search.problem.objectives import Request, Status
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.data import DataSet, head, load_data
 from supernets.experts.routing_metrics import ROUTING_METRICS, ExpertCache
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.serving import lower_step
 from supernets.families.decoder.spec import DecoderSpec
+from supernets.sharing.base import Supernet
 from supernets.tasks import LanguageModelling
+from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.data.test_documents import BLOCK, OPTIONS, document
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from hardware_profiles.lookup_table import AffineFit, Entry, LookupTable
-from nas.errors import EvaluationError
 from nas.engine.evaluation.features import LatencyFeatures, architecture_features, feature_layout
+from nas.errors import EvaluationError
 from nas.search.problem.variants import Variants
-from supernets.sharing.base import Supernet
-from supernets.sharing.blocks import BlockKeys
-from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.sharing.base import Supernet
+from supernets.sharing.blocks import BlockKeys
 from supernets.space import Architecture
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 
 BOTH = Variants(("fp32", "int8"))

@@ -21,11 +21,11 @@ from nas.engine.evaluation.measuring_evaluator import Measured, Timed
 from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.search.problem.objectives import TIMED_METRICS, Request, Status
 from nas.search.problem.tasks import SERVED_METRICS
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.data import head, load_data
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from tests.contracts.evaluator import EvaluatorContract
 from tests.errors import raises
 from tests.hardware_profiles.energy_counters import counters

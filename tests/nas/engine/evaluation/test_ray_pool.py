@@ -13,12 +13,12 @@ from nas.engine.evaluation import actors
 from nas.engine.evaluation.ray_pool import RayPool
 from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.search.problem.objectives import Variant
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.data import DataSet, Part, head
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.sharing.base import Supernet
 from supernets.tasks import Regression
+from supernets.training.checkpoint import make_supernet
 from tests.conftest import digits_family, with_ink
 from tests.errors import raises
 from tests.ray_cluster import actors_of, add_node, kill, kill_node, running_cluster

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from nas.engine.evaluation.cached_evaluator import Cached
 from nas.engine.evaluation.remeasuring import MOST_AGAIN, MOST_AT_ONCE, Remeasuring
-from nas.search.problem.objectives import Measurement, Request, Status
 from nas.engine.store.memory import MemoryStore
+from nas.search.problem.objectives import Measurement, Request, Status
 from nas.testing.search import space_of
 
 A, B, C, *OTHERS = space_of(5).enumerate()[:20]

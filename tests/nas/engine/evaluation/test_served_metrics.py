@@ -13,12 +13,12 @@ from nas.engine.evaluation.measuring_evaluator import Measured, Timed
 from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.evaluation.served_memory import ServedMemory
 from nas.search.problem.objectives import Measurement, Request, Status
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.data import DataSet, head, load_data
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
+from supernets.sharing.base import Supernet
 from supernets.tasks import LanguageModelling
+from supernets.training.checkpoint import make_supernet
 from tests.nas.engine.evaluation.test_measuring_evaluator import Listening
 from tests.supernets.data.test_documents import BLOCK, OPTIONS, document
 

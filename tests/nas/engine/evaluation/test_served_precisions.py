@@ -13,8 +13,6 @@ from hardware_profiles.quantize import convert_weights
 from hardware_profiles.runtime import run_model
 from nas.engine.evaluation.served_memory import ServedMemory
 from nas.engine.evaluation.serving_inputs import serving_inputs
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.network import Decoder
 from supernets.families.decoder.serving import (
     FILLED,
@@ -26,6 +24,8 @@ from supernets.families.decoder.serving import (
     lower_step_in_place,
 )
 from supernets.networks.module_to_onnx import INPUT, onnx_model
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, texts
 from tests.supernets.families.decoder.test_serving import of_eight

@@ -1,4 +1,4 @@
-"""`nas.engine.store.compatibility`: what a run was made under is not changed behind its back, and runs of earlier versions go on."""
+"""`engine.store.compatibility`: what a run was made under does not change unseen, and runs of earlier versions continue."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from nas.jobs.build.prepared_job import compatibility_facts, prepare_job
-from nas.jobs.schema import parse_job
-from nas.runs.driver import resume, train
 from nas.engine.progress import ProgressObserver
-from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
 from nas.engine.store.compatibility import check_compatibility
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
+from nas.jobs.build.prepared_job import compatibility_facts, prepare_job
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import parse_job
+from nas.runs.driver import resume, train
+from nas.runs.run import Run
 from supernets.training.checkpoint import save_checkpoint
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import StoreError
 from nas.engine.store import sqlite
 from nas.engine.store.base import RunStatus
 from nas.engine.store.sql import SqlStore
+from nas.errors import StoreError
 from tests.contracts.store import measured
 from tests.nas.test_kills import check_uninterrupted
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import RunHeldError
 from nas.engine.store.sql import SqlStore
+from nas.errors import RunHeldError
 from tests.contracts.store import measured, request
 
 ROOT = Path(__file__).parents[4]

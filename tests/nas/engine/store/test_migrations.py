@@ -13,9 +13,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, create_engine, inspect
 
-from nas.errors import OutdatedStoreError, RunHeldError, StoreError
-from nas.service import state
-from nas.service.state import ServiceState, Submission, TaskStatus
 from nas.engine.store import tables
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunFolder
@@ -23,6 +20,9 @@ from nas.engine.store.migrations import Migration
 from nas.engine.store.opening import upgrade_store
 from nas.engine.store.postgres import PostgresDatabase, new_schema
 from nas.engine.store.sql import SqlStore
+from nas.errors import OutdatedStoreError, RunHeldError, StoreError
+from nas.service import state
+from nas.service.state import ServiceState, Submission, TaskStatus
 from tests.contracts.store import NOW, measured
 from tests.data import first_versions
 from tests.errors import raises

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from nas.errors import RunHeldError, StoreAwayError, StoreError
-from nas.search.problem.objectives import Fidelity
 from nas.engine.store import postgres as postgres_module
 from nas.engine.store.base import Event, Fit, RunStatus
 from nas.engine.store.lease import Holder
 from nas.engine.store.postgres import PostgresDatabase, new_schema
 from nas.engine.store.sql import SqlStore
+from nas.errors import RunHeldError, StoreAwayError, StoreError
+from nas.search.problem.objectives import Fidelity
 from tests.contracts.run_facts import search_facts
 from tests.contracts.store import NOW, StoreContract, architecture, measured, request
 from tests.errors import raises

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from nas.search.problem.budget import Budget, Stop, StopReason
-from nas.search.problem.variants import Variants
 from nas.engine.store.run_facts import VERSION, RunFacts, SearchFacts
 from nas.engine.store.run_state import RunState
 from nas.engine.store.sql import SqlStore
+from nas.search.problem.budget import Budget, Stop, StopReason
+from nas.search.problem.variants import Variants
 from tests.contracts.run_facts import ONE_CHOICE, search_facts
 from tests.errors import raises
 from tests.nas.engine.store.test_sql import by_hand

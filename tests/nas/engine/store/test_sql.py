@@ -12,14 +12,14 @@ from sqlalchemy import Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from nas.errors import StoreError
-from nas.search.problem.budget import Budget
-from nas.search.problem.objectives import Fidelity
 from nas.engine.store import tables
 from nas.engine.store.base import Event, Fit, RunStatus
 from nas.engine.store.lease import Holder
 from nas.engine.store.run_state import RunState
 from nas.engine.store.sql import SqlStore
+from nas.errors import StoreError
+from nas.search.problem.budget import Budget
+from nas.search.problem.objectives import Fidelity
 from tests.contracts.run_facts import search_facts
 from tests.contracts.store import NOW, StoreContract, architecture, measured, request
 from tests.errors import raises

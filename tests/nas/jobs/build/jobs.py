@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.schema import parse_job
-from nas.engine.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 
 

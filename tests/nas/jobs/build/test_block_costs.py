@@ -11,10 +11,10 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.lookup_table import ABSENT, AffineFit, Entry, LookupTable
 from hardware_profiles.lookup_table_file import save_lookup
 from hardware_profiles.measuring.protocol import PROTOCOL
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.block_costs import block_costs
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.schema import parse_job
-from nas.engine.store.folder import RunsFolder
 from supernets.sharing.blocks import BlockKeys
 
 PROFILE = load_profile("cpu-1-thread")

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, load_job
 from nas.runs.driver import search, train
-from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
 from nas.runs.finetuning.job import finetuning_job
-from nas.engine.store.folder import RunsFolder
+from nas.runs.run import Run
 from tests.errors import raises
 from tests.nas.moods import JOB, write_moods
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build import job_data
 from nas.jobs.build.prepared_job import load_trained_run, prepare_job
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.runs.driver import resume, search
 from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
-from nas.engine.store.folder import RunsFolder
 from supernets.data import DataSet, ImageOptions, TextOptions, load_data
 from tests.errors import raises
 from tests.nas.results.export.digit_images import write_digits

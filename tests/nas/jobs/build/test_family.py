@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import prepare_job
 from nas.jobs.schema import parse_job
-from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.plugin_packages import PluginPackages

@@ -10,17 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
+from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.schema import parse_job
-from nas.engine.store.folder import RunFolder, RunsFolder
-from supernets.sharing.base import Distillation, LabelLoss
+from supernets.data import batches, head
+from supernets.data.preprocessing import centre
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.captured_model import load_capture, save_capture
 from supernets.networks.capture.network import PlainNetwork
 from supernets.networks.capture.proof import difference
 from supernets.networks.capture.user_model import Preprocessing
-from supernets.data import batches, head
-from supernets.data.preprocessing import centre
-from supernets.families.captured.family import CapturedFamily
+from supernets.sharing.base import Distillation, LabelLoss
 from supernets.sharing.sorting import taylor_importance
 from supernets.tasks import CLASSIFICATION
 from tests.errors import raises

@@ -5,13 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
+from nas.engine.store.memory import MemoryStore
+from nas.engine.store.run_facts import ReusedRun
 from nas.jobs.build.measurement_reuse import _results, prior_evaluations
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.search.problem.objectives import Measurement, Objective, Status
 from nas.search.problem.variants import Variants
 from nas.search.warm_start import promising
-from nas.engine.store.memory import MemoryStore
-from nas.engine.store.run_facts import ReusedRun
 from supernets.space import Architecture
 from tests.contracts.run_facts import search_facts
 

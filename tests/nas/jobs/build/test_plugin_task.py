@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 import nas
-from nas.jobs.build.plugin_task import plugin_task
-from nas.jobs.schema import SearchJob, parse_job
-from nas.jobs.run.run_options import RunOptions
-from nas.plugins import Kind, PluginRef
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.build.plugin_task import plugin_task
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import SearchJob, parse_job
+from nas.plugins import Kind, PluginRef
 from supernets.tasks import Task
 from supernets.tasks.multi_label import MultiLabel
 from tests.errors import raises

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from nas.jobs.build.prepared_job import compatibility_facts, prepare_job
-from nas.jobs.schema import parse_job
 from nas.engine.store.compatibility import check_compatibility
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.build.prepared_job import compatibility_facts, prepare_job
+from nas.jobs.schema import parse_job
 from supernets.training.checkpoint import save_checkpoint
 from tests.errors import raises
-from tests.nas.jobs.build.jobs import prepared
 from tests.nas.commands import SMALL_JOB
+from tests.nas.jobs.build.jobs import prepared
 
 
 def test_an_unknown_run_is_reported_with_the_key_that_names_it(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from nas.engine.store.folder import RunFolder
 from nas.jobs.build.pretrained import Pretrained, find_preprocessing, load_pretrained
 from nas.jobs.schema.supernet import SupernetConfig
-from nas.engine.store.folder import RunFolder
-from supernets.training.checkpoint import weights_digest
 from supernets.families.encoder.pretrained import read_bert
 from supernets.networks.formats.pretrained import CONFIG, TOKENIZER, WEIGHTS
+from supernets.training.checkpoint import weights_digest
 from tests.errors import raises
 from tests.nas.moods import write_moods
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nas.jobs.build.search_objects import build_algorithm
 from nas.engine.evaluation.metric import MeasuredNetwork
+from nas.jobs.build.search_objects import build_algorithm
 from tests.nas.jobs.build.jobs import prepared
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.schema import parse_job
-from nas.engine.store.folder import RunFolder, RunsFolder
-from supernets.networks.capture.captured_model import save_capture
 from supernets.data import TextFormat
+from supernets.networks.capture.captured_model import save_capture
 from tests.errors import raises
 from tests.nas.users_networks import MODEL, installed
 from tests.supernets.networks.capture.encoders import SENTENCES, TOKENS, saved

@@ -9,14 +9,14 @@ from typing import Any, cast
 import pytest
 import yaml
 
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.run_facts import RunFacts
 from nas.jobs.build.checks import check_searchable
 from nas.jobs.build.measurement_reuse import metrics_measured_otherwise
 from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
 from nas.jobs.build.search_objects import exact_values
 from nas.jobs.build.serving import check_served
 from nas.jobs.schema import parse_job
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.run_facts import RunFacts
 from tests.errors import raises
 from tests.supernets.data.test_documents import document
 

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.checks import check_trainable
 from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.build.supernet_factory import find_device
 from nas.jobs.schema import parse_job
 from nas.jobs.schema.training import TrainingConfig
-from nas.engine.store.folder import RunsFolder
-from supernets.sharing.base import Distillation, Family, LabelLoss, Supernet
-from supernets.training.checkpoint import make_supernet, save_checkpoint
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Distillation, Family, LabelLoss, Supernet
 from supernets.sharing.spec import MixtureSpec, SharingSpec
+from supernets.training.checkpoint import make_supernet, save_checkpoint
+from supernets.training.recalibration import recalibrate
 from tests.errors import raises
-from tests.nas.jobs.build.jobs import prepared
 from tests.nas.commands import SMALL_JOB
+from tests.nas.jobs.build.jobs import prepared
 
 
 def test_a_trained_supernet_keeps_its_sharing(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.prepared_job import load_trained_run, prepare_job
 from nas.jobs.build.references import check_training
 from nas.jobs.schema import load_job
 from nas.runs.driver import RunOptions, train
 from nas.runs.run import Run
-from nas.engine.store.folder import RunsFolder
 from supernets.training.checkpoint import save_checkpoint
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB

@@ -10,9 +10,9 @@ import torch
 import nas
 from supernets.networks.capture.captured_model import CapturedModel, capture_model, save_capture
 from supernets.networks.capture.opening import open_model
-from supernets.networks.operations import RULES
 from supernets.networks.capture.proof import difference
 from supernets.networks.capture.user_model import own_model
+from supernets.networks.operations import RULES
 from tests.errors import raises
 from tests.supernets.networks.capture import faulty
 from tests.supernets.networks.capture.networks import example, network

@@ -19,14 +19,14 @@ from hardware_profiles.catalog import load_profile
 from hardware_profiles.lookup_table import LookupTable
 from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
-from nas.jobs.schema import load_job, parse_job
-from nas.errors import EvaluationError
 from nas.engine.evaluation.features import LatencyFeatures
-from nas.jobs.planning.calibrate import calibrate
 from nas.engine.store.folder import RunsFolder
-from supernets.sharing.blocks import BlockKeys
+from nas.errors import EvaluationError
+from nas.jobs.build.prepared_job import PreparedJob, prepare_job
+from nas.jobs.planning.calibrate import calibrate
+from nas.jobs.schema import load_job, parse_job
 from supernets.networks.module_to_onnx import INPUT
+from supernets.sharing.blocks import BlockKeys
 from tests.errors import raises
 from tests.nas.moods import JOB as MOODS_JOB
 from tests.nas.moods import write_moods

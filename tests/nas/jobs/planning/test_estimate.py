@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from nas.jobs.build.prepared_job import prepare_job
-from nas.jobs.schema import parse_job
-from nas.jobs.planning.estimate import Span, Times, estimate
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.planning.estimate import Span, Times, estimate
+from nas.jobs.schema import parse_job
 from tests.nas.commands import SMALL_JOB
 
 

@@ -15,12 +15,12 @@ import pytest
 import yaml
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyFailure, LatencyMeasurement
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
-from nas.jobs.schema import load_job
+from nas.engine.store.folder import RunsFolder
 from nas.errors import EvaluationError
+from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.planning.latency_sweep import WidthSweep, job_snippet, nearest, sweep, swept_widths, to_json
 from nas.jobs.recipes import read_recipe
-from nas.engine.store.folder import RunsFolder
+from nas.jobs.schema import load_job
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, StageSpec
 from supernets.families.resnet.family import ResNetFamily

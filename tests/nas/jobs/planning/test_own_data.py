@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.jobs.schema import parse_job
 from nas.jobs.planning import own_data
 from nas.jobs.planning.own_data import filled
 from nas.jobs.recipes import read_recipe
+from nas.jobs.schema import parse_job
+from supernets.data import image_folder
 from supernets.networks.capture.captured_model import captured_for, save_capture
 from supernets.networks.capture.opening import open_model
-from supernets.data import image_folder
 from tests.errors import raises
 from tests.nas.users_networks import NAME, installed
 

@@ -10,12 +10,12 @@ import pytest
 
 from hardware_profiles.catalog import load_profile
 from hardware_profiles.lookup_table_file import load_lookup
-from nas.jobs.build.prepared_job import PreparedJob, prepare_job
-from nas.jobs.schema import parse_job
 from nas.engine.evaluation.features import LatencyFeatures
+from nas.engine.store.folder import RunsFolder
+from nas.jobs.build.prepared_job import PreparedJob, prepare_job
 from nas.jobs.planning.calibrate import calibrate
 from nas.jobs.planning.transfer import transfer
-from nas.engine.store.folder import RunsFolder
+from nas.jobs.schema import parse_job
 from tests.errors import raises
 
 KNOWN, NEW = load_profile("cpu-1-thread"), load_profile("cpu-1-thread-batch-16")

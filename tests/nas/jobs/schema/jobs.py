@@ -10,8 +10,8 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from nas.jobs.schema import parse_job
 from nas.errors import JobError
+from nas.jobs.schema import parse_job
 
 BASE = "name: a\ndata: {name: digits}\nsupernet: {preset: tiny}\n"
 STAGE = "{stride: 1, depth: [1, 2], width: [8], kernel: [3, 5], expand: [2]}"

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from nas.jobs.recipes import list_recipes, read_recipe
 from nas.jobs.schema import parse_job
 from nas.jobs.schema.job_edit import edited
 from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.search.problem.tasks import LANGUAGE
-from nas.jobs.recipes import list_recipes, read_recipe
 from tests.errors import raises
 
 RECIPES = [recipe.name for recipe in list_recipes()]

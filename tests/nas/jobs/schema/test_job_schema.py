@@ -8,12 +8,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from nas.errors import JobError
+from nas.jobs.recipes import list_recipes, read_recipe
 from nas.jobs.schema import SearchJob, parse_job
 from nas.jobs.schema.job_schema import FILE, field_notes, job_schema
 from nas.jobs.schema.search_job import job_of
 from nas.jobs.schema.strict_yaml import parse_mapping
-from nas.errors import JobError
-from nas.jobs.recipes import list_recipes, read_recipe
 from supernets.families.registry import FAMILIES
 from tests.nas.jobs.schema.jobs import BASE, field_paths, spoilt_jobs, with_section
 from tests.nas.jobs.schema.test_refused_sections import SECTIONS

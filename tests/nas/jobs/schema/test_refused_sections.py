@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from nas.errors import JobError
 from nas.jobs.schema import SearchJob
 from nas.jobs.schema.search_job import job_of
-from nas.errors import JobError
 from tests.nas.jobs.schema.jobs import BASE, check_refused, fails, field_paths, spoilt_jobs, with_section
 
 # what replaces a line of the base, the path in the error, its code (without "job."), and values that the message mentions

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
 from nas.results.analysis.block_table import block_table
 from nas.results.analysis.report import RunReport, build_report
-from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
 from tests.nas.results.export.runs import PROFILE, example_run
 
 LATENCIES = {PROFILE: BlockLatencies((0.3, -0.01, 0.0, 0.6), 0.1)}

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from nas.engine.store.base import RunStatus
 from nas.results.analysis.cascade import CascadeTable, Member, cascade_of, confidence, thresholds
 from nas.results.analysis.cascade_pairs import cascade_pairs
 from nas.results.analysis.network_values import Point
@@ -17,7 +18,6 @@ from nas.results.analysis.report import build_report
 from nas.search.problem.objectives import Objective
 from nas.search.problem.tasks import SHIPPED
 from nas.search.problem.variants import Variants
-from nas.engine.store.base import RunStatus
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.nas.results.export.runs import PROFILE, SPACE, TWO, example_run

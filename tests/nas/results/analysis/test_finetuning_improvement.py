@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.finetuning_improvement import FinetunedNetwork, improvement_between, network_of
 from nas.search.problem.objectives import Fidelity, Measurement, Request, Status, Variant
 from nas.search.problem.variants import Variants
-from nas.engine.store.memory import MemoryStore
 from supernets.space import Architecture, Choice, SearchSpace
 from tests.contracts.run_facts import search_facts
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+from nas.engine.store.base import Fit, RunStatus
+from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.diversity import diversity_of
 from nas.results.analysis.importance import Importance, importance_of
 from nas.results.analysis.insight import insight_json, insight_of, timeline_of
@@ -17,8 +19,6 @@ from nas.results.analysis.predictor_accuracy import PredictorAccuracy, predictor
 from nas.results.analysis.report import RunReport, build_report
 from nas.search.problem.objectives import Measurement, Objective, Status
 from nas.search.problem.variants import Variants
-from nas.engine.store.base import Fit, RunStatus
-from nas.engine.store.memory import MemoryStore
 from supernets.space import INACTIVE, Architecture, Choice, SearchSpace
 from tests.contracts.run_facts import search_facts
 from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run

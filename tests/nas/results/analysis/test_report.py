@@ -9,13 +9,13 @@ import sys
 import numpy as np
 import pytest
 
+from nas.engine.store.base import RunStatus
+from nas.engine.store.memory import MemoryStore
+from nas.errors import UnknownNameError
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport, build_report
 from nas.results.analysis.report_json import search_json, show_json
-from nas.errors import UnknownNameError
 from nas.search.problem.objectives import Fidelity, Objective
-from nas.engine.store.base import RunStatus
-from nas.engine.store.memory import MemoryStore
 from supernets.space import Architecture
 from tests.contracts.run_facts import training_facts
 from tests.errors import raises

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.significance import compare, paired_standard_error
 from nas.search.problem.objectives import Fidelity, Measurement, Objective, Status
 from nas.search.problem.variants import Variants
-from nas.engine.store.memory import MemoryStore
 from supernets.space import Architecture
 from tests.contracts.run_facts import search_facts
 from tests.errors import raises

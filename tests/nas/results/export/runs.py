@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.engine.store.base import Fit, RunStatus, RunStore
+from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.finetuning_improvement import Change, FinetunedNetwork, Improvement
 from nas.results.analysis.network_values import Point, Points
@@ -16,8 +18,6 @@ from nas.results.analysis.significance import Comparison
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Constraint, Fidelity, Measurement, Objective, Status, Variant, metrics_of
 from nas.search.problem.variants import Variants
-from nas.engine.store.base import Fit, RunStatus, RunStore
-from nas.engine.store.memory import MemoryStore
 from supernets.space import Architecture, Choice, SearchSpace
 from tests.contracts.run_facts import search_facts
 

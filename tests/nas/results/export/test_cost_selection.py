@@ -10,14 +10,14 @@ import pytest
 import torch
 from onnxruntime import InferenceSession
 
-from nas.jobs.build.prepared_job import prepare_job
-from nas.jobs.schema import parse_job
-from nas.runs.driver import train
 from nas.engine.progress import ProgressObserver
-from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
-from nas.results.export.cost_selection import networks_by_cost
 from nas.engine.store.folder import RunsFolder
+from nas.jobs.build.prepared_job import prepare_job
+from nas.jobs.run.run_options import RunOptions
+from nas.jobs.schema import parse_job
+from nas.results.export.cost_selection import networks_by_cost
+from nas.runs.driver import train
+from nas.runs.run import Run
 from supernets.training.recalibration import recalibrate
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB, Shell

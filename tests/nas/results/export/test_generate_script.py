@@ -16,7 +16,6 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from nas.results.export.generate_script import generate_script
-from supernets.training.checkpoint import make_supernet
 from supernets.data import BlockFormat
 from supernets.data.document_tokenizer import DocumentTokenizer
 from supernets.families.decoder.family import DecoderFamily
@@ -25,6 +24,7 @@ from supernets.families.decoder.pretrained import read_decoder_config
 from supernets.families.decoder.serving import lower_prefill, lower_step, lower_step_in_place
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.networks.formats.pretrained import find_pretrained
+from supernets.training.checkpoint import make_supernet
 from tests.nas.results.export.scripts import bare_interpreter, module_of
 from tests.supernets import invariants
 from tests.supernets.data.test_documents import document

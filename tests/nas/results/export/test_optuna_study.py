@@ -11,13 +11,13 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from nas.engine.store.base import RunStore
+from nas.engine.store.memory import MemoryStore
+from nas.engine.store.sql import SqlStore
 from nas.results.analysis.report import build_report
 from nas.results.export.optuna_study import export_study
 from nas.search.problem.objectives import Objective
 from nas.search.problem.variants import Variants
-from nas.engine.store.base import RunStore
-from nas.engine.store.memory import MemoryStore
-from nas.engine.store.sql import SqlStore
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.nas.results.export.runs import PROFILE, SPACE, TWO, example_run, fail

@@ -16,13 +16,13 @@ import pytest
 from PIL import Image
 
 from hardware_profiles.runtime import run_calls
+from nas.engine.store.folder import RunsFolder
 from nas.jobs.build.job_data import SPLIT_SEED
 from nas.jobs.build.prepared_job import load_trained_run
+from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import parse_job
 from nas.runs.driver import search
 from nas.runs.run import Run
-from nas.jobs.run.run_options import RunOptions
-from nas.engine.store.folder import RunsFolder
 from supernets.data.fashion_mnist import fashion_mnist, find
 from supernets.data.splitting import split
 from tests.nas.commands import Shell

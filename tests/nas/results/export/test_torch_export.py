@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from nas.jobs.build.prepared_job import load_trained_run
-from nas.runs.run import Run
 from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder
-from supernets.training.recalibration import recalibrate
+from nas.jobs.build.prepared_job import load_trained_run
+from nas.runs.run import Run
 from supernets.space import Architecture
+from supernets.training.recalibration import recalibrate
 from tests.nas.commands import SMALL_JOB, Shell
 from tests.nas.users_networks import MODEL, forgotten, installed
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.network_selection import Limit, parse_limits
 from nas.results.analysis.report import RunReport, build_report
-from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
 from nas.results.plots import chart_data, html_page
 from nas.results.plots.front_panels import FINETUNED_NAME, Networks, front_panels
 from nas.results.plots.plotly_charts import front_chart

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.insight import Insight, insight_of
 from nas.results.analysis.report import RunReport, build_report
-from nas.search.problem.objectives import Objective
-from nas.engine.store.memory import MemoryStore
 from nas.results.plots import insight_plots
 from nas.results.plots.chart_data import PICTURES
 from nas.results.plots.plot_files import write_plots
+from nas.search.problem.objectives import Objective
 from tests.contracts.run_facts import search_facts
 from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, measure
 

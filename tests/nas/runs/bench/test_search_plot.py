@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nas.results.plots.style import write_picture
 from nas.runs.bench.results_file import Row
 from nas.runs.bench.search_plot import curves, search_figure
-from nas.results.plots.style import write_picture
 
 
 def row(algorithm: str, seed: int, *pairs: tuple[int, float]) -> Row:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.runs.bench.table import Table, TableEvaluator
-from nas.errors import NasError
 from nas.engine.evaluation.base import Evaluator
+from nas.errors import NasError
+from nas.runs.bench.table import Table, TableEvaluator
 from nas.search.problem.objectives import Fidelity, Request, Status
 from supernets.space import Architecture, Choice, SearchSpace
 from tests.contracts.evaluator import EvaluatorContract

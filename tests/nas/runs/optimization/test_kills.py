@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.search.problem.objectives import Measurement
 from nas.engine.store.sql import SqlStore
+from nas.search.problem.objectives import Measurement
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "own_algorithm.py"
 _COUNTING = """

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import nas
+from nas.engine.store.memory import MemoryStore
 from nas.runs.bench.table import Table, TableEvaluator
 from nas.search.problem.pareto import hypervolume
 from nas.search.random import RandomSearch
-from nas.engine.store.memory import MemoryStore
 from tests.errors import raises
 from tests.nas.runs.optimization.small_search import OBJECTIVES, SPACE, InOrder, evaluate, exact_front
 from tests.nas.table_search import COLUMNS, TABLE
@@ -69,7 +69,12 @@ def test_an_own_algorithm_is_a_class_or_an_object(as_object: bool) -> None:
 
 def test_an_own_algorithm_is_named_by_its_module_and_class() -> None:
     by_name = nas.optimize(
-        SPACE, OBJECTIVES, evaluate, algorithm="tests.nas.runs.optimization.small_search:InOrder", budget=10, progress=False
+        SPACE,
+        OBJECTIVES,
+        evaluate,
+        algorithm="tests.nas.runs.optimization.small_search:InOrder",
+        budget=10,
+        progress=False,
     )
     by_class = nas.optimize(SPACE, OBJECTIVES, evaluate, algorithm=InOrder, budget=10, progress=False)
     assert values_of(by_name) == values_of(by_class)

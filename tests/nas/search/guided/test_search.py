@@ -15,6 +15,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pymoo.algorithms.moo.nsga2 import NSGA2
 
+from nas.search.base import FeatureSource, SearchAlgorithm
+from nas.search.genes import GeneRows
+from nas.search.guided.acquisition import Goals, hypervolume_improvements, sample_points
+from nas.search.guided.candidates import Effort
+from nas.search.guided.models import AutoKind, GeneKind
+from nas.search.guided.search import GuidedSearch, n_evolved, uncertainties
 from nas.search.problem.constraints import violations
 from nas.search.problem.objectives import (
     ACCURACY,
@@ -28,12 +34,6 @@ from nas.search.problem.objectives import (
     minimised,
 )
 from nas.search.problem.pareto import hypervolume
-from nas.search.base import FeatureSource, SearchAlgorithm
-from nas.search.genes import GeneRows
-from nas.search.guided.acquisition import Goals, hypervolume_improvements, sample_points
-from nas.search.guided.candidates import Effort
-from nas.search.guided.models import AutoKind, GeneKind
-from nas.search.guided.search import GuidedSearch, n_evolved, uncertainties
 from nas.search.random import RandomSearch
 from nas.search.ranking import survivors
 from nas.testing.search import (

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.runs.bench.table import Table, TableEvaluator
 from nas.engine.finalists import choose_finalists, measure_finalists
 from nas.engine.search_loop import search
 from nas.engine.search_progress import SearchProgress
+from nas.engine.store.memory import MemoryStore
+from nas.engine.store.sql import SqlStore
+from nas.runs.bench.table import Table, TableEvaluator
 from nas.search.problem.budget import Budget
 from nas.search.problem.constraints import (
     NearestInfeasible,
@@ -36,8 +38,6 @@ from nas.search.problem.objectives import (
 from nas.search.problem.pareto import hypervolume, non_dominated
 from nas.search.problem.variants import Variants
 from nas.search.random import RandomSearch
-from nas.engine.store.memory import MemoryStore
-from nas.engine.store.sql import SqlStore
 from tests.nas.table_search import COLUMNS, OBJECTIVES, PROFILE, TABLE
 
 ACCURACY, LATENCY = OBJECTIVES

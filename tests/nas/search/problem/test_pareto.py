@@ -14,7 +14,14 @@ from pymoo.indicators.hv import HV
 from pymoo.util.dominator import Dominator
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from nas.search.problem.pareto import GrowingVolume, hypervolume, hypervolume_history, knee, non_dominated, reference_point
+from nas.search.problem.pareto import (
+    GrowingVolume,
+    hypervolume,
+    hypervolume_history,
+    knee,
+    non_dominated,
+    reference_point,
+)
 
 Array = NDArray[np.float64]
 FEW = st.integers(-3, 3).map(float)  # few values: many ties and duplicates

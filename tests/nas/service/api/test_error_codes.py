@@ -6,8 +6,8 @@ import ast
 import re
 from pathlib import Path
 
-from nas.service.api.error_codes import DESCRIPTIONS
 from nas.plugins import Kind
+from nas.service.api.error_codes import DESCRIPTIONS
 from nas.service.state import TaskKind
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from nas.service.api.schemas import Export, ExportRequest, FileInfo
 from nas.errors import ServiceError
+from nas.service.api.schemas import Export, ExportRequest, FileInfo
 from tests.errors import raises
 from tests.nas.service.client.answers import Script, Stream, gone, problem
 

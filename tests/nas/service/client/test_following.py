@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import httpx
 
+from nas.errors import ServiceError
 from nas.service.client.following import Patience, Seen, Watch
 from nas.service.client.transport import Transport
-from nas.errors import ServiceError
 from tests.errors import raises
 from tests.nas.service.client.answers import URL, Script, as_json, event, gone, problem, stream, summary
 

@@ -9,23 +9,23 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
+from nas.errors import UnknownNameError
+from nas.jobs.schema.job_schema import job_schema
 from nas.service.api.schemas import Export, ModelMeasurement
 from nas.service.client import NasClient, RefusedError
-from nas.jobs.schema.job_schema import job_schema
-from nas.errors import UnknownNameError
 from nas.service.http.tokens import Tokens
 from nas.service.jobs.dispatcher import Dispatcher
 from nas.service.jobs.driver_logs import new_log
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, TaskStatus
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.opening import open_store
 from nas.testing.onnx_networks import conv_net
 from tests.errors import raises
-from tests.nas.service.client.served import served
 from tests.nas.commands import SMALL_JOB
+from tests.nas.service.client.served import served
 from tests.nas.service.made_runs import Jobs, searched
 
 N = 16

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from nas.errors import ServiceError
 from nas.service.api.schemas import Health, RunSummary
 from nas.service.client import NasClient, RefusedError, UnreachableError
-from nas.errors import ServiceError
 from tests.errors import raises
 from tests.nas.service.client.answers import URL, Script, Stream, as_json, gone, problem, summary
 

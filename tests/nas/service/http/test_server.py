@@ -16,10 +16,10 @@ from pathlib import Path
 
 import httpx
 
+from nas.engine.store.folder import RunsFolder
 from nas.service.http.server import serve
 from nas.service.http.tokens import Tokens
 from nas.service.settings import ServiceSettings
-from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 

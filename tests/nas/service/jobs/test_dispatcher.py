@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
 from nas.errors import ServiceError, StoreError
 from nas.search.problem.budget import Budget
 from nas.service.jobs import dispatcher as dispatcher_module
@@ -21,9 +24,6 @@ from nas.service.jobs.task_process import TaskResult
 from nas.service.jobs.task_queue import job_of, task_command
 from nas.service.settings import ServiceSettings
 from nas.service.state import ServiceState, Submission, TaskKind, TaskStatus
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.opening import open_store
 from tests.nas.service.pretended_jobs import BUDGET, Driver, PretendedJobs, out_of_order
 
 

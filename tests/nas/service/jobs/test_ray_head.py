@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from nas.engine.store.folder import RunsFolder
 from nas.errors import StoreError
 from nas.service.jobs import ray_head as module
 from nas.service.jobs import ray_head_process
@@ -22,7 +23,6 @@ from nas.service.jobs.job_runner import GivenCluster
 from nas.service.jobs.ray_head import RayHead, cluster_of, end_head
 from nas.service.jobs.ray_head_process import RayHeadProcess
 from nas.service.settings import ServiceSettings
-from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 
 

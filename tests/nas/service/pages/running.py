@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import uvicorn
 
+from nas.engine.store.folder import RunsFolder
 from nas.service.http.app import create_app
 from nas.service.http.tokens import Tokens
 from nas.service.service import Service
 from nas.service.settings import Limits, ServiceSettings
 from nas.service.state import ServiceState
-from nas.engine.store.folder import RunsFolder
 from tests.nas.service.made_runs import Jobs
 
 

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from nas.engine.formatting import format_value, shown_scale, shown_unit
+from nas.engine.store.memory import MemoryStore
 from nas.results.analysis.report import RunReport, build_report
 from nas.search.problem.objectives import Fidelity
 from nas.service.pages.chart_json import chart_data
-from nas.engine.store.memory import MemoryStore
 from supernets.space import Architecture
 from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, SPACE, TWO, example_run, fail
 

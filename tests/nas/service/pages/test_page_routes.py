@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import pytest
 
+from nas.engine.store.base import RunStatus
+from nas.engine.store.folder import RunsFolder
+from nas.engine.store.opening import open_store
 from nas.jobs import recipes
 from nas.service.api import schemas
 from nas.service.pages import rendering
 from nas.service.service import Service
-from nas.engine.store.base import RunStatus
-from nas.engine.store.folder import RunsFolder
-from nas.engine.store.opening import open_store
 from tests.nas.results.export.runs import PROFILE
 from tests.nas.service.made_runs import queued, searched, trained
 from tests.nas.service.pages.conftest import HOSTILE, Browser

@@ -10,15 +10,15 @@ import math
 import pytest
 
 from nas.engine.formatting import format_value, miss_text
-from nas.results.analysis.report import RunReport
-from nas.service.api import schemas
-from nas.errors import StoreError
-from nas.search.problem.budget import Budget
-from nas.service.pages import assets, page_routes, rendering
-from nas.service.service import Service
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder, write_all
 from nas.engine.store.opening import open_store
+from nas.errors import StoreError
+from nas.results.analysis.report import RunReport
+from nas.search.problem.budget import Budget
+from nas.service.api import schemas
+from nas.service.pages import assets, page_routes, rendering
+from nas.service.service import Service
 from tests.contracts.run_facts import search_facts
 from tests.nas.results.export.runs import BOARD, PROFILE, SPACE, TWO, fail
 from tests.nas.service.made_runs import queued, regressed, searched, trained

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from nas.service.http.tokens import Tokens
 from nas.engine.store.folder import RunsFolder
+from nas.service.http.tokens import Tokens
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages.chromium import TEAM, Chromium, running_chromium
 from tests.nas.service.pages.running import Server, running_server

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.service.api.schemas import ExportRequest, ProfileUpload
 from nas.engine.store.folder import RunsFolder
+from nas.service.api.schemas import ExportRequest, ProfileUpload
 from tests.nas.service.made_runs import searched
 from tests.nas.service.pages import axe
 from tests.nas.service.pages.chromium import Chromium, running_chromium

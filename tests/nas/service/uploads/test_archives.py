@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.service.api.schemas import JobSubmission
-from nas.jobs.schema import load_job
 from nas.errors import JobError, TooLargeError
+from nas.jobs.schema import load_job
+from nas.service.api.schemas import JobSubmission
 from nas.service.service import Service
 from nas.service.settings import Limits
 from nas.service.uploads.archives import unpack_images

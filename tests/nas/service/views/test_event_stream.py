@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from nas.service.api.schemas import JobSubmission, RunSummary
+from nas.engine.store.folder import RunsFolder
 from nas.errors import StoreError, TooManyError, UnknownNameError
+from nas.service.api.schemas import JobSubmission, RunSummary
 from nas.service.service import Service
 from nas.service.views.event_stream import EventStreams
-from nas.engine.store.folder import RunsFolder
 from tests.nas.commands import SMALL_JOB
 from tests.nas.service.made_runs import searched
 

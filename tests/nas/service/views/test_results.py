@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.service.api.schemas import Network
-from nas.runs.run import Run
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.opening import open_store
 from nas.errors import SelectionError, UnknownNameError
+from nas.runs.run import Run
 from nas.search.problem.objectives import Fidelity
 from nas.search.problem.pareto import hypervolume
+from nas.service.api.schemas import Network
 from nas.service.service import Service
 from nas.service.views.comparison import thinned
 from nas.service.views.evaluated_networks import NetworkQuery
-from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.engine.store.opening import open_store
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import BOARD, FOUR, PROFILE, TWO, measure

@@ -14,6 +14,10 @@ from typing import Any
 import pytest
 
 from nas.engine.run_table import RunSnapshot, run_rows
+from nas.engine.store.base import RunStatus, RunStore
+from nas.engine.store.folder import RunFolder, RunsFolder
+from nas.engine.store.opening import open_store
+from nas.engine.store.sql import SqlStore
 from nas.errors import StoreError, UnknownNameError
 from nas.search.problem.budget import Budget
 from nas.search.problem.evaluation_counts import EvaluationCounts
@@ -22,10 +26,6 @@ from nas.service import stamped_cache
 from nas.service.stamped_cache import ChangeStamp
 from nas.service.views import run_index as module
 from nas.service.views.run_index import RunIndex
-from nas.engine.store.base import RunStatus, RunStore
-from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.engine.store.opening import open_store
-from nas.engine.store.sql import SqlStore
 from supernets.space import Architecture
 from tests.contracts.run_facts import search_facts
 from tests.errors import raises

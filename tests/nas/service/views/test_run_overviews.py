@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from nas.engine.formatting import format_value
+from nas.engine.store.folder import RunsFolder
 from nas.service.api.schemas import RunLabels
 from nas.service.service import Service
 from nas.service.views import run_summaries
 from nas.service.views.run_overviews import RunOverview
 from nas.service.views.run_summaries import natural_order
-from nas.engine.store.folder import RunsFolder
 from tests.errors import raises
 from tests.nas.commands import SMALL_JOB
 from tests.nas.results.export.runs import BOARD, PROFILE, TWO

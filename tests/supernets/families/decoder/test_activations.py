@@ -11,8 +11,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.activations import (
     RIDGE,
     activation_importance,
@@ -23,7 +21,9 @@ from supernets.families.decoder.activations import (
 )
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder, Layer
+from supernets.sharing.base import Supernet
 from supernets.sharing.sorting import orders
+from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, texts
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.correction import OF_LARGEST, OWN_TOKENS, RIDGE, Correction
 from supernets.families.decoder.network import Decoder
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
+from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import GPT2, LLAMA, ORDERED, texts
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
+from supernets.sharing.base import Supernet
 from supernets.space import Option
+from supernets.training.checkpoint import family_from_json, make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families import by_hand

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config
 from supernets.families.shared.expert_bases import with_bases
 from supernets.networks.formats.model_folder import DECODERS
 from supernets.networks.formats.pretrained import CONFIG, WEIGHTS, find_pretrained
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 

@@ -14,8 +14,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.network import Decoder, Served, ServedInPlace
 from supernets.families.decoder.serving import (
@@ -33,6 +31,8 @@ from supernets.families.decoder.serving import (
     lower_step,
     lower_step_in_place,
 )
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import ATTENTION_EXPERTS, GPT2, LLAMA, ORDERED, SCALED, SIZES, texts
 

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.pretrained import read_decoder_config
 from supernets.families.decoder.writing import write_decoder
 from supernets.networks.formats.model_folder import DECODERS
 from supernets.networks.formats.pretrained import CONFIG
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families.decoder.test_family import GPT2, LLAMA, SCALED, SIZES, SPEC, texts

@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Supernet
-from supernets.sharing.blocks import BlockKeys
-from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import ENCODER, EncoderSpec, space_within
 from supernets.families.shared.transformer import kept_layers
-from supernets.networks.onnx_graph import INPUT, LENGTH
 from supernets.networks.module_to_onnx import lower, to_onnx
 from supernets.networks.network import BlockInput, network_of
-from supernets.space import Option
+from supernets.networks.onnx_graph import INPUT, LENGTH
 from supernets.networks.tokens import padding_mask
+from supernets.sharing.base import Supernet
+from supernets.sharing.blocks import BlockKeys
+from supernets.space import Option
+from supernets.training.checkpoint import family_from_json, make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families import by_hand

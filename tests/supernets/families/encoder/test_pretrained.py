@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from supernets.training.checkpoint import make_supernet
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.pretrained import read_bert, read_bert_config, write_bert
 from supernets.families.encoder.spec import EncoderSpec
 from supernets.networks.formats.pretrained import CONFIG, WEIGHTS
 from supernets.sharing.spec import MixtureSpec, SharingSpec
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 

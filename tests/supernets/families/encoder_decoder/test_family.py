@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.encoder_decoder.family import EncoderDecoderFamily
 from supernets.families.encoder_decoder.network import EncoderDecoder
 from supernets.families.encoder_decoder.spec import EncoderDecoderSpec
+from supernets.sharing.base import Supernet
 from supernets.space import Option
+from supernets.training.checkpoint import family_from_json, make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
-from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.serving import IDS, PORTABLE_STEP, PREFILL, STEP, cache_names, in_place
 from supernets.families.encoder_decoder.network import EncoderDecoder, ServedPairs
 from supernets.families.encoder_decoder.serving import MEMORY, SOURCE, served_pairs
 from supernets.space import Architecture
+from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 from tests.supernets.families.encoder_decoder.test_family import FAMILY, TARGET, pairs
 from tests.supernets.families.encoder_decoder.test_family import SOURCE as LONGEST

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from nas.testing import FamilyContract
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.mlp.family import MLPFamily
 from supernets.families.mlp.spec import MLP, MLPSpec
+from supernets.sharing.base import Supernet
 from supernets.space import Option
+from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
 
 FEATURES = 7

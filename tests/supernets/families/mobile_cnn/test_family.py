@@ -15,15 +15,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Supernet
-from supernets.sharing.blocks import BlockKeys
-from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
 from supernets.families.shared.layers import Resize
 from supernets.networks.module_to_onnx import INPUT, lower
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Supernet
+from supernets.sharing.blocks import BlockKeys
 from supernets.space import Option
+from supernets.training.checkpoint import make_supernet
+from supernets.training.recalibration import recalibrate
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families import by_hand

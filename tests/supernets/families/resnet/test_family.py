@@ -16,15 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Supernet
-from supernets.sharing.blocks import BlockKeys
-from supernets.training.checkpoint import family_from_json, load_checkpoint, make_supernet, save_checkpoint
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import RESNET, BottleneckStage, ResNetSpec
 from supernets.networks.module_to_onnx import INPUT, lower
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Supernet
+from supernets.sharing.blocks import BlockKeys
 from supernets.space import Option
+from supernets.training.checkpoint import family_from_json, load_checkpoint, make_supernet, save_checkpoint
+from supernets.training.recalibration import recalibrate
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families import by_hand

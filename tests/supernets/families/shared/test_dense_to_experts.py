@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import Supernet
-from supernets.training.checkpoint import make_supernet
 from supernets.families.decoder.attention_experts import with_attention_copies
 from supernets.families.shared.dense_to_experts import Partition, check_experts, dense_family, experts_of_dense
 from supernets.families.shared.transformer import TransformerFamily
+from supernets.sharing.base import Supernet
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families.decoder import test_family as test_decoder

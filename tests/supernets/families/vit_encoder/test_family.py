@@ -12,13 +12,13 @@ from torch import Tensor
 
 from hardware_profiles.quantize import convert
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Supernet
-from supernets.sharing.blocks import BlockKeys
-from supernets.training.checkpoint import family_from_json, make_supernet
 from supernets.families.vit_encoder.family import ViTEncoderFamily
 from supernets.families.vit_encoder.spec import VIT_ENCODER, ViTEncoderSpec, vit_space_within
 from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.sharing.base import Supernet
+from supernets.sharing.blocks import BlockKeys
 from supernets.space import Option
+from supernets.training.checkpoint import family_from_json, make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 

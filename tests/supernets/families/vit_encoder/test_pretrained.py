@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from supernets.training.checkpoint import make_supernet
 from supernets.families.encoder.family import EncoderFamily
 from supernets.families.encoder.spec import EncoderSpec
 from supernets.families.vit_encoder.family import ViTEncoderFamily
@@ -22,6 +21,7 @@ from supernets.families.vit_encoder.pretrained import read_vit, read_vit_config,
 from supernets.families.vit_encoder.spec import ViTEncoderSpec
 from supernets.networks.formats.pretrained import CONFIG, PREPROCESSOR, WEIGHTS
 from supernets.sharing.spec import MixtureSpec, SharingSpec
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supernets.errors import LoweringError
 from supernets.networks.capture.elastic_program import infer_axes
-from supernets.networks.operations import LOWERED, RULES
-from supernets.networks.operations.arguments import RecordedArguments, unread_arguments
 from supernets.networks.capture.program import Call, Ref
 from supernets.networks.capture.tracing import capture
-from supernets.errors import LoweringError
+from supernets.networks.operations import LOWERED, RULES
+from supernets.networks.operations.arguments import RecordedArguments, unread_arguments
 from supernets.networks.own_operations import FUNCTIONS
 
 Rule = Callable[..., None]

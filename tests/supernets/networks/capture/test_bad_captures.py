@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import CapturedSpace, SpaceOptions
 from supernets.networks.capture.tracing import capture
-from supernets.families.captured.family import CapturedFamily
 from tests.errors import raises
 from tests.supernets.networks.capture import faulty
 from tests.supernets.networks.capture.networks import captured, example, network

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import nas
+from supernets.families.captured.family import CapturedFamily
+from supernets.networks.network import network_of
+from supernets.networks.onnx_graph import LENGTH
 from supernets.sharing.base import Supernet
 from supernets.sharing.blocks import BlockKeys
-from supernets.families.captured.family import CapturedFamily
-from supernets.networks.onnx_graph import LENGTH
-from supernets.networks.network import network_of
 from supernets.space import Architecture
 from tests.errors import raises
 from tests.supernets.networks.capture.networks import NETWORKS, example, network

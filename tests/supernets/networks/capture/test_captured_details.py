@@ -13,16 +13,16 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from hardware_profiles.runtime import run_model
+from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.inspection import inspect_model
 from supernets.networks.capture.captured_model import capture_model
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.proof import difference, in_double, outputs_of, prove_permutations
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.capture.user_model import own_model
-from supernets.training.checkpoint import make_supernet
-from supernets.families.captured.family import CapturedFamily
-from supernets.families.captured.inspection import inspect_model
 from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.training.checkpoint import make_supernet
 from tests import errors
 from tests.supernets.networks.capture import faulty
 

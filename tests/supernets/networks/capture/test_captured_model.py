@@ -15,7 +15,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from supernets.networks.capture.captured_model import CapturedModel, capture_model, captured_for, load_capture, save_capture
+from supernets.networks.capture.captured_model import (
+    CapturedModel,
+    capture_model,
+    captured_for,
+    load_capture,
+    save_capture,
+)
 from supernets.networks.capture.classifier import with_outputs
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.model_names import is_file, is_function, is_library

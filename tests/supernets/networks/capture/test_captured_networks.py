@@ -12,17 +12,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Supernet
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.costs import elastic_share
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.proof import difference, elastic_network, in_double, outputs_of, prove_permutations
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
-from supernets.training.checkpoint import family_from_json, make_supernet
-from supernets.families.captured.family import CapturedFamily
 from supernets.networks.module_to_onnx import INPUT, lower
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Supernet
 from supernets.space import Architecture
+from supernets.training.checkpoint import family_from_json, make_supernet
+from supernets.training.recalibration import recalibrate
 from tests.supernets.networks.capture.networks import NETWORKS, captured, example, network
 
 each_network = pytest.mark.parametrize("name", NETWORKS)

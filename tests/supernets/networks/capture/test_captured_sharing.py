@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from hardware_profiles.runtime import run_model
-from supernets.sharing.base import Supernet
-from supernets.networks.capture.space import SpaceOptions
-from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
 from supernets.data import Part
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.single_network import SingleFamily
+from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.module_to_onnx import INPUT, lower
-from supernets.training.recalibration import recalibrate
+from supernets.sharing.base import Supernet
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.space import Architecture
-from supernets.training.training_loop import Loop, TrainingSettings
+from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
+from supernets.training.recalibration import recalibrate
 from supernets.training.strategies.single_phase import SandwichStrategy
+from supernets.training.training_loop import Loop, TrainingSettings
 from tests.supernets import invariants
 from tests.supernets.networks.capture.networks import captured, example, network
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.captured_model import CapturedModel, capture_model
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.user_model import own_model
 from supernets.training.checkpoint import make_supernet
-from supernets.families.captured.family import CapturedFamily
 from tests.errors import raises
 from tests.supernets.networks.capture import faulty
 

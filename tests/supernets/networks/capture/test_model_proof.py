@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from supernets.networks.capture.captured_model import CapturedModel, capture_model
 from supernets.networks.capture.model_proof import check_model, prove_model
-from supernets.networks.operations import RULES
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.capture.user_model import own_model
+from supernets.networks.operations import RULES
 from tests.errors import raises
 from tests.supernets.networks.capture import faulty
 from tests.supernets.networks.capture.networks import NETWORKS, example, network

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.network import PlainNetwork
 from supernets.networks.capture.proof import difference
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
-from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
-from supernets.families.captured.family import CapturedFamily
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.spec import PLAIN, MixtureSpec, SharingSpec
+from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
 from tests.supernets.networks.capture.test_python_source import written
 
 

@@ -11,15 +11,15 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
-from supernets.space.axes import size_of
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.program import BATCH
 from supernets.networks.capture.proof import difference, in_double, prove_permutations
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
-from supernets.training.checkpoint import make_supernet
-from supernets.families.captured.family import CapturedFamily
 from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.space.axes import size_of
+from supernets.training.checkpoint import make_supernet
 
 Operation = Callable[[Tensor], Tensor]
 OPERATIONS: Mapping[str, Operation] = {

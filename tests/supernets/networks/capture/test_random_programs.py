@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hardware_profiles.runtime import run_model
+from supernets.errors import CaptureError, LoweringError, SpaceError
+from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.comparison import compare
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.networks.capture.network import PlainNetwork, ProgramModule
@@ -28,10 +30,8 @@ from supernets.networks.capture.proof import difference, in_double, outputs_of, 
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture
-from supernets.training.checkpoint import make_supernet
-from supernets.errors import CaptureError, LoweringError, SpaceError
-from supernets.families.captured.family import CapturedFamily
 from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.training.checkpoint import make_supernet
 from tests.supernets.networks.capture.random_programs import RandomProgram, random_programs
 
 N_PROGRAMS = int(os.environ.get("NAS_RANDOM_PROGRAMS", "100"))

@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
+from supernets.families.captured.family import CapturedFamily
+from supernets.families.captured.inspection import inspect_model
+from supernets.families.encoder.family import EncoderFamily
+from supernets.families.encoder.pretrained import read_bert
 from supernets.networks.capture.batch_independence import without_row_numbers
 from supernets.networks.capture.captured_model import CapturedModel, capture_model, load_capture, save_capture
 from supernets.networks.capture.classifier import with_outputs
@@ -18,12 +22,8 @@ from supernets.networks.capture.program import Call, Program, Ref, ValueSpec
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.user_model import TokenInputs, UserModel, random_tokens
-from supernets.training.checkpoint import make_supernet
-from supernets.families.captured.family import CapturedFamily
-from supernets.families.captured.inspection import inspect_model
-from supernets.families.encoder.family import EncoderFamily
-from supernets.families.encoder.pretrained import read_bert
 from supernets.networks.module_to_onnx import lower
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets.networks.capture.encoders import KINDS, TOKENS, saved
 

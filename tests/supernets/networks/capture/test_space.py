@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import nas
-from supernets.sharing.base import Supernet
 from supernets.networks.capture.space import Granularity
+from supernets.sharing.base import Supernet
 from supernets.space import INACTIVE, Architecture
 from tests.supernets.networks.capture.networks import example, network
 

@@ -12,8 +12,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from supernets.sharing.base import Family
-from supernets.training.checkpoint import FOUND, load_checkpoint, make_supernet
 from supernets.data import DataSet, head
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import CNNSpec, StageSpec
@@ -22,12 +20,14 @@ from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import BottleneckStage, ResNetSpec
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT
-from supernets.training.gradients import ALONE, CPU, StepGradients, StepOptions
+from supernets.sharing.base import Family
 from supernets.space import Architecture
-from supernets.training.trainer import Epoch, train
-from supernets.training.training_loop import TrainingSettings
+from supernets.training.checkpoint import FOUND, load_checkpoint, make_supernet
+from supernets.training.gradients import ALONE, CPU, StepGradients, StepOptions
 from supernets.training.strategies.differentiable import DifferentiableStrategy
 from supernets.training.strategies.relaxation import Relaxation
+from supernets.training.trainer import Epoch, train
+from supernets.training.training_loop import TrainingSettings
 from tests.errors import raises
 from tests.supernets.invariants import RELATIVE, randomised, relative
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from supernets.sharing.base import Distillation, LabelLoss, Pass, TrainingStrategy
-from supernets.training.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
 from supernets.families.nested_networks import NestedFamily
+from supernets.sharing.base import Distillation, LabelLoss, Pass, TrainingStrategy
 from supernets.sharing.sorting import sort_by_importance
 from supernets.space import Architecture
+from supernets.training.checkpoint import make_supernet
 from supernets.training.strategies.attentive import AttentiveStrategy
 from supernets.training.strategies.instatune import InstaTuneStrategy
 from supernets.training.strategies.progressive import ProgressiveStrategy

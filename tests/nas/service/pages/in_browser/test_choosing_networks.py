@@ -8,8 +8,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from nas.engine.formatting import format_value, title_of
-from nas.results.analysis.report import RunReport
 from nas.errors import SelectionError
+from nas.results.analysis.report import RunReport
 from tests.nas.results.export.runs import BOARD
 from tests.nas.service.pages.chromium import Chromium
 from tests.nas.service.pages.in_browser.windows import LATENCY, chosen, open_run, set_limit

@@ -9,12 +9,12 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from nas.search.problem.budget import Budget
-from nas.service.state import TaskStatus
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.sql import SqlStore
+from nas.search.problem.budget import Budget
+from nas.service.state import TaskStatus
 from tests.contracts.run_facts import training_facts
 from tests.nas.results.export.runs import SPACE, example_run, measure
 from tests.nas.service.made_runs import searched

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from nas.engine.formatting import format_value
+from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
+from nas.engine.store.opening import open_store
 from nas.results.analysis.insight import insight_json
 from nas.runs.run import Run
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Objective
-from nas.engine.store.block_costs import BlockCosts, BlockLatencies, NetworkCosts
-from nas.engine.store.opening import open_store
 from supernets.space import Choice, SearchSpace
 from tests.contracts.run_facts import search_facts
 from tests.nas.results.export.runs import BOARD, PROFILE, SPACE, TWO, measure
