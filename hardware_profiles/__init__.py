@@ -40,9 +40,20 @@ _HOMES = {
 """The module of each public name."""
 
 __all__ = [
-    "Deployment", "Graph", "HardwareProfile", "LatencyComparison", "LatencyFailure", "LatencyMeasurement", "LatencyProfiler",
-    "ProfilingError", "compare_latency", "known_profiles", "load_profile", "measure_latency", "open_profiler",
-]  # fmt: skip
+    "Deployment",
+    "Graph",
+    "HardwareProfile",
+    "LatencyComparison",
+    "LatencyFailure",
+    "LatencyMeasurement",
+    "LatencyProfiler",
+    "ProfilingError",
+    "compare_latency",
+    "known_profiles",
+    "load_profile",
+    "measure_latency",
+    "open_profiler",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,9 +21,16 @@ FORMAT = "latency-lookup-table/v1"
 _NOT_COMPARED = ("description", "python")
 """Keys of a profile that do not affect latency by themselves (the interpreter's version is in the environment)."""
 _LEAST: Mapping[str, int | float] = {
-    "macs": 0, "n": 0, "net_ms": -math.inf, "error_ms": 0.0, "latency_ms": 1e-9, "sentinel_ms": 1e-9, "scale": -math.inf,
-    "offset_ms": -math.inf, "mape": 0.0,
-}  # fmt: skip
+    "macs": 0,
+    "n": 0,
+    "net_ms": -math.inf,
+    "error_ms": 0.0,
+    "latency_ms": 1e-9,
+    "sentinel_ms": 1e-9,
+    "scale": -math.inf,
+    "offset_ms": -math.inf,
+    "mape": 0.0,
+}
 """The least valid value of each number in the file; a whole number means that the value is one."""
 Record = TypeVar("Record", Entry, Subnet, AffineFit)
 

@@ -23,10 +23,26 @@ SEED = 0
 _MAX_BYTES = 2**31 - 1
 """The size limit of a protobuf message."""
 _SUMMARY = (
-    "profile", "latency_ms", "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "throughput_per_s", "session_ms",
-    "session_error_ms", "peak_mib", "peak_error_mib", "energy_mj", "energy_error_mj", "drift", "preempted_share",
-    "noisy", "protocol", "environment",
-)  # fmt: skip
+    "profile",
+    "latency_ms",
+    "resolution",
+    "p50_ms",
+    "p90_ms",
+    "p99_ms",
+    "samples",
+    "throughput_per_s",
+    "session_ms",
+    "session_error_ms",
+    "peak_mib",
+    "peak_error_mib",
+    "energy_mj",
+    "energy_error_mj",
+    "drift",
+    "preempted_share",
+    "noisy",
+    "protocol",
+    "environment",
+)
 
 
 def measure_latency(

@@ -62,11 +62,36 @@ _HOMES = {
 """The module of each public name, and its name there where that is another."""
 
 __all__ = [
-    "Architecture", "Budget", "Choice", "Constraint", "Evaluation", "Evaluator", "Goal", "Measurement", "NasError", "Objective",
-    "OptimizationResult", "Plateau", "Processes", "ProgressObserver", "RayWorkers", "Request", "Run", "RunOptions",
-    "SearchAlgorithm", "SearchSpace", "Status", "finetune", "load_job", "open_run", "optimize", "resume", "run",
-    "supernet_of", "train",
-]  # fmt: skip
+    "Architecture",
+    "Budget",
+    "Choice",
+    "Constraint",
+    "Evaluation",
+    "Evaluator",
+    "Goal",
+    "Measurement",
+    "NasError",
+    "Objective",
+    "OptimizationResult",
+    "Plateau",
+    "Processes",
+    "ProgressObserver",
+    "RayWorkers",
+    "Request",
+    "Run",
+    "RunOptions",
+    "SearchAlgorithm",
+    "SearchSpace",
+    "Status",
+    "finetune",
+    "load_job",
+    "open_run",
+    "optimize",
+    "resume",
+    "run",
+    "supernet_of",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -45,9 +45,20 @@ _HOMES = {
 """The module of each public name."""
 
 __all__ = [
-    "AutoPredictor", "ColumnLinearPredictor", "FeatureLayout", "KernelProcess", "KnownDevices", "LightGBMPredictor",
-    "MeanPredictor", "Prediction", "Predictor", "PredictorError", "Quality", "RidgePredictor", "TransferPredictor",
-]  # fmt: skip
+    "AutoPredictor",
+    "ColumnLinearPredictor",
+    "FeatureLayout",
+    "KernelProcess",
+    "KnownDevices",
+    "LightGBMPredictor",
+    "MeanPredictor",
+    "Prediction",
+    "Predictor",
+    "PredictorError",
+    "Quality",
+    "RidgePredictor",
+    "TransferPredictor",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -297,8 +297,15 @@ class KernelProcess:
         weights = [before.get((0, name), self._weight) for name in self._names.tolist()]
         weights += [before.get((1, name), 0.0) for name in self._option_names.tolist()]
         grouped = Posterior(
-            grams, rows, z[some], self._groups, self._options, known[some], common=self._weight, weight_sigma=self._weight_sigma
-        )  # fmt: skip
+            grams,
+            rows,
+            z[some],
+            self._groups,
+            self._options,
+            known[some],
+            common=self._weight,
+            weight_sigma=self._weight_sigma,
+        )
         iterations = ITERATIONS if self._start is None else FEW_ITERATIONS
         self._theta = self._climb(grouped, np.concatenate([head, weights]), iterations)
 

@@ -76,9 +76,15 @@ class WorkerProfiler:
         rng, clock = np.random.default_rng(seed), clock_of(profile)
         self._convert = find_runtime(profile.runtime).convert
         self._run_session = partial(
-            run_session, convert=self._convert, lock=lock, limits=self._limits, rng=rng, clock=clock,
-            on_wait=on_wait, on_wait_end=on_wait_end,
-        )  # fmt: skip
+            run_session,
+            convert=self._convert,
+            lock=lock,
+            limits=self._limits,
+            rng=rng,
+            clock=clock,
+            on_wait=on_wait,
+            on_wait_end=on_wait_end,
+        )
         self._usual, self._record = usual, record
         self._connection: Connection | None = None
         self._environment: Mapping[str, Any] = {}

@@ -46,10 +46,15 @@ class _SessionNoise:
         """What each measurement of the session keeps of it."""
         pace = self.pace
         return {
-            "noise": self.noise, "sentinel_ms": self.sentinel_ms, "level_ms": self.speed.large_ms,
-            "speed": self.speed.to_json(), "usual": pace.usual.to_json(), "taken": pace.taken, "spread": pace.spread,
+            "noise": self.noise,
+            "sentinel_ms": self.sentinel_ms,
+            "level_ms": self.speed.large_ms,
+            "speed": self.speed.to_json(),
+            "usual": pace.usual.to_json(),
+            "taken": pace.taken,
+            "spread": pace.spread,
             "slow_rounds": list(self.slow_rounds),
-        }  # fmt: skip
+        }
 
 
 def results(
@@ -195,9 +200,14 @@ def _graphs(
     """How each graph was measured; JSON-able."""
     return [
         {
-            "name": graph.name, "calls": graph.calls, "inputs": len(graph.inputs), "latency_ms": part.floor_ms,
-            "clock": clock.name, "rounds": len(found.rounds.wall_ms), "providers": list(found.providers),
+            "name": graph.name,
+            "calls": graph.calls,
+            "inputs": len(graph.inputs),
+            "latency_ms": part.floor_ms,
+            "clock": clock.name,
+            "rounds": len(found.rounds.wall_ms),
+            "providers": list(found.providers),
             "scattered": found.scattered,
         }
         for graph, found, part in zip(deployment.graphs, timed, parts, strict=True)
-    ]  # fmt: skip
+    ]

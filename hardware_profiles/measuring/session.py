@@ -233,9 +233,10 @@ class _Rounds:
         pace, _ = _pace([_times(self.runs[i]) for i in range(_SENTINELS)], self.clock, self.usual)
         times = {i: _times(self.runs[i]) for i in active}
         return [
-            i for i in active
+            i
+            for i in active
             if not settled(times[i], self.clock, pace) and not (enough and self.clock.seldom_interrupted(times[i]))
-        ]  # fmt: skip
+        ]
 
 
 def _pace(sentinels: Sequence[Rounds], clock: Clock, usual: Speed | None, taken: float = 0.0) -> tuple[Pace, Speed]:
@@ -250,10 +251,16 @@ def _energy(
     """The energies of the entries that ran in the rounds; of the sentinels, those of the two that are equal."""
     ran = [i for i in timed.warm_ms if i not in range(_EQUAL, _SENTINELS) and i not in timed.failures]
     return EnergyRounds(
-        partial(_ask, connection), update_ms, {i: timed.warm_ms[i] for i in ran}, {i: len(entries[i].inputs) for i in ran},
-        sentinels=_SENTINELS, on_cpu=timed.clock.on_cpu, answer_s=timed.limits.answer,
-        longer=timed.longer, failures=timed.failures,
-    ).run(rng)  # fmt: skip
+        partial(_ask, connection),
+        update_ms,
+        {i: timed.warm_ms[i] for i in ran},
+        {i: len(entries[i].inputs) for i in ran},
+        sentinels=_SENTINELS,
+        on_cpu=timed.clock.on_cpu,
+        answer_s=timed.limits.answer,
+        longer=timed.longer,
+        failures=timed.failures,
+    ).run(rng)
 
 
 def _load(

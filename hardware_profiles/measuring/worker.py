@@ -97,9 +97,25 @@ _UPDATES, _STILL_SECONDS = 17, 0.5
 """Changes of a counter that show how often it changes; one that does not change for this time stands still."""
 _PR_SET_PDEATHSIG, _ADDR_NO_RANDOMIZE = 1, 0x0040000
 _ISA = (
-    "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "amx_tile", "amx_int8", "amx_bf16",
-    "neon", "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "rvv",
-)  # fmt: skip
+    "sse4_2",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx_vnni",
+    "amx_tile",
+    "amx_int8",
+    "amx_bf16",
+    "neon",
+    "asimd",
+    "asimdhp",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+    "sve2",
+    "rvv",
+)
 """CPU flags that select the runtime's kernels; all that begin with avx512 do, too."""
 
 

@@ -44,10 +44,11 @@ _REASONS: Mapping[str, tuple[str, bool]] = {
     "no route to host": (_NO_ANSWER, True),
     "network is unreachable": ("this machine has no route to the host; check the network", True),
     "host key verification failed": (
-        "the host key is unknown or has changed; run `ssh {host}` once in a terminal and compare the key", False,
+        "the host key is unknown or has changed; run `ssh {host}` once in a terminal and compare the key",
+        False,
     ),
     "permission denied": ("the host does not accept this user's key; install it with `ssh-copy-id {host}`", False),
-}  # fmt: skip
+}
 """By ssh's message in lower case, what to do, and whether the reason may be temporary."""
 
 

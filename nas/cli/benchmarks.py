@@ -61,11 +61,15 @@ def predictor(
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
         rows = list(
             bench_predictor(
-                loaded, target, train=counts, test=test, seeds=seeds,
+                loaded,
+                target,
+                train=counts,
+                test=test,
+                seeds=seeds,
                 results=None if results is None else ResultsFile(results, Row),
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
-        )  # fmt: skip
+        )
     if as_json:
         return print_json([row.to_json() for row in rows])
     header = ["training rows", "model", "MAPE", "Kendall tau", "90 % interval covers", "CPU s to fit"]
@@ -113,9 +117,15 @@ def search(
     with _progress(evaluations) as (update, end):
         rows = []
         for row in bench_search(
-            replay, names, evaluations=evaluations, seeds=seeds, target=target, batch=batch,
-            results=None if results is None else ResultsFile(results, Row), on_progress=update,
-        ):  # fmt: skip
+            replay,
+            names,
+            evaluations=evaluations,
+            seeds=seeds,
+            target=target,
+            batch=batch,
+            results=None if results is None else ResultsFile(results, Row),
+            on_progress=update,
+        ):
             rows.append(row)
             end(row)
     line = f"{replay.table.name}: {', '.join(o.name for o in replay.objectives)}"

@@ -136,9 +136,14 @@ def _profile_model(
 
 
 def _compare_runtimes(
-    model: Path, chosen: HardwareProfile, runtimes: list[str], shapes: list[str], precision: str, energy: bool,
+    model: Path,
+    chosen: HardwareProfile,
+    runtimes: list[str],
+    shapes: list[str],
+    precision: str,
+    energy: bool,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Measures the model in each runtime, and prints their latencies in the given order."""
     from hardware_profiles.catalog import in_runtime
     from hardware_profiles.model_file import measure_latency, parse_shapes, summary
@@ -234,9 +239,13 @@ def calibrate(
             return _transfer(prepared, chosen, path, known, samples, options.observer, as_json)
     with driving(runs) as options, connected(address, spread=False, profiles=[chosen]):
         table = calibrate_job(
-            prepared, chosen, path,
-            subnets=subnets, on_progress=partial(options.observer.count, "measuring blocks"), on_wait=options.observer.note,
-        )  # fmt: skip
+            prepared,
+            chosen,
+            path,
+            subnets=subnets,
+            on_progress=partial(options.observer.count, "measuring blocks"),
+            on_wait=options.observer.note,
+        )
     if as_json:
         return print_json(_table_json(table, path))
     from nas.engine.formatting import share_text
@@ -262,16 +271,26 @@ def _table_json(table: LookupTable, path: Path) -> dict[str, Any]:
 
 
 def _transfer(
-    prepared: PreparedJob, chosen: HardwareProfile, path: Path, known: list[Path], samples: int, observer: ProgressObserver,
+    prepared: PreparedJob,
+    chosen: HardwareProfile,
+    path: Path,
+    known: list[Path],
+    samples: int,
+    observer: ProgressObserver,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     from nas.engine.formatting import share_text
     from nas.jobs.planning.transfer import WIDE, transfer
 
     found = transfer(
-        prepared, chosen, path, known,
-        samples=samples, on_progress=partial(observer.count, "measuring networks"), on_wait=observer.note,
-    )  # fmt: skip
+        prepared,
+        chosen,
+        path,
+        known,
+        samples=samples,
+        on_progress=partial(observer.count, "measuring networks"),
+        on_wait=observer.note,
+    )
     if as_json:
         return print_json({**_table_json(found.table, path), "median_errors": found.errors})
     for precision, fit in found.table.fits.items():

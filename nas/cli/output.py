@@ -78,10 +78,14 @@ def print_nested(found: Any, expression: str) -> None:
         f"(computed costs; {'only latency is' if timed else 'nothing is'} measured yet)"
     )
     rows = [
-        ["best" if i == 0 else "", *(value_text(value) for value in costs.values()), network.key,
-         ", ".join(f"{name} {value}" for name, value in found.supernet.space.values(network).items())]
+        [
+            "best" if i == 0 else "",
+            *(value_text(value) for value in costs.values()),
+            network.key,
+            ", ".join(f"{name} {value}" for name, value in found.supernet.space.values(network).items()),
+        ]
         for i, (network, costs) in enumerate(kept[::-1][:10])
-    ]  # fmt: skip
+    ]
     print_table(["", *kept[0][1], "architecture", "options"], rows)
     print(f'score and export the best with   nas export {found.run} --select "{expression.strip()}"')
     print(f"measure them with   supernet: {{from: {found.run}}}   and   search: {{algorithm: random}}")

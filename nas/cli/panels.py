@@ -14,10 +14,21 @@ PANELS: Mapping[str, tuple[str, ...]] = {
     "Results": ("runs", "show", "plot", "label", "cascade", "export", "export-transformers", "export-study"),
     "Hardware": ("profiles", "profile", "calibrate"),
     "Server": (
-        "serve", "token", "data", "models", "submit", "status", "watch", "logs", "cancel", "fetch", "tasks", "exports",
+        "serve",
+        "token",
+        "data",
+        "models",
+        "submit",
+        "status",
+        "watch",
+        "logs",
+        "cancel",
+        "fetch",
+        "tasks",
+        "exports",
     ),
     "Tools": ("plugins", "doctor", "upgrade", "bench"),
-}  # fmt: skip
+}
 """The names of the commands by group."""
 
 

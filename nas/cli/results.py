@@ -329,9 +329,16 @@ def _print_knee(runs: Path, run: str, *, chosen: bool) -> None:
 
 
 def _export_torch(
-    run: str, output: Path, select: str | None, index: int | None, knee: bool, runs: Path, as_json: bool, *,
+    run: str,
+    output: Path,
+    select: str | None,
+    index: int | None,
+    knee: bool,
+    runs: Path,
+    as_json: bool,
+    *,
     accept_plugin_versions: bool,
-) -> None:  # fmt: skip
+) -> None:
     check_run(runs, run)
     chosen = check_choice(runs, run, select, index, largest=True)
     from nas.results.export.export_paths import torch_path

@@ -172,9 +172,14 @@ def driving(
         ):
             observer = CompositeObserver([console, *loggers, INTERRUPTION])
             yield RunOptions(
-                folder(runs), inline=inline, address=address, replay=replay, store=store, observer=observer,
+                folder(runs),
+                inline=inline,
+                address=address,
+                replay=replay,
+                store=store,
+                observer=observer,
                 accept_plugin_versions=accept_plugin_versions,
-            )  # fmt: skip
+            )
     except KeyboardInterrupt:
         if kept:
             print(kept, file=sys.stderr)

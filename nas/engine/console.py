@@ -53,11 +53,14 @@ class ConsoleProgress(ProgressObserver):
         self._wait, self._waiting_since = "", 0.0
         fixed = Column(no_wrap=True)
         self.bars = Progress(
-            TextColumn("{task.description}", table_column=fixed), BarColumn(bar_width=20, table_column=fixed.copy()),
-            MofNCompleteColumn(table_column=fixed.copy()), TextColumn("{task.fields[left]}", table_column=fixed.copy()),
+            TextColumn("{task.description}", table_column=fixed),
+            BarColumn(bar_width=20, table_column=fixed.copy()),
+            MofNCompleteColumn(table_column=fixed.copy()),
+            TextColumn("{task.fields[left]}", table_column=fixed.copy()),
             _ValuesColumn(self._wait_text),
-            console=console, disable=not console.is_terminal,
-        )  # fmt: skip
+            console=console,
+            disable=not console.is_terminal,
+        )
         self._tasks: dict[str, TaskID] = {}
         self._shares: dict[str, int] = {}
         self._accuracies, self._scored = "", ACCURACY
@@ -87,9 +90,11 @@ class ConsoleProgress(ProgressObserver):
     def begin(self, run: RunFolder, facts: RunFacts, budget: Budget | None, n_evaluations: int) -> None:
         self.note(f"run {run.id} in {run.path}")
         self._scored, search = facts.task.metrics[0], facts.search
-        if search is not None and (guidance := guidance_text(
-            search.algorithm, search.models_from, None if budget is None else budget.evaluations
-        )):  # fmt: skip
+        if search is not None and (
+            guidance := guidance_text(
+                search.algorithm, search.models_from, None if budget is None else budget.evaluations
+            )
+        ):
             self.note(guidance)
 
     def step(self, step: int, steps: int, loss: float) -> None:

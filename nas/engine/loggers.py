@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 
 FORMS = "tensorboard:FOLDER or mlflow:URI"
 _PARAMETERS = (
-    "name", "kind", "seed", "algorithm", "evaluations", "epochs", "objectives", "profiles", "precisions", "runtimes",
-)  # fmt: skip
+    "name",
+    "kind",
+    "seed",
+    "algorithm",
+    "evaluations",
+    "epochs",
+    "objectives",
+    "profiles",
+    "precisions",
+    "runtimes",
+)
 """Facts of a run that are kept as its parameters."""
 _EVERY_S, _MOST = 5.0, 500
 """Metrics are buffered for at most this number of seconds and up to this number: each write is a request to a server."""

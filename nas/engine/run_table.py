@@ -173,9 +173,16 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
         done, total = found.epoch, found.epochs
     progress = (done, total, found.epoch, found.epochs)
     return Row(
-        folder.id, found.kind, str(found.status), live, *progress, found.reason, known=found.known, counts=found.counts,
+        folder.id,
+        found.kind,
+        str(found.status),
+        live,
+        *progress,
+        found.reason,
+        known=found.known,
+        counts=found.counts,
         next=next_command(folder, found.status, live=live, begun=found.begun),
-    )  # fmt: skip
+    )
 
 
 def next_command(folder: RunFolder, status: RunStatus, *, live: bool, begun: bool) -> str:
@@ -196,7 +203,14 @@ def training_json(run: StoredRun) -> dict[str, Any]:
         history = training_history(run.folder, store)
     epochs = 0 if facts is None else facts.epochs
     return {
-        "run": run.id, "kind": "training", "status": str(status), "reason": reason, "epoch": state.epoch, "epochs": epochs,
-        "checkpoint": str(run.folder.checkpoint), "weights": state.weights, "history": history,
+        "run": run.id,
+        "kind": "training",
+        "status": str(status),
+        "reason": reason,
+        "epoch": state.epoch,
+        "epochs": epochs,
+        "checkpoint": str(run.folder.checkpoint),
+        "weights": state.weights,
+        "history": history,
         "task": (CLASSIFICATION if facts is None else facts.task).to_json(),
-    }  # fmt: skip
+    }

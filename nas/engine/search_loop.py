@@ -70,10 +70,22 @@ def search(
 
     candidates = BatchEvaluation(evaluator=remeasuring, metrics=metrics, variants=variants, on_complete=show)
     run = _Search(
-        space=space, objectives=objectives, constraints=constraints, algorithm=algorithm, candidates=candidates,
-        store=store, budget=budget, batch=batch, known=known, criteria=StopCriteria(budget, stop_when), tracker=tracker,
-        show=show, clock=clock, evaluations=evaluations, remeasuring=remeasuring,
-    )  # fmt: skip
+        space=space,
+        objectives=objectives,
+        constraints=constraints,
+        algorithm=algorithm,
+        candidates=candidates,
+        store=store,
+        budget=budget,
+        batch=batch,
+        known=known,
+        criteria=StopCriteria(budget, stop_when),
+        tracker=tracker,
+        show=show,
+        clock=clock,
+        evaluations=evaluations,
+        remeasuring=remeasuring,
+    )
     with _frozen_garbage_collector():
         run.run()
     return evaluations

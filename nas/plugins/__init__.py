@@ -10,5 +10,15 @@ from nas.plugins.loading import check, load
 from nas.plugins.reference import Kind, PluginRef, is_dotted, of_object
 
 __all__ = [
-    "Kind", "PluginRef", "calling", "check", "construct", "find", "is_dotted", "known_names", "load", "of_object", "registered",
-]  # fmt: skip
+    "Kind",
+    "PluginRef",
+    "calling",
+    "check",
+    "construct",
+    "find",
+    "is_dotted",
+    "known_names",
+    "load",
+    "of_object",
+    "registered",
+]

@@ -21,11 +21,13 @@ def _registered(kind: Kind, folders: tuple[tuple[str, int], ...]) -> tuple[Plugi
 
     found = {
         PluginRef(
-            kind, entry.name, f"{entry.module}:{entry.attr}",
+            kind,
+            entry.name,
+            f"{entry.module}:{entry.attr}",
             *((entry.dist.name, entry.dist.version) if entry.dist is not None else ("", "")),
         )
         for entry in entry_points(group=kind.group)
-    }  # fmt: skip
+    }
     return tuple(sorted(found, key=lambda ref: (ref.name, ref.package)))
 
 

@@ -48,10 +48,14 @@ def search(job: SearchJob, options: RunOptions | None = None, *, source: str = "
 
 
 def resume(
-    run: str, options: RunOptions | None = None, *,
-    evaluations: str | int | None = None, minutes: str | float | None = None, retry_failed: bool = False,
+    run: str,
+    options: RunOptions | None = None,
+    *,
+    evaluations: str | int | None = None,
+    minutes: str | float | None = None,
+    retry_failed: bool = False,
     **passed: Unpack[Passed],
-) -> Run:  # fmt: skip
+) -> Run:
     """Continues a run where it stopped; `NasError` if it is finished, or another live driver holds it.
 
     Args:

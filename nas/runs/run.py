@@ -128,33 +128,59 @@ class Run(StoredRun):
         from nas.results.export.onnx_export import export_onnx  # torch, which reading does without
 
         return export_onnx(
-            self.runs, self.id, Path(path), select=select, index=index, with_preprocessing=with_preprocessing,
-            accept_plugin_versions=accept_plugin_versions, data=data,
-        )  # fmt: skip
+            self.runs,
+            self.id,
+            Path(path),
+            select=select,
+            index=index,
+            with_preprocessing=with_preprocessing,
+            accept_plugin_versions=accept_plugin_versions,
+            data=data,
+        )
 
     def export_torch(
-        self, path: Path | str, *, select: str | None = None, index: int | None = None,
-        accept_plugin_versions: bool = False, data: object = None,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        path: Path | str,
+        *,
+        select: str | None = None,
+        index: int | None = None,
+        accept_plugin_versions: bool = False,
+        data: object = None,
+    ) -> dict[str, Any]:
         """Writes a network as a Python module of torch's layers; see `nas.results.export.torch_export.export_torch`."""
         from nas.results.export.torch_export import export_torch
 
         return export_torch(
-            self.runs, self.id, Path(path), select=select, index=index,
-            accept_plugin_versions=accept_plugin_versions, data=data,
-        )  # fmt: skip
+            self.runs,
+            self.id,
+            Path(path),
+            select=select,
+            index=index,
+            accept_plugin_versions=accept_plugin_versions,
+            data=data,
+        )
 
     def export_transformers(
-        self, folder: Path | str, *, select: str | None = None, index: int | None = None,
-        accept_plugin_versions: bool = False, data: object = None,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        folder: Path | str,
+        *,
+        select: str | None = None,
+        index: int | None = None,
+        accept_plugin_versions: bool = False,
+        data: object = None,
+    ) -> dict[str, Any]:
         """Writes an encoder for the transformers library; see `nas.results.export.transformers_export.export_transformers`."""
         from nas.results.export.transformers_export import export_transformers
 
         return export_transformers(
-            self.runs, self.id, Path(folder), select=select, index=index,
-            accept_plugin_versions=accept_plugin_versions, data=data,
-        )  # fmt: skip
+            self.runs,
+            self.id,
+            Path(folder),
+            select=select,
+            index=index,
+            accept_plugin_versions=accept_plugin_versions,
+            data=data,
+        )
 
     def cascades(
         self, *, profile: str | None = None, accept_plugin_versions: bool = False, data: object = None

@@ -131,9 +131,14 @@ class LINAS(SearchAlgorithm):
             return np.column_stack([o.sign * found[o.name] for o in self._objectives]), broken
 
         last = evolve(
-            self._genes.levels, score, len(self._objectives), operators=linas_operators(), population=self._per_loop,
-            generations=self._generations, seed=int(rng.integers(2**32)),
-        )  # fmt: skip
+            self._genes.levels,
+            score,
+            len(self._objectives),
+            operators=linas_operators(),
+            population=self._per_loop,
+            generations=self._generations,
+            seed=int(rng.integers(2**32)),
+        )
         values, broken = score(last)
         best = last[survivors(values, len(last), broken)]
         return list(dict.fromkeys(self._genes.architectures(self._genes.canonical(best))))

@@ -49,9 +49,11 @@ class Exports:
             argv.append("--with-preprocessing")
         check_disk_space(self._runs.root)
         check_quota(
-            f"exports of run {run}", len(self._tasks.list(TaskKind.EXPORT, run)), self._most,
+            f"exports of run {run}",
+            len(self._tasks.list(TaskKind.EXPORT, run)),
+            self._most,
             f"DELETE /api/v1/runs/{run}/exports/EXPORT",
-        )  # fmt: skip
+        )
         task = self._tasks.new_id(TaskKind.EXPORT)
         folder = self._folder(run, task)
         folder.mkdir(parents=True)

@@ -126,8 +126,11 @@ class TaskRequests:
         submitted = datetime.fromtimestamp(task.submitted, UTC)
         reason = "is being cancelled" if task.open and task.cancelled else self._wording(task.reason)
         return {
-            "status": str(task.status), "reason": reason, "submitted": submitted, "time_limit_s": time_limit_of(task),
-        }  # fmt: skip
+            "status": str(task.status),
+            "reason": reason,
+            "submitted": submitted,
+            "time_limit_s": time_limit_of(task),
+        }
 
     def _task(self, task: Task) -> schemas.Task:
         fields = {"task": task.task, "kind": task.kind, "of": task.of, **self.status_fields(task)}

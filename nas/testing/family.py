@@ -35,8 +35,11 @@ def randomised(supernet: Supernet) -> Supernet:
     generator = torch.Generator().manual_seed(5)
     for parameter in supernet.sharing.parameters():
         scale = 1.0 if parameter.ndim < 2 else float(parameter[0].numel()) ** -0.5
-        parameter.copy_(scale * (0.5 + torch.rand(parameter.shape, generator=generator)) if parameter.ndim < 2
-                        else scale * torch.randn(parameter.shape, generator=generator))  # fmt: skip
+        parameter.copy_(
+            scale * (0.5 + torch.rand(parameter.shape, generator=generator))
+            if parameter.ndim < 2
+            else scale * torch.randn(parameter.shape, generator=generator)
+        )
     return supernet
 
 

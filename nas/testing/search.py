@@ -109,9 +109,13 @@ class SearchContract:
             "print([[a.key for a in ask] for ask in asks_of(T.make(space, 3), space, T.batches)])"
         )
         run = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120,
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # the modules of a plug-in's tests, too
-        )  # fmt: skip
+        )
         expected = [[a.key for a in ask] for ask in asks_of(self.make(space, 3), space, self.batches)]
         assert run.stdout.strip() == str(expected)
 

@@ -65,9 +65,14 @@ def checked_source(found: object, name: str) -> Source:
     noun = "sentence" if found.noun == "image" and parts["train"].inputs.dtype == np.object_ else found.noun
     where = f"{name}: {found.where}" if found.where else name
     return replace(
-        found, where=where, class_names=classes, noun=noun,
-        train=parts["train"], validation=parts.get("validation"), test=parts.get("test"),
-    )  # fmt: skip
+        found,
+        where=where,
+        class_names=classes,
+        noun=noun,
+        train=parts["train"],
+        validation=parts.get("validation"),
+        test=parts.get("test"),
+    )
 
 
 def _check_numbers(found: Source) -> None:

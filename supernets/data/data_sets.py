@@ -37,18 +37,30 @@ from supernets.data.text_pairs import pair_data_set, text_pairs
 from supernets.data.tokenizing import SentenceTokenizer
 
 NAMES = (
-    "digits", "fashion-mnist", "image-folder", "image-table", "text-classification", "number-table", "text",
+    "digits",
+    "fashion-mnist",
+    "image-folder",
+    "image-table",
+    "text-classification",
+    "number-table",
+    "text",
     "text-pairs",
-)  # fmt: skip
+)
 _OF_FILES = ("image-folder", "image-table")
 """Data sets of image files, which are resized as they are read."""
 
 
 def load_data(
-    name: str, *, path: Path | None = None, options: ImageOptions | TextOptions | RowOptions | DocumentOptions | None = None,
-    validation: int | float | None = None, test: int | float | None = None, seed: int = 0,
-    targets: str = CLASSES, on_progress: OnProgress = no_progress,
-) -> DataSet:  # fmt: skip
+    name: str,
+    *,
+    path: Path | None = None,
+    options: ImageOptions | TextOptions | RowOptions | DocumentOptions | None = None,
+    validation: int | float | None = None,
+    test: int | float | None = None,
+    seed: int = 0,
+    targets: str = CLASSES,
+    on_progress: OnProgress = no_progress,
+) -> DataSet:
     """A data set in memory, as three parts that never mix.
 
     Images are normalised by the mean and deviation of the training part, and sentences tokenized by a tokenizer that is trained
@@ -101,9 +113,14 @@ def load_data(
 
 
 def data_set_of(
-    name: str, source: Source, *, options: ImageOptions | TextOptions | None = None,
-    validation: int | float | None = None, test: int | float | None = None, seed: int = 0,
-) -> DataSet:  # fmt: skip
+    name: str,
+    source: Source,
+    *,
+    options: ImageOptions | TextOptions | None = None,
+    validation: int | float | None = None,
+    test: int | float | None = None,
+    seed: int = 0,
+) -> DataSet:
     """The data set of labelled examples, split and preprocessed as `load_data` does it; arguments and errors as there."""
     if source.of_text:
         asked = _text_options(name, options)
@@ -233,7 +250,11 @@ def _tokenized(name: str, source: Source, split: Split, options: TextOptions) ->
         n_cut += int(cut.sum())
     train, validation, test = parts
     return DataSet(
-        name, train, validation, test, source.class_names,
+        name,
+        train,
+        validation,
+        test,
+        source.class_names,
         TextFormat(
             vocabulary=tokenizer.vocabulary,
             padding=tokenizer.padding,
@@ -244,4 +265,4 @@ def _tokenized(name: str, source: Source, split: Split, options: TextOptions) ->
             typical_tokens=math.ceil(validation.lengths().double().mean().item()),
             n_cut=n_cut,
         ),
-    )  # fmt: skip
+    )

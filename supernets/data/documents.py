@@ -31,9 +31,16 @@ def text_documents(path: Path, options: DocumentOptions) -> Source:
     parts = files_by_part(path, options.encoding, expected="plain text, or tables with a document a row")
     examples = {part: _examples(path, part, own, options) for part, own in parts.items()}
     return Source(
-        str(path), (), examples["train"], examples.get("validation"), examples.get("test"),
-        default_validation=SHARE, default_test=SHARE, noun="document", targets=TEXT,
-    )  # fmt: skip
+        str(path),
+        (),
+        examples["train"],
+        examples.get("validation"),
+        examples.get("test"),
+        default_validation=SHARE,
+        default_test=SHARE,
+        noun="document",
+        targets=TEXT,
+    )
 
 
 def files_by_part(path: Path, encoding: str, *, expected: str) -> dict[str, list[TextFile]]:

@@ -15,8 +15,17 @@ from numpy.typing import NDArray
 from supernets.data.labelled_examples import Examples, Source, missing, unreadable
 
 CLASS_NAMES = (
-    "t-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
-)  # fmt: skip
+    "t-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 _DOWNLOADED = Path("FashionMNIST", "raw")
 """Torchvision's layout below the cache folder."""

@@ -39,9 +39,14 @@ _GREY_MODES = ("1", "L", "LA")
 _DEEP_MODES = ("I", "F")
 """Prefixes of the modes with more than 8 bits a channel, which a conversion would clip."""
 _UNREADABLE = (
-    OSError, SyntaxError, ValueError, EOFError, struct.error,
-    Image.DecompressionBombError, Image.DecompressionBombWarning,
-)  # fmt: skip
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 """Exceptions that PIL raises for damaged files, by format."""
 MAX_LISTED = 200
 """Files in an error."""
@@ -100,9 +105,13 @@ def image_folder(path: Path, options: ImageOptions, *, on_progress: OnProgress =
                 tuple(str(entry.file.relative_to(path)) for entry in own),
             )
     return Source(
-        str(path), class_names, examples["train"], examples.get("validation"), examples.get("test"),
+        str(path),
+        class_names,
+        examples["train"],
+        examples.get("validation"),
+        examples.get("test"),
         skipped=tuple(str(file.relative_to(path)) for file in problems),
-    )  # fmt: skip
+    )
 
 
 def images_of_folder(path: Path, *, channels: int, n: int) -> list[Image.Image]:
@@ -236,9 +245,11 @@ def resizing_of(options: ImageOptions) -> dict[str, Any]:
 
 
 def _each(
-    read: Callable[[Path], _T], files: Sequence[Path], problems: Problems,
+    read: Callable[[Path], _T],
+    files: Sequence[Path],
+    problems: Problems,
     report: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[Path, _T]:  # fmt: skip
+) -> dict[Path, _T]:
     """What is read of each file; adds files that cannot be used to the problems. Reports once a second, and then the last."""
     found: dict[Path, _T] = {}
     reported, long = time.monotonic(), False

@@ -38,9 +38,14 @@ class Part:
 
     @classmethod
     def of(
-        cls, inputs: Tensor, labels: Tensor, padding: int | None = None, *, names: tuple[str, ...] = (),
+        cls,
+        inputs: Tensor,
+        labels: Tensor,
+        padding: int | None = None,
+        *,
+        names: tuple[str, ...] = (),
         questions: Part | None = None,
-    ) -> Part:  # fmt: skip
+    ) -> Part:
         """The part of these inputs and labels, with its digest."""
         hashed = hashlib.sha256()
         for tensor in (inputs, labels):

@@ -10,9 +10,21 @@ from typing import Literal
 from supernets.data.labelled_examples import invalid_option
 
 ENCODINGS = (
-    "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
-    "euc-jp", "euc-kr", "big5", "gb18030",
-)  # fmt: skip
+    "utf-8",
+    "utf-16",
+    "latin-1",
+    "cp1250",
+    "cp1251",
+    "cp1252",
+    "iso-8859-2",
+    "iso-8859-15",
+    "koi8-r",
+    "shift_jis",
+    "euc-jp",
+    "euc-kr",
+    "big5",
+    "gb18030",
+)
 """Of text files. Python knows more, some of which do not encode text."""
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 """Pillow's, by its names."""

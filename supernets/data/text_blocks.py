@@ -42,9 +42,12 @@ def block_data_set(name: str, source: Source, split: Split, options: DocumentOpt
         expected = f"expected at least two blocks of {options.block}; add text, or lower max_tokens"
         raise malformed(f"{source.where}: the training part has {n} tokens; {expected}")
     format = BlockFormat(
-        vocabulary=tokenizer.vocabulary, separator=tokenizer.separator, separator_token=tokenizer.separator_token,
-        block=options.block, tokenizer=tokenizer.json,
-    )  # fmt: skip
+        vocabulary=tokenizer.vocabulary,
+        separator=tokenizer.separator,
+        separator_token=tokenizer.separator_token,
+        block=options.block,
+        tokenizer=tokenizer.json,
+    )
     return DataSet(name, train, validation, test, (), format, targets=source.targets)
 
 

@@ -48,9 +48,16 @@ def text_pairs(path: Path, options: DocumentOptions) -> Source:
             raise misplaced(f"{path}: {listed(loose)} is no table; expected {expected}; remove it")
         examples[part] = _examples([pair for file in files for pair in _pairs(file, options)])
     return Source(
-        str(path), (), examples["train"], examples.get("validation"), examples.get("test"),
-        default_validation=SHARE, default_test=SHARE, noun="source", targets=TEXT,
-    )  # fmt: skip
+        str(path),
+        (),
+        examples["train"],
+        examples.get("validation"),
+        examples.get("test"),
+        default_validation=SHARE,
+        default_test=SHARE,
+        noun="source",
+        targets=TEXT,
+    )
 
 
 def _pairs(file: TextFile, options: DocumentOptions) -> list[tuple[str, str, str]]:
@@ -97,9 +104,11 @@ def pair_data_set(name: str, source: Source, split: Split, options: DocumentOpti
     longest = [max(own[side] for pairs in lengths.values() for own in pairs) for side in (0, 1)]
     if max(longest) > options.block:
         long = [
-            own.name(i) for part, own in split._asdict().items() for i, n in enumerate(lengths[part])
+            own.name(i)
+            for part, own in split._asdict().items()
+            for i, n in enumerate(lengths[part])
             if max(n) > options.block
-        ]  # fmt: skip
+        ]
         raise malformed(
             f"{source.where}: {len(long)} pair(s) have more than {options.block} tokens in their source, or in their target "
             f"with the separators before and after it ({listed(long)}); set data.max_tokens to {max(longest)}, or remove them"
@@ -109,9 +118,14 @@ def pair_data_set(name: str, source: Source, split: Split, options: DocumentOpti
     )
     typical = math.ceil(np.mean([n - 1 for _, n in lengths["validation"]]))
     format = PairFormat(
-        vocabulary=tokenizer.vocabulary, separator=tokenizer.separator, separator_token=tokenizer.separator_token,
-        block=longest[1], tokenizer=tokenizer.json, source=longest[0], typical_tokens=typical,
-    )  # fmt: skip
+        vocabulary=tokenizer.vocabulary,
+        separator=tokenizer.separator,
+        separator_token=tokenizer.separator_token,
+        block=longest[1],
+        tokenizer=tokenizer.json,
+        source=longest[0],
+        typical_tokens=typical,
+    )
     return DataSet(name, train, validation, test, (), format, targets=source.targets)
 
 

@@ -144,7 +144,11 @@ def _label(file: TextFile, line: int, column: str, value: object) -> str:
 
 def _kind(value: object) -> str:
     kinds: Iterable[tuple[type, str]] = (
-        (bool, "true or false"), (int, "a whole number"), (float, "a number with a fraction"), (str, "a text"),
-        (list, "a list"), (dict, "an object"),
-    )  # fmt: skip
+        (bool, "true or false"),
+        (int, "a whole number"),
+        (float, "a number with a fraction"),
+        (str, "a text"),
+        (list, "a list"),
+        (dict, "an object"),
+    )
     return next((word for kind, word in kinds if isinstance(value, kind)), "null")

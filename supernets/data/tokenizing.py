@@ -248,9 +248,12 @@ def train_byte_pairs(texts: Sequence[str], *, vocabulary: int, special: str) -> 
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, show_progress=False, special_tokens=[special], min_frequency=_MIN_FREQUENCY,
+        vocab_size=vocabulary,
+        show_progress=False,
+        special_tokens=[special],
+        min_frequency=_MIN_FREQUENCY,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-    )  # fmt: skip
+    )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 

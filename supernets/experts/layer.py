@@ -42,10 +42,23 @@ class ExpertLayer(nn.Module):
     top_p: Tensor | None
 
     def __init__(
-        self, width: int, hidden: int, *, experts: int, active: int, gates: Gates, gated: bool, activation: str, bias: bool,
-        rank: int | None = None, nulls: int = 0, top_p: Sequence[float] = (), shared: nn.Module | None = None,
-        shared_gate: bool = False, own_router: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        width: int,
+        hidden: int,
+        *,
+        experts: int,
+        active: int,
+        gates: Gates,
+        gated: bool,
+        activation: str,
+        bias: bool,
+        rank: int | None = None,
+        nulls: int = 0,
+        top_p: Sequence[float] = (),
+        shared: nn.Module | None = None,
+        shared_gate: bool = False,
+        own_router: bool = True,
+    ) -> None:
         super().__init__()
         self.gates, self.activation = gates, activation
         self.router = nn.Linear(width, experts + nulls, bias=gates == "equal") if own_router else None
@@ -69,9 +82,17 @@ class ExpertLayer(nn.Module):
             common: the outputs of a router that is not the layer's own, one for each expert of the largest layer.
         """
         found = mixed_experts(
-            x if self.base is None else self.base(x), self.logits(x, common), self.active, self.up, self.down, self.gate,
-            self.up_bias, self.top_p, gates=self.gates, activation=self.activation,
-        )  # fmt: skip
+            x if self.base is None else self.base(x),
+            self.logits(x, common),
+            self.active,
+            self.up,
+            self.down,
+            self.gate,
+            self.up_bias,
+            self.top_p,
+            gates=self.gates,
+            activation=self.activation,
+        )
         if self.bias is not None:
             found = found + self.bias
         if self.shared is None:

@@ -84,9 +84,18 @@ def routed(logits: Tensor, k: int, gates: Gates, experts: int, top_p: Tensor | N
     lambda x, logits, active, up, down, *_, **__: x.new_empty((*x.shape[:-1], down.shape[1])),
 )
 def mixed_experts(
-    x: Tensor, logits: Tensor, active: Tensor, up: Tensor, down: Tensor, gate: Tensor | None = None,
-    up_bias: Tensor | None = None, top_p: Tensor | None = None, *, gates: Gates = "softmax", activation: str = "silu",
-) -> Tensor:  # fmt: skip
+    x: Tensor,
+    logits: Tensor,
+    active: Tensor,
+    up: Tensor,
+    down: Tensor,
+    gate: Tensor | None = None,
+    up_bias: Tensor | None = None,
+    top_p: Tensor | None = None,
+    *,
+    gates: Gates = "softmax",
+    activation: str = "silu",
+) -> Tensor:
     """The outputs of each token's experts, times their factors, added up: (..., inputs) -> (..., width).
 
     An expert computes ``down(activation(up(x)))``, or gated ``down(activation(gate(x)) * up(x))``, of its own tokens alone.

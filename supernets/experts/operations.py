@@ -108,9 +108,19 @@ def _mixed_experts_work(inference: Inference, call: Call) -> Products:
 
 @onnx_of("mixed_experts")
 def mixed_experts(
-    graph: Graph, x: Value, logits: Value, active: Value, up: Value, down: Value, gate: Value | None = None,
-    up_bias: Value | None = None, top_p: Value | None = None, *, gates: str = "softmax", activation: str = "silu",
-) -> Value:  # fmt: skip
+    graph: Graph,
+    x: Value,
+    logits: Value,
+    active: Value,
+    up: Value,
+    down: Value,
+    gate: Value | None = None,
+    up_bias: Value | None = None,
+    top_p: Value | None = None,
+    *,
+    gates: str = "softmax",
+    activation: str = "silu",
+) -> Value:
     """`supernets.experts.mixing.mixed_experts`: (n, ..., inputs) -> (n, ..., width).
 
     A token's k outputs are gathered in the order of its experts, so that one addition of k numbers follows for each channel.

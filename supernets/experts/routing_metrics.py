@@ -24,8 +24,12 @@ from supernets.networks.own_operations import observing
 SEGMENT = 16
 """Tokens of a segment, and tokens that the oracle of a cache knows ahead; the paper compares models at it."""
 ROUTING_METRICS = (
-    "cache_hit_rate", "expert_loads_per_token", "segment_cache_hit_rate", "segment_routing_f1", "active_experts_mean",
-)  # fmt: skip
+    "cache_hit_rate",
+    "expert_loads_per_token",
+    "segment_cache_hit_rate",
+    "segment_routing_f1",
+    "active_experts_mean",
+)
 """Of routings alone."""
 _TOGETHER = 16
 """Texts that are read at once."""

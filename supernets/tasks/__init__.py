@@ -7,5 +7,12 @@ from supernets.tasks.multi_label import MultiLabel
 from supernets.tasks.regression import Regression
 
 __all__ = [
-    "CLASSIFICATION", "Classification", "LanguageModelling", "Metric", "MultiLabel", "Regression", "Score", "Task",
-]  # fmt: skip
+    "CLASSIFICATION",
+    "Classification",
+    "LanguageModelling",
+    "Metric",
+    "MultiLabel",
+    "Regression",
+    "Score",
+    "Task",
+]

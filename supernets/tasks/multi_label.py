@@ -56,5 +56,7 @@ class MultiLabel(Task):
 
     def described(self, data: DataSet) -> Mapping[str, Any]:
         return {
-            "kind": "labels", "value": "1 / (1 + exp(-output)), the probability of each label", "threshold": THRESHOLD,
-        }  # fmt: skip
+            "kind": "labels",
+            "value": "1 / (1 + exp(-output)), the probability of each label",
+            "threshold": THRESHOLD,
+        }

@@ -157,9 +157,18 @@ def _work(config: Mapping[str, Any]) -> None:
 
         try:
             train(
-                supernet, data, strategy, settings, folder,
-                task=task, teacher=teacher, device=device, workers=workers, on_step=on_step, on_epoch=on_epoch,
-            )  # fmt: skip
+                supernet,
+                data,
+                strategy,
+                settings,
+                folder,
+                task=task,
+                teacher=teacher,
+                device=device,
+                workers=workers,
+                on_step=on_step,
+                on_epoch=on_epoch,
+            )
         except SupernetError as error:
             # Reported, not raised: Ray Train would restart the workers, which would all fail again.
             if workers.rank == 0:

@@ -140,10 +140,16 @@ class _Record:
         supernet, data, settings = self.scoring.supernet, self.scoring.data, self.scoring.settings
         (largest, largest_loss), (smallest, smallest_loss) = self.scoring.shown()
         done = Epoch(
-            epoch, loss, largest, smallest, epoch * len(data.train.labels),
-            time.perf_counter() - started, time.process_time() - cpu_started,
-            largest_loss=largest_loss, smallest_loss=smallest_loss,
-        )  # fmt: skip
+            epoch,
+            loss,
+            largest,
+            smallest,
+            epoch * len(data.train.labels),
+            time.perf_counter() - started,
+            time.process_time() - cpu_started,
+            largest_loss=largest_loss,
+            smallest_loss=smallest_loss,
+        )
         finished = epoch == settings.epochs
         if self.best is not None:
             self.best.update(self.scoring, epoch)

@@ -72,9 +72,15 @@ class TrainingSettings:
     def step(self) -> StepOptions:
         """Those of one step's gradients."""
         return StepOptions(
-            self.divergence, self.top_k, self.accumulate, self.activation_checkpointing, self.precision,
-            self.balance_loss, self.router_z_loss, self.entropy_loss,
-        )  # fmt: skip
+            self.divergence,
+            self.top_k,
+            self.accumulate,
+            self.activation_checkpointing,
+            self.precision,
+            self.balance_loss,
+            self.router_z_loss,
+            self.entropy_loss,
+        )
 
 
 class Loop:
@@ -254,9 +260,16 @@ class Loop:
         )
 
     def _step(
-        self, strategy: TrainingStrategy, phase: int, images: Tensor, labels: Tensor, rng: np.random.Generator, *,
-        where: str, epoch: int,
-    ) -> float | None:  # fmt: skip
+        self,
+        strategy: TrainingStrategy,
+        phase: int,
+        images: Tensor,
+        labels: Tensor,
+        rng: np.random.Generator,
+        *,
+        where: str,
+        epoch: int,
+    ) -> float | None:
         """One optimiser step over a batch; returns the loss of the first passes that cover the batch.
 
         None, without a step, if the last batch is so small that a pass or a worker has one image: batch norm cannot use it.

@@ -41,8 +41,16 @@ _Candidate = tuple[Architecture, Variant]
 _KEPT_BYTES = 2**28
 """Of models that may be needed again; most have a few hundred kilobytes, some language models half a gigabyte."""
 _DETAILS = (
-    "resolution", "p50_ms", "p90_ms", "p99_ms", "samples", "session_ms", "peak_mib", "drift", "preempted_share",
-)  # fmt: skip
+    "resolution",
+    "p50_ms",
+    "p90_ms",
+    "p99_ms",
+    "samples",
+    "session_ms",
+    "peak_mib",
+    "drift",
+    "preempted_share",
+)
 """Fields of a latency measurement that are kept as its detail."""
 _LATENCIES = frozenset({"latency_ms", "time_to_first_token_ms", "time_per_token_ms"})
 
@@ -186,10 +194,18 @@ class Measured:
         self._environments.check(environment_name(None, request.runtime), scored.environment)
         score = scored.scores[request.metric]
         return Measurement(
-            request, Status.OK, score.value, score.error,
-            weights=self._weights, data=self._data, protocol=scoring_protocol(request.metric, request.runtime),
-            environment=scored.environment, detail=score.detail, samples=score.samples, seconds=scored.seconds,
-        )  # fmt: skip
+            request,
+            Status.OK,
+            score.value,
+            score.error,
+            weights=self._weights,
+            data=self._data,
+            protocol=scoring_protocol(request.metric, request.runtime),
+            environment=scored.environment,
+            detail=score.detail,
+            samples=score.samples,
+            seconds=scored.seconds,
+        )
 
     def _failed(
         self,
@@ -199,9 +215,15 @@ class Measured:
         environment: Mapping[str, Any] | None = None,
     ) -> Measurement:
         return Measurement(
-            request, Status.FAILED, None, None,
-            weights=self._weights, environment=environment or {}, message=message, seconds=seconds,
-        )  # fmt: skip
+            request,
+            Status.FAILED,
+            None,
+            None,
+            weights=self._weights,
+            environment=environment or {},
+            message=message,
+            seconds=seconds,
+        )
 
     def _time(
         self, requests: Sequence[Request], models: Mapping[_Candidate, Scored], *, longer: bool
@@ -245,12 +267,17 @@ class Measured:
             return self._failed(request, message, result.seconds, result.environment)
         value, error = _value_and_error(request.metric, result, batch_size)
         return Measurement(
-            request, Status.NOISY if _is_noisy(request.metric, result) else Status.OK, value, error,
-            weights=self._weights, environment=result.environment,
+            request,
+            Status.NOISY if _is_noisy(request.metric, result) else Status.OK,
+            value,
+            error,
+            weights=self._weights,
+            environment=result.environment,
             protocol=ENERGY_PROTOCOL if request.metric == ENERGY else result.protocol,
             detail={name: getattr(result, name) for name in _DETAILS} | dict(more),
-            samples=encode_samples(result) if request.metric in _LATENCIES else None, seconds=result.seconds,
-        )  # fmt: skip
+            samples=encode_samples(result) if request.metric in _LATENCIES else None,
+            seconds=result.seconds,
+        )
 
 
 def served_by(metric: str, *, in_place: bool) -> str:

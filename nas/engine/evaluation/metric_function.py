@@ -151,8 +151,14 @@ def _measurement(request: Request, result: CallResult) -> Measurement:
     if result.failure:
         detail = {"traceback": result.traceback} if result.traceback else {}
         return Measurement(
-            request, Status.FAILED, None, None,
-            protocol=PROTOCOL, message=result.failure, detail=detail, seconds=result.seconds,
-        )  # fmt: skip
+            request,
+            Status.FAILED,
+            None,
+            None,
+            protocol=PROTOCOL,
+            message=result.failure,
+            detail=detail,
+            seconds=result.seconds,
+        )
     value = result.values[request.name]
     return Measurement(request, Status.OK, value, 0.0, protocol=PROTOCOL, seconds=result.seconds)

@@ -31,9 +31,16 @@ class OwnMetrics:
     """
 
     def __init__(
-        self, metrics: Mapping[str, tuple[PluginRef, Metric]], *, inputs: NDArray[Any], labels: NDArray[Any],
-        costs: Callable[[Architecture], Cost], profiles: Mapping[tuple[str, str], HardwareProfile], weights: str, data: str,
-    ) -> None:  # fmt: skip
+        self,
+        metrics: Mapping[str, tuple[PluginRef, Metric]],
+        *,
+        inputs: NDArray[Any],
+        labels: NDArray[Any],
+        costs: Callable[[Architecture], Cost],
+        profiles: Mapping[tuple[str, str], HardwareProfile],
+        weights: str,
+        data: str,
+    ) -> None:
         self._metrics, self._costs, self._profiles = metrics, costs, profiles
         self._network = partial(MeasuredNetwork, inputs=inputs, labels=labels, input_name=INPUT)
         self._made = partial(Measurement, weights=weights, data=data)
@@ -47,9 +54,13 @@ class OwnMetrics:
         started = time.perf_counter()
         profile = None if request.profile is None else self._profiles[request.profile, request.runtime]
         network = self._network(
-            request.architecture, request.precision, model,
-            cost=self._costs(request.architecture), profile=profile, runtime=request.runtime,
-        )  # fmt: skip
+            request.architecture,
+            request.precision,
+            model,
+            cost=self._costs(request.architecture),
+            profile=profile,
+            runtime=request.runtime,
+        )
         made = partial(self._made, request, protocol=f"plug-in {ref.target} {ref.version}".strip())
         try:
             with calling(ref, "measure"):

@@ -79,10 +79,16 @@ class RayPool:
     """
 
     def __init__(
-        self, supernet: Supernet, calibration: Part, part: Part, *,
-        workers: int | None, task: Task = CLASSIFICATION, time_limit_s: float | None = None,
+        self,
+        supernet: Supernet,
+        calibration: Part,
+        part: Part,
+        *,
+        workers: int | None,
+        task: Task = CLASSIFICATION,
+        time_limit_s: float | None = None,
         note: Callable[[str], None] = lambda text: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         weights = {name: tensor.detach().numpy() for name, tensor in supernet.sharing.state_dict().items()}
         parts = (ray.put(_packed(calibration)), ray.put(_packed(part)))
         family = supernet.family

@@ -12,11 +12,20 @@ from supernets.errors import CheckpointError
 
 _ALWAYS: Mapping[str, Mapping[str, object]] = {
     "supernet": {
-        "divergence": "kl", "keep": "last", "clip_norm": None, "top_k": None, "accumulate": 1,
-        "activation_checkpointing": False, "precision": "auto", "balance_loss": 0.01, "router_z_loss": 0.001,
-        "entropy_loss": 0.0, "parameters": "all", "largest_epochs": 0,
+        "divergence": "kl",
+        "keep": "last",
+        "clip_norm": None,
+        "top_k": None,
+        "accumulate": 1,
+        "activation_checkpointing": False,
+        "precision": "auto",
+        "balance_loss": 0.01,
+        "router_z_loss": 0.001,
+        "entropy_loss": 0.0,
+        "parameters": "all",
+        "largest_epochs": 0,
     },
-}  # fmt: skip
+}
 """Values, by section, that earlier versions did not record because there was no other."""
 _UNKNOWN: Mapping[str, tuple[str, ...]] = {
     "": ("family",),

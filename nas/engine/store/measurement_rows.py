@@ -19,14 +19,39 @@ _STATUSES = {str(status): status for status in Status}
 _AttemptT = TypeVar("_AttemptT", Measurement, Outcome)
 
 MEASUREMENT_COLUMNS = (
-    "architecture", "metric", "profile", "fidelity", "precision", "attempt", "status", "value", "error", "weights", "data",
-    "protocol", "environment", "detail", "seconds", "message", "time",
-)  # fmt: skip
+    "architecture",
+    "metric",
+    "profile",
+    "fidelity",
+    "precision",
+    "attempt",
+    "status",
+    "value",
+    "error",
+    "weights",
+    "data",
+    "protocol",
+    "environment",
+    "detail",
+    "seconds",
+    "message",
+    "time",
+)
 """What `measurement_of` takes, in this order."""
 OUTCOME_COLUMNS = (
-    "architecture", "metric", "profile", "fidelity", "precision", "attempt", "status", "value", "error", "seconds",
-    "message", "time",
-)  # fmt: skip
+    "architecture",
+    "metric",
+    "profile",
+    "fidelity",
+    "precision",
+    "attempt",
+    "status",
+    "value",
+    "error",
+    "seconds",
+    "message",
+    "time",
+)
 """What `outcome_of` takes, in this order."""
 
 
@@ -87,15 +112,41 @@ def measurement_columns(measurement: Measurement) -> dict[str, Any]:
 def measurement_of(row: Sequence[Any]) -> Measurement:
     """The measurement that a row of `MEASUREMENT_COLUMNS` holds, without samples; ValueError or SpaceError if damaged."""
     # By position: to look columns up by name takes as long as to read them from the database.
-    (architecture, metric, profile, fidelity, variant, attempt, status, value, error, weights, data, protocol, environment,
-     detail, seconds, message, time) = row  # fmt: skip
+    (
+        architecture,
+        metric,
+        profile,
+        fidelity,
+        variant,
+        attempt,
+        status,
+        value,
+        error,
+        weights,
+        data,
+        protocol,
+        environment,
+        detail,
+        seconds,
+        message,
+        time,
+    ) = row
     known = _FIDELITIES.get(fidelity) or Fidelity(fidelity)
     return Measurement(
         Request(Architecture.parse(architecture), metric, profile or None, known, *Variant.parse(variant)),
-        _STATUSES.get(status) or Status(status), value, error,
-        weights=weights, data=data, protocol=protocol, environment=environment, detail=detail, attempt=attempt,
-        seconds=seconds, message=message, committed=time,
-    )  # fmt: skip
+        _STATUSES.get(status) or Status(status),
+        value,
+        error,
+        weights=weights,
+        data=data,
+        protocol=protocol,
+        environment=environment,
+        detail=detail,
+        attempt=attempt,
+        seconds=seconds,
+        message=message,
+        committed=time,
+    )
 
 
 def outcome_of(row: Sequence[Any]) -> Outcome:
@@ -104,9 +155,19 @@ def outcome_of(row: Sequence[Any]) -> Outcome:
     known = _STATUSES.get(status) or Status(status)
     check_value(value, known)
     return Outcome(
-        Architecture.parse(key), metric, profile or None, _FIDELITIES.get(fidelity) or Fidelity(fidelity),
-        *Variant.parse(variant), attempt, known, value, error, seconds, message, time,
-    )  # fmt: skip
+        Architecture.parse(key),
+        metric,
+        profile or None,
+        _FIDELITIES.get(fidelity) or Fidelity(fidelity),
+        *Variant.parse(variant),
+        attempt,
+        known,
+        value,
+        error,
+        seconds,
+        message,
+        time,
+    )
 
 
 def latest(attempts: Iterable[_AttemptT], request: Callable[[_AttemptT], Hashable]) -> list[_AttemptT]:

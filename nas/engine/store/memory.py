@@ -153,9 +153,20 @@ class MemoryStore(RunStore):
 def _outcome(m: Measurement) -> Outcome:
     r = m.request
     return Outcome(
-        r.architecture, r.metric, r.profile, r.fidelity, r.precision, r.runtime, m.attempt, m.status, m.value, m.error,
-        m.seconds, m.message, m.committed,
-    )  # fmt: skip
+        r.architecture,
+        r.metric,
+        r.profile,
+        r.fidelity,
+        r.precision,
+        r.runtime,
+        m.attempt,
+        m.status,
+        m.value,
+        m.error,
+        m.seconds,
+        m.message,
+        m.committed,
+    )
 
 
 def _without_samples(measurement: Measurement) -> Measurement:

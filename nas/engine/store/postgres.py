@@ -86,10 +86,14 @@ class PostgresDatabase(Database):
 
     def writing_engine(self, *, create: bool) -> Engine:
         engine = create_engine(
-            self.url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_pre_ping=True,
+            self.url,
+            poolclass=QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            pool_pre_ping=True,
             connect_args=_arguments({"lock_timeout": f"{_LOCK_S}s", **_KEEPALIVE}),
             json_serializer=partial(json.dumps, allow_nan=False),
-        )  # fmt: skip
+        )
         event.listen(engine, "connect", self._take)
         return self._in_schema(engine)
 

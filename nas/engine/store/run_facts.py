@@ -177,10 +177,15 @@ class RunFacts:
     def to_json(self) -> dict[str, Any]:
         """Plain data by stored key."""
         own = {
-            "facts_version": VERSION, "kind": self.kind, "name": self.name, "seed": self.seed,
-            "conditions": self.compatibility, "epochs": self.epochs, "plugins": [ref.to_json() for ref in self.plugins],
+            "facts_version": VERSION,
+            "kind": self.kind,
+            "name": self.name,
+            "seed": self.seed,
+            "conditions": self.compatibility,
+            "epochs": self.epochs,
+            "plugins": [ref.to_json() for ref in self.plugins],
             **({} if self.task == CLASSIFICATION else {"task": self.task.to_json()}),
-        }  # fmt: skip
+        }
         return own if self.search is None else own | self.search.to_json()
 
     @classmethod

@@ -10,9 +10,19 @@ from nas.search.problem.budget import Budget, Stop
 from supernets.space import Architecture
 
 _UNCHANGED_KEYS = (
-    "epoch", "best_epoch", "step", "steps", "expected_end", "weights", "teacher", "extension", "searched_seconds",
-    "retry_failures", "waiting", "waiting_since",
-)  # fmt: skip
+    "epoch",
+    "best_epoch",
+    "step",
+    "steps",
+    "expected_end",
+    "weights",
+    "teacher",
+    "extension",
+    "searched_seconds",
+    "retry_failures",
+    "waiting",
+    "waiting_since",
+)
 """Fields stored under their own name, as they are."""
 _BUDGET_KEYS = ("evaluations", "minutes", "plateau", "plateau_from")
 STATE_KEYS = (*_UNCHANGED_KEYS, *_BUDGET_KEYS, "stopped", "reference", "final", "machines")

@@ -56,13 +56,16 @@ _CANDIDATES = select(_METRICS_TAKEN.c.architecture, _METRICS_TAKEN.c.precision).
 _N_WHOLE = select(func.count()).select_from(_CANDIDATES.having(func.count() >= bindparam("n_figures")).subquery())
 _UNFINISHED = _CANDIDATES.having(func.count() < bindparam("n_figures"))
 _FAILED = tables.measurements.c.status == str(Status.FAILED)
-_FLAWS = select(  # with later attempts, which may have succeeded; the detail of failures alone: reading it takes longest
-    *(tables.measurements.c[name] for name in _ATOM), tables.measurements.c.status,
-    case((_FAILED, tables.measurements.c.detail)).label("detail"),
-).where(
-    tables.measurements.c.fidelity == str(Fidelity.SEARCH),
-    (tables.measurements.c.status != str(Status.OK)) | (tables.measurements.c.attempt > 0),
-)  # fmt: skip
+_FLAWS = (
+    select(  # with later attempts, which may have succeeded; the detail of failures alone: reading it takes longest
+        *(tables.measurements.c[name] for name in _ATOM),
+        tables.measurements.c.status,
+        case((_FAILED, tables.measurements.c.detail)).label("detail"),
+    ).where(
+        tables.measurements.c.fidelity == str(Fidelity.SEARCH),
+        (tables.measurements.c.status != str(Status.OK)) | (tables.measurements.c.attempt > 0),
+    )
+)
 _LATER = tables.measurements.alias()
 _IS_LATEST = ~exists().where(
     *(_LATER.c[name] == tables.measurements.c[name] for name in tables.REQUEST_COLUMNS),

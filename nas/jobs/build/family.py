@@ -62,9 +62,15 @@ def with_rate_of_family(config: SearchJob) -> SearchJob:
 
 
 def find_family(
-    supernet: SupernetConfig, data: DataSet, *, n_outputs: int,
-    checkpoint: Checkpoint | None, pretrained: PretrainedConfig | None, ordered: LayerOrder, source: str,
-) -> Family:  # fmt: skip
+    supernet: SupernetConfig,
+    data: DataSet,
+    *,
+    n_outputs: int,
+    checkpoint: Checkpoint | None,
+    pretrained: PretrainedConfig | None,
+    ordered: LayerOrder,
+    source: str,
+) -> Family:
     """The job's family.
 
     Args:

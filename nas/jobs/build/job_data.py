@@ -44,7 +44,7 @@ from supernets.data import (
     no_progress,
     some_images,
     typical_batches,
-)  # fmt: skip
+)
 from supernets.errors import CheckpointError
 from supernets.tasks import CLASSIFICATION, Task
 
@@ -208,8 +208,15 @@ def _document_options(job: SearchJob, runs: RunsFolder, *, pretrained: Path | No
     data, tokenizer = job.data, job.data.tokenizer or pretrained
     fixed = {} if tokenizer is not None else _of_trained(job, runs, of_text=True, source=source)
     keys = (
-        "vocabulary", "documents", "text_column", "source_column", "target_column", "encoding", "separator", "choices",
-    )  # fmt: skip
+        "vocabulary",
+        "documents",
+        "text_column",
+        "source_column",
+        "target_column",
+        "encoding",
+        "separator",
+        "choices",
+    )
     own = _given(data, keys)
     given = {"tokenizer": tokenizer, **fixed, **own}
     if given["tokenizer"] is not None:

@@ -67,10 +67,14 @@ class PreparedJob:
 
 
 def prepare_job(
-    config: SearchJob, runs: RunsFolder, *,
-    run: RunFolder | None = None, source: str = "job", on_progress: OnProgress = no_progress,
+    config: SearchJob,
+    runs: RunsFolder,
+    *,
+    run: RunFolder | None = None,
+    source: str = "job",
+    on_progress: OnProgress = no_progress,
     objects: Mapping[str, object] = MappingProxyType({}),
-) -> PreparedJob:  # fmt: skip
+) -> PreparedJob:
     """The objects of a job: data, checkpoint, pretrained network and family, found to fit one another.
 
     Hardware profiles, lookup tables and the teacher are read when they are first used.
@@ -93,9 +97,15 @@ def prepare_job(
     of_user = load_model(config, run, source=source)
     trained_on = training_digest(named, run)
     data = load_job_data(
-        config, runs, pretrained=pretrained, model=of_user, trained_on=trained_on, source=source, on_progress=on_progress,
+        config,
+        runs,
+        pretrained=pretrained,
+        model=of_user,
+        trained_on=trained_on,
+        source=source,
+        on_progress=on_progress,
         given=objects.get("data.name"),
-    )  # fmt: skip
+    )
     if named is not None:
         check_training_data(named, data.dataset, key="supernet.from")
     sizes, n_outputs = None if pretrained is None else pretrained.config, data.task.n_outputs(data.dataset)
@@ -105,18 +115,30 @@ def prepare_job(
         family = family_of(model, config, source=source)
     else:
         family = find_family(
-            config.supernet, data.dataset, n_outputs=n_outputs, checkpoint=named, pretrained=sizes,
-            ordered=layer_order(named, run, pretrained, data.calibration.inputs, source=source), source=source,
-        )  # fmt: skip
+            config.supernet,
+            data.dataset,
+            n_outputs=n_outputs,
+            checkpoint=named,
+            pretrained=sizes,
+            ordered=layer_order(named, run, pretrained, data.calibration.inputs, source=source),
+            source=source,
+        )
     checkpoint, parent = (None, named) if config.supernet.trains else (named, None)
     supernets = SupernetFactory(
-        config, data, runs, family,
+        config,
+        data,
+        runs,
+        family,
         sharing=find_sharing(
             config.supernet, family, checkpoint=checkpoint, source=source, adapter_rank=config.training.adapter_rank
         ),
-        checkpoint=checkpoint, parent=parent, pretrained=pretrained, source=source,
-        objects=objects, model=model,
-    )  # fmt: skip
+        checkpoint=checkpoint,
+        parent=parent,
+        pretrained=pretrained,
+        source=source,
+        objects=objects,
+        model=model,
+    )
     return PreparedJob(job, data, supernets)
 
 

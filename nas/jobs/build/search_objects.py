@@ -33,9 +33,13 @@ _PREDICTED_FROM_BLOCKS = frozenset({"latency_ms", "throughput", "energy_mj"})
 
 
 def build_algorithm(
-    prepared: PreparedJob, supernet: Supernet, warm_start: Sequence[Evaluation] = (),
-    *, known: Sequence[Architecture] = (), first: Sequence[Architecture] = (),
-) -> SearchAlgorithm:  # fmt: skip
+    prepared: PreparedJob,
+    supernet: Supernet,
+    warm_start: Sequence[Evaluation] = (),
+    *,
+    known: Sequence[Architecture] = (),
+    first: Sequence[Architecture] = (),
+) -> SearchAlgorithm:
     """The job's search algorithm over this supernet's space, given the evaluations of other runs.
 
     Args:
@@ -49,9 +53,16 @@ def build_algorithm(
         if metric.metric in EXACT_METRICS
     }
     problem = SearchProblem(
-        prepared.space, job.objectives, config.seed, constraints=job.constraints, features=metric_features(prepared, supernet),
-        exact=exact, warm_start=warm_start, known=known, first=job.variants.candidates(first),
-    )  # fmt: skip
+        prepared.space,
+        job.objectives,
+        config.seed,
+        constraints=job.constraints,
+        features=metric_features(prepared, supernet),
+        exact=exact,
+        warm_start=warm_start,
+        known=known,
+        first=job.variants.candidates(first),
+    )
     given, settings = job.objects.get("search.algorithm"), config.search.settings
     return make_algorithm(config.search.algorithm, problem, settings=settings, given=given)
 
@@ -87,10 +98,17 @@ def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, Feat
 
 
 def build_evaluator(
-    prepared: PreparedJob, supernet: Supernet, weights: str, part: Part, scoring: Scoring, *,
-    seed: int, environments: Environments,
-    on_wait: Callable[[str], None] | None = None, on_wait_end: Callable[[], None] | None = None,
-) -> Measured:  # fmt: skip
+    prepared: PreparedJob,
+    supernet: Supernet,
+    weights: str,
+    part: Part,
+    scoring: Scoring,
+    *,
+    seed: int,
+    environments: Environments,
+    on_wait: Callable[[str], None] | None = None,
+    on_wait_end: Callable[[], None] | None = None,
+) -> Measured:
     """The evaluator of this supernet's subnets, which scores them on one part of the data.
 
     Args:
@@ -113,20 +131,34 @@ def build_evaluator(
         for place, profile in prepared.job.deployed.items()
     }
     own = OwnMetrics(
-        prepared.job.own_metrics, inputs=part.inputs.numpy(), labels=part.labels.numpy(), costs=supernet.cost,
-        profiles=prepared.job.deployed, weights=weights, data=part.digest,
-    )  # fmt: skip
+        prepared.job.own_metrics,
+        inputs=part.inputs.numpy(),
+        labels=part.labels.numpy(),
+        costs=supernet.cost,
+        profiles=prepared.job.deployed,
+        weights=weights,
+        data=part.digest,
+    )
     return Measured(
-        scoring, supernet.cost, profiles,
-        weights=weights, data=part.digest, environments=environments, own=own,
+        scoring,
+        supernet.cost,
+        profiles,
+        weights=weights,
+        data=part.digest,
+        environments=environments,
+        own=own,
         memory=prepared.memory(supernet),
-    )  # fmt: skip
+    )
 
 
 def exact_values(
-    supernet: Supernet, variants: Variants, metric: str, candidates: Sequence[Architecture], *,
+    supernet: Supernet,
+    variants: Variants,
+    metric: str,
+    candidates: Sequence[Architecture],
+    *,
     memory: ServedMemory | None = None,
-) -> NDArray[np.float64]:  # fmt: skip
+) -> NDArray[np.float64]:
     """A computed metric of candidates, (n,).
 
     Args:

@@ -202,10 +202,13 @@ class SupernetFactory:
                 return DifferentiableStrategy(space, Relaxation(self.outline()), training.target, alone)
             case "instatune":
                 return InstaTuneStrategy(
-                    space, training.random_subnets, training.label_weight, training.temperature,
+                    space,
+                    training.random_subnets,
+                    training.label_weight,
+                    training.temperature,
                     teacher_epochs=(training.teacher_epochs or training.epochs) if distill == "frozen" else 0,
                     sort=training.sort,
-                )  # fmt: skip
+                )
             case name:
                 ref = find(Kind.STRATEGIES, name, STRATEGIES)
                 given = self.objects.get("training.strategy")
@@ -243,13 +246,27 @@ class SupernetFactory:
         """The job's training settings."""
         job, training = self.config, self.config.training
         return TrainingSettings(
-            training.epochs, training.batch_size, training.learning_rate, training.weight_decay, training.divergence,
-            shift=training.augment.shift, flip=training.augment.flip, calibration_images=job.calibration_images,
-            keep=training.keep, threads=training.threads, seed=job.seed, clip_norm=training.clip_norm, top_k=training.top_k,
-            accumulate=training.accumulate, activation_checkpointing=training.activation_checkpointing,
-            precision=training.precision, balance_loss=training.balance_loss, router_z_loss=training.router_z_loss,
-            entropy_loss=training.entropy_loss, parameters=training.parameters,
-        )  # fmt: skip
+            training.epochs,
+            training.batch_size,
+            training.learning_rate,
+            training.weight_decay,
+            training.divergence,
+            shift=training.augment.shift,
+            flip=training.augment.flip,
+            calibration_images=job.calibration_images,
+            keep=training.keep,
+            threads=training.threads,
+            seed=job.seed,
+            clip_norm=training.clip_norm,
+            top_k=training.top_k,
+            accumulate=training.accumulate,
+            activation_checkpointing=training.activation_checkpointing,
+            precision=training.precision,
+            balance_loss=training.balance_loss,
+            router_z_loss=training.router_z_loss,
+            entropy_loss=training.entropy_loss,
+            parameters=training.parameters,
+        )
 
     def device(self) -> torch.device:
         """The device of the training, as of `find_device`."""

@@ -47,9 +47,14 @@ def _takes(module: nn.Module, shape: tuple[int, ...]) -> bool:
 
 
 def supernet_of(
-    module: nn.Module, example: Tensor, *, granularity: Granularity = "stage", widths: Sequence[float] = FRACTIONS,
-    keep: Sequence[str] = (), sort: bool = True,
-) -> Supernet:  # fmt: skip
+    module: nn.Module,
+    example: Tensor,
+    *,
+    granularity: Granularity = "stage",
+    widths: Sequence[float] = FRACTIONS,
+    keep: Sequence[str] = (),
+    sort: bool = True,
+) -> Supernet:
     """The supernet of a module: its largest subnet is the module, with its weights and units sorted by importance.
 
     Args:

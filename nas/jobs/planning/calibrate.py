@@ -84,9 +84,14 @@ class _Calibration:
     """The table of a calibration, and its remaining measurements."""
 
     def __init__(
-        self, prepared: PreparedJob, profile: HardwareProfile, path: Path, profiler: LatencyProfiler, n_subnets: int,
+        self,
+        prepared: PreparedJob,
+        profile: HardwareProfile,
+        path: Path,
+        profiler: LatencyProfiler,
+        n_subnets: int,
         on_progress: Progress,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._path, self._progress, self._precisions = path, on_progress, prepared.job.variants.precisions
         # Untrained weights need as long as trained ones: no kernel depends on their values.
         self._supernet = prepared.supernets.untrained().eval()

@@ -102,9 +102,16 @@ def _training(prepared: PreparedJob) -> Span:
     settings, data = prepared.supernets.settings(), prepared.data.dataset
     teacher = prepared.supernets.teacher
     found, after = time_training(
-        prepared.supernets.untrained(), data, prepared.supernets.strategy(), settings, task=prepared.data.task,
-        teacher=None if teacher is None else teacher.network, device=prepared.supernets.device(), n=_STEPS, limit_s=_STEPS_S,
-    )  # fmt: skip
+        prepared.supernets.untrained(),
+        data,
+        prepared.supernets.strategy(),
+        settings,
+        task=prepared.data.task,
+        teacher=None if teacher is None else teacher.network,
+        device=prepared.supernets.device(),
+        n=_STEPS,
+        limit_s=_STEPS_S,
+    )
     steps = settings.epochs * steps_per_epoch(data, settings)
     mean, error = _mean(found)
     origin = f"measured: {len(found)} steps, {1e3 * mean:.0f} ms each, for {steps}; evaluation after each epoch"

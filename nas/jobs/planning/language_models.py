@@ -76,10 +76,15 @@ class LanguageModels:
     def to_json(self) -> dict[str, Any]:
         """Its part of `--json`."""
         return {
-            "layout": self.spec.layout, "tokenizer": self.tokenizer, "vocabulary": self.vocabulary,
-            "separator": self.separator, "block": self.block, "positions": self.positions, "tokens": dict(self.tokens),
+            "layout": self.spec.layout,
+            "tokenizer": self.tokenizer,
+            "vocabulary": self.vocabulary,
+            "separator": self.separator,
+            "block": self.block,
+            "positions": self.positions,
+            "tokens": dict(self.tokens),
             "questions": dict(self.questions),
-        }  # fmt: skip
+        }
 
 
 def language_models(prepared: PreparedJob) -> LanguageModels | None:
@@ -91,10 +96,15 @@ def language_models(prepared: PreparedJob) -> LanguageModels | None:
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     questions = {name: part.questions for name, part in parts.items()}
     return LanguageModels(
-        plain.spec, _tokenizer(prepared), format.vocabulary, format.separator_token, plain.positions, format.block,
+        plain.spec,
+        _tokenizer(prepared),
+        format.vocabulary,
+        format.separator_token,
+        plain.positions,
+        format.block,
         {name: int((part.labels[..., 1] >= 0).sum()) for name, part in parts.items()},
         {name: 1 + int(own.labels[..., 1].max()) for name, own in questions.items() if own is not None},
-    )  # fmt: skip
+    )
 
 
 def _tokenizer(prepared: PreparedJob) -> str:
@@ -136,9 +146,13 @@ class PretrainedLanguageModel:
             for name, cost in (("smallest", self.smallest), ("largest", self.largest))
         }
         return {
-            "model": self.name, "kind": self.kind, "networks": self.networks, "space": self.spec.to_json(), **costs,
+            "model": self.name,
+            "kind": self.kind,
+            "networks": self.networks,
+            "space": self.spec.to_json(),
+            **costs,
             "language_models": self.models.to_json(),
-        }  # fmt: skip
+        }
 
 
 def pretrained_language_model(name: str) -> PretrainedLanguageModel:

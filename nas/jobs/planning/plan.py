@@ -137,17 +137,27 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
     supernet = prepared.supernets.current()
     (smallest, largest), unmeasured = _measured(prepared, supernet)
     return Plan(
-        name=job.name, size=prepared.space.size, n_choices=len(prepared.space), smallest=smallest, largest=largest,
+        name=job.name,
+        size=prepared.space.size,
+        n_choices=len(prepared.space),
+        smallest=smallest,
+        largest=largest,
         noun=data.format.noun,
         images={part: len(getattr(data, part).labels) for part in ("train", "validation", "test")},
         n_cut=data.format.n_cut if isinstance(data.format, TextFormat) else None,
-        n_skipped=len(data.skipped), warning=data.warning, evaluations=job.search.evaluations, algorithm=job.search.algorithm,
-        models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)), warm_start=str(reuse),
+        n_skipped=len(data.skipped),
+        warning=data.warning,
+        evaluations=job.search.evaluations,
+        algorithm=job.search.algorithm,
+        models_from=first_modelled(prepared, known=reuse.known, n_prior=len(reuse.prior_results)),
+        warm_start=str(reuse),
         epochs=None if prepared.supernets.checkpoint is not None else job.training.epochs,
-        language=language_models(prepared), serving=prepared.serving,
-        times=estimate(prepared, supernet, inline=inline) if time and not unmeasured else None, model=_inspected(prepared),
+        language=language_models(prepared),
+        serving=prepared.serving,
+        times=estimate(prepared, supernet, inline=inline) if time and not unmeasured else None,
+        model=_inspected(prepared),
         unmeasured=unmeasured,
-    )  # fmt: skip
+    )
 
 
 def _measured(prepared: PreparedJob, supernet: Supernet) -> tuple[list[Extreme], dict[str, Exception]]:

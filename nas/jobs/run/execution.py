@@ -157,9 +157,14 @@ class _SearchExecution:
         scoring = InlineScoring(self.supernet, prepared.data.calibration, test, prepared.data.task)
         with self._evaluator(test, scoring) as evaluator:
             measure_finalists(
-                chosen, prepared.job.metrics, evaluator, self.run.store,
-                variants=prepared.job.variants, scored=prepared.job.scored, on_progress=self.waits.progress,
-            )  # fmt: skip
+                chosen,
+                prepared.job.metrics,
+                evaluator,
+                self.run.store,
+                variants=prepared.job.variants,
+                scored=prepared.job.scored,
+                on_progress=self.waits.progress,
+            )
 
     def _search(self) -> list[Evaluation]:
         prepared, store = self.run.prepared, self.run.store
@@ -189,10 +194,16 @@ class _SearchExecution:
         """Measures this run's subnets, with metrics of the task on a part of the data."""
         prepared = self.run.prepared
         measured = build_evaluator(
-            prepared, self.supernet, self.weights, part, scoring,
-            seed=prepared.config.seed, environments=self.environments,
-            on_wait=self.waits.begin, on_wait_end=self.waits.end,
-        )  # fmt: skip
+            prepared,
+            self.supernet,
+            self.weights,
+            part,
+            scoring,
+            seed=prepared.config.seed,
+            environments=self.environments,
+            on_wait=self.waits.begin,
+            on_wait_end=self.waits.end,
+        )
         try:
             yield measured if self.known is None else Cached(measured, self.known, replay_failures=True)
         finally:
@@ -207,6 +218,11 @@ class _SearchExecution:
 
         settings = self.run.prepared.config.search
         return RayPool(
-            self.supernet, data.calibration, part,
-            task=data.task, workers=settings.workers, time_limit_s=settings.time_limit_s, note=self.run.observer.note,
-        )  # fmt: skip
+            self.supernet,
+            data.calibration,
+            part,
+            task=data.task,
+            workers=settings.workers,
+            time_limit_s=settings.time_limit_s,
+            note=self.run.observer.note,
+        )

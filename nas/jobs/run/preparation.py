@@ -74,9 +74,12 @@ def preparing_again(folder: RunFolder, store: RunStore, facts: RunFacts, options
         check_training(job, source=source, inline=options.inline)
     prepared = prepare_job(job, options.runs, run=folder, source=source, on_progress=count, objects=options.objects)
     check_plugins(
-        f"run {folder.id}", facts.plugins, prepared.job.plugins.values(),
-        accept=options.accept_plugin_versions, note=options.observer.note,
-    )  # fmt: skip
+        f"run {folder.id}",
+        facts.plugins,
+        prepared.job.plugins.values(),
+        accept=options.accept_plugin_versions,
+        note=options.observer.note,
+    )
     ours = compatibility_facts(prepared, measured=facts.search is not None)
     check_compatibility(f"run {folder.id}", facts.compatibility, ours)
     if facts.search is not None:

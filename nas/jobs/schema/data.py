@@ -18,9 +18,20 @@ PAIRS = "text-pairs"
 DATA_SETS = ("digits", "fashion-mnist", "image-folder", TABLE, TEXT, NUMBERS, DOCUMENTS, PAIRS)
 """The shipped data sets."""
 OF_FILES = (
-    "path", "skip_unreadable", "separator", "choices", "documents", "text_column", "image_column", "label_column",
-    "source_column", "target_column", "encoding", "crop", "interpolation",
-)  # fmt: skip
+    "path",
+    "skip_unreadable",
+    "separator",
+    "choices",
+    "documents",
+    "text_column",
+    "image_column",
+    "label_column",
+    "source_column",
+    "target_column",
+    "encoding",
+    "crop",
+    "interpolation",
+)
 """Keys on the files of shipped data sets; data sets of plug-ins have settings."""
 OF_IMAGES = ("image_size", "channels", "mean", "std", "skip_unreadable", "crop", "interpolation")
 OF_TEXT = ("tokenizer", "max_tokens", "timed_tokens", "vocabulary", "text_column", "encoding")
@@ -148,11 +159,23 @@ class DataConfig(Section):
     """Of pairs: the column of the texts that are written; None takes the one with a usual name."""
     encoding: (
         Literal[
-            "utf-8", "utf-16", "latin-1", "cp1250", "cp1251", "cp1252", "iso-8859-2", "iso-8859-15", "koi8-r", "shift_jis",
-            "euc-jp", "euc-kr", "big5", "gb18030",
+            "utf-8",
+            "utf-16",
+            "latin-1",
+            "cp1250",
+            "cp1251",
+            "cp1252",
+            "iso-8859-2",
+            "iso-8859-15",
+            "koi8-r",
+            "shift_jis",
+            "euc-jp",
+            "euc-kr",
+            "big5",
+            "gb18030",
         ]
         | None
-    ) = None  # fmt: skip
+    ) = None
     """Of the files of sentences."""
     skip_unreadable: Annotated[bool | None, Field(strict=True, description="true or false")] = None
     """Of an image folder or table: whether files that cannot be used are left out, instead of an error that lists them."""
@@ -198,8 +221,11 @@ class DataConfig(Section):
         if self.of_text or self.of_documents:
             self._check_text()
         if self.of_documents and self.timed_tokens is not None:
-            raise conflict("timed_tokens", "is of sentences; of a language model write serving: {prompt_tokens: ..., "
-                "context_tokens: ...} in the job, and remove it")  # fmt: skip
+            raise conflict(
+                "timed_tokens",
+                "is of sentences; of a language model write serving: {prompt_tokens: ..., "
+                "context_tokens: ...} in the job, and remove it",
+            )
         for key, names in _OF_NAMES.items():
             if getattr(self, key) is not None and self.name not in names:
                 raise conflict(key, f"is for an {' or '.join(names)}, and got {self.name}; remove it")

@@ -45,8 +45,9 @@ def edited(text: str, changes: Mapping[Path, Any], *, source: str) -> str:
             key = ".".join(path)
             raise JobError(
                 f"{source}: {key}: this part of the job is written in a way that only its author can change; edit the text",
-                code="job.not-editable", fields=[(key, "edit it in the text")],
-            )  # fmt: skip
+                code="job.not-editable",
+                fields=[(key, "edit it in the text")],
+            )
     return text
 
 

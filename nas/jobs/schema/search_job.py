@@ -164,12 +164,15 @@ class SearchJob(Section):
             raise conflict("training.epochs", text)
         if self.training.strategy == "sorted" and not self.supernet.nested and self.supernet.from_ is None:
             raise conflict(
-                "supernet.nested", "the strategy sorted trains networks that are nested, one choice a dimension for all "
-                "layers; write nested: true, or take another training.strategy")  # fmt: skip
+                "supernet.nested",
+                "the strategy sorted trains networks that are nested, one choice a dimension for all "
+                "layers; write nested: true, or take another training.strategy",
+            )
         if self.supernet.pretrained is not None and self.data.asks_for_vocabulary:
             raise conflict(
-                "data.vocabulary", "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a "
-                "data.tokenizer")  # fmt: skip
+                "data.vocabulary",
+                "supernet.pretrained has a tokenizer, and none is trained; remove it, or name a data.tokenizer",
+            )
         if self.supernet.model is not None:
             self._check_model()
         self._check_training()
@@ -219,18 +222,26 @@ class SearchJob(Section):
         training, supernet = self.training, self.supernet
         of_decoder = supernet.family == _DECODER
         if training.distill == "original" and supernet.model is None and not (of_decoder and supernet.pretrained):
-            raise conflict("training.distill", "original is the model of supernet.model or the decoder of supernet.pretrained; "
-                "the job names none: expected largest, teacher or none")  # fmt: skip
+            raise conflict(
+                "training.distill",
+                "original is the model of supernet.model or the decoder of supernet.pretrained; "
+                "the job names none: expected largest, teacher or none",
+            )
         if training.top_k is not None and self.task not in (CLASSIFICATION.name, LANGUAGE):
             raise conflict(
                 "training.top_k", f"is of the probabilities of classes, and the task is {self.task}; remove it"
             )
         if training.activation_checkpointing and supernet.model is not None:
-            raise conflict("training.activation_checkpointing", "a supernet of a model has none; remove it, and raise "
-                "training.accumulate to save memory")  # fmt: skip
+            raise conflict(
+                "training.activation_checkpointing",
+                "a supernet of a model has none; remove it, and raise training.accumulate to save memory",
+            )
         if training.balance_loss == 0 and supernet.trains and getattr(supernet.space, "null_experts", None):
-            raise conflict("training.balance_loss", "is 0, and without it routers do not learn when to choose the null experts "
-                "of supernet.space.null_experts; remove one of them")  # fmt: skip
+            raise conflict(
+                "training.balance_loss",
+                "is 0, and without it routers do not learn when to choose the null experts "
+                "of supernet.space.null_experts; remove one of them",
+            )
         kinds = supernet.kinds_of_experts()
         remedy = "and the networks have none that tokens are sent to; remove it, or take a space with experts"
         if training.entropy_loss and kinds is not None and "experts" not in kinds:
@@ -241,8 +252,10 @@ class SearchJob(Section):
         sharing = supernet.sharing or SharingConfig()
         plain = sharing.model_copy(update={"correction": None}) == SharingConfig()
         if training.adapters is not None and not (of_decoder and trained and plain):
-            raise conflict("training.adapters", "are of a trained decoder (supernet.family: decoder, with pretrained) with "
-                "sharing: slice; remove it")  # fmt: skip
+            raise conflict(
+                "training.adapters",
+                "are of a trained decoder (supernet.family: decoder, with pretrained) with sharing: slice; remove it",
+            )
         if training.strategy == "differentiable" and not plain:
             raise conflict(
                 "supernet.sharing", "the strategy differentiable needs slice; remove it, or change the strategy"
@@ -311,20 +324,26 @@ class SearchJob(Section):
         used = [name for name in (*self.objectives, *self.constraints) if name in CACHED_EXPERTS]
         if used and self.task == LANGUAGE and not given.caches_experts:
             raise missing_key(
-                key, f"is missing, and {used[0]} is of a cache of experts; expected the number of experts of each layer "
-                "that are in memory, or serving.expert_cache_mib")  # fmt: skip
+                key,
+                f"is missing, and {used[0]} is of a cache of experts; expected the number of experts of each layer "
+                "that are in memory, or serving.expert_cache_mib",
+            )
 
     def _check_choices(self) -> None:
         """Accuracies of choices are scored on questions, and these are for them alone."""
         used = [name for name in (*self.objectives, *self.constraints) if name in CHOICES]
         if used and self.task == LANGUAGE and self.data.choices is None:
             raise missing_key(
-                "data.choices", f"is missing, and {used[0]} is scored on multiple-choice questions; expected a JSONL file with "
-                "context, options and answer in each line")  # fmt: skip
+                "data.choices",
+                f"is missing, and {used[0]} is scored on multiple-choice questions; expected a JSONL file with "
+                "context, options and answer in each line",
+            )
         if self.data.choices is not None and not used:
             raise conflict(
-                "data.choices", f"is for {' and '.join(CHOICES)}, of which none is an objective or a constraint; name one, or "
-                "remove it")  # fmt: skip
+                "data.choices",
+                f"is for {' and '.join(CHOICES)}, of which none is an objective or a constraint; name one, or "
+                "remove it",
+            )
 
     @property
     def _written(self) -> WrittenMetrics:

@@ -32,9 +32,16 @@ class AdaptersConfig(Section):
 
 
 STRATEGIES = (
-    "sandwich", "single-path", "sorted", "progressive", "attentive", "instatune", "smoe-dropout", "differentiable",
+    "sandwich",
+    "single-path",
+    "sorted",
+    "progressive",
+    "attentive",
+    "instatune",
+    "smoe-dropout",
+    "differentiable",
     "largest",
-)  # fmt: skip
+)
 """The names of the shipped strategies."""
 _BELONGS: Mapping[str, tuple[str, ...]] = {
     "random_subnets": ("sandwich", "attentive", "instatune"),

@@ -157,11 +157,14 @@ class CascadeTable:
     def to_json(self) -> dict[str, Any]:
         """What `nas cascade --json` prints."""
         return {
-            "run": self.run, "latency": self.latency.name, "batch_size": self.batch_size,
-            "examples": len(self.members[0].right), "networks": [member.point.key for member in self.members],
+            "run": self.run,
+            "latency": self.latency.name,
+            "batch_size": self.batch_size,
+            "examples": len(self.members[0].right),
+            "networks": [member.point.key for member in self.members],
             "rows": [{"number": i, **asdict(row)} for i, row in enumerate(self.rows)],
             "cascades": [asdict(cascade) for cascade in self.cascades],
-        }  # fmt: skip
+        }
 
 
 def cascade_of(small: Member, large: Member | None = None, threshold: float = -1.0) -> Cascade:

@@ -59,9 +59,15 @@ def diversity_of(report: RunReport, space: SearchSpace) -> Diversity | None:
         if np.ptp(levels) == 0:
             shared[choice.name] = choice.options[levels[0]] if len(having) else None
     return Diversity(
-        genes.shape[1], float(apart.mean()), int(apart.min()), int(apart.max()), float(every.mean()),
-        shared, options, active,
-    )  # fmt: skip
+        genes.shape[1],
+        float(apart.mean()),
+        int(apart.min()),
+        int(apart.max()),
+        float(every.mean()),
+        shared,
+        options,
+        active,
+    )
 
 
 def _distances(points: Sequence[Point]) -> NDArray[np.int64]:

@@ -63,11 +63,16 @@ class FailedNetwork:
             "architecture": dict(self.architecture),
             "result": str(self.result),
             "measurements": [
-                {"metric": m.metric, "fidelity": m.fidelity, "result": str(m.result), "reason": m.reason,
-                 "attempts": m.attempts}
+                {
+                    "metric": m.metric,
+                    "fidelity": m.fidelity,
+                    "result": str(m.result),
+                    "reason": m.reason,
+                    "attempts": m.attempts,
+                }
                 for m in self.measurements
             ],
-        }  # fmt: skip
+        }
 
 
 def failed_networks(store: RunStore, search: SearchFacts) -> list[FailedNetwork]:

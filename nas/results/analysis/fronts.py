@@ -94,9 +94,11 @@ def front_hypervolume(
 
 
 def hypervolumes(
-    points: Sequence[Point], objectives: Sequence[Objective], constraints: Sequence[Constraint],
+    points: Sequence[Point],
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
     reference: Mapping[str, float],
-) -> list[float]:  # fmt: skip
+) -> list[float]:
     """The hypervolume after each point, of those that keep all constraints."""
     values = minimised_of(points, objectives)
     values[broken_by(points, constraints) > 0] = np.nan

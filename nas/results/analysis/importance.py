@@ -121,8 +121,10 @@ class _Solver:
 def _importance(design: _Design, y: Array, nothing: Importance) -> Importance:
     """Importance for labels (n,) that are not all equal; `nothing` is filled in."""
     weights = [solver.weights(y) for solver in design.solvers]
-    held = [(fold, y[fold] - y[solver.rows].mean(), ws) for fold, solver, ws in
-            zip(design.folds, design.solvers, weights, strict=False)]  # fmt: skip
+    held = [
+        (fold, y[fold] - y[solver.rows].mean(), ws)
+        for fold, solver, ws in zip(design.folds, design.solvers, weights, strict=False)
+    ]
     errors = sum(((left - ws @ design.columns[fold].T) ** 2).sum(axis=1) for fold, left, ws in held)
     best = int(np.argmin(errors))
     by_mean = sum(float((left**2).sum()) for _, left, _ in held)

@@ -128,10 +128,15 @@ class Points(Sequence[Point]):
         """The points at some positions, in that order."""
         some = np.asarray(places, dtype=np.int64)
         return Points(
-            self.space, [self.keys[i] for i in some.tolist()], self.names, self.values[some], self.errors[some],
-            self.committed[some], self.final[some],
+            self.space,
+            [self.keys[i] for i in some.tolist()],
+            self.names,
+            self.values[some],
+            self.errors[some],
+            self.committed[some],
+            self.final[some],
             {new: self.tests[old] for new, old in enumerate(some.tolist()) if old in self.tests} if self.tests else {},
-        )  # fmt: skip
+        )
 
 
 def values_of(points: Sequence[Point], name: str) -> Array:

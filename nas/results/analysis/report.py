@@ -302,9 +302,13 @@ def _anchors(measured: MeasuredRun, space: SearchSpace) -> dict[Anchor, Point]:
 
 
 def _history(
-    measured: MeasuredRun, evaluated: Points, objectives: Sequence[Objective], constraints: Sequence[Constraint],
-    reference: Mapping[str, float], n_spent: Callable[[int], int],
-) -> tuple[tuple[int, float], ...]:  # fmt: skip
+    measured: MeasuredRun,
+    evaluated: Points,
+    objectives: Sequence[Objective],
+    constraints: Sequence[Constraint],
+    reference: Mapping[str, float],
+    n_spent: Callable[[int], int],
+) -> tuple[tuple[int, float], ...]:
     if not reference or not evaluated:
         return ()
     places = enumerate(measured.evaluated, start=1)

@@ -52,15 +52,20 @@ def write_cascade(
         proof["rejected"] = str(error)
     _, manifest, _, script = paths_beside(path)
     facts = {
-        "run": table.run, "kind": "cascade",
+        "run": table.run,
+        "kind": "cascade",
         "rule": "the large network answers where the softmax probability of the small one's best class is below the threshold",
-        "threshold": threshold, "latency": table.latency.name, "values": asdict(cascade), "proof": proof,
+        "threshold": threshold,
+        "latency": table.latency.name,
+        "values": asdict(cascade),
+        "proof": proof,
         **{
             name: {"model": own.path.name, "manifest": own.manifest.name, "key": own.described["key"]}
             for name, own in (("small", small), ("large", large))
         },
-        "classes": list(data.class_names), **preprocessing_facts(data.format, in_graph=False),
-    }  # fmt: skip
+        "classes": list(data.class_names),
+        **preprocessing_facts(data.format, in_graph=False),
+    }
     code = cascade_script(data.format, manifest=manifest.name, tokenizer=paths_beside(small.path)[2].name)
     files = {script: code.encode()}
     if proof["parity"] is not None:

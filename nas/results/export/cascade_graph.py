@@ -53,7 +53,9 @@ def cascade_graph(small: bytes, large: bytes, threshold: float) -> bytes:
             helper.make_node("ReduceMax", ["shares", "axis"], ["confidence"], keepdims=0),
             helper.make_node("Less", ["confidence", "threshold"], [PASSED_ON]),
             helper.make_node(
-                "If", [PASSED_ON], [OUTPUT],
+                "If",
+                [PASSED_ON],
+                [OUTPUT],
                 then_branch=branch("large", two.graph.output[0].name, two.graph.node, two.graph.initializer),
                 else_branch=branch("small", logits.name, [], []),
             ),
@@ -66,7 +68,7 @@ def cascade_graph(small: bytes, large: bytes, threshold: float) -> bytes:
             numpy_helper.from_array(np.array([1]), "axis"),
             numpy_helper.from_array(np.array([threshold], np.float32), "threshold"),
         ],
-    )  # fmt: skip
+    )
     batch = graph.input[0].type.tensor_type.shape.dim[0]
     batch.Clear()
     batch.dim_value = 1

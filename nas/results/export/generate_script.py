@@ -155,10 +155,16 @@ def generate_script(
         return translate_script(format, name=name, models=models, tokenizer=tokenizer)
     prefill, step, of_tokenizer = map(json.dumps, (*models, tokenizer))
     return _SCRIPT.format(
-        name=name, prefill=prefill, step=step, tokenizer=of_tokenizer, separator=format.separator,
-        separator_token=format.separator_token, positions=positions, most=_MOST_TOKENS,
+        name=name,
+        prefill=prefill,
+        step=step,
+        tokenizer=of_tokenizer,
+        separator=format.separator,
+        separator_token=format.separator_token,
+        positions=positions,
+        most=_MOST_TOKENS,
         reading=_IN_PLACE if in_place else _COPYING,
-    )  # fmt: skip
+    )
 
 
 def transformers_generate_script(loader: str, *, name: str) -> str:

@@ -82,9 +82,13 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
             trained.data.timed_batches(profile),
         )
         measured = Measured(
-            InlineScoring(supernet, trained.data.calibration, part, trained.data.task), supernet.cost, {place: timed},
-            weights=trained.checkpoint.weights_digest, data=part.digest, environments=environments,
-        )  # fmt: skip
+            InlineScoring(supernet, trained.data.calibration, part, trained.data.task),
+            supernet.cost,
+            {place: timed},
+            weights=trained.checkpoint.weights_digest,
+            data=part.digest,
+            environments=environments,
+        )
         found: dict[Request, Measurement] = {}
         with closing(Cached(measured, store.attempts, keep=store.add)) as evaluator:
             for start in range(0, len(requests), _TOGETHER):

@@ -180,14 +180,23 @@ def network_bundle(
     if isinstance(data.format, TextFormat | BlockFormat):
         files[tokenizer_path] = data.format.tokenizer.encode()
     described = {
-        "precision": variant.precision, "runtime": variant.runtime, **checks, "values": dict(point.values),
-        "task": trained.data.config.task, "answered": trained.data.task.verbs[1],
+        "precision": variant.precision,
+        "runtime": variant.runtime,
+        **checks,
+        "values": dict(point.values),
+        "task": trained.data.config.task,
+        "answered": trained.data.task.verbs[1],
         "examples": "documents" if data.format.noun == "text" else f"{data.format.noun}s",
-        "fidelity": str(point.fidelity), "architecture": dict(point.described), "key": point.key,
-        "weights": str(weights_path), "manifest": str(manifest_path), "script": str(script_path),
+        "fidelity": str(point.fidelity),
+        "architecture": dict(point.described),
+        "key": point.key,
+        "weights": str(weights_path),
+        "manifest": str(manifest_path),
+        "script": str(script_path),
         **({"tokenizer": str(tokenizer_path)} if tokenizer_path in files else {}),
-        **({"step": str(step_path)} if served else {}), **({"positions": most} if most else {}),
-    }  # fmt: skip
+        **({"step": str(step_path)} if served else {}),
+        **({"positions": most} if most else {}),
+    }
     return Bundle(path, manifest_path, files, {**facts, **checks}, described)
 
 

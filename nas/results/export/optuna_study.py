@@ -80,9 +80,12 @@ def study_trials(report: RunReport, store: RunStore) -> list[FrozenTrial]:
 
 
 def _trial(
-    report: RunReport, params: dict[str, Any], distributions: dict[str, BaseDistribution],
-    found: Mapping[str, Outcome], attributes: dict[str, Any],
-) -> FrozenTrial:  # fmt: skip
+    report: RunReport,
+    params: dict[str, Any],
+    distributions: dict[str, BaseDistribution],
+    found: Mapping[str, Outcome],
+    attributes: dict[str, Any],
+) -> FrozenTrial:
     values = [found[o.name].value for o in report.objectives]
     failed = any(outcome.value is None for outcome in found.values())
     bounds = [] if failed else _slacks(report.constraints, found)

@@ -233,9 +233,13 @@ def _libraries(format: Format) -> str:
 
 
 def _parts(
-    format: Format, runtime: Sequence[str], network: Sequence[str], *, tokenizer: str,
+    format: Format,
+    runtime: Sequence[str],
+    network: Sequence[str],
+    *,
+    tokenizer: str,
     in_graph: bool = False,
-) -> dict[str, str]:  # fmt: skip
+) -> dict[str, str]:
     """The parts of a script that follow from the preprocessing."""
     shared: list[Callable[..., Any]]
     if isinstance(format, ImageFormat):

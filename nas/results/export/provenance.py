@@ -124,34 +124,47 @@ def preprocessing_facts(format: Format, in_graph: bool) -> dict[str, Any]:
                 steps |= {"layout": "batch, row, column, channel", "in_graph": list(STEPS)}
             else:
                 made = {
-                    "name": INPUT, "shape": ["batch", format.channels, format.image_size, format.image_size],
-                    "dtype": "float32", "scale": "pixels in [0, 1], minus the mean, over the deviation, by channel",
-                    "mean": list(format.mean), "std": list(format.std),
-                }  # fmt: skip
+                    "name": INPUT,
+                    "shape": ["batch", format.channels, format.image_size, format.image_size],
+                    "dtype": "float32",
+                    "scale": "pixels in [0, 1], minus the mean, over the deviation, by channel",
+                    "mean": list(format.mean),
+                    "std": list(format.std),
+                }
         case RowFormat():
             made = {"name": INPUT, "shape": ["batch", len(format.columns)], "dtype": "float32"}
         case PairFormat():
             made = {
-                "name": SOURCE, "shape": ["batch", "tokens"], "dtype": "int64", "vocabulary": format.vocabulary,
+                "name": SOURCE,
+                "shape": ["batch", "tokens"],
+                "dtype": "int64",
+                "vocabulary": format.vocabulary,
                 "also": f"{IDS} (batch, 1), int64: the separator, then the last token of each target; a step reads as past.* "
                 "what the call before returned as present.*, and as memory.* what the first call returned",
                 "tokenizer": "ids of the source, by the file .tokenizer.json beside the model, padded at the end with the "
                 "separator",
-            }  # fmt: skip
+            }
         case BlockFormat():
             made = {
-                "name": IDS, "shape": ["batch", "tokens"], "dtype": "int64", "vocabulary": format.vocabulary,
+                "name": IDS,
+                "shape": ["batch", "tokens"],
+                "dtype": "int64",
+                "vocabulary": format.vocabulary,
                 "also": f"{PADDING} (batch,), int64: the tokens that pad each text at its beginning; a step reads one token a "
                 f"text, and as past.* what the call before returned as present.*; where it has the input {FILLED} (1,), the "
                 "number of tokens in these, they have room for more, and present.* may be in their memory",
                 "tokenizer": "its ids, by the file .tokenizer.json beside the model, after the separator",
-            }  # fmt: skip
+            }
         case TextFormat():
             made = {
-                "name": INPUT, "shape": ["batch", "tokens"], "dtype": "int64", "padding": format.padding,
-                "max_tokens": format.max_tokens, "vocabulary": format.vocabulary,
+                "name": INPUT,
+                "shape": ["batch", "tokens"],
+                "dtype": "int64",
+                "padding": format.padding,
+                "max_tokens": format.max_tokens,
+                "vocabulary": format.vocabulary,
                 "tokenizer": "its ids, by the file .tokenizer.json beside the model, cut to max_tokens and padded at the end",
-            }  # fmt: skip
+            }
     return {"input": made, "preprocessing": steps}
 
 
@@ -172,8 +185,11 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
     def evaluate(part: Part, wanted: list[Request]) -> None:
         evaluator = Measured(
             InlineScoring(checkpoint.supernet, trained.data.calibration, part, trained.data.task),
-            checkpoint.supernet.cost, {}, weights=checkpoint.weights_digest, data=part.digest,
-        )  # fmt: skip
+            checkpoint.supernet.cost,
+            {},
+            weights=checkpoint.weights_digest,
+            data=part.digest,
+        )
         for measurement in evaluator.evaluate(wanted):
             store.add(measurement)
 

@@ -75,9 +75,15 @@ def load(weights: str | Path = Path(__file__).with_suffix(".safetensors")) -> {n
 
 
 def export_torch(
-    runs: RunsFolder, run: str, path: Path, *, select: str | None = None, index: int | None = None,
-    accept_plugin_versions: bool = False, data: object = None,
-) -> dict[str, Any]:  # fmt: skip
+    runs: RunsFolder,
+    run: str,
+    path: Path,
+    *,
+    select: str | None = None,
+    index: int | None = None,
+    accept_plugin_versions: bool = False,
+    data: object = None,
+) -> dict[str, Any]:
     """Writes one network as ``FILE.py``, which defines it in torch's layers and calls, ``FILE.safetensors`` and ``FILE.json``.
 
     The written file is run, and its outputs are compared with those of the network.
@@ -121,15 +127,22 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
     program = _program(module, data.validation.inputs[:2])
     weights, manifest = path.with_suffix(".safetensors"), path.with_suffix(".json")
     facts = {
-        **provenance.facts(point, trained), "precision": "fp32", **preprocessing_facts(data.format, False),
+        **provenance.facts(point, trained),
+        "precision": "fp32",
+        **preprocessing_facts(data.format, False),
         "original": _original(*supernet.family.plain(network), program),
-    }  # fmt: skip
+    }
     shape = ", ".join(["batch", *map(str, data.validation.inputs.shape[1:])])
     script = _SCRIPT.format(
-        about=f"{path.stem}: a network of the run {provenance.run}, as torch layers and calls.", module=path.stem,
-        weights=weights.name, manifest=manifest.name, shape=shape, classes=json.dumps(list(data.class_names)), name=CLASS,
+        about=f"{path.stem}: a network of the run {provenance.run}, as torch layers and calls.",
+        module=path.stem,
+        weights=weights.name,
+        manifest=manifest.name,
+        shape=shape,
+        classes=json.dumps(list(data.class_names)),
+        name=CLASS,
         network=source_of(program, about=f"The network {point.key} of {provenance.run}."),
-    )  # fmt: skip
+    )
     tensors = {name: own for name, own in module.state_dict().items() if name in program.tensors}
     state, parity = _checked(script, path.stem, tensors, module, data.validation.inputs)
     if parity > ROUNDING:
@@ -138,11 +151,19 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
     files = {path: script.encode(), weights: serialise_tensors({name: t.contiguous() for name, t in state.items()})}
     digests = write_bundle(files, manifest, {**facts, "parity": parity})
     return {
-        "path": str(path), "sha256": digests[path], "format": "torch", "precision": "fp32",
-        "searched_precision": variant.precision, "parity": parity, "values": dict(point.values),
-        "key": point.key, "original": facts["original"],
-        "architecture": dict(point.described), "weights": str(weights), "manifest": str(manifest),
-    }  # fmt: skip
+        "path": str(path),
+        "sha256": digests[path],
+        "format": "torch",
+        "precision": "fp32",
+        "searched_precision": variant.precision,
+        "parity": parity,
+        "values": dict(point.values),
+        "key": point.key,
+        "original": facts["original"],
+        "architecture": dict(point.described),
+        "weights": str(weights),
+        "manifest": str(manifest),
+    }
 
 
 def _program(module: nn.Module, x: Tensor) -> Program:

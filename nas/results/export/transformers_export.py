@@ -45,9 +45,15 @@ ROUNDING = 1e-5
 
 
 def export_transformers(
-    runs: RunsFolder, run: str, folder: Path, *, select: str | None = None, index: int | None = None,
-    accept_plugin_versions: bool = False, data: object = None,
-) -> dict[str, Any]:  # fmt: skip
+    runs: RunsFolder,
+    run: str,
+    folder: Path,
+    *,
+    select: str | None = None,
+    index: int | None = None,
+    accept_plugin_versions: bool = False,
+    data: object = None,
+) -> dict[str, Any]:
     """Writes one encoder (of sentences or images) or language model as a folder that the transformers library loads.
 
     The folder is read back, and the weights of the network that it makes are compared, and its outputs.
@@ -125,9 +131,14 @@ def _write(
     match family:
         case DecoderFamily() if isinstance(format, BlockFormat):
             write_decoder(
-                folder, family, network, own, tokenizer=format.tokenizer, separator=format.separator,
+                folder,
+                family,
+                network,
+                own,
+                tokenizer=format.tokenizer,
+                separator=format.separator,
                 separator_token=format.separator_token,
-            )  # fmt: skip
+            )
             config = read_decoder_config(folder)
             again = DecoderFamily(config.space(), tokens=1, **config.fixed)
             return _loaded(again, again.space.largest, config.read(folder).weights(again)), "AutoModelForCausalLM"

@@ -63,6 +63,12 @@ def translate_script(format: PairFormat, *, name: str, models: tuple[str, str], 
     """
     first, step, of_tokenizer = map(json.dumps, (*models, tokenizer))
     return _SCRIPT.format(
-        name=name, first=first, step=step, tokenizer=of_tokenizer, separator=format.separator,
-        separator_token=format.separator_token, longest=format.source, most=format.block - 1,
-    )  # fmt: skip
+        name=name,
+        first=first,
+        step=step,
+        tokenizer=of_tokenizer,
+        separator=format.separator,
+        separator_token=format.separator_token,
+        longest=format.source,
+        most=format.block - 1,
+    )

@@ -93,9 +93,16 @@ def _draw_scatter(axis: Axes, objective: Objective, found: PredictorAccuracy | N
     # One line per shade: thousands of points with colours of their own would take seconds to draw.
     for shade, rows in zip(_SHADES, np.array_split(np.argsort(found.step, kind="stable"), len(_SHADES)), strict=True):
         axis.plot(
-            x[rows], y[rows], "o", color=shade, markersize=4, markeredgewidth=0, alpha=0.8,
-            rasterized=len(x) > MANY, zorder=2,
-        )  # fmt: skip
+            x[rows],
+            y[rows],
+            "o",
+            color=shade,
+            markersize=4,
+            markeredgewidth=0,
+            alpha=0.8,
+            rasterized=len(x) > MANY,
+            zorder=2,
+        )
     tau = found.kendall_tau
     agreement = "" if math.isnan(tau) else f"τ {tau:.2f}"
     coverage = f"{100 * found.coverage:.0f} % within the 90 % interval"
@@ -192,9 +199,15 @@ def _draw_options(axis: Axes, insight: Insight, genes: Sequence[str]) -> None:
     options = insight.diversity.options
     shares = grid([list(options[gene].values()) for gene in genes])
     axis.pcolormesh(
-        np.arange(shares.shape[1] + 1) - 0.5, np.arange(len(genes) + 1) - 0.5, shares, cmap="Blues", vmin=0, vmax=1.15,
-        edgecolors="white", linewidth=1.2,
-    )  # fmt: skip
+        np.arange(shares.shape[1] + 1) - 0.5,
+        np.arange(len(genes) + 1) - 0.5,
+        shares,
+        cmap="Blues",
+        vmin=0,
+        vmax=1.15,
+        edgecolors="white",
+        linewidth=1.2,
+    )
     for row, gene in enumerate(genes):
         active = insight.diversity.active[gene]
         for column, (option, share) in enumerate(options[gene].items()):

@@ -62,10 +62,15 @@ def _draw(axis: Axes, found: WidthSweep) -> None:
     if found.stepped:
         _draw_bands(axis, found)
         axis.plot(
-            found.widths, least_latency(found.latency_ms),
+            found.widths,
+            least_latency(found.latency_ms),
             drawstyle="steps-pre",  # a width costs as much as the next measured one
-            color=colours.FRONT.light, linewidth=1.2, alpha=0.55, label="fastest of this width or wider", zorder=2,
-        )  # fmt: skip
+            color=colours.FRONT.light,
+            linewidth=1.2,
+            alpha=0.55,
+            label="fastest of this width or wider",
+            zorder=2,
+        )
     _draw_points(axis, found, measured - aligned, "measured (± error)", colours.MEASURED.light, size=4.0, zorder=3)
     _draw_points(axis, found, aligned, "aligned: the end of a step", colours.FRONT.light, size=6.5, zorder=4)
     _draw_chosen(axis, found)
@@ -80,9 +85,19 @@ def _draw_points(
         return
     x, y, errors = zip(*shown, strict=True)
     axis.errorbar(
-        x, y, yerr=errors, fmt="o", color=colour, ecolor=colour, elinewidth=1.1, markersize=size, markeredgecolor="white",
-        markeredgewidth=0.6, label=label, zorder=zorder,
-    )  # fmt: skip
+        x,
+        y,
+        yerr=errors,
+        fmt="o",
+        color=colour,
+        ecolor=colour,
+        elinewidth=1.1,
+        markersize=size,
+        markeredgecolor="white",
+        markeredgewidth=0.6,
+        label=label,
+        zorder=zorder,
+    )
 
 
 def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
@@ -90,18 +105,38 @@ def _draw_chosen(axis: Axes, found: WidthSweep) -> None:
     times = dict(zip(found.widths, found.latency_ms, strict=True))
     proposed = [width for width in found.chosen if width in times]  # without steps, one may not have been measured
     axis.plot(
-        proposed, [times[width] for width in proposed], "o", markersize=12, markerfacecolor="none",
-        markeredgecolor=colours.PREDICTED.light, markeredgewidth=1.6, label="proposed for the job file", zorder=5,
-    )  # fmt: skip
+        proposed,
+        [times[width] for width in proposed],
+        "o",
+        markersize=12,
+        markerfacecolor="none",
+        markeredgecolor=colours.PREDICTED.light,
+        markeredgewidth=1.6,
+        label="proposed for the job file",
+        zorder=5,
+    )
     for width in proposed:
         axis.annotate(
-            str(width), (width, times[width]), xytext=(0, -10), textcoords="offset points", ha="center", va="top", fontsize=9,
+            str(width),
+            (width, times[width]),
+            xytext=(0, -10),
+            textcoords="offset points",
+            ha="center",
+            va="top",
+            fontsize=9,
             color=colours.PREDICTED.light,
-        )  # fmt: skip
+        )
     axis.plot(
-        found.options, [0.0] * len(found.options), "^", transform=axis.get_xaxis_transform(), clip_on=False,
-        color=colours.SMALLEST.light, markersize=8, label="widths in the job", zorder=6,
-    )  # fmt: skip
+        found.options,
+        [0.0] * len(found.options),
+        "^",
+        transform=axis.get_xaxis_transform(),
+        clip_on=False,
+        color=colours.SMALLEST.light,
+        markersize=8,
+        label="widths in the job",
+        zorder=6,
+    )
 
 
 def _draw_bands(axis: Axes, found: WidthSweep) -> None:

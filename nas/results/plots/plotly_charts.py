@@ -81,16 +81,21 @@ def _trace(panel: Panel, series: Series, labels: _Labels) -> dict[str, Any]:
         "name": series.name,
         "mode": "+".join([*(["lines"] if look.line else []), *(["markers"] if look.symbol else [])]),
         "line": {
-            "color": colour, "width": 2 if look.line == "solid" else 1.5, "dash": look.line or "solid",
+            "color": colour,
+            "width": 2 if look.line == "solid" else 1.5,
+            "dash": look.line or "solid",
             "shape": "hv" if look.steps else "linear",
         },
         "marker": {
-            "color": colour, "size": look.size, "opacity": look.opacity, "symbol": f"{look.symbol}{'-open' if open_ else ''}",
+            "color": colour,
+            "size": look.size,
+            "opacity": look.opacity,
+            "symbol": f"{look.symbol}{'-open' if open_ else ''}",
             "line": {"width": 1 if thin else 0.17 * look.size if look.hollow else 0},
         },
         # By which the page's script recolours it when the theme changes.
         "meta": asdict(look.colour) | {"errors": f"{round(255 * look.errors):02x}"},
-    }  # fmt: skip
+    }
     if not look.symbol:
         del trace["marker"]
     if look.errors:

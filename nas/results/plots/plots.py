@@ -18,9 +18,17 @@ from nas.results.plots.front_panels import Axis, Panel, Series
 from nas.results.plots.style import INK, SOFT, add_heading, thin_ticks
 
 _MARKERS = {
-    "": "", "circle": "o", "square": "s", "cross": "P", "x": "X", "diamond": "D", "triangle-down": "v", "triangle-up": "^",
-    "star": "*", "x-thin": "x",
-}  # fmt: skip
+    "": "",
+    "circle": "o",
+    "square": "s",
+    "cross": "P",
+    "x": "X",
+    "diamond": "D",
+    "triangle-down": "v",
+    "triangle-up": "^",
+    "star": "*",
+    "x-thin": "x",
+}
 """By plotly's names."""
 _LINES: dict[str, Any] = {"": "none", "solid": "-", "dash": (0, (4, 2.5))}
 _POINTS_A_PIXEL = 0.66
@@ -63,16 +71,26 @@ def convergence_figure(report: RunReport) -> Figure | None:
     axis.plot(curve.evaluations, curve.values, **style, label=curve.name)
     first = slice(len(report.anchors))
     axis.plot(
-        curve.evaluations[first], curve.values[first], "o", color=colours.SMALLEST.light, markersize=7,
-        markeredgecolor="white", label="smallest and largest network",
-    )  # fmt: skip
+        curve.evaluations[first],
+        curve.values[first],
+        "o",
+        color=colours.SMALLEST.light,
+        markersize=7,
+        markeredgecolor="white",
+        label="smallest and largest network",
+    )
     if curve.close_at is not None:
         axis.axvline(curve.close_at, color=SOFT, linewidth=1, linestyle=(0, (4, 3)))
         side, shift = ("right", -6) if curve.close_late else ("left", 6)
         axis.annotate(
-            curve.close_text, (curve.close_at, 0.04), xycoords=("data", "axes fraction"), xytext=(shift, 0),
-            textcoords="offset points", ha=side, color=SOFT,
-        )  # fmt: skip
+            curve.close_text,
+            (curve.close_at, 0.04),
+            xycoords=("data", "axes fraction"),
+            xytext=(shift, 0),
+            textcoords="offset points",
+            ha=side,
+            color=SOFT,
+        )
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("Evaluations")
     axis.set_ylabel(curve.title)
@@ -130,9 +148,14 @@ def _draw_errors(axis: Axes, series: Series) -> None:
         gaps = np.full(len(x), np.nan)
         across, along = np.column_stack([x - dx, x + dx, gaps]), np.column_stack([y - dy, y + dy, gaps])
         axis.plot(
-            np.concatenate([across.ravel(), x.repeat(3)]), np.concatenate([y.repeat(3), along.ravel()]), "-",
-            color=series.look.colour.light, alpha=series.look.errors, linewidth=1.1, solid_capstyle="butt",
-        )  # fmt: skip
+            np.concatenate([across.ravel(), x.repeat(3)]),
+            np.concatenate([y.repeat(3), along.ravel()]),
+            "-",
+            color=series.look.colour.light,
+            alpha=series.look.errors,
+            linewidth=1.1,
+            solid_capstyle="butt",
+        )
 
 
 def _set_axis(axis: Axes, side: str, shown: Axis) -> None:

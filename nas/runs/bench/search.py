@@ -117,9 +117,15 @@ class Replay:
         with one_thread():
             start = time.process_time()
             evaluated = search(
-                self.table.space, self.objectives, make_algorithm(algorithm, self.problem(seed)), evaluator, store,
-                Budget(evaluations), batch=batch, stop_when=watch,
-            )  # fmt: skip
+                self.table.space,
+                self.objectives,
+                make_algorithm(algorithm, self.problem(seed)),
+                evaluator,
+                store,
+                Budget(evaluations),
+                batch=batch,
+                stop_when=watch,
+            )
             seconds = time.process_time() - start - watch.seconds
         shares = watch.update(evaluated)
         shown = dict.fromkeys((*SHARES, *((target,) if target is not None else ())))
@@ -169,9 +175,13 @@ def bench_search(
             row = known.get((name, seed))
             if row is None:
                 row = replay.run(
-                    name, seed, evaluations=evaluations, target=target, batch=batch,
+                    name,
+                    seed,
+                    evaluations=evaluations,
+                    target=target,
+                    batch=batch,
                     on_progress=partial(on_progress, name, seed),
-                )  # fmt: skip
+                )
                 if results is not None:
                     results.add(row, settings)
             yield row

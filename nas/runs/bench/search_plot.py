@@ -65,13 +65,24 @@ def search_figure(rows: Sequence[Row], line: str) -> Figure:
         for number, curve in enumerate(drawn):
             colour, dashed = _look(number)
             axis.fill_between(
-                curve.evaluations, _missing(curve.low), _missing(curve.high), step="post", color=colour, alpha=0.16,
+                curve.evaluations,
+                _missing(curve.low),
+                _missing(curve.high),
+                step="post",
+                color=colour,
+                alpha=0.16,
                 linewidth=0,
-            )  # fmt: skip
+            )
             axis.plot(
-                curve.evaluations, _missing(curve.median), drawstyle="steps-post", color=colour, linewidth=2,
-                linestyle=(0, (4, 2)) if dashed else "-", label=curve.algorithm, zorder=3,
-            )  # fmt: skip
+                curve.evaluations,
+                _missing(curve.median),
+                drawstyle="steps-post",
+                color=colour,
+                linewidth=2,
+                linestyle=(0, (4, 2)) if dashed else "-",
+                label=curve.algorithm,
+                zorder=3,
+            )
         _set_axes(axis, drawn)
         add_heading(figure, "How near the exact front", _subtitle(rows, line))
         figure.legend(loc="outside lower center", ncols=min(4, len(drawn)), columnspacing=1.8)

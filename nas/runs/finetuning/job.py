@@ -13,9 +13,18 @@ from supernets.space import Architecture
 DEFAULT_RATE_SHARE = 0.1
 """Share of the supernet's learning rate: the weights are near an optimum already."""
 _KEPT = (
-    "batch_size", "accumulate", "activation_checkpointing", "precision", "adapters", "top_k", "weight_decay", "clip_norm",
-    "augment", "threads", "device",
-)  # fmt: skip
+    "batch_size",
+    "accumulate",
+    "activation_checkpointing",
+    "precision",
+    "adapters",
+    "top_k",
+    "weight_decay",
+    "clip_norm",
+    "augment",
+    "threads",
+    "device",
+)
 """Keys of the supernet's training that fine-tuning keeps."""
 
 
@@ -43,13 +52,18 @@ def finetuning_job(
         "name": f"{job.name[:54]}-finetuned",
         "supernet": {"family": job.supernet.family, "from": run.id, "network": network.key},
         "training": {
-            "strategy": "largest", "distill": "teacher", "teacher": _teacher(run), "keep": "best",
-            "epochs": epochs, "learning_rate": rate, **training,
+            "strategy": "largest",
+            "distill": "teacher",
+            "teacher": _teacher(run),
+            "keep": "best",
+            "epochs": epochs,
+            "learning_rate": rate,
+            **training,
         },
         "precisions": [variant.precision],
         "runtimes": [variant.runtime],
         "search": {"algorithm": "random", "evaluations": 2},
-    }  # fmt: skip
+    }
     for key in ("constraints", "lookup_tables", "warm_start"):
         data.pop(key, None)
     wanted = {name.partition("@")[0] for name in data["objectives"]}

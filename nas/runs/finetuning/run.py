@@ -12,10 +12,15 @@ from nas.runs.run import Run
 
 
 def finetune(
-    run: Run, options: RunOptions | None = None, *,
-    epochs: int, select: str | None = None, index: int | None = None, learning_rate: float | None = None,
+    run: Run,
+    options: RunOptions | None = None,
+    *,
+    epochs: int,
+    select: str | None = None,
+    index: int | None = None,
+    learning_rate: float | None = None,
     **passed: Unpack[Passed],
-) -> Run:  # fmt: skip
+) -> Run:
     """The run that fine-tuned one network of a run, taught by its supernet's largest, and measured it as the run did.
 
     Args:

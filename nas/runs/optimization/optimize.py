@@ -118,10 +118,17 @@ def optimize(
         observer = parts.enter_context(_observer(progress))
         with recording_end(opened):
             search(
-                made_space, wanted, searcher, measuring, opened, resumed.budget,
-                batch=batch, constraints=limits, retry_failures=resumed.retry_failures,
+                made_space,
+                wanted,
+                searcher,
+                measuring,
+                opened,
+                resumed.budget,
+                batch=batch,
+                constraints=limits,
+                retry_failures=resumed.retry_failures,
                 on_progress=observer.progress,
-            )  # fmt: skip
+            )
         return OptimizationResult(build_report(opened, run=facts.name), str(opened.state().stop or ""))
 
 

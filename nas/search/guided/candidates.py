@@ -98,9 +98,16 @@ def candidates(
         return score(bred)
 
     evolve(
-        genes.levels, scored, n_objectives, operators=uniform_operators(), population=effort.population,
-        generations=generations, seed=seed_of(rng), first=genes.filled(first, rng), canonical=genes.canonical,
-    )  # fmt: skip
+        genes.levels,
+        scored,
+        n_objectives,
+        operators=uniform_operators(),
+        population=effort.population,
+        generations=generations,
+        seed=seed_of(rng),
+        first=genes.filled(first, rng),
+        canonical=genes.canonical,
+    )
     return [a for a in seen if a not in known]
 
 

@@ -150,9 +150,15 @@ class Objective:
 
     @classmethod
     def parse(
-        cls, text: str, profiles: Sequence[str], *, own: Mapping[str, MetricKind] = NO_METRICS,
-        task: Collection[str] = ("accuracy",), where: str = "", measured: Sequence[Objective] = (),
-    ) -> Objective:  # fmt: skip
+        cls,
+        text: str,
+        profiles: Sequence[str],
+        *,
+        own: Mapping[str, MetricKind] = NO_METRICS,
+        task: Collection[str] = ("accuracy",),
+        where: str = "",
+        measured: Sequence[Objective] = (),
+    ) -> Objective:
         """The objective that a user names; ``latency_ms`` alone is enough where there is one profile.
 
         Args:

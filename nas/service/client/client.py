@@ -37,15 +37,28 @@ class _RunCalls:
         return self._transport.post("runs", schemas.RunSummary, body=submission(job, kind, hardware))
 
     def runs(
-        self, *, status: schemas.RunStatusName | None = None, kind: schemas.RunKind | None = None,
-        name: str | None = None, tag: str | None = None, sort: schemas.RunOrder | None = None, descending: bool = False,
-        offset: int = 0, limit: int = 50,
-    ) -> schemas.RunsPage:  # fmt: skip
+        self,
+        *,
+        status: schemas.RunStatusName | None = None,
+        kind: schemas.RunKind | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+        sort: schemas.RunOrder | None = None,
+        descending: bool = False,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> schemas.RunsPage:
         """A page of the runs, newest first unless sorted; `name` may be a part of a run's name."""
         params = {
-            "status": status, "kind": kind, "name": name, "tag": tag, "sort": sort, "descending": descending or None,
-            "offset": offset, "limit": limit,
-        }  # fmt: skip
+            "status": status,
+            "kind": kind,
+            "name": name,
+            "tag": tag,
+            "sort": sort,
+            "descending": descending or None,
+            "offset": offset,
+            "limit": limit,
+        }
         return self._transport.get("runs", schemas.RunsPage, params)
 
     def status(self, run: str) -> schemas.RunSummary:
@@ -80,9 +93,13 @@ class _RunCalls:
         return self._transport.post(f"{_path_of(run)}/cancel", schemas.RunSummary)
 
     def resume(
-        self, run: str, *, evaluations: str | int | None = None, minutes: str | float | None = None,
+        self,
+        run: str,
+        *,
+        evaluations: str | int | None = None,
+        minutes: str | float | None = None,
         retry_failed: bool = False,
-    ) -> schemas.RunSummary:  # fmt: skip
+    ) -> schemas.RunSummary:
         """Queues a run that has ended once more.
 
         Args:
@@ -175,9 +192,14 @@ class _ResultCalls:
         return self._transport.get("compare", schemas.Comparison, {"run": list(runs)})
 
     def export(
-        self, run: str, *, select: str | None = None, index: int | None = None, with_preprocessing: bool = False,
+        self,
+        run: str,
+        *,
+        select: str | None = None,
+        index: int | None = None,
+        with_preprocessing: bool = False,
         on_change: Callable[[schemas.Export], None] | None = None,
-    ) -> schemas.Export:  # fmt: skip
+    ) -> schemas.Export:
         """Exports a network as verified ONNX and waits for it; `fetch` downloads the files.
 
         Args:

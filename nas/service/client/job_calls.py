@@ -29,9 +29,12 @@ class JobCalls:
         return self._transport.post("jobs/edit", schemas.EditedJob, body=body).job
 
     def plan(
-        self, job: str | dict[str, Any], *, hardware: Sequence[str] | None = None,
+        self,
+        job: str | dict[str, Any],
+        *,
+        hardware: Sequence[str] | None = None,
         on_change: Callable[[schemas.JobPlan], None] | None = None,
-    ) -> schemas.JobPlan:  # fmt: skip
+    ) -> schemas.JobPlan:
         """The plan of a job that is not submitted: the size and costs of its space, and an estimate of the time.
 
         Raises:

@@ -69,10 +69,17 @@ class RayHeadProcess:
         temporary = tempfile.mkdtemp(prefix="nas-ray-")
         port, dashboard, client, agent = _free_ports(4)
         options = {
-            "node-ip-address": _HOST, "port": port, "ray-client-server-port": client,
-            "dashboard-host": "127.0.0.1", "dashboard-port": dashboard, "dashboard-agent-listen-port": agent,
-            "include-dashboard": "true", "temp-dir": f"{temporary}/ray", "num-cpus": cpus, "object-store-memory": store_bytes,
-        }  # fmt: skip
+            "node-ip-address": _HOST,
+            "port": port,
+            "ray-client-server-port": client,
+            "dashboard-host": "127.0.0.1",
+            "dashboard-port": dashboard,
+            "dashboard-agent-listen-port": agent,
+            "include-dashboard": "true",
+            "temp-dir": f"{temporary}/ray",
+            "num-cpus": cpus,
+            "object-store-memory": store_bytes,
+        }
         command = [sys.executable, "-P", "-m", "ray.scripts.scripts", "start", "--head", "--block"]
         command.append("--disable-usage-stats")
         command += [f"--{name}={value}" for name, value in options.items() if value is not None]
@@ -82,9 +89,14 @@ class RayHeadProcess:
             made._record(folder)  # before the start: a server killed afterwards leaves no unrecorded head
             with (folder / "ray.log").open("wb") as log:
                 process = subprocess.Popen(
-                    command, cwd=folder, env=_environment(token, temporary), start_new_session=True,
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                )  # fmt: skip
+                    command,
+                    cwd=folder,
+                    env=_environment(token, temporary),
+                    start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
             _CHILDREN[process.pid] = process
             made = replace(made, pid=process.pid)
             made._record(folder)

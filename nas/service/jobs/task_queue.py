@@ -147,9 +147,18 @@ def task_command(task: Task) -> list[str]:
     """The command line of a task's process."""
     own = [str(argument) for argument in task.request["argv"]]
     return [
-        sys.executable, "-P", "-m", "nas.cli", "task", "--result", str(task.request["result"]),
-        "--time-limit", f"{time_limit_of(task):g}", "--", *own,
-    ]  # fmt: skip
+        sys.executable,
+        "-P",
+        "-m",
+        "nas.cli",
+        "task",
+        "--result",
+        str(task.request["result"]),
+        "--time-limit",
+        f"{time_limit_of(task):g}",
+        "--",
+        *own,
+    ]
 
 
 def _log_of(task: Task) -> Path:

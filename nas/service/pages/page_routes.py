@@ -77,9 +77,15 @@ def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
         """All runs, the newest first or sorted by a column."""
         wanted = {"status": status, "kind": kind, "name": name, "tag": tag}
         found = service.runs.page(
-            status=status or None, kind=kind or None, name=name or None, tag=tag or None, sort=sort, descending=descending,
-            offset=offset, limit=_SHOWN,
-        )  # fmt: skip
+            status=status or None,
+            kind=kind or None,
+            name=name or None,
+            tag=tag or None,
+            sort=sort,
+            descending=descending,
+            offset=offset,
+            limit=_SHOWN,
+        )
         order = {} if sort is None else {"sort": sort} | ({"descending": "1"} if descending else {})
         return page(
             "runs.html",
@@ -214,9 +220,14 @@ def _add_hardware_and_submission(pages: APIRouter, page: _Page, service: Service
         recipes = all_recipes()
         chosen = one_recipe(recipe or recipes[0].name)
         return page(
-            "submit.html", recipes=recipes, chosen=chosen, profiles=service.hardware.list(), most=most,
-            plugins=plugins(settings.allowed_plugins), models=service.models.list(),
-        )  # fmt: skip
+            "submit.html",
+            recipes=recipes,
+            chosen=chosen,
+            profiles=service.hardware.list(),
+            most=most,
+            plugins=plugins(settings.allowed_plugins),
+            models=service.models.list(),
+        )
 
     @pages.get("/hardware")
     def hardware() -> Response:

@@ -37,10 +37,14 @@ from nas.service.views.run_overviews import BestValue, score_title
 
 _END_OF_HEAD = "</head>"
 _STATUS_TITLES = {
-    "all": "All", "front": "On the front", "measured": "Measured", "noisy": "Noisy", "too-noisy": "Too noisy",
+    "all": "All",
+    "front": "On the front",
+    "measured": "Measured",
+    "noisy": "Noisy",
+    "too-noisy": "Too noisy",
     "failed": "Failed",
     "screened-out": "Screened out",
-}  # fmt: skip
+}
 """By `schemas.NetworkStatus`."""
 _ENDED = (RunStatus.FINISHED, RunStatus.FAILED, RunStatus.CANCELLED)
 
@@ -51,9 +55,12 @@ logger = logging.getLogger(__name__)
 def environment() -> Environment:
     """Jinja's environment: everything is escaped, and an undefined name is an error."""
     made = Environment(
-        loader=PackageLoader("nas.service.pages"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("nas.service.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     made.filters |= {
         "bytes": bytes_text,
         "clock": clock_text,
@@ -73,9 +80,23 @@ def environment() -> Environment:
     }
     made.globals |= {"asset": assets.address}
     own = (
-        shown_status, may, share, best_of, where, elapsed, objective, baseline, reasons,
-        query, is_short, miss_text, prediction_error_text, counts, thumbnail, score_title,
-    )  # fmt: skip
+        shown_status,
+        may,
+        share,
+        best_of,
+        where,
+        elapsed,
+        objective,
+        baseline,
+        reasons,
+        query,
+        is_short,
+        miss_text,
+        prediction_error_text,
+        counts,
+        thumbnail,
+        score_title,
+    )
     made.globals |= {function.__name__: function for function in own}
     return made
 

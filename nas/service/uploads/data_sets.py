@@ -76,9 +76,13 @@ class DataSets:
         with unpack_images(archive, self._folder, self._limits) as unpacked:
             self._check_size(unpacked.bytes, sum(one.bytes for one in stored))
             made = schemas.DataSet(
-                name=name, path=f"{UPLOADED}/{name}", images=unpacked.images, classes=unpacked.classes,
-                bytes=unpacked.bytes, uploaded=datetime.now(UTC),
-            )  # fmt: skip
+                name=name,
+                path=f"{UPLOADED}/{name}",
+                images=unpacked.images,
+                classes=unpacked.classes,
+                bytes=unpacked.bytes,
+                uploaded=datetime.now(UTC),
+            )
             try:
                 unpacked.folder.rename(target)
             except OSError:  # it is a folder that is not empty: another request was faster
@@ -138,9 +142,13 @@ def _counted(folder: Path) -> schemas.DataSet:
         images += len(names)
         size += sum((Path(at) / name).stat().st_size for name in names)
     return schemas.DataSet(
-        name=folder.name, path=f"{UPLOADED}/{folder.name}", images=images, classes=tuple(sorted(classes)), bytes=size,
+        name=folder.name,
+        path=f"{UPLOADED}/{folder.name}",
+        images=images,
+        classes=tuple(sorted(classes)),
+        bytes=size,
         uploaded=datetime.fromtimestamp(folder.stat().st_mtime, UTC),
-    )  # fmt: skip
+    )
 
 
 def _gib(size: int) -> str:

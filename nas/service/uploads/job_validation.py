@@ -45,9 +45,13 @@ class JobValidator:
     """Validates the job files of submissions."""
 
     def __init__(
-        self, runs: RunsFolder, hardware: Hardware, data: DataSets, models: CapturedModels,
+        self,
+        runs: RunsFolder,
+        hardware: Hardware,
+        data: DataSets,
+        models: CapturedModels,
         allowed_plugins: Collection[str] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._runs, self._hardware, self._data, self._models = runs, hardware, data, models
         self._allowed = allowed_plugins
 

@@ -45,9 +45,14 @@ def counts(report: RunReport) -> dict[schemas.NetworkStatus, int]:
     """The number of evaluated networks of each status."""
     found = report.counts
     return {
-        "all": found.total, "front": len(report.front), "measured": found.measured, "noisy": found.noisy,
-        "too-noisy": found.too_noisy, "failed": found.failed, "screened-out": found.screened_out,
-    }  # fmt: skip
+        "all": found.total,
+        "front": len(report.front),
+        "measured": found.measured,
+        "noisy": found.noisy,
+        "too-noisy": found.too_noisy,
+        "failed": found.failed,
+        "screened-out": found.screened_out,
+    }
 
 
 def page(report: RunReport, query: NetworkQuery, *, offset: int = 0, limit: int = 1000) -> schemas.NetworksPage:

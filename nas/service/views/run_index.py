@@ -85,8 +85,10 @@ class RunIndex:
         self._reports = StampedCache(self._build_report, most=_MOST_NETWORKS, weigh=_networks_in, clock=clock)
         self._overviews = StampedCache(
             lambda folder, _: overview_of(self._reports.get(folder, None)),
-            most=_MOST_RUNS, rest_s=_OVERVIEW_S, clock=clock,
-        )  # fmt: skip
+            most=_MOST_RUNS,
+            rest_s=_OVERVIEW_S,
+            clock=clock,
+        )
         self._trainings = StampedCache(
             self._read_training, most=_MOST_EPOCHS, weigh=lambda epochs: 1 + len(epochs), clock=clock
         )

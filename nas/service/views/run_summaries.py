@@ -26,9 +26,16 @@ from nas.service.views.run_overviews import RunOverview
 
 _EVENTS = 50
 _NO_SEARCH: dict[str, Any] = {
-    "objectives": (), "constraints": (), "profiles": (), "precisions": (), "runtimes": (), "algorithm": None,
-    "front_size": 0, "hypervolume": None, "reference": {},
-}  # fmt: skip
+    "objectives": (),
+    "constraints": (),
+    "profiles": (),
+    "precisions": (),
+    "runtimes": (),
+    "algorithm": None,
+    "front_size": 0,
+    "hypervolume": None,
+    "reference": {},
+}
 """The parts of a run's details that only a search has."""
 
 
@@ -75,9 +82,17 @@ class RunSummaries:
         return schemas.RunDetail(**summary.model_dump(), job=job, **_NO_SEARCH, events=())
 
     def page(
-        self, *, status: str | None = None, kind: str | None = None, name: str | None = None, tag: str | None = None,
-        sort: schemas.RunOrder | None = None, descending: bool = False, offset: int = 0, limit: int = 50,
-    ) -> schemas.RunsPage:  # fmt: skip
+        self,
+        *,
+        status: str | None = None,
+        kind: str | None = None,
+        name: str | None = None,
+        tag: str | None = None,
+        sort: schemas.RunOrder | None = None,
+        descending: bool = False,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> schemas.RunsPage:
         """The runs of this status and kind with this tag whose ids contain the name, the newest first unless sorted.
 
         A run that cannot be read is listed as failed, with the error as its reason. Runs without the value that is sorted
