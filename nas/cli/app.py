@@ -94,9 +94,9 @@ DEFAULT_SERVER = "http://127.0.0.1:8700"
 
 def command_group(name: str, help: str, *, example: str) -> typer.Typer:
     """A group of commands of the application, which prints its help where no command is given."""
-    made = typer.Typer(no_args_is_help=True, help=help, epilog=f"Example: {example}")
-    app.add_typer(made, name=name)
-    return made
+    group = typer.Typer(no_args_is_help=True, help=help, epilog=f"Example: {example}")
+    app.add_typer(group, name=name)
+    return group
 
 
 @contextmanager
@@ -124,8 +124,8 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
 def of_server(command: Callable[..., None]) -> Callable[..., None]:
     """A command with the options of a server, whose client it gets as its first argument."""
     hints = get_type_hints(command, localns={"NasClient": Any}, include_extras=True)
-    _, *own = inspect.signature(command).parameters.values()
-    parameters = [one.replace(annotation=hints[one.name]) for one in own]
+    _, *declared = inspect.signature(command).parameters.values()
+    parameters = [parameter.replace(annotation=hints[parameter.name]) for parameter in declared]
     defaults = {"server": (Server, DEFAULT_SERVER), "token": (Token, None), "token_file": (TokenFile, None)}
     options = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
@@ -133,13 +133,13 @@ def of_server(command: Callable[..., None]) -> Callable[..., None]:
     ]
 
     @wraps(command)
-    def with_client(server: str, token: str | None, token_file: Path | None, **given: Any) -> None:
+    def with_client(server: str, token: str | None, token_file: Path | None, **arguments: Any) -> None:
         with server_client(server, token, token_file) as client:
-            command(client, **given)
+            command(client, **arguments)
 
     signature = inspect.Signature([*parameters[:-1], *options, parameters[-1]])  # --json comes last
     with_client.__signature__ = signature  # type: ignore[attr-defined]  # Typer reads it
-    with_client.__annotations__ = {one.name: one.annotation for one in signature.parameters.values()}
+    with_client.__annotations__ = {parameter.name: parameter.annotation for parameter in signature.parameters.values()}
     return with_client
 
 

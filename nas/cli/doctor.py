@@ -54,19 +54,19 @@ def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     from nas.engine.store.opening import upgrade_store
     from nas.errors import RunHeldError, StoreError
 
-    made: dict[str, str] = {}
+    result_by_run: dict[str, str] = {}
     failed = False
     folder(runs).check_exists()
     for run in folder(runs).list():
         try:
-            made[run.id] = "brought up to date" if upgrade_store(run) else "is up to date"
+            result_by_run[run.id] = "brought up to date" if upgrade_store(run) else "is up to date"
         except RunHeldError:
-            made[run.id] = "left to its live driver"
+            result_by_run[run.id] = "left to its live driver"
         except StoreError as error:
-            made[run.id], failed = str(error), True
+            result_by_run[run.id], failed = str(error), True
     if as_json:
-        print_json(made)
+        print_json(result_by_run)
     else:
-        print_table(["run", "result"], [[run, result] for run, result in made.items()])
+        print_table(["run", "result"], [[run, result] for run, result in result_by_run.items()])
     if failed:
         raise typer.Exit(1)

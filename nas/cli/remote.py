@@ -57,11 +57,11 @@ def submit(
         raise JobError(f"--kind {kind!r}: expected search or training", code="job.invalid-value")
     text = read_text(job, hint="; `nas init` writes one")
     text = _with_uploaded_model(client, text, job.parent)
-    made = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
+    summary = client.submit(text, kind="training" if kind == "training" else "search", hardware=hardware)
     if watch:
-        print(f"submitted as {made.run}", file=sys.stderr)
-        return _watch(client, made.run, as_json)
-    return print_result(as_json, made, f"{made.run}: {status_text(made)}\nnext: nas watch {made.run}")
+        print(f"submitted as {summary.run}", file=sys.stderr)
+        return _watch(client, summary.run, as_json)
+    return print_result(as_json, summary, f"{summary.run}: {status_text(summary)}\nnext: nas watch {summary.run}")
 
 
 def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
@@ -80,7 +80,7 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
         digest = hashlib.file_digest(content, "sha256").hexdigest()[:12]
     stem = re.sub(r"[^A-Za-z0-9-]+", "-", file.stem).strip("-")[:40]
     name = f"{stem or 'model'}-{digest}"
-    if name not in {one.name for one in client.models()}:
+    if name not in {uploaded.name for uploaded in client.models()}:
         client.add_model(name, file)
         print(f"uploaded {file} as the model {name}", file=sys.stderr)
     return edited(text, {("supernet", "model"): f"models/{name}"}, source="job")
@@ -97,13 +97,13 @@ def status(
 
     The newest run is first.
     """
-    found = [client.status(run)] if run is not None else list(_all_runs(client))
+    summaries = [client.status(run)] if run is not None else list(_all_runs(client))
     header = ["run", "kind", "status", "progress", "submitted by", "reason", "next"]
     rows = [
-        [s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason, _next(s, client.server)] for s in found
+        [s.run, s.kind, status_text(s), _progress(s), s.submitter, s.reason, _next(s, client.server)] for s in summaries
     ]
-    none = f"no runs at {client.server}; submit one with: nas submit JOB.yaml"
-    print_list(as_json, found if run is None else found[0], header, rows, none=none)
+    empty_text = f"no runs at {client.server}; submit one with: nas submit JOB.yaml"
+    print_list(as_json, summaries if run is None else summaries[0], header, rows, empty_text=empty_text)
 
 
 @app.command(epilog="Example: nas watch digits-cnn-1")
@@ -147,11 +147,11 @@ def cancel(client: NasClient, run: RunThere, as_json: Json = False) -> None:
 
     Its measurements are kept, and it can be resumed.
     """
-    made = client.cancel(run)
+    summary = client.cancel(run)
     # Its driver may take some seconds to end.
-    end = made.status if made.status in ("finished", "failed", "cancelled") else "is being cancelled"
-    following = f"nas resume {made.run} --server {client.server}"
-    print_result(as_json, made, f"{made.run}: {end}; its measurements are kept\nnext: {following}")
+    end = summary.status if summary.status in ("finished", "failed", "cancelled") else "is being cancelled"
+    following = f"nas resume {summary.run} --server {client.server}"
+    print_result(as_json, summary, f"{summary.run}: {end}; its measurements are kept\nnext: {following}")
 
 
 @app.command(epilog='Example: nas fetch digits-cnn-1 --select "latency_ms<=0.05"')
@@ -173,11 +173,11 @@ def fetch(
     """
     check_one_choice(select, index)
     with _detached(run, "nas fetch"):
-        made = client.export(
+        export = client.export(
             run, select=select, index=index, with_preprocessing=with_preprocessing, on_change=_print_status
         )
-        paths = _download(client, made, output or Path(run))
-    data = {**made.model_dump(mode="json"), "paths": [str(path) for path in paths]}
+        paths = _download(client, export, output or Path(run))
+    data = {**export.model_dump(mode="json"), "paths": [str(path) for path in paths]}
     print_result(as_json, data, "\n".join(f"wrote {path}" for path in paths))
 
 

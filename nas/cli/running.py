@@ -141,12 +141,12 @@ def driving(
     store: str | None = None,
     log_to: Sequence[str] | None = None,
     accept_plugin_versions: bool = False,
-    kept: str = "all finished measurements are kept",
+    interruption_note: str = "all finished measurements are kept",
 ) -> Iterator[RunOptions]:
     """Options of a driver that shows progress; SIGTERM interrupts it like Ctrl-C, and the run can be resumed.
 
     Args:
-        kept: printed after an interruption; "" where nothing is kept.
+        interruption_note: Text that is printed after an interruption; "" prints none.
     """
     if address is not None:
         from nas.engine.evaluation.cluster import check_address
@@ -181,8 +181,8 @@ def driving(
                 accept_plugin_versions=accept_plugin_versions,
             )
     except KeyboardInterrupt:
-        if kept:
-            print(kept, file=sys.stderr)
+        if interruption_note:
+            print(interruption_note, file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -194,8 +194,8 @@ def finish(run: Run, as_json: bool) -> None:
     from nas.runs.finetuning.improvement import is_finetuning
 
     if run.kind == "training":
-        made = training_json(run)
-        return print_json(made) if as_json else print_training(made)
+        training = training_json(run)
+        return print_json(training) if as_json else print_training(training)
     if is_finetuning(run):
         return _print_finetuning(run, as_json)
     report = run.report
@@ -224,8 +224,10 @@ def _print_finetuning(run: Run, as_json: bool) -> None:
     origin = Run.open(run.runs, improvement.of.run)
     report = origin.report if origin.kind == "search" else None
     if as_json:
-        found = next(one for one in origin.finetunings(report) if one.run == run.id)
-        record = replace(found, improvement=improvement).to_json()  # missing if the original run is a training
+        stored_finetuning = next(finetuning for finetuning in origin.finetunings(report) if finetuning.run == run.id)
+        record = replace(
+            stored_finetuning, improvement=improvement
+        ).to_json()  # missing if the original run is a training
         return print_json({**search_json(run.report), "gain": improvement.to_json(), "finetuning": record})
     if report is not None:
         print_report(origin, report)

@@ -116,8 +116,8 @@ def make_token(
     as_json: Json = False,
 ) -> None:
     """Create a token and print it once; only its digest is stored."""
-    made = _tokens(runs).make(name, lifetime_s=days * 86400 or None)
-    print_result(as_json, {"name": name, "token": made, "days": days}, made)
+    secret = _tokens(runs).make(name, lifetime_s=days * 86400 or None)
+    print_result(as_json, {"name": name, "token": secret, "days": days}, secret)
 
 
 @token.command("list", epilog="Example: nas token list")
@@ -128,14 +128,14 @@ def list_tokens(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     now = time()
     rows = [
         {"name": t.name, "created": _date(t.created), "expires": _date(t.expires), "valid": t.valid(now)}
-        for t in _tokens(runs).kept()
+        for t in _tokens(runs).entries()
     ]
     cells = [
         [str(row["name"]), str(row["created"]), str(row["expires"] or "never"), "yes" if row["valid"] else "no"]
         for row in rows
     ]
-    none = "no tokens; make one with: nas token make NAME"
-    print_list(as_json, rows, ["token", "made", "expires", "valid"], cells, none=none)
+    empty_text = "no tokens; make one with: nas token make NAME"
+    print_list(as_json, rows, ["token", "made", "expires", "valid"], cells, empty_text=empty_text)
 
 
 @token.command("revoke", epilog="Example: nas token revoke ada")

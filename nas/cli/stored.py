@@ -23,10 +23,13 @@ exports = command_group("exports", "Exports that a server stores.", example="nas
 @of_server
 def list_data(client: NasClient, as_json: Json = False) -> None:
     """List the uploaded data sets."""
-    found = client.data_sets()
-    rows = [[one.path, str(one.images), str(len(one.classes)), _mib(one.bytes)] for one in found]
-    none = f"no data sets at {client.server}; add one with: nas data add NAME ARCHIVE.zip"
-    print_list(as_json, found, ["data set", "images", "classes", "MiB"], rows, none=none)
+    data_sets = client.data_sets()
+    rows = [
+        [data_set.path, str(data_set.images), str(len(data_set.classes)), _mib(data_set.bytes)]
+        for data_set in data_sets
+    ]
+    empty_text = f"no data sets at {client.server}; add one with: nas data add NAME ARCHIVE.zip"
+    print_list(as_json, data_sets, ["data set", "images", "classes", "MiB"], rows, empty_text=empty_text)
 
 
 @data.command("add", epilog="Example: nas data add garments garments.zip")
@@ -38,9 +41,9 @@ def add_data(
     as_json: Json = False,
 ) -> None:
     """Upload a data set of images."""
-    made = client.add_data(name, archive)
-    counts = f"{made.images} images of {len(made.classes)} classes"
-    print_result(as_json, made, f"{counts}; in the job file:\ndata: {{name: image-folder, path: {made.path}}}")
+    data_set = client.add_data(name, archive)
+    counts = f"{data_set.images} images of {len(data_set.classes)} classes"
+    print_result(as_json, data_set, f"{counts}; in the job file:\ndata: {{name: image-folder, path: {data_set.path}}}")
 
 
 @data.command("delete", epilog="Example: nas data delete garments")
@@ -59,9 +62,15 @@ def delete_data(
 @of_server
 def list_models(client: NasClient, as_json: Json = False) -> None:
     """List the captured models."""
-    found = client.models()
-    none = f"no models at {client.server}; add one with: nas models add NAME FILE"
-    print_list(as_json, found, ["model", "MiB"], [[one.path, _mib(one.bytes)] for one in found], none=none)
+    captured_models = client.models()
+    empty_text = f"no models at {client.server}; add one with: nas models add NAME FILE"
+    print_list(
+        as_json,
+        captured_models,
+        ["model", "MiB"],
+        [[model.path, _mib(model.bytes)] for model in captured_models],
+        empty_text=empty_text,
+    )
 
 
 @models.command("add", epilog="Example: nas models add resnet18 resnet18.capture")
@@ -73,8 +82,8 @@ def add_model(
     as_json: Json = False,
 ) -> None:
     """Upload a captured model; nas submit uploads the one that its job names by itself."""
-    made = client.add_model(name, file)
-    print_result(as_json, made, f"in the job file: supernet: {{model: {made.path}}}")
+    model = client.add_model(name, file)
+    print_result(as_json, model, f"in the job file: supernet: {{model: {model.path}}}")
 
 
 @models.command("delete", epilog="Example: nas models delete resnet18")
@@ -93,12 +102,12 @@ def delete_model(
 @of_server
 def list_profiles(client: NasClient, as_json: Json = False) -> None:
     """List the hardware profiles of a server."""
-    found = client.profiles()
+    server_profiles = client.profiles()
     rows = [
         [p.name, str(p.threads), str(p.batch_size), p.provider, p.unavailable and f"not available: {p.unavailable}"]
-        for p in found
+        for p in server_profiles
     ]
-    print_list(as_json, found, ["profile", "threads", "batch", "provider", "now"], rows)
+    print_list(as_json, server_profiles, ["profile", "threads", "batch", "provider", "now"], rows)
 
 
 @profiles.command("add", epilog="Example: nas profiles add my-board.yaml")
@@ -109,9 +118,9 @@ def add_profile(
     as_json: Json = False,
 ) -> None:
     """Add a hardware profile to a server, for jobs that name it."""
-    made = client.add_profile(read_text(file))
-    warning = f"\nnot available now: {made.unavailable}" if made.unavailable else ""
-    print_result(as_json, made, f"added {made.name}; in a job file: hardware: [{made.name}]{warning}")
+    profile = client.add_profile(read_text(file))
+    warning = f"\nnot available now: {profile.unavailable}" if profile.unavailable else ""
+    print_result(as_json, profile, f"added {profile.name}; in a job file: hardware: [{profile.name}]{warning}")
 
 
 @profiles.command("delete", epilog="Example: nas profiles delete my-board")
@@ -134,10 +143,10 @@ def list_tasks(
     as_json: Json = False,
 ) -> None:
     """List the exports and measurements that wait or run, newest first."""
-    found = [task for task in client.tasks() if all_ or task.status in ("queued", "running")]
-    rows = [[task.task, task.of, task.status, f"{task.submitted:%Y-%m-%d %H:%M}", task.reason] for task in found]
-    none = f"no exports or measurements{'' if all_ else ' wait or run'} at {client.server}"
-    print_list(as_json, found, ["task", "of", "status", "submitted", "reason"], rows, none=none)
+    server_tasks = [task for task in client.tasks() if all_ or task.status in ("queued", "running")]
+    rows = [[task.task, task.of, task.status, f"{task.submitted:%Y-%m-%d %H:%M}", task.reason] for task in server_tasks]
+    empty_text = f"no exports or measurements{'' if all_ else ' wait or run'} at {client.server}"
+    print_list(as_json, server_tasks, ["task", "of", "status", "submitted", "reason"], rows, empty_text=empty_text)
 
 
 @tasks.command("cancel", epilog="Example: nas tasks cancel TASK")
@@ -148,21 +157,27 @@ def cancel_task(
     as_json: Json = False,
 ) -> None:
     """Cancel an export or a measurement."""
-    made = client.cancel_task(task)
-    print_result(as_json, made, f"{task}: {made.reason or made.status}")
+    cancelled_task = client.cancel_task(task)
+    print_result(as_json, cancelled_task, f"{task}: {cancelled_task.reason or cancelled_task.status}")
 
 
 @exports.command("list", epilog="Example: nas exports list digits-cnn-1")
 @of_server
 def list_exports(client: NasClient, run: RunThere, as_json: Json = False) -> None:
     """List the exports of a run, oldest first."""
-    found = client.exports(run)
+    run_exports = client.exports(run)
     rows = [
-        [one.export, one.status, f"{one.submitted:%Y-%m-%d %H:%M}", _mib(sum(f.bytes for f in one.files)), one.reason]
-        for one in found
+        [
+            export.export,
+            export.status,
+            f"{export.submitted:%Y-%m-%d %H:%M}",
+            _mib(sum(f.bytes for f in export.files)),
+            export.reason,
+        ]
+        for export in run_exports
     ]
-    none = f"no exports of {run}; make one with: nas fetch {run}"
-    print_list(as_json, found, ["export", "status", "submitted", "MiB", "reason"], rows, none=none)
+    empty_text = f"no exports of {run}; make one with: nas fetch {run}"
+    print_list(as_json, run_exports, ["export", "status", "submitted", "MiB", "reason"], rows, empty_text=empty_text)
 
 
 @exports.command("delete", epilog="Example: nas exports delete digits-cnn-1 EXPORT")

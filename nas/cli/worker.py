@@ -51,7 +51,7 @@ def task(
     from nas.service.jobs.task_process import run_task
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    made = run_task(result, command, time_limit_s=time_limit)
-    if made.exit_code != 0:
-        typer.echo(made.reason, err=True)
-    raise typer.Exit(0 if made.exit_code == 0 else 1)
+    outcome = run_task(result, command, time_limit_s=time_limit)
+    if outcome.exit_code != 0:
+        typer.echo(outcome.reason, err=True)
+    raise typer.Exit(0 if outcome.exit_code == 0 else 1)

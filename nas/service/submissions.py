@@ -52,7 +52,7 @@ class Submissions:
         self._changing = threading.Lock()
 
     def check(self, submission: schemas.JobSubmission) -> schemas.JobCheck:
-        """What is wrong with a job, by field; nothing is written."""
+        """The problems of a job by field, or its usual settings; nothing is written."""
         try:
             validated = self._validator.validated(submission)
         except JobError as error:
@@ -172,9 +172,9 @@ class Submissions:
                     f"run {run!r} is needed by {', '.join(users)}; delete it when they have ended", code="run.needed"
                 )
             self._state.forget(run)  # first, so that no driver is started
-            gone = move_away(folder.path, self._trash)
+            trashed = move_away(folder.path, self._trash)
             self._index.forget(run)
-        shutil.rmtree(gone, ignore_errors=True)  # the next server removes what this one could not
+        shutil.rmtree(trashed, ignore_errors=True)  # the next server removes what this one could not
 
     def logs(self, run: str) -> str:
         """The output of the run's drivers, the oldest first: the last million bytes."""
@@ -192,7 +192,7 @@ class Submissions:
             raise RunStateError(f"run {run!r} is finished; there is nothing to resume{hint}", code="run.ended")
 
     def _active(self, run: str) -> bool:
-        """Whether its last driver's process has not ended; False where the runner does not answer: see its lease then."""
+        """True if the last driver's process has not ended; False if the runner does not answer: see the run's lease then."""
         submission = self._state.submission(run)
         job = None if submission is None else submission.job
         if job is None:
@@ -202,7 +202,7 @@ class Submissions:
         return False
 
     def _open(self, run: str, *, unreadable: bool = False) -> bool:
-        """Whether a run has not ended; ``unreadable`` is the answer for one that cannot be read."""
+        """True if a run has not ended; ``unreadable`` is the answer for one that cannot be read."""
         with suppress(StoreError):
             return self._index.snapshot(run).open
         return unreadable

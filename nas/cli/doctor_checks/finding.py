@@ -21,8 +21,8 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        found: the current state.
-        remedy: what to do about it; "" if nothing is wrong.
+        found: The current state, a key of `nas doctor --json`.
+        remedy: The action that mends it; "" if nothing is wrong.
     """
 
     check: str
@@ -31,13 +31,13 @@ class Finding:
     remedy: str = ""
 
 
-def ok(check: str, found: str) -> Finding:
-    return Finding(check, State.OK, found)
+def ok(check: str, observation: str) -> Finding:
+    return Finding(check, State.OK, observation)
 
 
-def warning(check: str, found: str, remedy: str) -> Finding:
-    return Finding(check, State.WARNING, found, remedy)
+def warning(check: str, observation: str, remedy: str) -> Finding:
+    return Finding(check, State.WARNING, observation, remedy)
 
 
-def wrong(check: str, found: str, remedy: str) -> Finding:
-    return Finding(check, State.WRONG, found, remedy)
+def wrong(check: str, observation: str, remedy: str) -> Finding:
+    return Finding(check, State.WRONG, observation, remedy)

@@ -161,10 +161,10 @@ class _ResultCalls:
         offset, order = 0, {"status": status, "select": select, "sort": sort, "descending": descending}
         while True:
             params = {"offset": offset, "limit": page, **order}
-            found = self._transport.get(f"{_path_of(run)}/evaluations", schemas.NetworksPage, params)
-            yield from found.networks
-            offset += len(found.networks)
-            if not found.networks or offset >= found.total:
+            networks_page = self._transport.get(f"{_path_of(run)}/evaluations", schemas.NetworksPage, params)
+            yield from networks_page.networks
+            offset += len(networks_page.networks)
+            if not networks_page.networks or offset >= networks_page.total:
                 return
 
     def predicted(self, run: str, *, limit: int = 2000) -> schemas.NetworksPage:
@@ -211,12 +211,14 @@ class _ResultCalls:
         Raises:
             ServiceError: the export failed; the message gives the reason.
         """
-        asked: dict[str, Any] = {"select": select, "index": index}
+        fields: dict[str, Any] = {"select": select, "index": index}
         if with_preprocessing:  # left out otherwise, for servers that do not know it
-            asked["with_preprocessing"] = True
-        request, path = checked(schemas.ExportRequest, asked), f"{_path_of(run)}/exports"
-        made = self._transport.post(path, schemas.Export, body=request)
-        return finished(self._transport, made, f"{path}/{quoted(made.export)}", on_change, what=f"{run}: the export")
+            fields["with_preprocessing"] = True
+        request, path = checked(schemas.ExportRequest, fields), f"{_path_of(run)}/exports"
+        export = self._transport.post(path, schemas.Export, body=request)
+        return finished(
+            self._transport, export, f"{path}/{quoted(export.export)}", on_change, subject=f"{run}: the export"
+        )
 
     def exports(self, run: str) -> tuple[schemas.Export, ...]:
         """All exports of a run, oldest first."""
@@ -267,9 +269,11 @@ class _ServerCalls:
             ServiceError: the file cannot be read, or the measurement failed.
         """
         path = f"profiles/{quoted(profile)}/measurements"
-        made = self._upload(path, schemas.ModelMeasurement, "model", model)
-        what = f"{profile}: the measurement of {model}"
-        return finished(self._transport, made, f"{path}/{quoted(made.measurement)}", on_change, what=what)
+        measurement = self._upload(path, schemas.ModelMeasurement, "model", model)
+        subject = f"{profile}: the measurement of {model}"
+        return finished(
+            self._transport, measurement, f"{path}/{quoted(measurement.measurement)}", on_change, subject=subject
+        )
 
     def add_data(self, name: str, archive: Path) -> schemas.DataUpload:
         """Uploads a small data set of images: a zip archive with one folder per class.
@@ -330,7 +334,7 @@ class _ServerCalls:
         return self._transport.get("health", schemas.Health)
 
     def ready(self) -> schemas.Readiness:
-        """Whether jobs can run now, and otherwise the reasons."""
+        """The readiness of the server: whether jobs can run now, and otherwise the reasons."""
         return self._transport.get("ready", schemas.Readiness, accept=(503,))
 
     def _upload(self, path: str, kind: type[T], field: str, file: Path, form: Mapping[str, str] | None = None) -> T:
@@ -384,7 +388,7 @@ class NasClient(JobCalls, _RunCalls, _ResultCalls, _ServerCalls):
 
     @property
     def on_loopback(self) -> bool:
-        """Whether the server is on this machine."""
+        """True if the server is on this machine."""
         return self._transport.on_loopback
 
 

@@ -40,8 +40,8 @@ class JobCalls:
         Raises:
             ServiceError: it failed; the message gives the reason.
         """
-        made = self._transport.post("jobs/plans", schemas.JobPlan, body=submission(job, "search", hardware))
-        return finished(self._transport, made, f"jobs/plans/{quoted(made.plan)}", on_change, what="the plan")
+        plan = self._transport.post("jobs/plans", schemas.JobPlan, body=submission(job, "search", hardware))
+        return finished(self._transport, plan, f"jobs/plans/{quoted(plan.plan)}", on_change, subject="the plan")
 
 
 def submission(

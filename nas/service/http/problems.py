@@ -91,11 +91,11 @@ def make_problem(
 
 def response_of(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """Problem details as a response; in ASCII, since they may quote parts of a request that are no valid text."""
-    own = {"Cache-Control": "no-store", **(headers or {})}
+    all_headers = {"Cache-Control": "no-store", **(headers or {})}
     if problem.status in (429, 503):
-        own.setdefault("Retry-After", str(_RETRY_AFTER_S))
+        all_headers.setdefault("Retry-After", str(_RETRY_AFTER_S))
     content = json.dumps(problem.model_dump(mode="json"))
-    return Response(content, problem.status, headers=own, media_type=MEDIA_TYPE)
+    return Response(content, problem.status, headers=all_headers, media_type=MEDIA_TYPE)
 
 
 def add_handlers(app: FastAPI, wording: Callable[[str], str]) -> None:
@@ -122,7 +122,7 @@ def add_handlers(app: FastAPI, wording: Callable[[str], str]) -> None:
 
     def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        errors = [(_path(found["loc"]), str(found["msg"])) for found in error.errors()]
+        errors = [(_path(entry["loc"]), str(entry["msg"])) for entry in error.errors()]
         detail = "; ".join(f"{field}: {text}" if field else text for field, text in errors[:3])
         return response_of(make_problem(422, detail, errors=errors, instance=request.url.path))
 

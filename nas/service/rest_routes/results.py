@@ -65,8 +65,8 @@ def routes(service: Service) -> APIRouter:
         run: RunId, status: Status = None, select: Limits = None, sort: Sort = None, descending: Descending = False
     ) -> Response:
         """All evaluated networks as a table."""
-        found = service.results.evaluations(run, NetworkQuery(status, select, sort, descending), limit=10**9)
-        return _table(f"{run}-evaluations.csv", found.networks, service.results.scored(run))
+        page = service.results.evaluations(run, NetworkQuery(status, select, sort, descending), limit=10**9)
+        return _table(f"{run}-evaluations.csv", page.networks, service.results.scored(run))
 
     @router.get("/runs/{run}/predicted", response_model=schemas.NetworksPage, responses=answers(404, 409))
     def run_predicted(

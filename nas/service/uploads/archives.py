@@ -71,9 +71,9 @@ def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[U
     """
     folder = Path(tempfile.mkdtemp(prefix=UNPACKING, dir=beside))
     try:
-        made = folder / "data"
-        made.mkdir()
-        yield _unpack(archive, made, limits)
+        data_folder = folder / "data"
+        data_folder.mkdir()
+        yield _unpack(archive, data_folder, limits)
     finally:
         shutil.rmtree(folder)
 
@@ -101,24 +101,26 @@ def _members(opened: zipfile.ZipFile, limits: Limits) -> dict[Path, zipfile.ZipI
         raise TooLargeError(f"the archive holds {len(infos)} entries; at most {limits.archive_members} are allowed")
     if sum(info.file_size for info in infos) > limits.archive_bytes:
         raise TooLargeError(f"the archive unpacks to more than {limits.archive_bytes} bytes")
-    found: dict[Path, zipfile.ZipInfo] = {}
+    info_by_path: dict[Path, zipfile.ZipInfo] = {}
     for info in infos:
         path = _checked_path(info)
         if path is None:
             continue
-        if path in found:
+        if path in info_by_path:
             raise ArchiveError(f"holds {str(path)!r} twice")
-        found[path] = info
-    if not found:
+        info_by_path[path] = info
+    if not info_by_path:
         raise ArchiveError("holds no images")
     # A single folder around everything, as most programs create one, is dropped.
-    tops = {path.parts[0] for path in found}
-    if len(tops) == 1 and all(len(path.parts) > 2 for path in found) and tops.isdisjoint(_PARTS):
-        found = {Path(*path.parts[1:]): info for path, info in found.items()}
-    divided = [path for path in found if len(path.parts) == 3 and path.parts[0] in _PARTS]
-    if len(divided) not in (0, len(found)) or any(len(path.parts) != (3 if divided else 2) for path in found):
+    tops = {path.parts[0] for path in info_by_path}
+    if len(tops) == 1 and all(len(path.parts) > 2 for path in info_by_path) and tops.isdisjoint(_PARTS):
+        info_by_path = {Path(*path.parts[1:]): info for path, info in info_by_path.items()}
+    divided = [path for path in info_by_path if len(path.parts) == 3 and path.parts[0] in _PARTS]
+    if len(divided) not in (0, len(info_by_path)) or any(
+        len(path.parts) != (3 if divided else 2) for path in info_by_path
+    ):
         raise ArchiveError("has another layout than CLASS/IMAGE or {train,validation,test}/CLASS/IMAGE")
-    return found
+    return info_by_path
 
 
 def _checked_path(info: zipfile.ZipInfo) -> Path | None:
@@ -147,7 +149,7 @@ def _checked_path(info: zipfile.ZipInfo) -> Path | None:
 
 
 def _is_plain(part: str) -> bool:
-    """Whether a part of a path can be the name of a file: file systems limit its bytes, not its letters."""
+    """True if a part of a path can be the name of a file: file systems limit its bytes, not its letters."""
     return part not in ("", ".", "..") and _PLAIN.fullmatch(part) is not None and len(part.encode()) <= _MOST_NAME_BYTES
 
 
