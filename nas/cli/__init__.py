@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 
@@ -54,7 +55,6 @@ def _is_user_error(error: Exception) -> bool:
 
 def shortened(text: str) -> str:
     """A message in which only the ends of overlong words are left, such as of a name that was pasted by mistake."""
-    import re
 
     def ends(word: re.Match[str]) -> str:
         return f"{word[0][:_KEPT]}... ({len(word[0]) - 2 * _KEPT:,} more characters) ...{word[0][-_KEPT:]}"

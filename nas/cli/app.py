@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from nas.cli.panels import CommandGroup
+from nas.engine.store.folder import DEFAULT_ROOT
+from nas.errors import ServiceError
+from supernets.files import check_regular
 
 if TYPE_CHECKING:
     from nas.service.api.schemas import RunSummary
@@ -88,7 +91,7 @@ Token = Annotated[
     ),
 ]
 TokenFile = Annotated[Path | None, option("--token-file", help="A file with the token.")]
-DEFAULT_RUNS = Path("runs")  # as `nas.engine.store.folder.DEFAULT_ROOT`, which is not imported for `nas --help`
+DEFAULT_RUNS = DEFAULT_ROOT
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 
 
@@ -102,9 +105,7 @@ def command_group(name: str, help: str, *, example: str) -> typer.Typer:
 @contextmanager
 def server_client(server: str, token: str | None, token_file: Path | None) -> Iterator[NasClient]:
     """A client with the token from the option, the file or the environment."""
-    from nas.errors import ServiceError
     from nas.service.client import NasClient
-    from supernets.files import check_regular
 
     if token is not None and token_file is not None:
         raise ServiceError("--token and --token-file exclude each other; give one", code="service.invalid-token")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,11 +14,12 @@ import typer
 from nas.cli.app import Json, argument, command_group, option
 from nas.cli.models import check_plot
 from nas.cli.output import print_json, print_table, stderr
+from nas.errors import SelectionError
+from nas.runs.bench import results_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nas.runs.bench import results_file
     from nas.runs.bench.predictor import Row
 
 bench = command_group(
@@ -55,7 +57,6 @@ def predictor(
 
     loaded, counts, console = Table.load(table), _counts(train), stderr()
     from nas.runs.bench.predictor import Row, bench_predictor  # takes seconds
-    from nas.runs.bench.results_file import ResultsFile
 
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{loaded.name}: {target}", total=None)
@@ -66,7 +67,7 @@ def predictor(
                 train=counts,
                 test=test,
                 seeds=seeds,
-                results=None if results is None else ResultsFile(results, Row),
+                results=None if results is None else results_file.ResultsFile(results, Row),
                 on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             )
         )
@@ -107,7 +108,6 @@ def search(
     Counts the evaluations that they need to find the front of the table.
     """
     check_plot(plot, "nas bench search")
-    from nas.runs.bench.results_file import ResultsFile, Row
     from nas.runs.bench.search import Replay, bench_search
     from nas.runs.bench.table import Table
 
@@ -123,7 +123,7 @@ def search(
             seeds=seeds,
             target=target,
             batch=batch,
-            results=None if results is None else ResultsFile(results, Row),
+            results=None if results is None else results_file.ResultsFile(results, results_file.Row),
             on_progress=update,
         ):
             rows.append(row)
@@ -171,8 +171,6 @@ def _progress(
 
 def _names(texts: list[str] | None, option: str) -> list[str]:
     """Names from ``A,B``; the option may be repeated."""
-    from nas.errors import SelectionError
-
     names = [name.strip() for text in texts or () for name in text.split(",")]
     if "" in names:
         problem = f"--{option} {','.join(texts or ())!r}: expected names separated by commas, as in A,B"
@@ -182,8 +180,6 @@ def _names(texts: list[str] | None, option: str) -> list[str]:
 
 def _search_summary(rows: list[results_file.Row], shares: list[str]) -> list[list[str]]:
     """Medians and quartiles over the seeds, by algorithm."""
-    from statistics import median
-
     from nas.runs.bench.search import quartiles
 
     cells = []
@@ -207,8 +203,6 @@ def _spread(quartiles: tuple[float, float, float], max_evaluations: int) -> str:
 
 def _counts(text: str) -> list[int]:
     """Numbers from ``25,50,100``."""
-    from nas.errors import SelectionError
-
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:

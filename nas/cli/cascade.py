@@ -11,6 +11,7 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, AcceptPluginVersions, Json, RunId, Runs, app, option
 from nas.cli.output import print_json, print_table
 from nas.cli.running import check_run, folder
+from nas.results.export.export_paths import cascade_paths
 
 if TYPE_CHECKING:
     from nas.results.analysis.cascade import CascadeTable, Row
@@ -40,7 +41,6 @@ def cascade(
         raise typer.BadParameter("--output and --test are for one row of the table; give its number with --row")
     check_run(runs, run)
     from nas.results.analysis.cascade_pairs import cascade_pairs
-    from nas.results.export.export_paths import cascade_paths
     from nas.runs.run import Run
 
     opened = Run.open(folder(runs), run)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -10,6 +12,7 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, Token, TokenFile, app, option, server_client
 from nas.cli.output import print_json, print_table
 from nas.cli.running import folder
+from nas.errors import RunHeldError, StoreError
 
 
 @app.command(epilog="Example: nas doctor")
@@ -26,9 +29,6 @@ def doctor(
 
     Prints problems with their remedies, also of a Ray cluster and of a server; exit code 1 if anything is wrong.
     """
-    from contextlib import nullcontext
-    from dataclasses import asdict
-
     from nas.cli.doctor_checks import State, Targets, examine
 
     with nullcontext() if server is None else server_client(server, token, token_file) as client:
@@ -52,7 +52,6 @@ def upgrade(runs: Runs = DEFAULT_RUNS, as_json: Json = False) -> None:
     Exit code 1 unless all are up to date afterwards.
     """
     from nas.engine.store.opening import upgrade_store
-    from nas.errors import RunHeldError, StoreError
 
     result_by_run: dict[str, str] = {}
     failed = False

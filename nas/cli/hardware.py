@@ -13,6 +13,8 @@ import typer
 from nas.cli.app import DEFAULT_RUNS, Address, Json, Runs, app, argument, option
 from nas.cli.output import print_json, print_list, print_table
 from nas.cli.running import driving, folder, loaded_job
+from nas.engine.evaluation.cluster import connected
+from nas.engine.store.folder import make_folder
 from nas.plugins.parts import require
 
 if TYPE_CHECKING:
@@ -86,7 +88,6 @@ def profile(
     With --sweep JOB: latency against the widths of a job's stages. With --compare: one line for each runtime.
     """
     from hardware_profiles.catalog import load_profile
-    from nas.engine.evaluation.cluster import connected
 
     if (model is None) == (sweep is None):
         raise typer.BadParameter("expected either a model to measure, or --sweep with a job file")
@@ -184,7 +185,6 @@ def _sweep(
     job: Path, requested_profile: HardwareProfile | None, output: Path, address: str | None, runs: Path, as_json: bool
 ) -> None:
     loaded = loaded_job(job, runs, trains=False)
-    from nas.engine.evaluation.cluster import connected
     from nas.jobs.build.prepared_job import prepare_job
     from nas.jobs.planning.latency_sweep import job_snippet, sweep, to_json
     from nas.results.plots.latency_sweep_plot import plot_sweep
@@ -231,12 +231,10 @@ def calibrate(
     The lookup table predicts the latency of all subnets of the job's search space. With --from, its blocks are predicted.
     """
     from hardware_profiles.catalog import load_profile
-    from nas.engine.store.folder import make_folder
 
     chosen, loaded = load_profile(name), loaded_job(job, runs, trains=False)
     path = output or Path(f"{loaded.name}.{chosen.name}.lookup.json")
     make_folder(path.parent)  # before anything is measured
-    from nas.engine.evaluation.cluster import connected
     from nas.jobs.build.prepared_job import prepare_job
     from nas.jobs.planning.calibrate import calibrate as calibrate_job
 

@@ -31,6 +31,9 @@ from nas.cli.app import (
 from nas.cli.models import Plot, check_plot, inspection_lines, write_plot
 from nas.cli.output import print_json, print_list, print_result, print_table
 from nas.cli.running import check_resumable, check_run, driving, finish, loaded_job
+from nas.engine.store.folder import write_atomically
+from nas.errors import JobError, UnknownNameError
+from nas.jobs.recipes import list_recipes, read_recipe
 
 if TYPE_CHECKING:
     from nas.jobs.planning.plan import Plan
@@ -57,8 +60,6 @@ def init(
 
     The job file is commented and is written to the current folder, with a JSON schema by which editors check it.
     """
-    from nas.jobs.recipes import list_recipes, read_recipe
-
     if recipe is None:
         if (data or model or weights) is not None:
             raise typer.BadParameter("--data fills in a recipe; name one, e.g. nas init own-images --data FOLDER")
@@ -66,8 +67,6 @@ def init(
         rows = [[r.name, r.title] for r in recipes]
         return print_list(as_json, [{"name": n, "title": t} for n, t in rows], ["recipe", "description"], rows)
     text, path = read_recipe(recipe), Path(f"{recipe}.yaml")
-    from nas.engine.store.folder import write_atomically
-    from nas.errors import JobError
     from nas.jobs.schema.job_schema import FILE, job_schema_text
 
     if data is not None:
@@ -94,7 +93,6 @@ def init(
 
 def _check_replaceable(schema: Path) -> None:
     """Raises `JobError` if there is a file of the schema's name that `nas init` has not written."""
-    from nas.errors import JobError
     from nas.jobs.schema.job_schema import TITLE
 
     try:
@@ -294,7 +292,6 @@ def resume(
             queued = client.resume(run, evaluations=evaluations, minutes=minutes, retry_failed=retry_failed)
         text = f"{queued.run}: {status_text(queued)}\nnext: nas watch {queued.run} --server {server}"
         return print_result(as_json, queued, text)
-    from nas.errors import UnknownNameError
     from nas.search.problem.budget import check_extension
 
     elsewhere = os.environ.get("NAS_SERVER")

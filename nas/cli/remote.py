@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -28,9 +29,10 @@ from nas.cli.app import (
 from nas.cli.interruption import INTERRUPTED
 from nas.cli.output import print_json, print_list, print_result, stderr
 from nas.cli.running import check_one_choice, read_text
+from nas.errors import JobError, ServiceError
+from supernets.networks.capture.model_names import is_file
 
 if TYPE_CHECKING:
-    from nas.errors import ServiceError
     from nas.service.api.schemas import Export, RunSummary
     from nas.service.client import NasClient
 
@@ -51,8 +53,6 @@ def submit(
 
     With --watch --json: one line of JSON per change.
     """
-    from nas.errors import JobError
-
     if kind not in ("search", "training"):
         raise JobError(f"--kind {kind!r}: expected search or training", code="job.invalid-value")
     text = read_text(job, hint="; `nas init` writes one")
@@ -66,11 +66,8 @@ def submit(
 
 def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     """The job with the server's name of its captured model, which is uploaded unless the server has it."""
-    import hashlib
-
     from nas.jobs.schema.job_edit import edited
     from nas.jobs.schema.strict_yaml import parse_mapping
-    from supernets.networks.capture.model_names import is_file
 
     supernet = parse_mapping(text, source="job", what="job").get("supernet")
     model = supernet.get("model") if isinstance(supernet, dict) else None
@@ -220,8 +217,6 @@ def _all_runs(client: NasClient) -> Iterator[RunSummary]:
 
 def _watch(client: NasClient, run: str, as_json: bool) -> None:
     """Shows the status of a run until it ends; raises unless it finished."""
-    from nas.errors import ServiceError
-
     with _detached(run, "nas watch"):
         last = _shown(client, run, as_json)
     if last is None or last.status != "finished":

@@ -22,6 +22,7 @@ from nas.cli.app import (
     app,
     option,
 )
+from nas.cli.insight import print_insight
 from nas.cli.output import (
     print_expert_usage,
     print_failures,
@@ -36,7 +37,9 @@ from nas.cli.output import (
     print_training,
 )
 from nas.cli.running import check_choice, check_one_choice, check_run, folder, no_collector
+from nas.engine.store.folder import check_folder
 from nas.plugins.parts import require
+from nas.results.export.export_paths import check_empty, export_path, torch_path
 
 if TYPE_CHECKING:
     from nas.runs.run import Run
@@ -95,7 +98,6 @@ def show(
     no_collector()
     check_run(runs, run)
     parts = [("train", training_files), ("validation", validation_files), ("test", test_files)]
-    from nas.cli.insight import print_insight
     from nas.engine.store.opening import is_held
     from nas.results.analysis.insight import insight_json
     from nas.results.analysis.network_selection import best_within, parse_limits, within
@@ -229,8 +231,6 @@ def plot(
     require("plots", "nas plot")
     check_run(runs, run)
     if output is not None:
-        from nas.engine.store.folder import check_folder
-
         check_folder(output)
     from nas.runs.run import Run
 
@@ -286,8 +286,6 @@ def export(
         )
     check_run(runs, run)
     chosen = check_choice(runs, run, select, index)
-    from nas.results.export.export_paths import export_path
-
     export_path(output, run, "" if chosen is None else chosen.key)
     from nas.results.export.onnx_export import export_onnx
 
@@ -343,8 +341,6 @@ def _export_torch(
 ) -> None:
     check_run(runs, run)
     chosen = check_choice(runs, run, select, index, largest=True)
-    from nas.results.export.export_paths import torch_path
-
     torch_path(output, run, "" if chosen is None else chosen.key)
     from nas.results.export.torch_export import export_torch
 
@@ -382,8 +378,6 @@ def export_transformers(
     """
     check_one_choice(select, index, knee)
     check_run(runs, run)
-    from nas.results.export.export_paths import check_empty
-
     check_empty(output)
     check_choice(runs, run, select, index, largest=True)
     from nas.results.export.transformers_export import export_transformers as write

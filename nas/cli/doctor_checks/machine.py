@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hardware_profiles.catalog import environment_for, known_profiles
+from hardware_profiles.errors import ProfileError
+from hardware_profiles.requirements import check_requirements
 from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
 
 _GIB = 1024**3
@@ -30,10 +33,6 @@ def environment() -> dict[str, Any]:
 
 def measuring(environment: Mapping[str, Any]) -> list[Finding]:
     """ONNX Runtime with its providers, and the profiles of the catalog that this machine can measure."""
-    from hardware_profiles.catalog import environment_for, known_profiles
-    from hardware_profiles.errors import ProfileError
-    from hardware_profiles.requirements import check_requirements
-
     runtime = f"ONNX Runtime {environment['onnxruntime']} with {', '.join(environment['available_providers'])}"
     findings = [ok("onnxruntime", runtime)]
     usable, reasons = [], {}

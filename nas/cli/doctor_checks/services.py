@@ -5,16 +5,17 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
+from nas.engine.evaluation.cluster import check_answers
 from nas.errors import EvaluationError, ServiceError
 from nas.service.client import NasClient, RefusedError
+from nas.service.jobs.job_runner import ExternalCluster
+from nas.service.jobs.ray_jobs import RayJobs
 
 _TOKEN_REJECTED = (401, 403)
 
 
 def ray_cluster(address: str) -> Finding:
     """Checks that a Ray head answers at ``HOST:PORT``."""
-    from nas.engine.evaluation.cluster import check_answers
-
     try:
         check_answers(address)
     except EvaluationError as error:
@@ -24,9 +25,6 @@ def ray_cluster(address: str) -> Finding:
 
 def job_server(jobs_url: str) -> Finding:
     """Checks that the job server of a cluster accepts jobs, with the token of Ray's own environment variables."""
-    from nas.service.jobs.job_runner import ExternalCluster
-    from nas.service.jobs.ray_jobs import RayJobs
-
     try:
         RayJobs(ExternalCluster("", jobs_url)).states(())
     except ServiceError as error:

@@ -11,7 +11,9 @@ from nas.cli.doctor_checks.finding import Finding, ok, warning, wrong
 from nas.engine.store.folder import RunFolder, RunsFolder
 from nas.engine.store.lease import Holder, RunLock
 from nas.engine.store.opening import is_held, open_store
+from nas.engine.store.sqlite import explain, reading_engine
 from nas.errors import NasError, OutdatedStoreError, StoreError
+from nas.service.state import SCHEMA
 
 _SHOWN = 5
 """Number of runs that are named."""
@@ -62,8 +64,6 @@ def service_state(path: Path) -> list[Finding]:
     """Checks that the service's database (``service.db``) is readable, if a server has created one."""
     if not path.exists():
         return []
-    from nas.engine.store.sqlite import explain, reading_engine
-    from nas.service.state import SCHEMA
 
     remedy = "restore it from a backup; without it, a server forgets submissions (runs are kept)"
     engine = reading_engine(path)

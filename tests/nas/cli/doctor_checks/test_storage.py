@@ -95,7 +95,7 @@ def test_the_services_own_database(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert storage.service_state(path) == []
     first_versions.make("service", path)
     assert storage.service_state(path)[0].found == f"{path} is readable"
-    monkeypatch.setattr(service, "SCHEMA", replace(service.SCHEMA, migrations=(nothing,)))
+    monkeypatch.setattr(storage, "SCHEMA", replace(service.SCHEMA, migrations=(nothing,)))
     (old,) = storage.service_state(path)
     assert old.state is State.OK
     assert "previous version" in old.found
