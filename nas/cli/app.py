@@ -80,7 +80,7 @@ LogTo = Annotated[
         "--log-to", envvar="NAS_LOG_TO", help="Also log metrics to tensorboard:FOLDER or mlflow:URI; may be repeated."
     ),
 ]
-RunThere = Annotated[str, argument(metavar="RUN", help="A run; `nas status` lists them.")]
+ServerRunId = Annotated[str, argument(metavar="RUN", help="A run; `nas status` lists them.")]
 Server = Annotated[
     str, typer.Option("--server", envvar="NAS_SERVER", help="The URL of a server; `nas serve` starts one.")
 ]
@@ -122,7 +122,7 @@ def server_client(server: str, token: str | None, token_file: Path | None) -> It
         yield client
 
 
-def of_server(command: Callable[..., None]) -> Callable[..., None]:
+def with_server_client(command: Callable[..., None]) -> Callable[..., None]:
     """A command with the options of a server, whose client it gets as its first argument."""
     hints = get_type_hints(command, localns={"NasClient": Any}, include_extras=True)
     _, *declared = inspect.signature(command).parameters.values()

@@ -198,13 +198,13 @@ def _sweep(
     if as_json:
         plots = [str(path) for path in paths]
         return print_json({"profile": chosen.name, "stages": to_json(stages), "plots": plots})
-    rows = [[str(s.stage), _listed(s.widths), _listed(s.aligned), _listed(s.chosen)] for s in stages]
+    rows = [[str(s.stage), _widths_text(s.widths), _widths_text(s.aligned), _widths_text(s.chosen)] for s in stages]
     print_table(["stage", "widths measured", "aligned", "nearest to the job's"], rows)
     print("\n".join(str(path) for path in paths))
     return print(f"in the job file:\n{job_snippet(stages)}")
 
 
-def _listed(widths: tuple[int, ...]) -> str:
+def _widths_text(widths: tuple[int, ...]) -> str:
     shown = [str(width) for width in widths]
     return ", ".join(shown if len(shown) <= 12 else [*shown[:5], "…", *shown[-5:]])
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nas.search.problem.objectives import Objective
 
 _GENES = 5
-_LEAST_SHARE = 0.01
+_MIN_SHARE = 0.01
 
 
 def print_insight(report: RunReport, insight: Insight) -> None:
@@ -56,7 +56,7 @@ def _predictor_accuracy(objective: Objective, accuracy: PredictorAccuracy) -> st
 def _importance(name: str, importance: Importance) -> str:
     if importance.refused:
         return f"important genes for {name}: unknown, {importance.refused}"
-    genes = [f"{gene} {lost:.2f}" for gene, lost in importance.by_gene.items() if lost >= _LEAST_SHARE][:_GENES]
+    genes = [f"{gene} {lost:.2f}" for gene, lost in importance.by_gene.items() if lost >= _MIN_SHARE][:_GENES]
     return (
         f"important genes for {name}: {', '.join(genes)} (shares of its variance; an additive model of "
         f"{importance.n} evaluations, R² {importance.r2:.2f} cross-validated)"

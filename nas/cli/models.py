@@ -49,9 +49,9 @@ Plot = Annotated[
 ]
 _COLUMNS = 80
 _SHAPE = re.compile(r"[1-9]\d{0,6}(x[1-9]\d{0,6})*")
-_BAR, _MOST_LINES, _MOST_BARS = 36, 20, 48
+_BAR, _MAX_LINES, _MAX_BARS = 36, 20, 48
 """Characters of a bar, and the most parts of the model that are shown in the terminal and in a picture."""
-_MOST = 4
+_MAX_NAMES = 4
 
 
 @app.command(epilog="Example: nas inspect torchvision:mobilenet_v3_small")
@@ -197,7 +197,7 @@ def write_plot(path: Path | None, inspection: Inspection) -> None:
     from nas.results.plots.elastic_layers import layers_figure
     from nas.results.plots.style import write_picture
 
-    rows = [(part.name, part.smallest, part.largest) for part in inspection.grouped(_MOST_BARS)]
+    rows = [(part.name, part.smallest, part.largest) for part in inspection.grouped(_MAX_BARS)]
     ends = f"{inspection.smallest.macs / 1e6:,.3g} to {inspection.largest.macs / 1e6:,.4g} million multiply-accumulates"
     line = f"{ends} · {inspection.share:.1%} elastic · {inspection.size:.3g} networks"
     write_picture(path, layers_figure(rows, title=inspection.model.name, line=line))
@@ -224,25 +224,25 @@ def inspection_lines(inspection: Inspection) -> list[str]:
         if choice.kind == "width":
             sizes = ", ".join(map(str, choice.sizes))
             lines.append(
-                f"  {_cut(choice.name.removesuffix('.width'), 43):44}{_cut(sizes, 23):24}{len(choice.members)}"
+                f"  {_shortened(choice.name.removesuffix('.width'), 43):44}{_shortened(sizes, 23):24}{len(choice.members)}"
             )
     if depths := [choice for choice in inspection.choices if choice.kind == "depth"]:
         lines.append(f"  {'layers that may be left out':44}{'kept':24}")
         for choice in depths:
             depth_options = ", ".join(f"{option:g}" for option in choice.options)
-            lines.append(f"  {_cut(choice.name.removesuffix('.depth'), 43):44}{_cut(depth_options, 23):24}")
+            lines.append(f"  {_shortened(choice.name.removesuffix('.depth'), 43):44}{_shortened(depth_options, 23):24}")
             lines += _wrapped(f"    {', '.join(choice.members)}", indent="    ")
     if inspection.fixed:
         lines += ["", "fixed, and why:"]
         for reason, names in inspection.fixed.items():
-            lines += _wrapped(f"  {reason}: {_some(names)}", indent="    ")
+            lines += _wrapped(f"  {reason}: {_first_names(names)}", indent="    ")
     for title, some in (
         ("operations without a rule", [f"{name} ({n})" for name, n in inspection.unknown.items()]),
         ("parameters that the forward does not read", list(inspection.model.unused)),
         ("tied tensors", [f"{alias} = {name}" for alias, name in inspection.tied.items()]),
     ):
         if some:
-            lines += ["", *_wrapped(f"{title}: {_some(some)}", indent="  ")]
+            lines += ["", *_wrapped(f"{title}: {_first_names(some)}", indent="  ")]
     if inspection.model.notes:
         lines += [
             "",
@@ -254,7 +254,7 @@ def inspection_lines(inspection: Inspection) -> list[str]:
 
 def _bars(inspection: Inspection) -> list[str]:
     """The picture of the layers in characters: what every network has, and what may be left out."""
-    parts = inspection.grouped(_MOST_LINES)
+    parts = inspection.grouped(_MAX_LINES)
     max_macs = max((part.largest for part in parts), default=0)
     if not max_macs:
         return []
@@ -262,7 +262,9 @@ def _bars(inspection: Inspection) -> list[str]:
     for part in parts:
         length = max(1, round(_BAR * part.largest / max_macs))
         full = min(length, round(_BAR * part.smallest / max_macs))
-        lines.append(f"  {_cut(part.name, 25):26}{'█' * full + '░' * (length - full):{_BAR + 2}}{part.largest:>12,}")
+        lines.append(
+            f"  {_shortened(part.name, 25):26}{'█' * full + '░' * (length - full):{_BAR + 2}}{part.largest:>12,}"
+        )
     return lines
 
 
@@ -277,12 +279,12 @@ def _proof_lines(proof: Proof) -> list[str]:
     return lines + [f"  {name:40}{value:10.1e}  expected {want}" for name, value, want in rows if value is not None]
 
 
-def _some(names: list[str] | tuple[str, ...]) -> str:
-    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return ", ".join(names[:_MOST]) + more
+def _first_names(names: list[str] | tuple[str, ...]) -> str:
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
 
-def _cut(text: str, n: int) -> str:
+def _shortened(text: str, n: int) -> str:
     """A text of at most `n` characters; its end is kept, too."""
     return text if len(text) <= n else f"{text[: n // 2 - 1]}…{text[len(text) - (n - n // 2) :]}"
 

@@ -43,10 +43,10 @@ def print_training(training: dict[str, Any], *, following: str = "") -> None:
         print(f"search it with   supernet: {{from: {training['run']}}}")
 
 
-def print_expert_usage(used: Mapping[str, Any]) -> None:
-    """Prints what `nas.results.export.expert_usage` found."""
+def print_expert_usage(usage: Mapping[str, Any]) -> None:
+    """Prints the usage of experts, as `nas.results.export.expert_usage` computes it."""
     print(
-        f"{used['run']}: experts of the network {used['network']}, on {used['examples']} examples of the validation part"
+        f"{usage['run']}: experts of the network {usage['network']}, on {usage['examples']} examples of the validation part"
     )
     print_table(
         ["layer", "active experts", "load entropy", "share of tokens routed to each expert (%)"],
@@ -57,10 +57,10 @@ def print_expert_usage(used: Mapping[str, Any]) -> None:
                 f"{layer['entropy']:.2f}",
                 " ".join(f"{100 * s:.0f}" for s in layer["usage"]),
             ]
-            for layer in used["layers"]
+            for layer in usage["layers"]
         ],
     )
-    for layer in used["layers"]:
+    for layer in usage["layers"]:
         if layer["unused"]:
             listed = ", ".join(map(str, layer["unused"]))
             print(
@@ -228,10 +228,10 @@ def print_improvement(run: str, improvement: Improvement) -> None:
     """Prints a network's scores before and after fine-tuning, and whether they are distinguishable."""
     from nas.engine.formatting import plain_text, shown_scale, shown_unit
 
-    of, scored = improvement.of, improvement.scored
+    original, scored = improvement.of, improvement.scored
     scale, points = shown_scale(scored), " points" if shown_unit(scored) == "%" else ""
     digits = ".2f" if points else ".3g"
-    print(f"{run}: network {of.network.key} of {of.run}, fine-tuned")
+    print(f"{run}: network {original.network.key} of {original.run}, fine-tuned")
     rows = []
     for part, change in improvement.parts.items():
         compared = change.comparison
@@ -250,8 +250,8 @@ def print_improvement(run: str, improvement: Improvement) -> None:
         print(f"kept: the weights after epoch {epoch} of {epochs}, the best on the validation part")
     if not improvement.improved and improvement.best_epoch != 0 and "validation" in improvement.parts:
         better = "its weights improved in fp32, but the network is" if improvement.better_in_fp32 else "the network is"
-        export = "" if of.key is None else f": nas export {of.run} --select key={of.key}"
-        print(f"{better} no better in {of.precision}; keep the original{export}")
+        export = "" if original.key is None else f": nas export {original.run} --select key={original.key}"
+        print(f"{better} no better in {original.precision}; keep the original{export}")
 
 
 def print_finetunings(finetunings: Sequence[Finetuning]) -> None:

@@ -17,14 +17,14 @@ from nas.cli.app import (
     Index,
     Job,
     Json,
-    RunThere,
     Select,
+    ServerRunId,
     WithPreprocessing,
     app,
     argument,
-    of_server,
     option,
     status_text,
+    with_server_client,
 )
 from nas.cli.interruption import INTERRUPTED
 from nas.cli.output import print_json, print_list, print_result, stderr
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 @app.command(epilog="Example: nas submit digits-cnn.yaml --watch")
-@of_server
+@with_server_client
 def submit(
     client: NasClient,
     job: Job,
@@ -84,7 +84,7 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
 
 
 @app.command(epilog="Example: nas status digits-cnn-1")
-@of_server
+@with_server_client
 def status(
     client: NasClient,
     run: Annotated[str | None, argument(metavar="[RUN]", help="A run; all runs by default.")] = None,
@@ -104,8 +104,8 @@ def status(
 
 
 @app.command(epilog="Example: nas watch digits-cnn-1")
-@of_server
-def watch(client: NasClient, run: RunThere, as_json: Json = False) -> None:
+@with_server_client
+def watch(client: NasClient, run: ServerRunId, as_json: Json = False) -> None:
     """Follow a run on a server until it ends.
 
     Exit code 1 unless it finished. With --json: one line of JSON per change.
@@ -114,10 +114,10 @@ def watch(client: NasClient, run: RunThere, as_json: Json = False) -> None:
 
 
 @app.command(epilog="Example: nas logs digits-cnn-1 --follow")
-@of_server
+@with_server_client
 def logs(
     client: NasClient,
-    run: RunThere,
+    run: ServerRunId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the log until the run ends.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -129,7 +129,9 @@ def logs(
         if not follow:
             text = client.logs(run)
             return print_json({"run": run, "logs": text}) if as_json else print(text, end="")
-        for piece in client.follow_logs(run, on_gone=lambda error: print(_gone(run, error), file=sys.stderr)):
+        for piece in client.follow_logs(
+            run, on_gone=lambda error: print(_unreachable_text(run, error), file=sys.stderr)
+        ):
             if as_json:
                 print(json.dumps({"run": run, "logs": piece}), flush=True)
             else:
@@ -138,8 +140,8 @@ def logs(
 
 
 @app.command(epilog="Example: nas cancel digits-cnn-1")
-@of_server
-def cancel(client: NasClient, run: RunThere, as_json: Json = False) -> None:
+@with_server_client
+def cancel(client: NasClient, run: ServerRunId, as_json: Json = False) -> None:
     """Cancel a run on a server.
 
     Its measurements are kept, and it can be resumed.
@@ -152,10 +154,10 @@ def cancel(client: NasClient, run: RunThere, as_json: Json = False) -> None:
 
 
 @app.command(epilog='Example: nas fetch digits-cnn-1 --select "latency_ms<=0.05"')
-@of_server
+@with_server_client
 def fetch(
     client: NasClient,
-    run: RunThere,
+    run: ServerRunId,
     output: Annotated[
         Path | None, option("-o", "--output", help="The folder to write to; the run's id by default.")
     ] = None,
@@ -218,7 +220,7 @@ def _all_runs(client: NasClient) -> Iterator[RunSummary]:
 def _watch(client: NasClient, run: str, as_json: bool) -> None:
     """Shows the status of a run until it ends; raises unless it finished."""
     with _detached(run, "nas watch"):
-        last = _shown(client, run, as_json)
+        last = _follow(client, run, as_json)
     if last is None or last.status != "finished":
         end = "no status received" if last is None else last.status
         reason = f": {last.reason}" if last is not None and last.reason else ""
@@ -236,19 +238,19 @@ def _next(summary: RunSummary, server: str) -> str:
     return f"nas resume {summary.run} --server {server}" if ended else ""
 
 
-def _gone(run: str, error: ServiceError) -> str:
+def _unreachable_text(run: str, error: ServiceError) -> str:
     from nas.service.client.following import PATIENCE_S
 
     return f"{run} continues; waiting up to {PATIENCE_S / 60:g} minutes for its server: {error}"
 
 
-def _shown(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
+def _follow(client: NasClient, run: str, as_json: bool) -> RunSummary | None:
     """Shows progress on stderr or JSON on stdout; returns the last summary."""
     from nas.engine.console import ConsoleProgress
 
     last: RunSummary | None = None
     with ConsoleProgress(stderr()) as observer:
-        for summary in client.watch(run, on_gone=lambda error: observer.note(_gone(run, error))):
+        for summary in client.watch(run, on_gone=lambda error: observer.note(_unreachable_text(run, error))):
             if as_json:
                 print(json.dumps(summary.model_dump(mode="json")), flush=True)
             elif last is None or status_text(last) != status_text(summary) or last.reason != summary.reason:

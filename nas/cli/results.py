@@ -113,8 +113,8 @@ def show(
     if experts:
         from nas.results.export.expert_usage import expert_usage
 
-        used = expert_usage(folder(runs), run, select=select)
-        return print_json(used) if as_json else print_expert_usage(used)
+        usage = expert_usage(folder(runs), run, select=select)
+        return print_json(usage) if as_json else print_expert_usage(usage)
     if failed:
         return _show_failed(opened, as_json, other_options=(select, profile))
     if opened.kind == "training" and profile is None:

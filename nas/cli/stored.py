@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from nas.cli.app import Json, RunThere, argument, command_group, of_server, option
+from nas.cli.app import Json, ServerRunId, argument, command_group, option, with_server_client
 from nas.cli.hardware import profiles
 from nas.cli.output import print_list, print_result
 from nas.cli.running import read_text
@@ -20,7 +20,7 @@ exports = command_group("exports", "Exports that a server stores.", example="nas
 
 
 @data.command("list", epilog="Example: nas data list")
-@of_server
+@with_server_client
 def list_data(client: NasClient, as_json: Json = False) -> None:
     """List the uploaded data sets."""
     data_sets = client.data_sets()
@@ -33,7 +33,7 @@ def list_data(client: NasClient, as_json: Json = False) -> None:
 
 
 @data.command("add", epilog="Example: nas data add garments garments.zip")
-@of_server
+@with_server_client
 def add_data(
     client: NasClient,
     name: Annotated[str, argument(help="The name of the data set.")],
@@ -47,7 +47,7 @@ def add_data(
 
 
 @data.command("delete", epilog="Example: nas data delete garments")
-@of_server
+@with_server_client
 def delete_data(
     client: NasClient,
     name: Annotated[str, argument(help="The name of the data set; `nas data list` lists them.")],
@@ -59,7 +59,7 @@ def delete_data(
 
 
 @models.command("list", epilog="Example: nas models list")
-@of_server
+@with_server_client
 def list_models(client: NasClient, as_json: Json = False) -> None:
     """List the captured models."""
     captured_models = client.models()
@@ -74,7 +74,7 @@ def list_models(client: NasClient, as_json: Json = False) -> None:
 
 
 @models.command("add", epilog="Example: nas models add resnet18 resnet18.capture")
-@of_server
+@with_server_client
 def add_model(
     client: NasClient,
     name: Annotated[str, argument(help="The name of the model.")],
@@ -87,7 +87,7 @@ def add_model(
 
 
 @models.command("delete", epilog="Example: nas models delete resnet18")
-@of_server
+@with_server_client
 def delete_model(
     client: NasClient,
     name: Annotated[str, argument(help="The name of the model; `nas models list` lists them.")],
@@ -99,7 +99,7 @@ def delete_model(
 
 
 @profiles.command("list", epilog="Example: nas profiles list --server http://127.0.0.1:8700")
-@of_server
+@with_server_client
 def list_profiles(client: NasClient, as_json: Json = False) -> None:
     """List the hardware profiles of a server."""
     server_profiles = client.profiles()
@@ -111,7 +111,7 @@ def list_profiles(client: NasClient, as_json: Json = False) -> None:
 
 
 @profiles.command("add", epilog="Example: nas profiles add my-board.yaml")
-@of_server
+@with_server_client
 def add_profile(
     client: NasClient,
     file: Annotated[Path, argument(help="The YAML file of a hardware profile.")],
@@ -124,7 +124,7 @@ def add_profile(
 
 
 @profiles.command("delete", epilog="Example: nas profiles delete my-board")
-@of_server
+@with_server_client
 def delete_profile(
     client: NasClient,
     name: Annotated[str, argument(help="A profile that was added; `nas profiles list` lists them.")],
@@ -136,7 +136,7 @@ def delete_profile(
 
 
 @tasks.command("list", epilog="Example: nas tasks list --all")
-@of_server
+@with_server_client
 def list_tasks(
     client: NasClient,
     all_: Annotated[bool, option("--all", help="Also those that have ended.")] = False,
@@ -150,7 +150,7 @@ def list_tasks(
 
 
 @tasks.command("cancel", epilog="Example: nas tasks cancel TASK")
-@of_server
+@with_server_client
 def cancel_task(
     client: NasClient,
     task: Annotated[str, argument(help="The id of an export or a measurement; `nas tasks list` lists them.")],
@@ -162,8 +162,8 @@ def cancel_task(
 
 
 @exports.command("list", epilog="Example: nas exports list digits-cnn-1")
-@of_server
-def list_exports(client: NasClient, run: RunThere, as_json: Json = False) -> None:
+@with_server_client
+def list_exports(client: NasClient, run: ServerRunId, as_json: Json = False) -> None:
     """List the exports of a run, oldest first."""
     run_exports = client.exports(run)
     rows = [
@@ -181,10 +181,10 @@ def list_exports(client: NasClient, run: RunThere, as_json: Json = False) -> Non
 
 
 @exports.command("delete", epilog="Example: nas exports delete digits-cnn-1 EXPORT")
-@of_server
+@with_server_client
 def delete_export(
     client: NasClient,
-    run: RunThere,
+    run: ServerRunId,
     export: Annotated[str, argument(help="The id of an export; `nas exports list RUN` lists them.")],
     as_json: Json = False,
 ) -> None:

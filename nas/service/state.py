@@ -74,7 +74,7 @@ SCHEMA = Schema(_METADATA, _version, migrations=())
 """A change to the tables above needs a migration of existing databases."""
 
 
-class Wanted(StrEnum):
+class RequestedState(StrEnum):
     """The state that clients want a run to be in."""
 
     DRIVEN = "driven"
@@ -121,7 +121,7 @@ class Submission:
     kind: str
     submitted: float
     submitter: str
-    wanted: Wanted = Wanted.DRIVEN
+    wanted: RequestedState = RequestedState.DRIVEN
     attempt: int = 0
     started: bool = False
     deaths: int = 0
@@ -131,7 +131,7 @@ class Submission:
     @property
     def waits(self) -> bool:
         """True if the run is in the queue, even if its store has the status of an earlier driver."""
-        return self.wanted is Wanted.DRIVEN and not self.started
+        return self.wanted is RequestedState.DRIVEN and not self.started
 
     def job_of(self, attempt: int) -> str:
         """The id of a driver's job, different from those of a removed run of the same name."""
@@ -174,7 +174,7 @@ class Task:
 
 
 def _submission(row: Mapping[Any, Any]) -> Submission:
-    return Submission(**{**row, "wanted": Wanted(row["wanted"])})
+    return Submission(**{**row, "wanted": RequestedState(row["wanted"])})
 
 
 def _extension(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -270,7 +270,7 @@ class ServiceState:
 
     def cancel(self, run: str) -> None:
         """Records that a run shall have no driver, now and after any restart."""
-        self.change(run, wanted=str(Wanted.CANCELLED))
+        self.change(run, wanted=str(RequestedState.CANCELLED))
 
     def resume(self, run: str, options: Mapping[str, Any]) -> None:
         """Records that a run without a driver shall be resumed.
@@ -278,7 +278,7 @@ class ServiceState:
         Args:
             options: ``evaluations``, ``minutes`` and ``retry_failed`` as for `nas resume`, those that are given.
         """
-        self.change(run, wanted=str(Wanted.DRIVEN), started=False, deaths=0, options=_extension(options))
+        self.change(run, wanted=str(RequestedState.DRIVEN), started=False, deaths=0, options=_extension(options))
 
     def forget(self, run: str) -> None:
         """Removes a run's submission and tasks."""

@@ -19,7 +19,7 @@ from nas.service.api import schemas
 from nas.service.jobs.driver_logs import last_output
 from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, TaskKind, Wanted
+from nas.service.state import RequestedState, ServiceState, TaskKind
 from nas.service.uploads.deletion import move_away
 from nas.service.uploads.job_validation import JobValidator
 from nas.service.uploads.storage_checks import check_disk_space
@@ -138,7 +138,7 @@ class Submissions:
             # A driver that has recorded its run's end and released it is no hindrance while its process ends.
             if snapshot.held or (snapshot.open and self._active(run)):
                 raise RunHeldError(f"run {run!r} has a driver; cancel it first, and resume it when that has ended")
-            if submission is not None and snapshot.open and submission.wanted is Wanted.DRIVEN:
+            if submission is not None and snapshot.open and submission.wanted is RequestedState.DRIVEN:
                 raise RunStateError(f"run {run!r} is being resumed already", code="run.queued")
             more = Resumption(request.evaluations, request.minutes, retry_failed=request.retry_failed)
             self._check_changes(run, snapshot, more)
@@ -163,7 +163,7 @@ class Submissions:
                 raise RunStateError(f"run {run!r} is in a database server; remove its schema there, then its folder")
             if is_held(folder) or self._active(run) or (submission is not None and submission.waits):
                 raise RunHeldError(f"run {run!r} is queued or running; cancel it, and delete it when it has ended")
-            if submission is not None and submission.wanted is Wanted.DRIVEN and self._open(run):
+            if submission is not None and submission.wanted is RequestedState.DRIVEN and self._open(run):
                 raise RunHeldError(f"run {run!r} is about to be resumed; cancel it first")
             if any(task.kind == TaskKind.EXPORT and task.of == run for task in self._state.open_tasks()):
                 raise RunHeldError(f"run {run!r} is being exported; delete it afterwards", code="run.exporting")

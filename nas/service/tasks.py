@@ -17,7 +17,7 @@ from nas.service.state import ServiceState, Task, TaskKind
 from nas.service.uploads.deletion import delete_folder
 from nas.service.wording import Wording
 
-_MOST_OPEN = 50
+_MAX_OPEN = 50
 """Tasks that wait or run at once."""
 
 
@@ -39,7 +39,7 @@ class TaskRequests:
             TooManyError: too many wait already.
         """
         n = len(self._state.open_tasks())
-        if n >= _MOST_OPEN:
+        if n >= _MAX_OPEN:
             text = f"{n} exports and measurements wait or run, the limit; cancel some, or try again when some are done"
             raise TooManyError(text)
         return f"{kind}-{secrets.token_hex(8)}"

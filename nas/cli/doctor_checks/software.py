@@ -39,13 +39,13 @@ def packages(requires: Iterable[str] | None = None, version: Callable[[str], str
             return [warning("packages", observation, "pip install that folder")]
         requires = metadata.requires(DISTRIBUTION) or ()
     needed, extras = _by_extra([Requirement(text) for text in requires])
-    findings = [_checked("packages", f"{DISTRIBUTION} {own_version()}", needed, version)]
-    for extra, its in sorted(extras.items()):
+    findings = [_package_finding("packages", f"{DISTRIBUTION} {own_version()}", needed, version)]
+    for extra, extra_requirements in sorted(extras.items()):
         # Without the extras that it takes in, which have their own findings.
-        requirements = [r for r in its if r.name != DISTRIBUTION]
+        requirements = [r for r in extra_requirements if r.name != DISTRIBUTION]
         # Other packages bring some of an extra's: one that lacks any is not installed, and its features say so.
         if requirements and all(_version(r, version) is not None for r in requirements):
-            findings.append(_checked(f"extra {extra}", "installed", requirements, version))
+            findings.append(_package_finding(f"extra {extra}", "installed", requirements, version))
     return findings
 
 
@@ -107,7 +107,7 @@ def _extras_of(requirement: Requirement) -> list[str]:
     return [words[i + 2] for i, word in enumerate(words[:-2]) if word == "extra" and words[i + 1] == "=="]
 
 
-def _checked(check: str, subject: str, needed: list[Requirement], version: Callable[[str], str]) -> Finding:
+def _package_finding(check: str, subject: str, needed: list[Requirement], version: Callable[[str], str]) -> Finding:
     problems = {}
     for requirement in needed:
         name, wanted, installed = requirement.name, requirement.specifier, _version(requirement, version)

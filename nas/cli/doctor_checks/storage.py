@@ -15,7 +15,7 @@ from nas.engine.store.sqlite import explain, reading_engine
 from nas.errors import NasError, OutdatedStoreError, StoreError
 from nas.service.state import SCHEMA
 
-_SHOWN = 5
+_MAX_LISTED = 5
 """Number of runs that are named."""
 
 
@@ -50,13 +50,13 @@ def runs_in(runs: RunsFolder) -> list[Finding]:
     if not old and not bad:
         findings.append(ok("runs", f"{len(folders)}, all readable" if folders else "none yet"))
     if old:
-        more = f" and {len(old) - _SHOWN} more" if len(old) > _SHOWN else ""
-        observation = f"{', '.join(old[:_SHOWN])}{more}: written by a previous version"
+        more = f" and {len(old) - _MAX_LISTED} more" if len(old) > _MAX_LISTED else ""
+        observation = f"{', '.join(old[:_MAX_LISTED])}{more}: written by a previous version"
         findings.append(warning("runs", observation, "upgrade them with: nas upgrade"))
-    for run, reason in list(bad.items())[:_SHOWN]:
+    for run, reason in list(bad.items())[:_MAX_LISTED]:
         findings.append(wrong("runs", f"{run}: {reason}", f"restore {run} from a copy, or remove its folder"))
-    if len(bad) > _SHOWN:
-        findings.append(wrong("runs", f"{len(bad) - _SHOWN} more are not readable", "`nas runs` lists them"))
+    if len(bad) > _MAX_LISTED:
+        findings.append(wrong("runs", f"{len(bad) - _MAX_LISTED} more are not readable", "`nas runs` lists them"))
     return findings
 
 

@@ -12,7 +12,7 @@ import httpx
 
 from nas.errors import ServiceError
 from nas.service.api import schemas
-from nas.service.client.files import Received, download
+from nas.service.client.files import DownloadProgress, download
 from nas.service.client.following import PATIENCE_S, OnGone, Patience, Watch, finished, followed_log
 from nas.service.client.job_calls import JobCalls, submission
 from nas.service.client.transport import T, Transport, checked, quoted
@@ -155,8 +155,12 @@ class _ResultCalls:
         """All evaluated networks, fetched `page` at a time, sorted by a metric or else in the order evaluated.
 
         Args:
-            status: only those of this status; None for all that have a value of every metric.
-            select: limits that they satisfy, e.g. ``latency_ms<=1.0``.
+            run: Id of a search.
+            status: Only networks of this status; None for all that have a value of every metric.
+            select: Limits that they satisfy, e.g. ``latency_ms<=1.0``.
+            sort: Metric to sort by, or ``test``; None for the order of evaluation.
+            descending: Whether the largest value, or the last network, is first.
+            page: Number of networks of each request.
         """
         offset, order = 0, {"status": status, "select": select, "sort": sort, "descending": descending}
         while True:
@@ -228,7 +232,9 @@ class _ResultCalls:
         """Deletes an export that has ended, with its files on the server."""
         self._transport.send("DELETE", f"{_path_of(run)}/exports/{quoted(export)}")
 
-    def fetch(self, export: schemas.Export, folder: Path, *, on_progress: Received | None = None) -> tuple[Path, ...]:
+    def fetch(
+        self, export: schemas.Export, folder: Path, *, on_progress: DownloadProgress | None = None
+    ) -> tuple[Path, ...]:
         """Downloads the files of a finished export into a folder, see `download`; returns their paths."""
         path = f"{_path_of(export.run)}/exports/{quoted(export.export)}/files"
         files = [(info, f"{path}/{quoted(info.name)}") for info in export.files]
@@ -264,6 +270,11 @@ class _ServerCalls:
         self, profile: str, model: Path, *, on_change: Callable[[schemas.ModelMeasurement], None] | None = None
     ) -> schemas.ModelMeasurement:
         """Measures the latency of an ONNX model on a hardware profile and waits for it.
+
+        Args:
+            profile: Name of a hardware profile of the server.
+            model: Path of an ONNX file whose weights are in it.
+            on_change: Called with the measurement after each change of its status.
 
         Raises:
             ServiceError: the file cannot be read, or the measurement failed.

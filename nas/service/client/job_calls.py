@@ -37,6 +37,11 @@ class JobCalls:
     ) -> schemas.JobPlan:
         """The plan of a job that is not submitted: the size and costs of its space, and an estimate of the time.
 
+        Args:
+            job: The text of a job file, or its content.
+            hardware: Names of profiles that replace the job's.
+            on_change: Called with the plan after each change of its status.
+
         Raises:
             ServiceError: it failed; the message gives the reason.
         """

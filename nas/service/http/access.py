@@ -25,7 +25,7 @@ COOKIE = "nas_token"
 API = "/api/"
 _OPEN = ("/api/v1/health", "/login", PROBLEMS)
 _OPEN_BELOW = "/static/"
-_MOST_CLIENTS = 10_000
+_MAX_CLIENTS = 10_000
 _BURST_S = 10.0
 """Length of the bursts that the rate limit allows."""
 
@@ -49,7 +49,7 @@ class RateLimit:
         left = min(self._burst, left + (now - last) * self._per_second)
         allowed = left >= 1
         self._clients[client] = (left - 1 if allowed else left, now)
-        if len(self._clients) > _MOST_CLIENTS:
+        if len(self._clients) > _MAX_CLIENTS:
             self._clients.popitem(last=False)
         return allowed
 

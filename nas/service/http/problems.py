@@ -33,7 +33,7 @@ MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER_S = 5
 _ELSEWHERE = frozenset({"objective"})
 """Kinds of names that occur in expressions: an unknown one makes the request wrong, not its address."""
-_MOST_ERRORS = 50
+_MAX_ERRORS = 50
 _UNROUTED = {
     404: "there is nothing at this address; /api/v1/openapi.json lists the addresses",
     405: "{method} is not allowed at this address; /api/v1/openapi.json lists the methods",
@@ -71,7 +71,7 @@ def problem_of(error: Exception, wording: Callable[[str], str], *, instance: str
         instance: the path of the request.
     """
     fields = error.fields if isinstance(error, JobError) else ()
-    errors, code = [(field, wording(text)) for field, text in fields[:_MOST_ERRORS]], str(getattr(error, "code", ""))
+    errors, code = [(field, wording(text)) for field, text in fields[:_MAX_ERRORS]], str(getattr(error, "code", ""))
     return make_problem(status_of(error), wording(str(error)), code=code, errors=errors, instance=instance)
 
 
@@ -85,7 +85,7 @@ def make_problem(
         status=status,
         detail=detail,
         instance=instance,
-        errors=tuple(FieldProblem(field=field, message=text) for field, text in errors[:_MOST_ERRORS]),
+        errors=tuple(FieldProblem(field=field, message=text) for field, text in errors[:_MAX_ERRORS]),
     )
 
 

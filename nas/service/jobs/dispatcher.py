@@ -23,7 +23,7 @@ from nas.service.jobs.job_runner import JobRunner, JobState
 from nas.service.jobs.next_steps import Step, deaths, is_active, steps
 from nas.service.jobs.task_queue import TaskQueue, joining
 from nas.service.settings import ServiceSettings
-from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.state import RequestedState, ServiceState, Submission
 from nas.service.uploads.storage_checks import check_disk_space
 from nas.service.views.run_index import RunIndex
 
@@ -133,7 +133,7 @@ class Dispatcher:
         jobs = self._drivers.states(wanted) if tasks or wanted or any(s.waits for s in unsettled) else {}
         did: list[tuple[str, str]] = []
         if jobs is None:  # runs that have a job, or need one, must wait; the others can still be cancelled
-            unsettled = [s for s in unsettled if s.job is None and s.wanted is Wanted.CANCELLED]
+            unsettled = [s for s in unsettled if s.job is None and s.wanted is RequestedState.CANCELLED]
             jobs = {}
         else:
             did += self._tasks.tick(jobs)
@@ -166,7 +166,7 @@ class Dispatcher:
         # Where the whole runs folder is missing, no run is gone.
         is_removed = self._settings.database.exists() and not self._settings.runs.holds(submission.run)
         try:
-            if active and (is_removed or submission.wanted is Wanted.CANCELLED):
+            if active and (is_removed or submission.wanted is RequestedState.CANCELLED):
                 self._drivers.stop(str(submission.job))
             elif is_removed and not active and self._state.forget_if(submission):
                 logger.warning("forgotten: it was removed by hand", extra={"run": submission.run})

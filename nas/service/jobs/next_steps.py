@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from nas.engine.run_table import RunSnapshot
 from nas.service.jobs.job_runner import JobState
-from nas.service.state import Submission, Wanted
+from nas.service.state import RequestedState, Submission
 
 
 class Step(StrEnum):
@@ -75,7 +75,7 @@ def is_active(submission: Submission, jobs: Mapping[str, JobState]) -> bool:
 
 def _step(submission: Submission, snapshot: RunSnapshot, jobs: Mapping[str, JobState], *, resumes: int) -> Step | None:
     active = is_active(submission, jobs)
-    if submission.wanted is Wanted.CANCELLED:
+    if submission.wanted is RequestedState.CANCELLED:
         if active:
             return Step.STOP
         return Step.CANCEL if snapshot.open and not snapshot.held else None

@@ -26,7 +26,7 @@ from nas.service.views.plugins import plugins
 from nas.service.views.recipes import recipe as one_recipe
 from nas.service.views.recipes import recipes as all_recipes
 
-_SHOWN = 50
+_PAGE_SIZE = 50
 """Runs, or evaluations, on one page."""
 _OVERVIEWS_S = 1.0
 """For the best values and fronts of a list's runs: that of 10,000 evaluations takes a second, once. The page asks again."""
@@ -84,7 +84,7 @@ def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
             sort=sort,
             descending=descending,
             offset=offset,
-            limit=_SHOWN,
+            limit=_PAGE_SIZE,
         )
         order = {} if sort is None else {"sort": sort} | ({"descending": "1"} if descending else {})
         return page(
@@ -93,7 +93,7 @@ def _add_list(pages: APIRouter, page: _Page, service: Service) -> None:
             overviews=service.runs.overviews(runs_page.runs, within_s=_OVERVIEWS_S),
             filters={key: value for key, value in wanted.items() if value},
             order=order,
-            limit=_SHOWN,
+            limit=_PAGE_SIZE,
             statuses=list(get_args(schemas.RunStatusName)),
             tags=service.runs.tags(),
         )
@@ -160,7 +160,7 @@ def _add_evaluations(pages: APIRouter, page: _Page, service: Service) -> None:
         try:
             select = selection_of(ranges, report.columns)
             chosen = NetworkQuery(status, select, sort or None, bool(descending))
-            networks_page = service.results.evaluations(run, chosen, offset=offset, limit=_SHOWN)
+            networks_page = service.results.evaluations(run, chosen, offset=offset, limit=_PAGE_SIZE)
         except NasError as error:  # shown below the form, which keeps the filter
             problem = str(error)
         csv = {"status": status, "select": select, "sort": sort, "descending": bool(descending)}
@@ -171,7 +171,7 @@ def _add_evaluations(pages: APIRouter, page: _Page, service: Service) -> None:
             parameters=parameters,
             networks_page=networks_page,
             problem=problem,
-            size=_SHOWN,
+            size=_PAGE_SIZE,
             counts=counts(report),
             sorts={
                 "": "Order of evaluation",

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from nas.service.api import schemas
 from nas.service.http.problems import Answers, answers
-from nas.service.rest_routes.parameters import MOST_NETWORKS, Offset, OneProfile, RunId, Select
+from nas.service.rest_routes.parameters import MAX_NETWORKS, Offset, OneProfile, RunId, Select
 from nas.service.service import Service
 from nas.service.views.evaluated_networks import NetworkQuery
 from nas.service.views.networks import networks_csv
@@ -50,7 +50,7 @@ def routes(service: Service) -> APIRouter:
     def run_evaluations(
         run: RunId,
         offset: Offset = 0,
-        limit: Annotated[int, Query(ge=1, le=MOST_NETWORKS, description="How many at most.")] = 1000,
+        limit: Annotated[int, Query(ge=1, le=MAX_NETWORKS, description="How many at most.")] = 1000,
         status: Status = None,
         select: Limits = None,
         sort: Sort = None,
@@ -70,7 +70,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/runs/{run}/predicted", response_model=schemas.NetworksPage, responses=answers(404, 409))
     def run_predicted(
-        run: RunId, limit: Annotated[int, Query(ge=1, le=MOST_NETWORKS, description="How many at most.")] = 2000
+        run: RunId, limit: Annotated[int, Query(ge=1, le=MAX_NETWORKS, description="How many at most.")] = 2000
     ) -> Response:
         """Networks that the last predictors predicted and that were not measured."""
         return _json(service.results.predicted(run, limit=limit))

@@ -25,9 +25,9 @@ FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".webp
 UNPACKING = ".unpacking-"
 """Prefix of the folders that archives are unpacked into."""
 _PARTS = frozenset({"train", "val", "validation", "test"})
-_MOST_PIXELS = 64 * 1024 * 1024
-_MOST_PATH = 300
-_MOST_NAME_BYTES = 255
+_MAX_PIXELS = 64 * 1024 * 1024
+_MAX_PATH = 300
+_MAX_NAME_BYTES = 255
 _CHUNK = 1024 * 1024
 _RATIO_FROM = 64 * 1024
 """Bytes unpacked from which the ratio is checked: small files of one colour compress well."""
@@ -46,7 +46,7 @@ class ArchiveError(JobError):
 
 
 @dataclass(frozen=True, slots=True)
-class Unpacked:
+class UnpackedImages:
     """Images in a folder, one folder a class, perhaps below ``train``, ``validation`` and ``test``."""
 
     folder: Path
@@ -56,7 +56,7 @@ class Unpacked:
 
 
 @contextmanager
-def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[Unpacked]:
+def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[UnpackedImages]:
     """The images of a zip archive in a new folder, which the caller moves elsewhere; it is removed if it stays.
 
     Sizes are counted while unpacking: those that the archive states are used only to reject it.
@@ -78,7 +78,7 @@ def unpack_images(archive: BinaryIO, beside: Path, limits: Limits) -> Iterator[U
         shutil.rmtree(folder)
 
 
-def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> Unpacked:
+def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> UnpackedImages:
     try:
         with zipfile.ZipFile(archive) as opened:
             members = _members(opened, limits)
@@ -89,7 +89,7 @@ def _unpack(archive: BinaryIO, folder: Path, limits: Limits) -> Unpacked:
                 _check_image(folder / path, shown=str(path))
     except ZIP_ERRORS as error:
         raise ArchiveError(f"is no intact zip archive ({error})", code="archive.damaged") from None
-    return Unpacked(
+    return UnpackedImages(
         folder, len(members), limits.archive_bytes - left, tuple(sorted({path.parts[-2] for path in members}))
     )
 
@@ -135,7 +135,7 @@ def _checked_path(info: zipfile.ZipInfo) -> Path | None:
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise ArchiveError(f"holds {shown}, which is a link or a device", code="archive.unsafe")
     parts = name.rstrip("/").split("/")
-    if len(name) > _MOST_PATH or not all(map(_is_plain, parts)):
+    if len(name) > _MAX_PATH or not all(map(_is_plain, parts)):
         raise ArchiveError(f"holds {shown}, which is no plain path below the archive's folder", code="archive.unsafe")
     if name.startswith(_CLUTTER[0]) or parts[-1] in _CLUTTER or name.endswith("/"):
         return None
@@ -150,7 +150,7 @@ def _checked_path(info: zipfile.ZipInfo) -> Path | None:
 
 def _is_plain(part: str) -> bool:
     """True if a part of a path can be the name of a file: file systems limit its bytes, not its letters."""
-    return part not in ("", ".", "..") and _PLAIN.fullmatch(part) is not None and len(part.encode()) <= _MOST_NAME_BYTES
+    return part not in ("", ".", "..") and _PLAIN.fullmatch(part) is not None and len(part.encode()) <= _MAX_NAME_BYTES
 
 
 def _write(opened: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, limits: Limits, left: int) -> int:
@@ -180,5 +180,5 @@ def _check_image(path: Path, *, shown: str) -> None:
         raise TooLargeError(f"{shown!r} has too many pixels") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError):
         raise ArchiveError(f"holds {shown!r}, which is no {expected} image") from None
-    if width * height > _MOST_PIXELS:
-        raise TooLargeError(f"{shown!r} has {width} x {height} pixels; at most {_MOST_PIXELS} are allowed")
+    if width * height > _MAX_PIXELS:
+        raise TooLargeError(f"{shown!r} has {width} x {height} pixels; at most {_MAX_PIXELS} are allowed")

@@ -14,7 +14,7 @@ from nas.service.uploads.storage_checks import check_disk_space
 _CHUNK = 1024 * 1024
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _IR_VERSION, _GRAPH = 1, 7
-_MOST_FIELDS = 10_000
+_MAX_FIELDS = 10_000
 
 
 def keep_model(model: BinaryIO, folder: Path, limits: Limits) -> Path:
@@ -55,7 +55,7 @@ def is_onnx(path: Path) -> bool:
     """
     size, fields = path.stat().st_size, set[int]()
     with path.open("rb") as file:
-        for _ in range(_MOST_FIELDS):
+        for _ in range(_MAX_FIELDS):
             if file.tell() == size:
                 return {_IR_VERSION, _GRAPH} <= fields
             tag = _varint(file)

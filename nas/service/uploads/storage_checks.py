@@ -9,7 +9,7 @@ from pathlib import Path
 from nas.errors import JobError, RunStateError, StoreError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_LEAST_FREE = 256 * 1024 * 1024
+_MIN_FREE = 256 * 1024 * 1024
 """Bytes: the rows of some hours of searches, and a few checkpoints."""
 
 
@@ -45,6 +45,6 @@ def check_quota(subject: str, used: int, limit: int, remedy: str) -> None:
 def check_disk_space(folder: Path) -> None:
     """Raises `StoreError` if the disk of an existing folder has too little free space for new requests."""
     free = shutil.disk_usage(folder).free
-    if free < _LEAST_FREE:
+    if free < _MIN_FREE:
         text = f"only {free // 2**20} MiB are free on the runs folder's disk, which runs in progress need; free space on it"
         raise StoreError(text, code="disk.full")

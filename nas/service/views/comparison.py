@@ -16,7 +16,7 @@ from nas.service.api import schemas
 from nas.service.views.common_front import MeasurementBasis, common_front, obstacles
 from nas.service.views.networks import networks, objective_info
 
-_MOST_STEPS = 500
+_MAX_STEPS = 500
 """Points of a curve."""
 
 
@@ -98,6 +98,6 @@ def _curve(
 def thinned(curve: Sequence[tuple[int, float]]) -> tuple[tuple[int, float], ...]:
     """The points where a non-decreasing curve rises, with its ends; an even selection where there are too many."""
     rises = [i for i in range(len(curve)) if i in (0, len(curve) - 1) or curve[i][1] > curve[i - 1][1]]
-    if len(rises) > _MOST_STEPS:
-        rises = [rises[round(at)] for at in np.linspace(0, len(rises) - 1, _MOST_STEPS)]
+    if len(rises) > _MAX_STEPS:
+        rises = [rises[round(at)] for at in np.linspace(0, len(rises) - 1, _MAX_STEPS)]
     return tuple(curve[i] for i in rises)

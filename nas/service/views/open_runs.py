@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nas.errors import NasError, RunStateError, StoreError
-from nas.service.state import ServiceState, Wanted
+from nas.service.state import RequestedState, ServiceState
 from nas.service.views.run_index import JobSummary, RunIndex
 
 
@@ -35,7 +35,7 @@ class OpenRuns:
     def _jobs(self) -> list[tuple[str, JobSummary]]:
         jobs = []
         for submission in self._state.submissions():
-            if submission.wanted is Wanted.DRIVEN and (submission.waits or self._is_open(submission.run)):
+            if submission.wanted is RequestedState.DRIVEN and (submission.waits or self._is_open(submission.run)):
                 with suppress(NasError):  # its job file cannot be read, and so it cannot be driven
                     jobs.append((submission.run, self._index.job(submission.run)))
         return jobs

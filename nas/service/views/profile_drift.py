@@ -15,7 +15,7 @@ from nas.errors import NasError
 from nas.service.api import schemas
 from nas.service.stamped_cache import StampedCache
 
-_MOST_RUNS = 1000
+_MAX_RUNS = 1000
 """Cached runs; each takes some hundred bytes."""
 
 
@@ -24,7 +24,7 @@ class ProfileDrift:
 
     def __init__(self, runs: RunsFolder) -> None:
         self._runs = runs
-        self._of_runs = StampedCache(lambda folder, _: _of_run(folder), max_weight=_MOST_RUNS)
+        self._of_runs = StampedCache(lambda folder, _: _of_run(folder), max_weight=_MAX_RUNS)
 
     def by_run(self, profile: str) -> tuple[schemas.Drift, ...]:
         """The drift of a profile by run, the oldest first; runs that cannot be read are left out."""

@@ -19,7 +19,7 @@ from nas.service.views.job_differences import job_differences
 from nas.service.views.networks import networks, objective_info, objectives_of
 from nas.service.views.run_index import RunIndex
 
-_MOST_COMPARED = 16
+_MAX_COMPARED = 16
 
 
 class Results:
@@ -135,8 +135,8 @@ class Results:
     def compare(self, runs: Sequence[str]) -> schemas.Comparison:
         """Searches compared in their common objectives, from one reference point."""
         run_ids = list(dict.fromkeys(runs))
-        if not 1 <= len(run_ids) <= _MOST_COMPARED:
-            raise SelectionError(f"expected 1 to {_MOST_COMPARED} runs to compare, got {len(run_ids)}")
+        if not 1 <= len(run_ids) <= _MAX_COMPARED:
+            raise SelectionError(f"expected 1 to {_MAX_COMPARED} runs to compare, got {len(run_ids)}")
         reports = [self.report(run) for run in run_ids]
         bases = {run: self._index.basis(run) for run in run_ids}
         return compared(reports, bases, self.job_differences(run_ids))

@@ -26,14 +26,14 @@ from nas.service.views.common_front import MeasurementBasis
 from nas.service.views.run_overviews import RunOverview, overview_of
 from supernets.networks.capture.model_names import is_file
 
-_MOST_RUNS = 100_000
-_MOST_NETWORKS = 60_000
+_MAX_RUNS = 100_000
+_MAX_NETWORKS = 60_000
 """Of all cached reports; a network of 45 genes takes 1.2 KiB, and 1.9 KiB once a point is made of it."""
-_MOST_EPOCHS = 100_000
+_MAX_EPOCHS = 100_000
 """Of all cached trainings."""
-_MOST_GENES = 500
+_MAX_GENES = 500
 """Runs whose importance of genes is cached."""
-_MOST_REASONS = 10_000
+_MAX_REASONS = 10_000
 """Cached reasons; those of many networks are equal."""
 _REMOTE_S = 1.0
 """Lifetime of a snapshot whose database is on a server."""
@@ -80,19 +80,19 @@ class RunIndex:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._runs, self._submitted_kind, self._clock = runs, submitted_kind, clock
-        self._wording = lru_cache(_MOST_REASONS)(wording)
-        self._snapshots = StampedCache(self._read_snapshot, max_weight=_MOST_RUNS, remote_s=_REMOTE_S, clock=clock)
-        self._reports = StampedCache(self._build_report, max_weight=_MOST_NETWORKS, weigh=_networks_in, clock=clock)
+        self._wording = lru_cache(_MAX_REASONS)(wording)
+        self._snapshots = StampedCache(self._read_snapshot, max_weight=_MAX_RUNS, remote_s=_REMOTE_S, clock=clock)
+        self._reports = StampedCache(self._build_report, max_weight=_MAX_NETWORKS, weigh=_networks_in, clock=clock)
         self._overviews = StampedCache(
             lambda folder, _: overview_of(self._reports.get(folder, None)),
-            max_weight=_MOST_RUNS,
+            max_weight=_MAX_RUNS,
             rest_s=_OVERVIEW_S,
             clock=clock,
         )
         self._trainings = StampedCache(
-            self._read_training, max_weight=_MOST_EPOCHS, weigh=lambda epochs: 1 + len(epochs), clock=clock
+            self._read_training, max_weight=_MAX_EPOCHS, weigh=lambda epochs: 1 + len(epochs), clock=clock
         )
-        self._genes = StampedCache(self._compute_genes, max_weight=_MOST_GENES, clock=clock)
+        self._genes = StampedCache(self._compute_genes, max_weight=_MAX_GENES, clock=clock)
         # Of runs that may still change: opening a store costs more than reading it. It takes 60 KiB, and no file is open.
         self._stores: dict[str, SqlStore] = {}
         self._away: dict[str, float] = {}  # database servers, and when they did not answer
@@ -223,7 +223,7 @@ def _networks_in(report: RunReport) -> int:
     return 1 + len(report.evaluated) + len(report.predicted)
 
 
-@lru_cache(_MOST_RUNS)
+@lru_cache(_MAX_RUNS)
 def _job_summary(path: Path, written: int) -> JobSummary:
     """The summary of a job file; ``written`` is when, so that a new file of the same name is read."""
     job = load_job(path, stored=True)

@@ -19,7 +19,7 @@ from nas.engine.training_history import EPOCH
 from nas.errors import NasError, StoreAwayError, StoreError
 from nas.runs.run import Run
 from nas.service.api import schemas
-from nas.service.state import ServiceState, Submission, Wanted
+from nas.service.state import RequestedState, ServiceState, Submission
 from nas.service.views.networks import objectives_of
 from nas.service.views.run_index import RunIndex
 from nas.service.views.run_overviews import RunOverview
@@ -270,7 +270,7 @@ def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | N
         return f"{position}; no job can be started now: {problem}" if problem else position
     if not snapshot.open:
         return snapshot.reason
-    if submission is not None and submission.wanted is Wanted.CANCELLED:
+    if submission is not None and submission.wanted is RequestedState.CANCELLED:
         return f"is being cancelled; {problem}" if problem else "is being cancelled"
     if snapshot.held:
         return snapshot.reason
