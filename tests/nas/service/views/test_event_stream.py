@@ -43,7 +43,7 @@ class Summaries:
 
 
 def made_streams(made: Summaries, **about: Any) -> EventStreams:
-    return EventStreams(made, **{"most": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
+    return EventStreams(made, **{"max_streams": 1000, "interval_s": 0.005, "keep_alive_s": 5.0, **about})
 
 
 async def events(stream: AsyncIterator[bytes]) -> list[dict[str, Any]]:
