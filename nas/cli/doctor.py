@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -34,10 +33,10 @@ def doctor(
     with nullcontext() if server is None else server_client(server, token, token_file) as client:
         findings = list(examine(Targets(folder(runs), os.environ, address, jobs_url, client)))
     if as_json:
-        print_json([asdict(finding) for finding in findings])
+        print_json([finding.to_json() for finding in findings])
     else:
         labels = {State.OK: "ok", State.WARNING: "warning", State.WRONG: "WRONG"}
-        rows = [[labels[f.state], f.check, f.found, f.remedy] for f in findings]
+        rows = [[labels[f.state], f.check, f.observation, f.remedy] for f in findings]
         print_table(["", "check", "result", "remedy"], rows)
         counts = [sum(f.state is state for f in findings) for state in (State.WRONG, State.WARNING)]
         print(f"{counts[0]} wrong, {counts[1]} warnings" if any(counts) else "no problems found")

@@ -21,14 +21,18 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        found: The current state, a key of `nas doctor --json`.
+        observation: The current state.
         remedy: The action that mends it; "" if nothing is wrong.
     """
 
     check: str
     state: State
-    found: str
+    observation: str
     remedy: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """The finding as `nas doctor --json` prints it."""
+        return {"check": self.check, "state": self.state, "found": self.observation, "remedy": self.remedy}
 
 
 def ok(check: str, observation: str) -> Finding:
