@@ -55,12 +55,12 @@ class HardwareProfile:
 
     @property
     def remote(self) -> bool:
-        """Whether it is measured on another machine."""
+        """True if the profile is measured on another machine."""
         return bool(self.placement or self.ssh)
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the threads that call the runtime compute; with other providers they wait for a device."""
+        """True if the threads that call the runtime compute; with other providers they wait for a device."""
         return self.provider in ("CPUExecutionProvider", "CPU")
 
 
@@ -158,7 +158,7 @@ class LatencyMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFailure:
-    """Why one deployment does not run, and the environment in which it failed."""
+    """The reason why one deployment does not run, and the environment in which it failed."""
 
     message: str
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -92,11 +92,11 @@ class Session:
         """See `pace_of`; None without sentinels."""
         if self.sentinels is None:
             return None
-        timed = [*self.sentinels, *(found for found in self.graphs if isinstance(found, Timed))]
-        taken = self.environment.get("busy")
-        if taken is None:
-            taken = taken_share([found.rounds for found in timed], clock)
-        return _pace([found.rounds for found in self.sentinels], clock, usual, taken)
+        timed = [*self.sentinels, *(entry for entry in self.graphs if isinstance(entry, Timed))]
+        other_load = self.environment.get("busy")
+        if other_load is None:
+            other_load = taken_share([entry.rounds for entry in timed], clock)
+        return _pace([entry.rounds for entry in self.sentinels], clock, usual, other_load)
 
 
 def trivial_model(convert: _Convert) -> str:
@@ -170,13 +170,15 @@ def run_session(
     if counter is not None and live:
         energy = _energy(connection, entries, rounds, rng, float(counter["update_ms"]))
         _check_sentinels(failures)
-    timed = {i: _timed(loaded[i], rounds.runs[i], entries[i], energy.found.get(i)) for i in live if i not in failures}
+    timed = {
+        i: _timed(loaded[i], rounds.runs[i], entries[i], energy.by_entry.get(i)) for i in live if i not in failures
+    }
     environment = _ask(connection, {"do": "release"}, limits.answer, ())["environment"]
     if counter is not None:
-        noise = {"noise": noise_of(energy.found.get(0), energy.found.get(1))}
+        noise = {"noise": noise_of(energy.by_entry.get(0), energy.by_entry.get(1))}
         environment = {**environment, "energy": {**counter, **energy.about, **noise}}
-    found = (failures.get(i) or timed[i] for i in range(_SENTINELS, len(entries)))
-    return Session(tuple(found), (timed[0], timed[1], timed[2], timed[3]) if live else None, environment, waited_s)
+    outcomes = (failures.get(i) or timed[i] for i in range(_SENTINELS, len(entries)))
+    return Session(tuple(outcomes), (timed[0], timed[1], timed[2], timed[3]) if live else None, environment, waited_s)
 
 
 @dataclass
@@ -200,15 +202,15 @@ class _Rounds:
     def run(self, rng: np.random.Generator) -> None:
         """An entry that has settled leaves the rounds; the sentinels stay to the end."""
         self.runs = {i: [] for i in self.warm_ms}
-        least, enough, most = limits_of_rounds(longer=self.longer)
+        min_rounds, enough_rounds, max_rounds = limits_of_rounds(longer=self.longer)
         active = [i for i in self.warm_ms if i >= _SENTINELS]
-        for n_done in range(1, most + 1):
+        for n_done in range(1, max_rounds + 1):
             active = [i for i in active if i not in self.failures]
             if not active:
                 break
             self._round([*range(_SENTINELS), *active], rng)
-            if n_done >= least:
-                active = self._unsettled([i for i in active if i not in self.failures], n_done >= enough)
+            if n_done >= min_rounds:
+                active = self._unsettled([i for i in active if i not in self.failures], n_done >= enough_rounds)
 
     def _round(self, entries: Sequence[int], rng: np.random.Generator) -> None:
         n_runs = {i: runs_per_round(self.warm_ms[i], longer=self.longer) for i in entries}
@@ -239,10 +241,12 @@ class _Rounds:
         ]
 
 
-def _pace(sentinels: Sequence[Rounds], clock: Clock, usual: Speed | None, taken: float = 0.0) -> tuple[Pace, Speed]:
+def _pace(
+    sentinels: Sequence[Rounds], clock: Clock, usual: Speed | None, other_load: float = 0.0
+) -> tuple[Pace, Speed]:
     """The pace of the sentinels' rounds, and the speed."""
     first, second, small, call = (clock.floors(rounds) for rounds in sentinels)
-    return pace_of(call, small, np.stack([first, second]), usual, taken=taken)
+    return pace_of(call, small, np.stack([first, second]), usual, other_load=other_load)
 
 
 def _energy(

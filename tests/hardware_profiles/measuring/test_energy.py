@@ -75,10 +75,10 @@ def test_work_that_runs_while_the_worker_waits_hides_energy_and_widens_the_error
     s, uj = 20 * call_s, 1e6 * (5.0 + power_w) * 20 * call_s
     given = [(Block(uj, s, (1 - share) * s, 20), Block(uj, s, 0.0, 0, s))] * 8
     found = estimate(given)
-    assert found.others == pytest.approx(1.0)
+    assert found.others_cpus == pytest.approx(1.0)
     assert abs(found.mj - 1e3 * power_w * (1 - share) * call_s) <= found.error_mj
     device = estimate(given, on_cpu=False)  # whose counter does not count the CPU
-    assert device.others == 0.0
+    assert device.others_cpus == 0.0
     assert device.error_mj < found.error_mj
 
 
