@@ -16,8 +16,8 @@ class LatencyComparison:
     """Latencies of models of one session, the fastest first; ``str`` gives a table.
 
     Attributes:
-        models: as they were given.
-        measurements: in the order of `models`.
+        models: Paths of the models as they were given, the fastest first.
+        measurements: Measurements in the order of `models`.
     """
 
     models: tuple[str, ...]

@@ -77,7 +77,7 @@ class LookupTable:
         environment: the worker's description of the machine; JSON-able.
         source: digest of the space that the blocks and `subnets` are of.
         sentinel_ms: the sentinel latency to which all values are scaled.
-        entries: by block key.
+        entries: Entries by block key.
         subnets: whole networks by architecture key, to which `fits` are fitted.
         complete: the calibration has finished.
     """

@@ -61,8 +61,8 @@ def load_lookup(
     """The table in a file, checked against the profile and the machine that it will be used for.
 
     Args:
-        profile: for which latencies are estimated.
-        environment: of the machine that will measure; None skips the comparison of machines.
+        profile: The profile for which latencies are estimated.
+        environment: Environment of the machine that will measure; None skips the comparison of machines.
         unfinished: accepts the table of an interrupted calibration.
 
     Raises:

@@ -21,7 +21,7 @@ ENERGY_PROTOCOL = "energy-above-waiting/v1"
 LEAST_ROUNDS, MOST_ROUNDS = 8, 24
 LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS = 12, 40
 """Minimum and maximum number of rounds of a longer measurement."""
-WANTED = 0.02
+TARGET_ERROR = 0.02
 """An entry needs no further rounds when half of its 90 % interval is at most this share."""
 NOISY = 0.1
 """An energy with a larger relative error is noisy: it is measured again when the machine may be calmer."""
@@ -32,10 +32,10 @@ _LEAST_BLOCK_MS, _MOST_BLOCK_MS, _MOST_UPDATES = 40.0, 400.0, 20
 _EMPTY_ROUNDS = 4
 """Rounds in a row without any energy after which there will be none."""
 _RESOLUTION_SHARE = 0.5
-"""Part of `WANTED` that the steps of the counter may cause."""
+"""Part of `TARGET_ERROR` that the steps of the counter may cause."""
 _NORMAL_90, _OF_MAD = 1.645, 1.4826
 """Half of a 90 % interval of normal values, in standard deviations, and a standard deviation in median absolute deviations."""
-_MEDIAN_90, _FEW = 2.0, 6.0
+_MEDIAN_90, _SMALL_SAMPLE = 2.0, 6.0
 """Half of a 90 % interval of a median of n normal values is 2 + 6 / n of their standard deviation, estimated from their median
 absolute deviation, over the root of n; simulated for n from 8 to 40."""
 _READS = 4
@@ -113,7 +113,7 @@ def block_ms(update_ms: float, watts: float, idle_watts: float, rounds: int) -> 
     """
     share = (watts - idle_watts) / watts if watts > idle_watts > 0 else 1.0
     step_error = _NORMAL_90 * math.sqrt(_READS / 12 / rounds)
-    wanted_ms = step_error * update_ms / (_RESOLUTION_SHARE * WANTED * share)
+    wanted_ms = step_error * update_ms / (_RESOLUTION_SHARE * TARGET_ERROR * share)
     return min(max(_LEAST_BLOCK_MS, wanted_ms), max(_MOST_BLOCK_MS, _MOST_UPDATES * update_ms))
 
 
@@ -138,7 +138,7 @@ def estimate_energy(pairs: Sequence[tuple[Block, Block]], update_ms: float, *, c
     others_cpus = sum(wait.others_s for _, wait in pairs) / sum(wait.s for _, wait in pairs) if on_cpu else 0.0
     displaced = min(others_cpus, sum(b.cpu_s for b in blocks) / sum(b.s for b in blocks), 1.0)
     random = math.hypot(
-        (_MEDIAN_90 + _FEW / len(pairs)) * spread / math.sqrt(len(pairs)),
+        (_MEDIAN_90 + _SMALL_SAMPLE / len(pairs)) * spread / math.sqrt(len(pairs)),
         _NORMAL_90 * math.sqrt(_READS / 12 / len(pairs)) * float(late_mj),
     )
     if value < random:
@@ -247,7 +247,7 @@ class EnergyRounds:
         if len(self._pairs[i]) < min_rounds:
             return False
         energy = self._estimate(i, on_cpu=False)
-        return energy.error_mj <= WANTED * energy.mj
+        return energy.error_mj <= TARGET_ERROR * energy.mj
 
     def _estimate(self, i: int, *, on_cpu: bool) -> Energy:
         return estimate_energy(self._pairs[i], self.update_ms, calls=self.calls[i], on_cpu=on_cpu)

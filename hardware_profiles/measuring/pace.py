@@ -1,4 +1,4 @@
-"""How fast a machine was in each round of a session, told by the sentinels. Pure; no I/O.
+"""The speed of a machine in each round of a session, measured by the sentinels. Pure; no I/O.
 
 A machine whose physical cores others share has several speeds, each for a tenth of a second to minutes. Networks of 0.1 ms feel
 them two to three times as much as those of a millisecond, and a call of nearly no work hardly at all: 10, 5 and 2 % between
@@ -22,8 +22,8 @@ _RECENT = 40
 """Sessions of which the usual speed is taken, so that a lasting change becomes the usual speed."""
 _QUIET = 0.1
 """Share of the CPUs' time that others may get in a session which tells the usual speed."""
-_MANY = 5
-"""Sessions from which their scatter is known."""
+_MIN_SESSIONS = 5
+"""Number of sessions from which their scatter is known."""
 _MEDIAN_90 = 2.06
 """Half of a 90 % interval of a median, in standard deviations of one value over the root of their number."""
 _SPREAD_ERROR = 0.6
@@ -88,7 +88,7 @@ def usable_sessions(sessions: Sequence[Speed]) -> Sequence[Speed]:
     """The sessions that tell the usual speed: the most recent of the quiet ones, or of all if none was quiet.
 
     Args:
-        sessions: in order of time.
+        sessions: Speeds of sessions in order of time.
     """
     return ([speed for speed in sessions if is_quiet(speed)] or sessions)[-_RECENT:]
 
@@ -100,7 +100,7 @@ def usual_speed(sessions: Sequence[Speed]) -> Speed | None:
         return None
     values = np.array([(*speed.ms, speed.other_load, speed.error) for speed in chosen])
     call_ms, small_ms, large_ms, other_load, error = (float(value) for value in np.median(values, axis=0))
-    if len(chosen) >= _MANY:
+    if len(chosen) >= _MIN_SESSIONS:
         scatter = np.log(values[:, :3]).std(axis=0, ddof=1).mean()
         error = _MEDIAN_90 * float(scatter) / math.sqrt(len(chosen))
     return Speed(call_ms, small_ms, large_ms, other_load, error)

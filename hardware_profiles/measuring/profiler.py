@@ -46,14 +46,14 @@ class WorkerProfiler:
 
     Args:
         connect: starts a worker for the profile.
-        seed: of the order of entries within rounds.
+        seed: Seed of the order of entries within rounds.
         on_wait: receives a message when another measurement holds the host.
         on_wait_end: is called when the host is free.
         usual: the machine's usual speed, at which all latencies are given. None: that of the record, or where that has none,
             the speed of the first session. It stays the same; that of a busy machine, until the first quiet session. Longer
             measurements, which are the last of a search, are given at the usual speed as the record has it by then.
-        record: of the speeds of this and other machines; None keeps none.
-        energy: whether to measure energy as well, for which the machine needs counters that may be read.
+        record: Record of the speeds of this and other machines; None keeps none.
+        energy: True to measure energy as well, for which the machine needs counters that may be read.
     """
 
     def __init__(

@@ -63,8 +63,8 @@ the share of such runs with which that falls. Rough: two threads at a load of 9,
 _WHOLE_SHARE, _WHOLE_MS = 0.02, 0.0005
 """A run was not interrupted if its wall time exceeds its CPU time by no more than both together."""
 _CLOCK_LOSS_MS = 0.02
-"""What the clock of a thread lost at most in an interrupted run: on a virtual machine with 0.2 % of steal time, of 218,000 runs
-of 0.081 ms 76 had 0.064 to 0.075, all of them interrupted."""
+"""Maximum time that the clock of a thread lost in an interrupted run: on a virtual machine with 0.2 % of steal time, of 218,000
+runs of 0.081 ms 76 had 0.064 to 0.075, all of them interrupted."""
 _LEAST_MS = 1e-6
 """A run takes a nanosecond at least: the clock of a thread may be coarse, and times are compared as ratios."""
 _LOST_SHARE, _LOST_MS = 0.05, 0.02
@@ -197,7 +197,7 @@ def estimate(rounds: Rounds, clock: Clock, pace: Pace, *, scattered: float = 0.0
     most of its runs were interrupted, the value is an upper bound, and the error reaches down to what may be true.
 
     Args:
-        pace: of the whole session; an entry may have left before its last rounds.
+        pace: Pace of the whole session; an entry may have left before its last rounds.
         scattered: share of a large model that is not in huge pages.
     """
     (value, own_error), lost, on_cpu = _level(rounds, clock, pace), clock.lost(rounds), clock.name == "thread-cpu"

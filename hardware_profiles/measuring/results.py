@@ -197,7 +197,7 @@ def _tail(calls: NDArray[np.float64], percentiles: Sequence[float | None]) -> fl
 def _graphs(
     deployment: Deployment, timed: Sequence[Timed], parts: Sequence[Estimate], clock: Clock
 ) -> list[dict[str, Any]]:
-    """How each graph was measured; JSON-able."""
+    """The conditions and the result of the measurement of each graph; JSON-able."""
     return [
         {
             "name": graph.name,

@@ -55,10 +55,10 @@ class Timed:
 
     Attributes:
         rounds: times per call, averaged over the graph's inputs.
-        session_ms: of each creation of a runtime session.
+        session_ms: Milliseconds of each creation of a runtime session.
         peak_mib: peak resident memory that one creation and one run added, in a process of their own.
-        providers: in order of priority.
-        energy: of a call, or why it has none; None where it was not asked for.
+        providers: Execution providers in order of priority.
+        energy: Energy of a call, or the reason why it has none; None where it was not asked for.
         scattered: share of a large model that is not in huge pages; 0 for others.
     """
 
@@ -76,7 +76,7 @@ class Session:
 
     Attributes:
         sentinels: two of the same network, the small network and the call; None if no graph could be loaded.
-        environment: what may have changed since the worker's start: share of its CPUs' time that the hypervisor gave to
+        environment: Facts that may have changed since the worker's start: share of its CPUs' time that the hypervisor gave to
             others, load, governor, quota, and the seconds for which the machine was suspended; JSON-able. ``busy``: share of
             the time of all CPUs that other processes took during the rounds, where the system tells it. With energy, how it
             was measured: ``energy``.
@@ -103,7 +103,7 @@ def trivial_model(convert: _Convert) -> str:
     """The model that a worker loads and runs before each other, to set up the runtime, in hexadecimal digits.
 
     Args:
-        convert: as in `run_session`.
+        convert: See `run_session`.
     """
     return convert(_TRIVIAL, {"x": np.zeros(1, np.float32)}).hex()
 
@@ -146,7 +146,7 @@ def run_session(
     """Times all graphs in the same rounds.
 
     Args:
-        convert: what the runtime reads, from an ONNX model and the inputs of a call.
+        convert: Makes the bytes that the runtime reads, from an ONNX model and the inputs of a call.
         lock: name of the host's lock, one file for all its users; or the path of a file.
         rng: shuffles the entries of each round.
         usual: the machine's usual speed; None if this session is the first.
@@ -228,7 +228,7 @@ class _Rounds:
         """Those that need further rounds; none once a sentinel has failed, as an error ends the session.
 
         Args:
-            enough: whether only those whose runs are often interrupted get more.
+            enough: True if only those whose runs are often interrupted get more.
         """
         if any(i in self.failures for i in range(_SENTINELS)):
             return []

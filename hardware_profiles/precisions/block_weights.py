@@ -114,7 +114,7 @@ class _Matrix:
     Attributes:
         names: Names of the tensor and of its transposed form.
         values: (outputs, inputs).
-        looked_up: whether rows are looked up in it.
+        looked_up: True if rows are looked up in it.
     """
 
     names: frozenset[str]

@@ -18,7 +18,7 @@ _START_SECONDS = 60.0
 _SEND_SECONDS = 600.0
 """Enough for a large model on a slow network; Ray detects a dead node sooner."""
 _GRACE_SECONDS = 10.0
-"""For relaying a message, in addition to the timeout of its answer."""
+"""Time for relaying a message, in addition to the timeout of its answer."""
 
 
 class _Relay:

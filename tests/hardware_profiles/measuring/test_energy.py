@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from hardware_profiles.measuring.energy import WANTED, Block, Energy, block_ms, estimate_energy, noise_of
+from hardware_profiles.measuring.energy import TARGET_ERROR, Block, Energy, block_ms, estimate_energy, noise_of
 
 Pairs = list[tuple[Block, Block]]
 UPDATE_MS = 1.0
@@ -65,7 +65,7 @@ def test_stated_intervals_hold_with_late_counters_and_noise(idle_w: float, busy_
         covered += abs(found.mj - truth_mj) <= found.error_mj
         within.append(found.error_mj / truth_mj)
     assert covered / 400 >= 0.9
-    assert np.median(within) < 2.5 * WANTED
+    assert np.median(within) < 2.5 * TARGET_ERROR
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
