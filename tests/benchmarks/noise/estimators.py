@@ -233,14 +233,14 @@ def _needed(recording: Recording, rounds: Rounds, usual: Speed | None, limits: t
 
 def _pace(sentinels: Sequence[Rounds], usual: Speed | None, taken: float = 0.0) -> Pace:
     call, small, a, b = (CLOCK.floors(sentinels[i]) for i in (CALL, SMALL, FIRST, SECOND))
-    return pace_of(call, small, np.stack([a, b]), usual, taken=taken)[0]
+    return pace_of(call, small, np.stack([a, b]), usual, other_load=taken)[0]
 
 
 def speed_of(recording: Recording) -> Speed:
     """The speed of a session."""
     sentinels = recording.entries[:N_SENTINELS]
     call, small, a, b = (CLOCK.floors(sentinels[i]) for i in (CALL, SMALL, FIRST, SECOND))
-    return pace_of(call, small, np.stack([a, b]), None, taken=recording.busy)[1]
+    return pace_of(call, small, np.stack([a, b]), None, other_load=recording.busy)[1]
 
 
 ESTIMATORS: dict[str, Estimator] = {
