@@ -14,7 +14,7 @@ from supernets.capture.captured_model import CapturedModel
 from supernets.capture.comparison import BATCHES, of_one_batch, relative_difference
 from supernets.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.capture.memory import check_values
-from supernets.capture.program import BATCH
+from supernets.capture.program import BATCH, state_values
 from supernets.capture.proof import permuted_outputs, random_input, random_order, randomised, tensors_with
 from supernets.capture.shapes import check_batch
 from supernets.capture.space import SpaceOptions, elastic_axes
@@ -186,11 +186,11 @@ class _Prover:
                 code="capture.nan",
             )
         program = self._elastic.program
-        sizes = {**self._elastic.full_sizes, BATCH: batch}
+        sizes, state = {**self._elastic.full_sizes, BATCH: batch}, state_values(program)
         for name, output in zip(program.outputs, outputs, strict=True):
             captured_shape, shape = program.values[name].shape, tuple(output.shape)
             expected = tuple(int(size_of(dim, sizes)) for dim in self._elastic.shapes[name])
-            if captured_shape[:1] == (program.batch,) and expected == captured_shape:
+            if name not in state and captured_shape[:1] == (program.batch,) and expected == captured_shape:
                 expected = (batch, *captured_shape[1:])
             if shape != expected:
                 text = f"its output is {_product(shape)}; {_product(expected)} was expected"
