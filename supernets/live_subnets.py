@@ -121,11 +121,12 @@ def _fit_conv(conv: nn.Conv2d, weight: Tensor) -> None:
     if depthwise:
         conv.groups = weight.shape[0]
     conv.in_channels = weight.shape[1] * conv.groups
-    old, new = conv.kernel_size, tuple(weight.shape[2:])
-    if old != new:
-        padding = conv.padding
-        assert not isinstance(padding, str)
-        conv.kernel_size = new
-        conv.padding = tuple(p - d * (a - b) // 2 for p, d, a, b in zip(padding, conv.dilation, old, new, strict=True))
-        # Read by padding modes other than zeros.
-        conv._reversed_padding_repeated_twice = [p for p in reversed(conv.padding) for _ in range(2)]
+    old, conv.kernel_size = conv.kernel_size, tuple(weight.shape[2:])
+    less = [d * (a - b) // 2 for d, a, b in zip(conv.dilation, old, conv.kernel_size, strict=True)]
+    if not isinstance(conv.padding, str):  # the words follow the kernel
+        conv.padding = tuple(p - n for p, n in zip(conv.padding, less, strict=True))
+    # Read by padding modes other than zeros.
+    repeated = [n for n in reversed(less) for _ in range(2)]
+    conv._reversed_padding_repeated_twice = [
+        p - n for p, n in zip(conv._reversed_padding_repeated_twice, repeated, strict=True)
+    ]

@@ -211,7 +211,9 @@ class _Names:
             if (earlier := self._names.setdefault(id(root), name)) != name:
                 problem = f"its forward makes the axes {earlier} and {name} one"
             elif reason := next((part.fixed for part in singles(root) if part.fixed and part.size > 1), ""):
-                problem = f"its forward needs the axis {name} of its full size: {reason}"
+                problem = (
+                    f"its forward needs the axis {name} of its full size: {reason}; change that, or leave the axis out"
+                )
             else:
                 continue
             raise SpaceError(f"the family's dims do not fit its network: {problem}", code="family.inconsistent")

@@ -19,7 +19,7 @@ from supernets.base import Family
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import INDEX, PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
 from supernets.families.registry import FAMILIES
-from supernets.module_to_onnx import INPUT, lower
+from supernets.module_to_onnx import INPUT, lower, onnx_model
 from supernets.networks import network_of
 from supernets.space import Choice, SearchSpace
 from tests.errors import raises
@@ -304,3 +304,81 @@ def rewrite(folder: Path, programs: str) -> None:
     index = json.loads((folder / INDEX).read_text())
     digest = hashlib.sha256(programs.encode()).hexdigest()
     (folder / INDEX).write_text(json.dumps({**index, "programs_sha256": digest}))
+
+
+class Convolutions(nn.Module):
+    """Two convolutions with paddings that a test chooses, the second of them by halves."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 5, **settings)
+        self.second = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.second(self.first(x).relu()).relu().mean((2, 3)))
+        return out
+
+
+class KernelFamily(TwoLayersFamily):
+    """A family of elastic kernels, perhaps of several in one convolution."""
+
+    def __init__(self, named: NamedDims = (4, 2, "side", "side"), **settings: Any) -> None:
+        super().__init__({"first.weight": named})
+        self.settings = settings
+        self.axes = {name: Axis(name, 5, "centre") for name in ("side", "width") if name in named}
+        self.space = SearchSpace([Choice(name, (1, 3, 5)) for name in self.axes])
+
+    def template(self) -> nn.Module:
+        return Convolutions(self.settings)
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros(batch_size, 2, 9, 9)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"named": repr(self.named), "settings": self.settings}
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        KernelFamily(padding=2),
+        KernelFamily(padding=2, stride=2),
+        KernelFamily(padding=4, dilation=2),
+        KernelFamily(padding=6, dilation=3, stride=2),
+        KernelFamily(padding="same", dilation=2),
+        KernelFamily(padding=2, padding_mode="reflect"),
+        KernelFamily(padding=4, padding_mode="reflect", dilation=2, stride=2),
+        KernelFamily(padding=4, padding_mode="replicate", dilation=2),
+        KernelFamily(padding=4, padding_mode="circular", dilation=2),
+        KernelFamily(padding="same", padding_mode="reflect"),
+        KernelFamily((4, 2, "side", "width"), padding=(2, 4), dilation=(1, 2)),
+        KernelFamily((4, 2, 5, "width"), padding=(0, 2), padding_mode="reflect"),
+    ],
+    ids=lambda family: repr(family.settings),
+)
+def test_kernels_are_axes_where_their_padding_keeps_the_centre(family: KernelFamily) -> None:
+    supernet = make_supernet(family).eval()
+    assert family.programs().of().exact
+    x = torch.randn(6, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    for architecture in family.space.enumerate():
+        sizes = family.sizes(architecture)
+        network, wide = supernet.extract(architecture), supernet.extract(family.space.largest)
+        centre = [
+            (5 - sizes.get(name, 5)) // 2 if isinstance(name, str) else 0 for name in family.named["first.weight"]
+        ]
+        inside = torch.zeros(5, 5)
+        inside[centre[2] : 5 - centre[2], centre[3] : 5 - centre[3]] = 1
+        with torch.no_grad():
+            wide.first.weight.mul_(inside)  # type: ignore[union-attr, operator]
+            expected = wide(x)
+            torch.testing.assert_close(supernet(x, architecture), expected)
+            torch.testing.assert_close(network(x), expected)
+        (output,) = run_model(onnx_model(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), expected, rtol=1e-4, atol=1e-5)  # single precision
+
+
+@pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": 2, "dilation": 2}, {}])
+def test_other_kernels_are_rejected_with_the_padding_that_they_need(settings: Mapping[str, Any]) -> None:
+    with raises("family.inconsistent", "axis side", "padding is dilation * (size - 1) / 2", "leave the axis out"):
+        KernelFamily(**settings).dims()
