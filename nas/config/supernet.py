@@ -273,7 +273,7 @@ class SupernetConfig(Section):
             return FAMILIES[self.family]
         found = getattr(load(ref), "description", None)
         if not isinstance(found, FamilyDescription):
-            fault = f"its class attribute description is {type(found).__name__}; expected a FamilyDescription"
+            fault = f"its class attribute description is {type(found).__name__}; expected a FamilyDescription, see {ref.kind.page}"
             raise PluginError(f"{ref}: {fault}", code="plugin.contract")
         return found
 

@@ -18,6 +18,7 @@ from supernets.axes import Axes, Axis, Dim, NamedDims
 from supernets.base import Family
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import INDEX, PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
+from supernets.errors import HOW_TO_ADD_A_FAMILY
 from supernets.families.registry import FAMILIES
 from supernets.module_to_onnx import INPUT, lower, onnx_model
 from supernets.networks import network_of
@@ -382,3 +383,154 @@ def test_kernels_are_axes_where_their_padding_keeps_the_centre(family: KernelFam
 def test_other_kernels_are_rejected_with_the_padding_that_they_need(settings: Mapping[str, Any]) -> None:
     with raises("family.inconsistent", "axis side", "padding is dilation * (size - 1) / 2", "leave the axis out"):
         KernelFamily(**settings).dims()
+
+
+class Layers(nn.Module):
+    """A linear layer, a layer that a test chooses, and a linear layer."""
+
+    def __init__(self, middle: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.first, self.middle, self.head = nn.Linear(7, 12), middle(), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.middle(self.first(x).unsqueeze(2))
+        out: Tensor = self.head((hidden[0] if isinstance(hidden, tuple) else hidden).flatten(1))
+        return out
+
+
+class Recurrent(nn.LSTM):
+    """An LSTM over one step."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        out: Tensor = super().forward(x.transpose(1, 2))[0]
+        return out
+
+
+class Attending(nn.MultiheadAttention):
+    """Attention of one token to itself."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        x = x.transpose(1, 2)
+        out: Tensor = super().forward(x, x, x)[0]
+        return out
+
+
+class Reshaping(nn.Module):
+    """Reads a size from an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units = 12
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), self.units)
+
+
+class Rescaling(nn.Module):
+    """Has a tensor that its method `fit` expects under another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(12, 1))
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        self.units = len(weights["weight"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+class Tied(nn.Module):
+    """A linear layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.once = nn.Linear(1, 1)
+        self.again = self.once
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.again(self.once(x))
+        return out
+
+
+class Shifting(nn.Module):
+    """Adds a buffer that checkpoints lack."""
+
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.ones(1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.shift
+
+
+class LayersFamily(TwoLayersFamily):
+    """A family of networks with a layer that a test chooses."""
+
+    def __init__(self, middle: Callable[[], nn.Module], units: Dim = "units") -> None:
+        super().__init__({"first.weight": (units, ...)})
+        self.axes = {"units": Axis("units", 12 if units == "units" else 3)}
+        self.space = SearchSpace([Choice("units", (1, 2, self.axes["units"].size))])
+        self.middle = middle
+
+    def template(self) -> nn.Module:
+        return Layers(self.middle)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"middle": repr(self.middle()), "named": repr(self.named)}
+
+
+@pytest.mark.parametrize(
+    ("middle", "mentions"),
+    [
+        (lambda: Recurrent(12, 12, batch_first=True), ["middle (Recurrent)", "no rule", "fit(weights)"]),
+        (lambda: Attending(12, 2, batch_first=True), ["middle (Attending)", "no rule", "fit(weights)"]),
+        (Reshaping, ["RuntimeError in middle", "test_family_program.py", "fit(weights)"]),
+        (Rescaling, ["KeyError in middle", "'weight'", "fit(weights)"]),
+        (Tied, ["one tensor under two names, middle.once.weight and middle.again.weight", "functional.linear"]),
+        (Shifting, ["buffer middle.shift", "persistent"]),
+    ],
+    ids=["lstm", "attention", "attribute", "fit", "tied", "buffer"],
+)
+def test_layers_that_cannot_be_made_smaller_are_named_when_the_family_is_made(
+    middle: Callable[[], nn.Module], mentions: list[str]
+) -> None:
+    with raises("family.inconsistent", "middle", *mentions):
+        make_supernet(LayersFamily(middle))
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        LayersFamily(lambda: nn.GroupNorm(4, 12), (4, "units")),
+        LayersFamily(lambda: nn.PReLU(12)),
+        LayersFamily(lambda: nn.BatchNorm1d(12)),
+        LayersFamily(lambda: nn.InstanceNorm1d(12, affine=True, track_running_stats=True)),
+        LayersFamily(lambda: nn.Conv1d(12, 12, 3, padding=1)),
+        LayersFamily(lambda: nn.Conv1d(12, 12, 3, padding=1, groups=12)),
+    ],
+    ids=lambda family: repr(family.middle()),
+)
+def test_layers_with_a_rule_are_made_smaller(family: LayersFamily) -> None:
+    supernet = make_supernet(family).eval()
+    assert family.programs().of().exact
+    x = torch.randn(6, 7, generator=torch.Generator().manual_seed(0))
+    for architecture in family.space.enumerate():
+        network = supernet.extract(architecture)
+        with torch.no_grad():
+            expected = network(x)
+            torch.testing.assert_close(supernet(x, architecture), expected)
+        (output,) = run_model(onnx_model(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), expected, rtol=1e-4, atol=1e-5)  # single precision
+
+
+def test_an_object_that_is_no_family_is_rejected() -> None:
+    class Former:
+        """A family as those of earlier versions, by its methods alone."""
+
+        name = "former"
+
+    with raises("family.inconsistent", "Former", "supernets.base.Family", HOW_TO_ADD_A_FAMILY):
+        make_supernet(Former())  # type: ignore[arg-type]
