@@ -22,6 +22,7 @@ from supernets.errors import HOW_TO_ADD_A_FAMILY
 from supernets.families.registry import FAMILIES
 from supernets.module_to_onnx import INPUT, lower, onnx_model
 from supernets.networks import network_of
+from supernets.sharing.spec import SharingSpec
 from supernets.space import Choice, SearchSpace
 from tests.errors import raises
 
@@ -534,3 +535,14 @@ def test_an_object_that_is_no_family_is_rejected() -> None:
 
     with raises("family.inconsistent", "Former", "supernets.base.Family", HOW_TO_ADD_A_FAMILY):
         make_supernet(Former())  # type: ignore[arg-type]
+
+
+def test_transforms_are_of_square_kernels() -> None:
+    transform = SharingSpec(kernels="transform")
+    family = KernelFamily(padding=4, padding_mode="reflect", dilation=2)
+    supernet = make_supernet(family, transform).eval()
+    x = torch.randn(6, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    for architecture in family.space.enumerate():
+        torch.testing.assert_close(supernet(x, architecture), supernet.extract(architecture)(x))
+    with raises("sharing.invalid", "square", "first.weight", "5 and width"):
+        make_supernet(KernelFamily((4, 2, 5, "width"), padding=2), transform)
