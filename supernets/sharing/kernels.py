@@ -40,7 +40,9 @@ class KernelTransforms(nn.Module):
             rows, columns = family.dims()[weight][-2:]
             elastic = [dim for dim in (rows, columns) if isinstance(dim, str) and family.axes[dim].slice == "centre"]
             if elastic and rows != columns:
-                problem = f"kernels: transform needs square kernels, and {weight} has the sides {rows} and {columns}; use centre"
+                problem = (
+                    f"kernels: transform needs square kernels; {weight} has the sides {rows} and {columns}; use centre"
+                )
                 raise SpaceError(problem, code="sharing.invalid")
             if elastic and len(sides[elastic[0]]) > 1:
                 axis = elastic[0]
