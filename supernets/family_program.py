@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from traceback import walk_tb
 from types import EllipsisType, MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -545,14 +545,16 @@ def without_weights(make: Callable[[], T]) -> T:
 
 
 _PROGRAMS: dict[tuple[type, str], Programs] = {}
+_LOCK = Lock()
 _MOST_FAMILIES = 64
 
 
 def programs_of(family: Family) -> Programs:
     """The programs of a family; equal families have the same ones in a process."""
     key = type(family), json.dumps(family.to_json(), sort_keys=True)
-    if key not in _PROGRAMS:
-        while len(_PROGRAMS) >= _MOST_FAMILIES:
-            _PROGRAMS.pop(next(iter(_PROGRAMS)))
-        _PROGRAMS[key] = Programs(family)
-    return _PROGRAMS[key]
+    with _LOCK:
+        if key not in _PROGRAMS:
+            while len(_PROGRAMS) >= _MOST_FAMILIES:
+                _PROGRAMS.pop(next(iter(_PROGRAMS)))
+            _PROGRAMS[key] = Programs(family)
+        return _PROGRAMS[key]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +162,32 @@ def test_networks_are_traced_where_the_program_of_the_largest_is_not_theirs(labe
         torch.testing.assert_close(torch.from_numpy(output), network(x), rtol=1e-4, atol=1e-4)  # single precision
         keys = BlockKeys(supernet)
         assert keys.of([architecture]).tolist() == [list(network_of(network, x, family.blocks).block_keys().values())]
+
+
+def test_threads_get_the_same_programs_of_equal_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    both_are_here = threading.Barrier(2)
+
+    class SlowPrograms(family_program.Programs):
+        def __init__(self, family: Family) -> None:
+            super().__init__(family)
+            with suppress(threading.BrokenBarrierError):  # the other thread waits until this one has its programs
+                both_are_here.wait(timeout=0.2)
+
+    monkeypatch.setattr(family_program, "_PROGRAMS", {})
+    monkeypatch.setattr(family_program, "Programs", SlowPrograms)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(family_program.programs_of, [TwoLayersFamily(UNITS) for _ in range(2)])
+    assert first is second
+
+
+def test_programs_of_the_latest_families_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(family_program, "_PROGRAMS", {})
+    monkeypatch.setattr(family_program, "_MOST_FAMILIES", 2)
+    families = [ForwardFamily(label, lambda _, x: x) for label in "abc"]
+    first, second, third = map(family_program.programs_of, families)
+    assert family_program.programs_of(families[1]) is second
+    assert family_program.programs_of(families[2]) is third
+    assert family_program.programs_of(families[0]) is not first
 
 
 class Attention(nn.Module):

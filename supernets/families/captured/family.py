@@ -65,9 +65,9 @@ class CapturedFamily(Family):
         """The last size of the first output."""
         return self.source.values[self.source.outputs[0]].shape[-1]
 
-    @property
+    @cached_property
     def matrices(self) -> Mapping[str, tuple[int, int]]:
-        """Positions of the outputs and the inputs of each weight of a linear layer or a convolution."""
+        """Those of the calls in its program; ``(1, 0)`` for transposed convolutions."""
         found: dict[str, tuple[int, int]] = {}
         for call in self.source.calls:
             weight = call.arguments.get("weight")
