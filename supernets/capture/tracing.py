@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from threading import RLock
@@ -151,7 +153,7 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
 def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
     """What torch.export makes of the forward, without slices of all of a tensor."""
     try:
-        with quiet():
+        with quiet(), _without_collection():
             exported = torch.export.export(flat, example, strict=False)
     except CaptureError:
         raise
@@ -159,6 +161,18 @@ def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
         raise reason(error, flat, example) from error
     remove_whole_slices(exported.graph)
     return exported
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Delays the garbage collector: the first export imports so many modules that collections take longer than these."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
