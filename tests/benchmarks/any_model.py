@@ -61,9 +61,9 @@ from supernets.live_subnets import channels_last
 from supernets.module_to_onnx import INPUT, lower, to_onnx
 from tests.benchmarks.any_model_table import as_table, comparison, pruning_verdict, read
 from tests.benchmarks.any_model_zoo import Entry, Inputs, build, entries
+from tests.benchmarks.json_lines import Row, append_row
 
 CONTROLS = 3
-Row = dict[str, Any]
 
 
 def tame(model: nn.Module, inputs: Inputs) -> None:
@@ -291,8 +291,7 @@ def main(
             row = in_process(task, cpu_seconds=cpu_seconds, memory_gib=memory)
             row = {"model": entry.key, **row, "wall_s": time.perf_counter() - started}
             row["why"] = next(filter(None, pruning_verdict(row)), "") if torch_pruning else verdict(row)
-            with own.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            append_row(own, row)
             print(entry.key, row["why"] or "counts", f"{row['wall_s']:.0f} s", flush=True)
     print(comparison(read(results), read(torch_pruning)) if torch_pruning else as_table(read(results)))
 

@@ -33,6 +33,7 @@ from torch_pruning.pruner.function import BasePruningFunc
 
 from supernets.capture.proof import difference
 from tests.benchmarks.any_model_zoo import Entry, Inputs
+from tests.benchmarks.json_lines import Row
 
 os.environ["TIMM_FUSED_ATTN"] = "0"  # as in the tool's examples; read when timm is imported
 
@@ -46,7 +47,6 @@ _KEYS |= {"v", "value", "v_proj", "v_lin", "to_v", "value_proj", "to_value", "wv
 _PACKED = {"gate_up_proj", "w12", "Wi"}
 _BIASES = re.compile("relative_position|rel_pos|attention_bias")  # by head
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-Row = dict[str, Any]
 
 
 class OutOfTimeError(Exception):
