@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from threading import RLock
 from types import EllipsisType, MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,9 +23,10 @@ from supernets.axes import Dim, NamedDims, axes_in, slice_tensor
 from supernets.capture.branches import Branch, module_branch
 from supernets.capture.costs import ProgramCosts
 from supernets.capture.elastic_program import ElasticProgram, infer_axes
+from supernets.capture.execution import values_of
+from supernets.capture.model_proof import randomised
 from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref, needed_calls
 from supernets.capture.program_json import program_from_json, program_to_json
-from supernets.capture.proof import randomised, results_of
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
 from supernets.cost import CostTable, Counts, lies_in
@@ -442,12 +443,9 @@ def _output(source: FamilyProgram, program: Program, tensors: Mapping[str, Tenso
     (dims, *_) = source.elastic.program.input_dims
     lengths = {name: n for name, n in zip(dims, inputs.shape, strict=True) if name}
     try:
-        values: dict[str, Any] = {program.inputs[0]: inputs, **{name: tensors[name] for name in program.tensors}}
-        for call in program.calls:
-            values.update(results_of(call, values, lengths))
+        return values_of(program, program.outputs, tensors.__getitem__, [inputs], lengths)[program.outputs[0]]
     except (RuntimeError, IndexError, TypeError, KeyError):  # of torch's operations, or for other tensors
         return None
-    return cast(Tensor, values[program.outputs[0]])
 
 
 def tensors_in(module: nn.Module) -> dict[str, Tensor]:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.axes import size_of
 from supernets.capture.branches import Branch
+from supernets.capture.execution import last_reads, results_of
 from supernets.capture.operations import operation
-from supernets.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.capture.program import BATCH, Call, Program, Ref
 
 SIZES, LAYERS = "axis_sizes", "layers_left"
 """Submodules whose children state the sizes of the axes, as empty buffers (size, 0), and which branches are there."""
@@ -89,7 +89,7 @@ class ProgramModule(nn.Module):
             else:
                 owner._buffers[leaf] = tensors[name]
         own["_captured_steps"] = [(call, self._step(call, norms)) for call in program.calls]
-        own["_captured_last_reads"] = _last_reads(program)
+        own["_captured_last_reads"] = last_reads(program, program.outputs)
 
     def _owner(self, path: str) -> nn.Module:
         """The node of a path, created on the way."""
@@ -134,51 +134,27 @@ class ProgramModule(nn.Module):
         return {}
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The outputs; an error of a call has a note that names it."""
-        values = self.captured_values(*inputs, kept=False)
-        outputs = tuple(values[name] for name in self.captured_program.outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    def captured_values(self, *inputs: Tensor, kept: bool = True) -> dict[str, Any]:
-        """The values of the program by name.
-
-        Args:
-            kept: all of them; else the outputs, and every other value lives until the last call that reads it.
-        """
-        program, sizes, skipped = (
-            self.captured_program,
-            {**self.captured_sizes(), BATCH: inputs[0].shape[0]},
-            self.captured_skipped(),
-        )
+        """The outputs; an error of a call has a note that names it. Other values live until the last call that reads them."""
+        program, skipped = self.captured_program, self.captured_skipped()
+        sizes = {**self.captured_sizes(), BATCH: inputs[0].shape[0]}
         values: dict[str, Any] = dict(zip(program.inputs, map(self._padded, inputs), strict=True))
         values.update((name, self._tensor(name)) for name in program.tensors)
         for index, (call, step) in enumerate(self._captured_steps):
             if index not in skipped:
-                self._run(call, step, values, sizes)
+                values.update(results_of(call, self._function(step), values, sizes))
             elif source := skipped[index]:
                 values[call.outputs[0]] = values[source]
-            for name in () if kept else self._captured_last_reads[index]:
+            for name in self._captured_last_reads[index]:
                 values.pop(name, None)
-        return values
+        outputs = tuple(values[name] for name in program.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
 
-    def _run(
-        self, call: Call, step: Callable[..., Any] | str, values: dict[str, Any], sizes: Mapping[str, int]
-    ) -> None:
-        """Adds the results of a call to the values."""
-        try:
-            if isinstance(step, str):
-                result = cast(nn.Module, self._node(step))(values[cast(Ref, call.arguments["input"]).name])
-            else:
-                result = step(
-                    **{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
-                )
-        except Exception as error:
-            error.add_note(f"in {call.name} of {call.module or 'the network'}, {call.place}")
-            raise
-        if isinstance(result, Tensor):
-            values[call.outputs[0]] = result
-        else:
-            values.update((name, one) for name, one in zip(call.outputs, result, strict=False) if name)
+    def _function(self, step: Callable[..., Any] | str) -> Callable[..., Any]:
+        """What computes the results of a call of the arguments by name."""
+        if not isinstance(step, str):
+            return step
+        norm = cast(nn.Module, self._node(step))
+        return lambda **arguments: norm(arguments["input"])
 
     def _padded(self, x: Tensor) -> Tensor:
         """Sentences with the padding at their ends that the program expects; other inputs as they are."""
@@ -219,10 +195,9 @@ class ElasticNetwork(ProgramModule):
     _captured_stated: tuple[str, str]
 
     def __init__(
-        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], branches: Sequence[Branch] = (),
-        *, copied: bool = True,
-    ) -> None:  # fmt: skip
-        super().__init__(program, tensors, copied=copied)
+        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], branches: Sequence[Branch]
+    ) -> None:
+        super().__init__(program, tensors)
         own = self.__dict__
         own["_captured_axes"], own["_captured_branches"] = tuple(sizes), tuple(branches)
         own["_captured_skipped"] = {}
@@ -284,18 +259,6 @@ def _stated(sizes: Mapping[str, int]) -> Holder:
     return holder
 
 
-def _last_reads(program: Program) -> list[tuple[str, ...]]:
-    """For each call, the values that it reads or computes and no later call reads, without the outputs."""
-    last: dict[str, int] = {}
-    for index, call in enumerate(program.calls):
-        last.update((name, index) for name in (*call.reads(), *call.outputs) if name)
-    found: list[list[str]] = [[] for _ in program.calls]
-    for name, index in last.items():
-        if name not in program.outputs:
-            found[index].append(name)
-    return [tuple(names) for names in found]
-
-
 def skipped_calls(program: Program, dropped: Sequence[Branch]) -> dict[int, str]:
     """The calls that a network without these branches leaves out; see `ProgramModule.captured_skipped`."""
     found: dict[int, str] = {}
@@ -327,17 +290,3 @@ def batch_norms(program: Program) -> dict[str, Call]:
         if plain and (tensors["weight"] is None) == (tensors["bias"] is None) and not call.arguments["training"]:
             found[name] = call
     return found
-
-
-def argument_value(argument: Argument, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
-    """An argument as torch takes it."""
-    match argument:
-        case Ref(name):
-            return values[name]
-        case Size(dim):
-            return size_of(dim, sizes)
-        case tuple():
-            return [argument_value(part, values, sizes) for part in argument]
-        case str() if argument.startswith("dtype:"):
-            return getattr(torch, argument.removeprefix("dtype:"))
-    return argument
