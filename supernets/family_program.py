@@ -25,7 +25,7 @@ from supernets.capture.costs import ProgramCosts
 from supernets.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.capture.execution import values_of
 from supernets.capture.model_proof import randomised
-from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref, needed_calls
+from supernets.capture.program import BATCH, TIED, Call, Program, Ref, needed_calls
 from supernets.capture.program_json import program_from_json, program_to_json
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
@@ -242,13 +242,8 @@ def _without_twins(program: Program) -> Program:
     renamed: dict[str, str] = {}
     calls: dict[object, Call] = {}
 
-    def plain(argument: Argument) -> Argument:
-        if isinstance(argument, Ref):
-            return Ref(renamed.get(argument.name, argument.name))
-        return tuple(map(plain, argument)) if isinstance(argument, tuple) else argument
-
     for call in program.calls:
-        arguments = {name: plain(argument) for name, argument in call.arguments.items()}
+        arguments = dict(call.reading(renamed).arguments)
         if call.name == lists and isinstance(layers := arguments["encoded"], tuple):
             n = program.values[arguments["attended"].name].shape[0]  # type: ignore[union-attr]
             arguments["encoded"] = tuple(dict.fromkeys(layers))[-n:]

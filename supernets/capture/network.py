@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.capture.branches import Branch
+from supernets.capture.elastic_program import ElasticProgram
 from supernets.capture.execution import last_reads, results_of
 from supernets.capture.operations import operation
 from supernets.capture.program import BATCH, Call, Program, Ref
+from supernets.capture.specialisation import specialised
 
 SIZES, LAYERS = "axis_sizes", "layers_left"
 """Submodules whose children state the sizes of the axes, as empty buffers (size, 0), and which branches are there."""
@@ -130,7 +131,7 @@ class ProgramModule(nn.Module):
         return {}
 
     def captured_skipped(self) -> Mapping[int, str]:
-        """By index of the calls to leave out, the value that stands for their output; "" where nothing reads it."""
+        """By index of the calls to leave out, the value that stands for their output; "" for none."""
         return {}
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -142,7 +143,7 @@ class ProgramModule(nn.Module):
         for index, (call, step) in enumerate(self._captured_steps):
             if index not in skipped:
                 values.update(results_of(call, self._function(step), values, sizes))
-            elif source := skipped[index]:
+            elif (source := skipped[index]) in values:
                 values[call.outputs[0]] = values[source]
             for name in self._captured_last_reads[index]:
                 values.pop(name, None)
@@ -185,39 +186,37 @@ class ElasticNetwork(ProgramModule):
     """Runs a captured program with the axis sizes, and without the branches, that the tensors placed in it state.
 
     Args:
-        sizes: of the axes in the largest network.
-        branches: that a network may lack.
+        tensors: of the largest network.
     """
 
-    _captured_axes: tuple[str, ...]
-    _captured_branches: tuple[Branch, ...]
+    _captured_elastic: ElasticProgram
     _captured_skipped: dict[tuple[int, ...], Mapping[int, str]]
     _captured_stated: tuple[str, str]
 
-    def __init__(
-        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], branches: Sequence[Branch]
-    ) -> None:
-        super().__init__(program, tensors)
+    def __init__(self, elastic: ElasticProgram, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(elastic.program, tensors)
         own = self.__dict__
-        own["_captured_axes"], own["_captured_branches"] = tuple(sizes), tuple(branches)
-        own["_captured_skipped"] = {}
-        own["_captured_stated"] = stated_names(program)
+        own["_captured_elastic"], own["_captured_skipped"] = elastic, {}
+        own["_captured_stated"] = stated_names(elastic.program)
         left = Holder()
-        for i in range(len(branches)):
+        for i in range(len(elastic.branches)):
             left.add_module(str(i), Holder())
-        self._modules.update(zip(self._captured_stated, (_stated(sizes), left), strict=True))
+        self._modules.update(zip(self._captured_stated, (_stated(elastic.full_sizes), left), strict=True))
 
     def captured_sizes(self) -> Mapping[str, int]:
         stated = cast(nn.Module, self._modules[self._captured_stated[0]])._buffers
-        return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._captured_axes)}
+        return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._captured_elastic.axes)}
 
     def captured_skipped(self) -> Mapping[int, str]:
         left = cast(nn.Module, self._modules[self._captured_stated[1]])._modules
-        gone = tuple(i for i in range(len(self._captured_branches)) if str(i) not in left)
+        elastic = self._captured_elastic
+        gone = tuple(i for i in range(len(elastic.branches)) if str(i) not in left)
         if gone not in self._captured_skipped:
-            self._captured_skipped[gone] = skipped_calls(
-                self.captured_program, [self._captured_branches[i] for i in gone]
-            )
+            branches = [elastic.branches[i] for i in gone]
+            remaining = specialised(elastic, elastic.full_sizes, branches)
+            computed = {name for call in remaining.calls for name in call.outputs}
+            skipped = {i: "" for i, call in enumerate(elastic.program.calls) if computed.isdisjoint(call.outputs)}
+            self._captured_skipped[gone] = {**skipped, **{branch.sum: branch.skip for branch in branches}}
         return self._captured_skipped[gone]
 
 
@@ -257,24 +256,6 @@ def _stated(sizes: Mapping[str, int]) -> Holder:
     for i, size in enumerate(sizes.values()):
         holder.register_buffer(str(i), torch.empty(size, 0))
     return holder
-
-
-def skipped_calls(program: Program, dropped: Sequence[Branch]) -> dict[int, str]:
-    """The calls that a network without these branches leaves out; see `ProgramModule.captured_skipped`."""
-    found: dict[int, str] = {}
-    for branch in dropped:
-        found.update(dict.fromkeys(branch.calls, ""))
-    found.update((branch.sum, branch.skip) for branch in dropped)
-    needed = set(program.outputs)
-    for index in reversed(range(len(program.calls))):
-        call = program.calls[index]
-        if (source := found.get(index)) and needed.intersection(call.outputs):
-            needed.add(source)
-        elif index not in found and needed.intersection(call.outputs):
-            needed.update(call.reads())
-        else:
-            found[index] = ""
-    return found
 
 
 def batch_norms(program: Program) -> dict[str, Call]:

@@ -42,10 +42,7 @@ def with_shapes(
             raise CaptureError(
                 f"the call {call.op}{at} does not run with its arguments: {reason[:200]}", code="capture.malformed"
             ) from None
-    found = {
-        name: ValueSpec(tuple(value.shape), str(value.dtype).removeprefix("torch.")) for name, value in values.items()
-    }
-    return replace(program, values=found)
+    return replace(program, values={name: ValueSpec.of(value) for name, value in values.items()})
 
 
 def _on_meta(step: Any) -> Any:

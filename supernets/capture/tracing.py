@@ -240,11 +240,11 @@ class _Reader:
         else:
             self._named[node] = f"%{node.name}"
             self._inputs.append(self._named[node])
-            self._values[self._named[node]] = _spec(node.meta["val"])
+            self._values[self._named[node]] = ValueSpec.of(node.meta["val"])
 
     def _add_tensor(self, name: str, tensor: Tensor) -> None:
         self._tensors[name] = tensor
-        self._values[name] = ValueSpec(tuple(tensor.shape), _type(tensor.dtype))
+        self._values[name] = ValueSpec.of(tensor)
 
     def _call(self, node: fx.Node) -> None:
         if node.target is operator.getitem:
@@ -296,7 +296,10 @@ class _Reader:
         elif op == "aten._native_batch_norm_legit_no_training.default":  # where changes in place are replaced
             op, names = "aten.batch_norm.default", names[:1]
             arguments = {**arguments, "training": False, "cudnn_enabled": False}
-        elif op == "aten.copy.default" and len({_spec(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1:
+        elif (
+            op == "aten.copy.default"
+            and len({ValueSpec.of(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1
+        ):
             op, arguments = "aten.clone.default", {"self": arguments["src"], "memory_format": None}  # it has a gradient
         self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))
         if out_of_place is not target:
@@ -313,7 +316,7 @@ class _Reader:
                 "for every input: use a mask or torch.where there",
                 code="capture.data-dependent",
             )
-        return _spec(value)
+        return ValueSpec.of(value)
 
     def _item(self, node: fx.Node) -> None:
         source, index = cast(fx.Node, node.args[0]), node.args[1]
@@ -355,7 +358,7 @@ class _Reader:
             case None | bool() | int() | float():
                 return value
             case torch.dtype():
-                return f"dtype:{_type(value)}"
+                return f"dtype:{str(value).removeprefix('torch.')}"
             case torch.layout() | torch.memory_format() | torch.device():
                 return None
             case str():
@@ -401,14 +404,6 @@ def _without_unread(program: Program) -> Program:
         values={name: spec for name, spec in program.values.items() if name in named},
         aliases={alias: own for alias, own in program.aliases.items() if own in tensors},
     )  # fmt: skip
-
-
-def _spec(tensor: Tensor) -> ValueSpec:
-    return ValueSpec(tuple(map(int, tensor.shape)), _type(tensor.dtype))
-
-
-def _type(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _module(node: fx.Node) -> str:

@@ -84,7 +84,7 @@ class CapturedFamily(Family):
 
     def template(self) -> nn.Module:
         with torch.device("cpu"):  # its tensors have values, also where those of others are on the device meta
-            return ElasticNetwork(self.elastic.program, self._tensors, self.elastic.full_sizes, self.elastic.branches)
+            return ElasticNetwork(self.elastic, self._tensors)
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         return self.dims()
