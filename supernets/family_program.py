@@ -135,7 +135,7 @@ class FamilyProgram:
             raise SpaceError(text, code="family.inconsistent")
         example, (dims, *_) = self._family.example(), self.elastic.program.input_dims
         lengths = {name: size for name, size in zip(dims, example.shape, strict=True) if name}
-        return ProgramCosts(self, self._family.blocks, self.block_of_call, of_tensor, lengths)
+        return ProgramCosts(self.elastic, self.branches, self._family.blocks, self.block_of_call, of_tensor, lengths)
 
     def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
         """For each block, what decides on its computation in n networks, (n, d).
