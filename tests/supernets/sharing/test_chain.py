@@ -16,10 +16,19 @@ from supernets.checkpoint import load_checkpoint, make_supernet, save_checkpoint
 from supernets.families.nested_networks import NestedFamily
 from supernets.sharing.spec import SharingSpec
 from tests.supernets import invariants
-from tests.supernets.sharing.families import BY_HAND, CASES, CNN, FAMILIES, SHARINGS, images_for, made
+from tests.supernets.sharing.families import (
+    BY_HAND,
+    CASES,
+    CNN,
+    CONTROLS,
+    FAMILIES,
+    SHARINGS,
+    SLICES,
+    images_for,
+    made,
+)
 
 MORE_THAN_SLICES = [case for case in CASES if case[1] != "slice"]
-"""The families' own tests cover plain slices."""
 COVERING = [case for case in MORE_THAN_SLICES if case[0] == "cnn" or case[1] in ("neuron", "merged")]
 """Every sharing and every family, for what follows from one or the other."""
 
@@ -28,13 +37,13 @@ def named(case: tuple[str, str]) -> str:
     return f"{case[0]}, {case[1]}"
 
 
-@pytest.fixture(scope="module", params=MORE_THAN_SLICES, ids=named)
+@pytest.fixture(scope="module", params=[*SLICES, *MORE_THAN_SLICES], ids=named)
 def case(request: pytest.FixtureRequest) -> tuple[str, Supernet]:
     family, sharing = request.param
     return family, made(family, sharing)
 
 
-@pytest.fixture(scope="module", params=COVERING, ids=named)
+@pytest.fixture(scope="module", params=[*SLICES, *COVERING], ids=named)
 def covering(request: pytest.FixtureRequest) -> tuple[str, Supernet]:
     family, sharing = request.param
     return family, made(family, sharing)
@@ -55,6 +64,18 @@ def test_permuting_every_axis_leaves_the_largest_unchanged(case: tuple[str, Supe
     invariants.check_permutations(case[1], images, images)
 
 
+@pytest.mark.parametrize("family", CONTROLS)
+def test_negative_control_one_tensor_left_unpermuted(family: str) -> None:
+    supernet, images = made(family, "slice"), images_for(family)
+    for axis, tensor in CONTROLS[family]:
+        invariants.check_control(supernet, images, images, axis=axis, tensor=tensor)
+
+
+@pytest.mark.parametrize(("family", "sharing"), SLICES)
+def test_gradients_of_a_subnet_reach_the_shared_tensors(family: str, sharing: str) -> None:
+    invariants.check_gradients(made(family, sharing), images_for(family))
+
+
 def test_training_forward_leaves_the_stored_statistics_alone(covering: tuple[str, Supernet]) -> None:
     invariants.check_stored_statistics_stay(covering[1], images_for(covering[0]))
 
@@ -70,7 +91,19 @@ def test_extracted_modules_share_nothing_with_the_supernet(covering: tuple[str, 
 
 def test_onnx_runtime_agrees_with_torch(covering: tuple[str, Supernet]) -> None:
     images = images_for(covering[0])
-    invariants.check_onnx(covering[1], images, images, batch=8)
+    invariants.check_onnx(covering[1], images, images)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        "vit_encoder",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v3", "resnet", "vit_odd_sizes")),
+    ],
+)
+def test_torchs_exporter_agrees(family: str) -> None:
+    images = images_for(family)
+    invariants.check_exporter(made(family, "slice"), images, images)
 
 
 @pytest.mark.parametrize(("family", "sharing"), [("cnn", "slice"), *COVERING])

@@ -1,4 +1,4 @@
-"""`mobile-cnn` in the style of MobileNetV3: the invariants of its supernets, its resolutions, and what older spaces keep."""
+"""`mobile-cnn` in the style of MobileNetV3: its forward by hand, its resolutions, and what older spaces keep."""
 
 from __future__ import annotations
 
@@ -78,48 +78,6 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: 
     x = by_hand.hard_swish(by_hand.conv_norm(weights, "head", x)).mean((2, 3))
     x = by_hand.hard_swish(x @ weights["mix.linear.weight"].T + weights["mix.linear.bias"])
     return x @ weights["classifier.weight"].T + weights["classifier.bias"]
-
-
-class TestInvariants:
-    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet) -> None:
-        invariants.check_extracted_live_and_handwritten_agree(supernet, images(16), images(64, 1), handwritten)
-
-    def test_the_same_modules(self, supernet: Supernet) -> None:
-        invariants.check_same_modules(supernet)
-
-    def test_permutations(self, supernet: Supernet) -> None:
-        invariants.check_permutations(supernet, images(16), images(64, 1))
-
-    @pytest.mark.parametrize(
-        ("axis", "tensor"),
-        [
-            ("stage1.block0.squeeze", "stages.1.0.squeeze.expand.weight"),
-            ("stage1.block0.hidden", "stages.1.0.squeeze.expand.bias"),
-        ],
-    )
-    def test_one_tensor_left_unpermuted(self, supernet: Supernet, axis: str, tensor: str) -> None:
-        invariants.check_control(supernet, images(16), images(64, 1), axis=axis, tensor=tensor)
-
-    def test_stored_statistics_stay(self, supernet: Supernet) -> None:
-        invariants.check_stored_statistics_stay(supernet, images(16))
-
-    def test_gradients(self, supernet: Supernet) -> None:
-        invariants.check_gradients(supernet, images(16), torch.arange(16) % 10)
-
-    def test_costs(self, supernet: Supernet) -> None:
-        invariants.check_costs(supernet, images(1))
-
-    def test_extraction(self, supernet: Supernet) -> None:
-        invariants.check_shares_no_storage(supernet)
-        invariants.check_training_extracted(supernet, images(8))
-
-    @pytest.mark.parametrize("batch", [1, 8])
-    def test_onnx(self, supernet: Supernet, batch: int) -> None:
-        invariants.check_onnx(supernet, images(8), images(64, 1), batch=batch)
-
-    @pytest.mark.slow
-    def test_torchs_exporter(self, supernet: Supernet) -> None:
-        invariants.check_exporter(supernet, images(8), images(64, 1))
 
 
 def test_the_resolution_is_the_first_choice_and_networks_take_images_of_the_datas_size(supernet: Supernet) -> None:

@@ -1,4 +1,4 @@
-"""`supernets.families.resnet`: the invariants of its supernets, its resolutions, and what makes no network."""
+"""`supernets.families.resnet`: its forward by hand, its resolutions, and what makes no network."""
 
 from __future__ import annotations
 
@@ -87,53 +87,6 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: 
                 x = by_hand.conv_norm(weights, f"{block}.shortcut", pooled)
             x = torch.relu(x + y)
     return x.mean((2, 3)) @ weights["classifier.weight"].T + weights["classifier.bias"]
-
-
-class TestInvariants:
-    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet) -> None:
-        side = side_of(supernet)
-        invariants.check_extracted_live_and_handwritten_agree(
-            supernet, images(16, side), images(64, side, 1), handwritten
-        )
-
-    def test_the_same_modules(self, supernet: Supernet) -> None:
-        invariants.check_same_modules(supernet)
-
-    def test_permutations(self, supernet: Supernet) -> None:
-        invariants.check_permutations(supernet, images(16, side_of(supernet)), images(64, side_of(supernet), 1))
-
-    @pytest.mark.parametrize(
-        ("axis", "tensor"),
-        [
-            ("stem.inner", "stem.third.conv.weight"),
-            ("stage0.width", "stages.1.0.shortcut.conv.weight"),
-            ("stage1.block0.hidden", "stages.1.0.filter.norm.bias"),
-        ],
-    )
-    def test_one_tensor_left_unpermuted(self, elastic: Supernet, axis: str, tensor: str) -> None:
-        invariants.check_control(elastic, images(16, 12), images(64, 12, 1), axis=axis, tensor=tensor)
-
-    def test_stored_statistics_stay(self, supernet: Supernet) -> None:
-        invariants.check_stored_statistics_stay(supernet, images(16, side_of(supernet)))
-
-    def test_gradients(self, supernet: Supernet) -> None:
-        invariants.check_gradients(supernet, images(16, side_of(supernet)), torch.arange(16) % 10)
-
-    def test_costs(self, supernet: Supernet) -> None:
-        invariants.check_costs(supernet, images(1, side_of(supernet)))
-
-    def test_extraction(self, supernet: Supernet) -> None:
-        invariants.check_shares_no_storage(supernet)
-        invariants.check_training_extracted(supernet, images(8, side_of(supernet)))
-
-    @pytest.mark.parametrize("batch", [1, 8])
-    def test_onnx(self, supernet: Supernet, batch: int) -> None:
-        side = side_of(supernet)
-        invariants.check_onnx(supernet, images(8, side), images(64, side, 1), batch=batch)
-
-    @pytest.mark.slow
-    def test_torchs_exporter(self, elastic: Supernet) -> None:
-        invariants.check_exporter(elastic, images(8, 12), images(64, 12, 1))
 
 
 def test_costs_are_those_of_the_resolution(elastic: Supernet) -> None:
