@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import torch
@@ -45,10 +46,7 @@ def available_bytes() -> int | None:
 
 def check_example(shape: Sequence[int], *, name: str, bytes_each: int = 4) -> None:
     """Raises `CaptureError` if an example does not fit into memory."""
-    needed = bytes_each
-    for size in shape:
-        needed *= size
-    _check(needed, f"{name}: the {' x '.join(map(str, shape))} numbers of an example")
+    _check(bytes_each * prod(shape), f"{name}: the {' x '.join(map(str, shape))} numbers of an example")
 
 
 def check_values(program: Program, *, batch: int, double: bool = False) -> None:
@@ -97,7 +95,4 @@ def _check(needed: int, what: str, remedy: str = "") -> None:
 
 
 def _bytes(spec: ValueSpec) -> int:
-    n = int(getattr(torch, spec.dtype).itemsize)
-    for size in spec.shape:
-        n *= size
-    return n
+    return int(getattr(torch, spec.dtype).itemsize) * prod(spec.shape)

@@ -15,7 +15,7 @@ from supernets.capture.comparison import BATCHES, of_one_batch, relative_differe
 from supernets.capture.elastic_program import ElasticProgram, infer_axes
 from supernets.capture.execution import outputs_of
 from supernets.capture.memory import check_values
-from supernets.capture.program import BATCH, Program
+from supernets.capture.program import BATCH, Program, product_text
 from supernets.capture.shapes import check_batch
 from supernets.capture.space import SpaceOptions, elastic_axes
 from supernets.errors import CaptureError
@@ -71,7 +71,6 @@ def prove_model(
     *,
     elastic: ElasticProgram | None = None,
     example: Tensor | None = None,
-    seed: int = 0,
 ) -> Proof:
     """Permutes the units of the elastic axes of a model, in double precision, with each batch of `BATCHES`.
 
@@ -85,7 +84,7 @@ def prove_model(
     Raises:
         CaptureError: the model does not run with one of the batches, or its outputs are NaN.
     """
-    return _Prover(model, infer_axes(model.program) if elastic is None else elastic, options, example, seed).prove()
+    return _Prover(model, infer_axes(model.program) if elastic is None else elastic, options, example).prove()
 
 
 def check_model(
@@ -152,10 +151,10 @@ class _Prover:
     """The proof of one model."""
 
     def __init__(
-        self, model: CapturedModel, elastic: ElasticProgram, options: SpaceOptions, example: Tensor | None, seed: int
+        self, model: CapturedModel, elastic: ElasticProgram, options: SpaceOptions, example: Tensor | None
     ) -> None:
         self._model, self._elastic, self._example = model, elastic, example
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(0)
         axes = [elastic.axes[name] for name in elastic_axes(elastic, options)]
         # The positions of a kernel have an order.
         self._orders = {axis.name: random_order(axis.size, self._generator) for axis in axes if axis.slice == "prefix"}
@@ -226,7 +225,7 @@ class _Prover:
             if captured_shape[:1] == (program.batch,) and expected == captured_shape:
                 expected = (batch, *captured_shape[1:])
             if shape != expected:
-                text = f"its output is {_product(shape)}; {_product(expected)} was expected"
+                text = f"its output is {product_text(shape)}; {product_text(expected)} was expected"
                 raise self._of_one_batch(ValueError(text), batch)
 
     def _change(self, before: Sequence[Tensor], inputs: Sequence[Tensor], orders: Mapping[str, Tensor]) -> float:
@@ -279,10 +278,6 @@ class _Prover:
                 yield axis
         if not one_alone:
             yield from (WrongAxis(name, tuple(self._tensors_by_axis[name]), change) for name in names)
-
-
-def _product(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) or "one number"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -229,20 +229,15 @@ class PlainNetwork(ProgramModule):
         stated: the name of the submodule that records the sizes.
     """
 
-    _captured_blocks: Mapping[str, str]
+    captured_blocks: Mapping[str, str]
 
     def __init__(
         self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int],
         blocks: Mapping[str, str] | None = None, *, copied: bool = True, stated: str = SIZES,
     ) -> None:  # fmt: skip
         super().__init__(program, tensors, copied=copied)
-        self.__dict__["_captured_blocks"] = blocks or {}
+        self.__dict__["captured_blocks"] = blocks or {}
         self._modules[stated] = _stated(sizes)
-
-    @property
-    def captured_blocks(self) -> Mapping[str, str]:
-        """The names of its blocks by the values that they compute."""
-        return self._captured_blocks
 
     def captured_tensors(self) -> dict[str, Tensor]:
         """The tensors of its program that it has, by name."""

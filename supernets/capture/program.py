@@ -173,6 +173,11 @@ class Program:
         return found
 
 
+def product_text(shape: Sequence[int]) -> str:
+    """A shape in messages."""
+    return " x ".join(map(str, shape)) or "one number"
+
+
 def state_values(program: Program) -> frozenset[str]:
     """The values that depend on parameters, buffers and constants alone."""
     found = set(program.tensors)

@@ -60,17 +60,13 @@ class Captured:
 class _Flat(nn.Module):
     """The user's module with its outputs as a tuple of tensors."""
 
-    def __init__(self, model: nn.Module, keywords: Sequence[str], call: ModuleCall | None) -> None:
+    def __init__(self, model: nn.Module, call: ModuleCall | None) -> None:
         super().__init__()
-        self.model, self.keywords, self.call = model, keywords, call
+        self.model, self.call = model, call
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        n = len(inputs) - len(self.keywords)
         with using_onednn():
-            if self.call is not None:
-                outputs = self.call(self.model, *inputs)
-            else:
-                outputs = self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))
+            outputs = self.model(*inputs) if self.call is None else self.call(self.model, *inputs)
         if not (found := tuple(tensors_of(outputs))):
             kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise CaptureError(
@@ -81,32 +77,26 @@ class _Flat(nn.Module):
         return found
 
 
-def capture(
-    module: nn.Module, inputs: Sequence[Tensor], keywords: Mapping[str, Tensor] | None = None, *,
-    call: ModuleCall | None = None,
-) -> Captured:  # fmt: skip
+def capture(module: nn.Module, inputs: Sequence[Tensor], *, call: ModuleCall | None = None) -> Captured:
     """The module's forward in evaluation mode as data; the module keeps its mode.
 
     Args:
         inputs: an example with a batch of at least 2 (the first dimension of each), on the CPU.
-        keywords: further inputs by name.
         call: what is captured of the module and the inputs, in place of its forward.
 
     Raises:
         CaptureError: the forward depends on values of its data, or has operations that cannot be captured; the message
             names the place.
     """
-    named = dict(keywords or {})
-    example = (*inputs, *named.values())
-    batches = {len(tensor) for tensor in example if tensor.ndim}
+    batches = {len(tensor) for tensor in inputs if tensor.ndim}
     if len(batches) != 1 or min(batches) < 2:
         raise CaptureError(
-            f"expected inputs of one batch size of at least 2, got the shapes {[tuple(t.shape) for t in example]}",
+            f"expected inputs of one batch size of at least 2, got the shapes {[tuple(t.shape) for t in inputs]}",
             code="capture.example",
         )
-    check_module(module, inputs, None if call is not None else named)
+    check_module(module, inputs, is_called=call is None)
     with _CAPTURES, evaluating(module), torch.no_grad():
-        return Captured(*repeated_for_batches(*_read(_Flat(module, tuple(named), call).eval(), example)))
+        return Captured(*repeated_for_batches(*_read(_Flat(module, call).eval(), tuple(inputs))))
 
 
 def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Sequence[tuple[str, ...]]) -> Captured:
@@ -121,7 +111,7 @@ def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Se
         CaptureError: as of `capture`.
     """
     with _CAPTURES, evaluating(module), torch.no_grad(), recording():
-        program, tensors = _read(_Flat(module, (), None).eval(), tuple(inputs), stateless=True)
+        program, tensors = _read(_Flat(module, None).eval(), tuple(inputs), stateless=True)
     return Captured(replace(program, input_dims=tuple(input_dims)), tensors)
 
 

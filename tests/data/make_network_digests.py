@@ -4,8 +4,8 @@
 
 Run it in a checkout of the version to record (``VERSION``, a commit), with this file, ``network_digests.py`` and the recorded
 file beside the other test data there. It takes about two minutes; the tests read the committed file. The recorded spaces are
-recorded again, with the same networks. Spaces that are added (``DESCRIPTION``: the JSON of a family) are recorded in the version
-that has them first: a changed digest of a space here means that networks of users have changed.
+recorded again, with the same networks. Spaces that are added (``DESCRIPTION``: the JSON of a family) are recorded in the
+version that has them first: a changed digest of a space here means that networks of users have changed.
 """
 
 from __future__ import annotations

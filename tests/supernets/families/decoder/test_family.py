@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from supernets.base import Supernet
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.checkpoint import make_supernet
 from supernets.families.decoder.family import DecoderFamily
 from supernets.families.decoder.spec import DecoderSpec
 from supernets.space import Option
@@ -154,14 +153,6 @@ def test_torchs_exporter_agrees(ids: Tensor) -> None:
 
 
 class TestDescription:
-    @pytest.mark.parametrize(
-        "family", [LLAMA, GPT2, ORDERED, SCALED, ATTENTION_EXPERTS, EXPERTS, LOW_RANK, GPT2_EXPERTS]
-    )
-    def test_a_family_comes_back_from_json(self, family: DecoderFamily) -> None:
-        again = family_from_json(json.loads(json.dumps(family.to_json())))
-        assert again.to_json() == family.to_json()
-        assert again.space.to_json() == family.space.to_json()
-
     def test_depths_drop_layers_in_their_order(self) -> None:
         kept = {len(layers): layers for layers in map(ORDERED.kept, invariants.architectures(make_supernet(ORDERED)))}
         assert kept == {1: (0,), 2: (0, 2), 3: (0, 1, 2)}

@@ -142,12 +142,6 @@ class TestOnnx:
 
 
 class TestDescription:
-    @pytest.mark.parametrize("family", [FAMILY, SPREAD])
-    def test_a_family_comes_back_from_json(self, family: EncoderFamily) -> None:
-        again = family_from_json(family.to_json())
-        assert again.to_json() == family.to_json()
-        assert again.space.to_json() == family.space.to_json()
-
     def test_one_of_before_layers_could_be_spread_keeps_the_first(self) -> None:
         data = FAMILY.to_json()
         del data["spec"]["kept"]

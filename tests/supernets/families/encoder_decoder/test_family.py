@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from supernets.base import Supernet
-from supernets.checkpoint import family_from_json, make_supernet
+from supernets.checkpoint import make_supernet
 from supernets.families.encoder_decoder.family import EncoderDecoderFamily
 from supernets.families.encoder_decoder.network import EncoderDecoder
 from supernets.families.encoder_decoder.spec import EncoderDecoderSpec
@@ -107,12 +106,6 @@ def test_what_pads_a_source_or_follows_a_token_changes_nothing(supernet: Superne
     whole = network(ids)
     network.source = SOURCE - 1
     assert invariants.relative(network(shorter), whole[:, :-1]) <= invariants.RELATIVE
-
-
-def test_a_family_comes_back_from_json() -> None:
-    again = family_from_json(json.loads(json.dumps(FAMILY.to_json())))
-    assert again.to_json() == FAMILY.to_json()
-    assert again.space.to_json() == FAMILY.space.to_json()
 
 
 def test_dimensions_that_make_no_network_are_rejected() -> None:

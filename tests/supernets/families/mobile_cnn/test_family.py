@@ -11,18 +11,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from hardware_profiles.quantize import convert
-from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import make_supernet
 from supernets.families.mobile_cnn.family import MobileCNNFamily
 from supernets.families.mobile_cnn.spec import MOBILE_CNN, CNNSpec, StageSpec
 from supernets.families.shared.layers import Resize
-from supernets.module_to_onnx import INPUT, lower
-from supernets.recalibration import recalibrate
 from supernets.space import Option
 from tests.errors import raises
 from tests.supernets import invariants
@@ -90,18 +85,6 @@ def test_the_resolution_is_the_first_choice_and_networks_take_images_of_the_data
         assert module(images(2)).shape == (2, 10)
 
 
-def test_costs_are_those_of_the_resolution(supernet: Supernet) -> None:
-    small, large = (supernet.space.canonical([gene, *supernet.space.largest.genes[1:]]) for gene in (0, 1))
-    macs = []
-    for architecture in (small, large):
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            supernet.extract(architecture)(images(1))
-        assert supernet.cost(architecture).macs * 2 == counter.get_total_flops()
-        macs.append(supernet.cost(architecture).macs)
-    assert 1.5 < macs[1] / macs[0] < (8 / 6) ** 2  # the layers after the pooling stay
-    assert supernet.cost(small).parameters == supernet.cost(large).parameters
-
-
 def test_keys_of_blocks_are_those_of_each_network_by_itself(supernet: Supernet) -> None:
     chosen = invariants.architectures(supernet)
     keys = BlockKeys(supernet.eval())
@@ -113,19 +96,6 @@ def test_keys_of_blocks_are_those_of_each_network_by_itself(supernet: Supernet) 
     assert np.flatnonzero(both[0] == both[1]).tolist() == after  # all others work on images, whose size differs
 
 
-@pytest.mark.parametrize("gene", [0, 1])
-def test_networks_of_either_resolution_can_be_had_in_eight_bits(supernet: Supernet, gene: int) -> None:
-    calibration = images(64, 1)
-    architecture = supernet.space.canonical([gene, *supernet.space.largest.genes[1:]])
-    model = lower(recalibrate(supernet.extract(architecture), [calibration]), calibration)
-    eight = convert(model, "int8", [{INPUT: calibration.numpy()}])
-    (exact,), (rounded,) = (run_model(m, {INPUT: images(16).numpy()}) for m in (model, eight))
-    assert rounded.shape == exact.shape
-    assert (
-        0.001 < (rounded - exact).std() / exact.std() < 0.25
-    )  # unlike the wrong weights or ranges, rounding is a small noise
-
-
 @pytest.mark.parametrize(
     ("preset", "size", "channels", "digest"),
     [("tiny", 28, 1, "832caff2654f"), ("digits", 8, 1, "e55dc543db0a"), ("mobile", 224, 3, "e48c3d4f0cfb")],
@@ -135,13 +105,6 @@ def test_spaces_of_the_first_version_keep_their_digests(preset: str, size: int, 
     text = json.dumps(family.to_json(), sort_keys=True)
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == digest
     assert not [name for name in family.dims() if "squeeze" in name or "mix" in name or "resize" in name]
-
-
-def test_a_family_survives_json(supernet: Supernet) -> None:
-    data = json.loads(json.dumps(supernet.family.to_json()))
-    again = MobileCNNFamily.from_json(data)
-    assert again.spec == SPEC
-    assert again.space == supernet.space
 
 
 def test_images_may_be_enlarged() -> None:

@@ -6,19 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from torch import Tensor
 
-from hardware_profiles.quantize import convert
-from hardware_profiles.runtime import run_model
 from supernets.base import Supernet
 from supernets.blocks import BlockKeys
 from supernets.checkpoint import family_from_json, make_supernet
 from supernets.families.vit.family import ViTFamily
 from supernets.families.vit.spec import VIT, ViTSpec
-from supernets.module_to_onnx import INPUT, lower
+from supernets.module_to_onnx import lower
 from supernets.space import Option
 from tests.errors import raises
 from tests.supernets import invariants
@@ -97,19 +94,6 @@ def test_a_subnet_traced_by_itself_gives_the_bytes_of_its_familys_program(supern
     assert lower(traced(supernet, architecture), x) == lower(supernet.extract(architecture), x)
 
 
-def test_int8_answers_as_fp32(supernet: Supernet, images: Tensor) -> None:
-    module = supernet.extract(supernet.space.largest)
-    model = lower(module, images)
-    many = torch.randn(200, 2, 12, 12, generator=torch.Generator().manual_seed(1)).numpy()
-    quantized = convert(model, "int8", [{INPUT: many}])
-    weights = [w for w in onnx.load_from_string(quantized).graph.initializer if len(w.dims) > 1]
-    kept = {w.name for w in weights if w.data_type == onnx.TensorProto.FLOAT}
-    assert not kept, kept
-    (exact,), (found,) = (run_model(m, {INPUT: images.numpy()}) for m in (model, quantized))
-    centred = exact.mean(axis=0)  # what all images share correlates by itself
-    assert np.corrcoef((exact - centred).ravel(), (found - centred).ravel())[0, 1] > 0.99
-
-
 def test_blocks_of_equal_sizes_have_one_key(supernet: Supernet) -> None:
     largest, smallest = BlockKeys(supernet).of([supernet.space.largest, supernet.space.smallest])
     assert largest[1] == largest[2] == largest[3] != ""
@@ -137,10 +121,7 @@ def test_a_patch_that_does_not_divide_the_image_is_refused() -> None:
         ViTFamily(SPEC, image_size=30, channels=1, n_classes=10)
 
 
-def test_a_family_survives_json() -> None:
-    again = family_from_json(FAMILY.to_json())
-    assert isinstance(again, ViTFamily)
-    assert (again.spec, again.space, again.to_json()) == (SPEC, FAMILY.space, FAMILY.to_json())
+def test_a_description_that_lacks_something_is_refused() -> None:
     with raises("checkpoint.invalid", "KeyError"):
         family_from_json({"family": "vit", "spec": SPEC.to_json()})
 
