@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ def argument_value(argument: Argument, values: Mapping[str, Any], sizes: Mapping
 
 def results_of(
     call: Call, step: Callable[..., Any], values: Mapping[str, Any], sizes: Mapping[str, int]
-) -> Iterator[tuple[str, Tensor]]:
+) -> dict[str, Tensor]:
     """The results of a call by name; an error has a note that names the call.
 
     Args:
@@ -42,8 +42,9 @@ def results_of(
     except Exception as error:
         error.add_note(f"in {call.name} of {call.module or 'the network'}, {call.place}")
         raise
-    results = [result] if isinstance(result, Tensor) else result
-    yield from ((name, tensor) for name, tensor in zip(call.outputs, results, strict=False) if name)
+    if isinstance(result, Tensor):
+        return {call.outputs[0]: result}
+    return {name: tensor for name, tensor in zip(call.outputs, result, strict=False) if name}
 
 
 def last_reads(program: Program, names: Collection[str]) -> list[tuple[str, ...]]:

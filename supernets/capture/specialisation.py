@@ -41,10 +41,11 @@ def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Coll
         if index in gone:
             continue
         reads = elastic.reads[index]
-        if index in elastic.sized_calls or not reads.isdisjoint(renamed):
+        if not reads.isdisjoint(renamed):
             call = call.reading(renamed)
-            call = replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
             reads = frozenset(call.reads())
+        if index in elastic.sized_calls:
+            call = replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
         calls.append((call, reads))
     lost = {name for index in gone for name in program.calls[index].outputs} - renamed.keys()
     outputs = tuple(replacement(name, renamed) for name in program.outputs if name not in lost)

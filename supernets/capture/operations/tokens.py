@@ -254,13 +254,6 @@ def rotated(graph: Graph, x: Value, cosine: Value, sine: Value) -> Value:
     return concatenate(graph, turned, x.rank - 1)
 
 
-@own_rule("rows_at")
-def _rows_at_dims(ctx: Inference, call: Call) -> None:
-    table, positions = ctx.of(call.arguments["table"]), ctx.of(call.arguments["positions"])
-    fix(table[0], "the rows of a table")
-    ctx.returns(call, [*positions, table[1]])
-
-
 @onnx_of("rows_at")
 def rows_at(graph: Graph, table: Value, positions: Value) -> Value:
     """`supernets.tokens.rows_at`: (rows, width), (m, tokens) -> (m, tokens, width)."""
