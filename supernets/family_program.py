@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock, RLock
 from traceback import walk_tb
 from types import EllipsisType, MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -26,9 +26,10 @@ from supernets.capture.branches import Branch, module_branch
 from supernets.capture.costs import ProgramCosts
 from supernets.capture.diagnosis import place_of
 from supernets.capture.elastic_program import ElasticProgram, infer_axes
-from supernets.capture.program import BATCH, TIED, Argument, Call, Program, Ref, needed_calls
+from supernets.capture.execution import values_of
+from supernets.capture.model_proof import randomised
+from supernets.capture.program import BATCH, TIED, Call, Program, Ref, needed_calls
 from supernets.capture.program_json import program_from_json, program_to_json
-from supernets.capture.proof import randomised, results_of
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
 from supernets.cost import CostTable, Counts, lies_in
@@ -137,7 +138,7 @@ class FamilyProgram:
             raise SpaceError(text, code="family.inconsistent")
         example, (dims, *_) = self._family.example(), self.elastic.program.input_dims
         lengths = {name: size for name, size in zip(dims, example.shape, strict=True) if name}
-        return ProgramCosts(self, self._family.blocks, self.block_of_call, of_tensor, lengths)
+        return ProgramCosts(self.elastic, self.branches, self._family.blocks, self.block_of_call, of_tensor, lengths)
 
     def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
         """For each block, what decides on its computation in n networks, (n, d).
@@ -244,13 +245,8 @@ def _without_twins(program: Program) -> Program:
     renamed: dict[str, str] = {}
     calls: dict[object, Call] = {}
 
-    def plain(argument: Argument) -> Argument:
-        if isinstance(argument, Ref):
-            return Ref(renamed.get(argument.name, argument.name))
-        return tuple(map(plain, argument)) if isinstance(argument, tuple) else argument
-
     for call in program.calls:
-        arguments = {name: plain(argument) for name, argument in call.arguments.items()}
+        arguments = dict(call.reading(renamed).arguments)
         if call.name == lists and isinstance(layers := arguments["encoded"], tuple):
             n = program.values[arguments["attended"].name].shape[0]  # type: ignore[union-attr]
             arguments["encoded"] = tuple(dict.fromkeys(layers))[-n:]
@@ -468,12 +464,9 @@ def _output(source: FamilyProgram, program: Program, tensors: Mapping[str, Tenso
     (dims, *_) = source.elastic.program.input_dims
     lengths = {name: n for name, n in zip(dims, inputs.shape, strict=True) if name}
     try:
-        values: dict[str, Any] = {program.inputs[0]: inputs, **{name: tensors[name] for name in program.tensors}}
-        for call in program.calls:
-            values.update(results_of(call, values, lengths))
+        return values_of(program, program.outputs, tensors.__getitem__, [inputs], lengths)[program.outputs[0]]
     except (RuntimeError, IndexError, TypeError, KeyError):  # of torch's operations, or for other tensors
         return None
-    return cast(Tensor, values[program.outputs[0]])
 
 
 def tensors_in(module: nn.Module) -> dict[str, Tensor]:

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from supernets.capture.elastic_program import infer_axes
-from supernets.capture.lowering import lowered
+from supernets.capture.lowering import lowered, lowered_blocks
 from supernets.capture.network import PlainNetwork
 from supernets.capture.program import BATCH, Program, is_constant
 from supernets.capture.specialisation import specialised
 from supernets.capture.tracing import capture_declared
 from supernets.errors import CaptureError, LoweringError
 from supernets.family_program import TOKENS_DIM, Programs, View, blocks_by_value, tensors_in
-from supernets.graph.block_division import Piece, cut, whole, with_transposed_weights
+from supernets.graph.block_division import Piece, with_transposed_weights
 from supernets.graph.ir import INPUT, Shape
 from supernets.graph.serialise import serialise
 from supernets.module_layout import Layout, layout_of
@@ -87,7 +87,7 @@ class Network:
                 f"the network has {len(self.program.inputs)} inputs and {len(self.program.outputs)} outputs; expected one of "
                 "each", code="export.type-mismatch",
             )  # fmt: skip
-        return serialise(whole(lowered(self.program, self.tensors)), [INPUT])
+        return serialise(lowered(self.program, self.tensors), [INPUT])
 
     def served_onnx(self, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
         """A serialised ONNX model of several inputs and outputs, with these names, in order.
@@ -95,7 +95,7 @@ class Network:
         Raises:
             LoweringError: as of `onnx`.
         """
-        piece = with_transposed_weights(whole(lowered(self.program, self.tensors, inputs)))
+        piece = with_transposed_weights(lowered(self.program, self.tensors, inputs))
         return serialise(piece, inputs, outputs)
 
     def block_models(self, only: Sequence[str] | None = None) -> list[BlockModel]:
@@ -116,7 +116,7 @@ class Network:
         return {piece.name: piece.key for piece in self._pieces()}
 
     def _pieces(self) -> list[Piece]:
-        return cut(lowered(self.program, self.tensors, blocks=self.blocks))
+        return lowered_blocks(self.program, self.tensors, self.blocks)
 
 
 def _block_model(piece: Piece) -> BlockModel:

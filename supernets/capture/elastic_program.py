@@ -75,7 +75,7 @@ class ElasticProgram:
     @cached_property
     def sized_calls(self) -> frozenset[int]:
         """Indices of the calls with arguments that follow the sizes of axes."""
-        return frozenset(i for i, call in enumerate(self.program.calls) if any(map(_has_size, call.arguments.values())))
+        return frozenset(i for i, call in enumerate(self.program.calls) if any(True for _ in call.sizes()))
 
     @cached_property
     def sized_values(self) -> frozenset[str]:
@@ -97,10 +97,6 @@ class ElasticProgram:
     def full_sizes(self) -> dict[str, int]:
         """The axis sizes of the largest network."""
         return {name: axis.size for name, axis in self.axes.items()}
-
-
-def _has_size(argument: Argument) -> bool:
-    return isinstance(argument, Size) or (isinstance(argument, tuple) and any(map(_has_size, argument)))
 
 
 NOTHING_DECLARED: Mapping[str, NamedDims] = MappingProxyType({})

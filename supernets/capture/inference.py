@@ -194,10 +194,6 @@ class Inference:
         """Declares that arguments of the current call, or of that n calls before it, restate sizes."""
         self.symbolic.setdefault(self._call - n_before, {}).update(arguments)
 
-    def new(self, size: int, reason: str) -> Dimension:
-        """A fixed dimension that the current call creates."""
-        return fixed(size, reason)
-
     def broadcast(self, operands: Sequence[Dims]) -> Dims:
         """The dimensions of an elementwise result; sizes of 1 give way."""
         rank = max(map(len, operands))

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_pruning.pruner.function import BasePruningFunc
 
-from supernets.capture.proof import difference
+from supernets.capture.comparison import relative_difference
 from tests.benchmarks.any_model_zoo import Entry, Inputs
 from tests.benchmarks.json_lines import Row
 
@@ -235,10 +235,10 @@ def permutation(model: nn.Module, inputs: Inputs, hints: Hints, row: Row) -> Non
         before = model(x)
     row["casts"] = casts.found
     with torch.no_grad():
-        row["response"] = difference([before], [model(x * (1 + 2**-52))]) if x.is_floating_point() else 0.0
+        row["response"] = relative_difference([before], [model(x * (1 + 2**-52))]) if x.is_floating_point() else 0.0
     row["exchanged"] = sum(exchange(pruner, group, hints) > 0 for group in groups)
     with torch.no_grad():
-        row["permuted"] = difference([before], [model(x)])
+        row["permuted"] = relative_difference([before], [model(x)])
 
 
 def sizes_of(layer: Any) -> tuple[int, ...]:

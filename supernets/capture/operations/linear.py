@@ -33,6 +33,7 @@ from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
 from supernets.graph import functions
 from supernets.graph.ir import Value
+from supernets.own_operations import NAMESPACE
 
 
 @rule_of("linear")
@@ -320,9 +321,10 @@ def _lower_einsum(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Einsum", *operands, equation=cast(str, call.arguments["equation"])))
 
 
-@rule_of("embedding")
+@rule_of("embedding", f"{NAMESPACE}.rows_at")
 def _embedding_dims(ctx: Inference, call: Call) -> None:
-    weight, indices = ctx.of(call.arguments["weight"]), ctx.of(call.arguments["indices"])
+    names = ("weight", "indices") if call.name == "embedding" else ("table", "positions")
+    weight, indices = (ctx.of(call.arguments[name]) for name in names)
     fix(weight[0], "the rows of an embedding")
     ctx.returns(call, [*indices, weight[1]])
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
-
 from supernets.capture.dimensions import (
     Dimension,
     MismatchError,
@@ -19,7 +17,8 @@ from supernets.capture.dimensions import (
     unify,
 )
 from supernets.capture.inference import Inference
-from supernets.capture.lowering.state import TYPES, Lowering, ints
+from supernets.capture.lowering.state import Lowering, ints
+from supernets.capture.operations.elementwise import typed_operand
 from supernets.capture.operations.registry import axes, axis, lowers, rule_of
 from supernets.capture.program import Argument, Call, Ref
 from supernets.errors import LoweringError
@@ -44,13 +43,10 @@ def _ordered_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, *([x] * len(call.outputs)))
 
 
-@lowers("cumsum")
+@lowers("cumsum", neutral=("dtype",))
 def _lower_cumulated(low: Lowering, call: Call) -> None:
-    a = call.arguments
-    x, axis = low.tensor(a["self"]), low.graph.constant(np.array(a["dim"], dtype=np.int64))
-    if low.dtype(a["self"]) != (target := low.typed(call.outputs[0])):
-        x = low.one("Cast", x, to=TYPES[target])
-    low.returns(call, low.one("CumSum", x, axis))
+    x = typed_operand(low, call.arguments["self"], low.typed(call.outputs[0]))
+    low.returns(call, low.one("CumSum", x, low.graph.whole(cast(int, call.arguments["dim"]))))
 
 
 @lowers("roll")
@@ -97,7 +93,7 @@ def _lower_select(low: Lowering, call: Call) -> None:
         taken = low.one("Gather", x, low.numbers([index]), axis=axis)
         low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
     else:
-        low.returns(call, low.one("Gather", x, low.graph.constant(np.array(index, dtype=np.int64)), axis=axis))
+        low.returns(call, low.one("Gather", x, low.graph.whole(index), axis=axis))
 
 
 @rule_of("slice", "narrow", neutral=("end", "length"))

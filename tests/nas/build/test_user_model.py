@@ -9,9 +9,9 @@ import torch
 
 import nas
 from supernets.capture.captured_model import CapturedModel, capture_model, save_capture
+from supernets.capture.comparison import relative_difference
 from supernets.capture.opening import open_model
 from supernets.capture.operations import RULES
-from supernets.capture.proof import difference
 from supernets.capture.user_model import own_model
 from tests.errors import raises
 from tests.supernets.capture import faulty
@@ -24,7 +24,7 @@ def test_the_largest_subnet_is_the_module() -> None:
     supernet = nas.supernet_of(module, example("resnet", 2))
     with torch.no_grad():
         found = supernet.extract(supernet.space.largest)(x)
-        assert difference([module(x)], [found]) <= 1e-5
+        assert relative_difference([module(x)], [found]) <= 1e-5
     assert supernet.cost(supernet.space.smallest).macs < supernet.cost(supernet.space.largest).macs
 
 
