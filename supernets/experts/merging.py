@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from supernets.experts.expert_weights import ExpertWeights, invalid_experts, stacked
@@ -46,6 +45,8 @@ def aligned(experts: ExpertWeights, reference: ExpertWeights) -> ExpertWeights:
     Args:
         reference: one expert.
     """
+    from scipy.optimize import linear_sum_assignment  # half a second, which most supernets do without
+
     neurons, reference_neurons = experts.neurons.detach().double(), reference.neurons[0].detach().double()
     orders = [
         linear_sum_assignment((reference_neurons @ expert_neurons.T).numpy(), maximize=True)[1]

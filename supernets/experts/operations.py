@@ -160,9 +160,9 @@ def _top(graph: Graph, logits: Value, k: int) -> tuple[Value, Value]:
 
 def _within_top_p(graph: Graph, logits: Value, chosen: Value, limit: float, n: int) -> Value:
     """The experts of a row, (rows, k); `n`, as of a null one, where the probabilities of those before it sum to `limit`."""
-    before = graph.add("CumSum", [_probabilities(graph, logits, chosen), _number(graph, 1)], chosen.shape, exclusive=1)
+    before = graph.add("CumSum", [_probabilities(graph, logits, chosen), graph.whole(1)], chosen.shape, exclusive=1)
     is_within = graph.add("Less", [before, graph.scalar(limit)], chosen.shape)
-    return graph.add("Where", [is_within, chosen, _number(graph, n)], chosen.shape)
+    return graph.add("Where", [is_within, chosen, graph.whole(n)], chosen.shape)
 
 
 def _probabilities(graph: Graph, logits: Value, chosen: Value | None) -> Value:
@@ -171,13 +171,9 @@ def _probabilities(graph: Graph, logits: Value, chosen: Value | None) -> Value:
     return shares if chosen is None else graph.add("GatherElements", [shares, chosen], chosen.shape, axis=1)
 
 
-def _number(graph: Graph, number: int) -> Value:
-    return graph.constant(np.array(number, dtype=np.int64))
-
-
 def _without_nulls(graph: Graph, greatest: Value, chosen: Value, n: int) -> Value:
     """The logits of a row's experts, (rows, k), where null ones get no factor: those of numbers from n."""
-    null = graph.add("Less", [_number(graph, n - 1), chosen], chosen.shape)
+    null = graph.add("Less", [graph.whole(n - 1), chosen], chosen.shape)
     return graph.add("Where", [null, graph.scalar(NULL_LOGIT), greatest], greatest.shape)
 
 
@@ -214,16 +210,16 @@ def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value,
     (_, inputs), (_, k), width, places = rows.shape, chosen.shape, experts.width, []
     outputs = [graph.constant(np.zeros((1, width), dtype=np.float32))] if nulls else []
     for i in range(experts.n):
-        hit = graph.add("Equal", [chosen, _number(graph, i)], chosen.shape)
+        hit = graph.add("Equal", [chosen, graph.whole(i)], chosen.shape)
         place = graph.add("NonZero", [hit], (2, ROWS))
         places.append(place)
         outputs.append(experts.outputs(i, graph.add("Gather", [rows, _row(graph, place, 0)], (ROWS, inputs), axis=0)))
     pairs = _joined(graph, places, (2, ROWS), axis=1)
-    first = graph.add("Mul", [_row(graph, pairs, 0), _number(graph, k)], (ROWS,))
+    first = graph.add("Mul", [_row(graph, pairs, 0), graph.whole(k)], (ROWS,))
     positions = graph.add("Add", [first, _row(graph, pairs, 1)], (ROWS,))
     # Where each pair of a row and its choice is among the outputs: the inverse of that order; null experts are at 0.
     size = graph.add("Squeeze", [graph.add("Shape", [positions], (1,)), graph.numbers([0])], ())
-    constant_0, constant_1 = _number(graph, 0), _number(graph, 1)
+    constant_0, constant_1 = graph.whole(0), graph.whole(1)
     start, end, template = constant_0, size, positions
     if nulls:
         flat = graph.add("Reshape", [chosen, graph.numbers([-1])], (ROWS,))
@@ -240,7 +236,7 @@ def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value,
 
 
 def _row(graph: Graph, matrix: Value, i: int) -> Value:
-    return graph.add("Gather", [matrix, _number(graph, i)], (ROWS,), axis=0)
+    return graph.add("Gather", [matrix, graph.whole(i)], (ROWS,), axis=0)
 
 
 def _joined(graph: Graph, values: Sequence[Value], shape: Shape, *, axis: int) -> Value:

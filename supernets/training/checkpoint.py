@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from supernets.errors import CaptureError, CheckpointError, SupernetError
+from supernets.errors import HOW_TO_ADD_A_FAMILY, CaptureError, CheckpointError, SpaceError, SupernetError
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
@@ -74,8 +74,12 @@ def make_supernet(
     """A supernet of a family under a way of sharing, freshly initialised or from the largest network's tensors.
 
     Raises:
-        SpaceError: the family has no layer to which the sharing applies.
+        SpaceError: the family has no layer to which the sharing applies, or its networks are not such that they can be made
+            smaller; or the object is no family.
     """
+    if not isinstance(family, Family):
+        problem = f"{type(family).__name__} is not a subclass of {Family.__module__}.{Family.__name__}"
+        raise SpaceError(f"{problem}; inherit it, see {HOW_TO_ADD_A_FAMILY}", code="family.inconsistent")
     return Supernet(family, ChainSharing(family, spec, pretrained=pretrained))
 
 
