@@ -34,7 +34,8 @@ class GeneRows:
         index = {choice.name: i for i, choice in enumerate(self.space.choices)}
         required = ((i, choice.requires) for i, choice in enumerate(self.space.choices) if choice.requires)
         self._requires = [(i, index[parent], level) for i, (parent, level) in required]
-        self._most = {i: np.array(own.most) for i, own in enumerate(self.space.choices) if own.most is not None}
+        limits = {i: choice.most for i, choice in enumerate(self.space.choices)}
+        self._max_levels = {i: np.array(levels) for i, levels in limits.items() if levels is not None}
 
     def of(self, architectures: Sequence[Architecture]) -> Rows:
         """Genes of architectures, (n, n_choices); (0, n_choices) for none."""
@@ -54,8 +55,8 @@ class GeneRows:
         another choice admits set to that."""
         rows = levels.copy()
         for child, parent, level in self._requires:  # parents come first
-            if child in self._most:  # where the parent is inactive, the child is blanked below
-                rows[:, child] = np.minimum(rows[:, child], self._most[child][rows[:, parent]])
+            if child in self._max_levels:  # where the parent is inactive, the child is blanked below
+                rows[:, child] = np.minimum(rows[:, child], self._max_levels[child][rows[:, parent]])
             rows[rows[:, parent] < level, child] = INACTIVE
         return rows
 
@@ -122,8 +123,8 @@ class GeneRows:
 
     def _n_levels(self, i: int, row: NDArray[np.int64]) -> int:
         """The number of levels that a choice has beside the others of a row."""
-        parent = next((parent for child, parent, _ in self._requires if child == i and i in self._most), None)
-        return int(self.levels[i] if parent is None else self._most[i][row[parent]] + 1)
+        parent = next((parent for child, parent, _ in self._requires if child == i and i in self._max_levels), None)
+        return int(self.levels[i] if parent is None else self._max_levels[i][row[parent]] + 1)
 
 
 def _by_name(space: SearchSpace) -> list[int]:

@@ -51,12 +51,12 @@ class LocalSearch(HistorySearch):
         values, violations = self._history.values(evaluated)
         front = np.flatnonzero(first_front(values, violations))
         ranked = survivors(values, len(evaluated), violations)
-        rest = ranked[~np.isin(ranked, front)]
+        dominated = ranked[~np.isin(ranked, front)]
         rows = self._genes.of(evaluated)
-        found: dict[Architecture, None] = {}
-        for i in np.concatenate([rng.permutation(front), rest]):
+        unknown: dict[Architecture, None] = {}
+        for i in np.concatenate([rng.permutation(front), dominated]):
             near = self._genes.architectures(rng.permutation(self._genes.all_neighbours(rows[i], rng)))
-            found.update((a, None) for a in near if a not in self._history.known)
-            if len(found) >= n:
+            unknown.update((a, None) for a in near if a not in self._history.known)
+            if len(unknown) >= n:
                 break
-        return list(found)[:n]
+        return list(unknown)[:n]

@@ -40,11 +40,11 @@ def survivors(values: Array, n: int, violations: Array | None = None) -> NDArray
 
 
 def first_front(values: Array, violations: Array) -> NDArray[np.bool_]:
-    """Which rows are the front of the feasible ones, (n,); if none is feasible, that of the least violation."""
+    """Mask of the front of the feasible rows, (n,); if none is feasible, of the rows of least violation."""
     keep = np.zeros(len(values), dtype=bool)
     if len(values):
-        least = violations == violations.min()
-        keep[least] = non_dominated(values[least])
+        least_violating = violations == violations.min()
+        keep[least_violating] = non_dominated(values[least_violating])
     return keep
 
 

@@ -59,11 +59,11 @@ class RegularizedEvolution(HistorySearch):
         alive = self._history.architectures[-self._population :]
         values, violations = self._history.values(alive)
         ranked = self._genes.of([alive[i] for i in survivors(values, len(alive), violations)])
-        found: dict[Architecture, None] = {}
+        unknown: dict[Architecture, None] = {}
         for _ in range(_TRIES):
-            if len(found) == n:
+            if len(unknown) == n:
                 break
-            winners = rng.integers(len(ranked), size=(n - len(found), self._sample)).min(axis=1)
+            winners = rng.integers(len(ranked), size=(n - len(unknown), self._sample)).min(axis=1)
             children = self._genes.architectures(self._genes.mutants(ranked[winners], rng))
-            found.update((child, None) for child in children if child not in self._history.known)
-        return list(found)
+            unknown.update((child, None) for child in children if child not in self._history.known)
+        return list(unknown)

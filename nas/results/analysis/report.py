@@ -146,7 +146,7 @@ class RunReport:
     @property
     def evaluations_text(self) -> str:
         """``10 evaluations and 40 known networks: 48 measured, 2 failed``."""
-        return evaluations_text(self.n_evaluations, self.counts, known=self.n_known)
+        return evaluations_text(self.n_evaluations, self.counts, n_known=self.n_known)
 
     @property
     def guidance(self) -> str:

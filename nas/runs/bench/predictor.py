@@ -96,16 +96,16 @@ def bench_predictor(
     if target not in table.values:
         raise UnknownNameError("column", target, table.values, where=table.name)
     labels = np.array(table.values[target], dtype=np.float64)
-    known = np.flatnonzero(~np.isnan(labels))
-    _check(table, target, len(known), train=train, test=test, seeds=seeds)
-    features, positive = TableFeatures.of(table), bool((labels[known] > 0).all())
+    labelled = np.flatnonzero(~np.isnan(labels))
+    _check(table, target, len(labelled), train=train, test=test, seeds=seeds)
+    features, positive = TableFeatures.of(table), bool((labels[labelled] > 0).all())
     settings = {"predictors": {"name": table.name, "digest": table.digest}, "target": target, "test": test}
     finished = {} if results is None else results.read(settings)
 
     def rows() -> Iterator[Row]:
         done = 0
         for seed in range(seeds):
-            order = np.random.default_rng(seed).permutation(known)
+            order = np.random.default_rng(seed).permutation(labelled)
             models = _models(features, seed, positive=positive)
             for n, (name, (encode, make)) in product(sorted(train), models.items()):
                 if (row := finished.get((name, n, seed))) is None:
@@ -141,8 +141,8 @@ def _scored(
         start = time.process_time()
         model.fit(*training)
         fit_s = time.process_time() - start
-        found = model.predict(held_out[0])
-    scores = Scores.of(held_out[1], found.mean, found.low, found.high).to_json()
+        predicted = model.predict(held_out[0])
+    scores = Scores.of(held_out[1], predicted.mean, predicted.low, predicted.high).to_json()
     return Row(name, len(training[0]), seed, scores["mape"], scores["kendall_tau"], scores["coverage"], fit_s)
 
 

@@ -16,7 +16,7 @@ class Result(Protocol):
 
     @property
     def key(self) -> tuple[str | int, ...]:
-        """What it is the result of, within the settings of a benchmark."""
+        """The key of the row within the settings of a benchmark, e.g. an algorithm and a seed."""
         ...
 
     def to_json(self) -> dict[str, object]:
@@ -96,19 +96,19 @@ class ResultsFile(Generic[R]):
         except (OSError, UnicodeDecodeError) as error:
             raise BenchmarkError(f"{self.path}: cannot be read: {error}; name another file") from None
         lines = text.split("\n")[:-1]  # the last one ends without a newline only where a kill cut it
-        found: dict[tuple[str | int, ...], R] = {}
+        row_by_key: dict[tuple[str | int, ...], R] = {}
         for number, line in enumerate(lines, start=1):
             try:
                 data = json.loads(line)
                 if data["settings"] == settings:
                     row = self._row.from_json(data["row"])
-                    found[row.key] = row
+                    row_by_key[row.key] = row
             except (ValueError, KeyError, TypeError, AttributeError):
                 message = f"{self.path}: line {number} is no result of `nas bench`; name another file, or remove it"
                 raise BenchmarkError(message) from None
         if len(text) > sum(map(len, lines)) + len(lines):
             self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        return found
+        return row_by_key
 
     def add(self, row: R, settings: Mapping[str, Any]) -> None:
         """Appends a row; `BenchmarkError` where it cannot be written."""

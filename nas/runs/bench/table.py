@@ -70,8 +70,9 @@ class Table:
         rows = _rows_by_architecture(architectures)
         if not numeric:
             architectures = list(rows)
-            means = {name: tuple(_mean(column, own) for own in rows.values()) for name, column in values.items()}
-            errors = {name: tuple(_error(column, own) for own in rows.values()) for name, column in values.items()}
+            groups = list(rows.values())
+            means = {name: tuple(_mean(column, group) for group in groups) for name, column in values.items()}
+            errors = {name: tuple(_error(column, group) for group in groups) for name, column in values.items()}
             rows = {architecture: [row] for row, architecture in enumerate(architectures)}
         else:
             means, errors = values, {name: (0.0,) * len(column) for name, column in values.items()}
@@ -81,7 +82,7 @@ class Table:
                 "of its space; add the missing rows, or set 'exhaustive: false'",
                 code="table.incomplete",
             )
-        first = {architecture: own[0] for architecture, own in rows.items()}
+        first = {architecture: architecture_rows[0] for architecture, architecture_rows in rows.items()}
         digest = hashlib.sha256(path.read_bytes() + file.read_bytes()).hexdigest()[:16]
         return cls(file.name, space, tuple(architectures), means, exhaustive, first, errors, digest, numeric)
 
@@ -103,8 +104,8 @@ class Table:
         if column not in self.values:
             raise UnknownNameError("column", column, self.values, where=self.name)
         row = self.rows.get(architecture)
-        found = math.nan if row is None else self.values[column][row]
-        return None if math.isnan(found) else found
+        value = math.nan if row is None else self.values[column][row]
+        return None if math.isnan(value) else value
 
 
 class TableEvaluator:
@@ -159,35 +160,35 @@ class TableEvaluator:
         objective = request.name
         column = self._columns[objective]
         value = self._table.value(request.architecture, column)
-        known: dict[str, Any] = {"protocol": "table", "environment": {"table": self._table.name, "column": column}}
+        origin: dict[str, Any] = {"protocol": "table", "environment": {"table": self._table.name, "column": column}}
         if value is None:
             why = f"{self._table.name} has no {column} of architecture {request.architecture.key}"
-            return Measurement(request, Status.FAILED, None, None, message=why, **known)
+            return Measurement(request, Status.FAILED, None, None, message=why, **origin)
         error, scale = (
             self._table.errors[column][self._table.rows[request.architecture]],
             self._scales.get(objective, 1.0),
         )
-        return Measurement(request, Status.OK, value * scale, error * abs(scale), **known)
+        return Measurement(request, Status.OK, value * scale, error * abs(scale), **origin)
 
 
 def _rows_by_architecture(architectures: Sequence[Architecture]) -> dict[Architecture, list[int]]:
-    found: dict[Architecture, list[int]] = {}
+    rows: dict[Architecture, list[int]] = {}
     for row, architecture in enumerate(architectures):
-        found.setdefault(architecture, []).append(row)
-    return found
+        rows.setdefault(architecture, []).append(row)
+    return rows
 
 
 def _mean(column: Sequence[float], rows: Sequence[int]) -> float:
-    """Of the rows that have a value; NaN if none has."""
-    known = _known(column, rows)
-    return statistics.fmean(known) if known else math.nan
+    """Mean of the rows that have a value; NaN if none has."""
+    values = _present_values(column, rows)
+    return statistics.fmean(values) if values else math.nan
 
 
 def _error(column: Sequence[float], rows: Sequence[int]) -> float:
     """Standard error of the mean of the rows that have a value; 0 for less than two."""
-    known = _known(column, rows)
-    return statistics.stdev(known) / math.sqrt(len(known)) if len(known) > 1 else 0.0
+    values = _present_values(column, rows)
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
-def _known(column: Sequence[float], rows: Sequence[int]) -> list[float]:
+def _present_values(column: Sequence[float], rows: Sequence[int]) -> list[float]:
     return [column[row] for row in rows if not math.isnan(column[row])]

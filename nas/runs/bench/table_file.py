@@ -22,8 +22,8 @@ def description(path: Path) -> tuple[Path, list[str], bool, bool]:
     Raises:
         NasError: it is missing or malformed.
     """
-    what = "description of a table"
-    data = parse_mapping(read_text(path, what=what), source=str(path), what=what)
+    kind = "description of a table"
+    data = parse_mapping(read_text(path, what=kind), source=str(path), what=kind)
     for key in data:
         if key not in _KEYS:
             raise UnknownNameError("key", key, _KEYS, where=str(path))

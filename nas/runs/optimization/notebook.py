@@ -44,8 +44,10 @@ def _table(report: RunReport) -> str:
     rows = []
     for point in report.front[:_ROWS]:
         options = point.described
-        own = [str(options.get(name, "–")) for name in choices] if separate else [outline(options)]
-        rows.append([*(format_value(m, point.values[m.name], point.errors[m.name]) for m in report.columns), *own])
+        option_cells = [str(options.get(name, "–")) for name in choices] if separate else [outline(options)]
+        rows.append(
+            [*(format_value(m, point.values[m.name], point.errors[m.name]) for m in report.columns), *option_cells]
+        )
     body = "".join(_row("td", row) for row in rows)
     more = len(report.front) - len(rows)
     note = f"<p>and {more} more</p>" if more > 0 else ""

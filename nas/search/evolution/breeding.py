@@ -74,27 +74,27 @@ def tournament(pop: Any, pairs: NDArray[np.int64], algorithm: Any, **kwargs: Any
     The smaller violation wins; of two feasible rows the dominating one (or the one of lower rank, by the algorithm's
     ``tournament_type``), then the less crowded one, then a random one.
     """
-    one, two = pairs.T
+    first, second = pairs.T
     violation = pop.get("CV")[:, 0]
     # If nothing is feasible, ranks are None, which becomes NaN: it neither wins nor loses.
     rank, crowding = (pop.get(name).astype(np.float64) for name in ("rank", "crowding"))
     if algorithm.tournament_type == "comp_by_rank_and_crowding":
-        ahead = _lead(rank[one], rank[two])
+        ahead = _lead(rank[first], rank[second])
     else:
         values = pop.get("F")
-        ahead = (values[one] <= values[two]).all(axis=1) * 1 - (values[one] >= values[two]).all(axis=1)
-    ahead = np.where(ahead == 0, _lead(-crowding[one], -crowding[two]), ahead)
-    both_feasible = (violation[one] <= 0) & (violation[two] <= 0)
-    ahead = np.where(both_feasible, ahead, _lead(violation[one], violation[two]))
-    winners = np.where(ahead > 0, one, two)
+        ahead = (values[first] <= values[second]).all(axis=1) * 1 - (values[first] >= values[second]).all(axis=1)
+    ahead = np.where(ahead == 0, _lead(-crowding[first], -crowding[second]), ahead)
+    both_feasible = (violation[first] <= 0) & (violation[second] <= 0)
+    ahead = np.where(both_feasible, ahead, _lead(violation[first], violation[second]))
+    winners = np.where(ahead > 0, first, second)
     for tie in np.flatnonzero(ahead == 0):
         winners[tie] = algorithm.random_state.choice(pairs[tie])
     return np.asarray(winners[:, None])
 
 
-def _lead(one: Array, two: Array) -> NDArray[np.int64]:
+def _lead(first: Array, second: Array) -> NDArray[np.int64]:
     """1 where the first is smaller, -1 where the second is, else 0."""
-    return np.subtract(one < two, one > two, dtype=np.int64)
+    return np.subtract(first < second, first > second, dtype=np.int64)
 
 
 def _repaired(operator: Crossover | Mutation, problem: Any, levels: Array) -> Array:
@@ -266,10 +266,10 @@ def _by_niche(
     violation = pop.get("CV")[:, 0]
     winners = np.empty((len(pairs), 1), dtype=np.int64)
     for line, (a, b) in enumerate(pairs):
-        one, two = (violation[a],), (violation[b],)
-        if not any((*one, *two)) and pop[a].get("niche") == pop[b].get("niche"):
-            one, two = (tuple(pop[i].get("rank", "dist_to_niche")) for i in (a, b))
-        winners[line] = a if one < two else b if two < one else random_state.choice([a, b])
+        key_a, key_b = (violation[a],), (violation[b],)
+        if not any((*key_a, *key_b)) and pop[a].get("niche") == pop[b].get("niche"):
+            key_a, key_b = (tuple(pop[i].get("rank", "dist_to_niche")) for i in (a, b))
+        winners[line] = a if key_a < key_b else b if key_b < key_a else random_state.choice([a, b])
     return winners
 
 

@@ -32,9 +32,9 @@ class GeneFeatures:
         self._kept = np.concatenate([np.arange(n_one_hot), n_one_hot + np.array(numeric, dtype=np.int64)])
         self._kinds = space.like_choices
         n_counts = sum(int(space.levels[members[0]]) for members in self._kinds)
-        own = len(space) + np.arange(len(numeric) + n_counts)
-        self.groups: NDArray[np.int64] = np.concatenate([np.repeat(np.arange(len(space)), space.levels), own])
-        self.options: NDArray[np.int64] = np.concatenate([space.option_numbers(), np.full(len(own), -1)])
+        single_groups = len(space) + np.arange(len(numeric) + n_counts)
+        self.groups: NDArray[np.int64] = np.concatenate([np.repeat(np.arange(len(space)), space.levels), single_groups])
+        self.options: NDArray[np.int64] = np.concatenate([space.option_numbers(), np.full(len(single_groups), -1)])
         self.counts: NDArray[np.int64] = len(self._kept) + np.arange(n_counts)
 
     def rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
