@@ -32,9 +32,9 @@ def _convergence(report: RunReport, insight: Insight) -> str:
     if curve is None or curve.close_at is None:
         return ""
     close = f"convergence: {curve.close_text}{_after(insight, int((timeline.evaluations < curve.close_at).sum()))}"
-    if not timeline.found:
+    if not timeline.front_positions:
         return close
-    last = max(timeline.found.values())
+    last = max(timeline.front_positions.values())
     found = f"found at evaluation {timeline.evaluations[last]}{_after(insight, last)}"
     return f"{close}; the newest member of the front was {found}"
 
@@ -72,5 +72,5 @@ def _diversity(insight: Insight) -> str:
     same = f"; all have {', '.join(shared[: 2 * _GENES])}{more}" if shared else ""
     return (
         f"diversity of the front: its members differ in {found.mean:.1f} of {found.n_genes} genes on average "
-        f"({found.least} to {found.most}; all evaluated: {found.evaluated:.1f}){same}"
+        f"({found.min_distance} to {found.max_distance}; all evaluated: {found.evaluated:.1f}){same}"
     )

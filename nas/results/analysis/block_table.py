@@ -51,7 +51,7 @@ class BlockTable:
 
     @property
     def titles(self) -> list[str]:
-        """Of the columns."""
+        """Titles of the columns."""
         latencies = [f"predicted latency (ms), {profile}" for profile in self.profiles]
         return ["block", f"share of the {'latency' if self.profiles else 'MACs'}", *latencies, "MACs", "parameters"]
 
@@ -79,33 +79,37 @@ def block_table(report: RunReport, point: Point) -> BlockTable | None:
         return None
     latencies = [costs.latencies[name] for name in costs.latencies]
     parts: Sequence[float] = [*latencies[0].blocks_ms, latencies[0].rest_ms] if latencies else [*costs.macs, 0.0]
-    whole = sum(max(0.0, part) for part in parts) or 1.0
-    shares = [max(0.0, part) / whole for part in parts]
+    total = sum(max(0.0, part) for part in parts) or 1.0
+    shares = [max(0.0, part) / total for part in parts]
     rows = [
         BlockRow(
-            _title(place), shares[i], tuple(own.blocks_ms[i] for own in latencies), costs.macs[i], costs.parameters[i]
+            _title(place),
+            shares[i],
+            tuple(latency.blocks_ms[i] for latency in latencies),
+            costs.macs[i],
+            costs.parameters[i],
         )
         for i, place in enumerate(report.block_costs.places)
     ]
     rows = [row for row in rows if row.macs or row.parameters or any(row.latencies_ms)]
     if latencies:
-        rows.append(BlockRow(REST, shares[-1], tuple(own.rest_ms for own in latencies)))
-    totals = tuple(own.total_ms for own in latencies)
+        rows.append(BlockRow(REST, shares[-1], tuple(latency.rest_ms for latency in latencies)))
+    totals = tuple(latency.total_ms for latency in latencies)
     rows.append(BlockRow(WHOLE, 1.0, totals, sum(costs.macs), sum(costs.parameters)))
     return BlockTable(tuple(costs.latencies), tuple(rows), _basis(report, point, tuple(costs.latencies), rows[-1]))
 
 
-def _basis(report: RunReport, point: Point, profiles: Sequence[str], whole: BlockRow) -> str:
+def _basis(report: RunReport, point: Point, profiles: Sequence[str], sums: BlockRow) -> str:
     if not profiles:
         return (
-            f"shares of the network's {whole.macs:,} MACs; with a lookup table (nas calibrate) they are of its latency"
+            f"shares of the network's {sums.macs:,} MACs; with a lookup table (nas calibrate) they are of its latency"
         )
     profile = profiles[0]
     metric = next((o for o in report.columns if o.metric == "latency_ms" and o.profile == profile), None)
     measured = ""
     if metric is not None and metric.name in point.values:
         measured = f"; measured: {format_value(metric, point.values[metric.name], point.errors.get(metric.name))}"
-    predicted = f"{whole.latencies_ms[0]:.4f} ms"
+    predicted = f"{sums.latencies_ms[0]:.4f} ms"
     return f"shares of the latency on {profile} as predicted from the lookup table: {predicted}{measured}"
 
 

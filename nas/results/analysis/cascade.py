@@ -135,7 +135,7 @@ class CascadeTable:
         batch_size: int,
     ) -> CascadeTable:
         """The table of these pairs (small, large) of members, by their numbers on the front."""
-        tried = tuple(made for small, large in pairs for made in _cascades(members[small], members[large]))
+        tried = tuple(cascade for small, large in pairs for cascade in _cascades(members[small], members[large]))
         return cls(run, latency, batch_size, tuple(members), _rows(members, tried), tried)
 
     def pair(self, number: int) -> tuple[Member, Member, float]:
@@ -155,7 +155,7 @@ class CascadeTable:
         return self.members[row.small], self.members[row.large], row.threshold
 
     def to_json(self) -> dict[str, Any]:
-        """What `nas cascade --json` prints."""
+        """The output of `nas cascade --json`."""
         return {
             "run": self.run,
             "latency": self.latency.name,
@@ -188,7 +188,7 @@ def cascade_of(small: Member, large: Member | None = None, threshold: float = -1
 
 
 def answered_right(small: Member, large: Member | None, threshold: float) -> NDArray[np.bool_]:
-    """Which examples a cascade answers rightly, (n,)."""
+    """Mask of the examples that a cascade answers rightly, (n,)."""
     return small.right if large is None else np.where(small.confidence < threshold, large.right, small.right)
 
 
@@ -199,7 +199,7 @@ def thresholds(confidences: NDArray[np.float32]) -> list[float]:
     where confidences crowd, as those of many sure answers do at 1, there is none.
     """
     ordered = np.sort(confidences.astype(np.float64))
-    n, gaps, found = len(ordered), np.diff(ordered), []
+    n, gaps, gap_middles = len(ordered), np.diff(ordered), []
     window = max(1, round(_WINDOW * n))
     for share in SHARES:
         wanted = round(share * n)  # gaps[i - 1] is below the example i
@@ -208,52 +208,52 @@ def thresholds(confidences: NDArray[np.float32]) -> list[float]:
             continue
         i = low + int(np.argmax(gaps[low - 1 : high]))
         if gaps[i - 1] > _LEAST_GAP:
-            found.append(float(np.float32((ordered[i - 1] + ordered[i]) / 2)))
-    return list(dict.fromkeys(found))
+            gap_middles.append(float(np.float32((ordered[i - 1] + ordered[i]) / 2)))
+    return list(dict.fromkeys(gap_middles))
 
 
 def _cascades(small: Member, large: Member) -> list[Cascade]:
     """A pair with each of its thresholds."""
-    made = [cascade_of(small, large, threshold) for threshold in thresholds(small.confidence)]
+    cascades = [cascade_of(small, large, threshold) for threshold in thresholds(small.confidence)]
     if not (len(small.runs_ms) and len(large.runs_ms)):
-        return made
-    tails = _p99s(small.runs_ms, large.runs_ms, [cascade.share for cascade in made])
-    return [replace(cascade, p99_ms=tail) for cascade, tail in zip(made, tails, strict=True)]
+        return cascades
+    tails = _p99s(small.runs_ms, large.runs_ms, [cascade.share for cascade in cascades])
+    return [replace(cascade, p99_ms=tail) for cascade, tail in zip(cascades, tails, strict=True)]
 
 
 def _p99s(small: Array, large: Array, shares: Sequence[float]) -> list[float]:
     """99th percentiles of a time that is one of `small`, and with each of these probabilities one of `large` more."""
     alone, more = (np.quantile(runs, _LEVELS) for runs in (small, large))
-    both = np.sort(np.add.outer(alone, more).ravel())
-    times = np.sort(np.concatenate([alone, both]))
-    below = [np.searchsorted(own, times, side="right") / len(own) for own in (alone, both)]
+    with_large = np.sort(np.add.outer(alone, more).ravel())
+    times = np.sort(np.concatenate([alone, with_large]))
+    below = [np.searchsorted(durations, times, side="right") / len(durations) for durations in (alone, with_large)]
     return [float(times[np.argmax((1 - share) * below[0] + share * below[1] >= 0.99)]) for share in shares]
 
 
 def _rows(members: Sequence[Member], tried: Sequence[Cascade]) -> tuple[Row, ...]:
     """The rows of a table by mean latency; see `CascadeTable.rows`."""
     singles = [
-        replace(cascade_of(one), p99_ms=float(np.quantile(one.runs_ms, 0.99)) if len(one.runs_ms) else None)
-        for one in members
+        replace(cascade_of(member), p99_ms=float(np.quantile(member.runs_ms, 0.99)) if len(member.runs_ms) else None)
+        for member in members
     ]
     every = sorted([*singles, *tried], key=lambda c: (c.mean_ms, -c.accuracy))
     leads = non_dominated(np.array([[c.mean_ms, -c.accuracy] for c in every])).tolist()
-    rows, least = [], -math.inf
+    rows, min_accuracy = [], -math.inf
     for cascade, leading in zip(every, leads, strict=True):
         if cascade.large is None:
             rows.append(Row(cascade, leading))
-        elif leading and cascade.accuracy >= least:
+        elif leading and cascade.accuracy >= min_accuracy:
             rows.append(_compared(cascade, members, singles))
         else:
             continue
         if leading:
-            least = cascade.accuracy + _STEP * cascade.error
+            min_accuracy = cascade.accuracy + _STEP * cascade.error
     return tuple(rows)
 
 
 def _compared(cascade: Cascade, members: Sequence[Member], singles: Sequence[Cascade]) -> Row:
     """The row of a cascade on the front, compared with the best single network that is no slower."""
-    best = max((own for own in singles if own.mean_ms <= cascade.mean_ms), key=lambda own: own.accuracy)
+    best = max((single for single in singles if single.mean_ms <= cascade.mean_ms), key=lambda single: single.accuracy)
     large = None if cascade.large is None else members[cascade.large]
     right = answered_right(members[cascade.small], large, cascade.threshold or 0.0)
     error = paired_standard_error(right, members[best.small].right)

@@ -22,19 +22,19 @@ class Diversity:
     """A front of at least two members.
 
     Attributes:
-        n_genes: of the space; the distance of two networks is the number of genes in which they differ, including genes that
-            only one of them has.
-        mean, least, most: of the distances between members.
-        evaluated: the mean distance between all evaluated networks, for comparison.
-        shared: genes with the same option in every member, with that option; None where no member has the gene.
-        options: by gene, by option: its share of the members that have the gene.
-        active: by gene, the share of the members that have it.
+        n_genes: Number of genes of the space; the distance of two networks is the number of genes in which they differ,
+            including genes that only one of them has.
+        mean, min_distance, max_distance: Mean, smallest and largest distance between members.
+        evaluated: The mean distance between all evaluated networks, for comparison.
+        shared: Genes with the same option in every member, with that option; None where no member has the gene.
+        options: By gene and by option, its share of the members that have the gene.
+        active: By gene, the share of the members that have it.
     """
 
     n_genes: int
     mean: float
-    least: int
-    most: int
+    min_distance: int
+    max_distance: int
     evaluated: float
     shared: Mapping[str, Option | None]
     options: Mapping[str, Mapping[Option, float]]

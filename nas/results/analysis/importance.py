@@ -55,19 +55,21 @@ def importance_of(report: RunReport, space: SearchSpace) -> dict[str, Importance
     points = report.evaluated.take(evenly_spaced(n, MOST_ROWS))
     genes = np.array([p.architecture.genes for p in points], dtype=np.int64).reshape(-1, len(space))
     design = _Design.of(genes, space) if len(points) >= LEAST_ROWS else None
-    found = {}
+    importance_by_objective = {}
     for objective in report.objectives:
         values = values_of(points, objective.name)
         relative = objective.goal is Goal.MINIMIZE and bool((values > 0).all())
         nothing = Importance(len(points), math.nan, {}, {}, relative)
         if design is None:
             why = f"{len(points)} evaluations are too few; at least {LEAST_ROWS} are needed"
-            found[objective.name] = replace(nothing, refused=why)
+            importance_by_objective[objective.name] = replace(nothing, refused=why)
         elif np.ptp(values) == 0:
-            found[objective.name] = replace(nothing, refused="its values are all the same")
+            importance_by_objective[objective.name] = replace(nothing, refused="its values are all the same")
         else:
-            found[objective.name] = _importance(design, np.log(values) if relative else values, nothing)
-    return found
+            importance_by_objective[objective.name] = _importance(
+                design, np.log(values) if relative else values, nothing
+            )
+    return importance_by_objective
 
 
 @dataclass(frozen=True)
@@ -111,9 +113,9 @@ class _Solver:
         return cls(rows, x, x.T @ x)
 
     def weights(self, y: Array) -> Array:
-        """For labels of all rows (n,), (n_penalties, d)."""
-        own = y[self.rows]
-        projected = self.x.T @ (own - own.mean())
+        """Weights for labels of all rows (n,), one row for each penalty, (n_penalties, d)."""
+        labels = y[self.rows]
+        projected = self.x.T @ (labels - labels.mean())
         identity = np.eye(len(projected))
         return np.array([np.linalg.solve(self.normal + penalty * identity, projected) for penalty in _PENALTIES])
 
@@ -121,21 +123,21 @@ class _Solver:
 def _importance(design: _Design, y: Array, nothing: Importance) -> Importance:
     """Importance for labels (n,) that are not all equal; `nothing` is filled in."""
     weights = [solver.weights(y) for solver in design.solvers]
-    held = [
+    held_out = [
         (fold, y[fold] - y[solver.rows].mean(), ws)
         for fold, solver, ws in zip(design.folds, design.solvers, weights, strict=False)
     ]
-    errors = sum(((left - ws @ design.columns[fold].T) ** 2).sum(axis=1) for fold, left, ws in held)
+    errors = sum(((left - ws @ design.columns[fold].T) ** 2).sum(axis=1) for fold, left, ws in held_out)
     best = int(np.argmin(errors))
-    by_mean = sum(float((left**2).sum()) for _, left, _ in held)
-    reduction = np.concatenate([left**2 - (left - design.columns[f] @ ws[best]) ** 2 for f, left, ws in held])
+    by_mean = sum(float((left**2).sum()) for _, left, _ in held_out)
+    reduction = np.concatenate([left**2 - (left - design.columns[f] @ ws[best]) ** 2 for f, left, ws in held_out])
     r2 = float(reduction.sum()) / by_mean
     if reduction.mean() <= _SURE * reduction.std(ddof=1) / math.sqrt(len(y)):
         why = f"a model of the genes predicts it no better than its mean does (R² {r2:.2f}, cross-validated)"
         return replace(nothing, r2=r2, refused=why)
     rng = np.random.default_rng(0)
     lost = np.zeros(len(design.space))
-    for fold, left, ws in held:
+    for fold, left, ws in held_out:
         parts = _parts(design.columns[fold], design.owner, ws[best], len(design.space))
         lost += _lost(parts, design.genes[fold], left, rng)
     order = np.argsort(-lost, kind="stable").tolist()
@@ -150,22 +152,22 @@ def _columns(genes: NDArray[np.int64], space: SearchSpace) -> tuple[Array, NDArr
 
     So the effect of having a gene at all is attributed to the gene that decides about it (a stage's depth).
     """
-    found, owner = [], []
+    columns, owner = [], []
     for j, choice in enumerate(space.choices):
         active = genes[:, j] != INACTIVE
         for level in range(len(choice.options)):
             column = (genes[:, j] == level).astype(np.float64)
-            found.append(np.where(active, column - column[active].mean() if active.any() else 0.0, 0.0))
+            columns.append(np.where(active, column - column[active].mean() if active.any() else 0.0, 0.0))
             owner.append(j)
-    return np.column_stack(found), np.array(owner)
+    return np.column_stack(columns), np.array(owner)
 
 
 def _parts(columns: Array, owner: NDArray[np.int64], weights: Array, n_genes: int) -> Array:
     """The contribution of each gene to each prediction, (n, n_genes)."""
     parts = np.zeros((len(columns), n_genes))
     for j in range(n_genes):
-        own = owner == j
-        parts[:, j] = columns[:, own] @ weights[own]
+        gene_columns = owner == j
+        parts[:, j] = columns[:, gene_columns] @ weights[gene_columns]
     return parts
 
 
@@ -187,9 +189,9 @@ def _lost(parts: Array, genes: NDArray[np.int64], y: Array, rng: np.random.Gener
 
 def _effects(design: _Design, weights: Array, j: int, *, relative: bool) -> dict[Option, float]:
     """Effects of the options that occur, centred over the networks that have the gene."""
-    own, levels = weights[design.owner == j], design.genes[:, j]
+    gene_weights, levels = weights[design.owner == j], design.genes[:, j]
     options = design.space.choices[j].options
     counts = np.bincount(levels[levels != INACTIVE], minlength=len(options))
-    mean = float(counts @ own) / max(int(counts.sum()), 1)
-    seen = {option: float(own[i]) - mean for i, option in enumerate(options) if counts[i]}
-    return {option: math.expm1(effect) if relative else effect for option, effect in seen.items()}
+    mean = float(counts @ gene_weights) / max(int(counts.sum()), 1)
+    effect_by_option = {option: float(gene_weights[i]) - mean for i, option in enumerate(options) if counts[i]}
+    return {option: math.expm1(effect) if relative else effect for option, effect in effect_by_option.items()}

@@ -150,7 +150,7 @@ class RunReport:
 
     @property
     def guidance(self) -> str:
-        """From which evaluation on models choose, or that none was fitted; "" for an algorithm without models."""
+        """The evaluation from which models choose, or the note that none was fitted; "" for an algorithm without models."""
         if self.models_from is None or self.predictors or self.status is not RunStatus.FINISHED:
             return guidance_text(self.algorithm, self.models_from, self.budget)
         return (
@@ -164,7 +164,7 @@ class RunReport:
         return fronts.cost_objective(self.objectives)
 
     def is_short(self, point: Point) -> bool:
-        """Whether timed values of a measured point come from the search's shorter protocol, while others' are final."""
+        """Returns True if timed values of a measured point come from the search's shorter protocol, while others' are final."""
         searched = point.source == "measured" and point.fidelity is Fidelity.SEARCH
         return self.measured_again and searched and any(o.profile is not None for o in self.columns)
 
@@ -216,7 +216,7 @@ def _report(
     state, space, every, constraints = store.state(), search.space, search.objectives, search.constraints
     objectives = every if profile is None else fronts.of_profile(every, profile)
     measured = MeasuredRun(store, search, state.finalists, steps.asks)
-    found = _networks(measured, space, objectives, constraints)
+    networks = _networks(measured, space, objectives, constraints)
     values = state.reference or [None] * len(every)
     corner = {o.name: v for o, v in zip(every, values, strict=True) if v is not None and o in objectives}
     failed = measured.failures()
@@ -236,23 +236,23 @@ def _report(
         budget=None if state.budget is None else state.budget.evaluations,
         algorithm=search.algorithm,
         models_from=_first_modelled(steps, search),
-        evaluated=found.evaluated,
-        candidates=found.candidates,
-        measured_again=bool(found.candidates.final.any()),
+        evaluated=networks.evaluated,
+        candidates=networks.candidates,
+        measured_again=bool(networks.candidates.final.any()),
         noisy=measured.noisy(),
         too_noisy=too_noisy(store, search) & failed.keys() if failed else frozenset(),
         failed=failed,
         screened_out=measured.screened_out(),
-        front=found.front,
-        fronts=_fronts_by_profile(found.feasible, every) if profile is None else {},
-        nearest=None if found.front else fronts.nearest_of(found.chosen, constraints),
+        front=networks.front,
+        fronts=_fronts_by_profile(networks.feasible, every) if profile is None else {},
+        nearest=None if networks.front else fronts.nearest_of(networks.chosen, constraints),
         anchors=_anchors(measured, space),
         reference=corner,
-        hypervolume=_history(measured, found.evaluated, objectives, constraints, corner, search.n_spent),
-        front_hypervolume=fronts.front_hypervolume(found.front, objectives, corner),
+        hypervolume=_history(measured, networks.evaluated, objectives, constraints, corner, search.n_spent),
+        front_hypervolume=fronts.front_hypervolume(networks.front, objectives, corner),
         predictors=_predictors(steps.fits, objectives),
         predicted=_predicted(steps.fits, measured, space, objectives),
-        distinguishable=_ends_differ(store, found.front, objectives),
+        distinguishable=_ends_differ(store, networks.front, objectives),
         block_costs=store.block_costs(),
     )
 
@@ -280,8 +280,8 @@ def _networks(
     evaluated = measured.points(space, list(measured.complete), final=False)
     candidates = measured.points(space, list(measured.usable), final=True) if measured.again else evaluated
     chosen = candidates.take([candidates.places[a.key] for a in measured.candidates()])
-    kept = chosen.take(np.flatnonzero(fronts.broken_by(chosen, constraints) == 0))
-    feasible = fronts.comparable(kept, evaluated, objectives)
+    within_limits = chosen.take(np.flatnonzero(fronts.broken_by(chosen, constraints) == 0))
+    feasible = fronts.comparable(within_limits, evaluated, objectives)
     return _Networks(evaluated, candidates, chosen, feasible, fronts.front_of(feasible, objectives))
 
 
@@ -296,9 +296,11 @@ def _profiles_of(objectives: Sequence[Objective]) -> list[str]:
 
 
 def _anchors(measured: MeasuredRun, space: SearchSpace) -> dict[Anchor, Point]:
-    known: dict[Anchor, Architecture] = {"smallest": space.smallest, "largest": space.largest}
-    found = {name: architecture for name, architecture in known.items() if architecture in measured.complete}
-    return dict(zip(found, measured.points(space, list(found.values()), final=True), strict=True))
+    anchors: dict[Anchor, Architecture] = {"smallest": space.smallest, "largest": space.largest}
+    measured_anchors = {
+        name: architecture for name, architecture in anchors.items() if architecture in measured.complete
+    }
+    return dict(zip(measured_anchors, measured.points(space, list(measured_anchors.values()), final=True), strict=True))
 
 
 def _history(
@@ -338,8 +340,8 @@ def _predicted(
         if architecture in measured.evaluated or any(name not in predicted for name in needed):
             continue
         exact = {o.name: measured.exact(architecture, o) for o in objectives if o.metric in EXACT_METRICS}
-        both = predicted | {name: (value, 0.0) for name, value in exact.items() if value is not None}
-        means, deviations = ({name: pair[i] for name, pair in both.items()} for i in (0, 1))
+        value_pairs = predicted | {name: (value, 0.0) for name, value in exact.items() if value is not None}
+        means, deviations = ({name: pair[i] for name, pair in value_pairs.items()} for i in (0, 1))
         points.append(Point(architecture, space, means, deviations, source="predicted"))
     return tuple(points)
 

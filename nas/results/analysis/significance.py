@@ -36,7 +36,7 @@ class Comparison:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the difference is larger than its threshold."""
+        """True if the difference is larger than its threshold."""
         return abs(self.difference) > self.threshold
 
 
@@ -88,8 +88,8 @@ def _measurements(
     variants = store.search_facts().variants
     for fidelity in levels:
         requests = [variants.request(candidate, objective, fidelity) for candidate in (a, b)]
-        found = store.find(requests)
-        pair = [found[request] for request in requests if request in found and found[request].value is not None]
+        stored = store.find(requests)
+        pair = [stored[request] for request in requests if request in stored and stored[request].value is not None]
         if len(pair) == 2:
             return pair[0], pair[1]
     problem = f"{objective.name} of {a.key} and {b.key} cannot be compared: this run has not measured both"

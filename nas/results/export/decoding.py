@@ -43,23 +43,23 @@ class Decoding:
         Raises:
             ModelError: the runtime rejects a model.
         """
-        given: dict[str, NDArray[Any]] = {IDS: ids, **self._memory}
+        inputs: dict[str, NDArray[Any]] = {IDS: ids, **self._memory}
         if self._source is None:
-            given[PADDING] = np.zeros(len(ids), np.int64)
+            inputs[PADDING] = np.zeros(len(ids), np.int64)
         else:
-            given[SOURCE] = self._source
+            inputs[SOURCE] = self._source
         if not self._cache:
-            logits, *cache = run_model(self._prefill, given)
+            logits, *cache = run_model(self._prefill, inputs)
             if self._source is not None:
                 n = len(cache) // 2
                 self._memory = dict(zip(cache_names(n // 2, MEMORY), cache[n:], strict=True))
                 cache = cache[:n]
             room = (0, self._room - ids.shape[1] if self._in_place else 0)
-            self._cache = [np.pad(own, ((0, 0), (0, 0), room, (0, 0))) for own in cache]
+            self._cache = [np.pad(states, ((0, 0), (0, 0), room, (0, 0))) for states in cache]
         else:
-            given |= dict(zip(cache_names(len(self._cache) // 2, "past"), self._cache, strict=True))
+            inputs |= dict(zip(cache_names(len(self._cache) // 2, "past"), self._cache, strict=True))
             filled = {FILLED: np.array([self._filled])} if self._in_place else {}
-            logits, *self._cache = run_model(self._step, given | filled)
+            logits, *self._cache = run_model(self._step, inputs | filled)
         self._filled += ids.shape[1]
         return np.asarray(logits)
 
@@ -81,13 +81,13 @@ def served_as_scored(scored: bytes, served: Mapping[str, bytes], texts: NDArray[
     (expected,) = run_model(scored, {INPUT: texts})
     read_by_encoder, texts = texts[:, :source], texts[:, source:]
     tokens, losses, start = texts.shape[1], [], 1 if source else texts.shape[1] // 2
-    decoding, read = Decoding(served, room=tokens, source=read_by_encoder if source else None), texts[:, :start]
+    decoding, next_ids = Decoding(served, room=tokens, source=read_by_encoder if source else None), texts[:, :start]
     for at in range(start, tokens):
-        logits = decoding.read(read)
+        logits = decoding.read(next_ids)
         shifted = logits - logits.max(axis=1, keepdims=True)
         likelihood = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        read = texts[:, at : at + 1]
-        losses.append(-np.take_along_axis(likelihood, read, axis=1))
+        next_ids = texts[:, at : at + 1]
+        losses.append(-np.take_along_axis(likelihood, next_ids, axis=1))
     difference = float(np.abs(np.concatenate(losses, axis=1) - expected[:, start - 1 :]).mean())
     if not difference <= MAX_DIFFERENCE:
         raise ExportFailedError(

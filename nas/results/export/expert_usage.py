@@ -58,13 +58,13 @@ class ExpertQuality:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for ``nas plot --experts --json``."""
-        own = dict(zip(("active_experts", "value", "error"), self.chosen, strict=True))
+        chosen = dict(zip(("active_experts", "value", "error"), self.chosen, strict=True))
         columns = zip(self.active, self.values, self.errors, strict=True)
         numbers = [
             {"active_experts": k, "value": value, "error": error, "searched": k in self.searched}
             for k, value, error in columns
         ]
-        return {"metric": self.metric.name, "examples": self.examples, "chosen": own, "numbers": numbers}
+        return {"metric": self.metric.name, "examples": self.examples, "chosen": chosen, "numbers": numbers}
 
 
 def expert_usage(runs: RunsFolder, run: str, *, select: str | None = None) -> dict[str, Any]:
@@ -94,8 +94,13 @@ def _usage_by_layer(network: nn.Module, texts: Tensor) -> list[dict[str, Any]]:
         shares = usage(layer.routing, layer.experts)
         unused = [i for i, share in enumerate(shares) if share == 0]
         mean = float(layer.asked.sum() / layer.routing[..., 0].size)
-        own = {"mean_active_experts": mean, "usage": shares.tolist(), "entropy": load_entropy(shares), "unused": unused}
-        layers.append({"name": name, "active_experts": layer.routing.shape[2], **own})
+        statistics = {
+            "mean_active_experts": mean,
+            "usage": shares.tolist(),
+            "entropy": load_entropy(shares),
+            "unused": unused,
+        }
+        layers.append({"name": name, "active_experts": layer.routing.shape[2], **statistics})
     return layers
 
 
@@ -112,20 +117,20 @@ def expert_quality(runs: RunsFolder, run: str, *, select: str | None = None) -> 
         DataError: the data lack the examples of the metric.
     """
     architecture, network, trained = _extracted(runs, run, select)
-    config, task, known = trained.data.config, trained.data.task, metrics_of_task(trained.data.config)
-    metric = known.scored(m for name in config.objectives for m in known.metrics if m.name == name)
+    config, task, task_metrics = trained.data.config, trained.data.task, metrics_of_task(trained.data.config)
+    metric = task_metrics.scored(m for name in config.objectives for m in task_metrics.metrics if m.name == name)
     part = head(task.examples(metric.name, trained.data.dataset.validation), _MOST_SCORED)
 
     def score() -> tuple[float, float]:
         outputs = outputs_of(task.scored(network), part, batch_size=task.scored_together)
-        found = task.score(metric.name, outputs.numpy(), part.labels.numpy())
-        return found.value, found.error
+        scores = task.score(metric.name, outputs.numpy(), part.labels.numpy())
+        return scores.value, scores.error
 
     used = _usage_by_layer(network, trained.data.dataset.validation.inputs[:_MOST_EXAMPLES])
     layers = [module for module in network.modules() if isinstance(module, ExpertLayer)]
     chosen = tuple(len(layer.active) for layer in layers), *score()
-    most = max(len(layer.up) for layer in layers)
-    active = tuple(sorted({2**i for i in range(most.bit_length())} | {most}))
+    max_experts = max(len(layer.up) for layer in layers)
+    active = tuple(sorted({2**i for i in range(max_experts.bit_length())} | {max_experts}))
     scores = []
     for k in active:
         for layer in layers:

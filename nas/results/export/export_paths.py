@@ -32,8 +32,8 @@ def cascade_paths(folder: Path, run: str) -> tuple[Path, Path, Path]:
     Raises:
         ExportFailedError, StoreError: as `export_path`.
     """
-    small, large, both = (export_path(folder / f"{name}{_SUFFIX}", run, "") for name in ("small", "large", "cascade"))
-    return small, large, both
+    small, large, graph = (export_path(folder / f"{name}{_SUFFIX}", run, "") for name in ("small", "large", "cascade"))
+    return small, large, graph
 
 
 def torch_path(path: Path, run: str, key: str) -> Path:

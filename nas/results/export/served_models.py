@@ -35,10 +35,10 @@ def served_parity(
     ids = torch.from_numpy(texts[:, : source + 1 if source else max(1, texts.shape[1] // 2)])
     decoding, worst = Decoding(models, room=positions, source=texts[:, :source] if source else None), 0.0
     for step in range(min(MOST_TOKENS, positions - (ids.shape[1] - source) + 1)):
-        found = decoding.read((ids[:, source:] if step == 0 else ids[:, -1:]).numpy())
+        logits = decoding.read((ids[:, source:] if step == 0 else ids[:, -1:]).numpy())
         with torch.no_grad():
             expected = module.eval()(ids)[:, -1]
-        worst = max(worst, float((torch.from_numpy(found) - expected).abs().max() / expected.std()))
+        worst = max(worst, float((torch.from_numpy(logits) - expected).abs().max() / expected.std()))
         if not worst <= MAX_PARITY:
             message = (
                 f"differ from torch's by {worst:.2g} of their deviation (at most {MAX_PARITY:g}) after {step} tokens"

@@ -143,7 +143,7 @@ def _write(point: Point, provenance: Provenance, path: Path, trained: TrainedRun
         name=CLASS,
         network=source_of(program, about=f"The network {point.key} of {provenance.run}."),
     )
-    tensors = {name: own for name, own in module.state_dict().items() if name in program.tensors}
+    tensors = {name: tensor for name, tensor in module.state_dict().items() if name in program.tensors}
     state, parity = _checked(script, path.stem, tensors, module, data.validation.inputs)
     if parity > ROUNDING:
         message = f"{path}: the written network gives other outputs than the one that was searched ({parity:.1e})"

@@ -185,9 +185,9 @@ def _notes(report: RunReport, finetunings: Sequence[Finetuning]) -> str:
         lines.append(f"Limits: {', '.join(constraint_text(c) for c in report.constraints)}.")
     if report.nearest is not None and report.nearest.miss.broken:
         lines.append(f"No network satisfies them; the nearest has {miss_text(report.nearest.miss)}.")
-    for one in finetunings:
-        network = one.of.key or one.of.network.key
-        lines.append(f"Network {network} was fine-tuned by {one.run}: {', '.join(one.summary)}.")
+    for finetuning in finetunings:
+        network = finetuning.of.key or finetuning.of.network.key
+        lines.append(f"Network {network} was fine-tuned by {finetuning.run}: {', '.join(finetuning.summary)}.")
     return "\n".join(f"<p>{escape(line)}</p>" for line in lines)
 
 
@@ -225,16 +225,16 @@ def _row(report: RunReport, label: str, point: Point) -> str:
 
 def _blocks(report: RunReport, point: Point) -> str:
     """The sizes and shares of a network's blocks; "" where they were not recorded."""
-    found = block_table(report, point)
-    if found is None:
+    blocks = block_table(report, point)
+    if blocks is None:
         return ""
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in found.titles)
-    rows = "".join(_block_row(row) for row in found.rows)
+    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in blocks.titles)
+    rows = "".join(_block_row(row) for row in blocks.rows)
     table = f'<table class="blocks"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
     return (
-        f"<p>Where the time goes: {escape(found.basis)}</p>{table}"
-        if found.profiles
-        else f"<p>Blocks: {escape(found.basis)}</p>{table}"
+        f"<p>Where the time goes: {escape(blocks.basis)}</p>{table}"
+        if blocks.profiles
+        else f"<p>Blocks: {escape(blocks.basis)}</p>{table}"
     )
 
 
