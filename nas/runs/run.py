@@ -50,7 +50,7 @@ class Run(StoredRun):
     def report_and_insight(self, profile: str | None = None) -> tuple[RunReport, Insight]:
         """A report, see `report_of`, and its further results: convergence, predictions, genes, diversity."""
         with self.store() as store:
-            steps = RecordedSteps.of(store)
+            steps = RecordedSteps.read(store)
             report = build_report(store, run=self.id, profile=profile, steps=steps)
             return report, insight_of(report, store, steps)
 
@@ -96,7 +96,7 @@ class Run(StoredRun):
         from nas.results.plots.plot_files import write_plots
 
         with self.store() as store:
-            steps = RecordedSteps.of(store)
+            steps = RecordedSteps.read(store)
             report = build_report(store, run=self.id, steps=steps)
             limits = limits_of(report.constraints) if select is None else parse_limits(report, select)
             if select is not None:

@@ -52,7 +52,7 @@ class LocalSearch(HistorySearch):
         front = np.flatnonzero(first_front(values, violations))
         ranked = survivors(values, len(evaluated), violations)
         dominated = ranked[~np.isin(ranked, front)]
-        rows = self._genes.of(evaluated)
+        rows = self._genes.rows(evaluated)
         unknown: dict[Architecture, None] = {}
         for i in np.concatenate([rng.permutation(front), dominated]):
             near = self._genes.architectures(rng.permutation(self._genes.all_neighbours(rows[i], rng)))

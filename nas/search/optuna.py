@@ -111,7 +111,7 @@ class OptunaSearch(SearchAlgorithm):
 
     def _trial_of(self, architecture: Architecture) -> optuna.Trial:
         """An open trial of a given architecture; inactive genes are random."""
-        levels = self._genes.filled(self._genes.of([architecture]), self._rng)[0].tolist()
+        levels = self._genes.filled(self._genes.rows([architecture]), self._rng)[0].tolist()
         choice_levels = zip(self._genes.space.choices, levels, strict=True)
         self._study.enqueue_trial({choice.name: level for choice, level in choice_levels if _varies(choice)})
         trial = self._study.ask()

@@ -47,19 +47,19 @@ class CheckedAlgorithm(SearchAlgorithm):
 
     def __init__(self, ref: PluginRef, inner: SearchAlgorithm, space: SearchSpace) -> None:
         self._ref, self._inner, self._space = ref, inner, space
-        self._asked = {space.smallest, space.largest}
+        self._proposed = {space.smallest, space.largest}
 
     def ask(self, n: int) -> list[Architecture]:
         proposed = self._architectures("ask", lambda: self._inner.ask(n))
         if len(proposed) > n:
             raise self._wrong("ask", f"expected at most {n} architectures, got {len(proposed)}")
-        if repeated := [a.key for i, a in enumerate(proposed) if a in self._asked or a in proposed[:i]]:
+        if repeated := [a.key for i, a in enumerate(proposed) if a in self._proposed or a in proposed[:i]]:
             raise self._wrong("ask", f"{repeated[0]} was asked for before; expected each architecture once")
-        self._asked.update(proposed)
+        self._proposed.update(proposed)
         return proposed
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        self._asked.update(evaluation.architecture for evaluation in evaluations)
+        self._proposed.update(evaluation.architecture for evaluation in evaluations)
         with calling(self._ref, "tell"):
             self._inner.tell(evaluations)
 
@@ -68,7 +68,7 @@ class CheckedAlgorithm(SearchAlgorithm):
             self._inner.correct(evaluations)
 
     def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
-        self._asked.update(recorded)
+        self._proposed.update(recorded)
         return self._architectures("replay", lambda: self._inner.replay(recorded))
 
     def fits(self) -> Mapping[str, Mapping[str, Any]]:

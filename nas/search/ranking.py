@@ -48,11 +48,11 @@ def first_front(values: Array, violations: Array) -> NDArray[np.bool_]:
     return keep
 
 
-def _by_front(values: Array, left: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def _by_front(values: Array, unranked: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     out = np.empty(0, dtype=np.int64)
-    while len(out) < n and len(left):
-        first = non_dominated(values[left])
-        front = left[first]
+    while len(out) < n and len(unranked):
+        first = non_dominated(values[unranked])
+        front = unranked[first]
         out = np.concatenate([out, front[np.argsort(-crowding(values[front]), kind="stable")]])
-        left = left[~first]
+        unranked = unranked[~first]
     return out[:n]

@@ -58,7 +58,7 @@ class RegularizedEvolution(HistorySearch):
             return []
         alive = self._history.architectures[-self._population :]
         values, violations = self._history.values(alive)
-        ranked = self._genes.of([alive[i] for i in survivors(values, len(alive), violations)])
+        ranked = self._genes.rows([alive[i] for i in survivors(values, len(alive), violations)])
         unknown: dict[Architecture, None] = {}
         for _ in range(_TRIES):
             if len(unknown) == n:

@@ -105,11 +105,11 @@ class WarmStarted(SearchAlgorithm):
 
     def __init__(self, inner: SearchAlgorithm, first: Sequence[Architecture]) -> None:
         self._inner = inner
-        self._left = dict.fromkeys(first)
+        self._remaining = dict.fromkeys(first)
 
     def ask(self, n: int) -> list[Architecture]:
         """The remaining first architectures, then those that the inner algorithm asks for."""
-        if first := list(self._left)[:n]:
+        if first := list(self._remaining)[:n]:
             self._forget(first)
             self._inner.replay(first)  # it knows them now, and asks for others
         return first + self._inner.ask(n - len(first)) if len(first) < n else first
@@ -125,7 +125,7 @@ class WarmStarted(SearchAlgorithm):
 
     def replay(self, recorded: Sequence[Architecture]) -> list[Architecture]:
         """Returns the architectures that this version would have asked for."""
-        first = list(self._left)[: len(recorded)]
+        first = list(self._remaining)[: len(recorded)]
         again = list(first)
         if first:
             self._inner.replay(recorded[: len(first)])
@@ -140,4 +140,4 @@ class WarmStarted(SearchAlgorithm):
 
     def _forget(self, architectures: Sequence[Architecture]) -> None:
         for architecture in architectures:
-            self._left.pop(architecture, None)
+            self._remaining.pop(architecture, None)

@@ -39,7 +39,7 @@ def measure(path: Path, target: str, n: int, seed: int, test: int) -> dict[str, 
     order = np.random.default_rng(seed).permutation(np.flatnonzero(~np.isnan(labels)))
     if len(order) < n + test:
         return None
-    features, ratio = TableFeatures.of(table), "accuracy" not in target
+    features, ratio = TableFeatures.from_table(table), "accuracy" not in target
     seen, new = order[test : test + n], order[:test]
     x, asked = (features([table.architectures[i] for i in rows]) for rows in (seen, new))
     y, truth = labels[seen], labels[new]

@@ -11,8 +11,8 @@ from nas.engine.formatting import format_value
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
 
-REST = "in no block"
-WHOLE = "whole network"
+REST_TITLE = "in no block"
+TOTAL_TITLE = "whole network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +93,9 @@ def block_table(report: RunReport, point: Point) -> BlockTable | None:
     ]
     rows = [row for row in rows if row.macs or row.parameters or any(row.latencies_ms)]
     if latencies:
-        rows.append(BlockRow(REST, shares[-1], tuple(latency.rest_ms for latency in latencies)))
+        rows.append(BlockRow(REST_TITLE, shares[-1], tuple(latency.rest_ms for latency in latencies)))
     totals = tuple(latency.total_ms for latency in latencies)
-    rows.append(BlockRow(WHOLE, 1.0, totals, sum(costs.macs), sum(costs.parameters)))
+    rows.append(BlockRow(TOTAL_TITLE, 1.0, totals, sum(costs.macs), sum(costs.parameters)))
     return BlockTable(tuple(costs.latencies), tuple(rows), _basis(report, point, tuple(costs.latencies), rows[-1]))
 
 

@@ -27,7 +27,7 @@ SHARES = tuple(n / 20 for n in range(1, 20))
 """Of the examples that are passed on to the large network, for which thresholds are tried."""
 _WINDOW = 0.01
 """Share of the examples around a wanted number of them among which the widest gap is the threshold's."""
-_LEAST_GAP = 1e-5
+_MIN_GAP = 1e-5
 """Between the confidences beside a threshold: runtimes round exponentials differently, by up to some 1e-6."""
 _STEP = 0.5
 """Standard errors of the accuracy by which a cascade of a table must be better than the row of the front before it."""
@@ -125,7 +125,7 @@ class CascadeTable:
     cascades: tuple[Cascade, ...]
 
     @classmethod
-    def of(
+    def from_pairs(
         cls,
         run: str,
         members: Sequence[Member],
@@ -207,7 +207,7 @@ def thresholds(confidences: NDArray[np.float32]) -> list[float]:
         if low > high:
             continue
         i = low + int(np.argmax(gaps[low - 1 : high]))
-        if gaps[i - 1] > _LEAST_GAP:
+        if gaps[i - 1] > _MIN_GAP:
             gap_middles.append(float(np.float32((ordered[i - 1] + ordered[i]) / 2)))
     return list(dict.fromkeys(gap_middles))
 

@@ -13,7 +13,7 @@ from nas.results.analysis.report import RunReport
 from predictors.folds import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace
 
-_MOST = 500
+_MAX_COMPARED = 500
 """Distances are computed for at most this many networks, evenly spaced."""
 
 
@@ -72,7 +72,7 @@ def diversity_of(report: RunReport, space: SearchSpace) -> Diversity | None:
 
 def _distances(points: Sequence[Point]) -> NDArray[np.int64]:
     """Hamming distances of all pairs of at least two points, flat."""
-    places = evenly_spaced(len(points), _MOST)
+    places = evenly_spaced(len(points), _MAX_COMPARED)
     some = np.array([points[place].architecture.genes for place in places.tolist()], dtype=np.int64)
     apart = np.zeros((len(some), len(some)), dtype=np.int64)
     for column in some.T:

@@ -31,7 +31,7 @@ class FailedMeasurement:
     attempts: int
 
     @classmethod
-    def of(cls, measurement: Measurement) -> FailedMeasurement:
+    def from_measurement(cls, measurement: Measurement) -> FailedMeasurement:
         """The description of a measurement that failed."""
         request = measurement.request
         result = Result.of(measurement.status, measurement.detail)
@@ -80,7 +80,7 @@ def failed_networks(store: RunStore, search: SearchFacts) -> list[FailedNetwork]
     failures_by_candidate: dict[Architecture, list[FailedMeasurement]] = {}
     for measurement in store.failures():
         candidate = search.variants.candidate(measurement.request)
-        failures_by_candidate.setdefault(candidate, []).append(FailedMeasurement.of(measurement))
+        failures_by_candidate.setdefault(candidate, []).append(FailedMeasurement.from_measurement(measurement))
     values = search.space.values
     return [
         FailedNetwork(candidate.key, values(candidate), tuple(failures))

@@ -81,7 +81,7 @@ def nearest_of(points: Sequence[Point], constraints: Sequence[Constraint]) -> Ne
     if not points:
         return None
     point = points[int(np.argmin(broken_by(points, constraints)))]
-    return Nearest(point, NearestInfeasible.of(point.architecture, point.values, constraints))
+    return Nearest(point, NearestInfeasible.from_values(point.architecture, point.values, constraints))
 
 
 def front_hypervolume(

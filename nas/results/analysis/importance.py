@@ -15,7 +15,7 @@ from nas.search.problem.objectives import Goal
 from predictors.folds import evenly_spaced
 from supernets.space import INACTIVE, Option, SearchSpace
 
-LEAST_ROWS, MOST_ROWS = 20, 2000
+MIN_ROWS, MAX_ROWS = 20, 2000
 _FOLDS = 5
 _PENALTIES = (0.3, 3.0, 30.0, 300.0)
 _SHUFFLES = 3
@@ -50,18 +50,18 @@ class Importance:
 
 
 def importance_of(report: RunReport, space: SearchSpace) -> dict[str, Importance]:
-    """Importance by objective name, deterministic; of at most `MOST_ROWS` evaluations, evenly spaced."""
+    """Importance by objective name, deterministic; of at most `MAX_ROWS` evaluations, evenly spaced."""
     n = len(report.evaluated)
-    points = report.evaluated.take(evenly_spaced(n, MOST_ROWS))
+    points = report.evaluated.take(evenly_spaced(n, MAX_ROWS))
     genes = np.array([p.architecture.genes for p in points], dtype=np.int64).reshape(-1, len(space))
-    design = _Design.of(genes, space) if len(points) >= LEAST_ROWS else None
+    design = _Design.from_genes(genes, space) if len(points) >= MIN_ROWS else None
     importance_by_objective = {}
     for objective in report.objectives:
         values = values_of(points, objective.name)
         relative = objective.goal is Goal.MINIMIZE and bool((values > 0).all())
         nothing = Importance(len(points), math.nan, {}, {}, relative)
         if design is None:
-            why = f"{len(points)} evaluations are too few; at least {LEAST_ROWS} are needed"
+            why = f"{len(points)} evaluations are too few; at least {MIN_ROWS} are needed"
             importance_by_objective[objective.name] = replace(nothing, refused=why)
         elif np.ptp(values) == 0:
             importance_by_objective[objective.name] = replace(nothing, refused="its values are all the same")
@@ -91,11 +91,11 @@ class _Design:
     solvers: list[_Solver]
 
     @classmethod
-    def of(cls, genes: NDArray[np.int64], space: SearchSpace) -> _Design:
+    def from_genes(cls, genes: NDArray[np.int64], space: SearchSpace) -> _Design:
         columns, owner = _columns(genes, space)
         rows = np.arange(len(genes))
         folds = np.array_split(np.random.default_rng(0).permutation(rows), _FOLDS)
-        solvers = [_Solver.of(columns, np.setdiff1d(rows, fold)) for fold in [*folds, rows[:0]]]
+        solvers = [_Solver.from_rows(columns, np.setdiff1d(rows, fold)) for fold in [*folds, rows[:0]]]
         return cls(space, genes, columns, owner, folds, solvers)
 
 
@@ -108,7 +108,7 @@ class _Solver:
     normal: Array
 
     @classmethod
-    def of(cls, columns: Array, rows: NDArray[np.int64]) -> _Solver:
+    def from_rows(cls, columns: Array, rows: NDArray[np.int64]) -> _Solver:
         x = columns[rows]
         return cls(rows, x, x.T @ x)
 
@@ -127,23 +127,25 @@ def _importance(design: _Design, y: Array, nothing: Importance) -> Importance:
         (fold, y[fold] - y[solver.rows].mean(), ws)
         for fold, solver, ws in zip(design.folds, design.solvers, weights, strict=False)
     ]
-    errors = sum(((left - ws @ design.columns[fold].T) ** 2).sum(axis=1) for fold, left, ws in held_out)
+    errors = sum(((deviations - ws @ design.columns[fold].T) ** 2).sum(axis=1) for fold, deviations, ws in held_out)
     best = int(np.argmin(errors))
-    by_mean = sum(float((left**2).sum()) for _, left, _ in held_out)
-    reduction = np.concatenate([left**2 - (left - design.columns[f] @ ws[best]) ** 2 for f, left, ws in held_out])
+    by_mean = sum(float((deviations**2).sum()) for _, deviations, _ in held_out)
+    reduction = np.concatenate(
+        [deviations**2 - (deviations - design.columns[f] @ ws[best]) ** 2 for f, deviations, ws in held_out]
+    )
     r2 = float(reduction.sum()) / by_mean
     if reduction.mean() <= _SURE * reduction.std(ddof=1) / math.sqrt(len(y)):
         why = f"a model of the genes predicts it no better than its mean does (R² {r2:.2f}, cross-validated)"
         return replace(nothing, r2=r2, refused=why)
     rng = np.random.default_rng(0)
-    lost = np.zeros(len(design.space))
-    for fold, left, ws in held_out:
+    losses = np.zeros(len(design.space))
+    for fold, deviations, ws in held_out:
         parts = _parts(design.columns[fold], design.owner, ws[best], len(design.space))
-        lost += _lost(parts, design.genes[fold], left, rng)
-    order = np.argsort(-lost, kind="stable").tolist()
+        losses += _shuffling_losses(parts, design.genes[fold], deviations, rng)
+    order = np.argsort(-losses, kind="stable").tolist()
     names = [choice.name for choice in design.space.choices]
     effects = {names[j]: _effects(design, weights[-1][best], j, relative=nothing.relative) for j in order}
-    by_gene = {names[j]: max(float(lost[j]) / by_mean, 0.0) for j in order}
+    by_gene = {names[j]: max(float(losses[j]) / by_mean, 0.0) for j in order}
     return replace(nothing, r2=r2, by_gene=by_gene, effects=effects)
 
 
@@ -171,20 +173,20 @@ def _parts(columns: Array, owner: NDArray[np.int64], weights: Array, n_genes: in
     return parts
 
 
-def _lost(parts: Array, genes: NDArray[np.int64], y: Array, rng: np.random.Generator) -> Array:
+def _shuffling_losses(parts: Array, genes: NDArray[np.int64], y: Array, rng: np.random.Generator) -> Array:
     """Half of the squared error added by shuffling each gene, (n_genes,), mean over shuffles.
 
     Permutation importance (Breiman 2001, "Random forests", section 10) on held-out rows.
     """
     residual = y - parts.sum(axis=1)
-    lost = np.zeros(parts.shape[1])
+    losses = np.zeros(parts.shape[1])
     for j in range(parts.shape[1]):
         active = np.flatnonzero(genes[:, j] != INACTIVE)
         for _ in range(_SHUFFLES):
             moved = parts[active, j] - parts[rng.permutation(active), j]
             added = (residual[active] + moved) ** 2 - residual[active] ** 2
-            lost[j] += float(added.sum()) / 2 / _SHUFFLES
-    return lost
+            losses[j] += float(added.sum()) / 2 / _SHUFFLES
+    return losses
 
 
 def _effects(design: _Design, weights: Array, j: int, *, relative: bool) -> dict[Option, float]:

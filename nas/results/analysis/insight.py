@@ -57,7 +57,7 @@ class Insight:
 
 def insight_of(report: RunReport, store: RunStore, steps: RecordedSteps | None = None) -> Insight:
     """The insight into a search; `store` is that of the report, and `steps` its steps if they were read already."""
-    steps = steps or RecordedSteps.of(store)
+    steps = steps or RecordedSteps.read(store)
     return Insight(report, timeline_of(report, store.statuses()), predictor_accuracy_of(report, steps.fits, steps.asks))
 
 

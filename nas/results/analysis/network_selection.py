@@ -21,7 +21,7 @@ from nas.search.problem.tasks import SERVED_MEMORY, may_be_negative
 _EXAMPLE = '--select "latency_ms<=1.0" or --select "latency_ms<=1.0, accuracy>=0.9"'
 _TERM = re.compile(r"\s*(?P<name>[^\s<>=]+)\s*(?P<sign><=|>=|<|>)\s*(?P<bound>[^\s<>=]+)\s*")
 _JOINT = re.compile(r",|\s+and\s+", re.IGNORECASE)
-_NAMED = re.compile(r"\s*key\s*=\s*(?P<key>[^\s=]+)\s*")
+_KEY_EXPRESSION = re.compile(r"\s*key\s*=\s*(?P<key>[^\s=]+)\s*")
 _REVERSED = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?%?", re.IGNORECASE)
 _TURNED = str.maketrans("<>", "><")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -130,7 +130,7 @@ def select(report: RunReport, expression: str) -> Point:
         SelectionError: the expression is malformed, no network satisfies it, or nothing is measured.
         UnknownNameError: there is no such metric with the run's profiles.
     """
-    if (match := _NAMED.fullmatch(expression)) is not None:
+    if (match := _KEY_EXPRESSION.fullmatch(expression)) is not None:
         return by_key(report, match["key"])
     return best_within(within(report, parse_limits(report, expression)), expression)
 

@@ -163,7 +163,7 @@ def keys_of(points: Sequence[Point]) -> Sequence[str]:
     return points.keys if isinstance(points, Points) else [point.key for point in points]
 
 
-def taken(points: Sequence[Point], places: Sequence[int] | NDArray[np.int64]) -> Sequence[Point]:
+def take_points(points: Sequence[Point], places: Sequence[int] | NDArray[np.int64]) -> Sequence[Point]:
     """The points at some positions, in that order."""
     if isinstance(points, Points):
         return points.take(places)

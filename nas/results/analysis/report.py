@@ -207,7 +207,7 @@ def build_report(
     names = _profiles_of(search.objectives)
     if profile is not None and profile not in names:
         raise UnknownNameError("profile", profile, names, where=f"run {run!r}")
-    return _report(store, search, run, facts.name or run, profile, steps or RecordedSteps.of(store))
+    return _report(store, search, run, facts.name or run, profile, steps or RecordedSteps.read(store))
 
 
 def _report(

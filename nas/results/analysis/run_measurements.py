@@ -25,7 +25,7 @@ class RecordedSteps:
     fits: Sequence[Fit]
 
     @classmethod
-    def of(cls, store: RunStore) -> RecordedSteps:
+    def read(cls, store: RunStore) -> RecordedSteps:
         return cls(store.asks(), store.fits())
 
 

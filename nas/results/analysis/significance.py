@@ -64,12 +64,12 @@ def compare_scores(first: tuple[RunStore, Measurement], second: tuple[RunStore, 
     Raises:
         StoreError: stored scores are damaged.
     """
-    (_, a), (_, b), left, right = first, second, _scores(*first), _scores(*second)
+    (_, a), (_, b), first_scores, second_scores = first, second, _scores(*first), _scores(*second)
     difference = _value(a) - _value(b)
-    if left is None or right is None or a.data != b.data or len(left) != len(right):
+    if first_scores is None or second_scores is None or a.data != b.data or len(first_scores) != len(second_scores):
         independent = math.hypot(a.error or 0.0, b.error or 0.0)
         return Comparison(difference, N_STANDARD_ERRORS * independent, "independent")
-    return Comparison(difference, N_STANDARD_ERRORS * paired_standard_error(left, right), "paired")
+    return Comparison(difference, N_STANDARD_ERRORS * paired_standard_error(first_scores, second_scores), "paired")
 
 
 def paired_standard_error(first: NDArray[Any], second: NDArray[Any]) -> float:

@@ -66,7 +66,7 @@ class Cascades:
     def table(self) -> CascadeTable:
         """The single networks and the cascades of their common front, on the validation part."""
         members = [self._member(i, self._validation) for i in range(len(self._report.front))]
-        return CascadeTable.of(
+        return CascadeTable.from_pairs(
             self._opened.id, members, self._pairs, latency=self._report.cost, batch_size=self._batch_size
         )
 

@@ -26,7 +26,7 @@ from supernets.space import Architecture
 from supernets.training.recalibration import Extraction
 from supernets.training.trainer import outputs_of
 
-_MOST_EXAMPLES, _MOST_SCORED = 256, 1024
+_MAX_EXAMPLES, _MAX_SCORED = 256, 1024
 """Of the validation part: that routings are observed on, and that networks are scored on."""
 
 
@@ -83,7 +83,7 @@ def expert_usage(runs: RunsFolder, run: str, *, select: str | None = None) -> di
         SelectionError: the network has no experts, or none is selected.
     """
     architecture, network, trained = _extracted(runs, run, select)
-    texts = trained.data.dataset.validation.inputs[:_MOST_EXAMPLES]
+    texts = trained.data.dataset.validation.inputs[:_MAX_EXAMPLES]
     return {"run": run, "network": architecture.key, "examples": len(texts), "layers": _usage_by_layer(network, texts)}
 
 
@@ -119,14 +119,14 @@ def expert_quality(runs: RunsFolder, run: str, *, select: str | None = None) -> 
     architecture, network, trained = _extracted(runs, run, select)
     config, task, task_metrics = trained.data.config, trained.data.task, metrics_of_task(trained.data.config)
     metric = task_metrics.scored(m for name in config.objectives for m in task_metrics.metrics if m.name == name)
-    part = head(task.examples(metric.name, trained.data.dataset.validation), _MOST_SCORED)
+    part = head(task.examples(metric.name, trained.data.dataset.validation), _MAX_SCORED)
 
     def score() -> tuple[float, float]:
         outputs = outputs_of(task.scored(network), part, batch_size=task.scored_together)
         scores = task.score(metric.name, outputs.numpy(), part.labels.numpy())
         return scores.value, scores.error
 
-    used = _usage_by_layer(network, trained.data.dataset.validation.inputs[:_MOST_EXAMPLES])
+    used = _usage_by_layer(network, trained.data.dataset.validation.inputs[:_MAX_EXAMPLES])
     layers = [module for module in network.modules() if isinstance(module, ExpertLayer)]
     chosen = tuple(len(layer.active) for layer in layers), *score()
     max_experts = max(len(layer.up) for layer in layers)

@@ -135,7 +135,7 @@ for text in sys.argv[1:]:
     )
     print(TOKENIZER.decode(found[0], skip_special_tokens=True))
 '''
-_MOST_TOKENS = 64
+_MAX_TOKENS = 64
 """Added to a text by default."""
 
 
@@ -162,7 +162,7 @@ def generate_script(
         separator=format.separator,
         separator_token=format.separator_token,
         positions=positions,
-        most=_MOST_TOKENS,
+        most=_MAX_TOKENS,
         reading=_IN_PLACE if in_place else _COPYING,
     )
 
@@ -174,4 +174,4 @@ def transformers_generate_script(loader: str, *, name: str) -> str:
         loader: the class that loads the folder.
         name: its own.
     """
-    return _TRANSFORMERS.format(name=name, loader=loader, most=_MOST_TOKENS)
+    return _TRANSFORMERS.format(name=name, loader=loader, most=_MAX_TOKENS)

@@ -101,8 +101,8 @@ def _box(add: _Steps, length: str, side: str, format: ImageFormat) -> tuple[str,
         return tuple(add("Cast", bound, to=TensorProto.DOUBLE) for bound in (first, side))  # type: ignore[return-value]
     size, short = format.image_size, int(format.image_size / format.crop + 1e-6)
     resized = add("Div", add("Mul", length, add.constant(short, np.int64)), side)
-    left = add("Cast", add("Sub", resized, add.constant(size, np.int64)), to=TensorProto.DOUBLE)
-    first = add("Cast", add("Round", add("Mul", left, add.constant(0.5))), to=TensorProto.INT64)
+    margin = add("Cast", add("Sub", resized, add.constant(size, np.int64)), to=TensorProto.DOUBLE)
+    first = add("Cast", add("Round", add("Mul", margin, add.constant(0.5))), to=TensorProto.INT64)
     ends = []
     for end in (first, add("Add", first, add.constant(size, np.int64))):
         exact = add("Cast", add("Mul", end, length), to=TensorProto.DOUBLE)

@@ -40,7 +40,7 @@ from supernets.training.recalibration import Extraction
 ROUNDING = 1e-5
 """Largest accepted difference of outputs, as a share of the largest one."""
 _BATCHES = (1, 3)
-_MOST_DIFFERENCES = 3
+_MAX_DIFFERENCES = 3
 _SCRIPT = '''"""{about}
 
     from {module} import load
@@ -215,8 +215,8 @@ def _original(family: Family, network: Architecture, program: Program) -> str:
     differing += [f"{name} is left out" for name in missing]
     if not differing:
         return ""
-    more = f" and {len(differing) - _MOST_DIFFERENCES} more" if len(differing) > _MOST_DIFFERENCES else ""
-    return f"{', '.join(differing[:_MOST_DIFFERENCES])}{more}"
+    more = f" and {len(differing) - _MAX_DIFFERENCES} more" if len(differing) > _MAX_DIFFERENCES else ""
+    return f"{', '.join(differing[:_MAX_DIFFERENCES])}{more}"
 
 
 def _shape(program: Program, name: str) -> str:

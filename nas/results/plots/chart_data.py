@@ -17,7 +17,7 @@ LOG_SPAN = 8.0
 """An axis is logarithmic where its largest value is at least this many times its smallest."""
 CONVERGED = 0.99
 """The share of the final hypervolume at which a search counts as converged."""
-MANY = 1000
+MANY_POINTS = 1000
 """More points than this are drawn as an image."""
 PICTURES = {
     "course": "Convergence over time",

@@ -14,7 +14,7 @@ from nas.engine.formatting import bound_text, shown_scale, title_of
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.fronts import broken_by, of_profile
 from nas.results.analysis.network_selection import Limit, nothing_measured
-from nas.results.analysis.network_values import Point, Points, errors_of, minimised_of, taken, values_of
+from nas.results.analysis.network_values import Point, Points, errors_of, minimised_of, take_points, values_of
 from nas.results.analysis.report import RunReport
 from nas.results.plots import chart_data, colours
 from nas.results.plots.colours import Colour
@@ -118,8 +118,8 @@ class Series:
 
     @property
     def is_cloud(self) -> bool:
-        """True for more than `MANY` points without lines: they are drawn as an image, with short hover texts."""
-        return len(self.points) > chart_data.MANY and not (self.look.line or self.look.errors)
+        """True for more than `MANY_POINTS` points without lines: they are drawn as an image, with short hover texts."""
+        return len(self.points) > chart_data.MANY_POINTS and not (self.look.line or self.look.errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def front_panels(
     Raises:
         SelectionError: as `pairs`.
     """
-    shown, networks = pairs(report), Networks.of(report, report.evaluated, finetunings)
+    shown, networks = pairs(report), Networks.from_report(report, report.evaluated, finetunings)
     axes = {metric: _axis(report, metric, limits) for pair in shown for metric in pair}
     return [Panel(axes[x], axes[y], networks.series((x, y))) for x, y in shown]
 
@@ -194,7 +194,7 @@ class Networks:
     finetunings: Sequence[Finetuning]
 
     @classmethod
-    def of(cls, report: RunReport, measured: Points, finetunings: Sequence[Finetuning] = ()) -> Networks:
+    def from_report(cls, report: RunReport, measured: Points, finetunings: Sequence[Finetuning] = ()) -> Networks:
         """The networks of a report; `measured` are its `evaluated` (search values) or its `candidates` (final where any)."""
         fronts = [p for front in (report.front, *report.fronts.values()) for p in front]
         shown = {p.key for p in [*fronts, *report.anchors.values()]}
@@ -225,7 +225,7 @@ class Networks:
         drawn = []
         for group, points in by_variant(self.within).items():
             look = Look(group.grey, group.symbol, hollow=group.is_other_runtime, opacity=0.75)
-            drawn.append(_series(pair, _named(MEASURED_NAME, group), points, look))
+            drawn.append(_series(pair, _name_with_variant(MEASURED_NAME, group), points, look))
         for group, points in self.by_variant.items() if joined else ():
             name = f"front of {group} alone, while searching"
             look = Look(group.grey, line="solid", steps=True, opacity=0.8)
@@ -251,11 +251,11 @@ class Networks:
         look = Look(colours.FRONT, size=9, line="solid" if joined else "", steps=joined, errors=_MUTED)
         drawn = [_series(pair, JOINT_NAME, joint_only, Look(colours.FRONT, "circle", opacity=0.45))]
         if joined and len(groups) > 1:  # one line through all variants
-            drawn.append(_series(pair, _named(name, next(iter(groups))), front, replace(look, errors=0.0)))
+            drawn.append(_series(pair, _name_with_variant(name, next(iter(groups))), front, replace(look, errors=0.0)))
             look = replace(look, line="", steps=False)
         for group, points in groups.items():
             own_look = replace(look, symbol=group.symbol, hollow=group.is_other_runtime)
-            drawn.append(_series(pair, _named(name, group), points, own_look))
+            drawn.append(_series(pair, _name_with_variant(name, group), points, own_look))
         return drawn
 
     def _finetuned(self, pair: Pair) -> list[Series]:
@@ -308,7 +308,7 @@ def by_variant(points: Sequence[Point]) -> Mapping[Group, Sequence[Point]]:
     }
     for place, point in enumerate(points):
         places[Group(point.precision, point.runtime, point.runtime != runtimes[0])].append(place)
-    return {group: taken(points, positions) for group, positions in places.items() if positions}
+    return {group: take_points(points, positions) for group, positions in places.items() if positions}
 
 
 def _profile(pair: Pair) -> str:
@@ -317,7 +317,7 @@ def _profile(pair: Pair) -> str:
     return profiles.pop() if len(profiles) == 1 else ""
 
 
-def _named(name: str, group: Group) -> str:
+def _name_with_variant(name: str, group: Group) -> str:
     return f"{name}, {group}" if str(group) else name
 
 

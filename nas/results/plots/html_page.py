@@ -17,7 +17,7 @@ from nas.engine.formatting import (
     title_of,
     title_on_test,
 )
-from nas.results.analysis.block_table import WHOLE, BlockRow, block_table
+from nas.results.analysis.block_table import TOTAL_TITLE, BlockRow, block_table
 from nas.results.analysis.finetuned_runs import Finetuning
 from nas.results.analysis.network_values import Point
 from nas.results.analysis.report import RunReport
@@ -240,5 +240,5 @@ def _blocks(report: RunReport, point: Point) -> str:
 
 def _block_row(row: BlockRow) -> str:
     title, *cells = map(escape, row.cells())
-    share = 0.0 if row.title == WHOLE else 100 * row.share
+    share = 0.0 if row.title == TOTAL_TITLE else 100 * row.share
     return f'<tr style="--share: {share:.1f}%"><th scope="row">{title}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'

@@ -20,11 +20,11 @@ from nas.results.analysis.insight import Insight
 from nas.results.analysis.predictor_accuracy import PredictorAccuracy
 from nas.results.analysis.report import PredictorReport, RunReport
 from nas.results.plots import colours
-from nas.results.plots.chart_data import MANY, PICTURES, convergence, heading
+from nas.results.plots.chart_data import MANY_POINTS, PICTURES, convergence, heading
 from nas.results.plots.style import INK, SOFT, add_heading, thin_ticks
 from nas.search.problem.objectives import Objective
 
-MOST_GENES = 24
+MAX_GENES = 24
 """At most this many genes are drawn: the most important ones for any objective."""
 _SHADES = ("#FDE725", "#5EC962", "#21918C", "#3B528B", "#440154")
 """Of the predictions in five equal parts, the oldest first: from viridis (Smith and van der Walt 2015)."""
@@ -102,7 +102,7 @@ def _draw_scatter(axis: Axes, objective: Objective, accuracy: PredictorAccuracy 
             markersize=4,
             markeredgewidth=0,
             alpha=0.8,
-            rasterized=len(x) > MANY,
+            rasterized=len(x) > MANY_POINTS,
             zorder=2,
         )
     tau = accuracy.kendall_tau
@@ -172,10 +172,10 @@ def _genes_figure(report: RunReport, insight: Insight) -> Figure | None:
 
 
 def _genes(report: RunReport, insight: Insight) -> list[str]:
-    """The most important genes in the space's order, at most `MOST_GENES`."""
+    """The most important genes in the space's order, at most `MAX_GENES`."""
     names = [choice.name for choice in report.space.choices]
     max_share = {name: max(i.by_gene.get(name, 0.0) for i in insight.importance.values()) for name in names}
-    important = set(sorted(names, key=lambda name: -max_share[name])[:MOST_GENES])
+    important = set(sorted(names, key=lambda name: -max_share[name])[:MAX_GENES])
     return [name for name in names if name in important]
 
 

@@ -114,7 +114,10 @@ def _trace(panel: Panel, series: Series, labels: _Labels) -> dict[str, Any]:
     trace |= {"type": "scatter", "x": series.x.tolist(), "y": series.y.tolist()}
     if not look.symbol:
         return trace | {"hoverinfo": "skip"}
-    trace |= {"customdata": list(map(labels.of, series.points)), "hovertemplate": "%{customdata}<extra></extra>"}
+    trace |= {
+        "customdata": list(map(labels.hover_text, series.points)),
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
     trace["ids"] = list(keys_of(series.points))  # what a click selects
     return trace | ({"legendrank": 1} if series.name.startswith("front") else {})
 
@@ -129,7 +132,7 @@ class _Labels:
         self._finetuned = {id(finetuning.after): finetuning for finetuning in finetunings}
         self._text_by_point: dict[int, tuple[Point, str]] = {}
 
-    def of(self, point: Point) -> str:
+    def hover_text(self, point: Point) -> str:
         """A hover text in the subset of HTML that plotly reads, with names escaped."""
         if id(point) not in self._text_by_point:
             self._text_by_point[id(point)] = point, self._label(point)

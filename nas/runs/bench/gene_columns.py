@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from nas.runs.bench.errors import TableError
 from supernets.space import INACTIVE, Architecture, Choice, Option, SearchSpace
 
-_WHOLE = re.compile(r"[-+]?[0-9]{1,18}\Z")
+_WHOLE_NUMBER = re.compile(r"[-+]?[0-9]{1,18}\Z")
 
 
 def space_of(columns: Mapping[str, Sequence[str]], *, source: str) -> tuple[SearchSpace, list[Architecture]]:
@@ -43,7 +43,7 @@ def space_of(columns: Mapping[str, Sequence[str]], *, source: str) -> tuple[Sear
 
 def _options(cells: set[str]) -> dict[str, Option]:
     """Option by cell, in the options' order; different texts of one number share an option."""
-    if all(_WHOLE.match(cell) for cell in cells):
+    if all(_WHOLE_NUMBER.match(cell) for cell in cells):
         return dict(sorted(((cell, int(cell)) for cell in cells), key=lambda pair: pair[1]))
     numbers = {cell: number for cell in cells if (number := _number(cell)) is not None}
     if len(numbers) == len(cells):

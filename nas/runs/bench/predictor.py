@@ -27,7 +27,7 @@ from supernets.space import Architecture
 Encode = Callable[[Sequence[Architecture]], Array]
 Models = dict[str, tuple[Encode, Callable[[], Predictor]]]
 """By a model's name, its features and how it is made."""
-LEAST_TRAINING = max(MINIMUM_ROWS, 10)
+MIN_TRAINING_ROWS = max(MINIMUM_ROWS, 10)
 """Rows below which a cross-validated interval of LightGBM is meaningless."""
 
 
@@ -98,7 +98,7 @@ def bench_predictor(
     labels = np.array(table.values[target], dtype=np.float64)
     labelled = np.flatnonzero(~np.isnan(labels))
     _check(table, target, len(labelled), train=train, test=test, seeds=seeds)
-    features, positive = TableFeatures.of(table), bool((labels[labelled] > 0).all())
+    features, positive = TableFeatures.from_table(table), bool((labels[labelled] > 0).all())
     settings = {"predictors": {"name": table.name, "digest": table.digest}, "target": target, "test": test}
     finished = {} if results is None else results.read(settings)
 
@@ -147,9 +147,9 @@ def _scored(
 
 
 def _check(table: Table, target: str, n_known: int, *, train: Sequence[int], test: int, seeds: int) -> None:
-    if not train or min(train) < LEAST_TRAINING or len(set(train)) != len(train):
+    if not train or min(train) < MIN_TRAINING_ROWS or len(set(train)) != len(train):
         shown = ",".join(str(n) for n in train) or "nothing"
-        expected = f"different numbers, each at least {LEAST_TRAINING}, as in 25,50,100"
+        expected = f"different numbers, each at least {MIN_TRAINING_ROWS}, as in 25,50,100"
         raise BenchmarkError(f"training rows are {shown}; expected {expected}")
     if test < 2:
         raise BenchmarkError(f"{test} test rows; expected at least 2, better some hundreds")

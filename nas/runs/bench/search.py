@@ -58,7 +58,9 @@ class Replay:
     exact: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, table: Table, maximize: Sequence[str], minimize: Sequence[str], exact: Sequence[str] = ()) -> Replay:
+    def from_table(
+        cls, table: Table, maximize: Sequence[str], minimize: Sequence[str], exact: Sequence[str] = ()
+    ) -> Replay:
         """The problem of a table and its columns.
 
         The evaluation of an architecture that lacks a value, or has no row, fails; most must have one.

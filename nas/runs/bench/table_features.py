@@ -41,7 +41,7 @@ class TableFeatures:
     numeric: bool
 
     @classmethod
-    def of(cls, table: Table) -> TableFeatures:
+    def from_table(cls, table: Table) -> TableFeatures:
         """The features of a table."""
         return cls(table.space, table.numeric)
 

@@ -12,7 +12,7 @@ from supernets.space import Architecture
 
 DEFAULT_RATE_SHARE = 0.1
 """Share of the supernet's learning rate: the weights are near an optimum already."""
-_KEPT = (
+_INHERITED_KEYS = (
     "batch_size",
     "accumulate",
     "activation_checkpointing",
@@ -48,7 +48,7 @@ def finetuning_job(
     network, variant = _select(run, select, index)
     job = run.job
     data = job.model_dump(mode="json", by_alias=True, exclude_none=True)
-    training = {key: data["training"][key] for key in _KEPT if key in data["training"]}
+    training = {key: data["training"][key] for key in _INHERITED_KEYS if key in data["training"]}
     rate = job.training.learning_rate * DEFAULT_RATE_SHARE if learning_rate is None else learning_rate
     data |= {
         "name": f"{job.name[:54]}-finetuned",

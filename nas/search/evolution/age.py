@@ -11,7 +11,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 from nas.search.problem.pareto import Array
 
 _TINY = 1e-8
-_LEAST_P, _MOST_P = 0.1, 20.0
+_MIN_P, _MAX_P = 0.1, 20.0
 
 
 class AgeSurvival(Survival):  # type: ignore[misc]
@@ -61,12 +61,12 @@ def first_scores(front: Array) -> tuple[Array, float, Array]:
     scores = np.full(len(front), np.inf)
     near = np.maximum(norms(front, p), _TINY)
     apart = np.array([norms(front - row, p) for row in front]) / near[:, None]
-    scored, left = list(ends), [i for i in range(len(front)) if i not in ends]
-    while left:
-        two = np.sort(apart[np.ix_(left, scored)], axis=1)[:, :2].sum(axis=1)
+    scored, unscored = list(ends), [i for i in range(len(front)) if i not in ends]
+    while unscored:
+        two = np.sort(apart[np.ix_(unscored, scored)], axis=1)[:, :2].sum(axis=1)
         best = int(np.argmax(two))
-        scores[left[best]] = two[best]
-        scored.append(left.pop(best))
+        scores[unscored[best]] = two[best]
+        scored.append(unscored.pop(best))
     return scores, p, scale
 
 
@@ -103,4 +103,4 @@ def _exponent(front: Array, ends: list[int]) -> float:
     if m < 2 or not np.isfinite(off).any() or not 0.0 < mean < 1.0:
         return 1.0
     p = float(np.log(m) / -np.log(mean))
-    return min(p, _MOST_P) if p > _LEAST_P else 1.0
+    return min(p, _MAX_P) if p > _MIN_P else 1.0

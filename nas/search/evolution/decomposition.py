@@ -19,7 +19,7 @@ NEAR = 0.9
 """The probability that parents are neighbours (Li and Zhang 2009); else they are any two."""
 REPLACED = 2
 """Subproblems that a network may serve, at most (Li and Zhang 2009): with more, the population loses diversity."""
-_LEAST_WEIGHT = 1e-3
+_MIN_WEIGHT = 1e-3
 
 
 class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
@@ -38,7 +38,7 @@ class DecomposedEvolution(GeneticAlgorithm):  # type: ignore[misc]
     """
 
     def __init__(self, weights: Array, mate: Callable[[Selection], Any]) -> None:
-        self._weights = np.maximum(weights, _LEAST_WEIGHT)
+        self._weights = np.maximum(weights, _MIN_WEIGHT)
         apart = ((weights[:, None, :] - weights[None, :, :]) ** 2).sum(axis=2)
         self._near = np.argsort(apart, axis=1, kind="stable")[:, : max(NEIGHBOURS, 2)]
         super().__init__(pop_size=len(weights), mating=mate(_Neighbours(self._near)))

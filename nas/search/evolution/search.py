@@ -128,7 +128,7 @@ class EvolutionSearch(SearchAlgorithm):
         """The levels that it was bred with; for one that was not bred, inactive genes are random."""
         if architecture in self._levels:
             return self._levels[architecture]
-        return np.asarray(self._genes.filled(self._genes.of([architecture]), self._rng)[0])
+        return np.asarray(self._genes.filled(self._genes.rows([architecture]), self._rng)[0])
 
     def _make_algorithm(self, method: str, n_objectives: int, constrained: bool, seed: int) -> Any:
         mate = partial(ArrayMating, **METHODS[method].operators())

@@ -166,7 +166,7 @@ class SurrogateModels:
         self, metrics: Sequence[Objective], models: Mapping[str, MetricModel], exact: Mapping[str, Values]
     ) -> None:
         self._metrics, self._models, self._exact = metrics, models, exact
-        self._known: dict[Architecture, tuple[Array, Array]] = {}
+        self._latents: dict[Architecture, tuple[Array, Array]] = {}
 
     def values(self, architectures: Sequence[Architecture], z: Array | float) -> Array:
         """Minimised values (..., n, m), `z` standard deviations, a number or (..., n, m), from the mean; negative is better.
@@ -183,7 +183,7 @@ class SurrogateModels:
         return out
 
     def _latent(self, architectures: Sequence[Architecture]) -> tuple[Array, Array]:
-        new = [a for a in dict.fromkeys(architectures) if a not in self._known]
+        new = [a for a in dict.fromkeys(architectures) if a not in self._latents]
         if new:
             mean, std = np.empty((len(new), len(self._metrics))), np.zeros((len(new), len(self._metrics)))
             for j, metric in enumerate(self._metrics):
@@ -191,7 +191,7 @@ class SurrogateModels:
                     mean[:, j] = self._exact[metric.name](new)
                 else:
                     mean[:, j], std[:, j] = self._models[metric.name].latent(new)
-            self._known.update(zip(new, zip(mean, std, strict=True), strict=True))
-        pairs = [self._known[a] for a in architectures]
+            self._latents.update(zip(new, zip(mean, std, strict=True), strict=True))
+        pairs = [self._latents[a] for a in architectures]
         shape = (len(pairs), len(self._metrics))
         return np.array([m for m, _ in pairs]).reshape(shape), np.array([s for _, s in pairs]).reshape(shape)

@@ -34,7 +34,7 @@ PARENTS = 30
 WARM_INITIAL = 10
 """With at least `INITIAL` evaluations as a warm start. On NAS-Bench-201 (CIFAR-100 against 1080ti_1 after 100 evaluations on
 raspi4; 5 seeds, batches of 8) a median of 16, 20 and 165 evaluations led to 90, 95 and 99 %; without, 32, 44 and over 260."""
-_LEAST_MODELLED = 6
+_MIN_MODELLED = 6
 _HALF_INTERVAL = 1.645
 """Half of a 90 % interval, in standard errors."""
 
@@ -140,7 +140,7 @@ class GuidedSearch(HistorySearch):
     def _ask_models(self, n: int, rng: np.random.Generator) -> list[Architecture]:
         models, surrogate = self._models()
         goals, evaluated = self._goals, self._history.architectures
-        genes, (values, broken) = self._genes.of(evaluated), self._history.values(evaluated)
+        genes, (values, broken) = self._genes.rows(evaluated), self._history.values(evaluated)
         objectives = goals.objectives(values)
         first = first_front(objectives, broken)
         front = np.where(broken[first, None] > 0, np.inf, objectives[first])
@@ -150,7 +150,7 @@ class GuidedSearch(HistorySearch):
             predicted = surrogate.values(architectures, 0.0)
             return goals.objectives(predicted), goals.violations(predicted)
 
-        near = np.vstack([genes[first], self._genes.of(prior)])
+        near = np.vstack([genes[first], self._genes.rows(prior)])
         evolved = candidates(self._genes, self._history.known, near, score, goals.n_objectives, rng, self._effort)
         evolved = list(dict.fromkeys([*evolved, *prior]))
         best = survivors(objectives, PARENTS, broken)
@@ -235,7 +235,7 @@ def _reach(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def n_initial(n_prior: int, *, initial: int = INITIAL) -> int:
     """Evaluations with all values before the first model, given the number of evaluations of a warm start."""
-    return max(min(initial, WARM_INITIAL) if n_prior >= initial else initial, _LEAST_MODELLED)
+    return max(min(initial, WARM_INITIAL) if n_prior >= initial else initial, _MIN_MODELLED)
 
 
 def n_evolved(n: int, rng: np.random.Generator) -> int:

@@ -26,7 +26,7 @@ class NearestInfeasible:
     broken: tuple[tuple[Constraint, float], ...]
 
     @classmethod
-    def of(
+    def from_values(
         cls, architecture: Architecture, values: Mapping[str, float], constraints: Sequence[Constraint]
     ) -> NearestInfeasible:
         """The description of a candidate with these values, by name."""
@@ -59,7 +59,7 @@ def nearest(evaluations: Sequence[Evaluation], constraints: Sequence[Constraint]
         return None
     evaluation = evaluations[int(np.nanargmin(amounts))]
     values = {c.metric.name: evaluation.value(c.metric) for c in constraints}
-    return NearestInfeasible.of(evaluation.architecture, values, constraints)
+    return NearestInfeasible.from_values(evaluation.architecture, values, constraints)
 
 
 def feasible_values(
