@@ -89,8 +89,8 @@ def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search",
     answer: these are not recorded, and the service that started this driver decides.
 
     Args:
-        kind: of the run, where no driver has described it yet.
-        more: applied once, by its id.
+        kind: Kind of the run, where no driver has described it yet.
+        more: Extension of the run, which is applied once, by its id.
 
     Raises:
         RunHeldError: another live driver has the run.

@@ -49,7 +49,7 @@ class History:
     """All evaluations in order, and the set of known architectures: evaluated or asked for.
 
     Args:
-        constraints: on metrics that every evaluation has.
+        constraints: Constraints on metrics that every evaluation has.
     """
 
     def __init__(self, objectives: Sequence[Objective], constraints: Sequence[Constraint]) -> None:
@@ -101,7 +101,7 @@ class HistorySearch(SearchAlgorithm):
     Subclasses propose architectures; where they propose too few, random ones complete the batch.
 
     Args:
-        seed: at least 0.
+        seed: A number of at least 0.
     """
 
     def __init__(

@@ -47,9 +47,9 @@ class LINAS(SearchAlgorithm):
     nothing unknown, or the space has less than a loop left, architectures are drawn at random.
 
     Args:
-        seed: at least 0.
-        per_loop: architectures of the first loop, and the inner population; at least 10.
-        generations: of the inner search.
+        seed: A number of at least 0.
+        per_loop: Number of architectures of the first loop, and the inner population; at least 10.
+        generations: Number of generations of the inner search.
 
     Raises:
         ValueError: fewer than 10 per loop, which cannot be cross-validated.

@@ -27,8 +27,8 @@ class LocalSearch(HistorySearch):
     After each batch the front is updated, so that a neighbourhood is abandoned as soon as its member is dominated.
 
     Args:
-        seed: at least 0.
-        initial: architectures evaluated before the first neighbour is asked for; they are random, except the two that
+        seed: A number of at least 0.
+        initial: Number of architectures evaluated before the first neighbour is asked for; they are random, except the two that
             the loop evaluates first.
     """
 

@@ -36,10 +36,10 @@ class OptunaSearch(SearchAlgorithm):
     with fixed parameters.
 
     Args:
-        sampler: a name of `SAMPLERS`: TPE (Ozaki et al. 2022 for several objectives), a Gaussian process with expected
+        sampler: A name of `SAMPLERS`: TPE (Ozaki et al. 2022 for several objectives), a Gaussian process with expected
             hypervolume improvement, or NSGA-III.
-        seed: from 0 to 2**32 - 1.
-        constraints: passed to Optuna as `Constraint.slacks`.
+        seed: A number from 0 to 2**32 - 1.
+        constraints: Constraints, passed to Optuna as `Constraint.slacks`.
     """
 
     def __init__(

@@ -30,9 +30,9 @@ class RegularizedEvolution(HistorySearch):
     A batch is bred from one population.
 
     Args:
-        seed: at least 0.
-        population: at least 1; the first members are random.
-        sample: members drawn, with replacement, for each tournament, at least 1.
+        seed: A number of at least 0.
+        population: Size of the population, at least 1; the first members are random.
+        sample: Number of members drawn, with replacement, for each tournament, at least 1.
 
     Raises:
         ValueError: a population or a sample below 1.

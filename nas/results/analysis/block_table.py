@@ -17,11 +17,13 @@ TOTAL_TITLE = "whole network"
 
 @dataclass(frozen=True, slots=True)
 class BlockRow:
-    """One block that a network has, what its latency has beside the blocks, or the whole network.
+    """One block that a network has, the part of its latency that is in no block, or the whole network.
 
     Attributes:
-        share: of the latency on the first profile of the table, or of the MACs where there is none.
-        latencies_ms: by profile, predicted from the lookup tables.
+        title: Title of the row.
+        share: Share of the latency on the first profile of the table, or of the MACs where there is none.
+        latencies_ms: Latency by profile, predicted from the lookup tables.
+        macs, parameters: Counts; None for the part that is in no block.
     """
 
     title: str
@@ -41,8 +43,8 @@ class BlockTable:
     """The blocks of one network.
 
     Attributes:
-        profiles: those with a lookup table; shares are of the MACs where there are none.
-        basis: what the shares are of, with the network's predicted and measured latency.
+        profiles: Profiles with a lookup table; shares are of the MACs where there are none.
+        basis: The quantity that the shares divide, in words, with the network's predicted and measured latency.
     """
 
     profiles: tuple[str, ...]

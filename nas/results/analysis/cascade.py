@@ -45,11 +45,11 @@ class Member:
     """A network of a front with its answers to the same examples as the others.
 
     Attributes:
-        index: its number on the front.
-        latency_ms, latency_error_ms: of a call, as the run measured it.
-        runs_ms: wall times of its timed runs, (r,); empty where they are too few for a p99.
-        confidence: of each answer, (n,), from 0 to 1.
-        right: which answers are right, (n,).
+        index: Number of the network on the front.
+        latency_ms, latency_error_ms: Latency of a call with its error, as the run measured it.
+        runs_ms: Wall times of its timed runs, (r,); empty where they are too few for a p99.
+        confidence: Confidence of each answer, (n,), from 0 to 1.
+        right: Mask of the right answers, (n,).
     """
 
     index: int
@@ -66,13 +66,14 @@ class Cascade:
     """Two networks with a threshold; or, without `large`, a single network.
 
     Attributes:
-        small, large: numbers on the front.
-        threshold: an example is passed on where the small network's confidence is below it.
-        accuracy, error: the share of right answers with one standard error, binomial as that of a classification.
-        share: of the examples that are passed on.
-        mean_ms: the small network's latency, and the large one's times the share: computed from measured latencies.
-        mean_error_ms: from the noise floors of both latencies and the standard error of the share.
-        worst_ms: the latency of an example that is passed on: the sum of both.
+        small, large: Numbers of the networks on the front.
+        threshold: An example is passed on where the small network's confidence is below it.
+        accuracy, error: Share of right answers with one standard error, binomial as that of a classification.
+        share: Share of the examples that are passed on.
+        mean_ms: Mean latency: the small network's latency, and the large one's times the share: computed from measured
+            latencies.
+        mean_error_ms: Error of the mean latency, from the noise floors of both latencies and the standard error of the share.
+        worst_ms: Latency of an example that is passed on: the sum of both.
         p99_ms: 99th percentile over examples of the wall times; None where too few runs were timed.
     """
 
@@ -93,9 +94,9 @@ class Row:
     """A cascade or a single network of a table.
 
     Attributes:
-        on_front: whether no other is as accurate at a lower mean latency, or more accurate at the same.
-        against: of a cascade, the number on the front of the most accurate single network that is no slower than its mean.
-        gain: of its accuracy over that network, paired by examples.
+        on_front: True if no other row is as accurate at a lower mean latency, or more accurate at the same.
+        against: For a cascade, the number on the front of the most accurate single network that is no slower than its mean.
+        gain: Gain of its accuracy over that network, paired by examples.
     """
 
     cascade: Cascade

@@ -19,7 +19,8 @@ class FailedMeasurement:
 
     Attributes:
         metric: ``metric`` or ``metric@profile``.
-        fidelity: as `nas.search.problem.objectives.Fidelity` names it, e.g. ``final`` for the longer protocol.
+        fidelity: Name of the protocol, as `nas.search.problem.objectives.Fidelity` names it, e.g. ``final`` for the longer
+            protocol.
         result: ``too-noisy`` or ``failed``.
         attempts: how often it was tried.
     """

@@ -28,12 +28,12 @@ class Finetuning:
     """A run that fine-tunes, or fine-tuned, one network of another run.
 
     Attributes:
-        status: as stored, or ``damaged``, or ``starting`` while its driver creates it; with its reason.
-        live: whether a driver holds the run now.
-        epoch, epochs: of the training.
-        metrics: what it measures.
-        before: the network as measured by the other run; None where it was not.
-        after: as measured by this run; None before that.
+        status: Status as stored, or ``damaged``, or ``starting`` while its driver creates it; with its reason.
+        live: True if a driver holds the run now.
+        epoch, epochs: Last epoch of the training, and number of its epochs.
+        metrics: Metrics that the run measures.
+        before: The network as measured by the other run; None where it was not.
+        after: The network as measured by this run; None before that.
         improvement: None until the run is finished, or where the other run is a training, which has no measurements.
     """
 

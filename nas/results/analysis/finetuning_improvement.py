@@ -18,10 +18,10 @@ class FinetunedNetwork:
     """A network of a run that another run fine-tunes.
 
     Attributes:
-        run: the run that has the network.
-        network: its architecture, without its variant.
-        variant: in which it is measured and deployed.
-        key: by which commands select it in that run; None where that run is a training.
+        run: The run that has the network.
+        network: Its architecture, without its variant.
+        variant: Variant in which it is measured and deployed.
+        key: Key by which commands select it in that run; None where that run is a training.
     """
 
     run: str

@@ -30,15 +30,15 @@ class Importance:
     """Importance by an additive model: ridge regression on the options of each gene, without interactions.
 
     Attributes:
-        n: number of evaluations that it was fitted to.
-        r2: share of the variance of held-out evaluations that it explains; NaN where there are too few.
-        by_gene: share of the variance that each gene accounts for, the largest first: half of the squared error added by
+        n: Number of evaluations that the model was fitted to.
+        r2: Share of the variance of held-out evaluations that it explains; NaN where there are too few.
+        by_gene: Share of the variance that each gene accounts for, the largest first: half of the squared error added by
             shuffling its options among the held-out networks that have the gene. For independent genes, the shares add up
             to `r2`. Empty where `refused`; 0 for a gene with one option in all networks.
-        effects: by gene, by option: the objective's difference from its mean over the networks that have the gene, in its
+        effects: By gene and by option, the objective's difference from its mean over the networks that have the gene, in its
             unit, or as a share of the value for costs, which are modelled by their logarithm.
-        relative: whether effects are shares.
-        refused: the reason why there is no result; "" where there is one.
+        relative: True if effects are shares.
+        refused: The reason why there is no result; "" where there is one.
     """
 
     n: int
@@ -78,9 +78,9 @@ class _Design:
 
     Attributes:
         genes: (n, n_genes).
-        columns: (n, d), see `_columns`; owner: the gene of each, (d,).
-        folds: the rows of each fold of cross-validation.
-        solvers: for the rows outside each fold, and last for all rows.
+        columns: (n, d), see `_columns`; owner: gene of each, (d,).
+        folds: Rows of each fold of cross-validation.
+        solvers: Solvers for the rows outside each fold, and last for all rows.
     """
 
     space: SearchSpace

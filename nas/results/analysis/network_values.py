@@ -22,15 +22,15 @@ class Point:
     """One architecture and its values.
 
     Attributes:
-        space: the architecture's.
-        values: by name of an objective or a constrained metric, in its unit and natural sign.
-        errors: by objective name: one standard error (metrics of a task), the noise floor (latency), 0 (exact), or, where
-            `source` is ``predicted``, one predictive standard deviation.
-        source: ``predicted`` points were never measured and are on no front.
+        space: Space of the architecture.
+        values: Values by name of an objective or a constrained metric, in its unit and natural sign.
+        errors: Errors by objective name: one standard error (metrics of a task), the noise floor (latency), 0 (exact), or,
+            where `source` is ``predicted``, one predictive standard deviation.
+        source: Origin; ``predicted`` points were never measured and are on no front.
         test: ``{"accuracy": share, "error": one standard error}`` on the test part, or another metric of the run's task by its
             name; None where it was not scored.
-        fidelity: ``final`` where a value comes from the longer protocol.
-        committed: time of its last measurement, in seconds since the epoch; 0 for a predicted one.
+        fidelity: Protocol; ``final`` where a value comes from the longer protocol.
+        committed: Time of its last measurement, in seconds since the epoch; 0 for a predicted one.
     """
 
     architecture: Architecture

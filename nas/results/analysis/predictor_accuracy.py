@@ -31,8 +31,8 @@ class PredictorAccuracy:
     agreement among these networks is harder than over the whole space.
 
     Attributes:
-        step: the step of each prediction, (n,).
-        predicted, std, measured: in the objective's unit, (n,) each.
+        step: Step of each prediction, (n,).
+        predicted, std, measured: Predicted mean, predicted deviation and measured value, in the objective's unit, (n,) each.
     """
 
     step: NDArray[np.int64]

@@ -40,41 +40,41 @@ class RunReport:
     """A run's networks, fronts and predictors, read from its stored rows alone.
 
     Attributes:
-        run: the run's id.
-        name: the job's name; the id where it has none.
-        space: the search space; with the choices of the variant last (see `Variants`).
-        metrics: what every measured network has a value of: the objectives, and what only constraints are on.
-        task: what networks were trained and scored for.
-        constraints: what a network must satisfy to be on a front.
-        numbers: the number of each evaluated architecture in the order evaluated, from 1, by key; failed ones included.
-        n_known: networks that a warm start knew, which are evaluated beside the budget.
-        budget: evaluations that the job allows; None where only time limits it.
-        algorithm: its name in job files.
-        models_from: the number of the first evaluation that models chose, or will choose if none before it fails; None for
+        run: Id of the run.
+        name: Name of the job; the id where it has none.
+        space: The search space; with the choices of the variant last (see `Variants`).
+        metrics: Metrics of which every measured network has a value: the objectives, and those of constraints alone.
+        task: Task for which networks were trained and scored.
+        constraints: Constraints that a network must satisfy to be on a front.
+        numbers: Number of each evaluated architecture in the order evaluated, from 1, by key; failed ones included.
+        n_known: Number of networks that a warm start knew, which are evaluated beside the budget.
+        budget: Number of evaluations that the job allows; None where only time limits it.
+        algorithm: Name of the algorithm in job files.
+        models_from: Number of the first evaluation that models chose, or will choose if none before it fails; None for
             an algorithm without models, and in runs of version 0.1 without any.
-        evaluated: measured architectures in the order evaluated, with their search values.
-        candidates: measured architectures in the order evaluated, with their final values where they were measured again
-            (without those where that failed): what a selection chooses from.
-        measured_again: whether any candidate has final values.
-        noisy: keys of measured architectures with a value of more noise than the protocol wants.
-        too_noisy: those of `failed` of which nothing failed but for the noise of the machine.
-        failed: reasons by key of each architecture with a failed measurement.
-        screened_out: reasons by key of each architecture that was skipped before all of its measurements.
-        front: the measured non-dominated architectures that satisfy the constraints, the cheapest first; once candidates
+        evaluated: Measured architectures in the order evaluated, with their search values.
+        candidates: Measured architectures in the order evaluated, with their final values where they were measured again
+            (without those where that failed): a selection chooses from these.
+        measured_again: True if any candidate has final values.
+        noisy: Keys of measured architectures with a value of more noise than the protocol wants.
+        too_noisy: Keys of those of `failed` of which nothing failed but for the noise of the machine.
+        failed: Reasons by key of each architecture with a failed measurement.
+        screened_out: Reasons by key of each architecture that was skipped before all of its measurements.
+        front: The measured non-dominated architectures that satisfy the constraints, the cheapest first; once candidates
             were measured again, those only and with their final values.
-        fronts: where several profiles have objectives, by profile the front in its own objectives and those without
-            profile, of the same candidates as `front`, its cheapest first.
-        nearest: the network of least violation, where none satisfies the constraints.
-        anchors: the smallest and the largest network, as far as they are measured.
-        reference: the hypervolume's reference point by objective name, natural sign; empty until it is set.
+        fronts: Where several profiles have objectives, the front by profile, in the objectives of the profile and those
+            without profile, of the same candidates as `front`, its cheapest first.
+        nearest: The network of least violation, where none satisfies the constraints.
+        anchors: The smallest and the largest network, as far as they are measured.
+        reference: The hypervolume's reference point by objective name, natural sign; empty until it is set.
         hypervolume: (evaluations, value) after each evaluation, of search values of feasible networks, in the objectives'
             units multiplied.
-        front_hypervolume: of `front`; None until the reference is set.
-        predictors: by objective name.
-        predicted: architectures never measured whose every measured objective the latest models predicted.
-        distinguishable: by objective name, whether the front's fastest and most accurate members differ; empty while
+        front_hypervolume: Hypervolume of `front`; None until the reference is set.
+        predictors: Predictors by objective name.
+        predicted: Architectures never measured whose every measured objective the latest models predicted.
+        distinguishable: By objective name, True if the front's fastest and most accurate members differ; empty while
             there is no front.
-        block_costs: costs by block of the networks that were chosen to be measured again.
+        block_costs: Costs by block of the networks that were chosen to be measured again.
     """
 
     run: str
@@ -190,12 +190,14 @@ def build_report(
     """The report of a run in any state, from its store.
 
     Args:
-        profile: report on the objectives of one hardware profile and those without profile; None for all objectives.
-        steps: of this store, if they were read already.
+        store: Store of the run.
+        run: Id of the run.
+        profile: Report on the objectives of one hardware profile and those without profile; None for all objectives.
+        steps: Steps of this store, if they were read already.
 
     Raises:
-        UnknownNameError: the run has no objective on such a profile.
-        StoreError: the run is not a search but a training, or its store is damaged.
+        UnknownNameError: The run has no objective on such a profile.
+        StoreError: The run is not a search but a training, or its store is damaged.
     """
     facts = store.facts()
     if facts is None:
@@ -262,9 +264,9 @@ class _Networks:
     """The measured networks of a run: all, then fewer and fewer.
 
     Attributes:
-        evaluated, candidates, front: as in `RunReport`.
-        chosen: the finalists among the candidates; all candidates before there are any.
-        feasible: those of `chosen` that a front may be chosen from.
+        evaluated, candidates, front: Networks as in `RunReport`.
+        chosen: The finalists among the candidates; all candidates before there are any.
+        feasible: Networks of `chosen` that a front may be chosen from.
     """
 
     evaluated: Points

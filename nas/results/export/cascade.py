@@ -31,9 +31,9 @@ class Cascades:
     """The cascades of two networks of a run's front, with thresholds from the validation part.
 
     Args:
-        opened: a finished search of a classification.
-        profile: the hardware profile whose latencies count; by default that of the job's first latency objective.
-        accept_plugin_versions, data: as of `nas.results.export.onnx_export.export_onnx`.
+        opened: A finished search of a classification.
+        profile: The hardware profile whose latencies count; by default that of the job's first latency objective.
+        accept_plugin_versions, data: Options of `nas.results.export.onnx_export.export_onnx`.
 
     Raises:
         RunStateError, SelectionError: as `cascade_pairs`.

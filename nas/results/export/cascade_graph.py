@@ -89,7 +89,11 @@ def cascade_parity(
     """The largest difference of a graph's logits from those of the two networks in two steps, over the deviation of these.
 
     Args:
-        inputs: of each example, (1, ...).
+        graph: Serialised cascade.
+        small, large: Serialised networks.
+        threshold: Confidence below which an example is passed on.
+        inputs: Input of each example, (1, ...).
+        runtime: Runtime of all models.
 
     Raises:
         ExportFailedError: it is above `MAX_PARITY`, the graph passes on other examples, or all examples or none are passed on.

@@ -22,9 +22,9 @@ class Decoding:
     """Texts of equal length that the served models read.
 
     Args:
-        models: those of prompts, and of steps: with the cache in place, or without.
-        room: the most tokens of a text.
-        source: (n, tokens), of texts that an encoder reads; None for none.
+        models: Serialised models of prompts and of steps, by name: with the cache in place, or without.
+        room: Maximum number of tokens of a text.
+        source: Tokens that an encoder reads, (n, tokens); None without an encoder.
     """
 
     def __init__(self, models: Mapping[str, bytes], *, room: int, source: NDArray[Any] | None = None) -> None:
@@ -38,7 +38,8 @@ class Decoding:
         """The logits of the token after these, (n, vocabulary).
 
         Args:
-            ids: (n, tokens), int64: prompts at first, then one token each; of texts with a source, the first token at first.
+            ids: Token ids (n, tokens), int64: prompts at first, then one token each; of texts with a source, the first token at
+                first.
 
         Raises:
             ModelError: the runtime rejects a model.
@@ -69,10 +70,10 @@ def served_as_scored(scored: bytes, served: Mapping[str, bytes], texts: NDArray[
     the first halves of texts as prompts, and then the other tokens one by one.
 
     Args:
-        scored: from texts to the losses of their tokens after the first.
-        served: as of `Decoding`.
-        texts: (n, tokens), int64, at least two.
-        source: tokens at their beginnings that an encoder reads; the prompt is then the first token after them.
+        scored: Model from texts to the losses of their tokens after the first.
+        served: Models of `Decoding`.
+        texts: Token ids (n, tokens), int64, at least two tokens.
+        source: Number of tokens at their beginnings that an encoder reads; the prompt is then the first token after them.
 
     Raises:
         ExportFailedError: it is above `MAX_DIFFERENCE`.

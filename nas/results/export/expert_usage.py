@@ -35,14 +35,14 @@ class ExpertQuality:
     """A metric of a network with other numbers of active experts, the same one in all layers.
 
     Attributes:
-        network: its key.
-        metric: of the run's task.
-        examples: of the validation part that it is scored on.
-        chosen: the numbers of the network itself, by layer, with the value and its standard error.
-        active: the numbers; a layer that keeps fewer experts sends tokens to all of them.
-        values, errors: of each number, and standard errors.
-        searched: numbers that the space has.
-        layers: usage of its experts, as of `expert_usage`.
+        network: Key of the network.
+        metric: Metric of the run's task.
+        examples: Number of examples of the validation part on which it is scored.
+        chosen: Numbers of active experts of the network itself, by layer, with the value and its standard error.
+        active: Numbers of active experts; a layer that keeps fewer experts sends tokens to all of them.
+        values, errors: Value of the metric for each number, and its standard error.
+        searched: Numbers that the space has.
+        layers: Usage of its experts by layer, see `expert_usage`.
     """
 
     run: str
@@ -71,7 +71,7 @@ def expert_usage(runs: RunsFolder, run: str, *, select: str | None = None) -> di
     """The usage of experts, layer by layer, of the network that `nas.results.export.onnx_export.export_onnx` would write.
 
     Args:
-        select: as there; of a training, without it the largest network.
+        select: The network, as for that export; of a training, without it the largest network.
 
     Returns:
         JSON-able: the `run`, the key of the `network`, the number of `examples` (at most 256, the first ones), and `layers`,
@@ -107,10 +107,10 @@ def _usage_by_layer(network: nn.Module, texts: Tensor) -> list[dict[str, Any]]:
 def expert_quality(runs: RunsFolder, run: str, *, select: str | None = None) -> ExpertQuality:
     """The quality of the same network with 1, 2, 4, ... and all experts active, in torch and single precision.
 
-    With `top_p`, these are the most that a token has.
+    With `top_p`, these are the maxima for a token.
 
     Args:
-        select: as of `expert_usage`.
+        select: The network, as for `expert_usage`.
 
     Raises:
         SelectionError: as `expert_usage`.

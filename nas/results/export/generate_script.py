@@ -145,11 +145,12 @@ def generate_script(
     """The script beside the two ONNX models by which a language model is served; of pairs, see `translate_script`.
 
     Args:
-        name: its own.
-        models: names of the files of prompts and of steps.
-        tokenizer: name of the tokenizer's file.
-        positions: the most tokens of a text.
-        in_place: whether steps write into the cache.
+        format: Format of the texts.
+        name: Name of the script.
+        models: Names of the files of prompts and of steps.
+        tokenizer: Name of the tokenizer's file.
+        positions: Maximum number of tokens of a text.
+        in_place: True if steps write into the cache.
     """
     if isinstance(format, PairFormat):
         return translate_script(format, name=name, models=models, tokenizer=tokenizer)

@@ -65,10 +65,10 @@ def export_onnx(
         index: position on the front; without either, the knee.
         accept_plugin_versions: export though the plug-ins of its networks are installed in other versions than the run's.
         data: the data set that the run was started with, where that was an object passed from Python.
-        with_preprocessing: whether the graph takes decoded images of any size, and resizes and normalises them itself.
+        with_preprocessing: True if the graph takes decoded images of any size, and resizes and normalises them itself.
 
     Returns:
-        What `nas export --json` prints.
+        The output of `nas export --json`.
     """
     opened = StoredRun.open(runs, run)
     if opened.kind == "training" and select is not None:
@@ -101,7 +101,11 @@ def network_bundle(
     which is served by two models: ``FILE.onnx`` reads prompts or sources, and ``FILE.step.onnx`` one more token each.
 
     Args:
-        in_graph: whether the model does the preprocessing of images.
+        point: The network.
+        provenance: The run and the measurements of the network.
+        path: Path of the ONNX file.
+        trained: The trained supernet and its data.
+        in_graph: True if the model does the preprocessing of images.
 
     Returns:
         The files, described by ``path``, ``sha256``, ``parity`` (of the fp32 model with torch), ``precision``, ``runtime``

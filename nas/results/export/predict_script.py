@@ -143,9 +143,10 @@ def onnx_script(format: Format, *, model: str, tokenizer: str, targets: str = "c
     """The script for an ONNX model.
 
     Args:
-        model, tokenizer: names of the files beside it.
-        targets: the kind of the labels, see `supernets.tasks.Task`.
-        in_graph: whether the model itself resizes and normalises.
+        format: Format of the inputs.
+        model, tokenizer: Names of the files beside it.
+        targets: The kind of the labels, see `supernets.tasks.Task`.
+        in_graph: True if the model itself resizes and normalises.
     """
     network = [
         f'SESSION = onnxruntime.InferenceSession(str(HERE / {json.dumps(model)}), providers=["CPUExecutionProvider"])',

@@ -89,12 +89,12 @@ def export_torch(
     The written file is run, and its outputs are compared with those of the network.
 
     Args:
-        path: the Python file, or a folder in which it is named after the run and the network.
-        select, index, accept_plugin_versions, data: as of `nas.results.export.onnx_export.export_onnx`; of a training,
+        path: The Python file, or a folder in which it is named after the run and the network.
+        select, index, accept_plugin_versions, data: Options of `nas.results.export.onnx_export.export_onnx`; of a training,
             without either the whole network.
 
     Returns:
-        What `nas export --format torch --json` prints. ``original`` is empty where the state also fits the class of the
+        The output of `nas export --format torch --json`. ``original`` is empty where the state also fits the class of the
         model that the supernet was made of, and says what differs where it does not.
 
     Raises:

@@ -59,12 +59,13 @@ def export_transformers(
     The folder is read back, and the weights of the network that it makes are compared, and its outputs.
 
     Args:
-        folder: a new or an empty one.
-        select, index: as of `nas.results.export.onnx_export.export_onnx`; of a training, without either the whole network.
-        accept_plugin_versions, data: as of `nas.results.export.onnx_export.export_onnx`.
+        folder: A new or an empty one.
+        select, index: The network, as for `nas.results.export.onnx_export.export_onnx`; of a training, without either the whole
+            network.
+        accept_plugin_versions, data: Options of `nas.results.export.onnx_export.export_onnx`.
 
     Returns:
-        What `nas export-transformers --json` prints; ``values`` are those of fp32, in which it is written: of a network that
+        The output of `nas export-transformers --json`; ``values`` are those of fp32, in which it is written: of a network that
         was measured in other precisions alone, the computed costs.
 
     Raises:

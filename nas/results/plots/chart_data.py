@@ -34,10 +34,10 @@ class Convergence:
     """The quality of a search after each evaluation, (n,) each.
 
     Attributes:
-        values: the hypervolume in per cent of its final value. With a single objective, the best value so far in the unit
+        values: The hypervolume in per cent of its final value. With a single objective, the best value so far in the unit
             shown, NaN while no network satisfies the limits.
-        name: of the curve; title: of its axis.
-        close_at: the evaluation after which `CONVERGED` of the final value was reached; None with a single objective.
+        name, title: Name of the curve, and title of its axis.
+        close_at: The evaluation after which `CONVERGED` of the final value was reached; None with a single objective.
     """
 
     evaluations: NDArray[np.int64]

@@ -77,15 +77,15 @@ _PAIRED = 4
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How points are drawn.
+    """The style in which points are drawn.
 
     Attributes:
-        symbol: plotly's name; "" for a line without symbols.
-        size: of a symbol, in CSS pixels.
-        line: through the points in their order; "" for none.
-        steps: whether the line is a staircase, along x first, the cheapest point first: between two
+        symbol: Plotly's name of the symbol; "" for a line without symbols.
+        size: Size of a symbol, in CSS pixels.
+        line: Style of a line through the points in their order; "" for none.
+        steps: True if the line is a staircase, along x first, the cheapest point first: between two
             networks of a front, a straight line would promise others that do not exist.
-        errors: the opacity of each point's error bars; 0 for none.
+        errors: Opacity of each point's error bars; 0 for none.
     """
 
     colour: Colour
@@ -103,9 +103,9 @@ class Series:
     """Points of a panel that are drawn alike.
 
     Attributes:
-        name: for the legend, in which series of one name share an entry with the look of the last.
-        x, y: the points' values in the units shown, (n,) each.
-        x_errors, y_errors: one standard error or the noise floor, (n,) each.
+        name: Name in the legend, in which series of one name share an entry with the look of the last.
+        x, y: Values of the points in the units shown, (n,) each.
+        x_errors, y_errors: One standard error or the noise floor, (n,) each.
     """
 
     name: str
@@ -127,8 +127,9 @@ class Axis:
     """One side of a panel.
 
     Attributes:
-        ticks: of a logarithmic axis; empty for a linear one.
-        limits: their positions, in the unit shown, and texts.
+        title: Title of the axis.
+        ticks: Ticks of a logarithmic axis; empty for a linear one.
+        limits: Positions of the limits, in the unit shown, and their texts.
     """
 
     title: str

@@ -145,8 +145,10 @@ def page(
     """The page as text; it needs no network and holds plotly's script (about 5 MB).
 
     Args:
-        panels: of the report, see `front_panels`.
-        pictures: further pictures, as the texts of SVG files by their titles.
+        report: The report of a search.
+        panels: Panels of the report, see `front_panels`.
+        finetunings: Runs that fine-tuned networks of the report.
+        pictures: Further pictures, as the texts of SVG files by their titles.
     """
     title, line = heading(report)
     front, curve = front_chart(report, panels, finetunings), convergence_chart(report)

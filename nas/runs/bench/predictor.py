@@ -38,11 +38,11 @@ class Row:
     Attributes:
         model: ``mean``, ``ridge`` and ``gp`` (a Gaussian process) on one-hot genes, ``lightgbm`` on gene levels, or ``auto``,
             which the search uses. On a numeric table the features of all but ``auto`` are the genes' values.
-        train: training rows.
-        seed: of the split.
-        mape: mean absolute error relative to the label, as a share; None where a label is 0.
-        kendall_tau: rank agreement, tau-b; None for constant predictions or labels.
-        coverage: share of labels inside their 90 % interval.
+        train: Number of training rows.
+        seed: Seed of the split.
+        mape: Mean absolute error relative to the label, as a share; None where a label is 0.
+        kendall_tau: Rank agreement, tau-b; None for constant predictions or labels.
+        coverage: Share of labels inside their 90 % interval.
         fit_s: CPU seconds of fitting on one thread, calibration of the interval included.
     """
 

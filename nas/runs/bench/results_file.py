@@ -37,8 +37,8 @@ class Row:
     """One run of one algorithm.
 
     Attributes:
-        evaluations_to: by share (``0.99``), the evaluations that reached it; None if none did.
-        hypervolume: pairs of a number of evaluations and the share of the exact front's hypervolume after them, at the
+        evaluations_to: Number of evaluations that reached a share, by share (``0.99``); None if none did.
+        hypervolume: Pairs of a number of evaluations and the share of the exact front's hypervolume after them, at the
             end of every batch and wherever it grew.
         own_seconds: CPU time, on one thread, of the algorithm and the loop with its store and the table's answers.
     """

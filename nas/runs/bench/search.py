@@ -105,9 +105,9 @@ class Replay:
         """One search by the loop of real searches; the same arguments give the same row but for its seconds.
 
         Args:
-            evaluations: at most, including the smallest and the largest architecture, which come first.
-            target: ends the run after the batch that reaches this share; reported in addition to `SHARES`.
-            on_progress: called with the evaluations so far and their share, before each ask but the first.
+            evaluations: Maximum number of evaluations, including the smallest and the largest architecture, which come first.
+            target: Share after which the run ends, with the batch that reaches it; reported in addition to `SHARES`.
+            on_progress: Called with the evaluations so far and their share, before each ask but the first.
 
         Raises:
             UnknownNameError: there is no such algorithm.

@@ -24,15 +24,16 @@ class Table:
     """Measurements of the architectures of one space.
 
     Attributes:
-        name: of its file.
-        architectures: one per row, in the file's order; all different unless the table is `numeric`.
-        values: by column, one per row; the mean where the file has several rows of an architecture; NaN for an empty cell.
-        errors: standard errors of the values by column, one per row: from the scatter of an architecture's rows; 0 for one row.
-        exhaustive: whether every architecture of the space is a row.
-        rows: row number by architecture; the first of several.
-        digest: of the CSV file and its description.
-        numeric: genes are numbers (averages, say), not options. They may not distinguish all architectures: predictors can
-            be trained on all rows, but searches not be replayed.
+        name: Name of the file.
+        architectures: One per row, in the file's order; all different unless the table is `numeric`.
+        values: Values by column, one per row; the mean where the file has several rows of an architecture; NaN for an empty
+            cell.
+        errors: Standard errors of the values by column, one per row: from the scatter of an architecture's rows; 0 for one row.
+        exhaustive: True if every architecture of the space is a row.
+        rows: Row number by architecture; the first of several.
+        digest: Digest of the CSV file and its description.
+        numeric: True if genes are numbers (averages, say), not options. They may not distinguish all architectures: predictors
+            can be trained on all rows, but searches not be replayed.
     """
 
     name: str
@@ -112,10 +113,10 @@ class TableEvaluator:
     """Answers requests of any fidelity with a table's values and their errors; a value that it lacks is FAILED.
 
     Args:
-        columns: the table's column by objective name, e.g. ``{"latency_ms@raspi4": "latency_ms_raspi4"}``.
-        scales: by objective name, the factor from the column's unit to the objective's, e.g. 0.01 for accuracies in per
+        columns: The table's column by objective name, e.g. ``{"latency_ms@raspi4": "latency_ms_raspi4"}``.
+        scales: Factor by objective name from the column's unit to the objective's, e.g. 0.01 for accuracies in per
             cent; 1 by default.
-        delay_s: time that each evaluation takes, for tests of interruption.
+        delay_s: Time that each evaluation takes, for tests of interruption.
 
     Raises:
         TableError: the genes of a numeric table do not distinguish its rows.

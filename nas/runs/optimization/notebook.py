@@ -20,7 +20,8 @@ def html(report: RunReport, picture: bytes | None = None) -> str:
     """The front as a table.
 
     Args:
-        picture: of the front, as SVG; it is shown before the table.
+        report: The report of a search.
+        picture: Picture of the front as SVG, which is shown before the table.
     """
     volume = "" if report.front_hypervolume is None else f", hypervolume {report.front_hypervolume:.4g}"
     head = f"{report.evaluations_text}; {len(report.front)} on the front{volume}"

@@ -74,22 +74,22 @@ def optimize(
     search continues. Called again with the same store, it continues where it was interrupted, or with a larger budget.
 
     Args:
-        space: a `SearchSpace`, or the options of independent choices by name, the smallest network first.
+        space: A `SearchSpace`, or the options of independent choices by name, the smallest network first.
         objectives: ``"maximize"`` or ``"minimize"`` by metric; or `Objective`s, which have units, too.
-        evaluator: a function of a candidate's options by name that returns its metrics by name, those of constraints
+        evaluator: A function of a candidate's options by name that returns its metrics by name, those of constraints
             included; or an `Evaluator`.
-        algorithm: a name as in job files, ``module:Class``, a class (made of space, objectives, ``seed=`` and
+        algorithm: A name as in job files, ``module:Class``, a class (made of space, objectives, ``seed=`` and
             ``constraints=``), or a new object.
-        budget: evaluations, the smallest and the largest candidate included; or a `Budget`, which can limit the time and
-            stop early, too.
-        store: the path of a file that keeps the search (SQLite), an open store, or None to keep it in memory.
-        seed: of the algorithm, at least 0; equal seeds give equal searches, in parallel ones too.
-        batch: evaluations for which the algorithm is asked at once.
+        budget: Number of evaluations, the smallest and the largest candidate included; or a `Budget`, which can limit the time
+            and stop early, too.
+        store: The path of a file that keeps the search (SQLite), an open store, or None to keep it in memory.
+        seed: Seed of the algorithm, at least 0; equal seeds give equal searches, in parallel ones too.
+        batch: Number of evaluations for which the algorithm is asked at once.
         constraints: ``{"latency_ms": {"max": 2.0}}``, or `Constraint`s: only what satisfies them is on the front.
         parallel: `RayWorkers` or `Processes`, for a function; None calls it in this process.
-        progress: whether to show progress where stderr is a terminal; or an observer of it.
-        retry_failed: evaluate again what failed in the store; so it is after a search that ended in an error.
-        accept_plugin_versions: continue a search whose algorithm's package has another version now.
+        progress: True to show progress where stderr is a terminal; or an observer of it.
+        retry_failed: Evaluate again what failed in the store; so it is after a search that ended in an error.
+        accept_plugin_versions: Continue a search whose algorithm's package has another version now.
 
     Raises:
         NasError: an argument is invalid (code ``optimize.invalid``), or the store holds another search (code

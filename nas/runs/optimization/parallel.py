@@ -37,7 +37,7 @@ class Processes:
     of `multiprocessing`.
 
     Args:
-        n: the number of processes, at least 1.
+        n: Number of processes, at least 1.
     """
 
     n: int
@@ -62,9 +62,9 @@ class RayWorkers:
     ends.
 
     Args:
-        n: the most actors; None for as many as the cluster has CPUs.
-        address: of a running cluster; None starts one on this machine.
-        time_limit_s: for one call, which then fails; None derives it from the longest call so far.
+        n: Maximum number of actors; None for as many as the cluster has CPUs.
+        address: Address of a running cluster; None starts one on this machine.
+        time_limit_s: Time limit for one call, which fails after it; None derives it from the longest call so far.
     """
 
     n: int | None = None

@@ -38,8 +38,8 @@ class ArrayMating(InfillCriterion):  # type: ignore[misc]
     """Breeds like pymoo's `Mating`, without an object for each parent and child between its steps.
 
     Args:
-        selection: gives indices of parents.
-        crossover, mutation: of levels; their results are whole numbers, by repair or by construction.
+        selection: Operator that selects indices of parents.
+        crossover, mutation: Operators on levels; their results are whole numbers, by repair or by construction.
     """
 
     def __init__(self, selection: Selection, *, crossover: Crossover, mutation: Mutation, **parts: Any) -> None:
@@ -142,11 +142,12 @@ def evolve(
     """The last population of an NSGA-II, (at most `population`, n_choices).
 
     Args:
-        levels: number of options of each choice.
-        score: minimised values (n, n_objectives) and violations (n,) of rows of levels; called once for each generation.
-        seed: from 0 to 2**32 - 1.
-        first: rows of levels that it starts from, any number; None for random ones.
-        canonical: a map of rows; rows that it makes equal are duplicates.
+        levels: Number of options of each choice.
+        score: Function that computes minimised values (n, n_objectives) and violations (n,) of rows of levels; called once for
+            each generation.
+        seed: A number from 0 to 2**32 - 1.
+        first: Rows of levels from which it starts, any number; None for random ones.
+        canonical: A map of rows; rows that it makes equal are duplicates.
     """
     sampling = IntegerRandomSampling() if first is None else first
     algorithm = _algorithm(levels, n_objectives, operators, population, seed, canonical, sampling)
@@ -171,9 +172,9 @@ def litters(
     """Litters of `n` children or one more, (n, n_choices), of one population by NSGA-II's tournaments, without end.
 
     Args:
-        levels: number of options of each choice.
-        parents: rows of levels (p, n_choices), minimised values (p, m) and violations (p,).
-        seed: from 0 to 2**32 - 1.
+        levels: Number of options of each choice.
+        parents: Rows of levels (p, n_choices), minimised values (p, m) and violations (p,).
+        seed: A number from 0 to 2**32 - 1.
     """
     rows, values, violations = parents
     algorithm = _algorithm(levels, values.shape[1], operators, len(rows), seed, None, rows)

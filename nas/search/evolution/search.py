@@ -36,11 +36,11 @@ class EvolutionSearch(SearchAlgorithm):
     inherited, so that a layer which becomes active again has its parents' levels.
 
     Args:
-        seed: at least 0. All randomness comes from it, none from numpy's global generator.
-        method: a name of `breeding.METHODS`.
-        constraints: feasible architectures survive before infeasible ones, which are ordered by violation.
-        population: at least 2; the first one is the first evaluations (the smallest and the largest architecture) and
-            random ones. None takes the method's own.
+        seed: A number of at least 0. All randomness comes from it, none from numpy's global generator.
+        method: A name of `breeding.METHODS`.
+        constraints: Constraints; feasible architectures survive before infeasible ones, which are ordered by violation.
+        population: Size of the population, at least 2; the first one is the first evaluations (the smallest and the largest
+            architecture) and random ones. None takes the method's own.
 
     Raises:
         ValueError: a population below 2.

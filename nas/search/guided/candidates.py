@@ -54,8 +54,8 @@ class Effort:
     """The numbers of candidates; predicting them is the cost of an ask.
 
     Attributes:
-        generations: of the evolution; None: as many as the binary digits of the space's size, at least 15, because in large
-            spaces the predicted front still moves after these.
+        generations: Number of generations of the evolution; None: as many as the binary digits of the space's size, at least
+            15, because in large spaces the predicted front still moves after these.
     """
 
     population: int = 80

@@ -50,13 +50,13 @@ class GuidedSearch(HistorySearch):
     search fits once and continues.
 
     Args:
-        seed: at least 0.
-        features: analytic features by the name of each metric that has some; the others are modelled by the Gaussian
+        seed: A number of at least 0.
+        features: Analytic features by the name of each metric that has some; the others are modelled by the Gaussian
             process over genes alone.
-        exact: functions of values in natural sign, (n,), by the name of each metric that is computed, not modelled.
-        initial: successful evaluations, those before the first ask included, before the first model.
-        constraints: on objectives or on further metrics, which every evaluation then has too.
-        warm_start: evaluations of other runs: models learn from them, and the promising architectures are candidates.
+        exact: Functions of values in natural sign, (n,), by the name of each metric that is computed, not modelled.
+        initial: Number of successful evaluations, those before the first ask included, before the first model.
+        constraints: Constraints on objectives or on further metrics, which every evaluation then has too.
+        warm_start: Evaluations of other runs: models learn from them, and the promising architectures are candidates.
 
     Raises:
         ValueError: no objectives, or an exact metric that is not searched for.

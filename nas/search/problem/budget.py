@@ -27,10 +27,10 @@ class Budget:
     """The limits of a search, which ends at the first one reached.
 
     Attributes:
-        evaluations: the smallest and the largest included.
-        minutes: of searching, over all of the run's drivers; None for no limit.
-        plateau: None for no early stopping.
-        plateau_from: evaluations that the plateau ignores: those before the run was extended.
+        evaluations: Number of evaluations, the smallest and the largest included.
+        minutes: Minutes of searching, over all of the run's drivers; None for no limit.
+        plateau: Rule of early stopping; None for none.
+        plateau_from: Number of evaluations that the plateau ignores: those before the run was extended.
     """
 
     evaluations: int
@@ -55,9 +55,9 @@ class Spent:
     """The part of its budget that a search has used.
 
     Attributes:
-        evaluations: architectures asked for.
-        seconds: of searching.
-        ended: whether the search ended; otherwise it was interrupted.
+        evaluations: Number of architectures asked for.
+        seconds: Seconds of searching.
+        ended: True if the search ended; otherwise it was interrupted.
     """
 
     evaluations: int

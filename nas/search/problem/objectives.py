@@ -116,7 +116,10 @@ class Objective:
     """One metric to optimise; `name` is ``metric`` or ``metric@profile``.
 
     Attributes:
-        scored: whether it is a metric of a task that is not shipped; see `of_task`.
+        name: ``metric`` or ``metric@profile``.
+        unit: Unit of the values; "" without one.
+        goal: Direction that is better.
+        scored: True for a metric of a task that is not shipped; see `of_task`.
     """
 
     name: str
@@ -309,8 +312,8 @@ class Request:
     """One metric of one architecture in one variant, to be measured; the key of a `Measurement` inside a run.
 
     Attributes:
-        runtime: in which a metric of the task is scored and a profile is measured. In a job without `runtimes` whose profiles
-            have several runtimes, each profile is measured in its own, and this is the one for scoring.
+        runtime: Runtime in which a metric of the task is scored and a profile is measured. In a job without `runtimes` whose
+            profiles have several runtimes, each profile is measured in its own, and this is the one for scoring.
     """
 
     architecture: Architecture
@@ -341,18 +344,18 @@ class Measurement:
     """The stored atom: one value with its error, or the reason why there is none.
 
     Attributes:
-        value: in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
-        error: one standard error (metrics of a task) or the noise floor times the value (latency); 0 for exact values.
-        weights: digest of the weights that were measured; "" where they do not matter.
-        data: digest of the images used; "" where they do not matter.
-        protocol: name and version of the way of measuring, e.g. ``interleaved-floor/v5``.
-        environment: machine and versions, JSON-able.
-        detail: further values (p50, preempted share, ...), JSON-able.
-        samples: raw samples, compressed: latency runs, or a score for each example (`nas.search.problem.example_scores`);
+        value: Value in its objective's unit and natural sign; None exactly when `status` is FAILED or SKIPPED.
+        error: One standard error (metrics of a task) or the noise floor times the value (latency); 0 for exact values.
+        weights: Digest of the weights that were measured; "" where they do not matter.
+        data: Digest of the images used; "" where they do not matter.
+        protocol: Name and version of the way of measuring, e.g. ``interleaved-floor/v5``.
+        environment: Machine and versions, JSON-able.
+        detail: Further values (p50, preempted share, ...), JSON-able.
+        samples: Raw samples, compressed: latency runs, or a score for each example (`nas.search.problem.example_scores`);
             kept in a table of their own.
-        attempt: 0 for the first try; retries count up.
-        seconds: wall time of the measurement.
-        committed: when a store committed it, in seconds since the epoch; 0 outside a store.
+        attempt: Number of the try: 0 for the first try; retries count up.
+        seconds: Wall time of the measurement.
+        committed: Time when a store committed it, in seconds since the epoch; 0 outside a store.
     """
 
     request: Request
