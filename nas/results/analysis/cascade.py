@@ -143,7 +143,7 @@ class CascadeTable:
         """The small network, the large one and the threshold of a row.
 
         Raises:
-            SelectionError: there is no such row, or it is a single network.
+            SelectionError: There is no such row, or the row is a single network.
         """
         if not 0 <= number < len(self.rows):
             problem = f"--row {number}: the table of run {self.run!r} has rows 0 to {len(self.rows) - 1}"

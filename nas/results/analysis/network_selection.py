@@ -113,7 +113,7 @@ def choose(report: RunReport, expression: str | None = None, index: int | None =
     """The network that an expression (see `select`) or a number of the front names; without either, the front's knee.
 
     Raises:
-        SelectionError: there is none.
+        SelectionError: There is no such network.
     """
     if expression is not None:
         return select(report, expression)

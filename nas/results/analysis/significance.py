@@ -47,7 +47,7 @@ def compare(store: RunStore, a: Architecture, b: Architecture, objective: Object
     floor is the larger of the two. A network compared with itself differs by 0 and is never distinguishable.
 
     Raises:
-        StoreError: one of them has no value, or its stored scores are damaged.
+        StoreError: One of the networks has no value, or its stored scores are damaged.
     """
     first, second = _measurements(store, a, b, objective)
     if objective.of_task:

@@ -36,9 +36,9 @@ class Cascades:
         accept_plugin_versions, data: Options of `nas.results.export.onnx_export.export_onnx`.
 
     Raises:
-        RunStateError, SelectionError: as `cascade_pairs`.
+        RunStateError, SelectionError: For the reasons of `cascade_pairs`.
         UnknownNameError: there is no such profile.
-        NasError, CheckpointError, DataError: as `load_trained_run`.
+        NasError, CheckpointError, DataError: For the reasons of `load_trained_run`.
     """
 
     def __init__(

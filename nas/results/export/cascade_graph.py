@@ -96,7 +96,8 @@ def cascade_parity(
         runtime: Runtime of all models.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`, the graph passes on other examples, or all examples or none are passed on.
+        ExportFailedError: The difference is above `MAX_PARITY`, the graph passes on other examples, or all examples or none are
+            passed on.
         ModelError: the runtime rejects the graph.
     """
 

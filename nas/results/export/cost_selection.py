@@ -54,7 +54,7 @@ class NetworksByCost:
         A limit on a latency measures all networks on its profile the first time, see `measured_latencies`.
 
         Raises:
-            SelectionError: it is malformed, its metric is no computed cost or latency, or no network satisfies it.
+            SelectionError: The expression is malformed, its metric is no computed cost or latency, or no network satisfies it.
             EvaluationError: a latency cannot be measured.
         """
         return [(row.network, row.values) for row in self._rows(expression)]
@@ -98,7 +98,7 @@ def networks_by_cost(run: StoredRun, *, note: Callable[[str], None] = lambda tex
         note: called before latencies are measured, which takes a while.
 
     Raises:
-        SelectionError: they are not nested, or the training is not finished.
+        SelectionError: The networks are not nested, or the training is not finished.
         CheckpointError: the checkpoint is damaged.
     """
     supernet = _supernet(run)

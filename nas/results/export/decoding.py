@@ -76,7 +76,7 @@ def served_as_scored(scored: bytes, served: Mapping[str, bytes], texts: NDArray[
         source: Number of tokens at their beginnings that an encoder reads; the prompt is then the first token after them.
 
     Raises:
-        ExportFailedError: it is above `MAX_DIFFERENCE`.
+        ExportFailedError: The difference is above `MAX_DIFFERENCE`.
         ModelError: the runtime rejects a model.
     """
     (expected,) = run_model(scored, {INPUT: texts})

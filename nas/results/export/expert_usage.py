@@ -113,7 +113,7 @@ def expert_quality(runs: RunsFolder, run: str, *, select: str | None = None) -> 
         select: The network, as for `expert_usage`.
 
     Raises:
-        SelectionError: as `expert_usage`.
+        SelectionError: For the same reasons as `expert_usage`.
         DataError: the data lack the examples of the metric.
     """
     architecture, network, trained = _extracted(runs, run, select)

@@ -36,7 +36,7 @@ def parity(module: nn.Module, model: bytes, inputs: NDArray[Any]) -> float:
     """The largest absolute difference between ONNX Runtime's and torch's outputs, over the deviation of torch's.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`, shapes differ, or the outputs do not depend on the inputs.
+        ExportFailedError: The difference is above `MAX_PARITY`, shapes differ, or the outputs do not depend on the inputs.
         ModelError: the runtime refuses the model.
     """
     with torch.no_grad():
@@ -62,7 +62,7 @@ def parity_in_runtime(model: bytes, inputs: NDArray[Any], runtime: str) -> float
     """The largest absolute difference between a runtime's and ONNX Runtime's outputs, over the deviation of the latter's.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`.
+        ExportFailedError: The difference is above `MAX_PARITY`.
         ModelError: the runtime rejects the model, or is not installed.
     """
     (expected,), (outputs,) = run_model(model, {INPUT: inputs}), run_model(model, {INPUT: inputs}, runtime=runtime)
@@ -80,7 +80,7 @@ def parity_on_images(
     in training, over the deviation of the latter's outputs.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`.
+        ExportFailedError: The difference is above `MAX_PARITY`.
         ModelError: the runtime rejects a model.
     """
     raw = [np.asarray(image).reshape(1, image.height, image.width, format.channels) for image in images]
@@ -120,7 +120,7 @@ def as_measured(
     Scores that are numbers are the same within 2 % of their deviation.
 
     Raises:
-        ExportFailedError: it is below `MIN_SAME`.
+        ExportFailedError: The share is below `MIN_SAME`.
     """
     if scored is None or scored.samples is None:
         return None

@@ -173,7 +173,7 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
     """A network of a training in fp32 with its metrics of the task, scored as a search scores them, and its computed costs.
 
     Raises:
-        ExportFailedError: it cannot be scored.
+        ExportFailedError: The network cannot be scored.
     """
     task = metrics_of_task(trained.data.config)
     metrics = (*task.metrics, *(Objective.parse(name, []) for name in sorted(EXACT_METRICS - SERVED_MEMORY)))

@@ -29,7 +29,7 @@ def served_parity(
         source: tokens at the beginnings of texts that an encoder reads; what is continued is then the first token after them.
 
     Raises:
-        ExportFailedError: it is above `MAX_PARITY`.
+        ExportFailedError: The difference is above `MAX_PARITY`.
         ModelError: the runtime rejects a model.
     """
     ids = torch.from_numpy(texts[:, : source + 1 if source else max(1, texts.shape[1] // 2)])

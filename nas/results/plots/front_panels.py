@@ -152,7 +152,7 @@ def front_panels(
     """The panels of a run's front, one for each of `pairs`.
 
     Raises:
-        SelectionError: as `pairs`.
+        SelectionError: Nothing is measured yet.
     """
     shown, networks = pairs(report), Networks.from_report(report, report.evaluated, finetunings)
     axes = {metric: _axis(report, metric, limits) for pair in shown for metric in pair}

@@ -20,7 +20,7 @@ def description(path: Path) -> tuple[Path, list[str], bool, bool]:
     """The CSV file, the genes, whether the table is exhaustive, and whether its genes are numeric, of its YAML file.
 
     Raises:
-        NasError: it is missing or malformed.
+        NasError: The file is missing or malformed.
     """
     kind = "description of a table"
     data = parse_mapping(read_text(path, what=kind), source=str(path), what=kind)

@@ -30,7 +30,7 @@ def decoded(samples: bytes, detail: Mapping[str, Any]) -> NDArray[Any]:
     """The scores that `encoded` wrote, (n,): uint8 for bits, else float32.
 
     Raises:
-        ValueError: there are not as many of them as the detail says.
+        ValueError: The number of scores is not that of the detail.
     """
     n = int(detail.get("images", 0))
     if detail.get("scores", BITS) == FLOATS:
