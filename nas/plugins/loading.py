@@ -52,7 +52,10 @@ def _import_fault(module: str, error: Exception) -> str:
 
 def check(ref: PluginRef, implementation: object, contract: type) -> None:
     """Raises `PluginError` unless a plug-in's class or object has what a protocol asks for."""
-    expected = f"expected a class like {contract.__module__}.{contract.__name__}; inherit it, or add what is missing"
+    expected = (
+        f"expected a class like {contract.__module__}.{contract.__name__}; inherit it, or add what is missing, see "
+        f"{ref.kind.page}"
+    )
     if isinstance(implementation, FunctionType):
         raise PluginError(f"{ref}: is a function; {expected}", code="plugin.contract")
     hints = inspect.get_annotations(contract)
@@ -65,14 +68,12 @@ def check(ref: PluginRef, implementation: object, contract: type) -> None:
         implemented = getattr(implementation, name, None)
         if not callable(implemented) or getattr(implemented, "__isabstractmethod__", False):
             raise PluginError(f"{ref}: has no method {name}; {expected}", code="plugin.contract")
-        if not _accepts_arguments_of(
-            method, implemented, bound=not isinstance(implementation, type) or inspect.ismethod(implemented)
-        ):
+        bound = not isinstance(implementation, type) or inspect.ismethod(implemented)
+        if not _accepts_arguments_of(method, implemented, bound=bound):
             expected_method = f"{name}{inspect.signature(method)}"
             actual_method = f"{name}{inspect.signature(implemented)}"
-            raise PluginError(
-                f"{ref}: expected the method {expected_method}, got {actual_method}", code="plugin.contract"
-            )
+            problem = f"expected the method {expected_method}, got {actual_method}; see {ref.kind.page}"
+            raise PluginError(f"{ref}: {problem}", code="plugin.contract")
 
 
 def _accepts_arguments_of(method: Any, implemented: Any, *, bound: bool) -> bool:

@@ -274,7 +274,7 @@ class SupernetConfig(Section):
         found = getattr(load(ref), "description", None)
         if not isinstance(found, FamilyDescription):
             fault = f"its class attribute description is {type(found).__name__}; expected a FamilyDescription"
-            raise PluginError(f"{ref}: {fault}", code="plugin.contract")
+            raise PluginError(f"{ref}: {fault}, see {ref.kind.page}", code="plugin.contract")
         return found
 
     def spec(self, within: Spec | None = None) -> Spec | None:

@@ -93,9 +93,8 @@ def _usage_by_layer(network: nn.Module, texts: Tensor) -> list[dict[str, Any]]:
     for name, layer in zip(names, observed_routings(network, texts), strict=True):
         shares = usage(layer.routing, layer.experts)
         unused = [i for i, share in enumerate(shares) if share == 0]
-        mean = float(layer.asked.sum() / layer.routing[..., 0].size)
         statistics = {
-            "mean_active_experts": mean,
+            "mean_active_experts": float(layer.n_requests.sum() / layer.routing[..., 0].size),
             "usage": shares.tolist(),
             "entropy": load_entropy(shares),
             "unused": unused,
