@@ -112,7 +112,7 @@ def search(
     from nas.runs.bench.table import Table
 
     columns = {name: _names(texts, name) for name, texts in (("maximize", maximize), ("minimize", minimize))}
-    replay = Replay.of(Table.load(table), **columns, exact=_names(exact, "exact"))
+    replay = Replay.from_table(Table.load(table), **columns, exact=_names(exact, "exact"))
     names = _names([algorithms], "algorithms")
     with _progress(evaluations) as (update, end):
         rows = []

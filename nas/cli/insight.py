@@ -32,9 +32,9 @@ def _convergence(report: RunReport, insight: Insight) -> str:
     if curve is None or curve.close_at is None:
         return ""
     close = f"convergence: {curve.close_text}{_after(insight, int((timeline.evaluations < curve.close_at).sum()))}"
-    if not timeline.found:
+    if not timeline.front_positions:
         return close
-    last = max(timeline.found.values())
+    last = max(timeline.front_positions.values())
     newest = f"found at evaluation {timeline.evaluations[last]}{_after(insight, last)}"
     return f"{close}; the newest member of the front was {newest}"
 
@@ -72,5 +72,5 @@ def _diversity(insight: Insight) -> str:
     same = f"; all have {', '.join(shared[: 2 * _GENES])}{more}" if shared else ""
     return (
         f"diversity of the front: its members differ in {diversity.mean:.1f} of {diversity.n_genes} genes on average "
-        f"({diversity.least} to {diversity.most}; all evaluated: {diversity.evaluated:.1f}){same}"
+        f"({diversity.min_distance} to {diversity.max_distance}; all evaluated: {diversity.evaluated:.1f}){same}"
     )

@@ -270,5 +270,5 @@ def _progress(summary: RunSummary) -> str:
     from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
 
     counts = EvaluationCounts(**summary.counts.model_dump())
-    text = evaluations_text(summary.evaluations_wanted, counts, known=summary.known)
+    text = evaluations_text(summary.evaluations_wanted, counts, n_known=summary.known)
     return f"{summary.evaluations} of {text}"

@@ -94,7 +94,7 @@ def _views(report: RunReport) -> list[dict[str, Any]]:
     The views of several profiles come first, then the cost. Each has ``metrics``, of which the first stands for their unit
     and goal, and the ``series`` of its panel in drawing order.
     """
-    networks = Networks.of(report, report.candidates)
+    networks = Networks.from_report(report, report.candidates)
     positions = report.candidates.places, {point.key: place for place, point in enumerate(report.predicted)}
     costs = sorted((m for m in report.columns if m != report.primary), key=lambda m: m != report.cost)
     series = {cost: networks.series((cost, report.primary)) for cost in costs}
