@@ -16,7 +16,7 @@ from supernets.networks.capture.blocks import Division
 from supernets.networks.capture.branches import Branch, layer_of
 from supernets.networks.capture.costs import ProgramCosts
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
-from supernets.networks.capture.network import ElasticNetwork, PlainNetwork, stated_names
+from supernets.networks.capture.network import ElasticNetwork, PlainNetwork, bookkeeping_names
 from supernets.networks.capture.program import Program, Ref, ValueSpec
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
@@ -48,7 +48,7 @@ class CapturedFamily(Family):
         self.space = self._elastic.space
         self.axes: Axes = self.elastic.axes
         self._tensors = _zeros(program) if tensors is None else dict(tensors)
-        self._names = stated_names(program)
+        self._names = bookkeeping_names(program)
         self._stated = {f"{self._names[0]}.{i}": (name, 0) for i, name in enumerate(self.axes)}
         division = Division(self.elastic)
         self._division = division if len(division.blocks) > 1 else None

@@ -86,7 +86,7 @@ class ElasticProgram:
 
     @cached_property
     def dynamic_dims(self) -> Mapping[str, Mapping[int, Dim]]:
-        """By value and position, the dimensions that depend on sizes that only inputs decide."""
+        """The dimensions that depend on sizes that only inputs decide, by value and position."""
         dynamic = {
             name: {i: dim for i, dim in enumerate(dims) if not axes_in(dim).isdisjoint(self.lengths)}
             for name, dims in self.shapes.items()
@@ -131,12 +131,12 @@ def infer_axes(
         program=replace(program, calls=calls),
         axes=names.axes,
         dims=dims,
-        shapes={name: tuple(map(names.dim, own)) for name, own in inference.dims.items()},
+        shapes={name: tuple(map(names.dim, dimensions)) for name, dimensions in inference.dims.items()},
         branches=tuple(branches),
         units=tuple(depth_units(program, branches)),
         streams=tuple(tuple(map(names.dim, inference.dims[branch.skip])) for branch in branches),
         work=tuple(_work(inference, names)),
-        fixed=_kept(inference),
+        fixed=_fixed_sizes(inference),
         unknown=dict(inference.unknown),
         lengths={name: length.size for name, length in inference.lengths.items()},
     )
@@ -150,12 +150,12 @@ def _work(inference: Inference, names: _Names) -> Iterator[Work]:
             continue
         outputs = tuple(map(names.dim, inference.dims[call.outputs[0]]))
         for products in WORK[call.name](inference, call):
-            own = outputs
+            counted_outputs = outputs
             if isinstance(products, tuple):
                 products, counted = products
-                own = tuple(map(names.dim, counted))
+                counted_outputs = tuple(map(names.dim, counted))
             stored = call.name in _STORED or call.name.startswith("conv")
-            yield Work(index, tuple(map(names.dim, products)), own, stored)
+            yield Work(index, tuple(map(names.dim, products)), counted_outputs, stored)
 
 
 def _fix_untrained(inference: Inference) -> None:
@@ -259,7 +259,7 @@ def _sizes(value: SymbolicArgument, names: _Names) -> Argument:
     return dim if isinstance(dim, int) else Size(dim)
 
 
-def _kept(inference: Inference) -> dict[str, tuple[str, ...]]:
+def _fixed_sizes(inference: Inference) -> dict[str, tuple[str, ...]]:
     """Fixed sizes above 1 of parameters by reason."""
     by_reason: dict[str, dict[str, None]] = {}
     for name in inference.program.tensors:

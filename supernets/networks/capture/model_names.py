@@ -14,15 +14,15 @@ _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\
 
 
 def is_library(name: str) -> bool:
-    """Whether a name is that of a model in a library."""
+    """Returns whether a name is that of a model in a library."""
     return name.partition(":")[0] in LIBRARIES and ":" in name
 
 
 def is_function(name: str) -> bool:
-    """Whether a name is ``package.module:function``."""
+    """Returns whether a name is ``package.module:function``."""
     return not is_library(name) and _FUNCTION.fullmatch(name) is not None
 
 
 def is_file(name: str) -> bool:
-    """Whether a name is the path of a captured file."""
+    """Returns whether a name is the path of a captured file."""
     return not is_library(name) and not is_function(name)

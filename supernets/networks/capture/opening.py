@@ -28,9 +28,13 @@ _MOST = 10
 
 
 def open_model(
-    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, classifier: bool = False,
+    name: str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    weights: str | None = None,
+    classifier: bool = False,
     seed: int = 0,
-) -> UserModel | CapturedModel:  # fmt: skip
+) -> UserModel | CapturedModel:
     """The model of a name, with its weights: a captured one where the name is that of a file.
 
     Args:
@@ -55,9 +59,13 @@ def open_model(
 
 
 def open_module(
-    name: str, arguments: Mapping[str, Any] | None = None, *, weights: str | None = None, classifier: bool = False,
+    name: str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    weights: str | None = None,
+    classifier: bool = False,
     seed: int = 0,
-) -> UserModel:  # fmt: skip
+) -> UserModel:
     """The model of a name that is no file, made by the library's or the user's function; see `open_model`."""
     source, _, model_name = name.partition(":")
     keywords, pretrained = dict(arguments or {}), weights == HUB
@@ -104,7 +112,9 @@ def _of_file(path: Path, weights: str | None) -> CapturedModel:
     state = model.state or {name for name in model.tensors if not is_constant(name)}
     expected = {name: tensor for name, tensor in model.tensors.items() if name in state}
     unused = {*model.program.aliases, *state}  # parts of the model that its forward does not run
-    return with_tensors(model, matching(expected, read_weights(find_weights(weights)), source=weights, others=unused))
+    return with_tensors(
+        model, matching(expected, read_weights(find_weights(weights)), source=weights, optional_names=unused)
+    )
 
 
 def _in_single_precision(model: UserModel) -> UserModel:
@@ -167,7 +177,7 @@ def _of_timm(model: str, arguments: dict[str, Any], *, pretrained: bool) -> User
 
 
 def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """What the user's function returns."""
+    """The result of the user's function."""
     path, _, attribute = name.partition(":")
     try:
         with redirect_stdout(sys.stderr):

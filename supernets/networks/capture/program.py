@@ -161,16 +161,16 @@ class Program:
 
     @property
     def of_tokens(self) -> bool:
-        """Whether its first input is of whole numbers."""
+        """True if its first input is of whole numbers."""
         return "int" in self.values[self.inputs[0]].dtype
 
     def consumers(self) -> dict[str, list[int]]:
         """Indices of the calls that read each value."""
-        found: dict[str, list[int]] = {}
+        readers: dict[str, list[int]] = {}
         for index, call in enumerate(self.calls):
             for name in dict.fromkeys(call.reads()):
-                found.setdefault(name, []).append(index)
-        return found
+                readers.setdefault(name, []).append(index)
+        return readers
 
 
 def product_text(shape: Sequence[int]) -> str:
@@ -180,34 +180,34 @@ def product_text(shape: Sequence[int]) -> str:
 
 def state_values(program: Program) -> frozenset[str]:
     """The values that depend on parameters, buffers and constants alone."""
-    found = set(program.tensors)
+    names = set(program.tensors)
     for call in program.calls:
-        if all(name in found for name in call.reads()):
-            found.update(call.outputs)
-    return frozenset(found)
+        if all(name in names for name in call.reads()):
+            names.update(call.outputs)
+    return frozenset(names)
 
 
 def state_sources(program: Program) -> dict[str, tuple[str, ...]]:
-    """For each value of `state_values`, itself and those that it is computed of."""
-    found: dict[str, tuple[str, ...]] = {name: (name,) for name in program.tensors}
+    """The values that each value of `state_values` is computed from, and itself, by name."""
+    sources_by_value: dict[str, tuple[str, ...]] = {name: (name,) for name in program.tensors}
     state = state_values(program)
     for call in program.calls:
         if all(name in state for name in call.outputs if name):
-            sources = dict.fromkeys(own for name in call.reads() for own in found[name])
-            found.update((name, (*sources, name)) for name in call.outputs if name)
-    return found
+            sources = dict.fromkeys(source for name in call.reads() for source in sources_by_value[name])
+            sources_by_value.update((name, (*sources, name)) for name in call.outputs if name)
+    return sources_by_value
 
 
 def needed_calls(calls: Sequence[Call], outputs: Sequence[str]) -> tuple[Call, ...]:
     """The calls on which the outputs depend, in order."""
-    needed, kept = set(outputs), []
+    needed, selected = set(outputs), []
     for call in reversed(calls):
         if needed.intersection(call.outputs):
             needed.update(call.reads())
-            kept.append(call)
-    return tuple(reversed(kept))
+            selected.append(call)
+    return tuple(reversed(selected))
 
 
 def is_constant(name: str) -> bool:
-    """Whether a tensor's name is one that capture gives to constants; a module ``constants`` may hold some like them."""
+    """Returns whether a tensor has a name as capture gives to constants; a module ``constants`` may hold some like them."""
     return _CONSTANT.fullmatch(name) is not None

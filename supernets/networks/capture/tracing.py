@@ -69,14 +69,14 @@ class _Flat(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         with using_onednn():
             outputs = self.model(*inputs) if self.call is None else self.call(self.model, *inputs)
-        if not (found := tuple(tensors_of(outputs))):
+        if not (tensors := tuple(tensors_of(outputs))):
             kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise CaptureError(
                 f"its forward returns {kind}; expected a tensor of floating-point numbers, or a list, tuple, "
                 "mapping or dataclass with some",
                 code="capture.outputs",
             )
-        return found
+        return tensors
 
 
 def capture(module: nn.Module, inputs: Sequence[Tensor], *, call: ModuleCall | None = None) -> Captured:
@@ -141,7 +141,7 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
 
 
 def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
-    """What torch.export makes of the forward, without slices of all of a tensor."""
+    """The forward as torch.export traces it, without slices of all of a tensor."""
     try:
         with quiet(), _without_collection():
             exported = torch.export.export(flat, example, strict=False)
@@ -166,7 +166,7 @@ def _without_collection() -> Iterator[None]:
 
 
 def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
-    """For each placeholder what it is: a kind and the name or value."""
+    """The kind of each placeholder with its name or value, by name of the placeholder."""
     names: dict[str, tuple[str, Any]] = {}
     for spec in exported.graph_signature.input_specs:
         name = spec.arg.name
@@ -194,8 +194,10 @@ class _Reader:
         self._canonical = _canonical_names(self._state)
         self._trainable = {name for name, _ in flat.model.named_parameters()}
         self._batch = len(example[0])
-        theirs = {name.partition(".")[0] for name in self._state}
-        self._constants_at = next(own for n in count() if (own := "constants" + "_" * n) not in theirs)
+        network_names = {name.partition(".")[0] for name in self._state}
+        self._constants_at = next(
+            candidate for n in count() if (candidate := "constants" + "_" * n) not in network_names
+        )
         self._tensors: dict[str, Tensor] = {}
         self._values: dict[str, ValueSpec] = {}
         self._calls: list[Call] = []
@@ -218,8 +220,10 @@ class _Reader:
                     self._call(node)
                 case "output":
                     results = node.args[0] if isinstance(node.args[0], list | tuple) else [node.args[0]]
-                    own = [result for result, returned in zip(results, self._results, strict=True) if returned]
-                    outputs = [cast(Ref, self._argument(result)).name for result in own]
+                    returned_results = [
+                        result for result, returned in zip(results, self._results, strict=True) if returned
+                    ]
+                    outputs = [cast(Ref, self._argument(result)).name for result in returned_results]
         program = Program(
             inputs=tuple(self._inputs),
             tensors=tuple(self._tensors),
@@ -228,17 +232,17 @@ class _Reader:
             calls=needed_calls(self._calls, outputs),
             outputs=tuple(outputs),
             batch=self._batch,
-            aliases={name: own for name, own in self._canonical.items() if name != own},
+            aliases={name: canonical for name, canonical in self._canonical.items() if name != canonical},
         )
         program = _without_unread(without_row_numbers(program, self._tensors))
         return program, {name: self._tensors[name].detach() for name in program.tensors}
 
     def _placeholder(self, node: fx.Node) -> None:
-        kind, what = self._names[node.name]
+        kind, content = self._names[node.name]
         if kind == "constant":
-            self._constants[node] = what
+            self._constants[node] = content
         elif kind == "tensor":
-            name = self._canonical[what]
+            name = self._canonical[content]
             self._add_tensor(name, self._state[name])
             self._named[node] = name
         else:
@@ -284,14 +288,14 @@ class _Reader:
         results = value if isinstance(value, list | tuple) else [value]
         names = []
         for index, result in enumerate(results):
-            own = f"%{node.name}" + (f".{index}" if isinstance(value, list | tuple) else "")
-            names.append(own if isinstance(result, Tensor) else "")
+            value_name = f"%{node.name}" + (f".{index}" if isinstance(value, list | tuple) else "")
+            names.append(value_name if isinstance(result, Tensor) else "")
             if isinstance(result, Tensor):
-                self._values[own] = self._spec_of(result, node)
+                self._values[value_name] = self._spec_of(result, node)
         self._named[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
         op = _OPERATOR.sub(r"aten.bitwise_\1.", str(out_of_place))
         if op == "aten.to.device":  # a program runs on the device of its tensors
-            op, arguments = "aten.to.dtype", {key: own for key, own in arguments.items() if key != "device"}
+            op, arguments = "aten.to.dtype", {key: argument for key, argument in arguments.items() if key != "device"}
         elif op in ("aten.view.default", "aten._unsafe_view.default"):  # strides may differ from the trace's
             op, arguments = "aten.reshape.default", {"self": arguments["self"], "shape": arguments["size"]}
         elif op == "aten.squeeze.default":  # a batch of one example stays a batch
@@ -302,7 +306,7 @@ class _Reader:
             arguments = {**arguments, "training": False, "cudnn_enabled": False}
         elif (
             op == "aten.copy.default"
-            and len({ValueSpec.of(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1
+            and len({ValueSpec.of(cast(fx.Node, operand).meta["val"]) for operand in node.args[:2]}) == 1
         ):
             op, arguments = "aten.clone.default", {"self": arguments["src"], "memory_format": None}  # it has a gradient
         self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))
@@ -336,16 +340,18 @@ class _Reader:
         old = self._named[node]
         if old in self._state:
             self.changes[name] = old
-        for other, own in self._named.items():
-            if own == old:
-                self._named[other] = name
+        for reader, value_name in self._named.items():
+            if value_name == old:
+                self._named[reader] = name
 
     def _arguments(self, target: Any, node: fx.Node) -> dict[str, Argument]:
         schema = target._schema.arguments
-        given = dict(zip((own.name for own in schema), node.args, strict=False)) | dict(node.kwargs)
+        values = dict(zip((argument.name for argument in schema), node.args, strict=False)) | dict(node.kwargs)
         return {
-            own.name: self._argument(given.get(own.name, own.default_value if own.has_default_value() else None))
-            for own in schema
+            argument.name: self._argument(
+                values.get(argument.name, argument.default_value if argument.has_default_value() else None)
+            )
+            for argument in schema
         }
 
     def _argument(self, value: object) -> Argument:
@@ -392,22 +398,24 @@ def _created(name: str, node: fx.Node) -> Tensor:
 
 
 def _canonical_names(state: Mapping[str, Tensor]) -> dict[str, str]:
-    """By name in the state, the first name of the same tensor."""
+    """The first name of the same tensor, by name in the state."""
     first: dict[int, str] = {}
     return {name: first.setdefault(id(tensor), name) for name, tensor in state.items()}
 
 
 def _without_unread(program: Program) -> Program:
     """The program without values that no call has."""
-    named = {*program.inputs, *program.outputs}
+    used_names = {*program.inputs, *program.outputs}
     for call in program.calls:
-        named.update(call.reads(), (name for name in call.outputs if name))
-    tensors = tuple(name for name in program.tensors if name in named)
+        used_names.update(call.reads(), (name for name in call.outputs if name))
+    tensors = tuple(name for name in program.tensors if name in used_names)
     return replace(
-        program, tensors=tensors, trainable=program.trainable & set(tensors),
-        values={name: spec for name, spec in program.values.items() if name in named},
-        aliases={alias: own for alias, own in program.aliases.items() if own in tensors},
-    )  # fmt: skip
+        program,
+        tensors=tensors,
+        trainable=program.trainable & set(tensors),
+        values={name: spec for name, spec in program.values.items() if name in used_names},
+        aliases={alias: name for alias, name in program.aliases.items() if name in tensors},
+    )
 
 
 def _module(node: fx.Node) -> str:
@@ -418,8 +426,8 @@ def _module(node: fx.Node) -> str:
 
 def _place(node: fx.Node) -> str:
     places = list(_PLACE.finditer(node.meta.get("stack_trace") or ""))
-    own = [m for m in places if "/torch/nn/" not in m["file"]] or places
-    return f"{own[-1]['file']}:{own[-1]['line']}" if own else ""
+    user_places = [m for m in places if "/torch/nn/" not in m["file"]] or places
+    return f"{user_places[-1]['file']}:{user_places[-1]['line']}" if user_places else ""
 
 
 def _short(place: str) -> str:
