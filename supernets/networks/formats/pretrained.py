@@ -50,11 +50,11 @@ def find_weights(name: str) -> Path:
         return Path(name)
     package = name.removeprefix(PACKAGE)
     distribution = _distribution(package)
-    found = [file for file in distribution.files or () if file.suffix in _OF_WEIGHTS]
-    if len(found) != 1:
-        listed = f"{len(found)} files of weights ({', '.join(_OF_WEIGHTS)})"
+    weight_files = [file for file in distribution.files or () if file.suffix in _OF_WEIGHTS]
+    if len(weight_files) != 1:
+        listed = f"{len(weight_files)} files of weights ({', '.join(_OF_WEIGHTS)})"
         raise _not_found(f"the package {package} has {listed}; expected one: give the file's path")
-    return Path(str(distribution.locate_file(found[0])))
+    return Path(str(distribution.locate_file(weight_files[0])))
 
 
 def _distribution(package: str) -> importlib.metadata.Distribution:
@@ -67,8 +67,8 @@ def _distribution(package: str) -> importlib.metadata.Distribution:
 def _in_package(package: str) -> Path:
     distribution = _distribution(package)
     weights = [file for file in distribution.files or () if file.name == WEIGHTS]
-    found = {Path(str(distribution.locate_file(file))).parent for file in weights}
-    folders = sorted(folder for folder in found if (folder / CONFIG).is_file())
+    weight_folders = {Path(str(distribution.locate_file(file))).parent for file in weights}
+    folders = sorted(folder for folder in weight_folders if (folder / CONFIG).is_file())
     folders += [Path(str(distribution.locate_file(file))) for file in distribution.files or () if file.suffix == GGUF]
     if len(folders) != 1:
         networks = f"{len(folders)} pretrained networks (folders with {CONFIG} and {WEIGHTS}, or {GGUF} files)"
