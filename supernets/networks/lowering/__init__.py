@@ -12,7 +12,7 @@ from supernets.errors import LoweringError
 from supernets.networks.capture.program import Program, needed_calls, state_values
 from supernets.networks.lowering.simplification import simplified
 from supernets.networks.lowering.state import Lowering, marked_shape
-from supernets.networks.onnx_graph.block_division import Piece, cut, piece_of
+from supernets.networks.onnx_graph.block_division import Piece, block_pieces, piece_of
 from supernets.networks.onnx_graph.ir import INPUT, Graph, Value
 
 
@@ -44,7 +44,7 @@ def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapp
         blocks: the names of blocks by the values that they compute.
 
     Raises:
-        LoweringError: as of `lowered` and `cut`; or a block is called twice.
+        LoweringError: as of `lowered` and `block_pieces`; or a block is called twice.
     """
     lowering, inputs = _begun(program, tensors, (INPUT,))
     graph, program, ends = lowering.graph, lowering.program, dict[str, tuple[int, int]]()
@@ -64,7 +64,7 @@ def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapp
                 text = f"block {block} is called several times; expected one call"
                 raise LoweringError(text, code="export.invalid-block")
             ends[block] = (start, len(graph.nodes))
-    return cut(graph, inputs, _outputs(lowering, inputs), ends)
+    return block_pieces(graph, inputs, _outputs(lowering, inputs), ends)
 
 
 def _begun(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Lowering, tuple[Value, ...]]:

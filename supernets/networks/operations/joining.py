@@ -27,9 +27,9 @@ def _cat_dims(ctx: Inference, call: Call) -> None:
 
 @lowers("cat", "concat")
 def _lower_concatenate(low: Lowering, call: Call) -> None:
-    tensors = [one for one in cast(tuple[Ref, ...], call.arguments["tensors"]) if low.shape(one.name) != (0,)]
-    parts = [typed_operand(low, one, low.typed(call.outputs[0])) for one in tensors]
-    low.returns(call, low.one("Concat", *parts, axis=cast(int, call.arguments["dim"])))
+    tensors = [tensor for tensor in cast(tuple[Ref, ...], call.arguments["tensors"]) if low.shape(tensor.name) != (0,)]
+    parts = [typed_operand(low, tensor, low.typed(call.outputs[0])) for tensor in tensors]
+    low.returns(call, low.add("Concat", *parts, axis=cast(int, call.arguments["dim"])))
 
 
 @rule_of("stack")
@@ -47,9 +47,9 @@ def _stack_dims(ctx: Inference, call: Call) -> None:
 def _lower_stack(low: Lowering, call: Call) -> None:
     position = axis(call, len(low.shape(call.outputs[0])))
     tensors = cast(tuple[Argument, ...], call.arguments["tensors"])
-    parts = [typed_operand(low, one, low.typed(call.outputs[0])) for one in tensors]
-    columns = [low.one("Unsqueeze", part, low.numbers([position])) for part in parts]
-    low.returns(call, low.one("Concat", *columns, axis=position))
+    parts = [typed_operand(low, tensor, low.typed(call.outputs[0])) for tensor in tensors]
+    columns = [low.add("Unsqueeze", part, low.numbers([position])) for part in parts]
+    low.returns(call, low.add("Concat", *columns, axis=position))
 
 
 def _split_sizes(call: Call, size: int) -> list[int]:
@@ -102,7 +102,7 @@ def _glu_dims(ctx: Inference, call: Call) -> None:
 def _lower_glu(low: Lowering, call: Call) -> None:
     axis = cast(int, call.arguments["dim"])
     a, b = low.emit("Split", [low.tensor(call.arguments["self"])], {"axis": axis, "num_outputs": 2}, n=2)
-    low.returns(call, low.one("Mul", a, low.one("Sigmoid", b)))
+    low.returns(call, low.add("Mul", a, low.add("Sigmoid", b)))
 
 
 @rule_of("unbind")
@@ -117,4 +117,4 @@ def _unbind_dims(ctx: Inference, call: Call) -> None:
 def _lower_unbind(low: Lowering, call: Call) -> None:
     axis, n = cast(int, call.arguments["dim"]), len(call.outputs)
     parts = low.emit("Split", [low.tensor(call.arguments["self"])], {"axis": axis, "num_outputs": n}, n=n)
-    low.returns(call, *[low.one("Squeeze", part, low.numbers([axis])) for part in parts])
+    low.returns(call, *[low.add("Squeeze", part, low.numbers([axis])) for part in parts])

@@ -56,10 +56,10 @@ def _lower_linear(low: Lowering, call: Call) -> None:
     x, weight = low.tensor(a["input"]), low.tensor(a["weight"])
     bias = low.tensor(a["bias"]) if a["bias"] is not None else None
     if low.rank(a["input"]) == 2:
-        low.returns(call, low.one("Gemm", x, weight, *([] if bias is None else [bias]), transB=1))
+        low.returns(call, low.add("Gemm", x, weight, *([] if bias is None else [bias]), transB=1))
         return
     product = functions.linear(low.graph, x, weight)
-    low.returns(call, product if bias is None else low.one("Add", product, bias))
+    low.returns(call, product if bias is None else low.add("Add", product, bias))
 
 
 def _convolved(ctx: Inference, call: Call) -> tuple[Dims, Dims, int]:
@@ -128,7 +128,7 @@ def _padding_call(ctx: Inference, call: Call) -> Call | None:
 
 
 def _amounts(call: Call) -> tuple[int, ...]:
-    """What a call of `pad` adds before and after each extent, in the order of `_pads`."""
+    """The sizes that a call of `pad` adds before and after each extent, in the order of `_pads`."""
     amounts = cast(tuple[int, ...], call.arguments["pad"])
     return amounts[-2::-2] + amounts[::-2]
 
@@ -143,10 +143,18 @@ def _lower_convolution(low: Lowering, call: Call) -> None:
     a = call.arguments
     n = low.rank(a["input"]) - 2
     inputs, kernel = _operands(low, call)
-    low.returns(call, low.one(
-        "Conv", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
-        pads=_pads(a["padding"], kernel, ints(a["dilation"], n)), group=cast(int, a["groups"]),
-    ))  # fmt: skip
+    low.returns(
+        call,
+        low.add(
+            "Conv",
+            *inputs,
+            kernel_shape=tuple(kernel),
+            strides=ints(a["stride"], n),
+            dilations=ints(a["dilation"], n),
+            pads=_pads(a["padding"], kernel, ints(a["dilation"], n)),
+            group=cast(int, a["groups"]),
+        ),
+    )
 
 
 def _operands(low: Lowering, call: Call) -> tuple[list[Value], tuple[int, ...]]:
@@ -168,9 +176,11 @@ def _pads(padding: Argument, kernel: Sequence[int], dilations: Sequence[int]) ->
 
 
 @rule_of(
-    "conv_transpose1d", "conv_transpose2d", "conv_transpose3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     neutral=("stride", "padding", "output_padding", "dilation"),
-)  # fmt: skip
+)
 def _transposed_convolution_dims(ctx: Inference, call: Call) -> None:
     x, weight, n_groups = _convolved(ctx, call)
     unify(x[1], weight[0])
@@ -200,10 +210,19 @@ def _lower_transposed_convolution(low: Lowering, call: Call) -> None:
         raise LoweringError(
             "there is no rule for a transposed convolution whose output_padding is not below its stride"
         )
-    low.returns(call, low.one(
-        "ConvTranspose", *inputs, kernel_shape=tuple(kernel), strides=ints(a["stride"], n), dilations=ints(a["dilation"], n),
-        pads=ints(a["padding"], n) * 2, output_padding=ints(a["output_padding"], n), group=cast(int, a["groups"]),
-    ))  # fmt: skip
+    low.returns(
+        call,
+        low.add(
+            "ConvTranspose",
+            *inputs,
+            kernel_shape=tuple(kernel),
+            strides=ints(a["stride"], n),
+            dilations=ints(a["dilation"], n),
+            pads=ints(a["padding"], n) * 2,
+            output_padding=ints(a["output_padding"], n),
+            group=cast(int, a["groups"]),
+        ),
+    )
 
 
 def _contract(ctx: Inference, a: Dimension, b: Dimension, left: Argument, right: Argument) -> None:
@@ -251,7 +270,7 @@ def _product_work(inference: Inference, call: Call) -> Products:
 
 @lowers("matmul", "bmm", "mm")
 def _lower_matmul(low: Lowering, call: Call) -> None:
-    low.returns(call, low.one("MatMul", *map(low.tensor, _factors(call))))
+    low.returns(call, low.add("MatMul", *map(low.tensor, _factors(call))))
 
 
 @rule_of("addmm", "baddbmm")
@@ -264,7 +283,7 @@ def _lower_add_product(low: Lowering, call: Call) -> None:
     a = call.arguments
     if a.get("alpha", 1) != 1 or a.get("beta", 1) != 1:
         raise LoweringError(f"there is no rule for {call.name} with alpha or beta")
-    low.returns(call, low.one("Add", low.one("MatMul", *map(low.tensor, _factors(call))), low.tensor(a["self"])))
+    low.returns(call, low.add("Add", low.add("MatMul", *map(low.tensor, _factors(call))), low.tensor(a["self"])))
 
 
 def _einsum_terms(ctx: Inference, call: Call) -> tuple[list[tuple[str, Argument]], str]:
@@ -317,8 +336,8 @@ def _einsum_work(inference: Inference, call: Call) -> Products:
 
 @lowers("einsum")
 def _lower_einsum(low: Lowering, call: Call) -> None:
-    operands = [low.tensor(one) for one in cast(tuple[Argument, ...], call.arguments["tensors"])]
-    low.returns(call, low.one("Einsum", *operands, equation=cast(str, call.arguments["equation"])))
+    operands = [low.tensor(operand) for operand in cast(tuple[Argument, ...], call.arguments["tensors"])]
+    low.returns(call, low.add("Einsum", *operands, equation=cast(str, call.arguments["equation"])))
 
 
 @rule_of("embedding", f"{NAMESPACE}.rows_at")
@@ -332,5 +351,5 @@ def _embedding_dims(ctx: Inference, call: Call) -> None:
 @lowers("embedding")
 def _lower_embedding(low: Lowering, call: Call) -> None:
     low.returns(
-        call, low.one("Gather", low.tensor(call.arguments["weight"]), low.tensor(call.arguments["indices"]), axis=0)
+        call, low.add("Gather", low.tensor(call.arguments["weight"]), low.tensor(call.arguments["indices"]), axis=0)
     )

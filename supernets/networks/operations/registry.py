@@ -133,5 +133,5 @@ def check_batched(call: Call, rank: int) -> None:
 
 
 def is_symbolic_extent(ctx: Inference, extent: Dimension) -> bool:
-    """Whether a size follows from an extent: one of a declared axis, or one that only the inputs decide; others are fixed."""
-    return not is_plain(extent) and (bool(ctx.declared) or all(own.fixed for own in singles(extent)))
+    """Returns whether a size follows from an extent, as of a declared axis or of the inputs; other extents are fixed."""
+    return not is_plain(extent) and (bool(ctx.declared) or all(single.fixed for single in singles(extent)))

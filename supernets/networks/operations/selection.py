@@ -25,9 +25,16 @@ from supernets.networks.operations.registry import axes, axis, lowers, rule_of
 
 
 @rule_of(
-    "tril", "triu", "cumsum", "flip", "roll", "sort", "argsort", "topk",
+    "tril",
+    "triu",
+    "cumsum",
+    "flip",
+    "roll",
+    "sort",
+    "argsort",
+    "topk",
     neutral=("diagonal", "shifts", "descending", "stable", "largest", "sorted"),
-)  # fmt: skip
+)
 def _ordered_dims(ctx: Inference, call: Call) -> None:
     """Operations that depend on the order of the units."""
     x = ctx.of(call.arguments["self"])
@@ -46,7 +53,7 @@ def _ordered_dims(ctx: Inference, call: Call) -> None:
 @lowers("cumsum", neutral=("dtype",))
 def _lower_cumulated(low: Lowering, call: Call) -> None:
     x = typed_operand(low, call.arguments["self"], low.typed(call.outputs[0]))
-    low.returns(call, low.one("CumSum", x, low.graph.whole(cast(int, call.arguments["dim"]))))
+    low.returns(call, low.add("CumSum", x, low.graph.whole(cast(int, call.arguments["dim"]))))
 
 
 @lowers("roll")
@@ -61,18 +68,25 @@ def _lower_roll(low: Lowering, call: Call) -> None:
         boundary = (size - shift) % size
         if boundary:
             parts = low.emit("Split", [x, low.numbers([boundary, size - boundary])], {"axis": dim}, n=2)
-            x = low.one("Concat", parts[1], parts[0], axis=dim)
-    low.returns(call, low.one("Identity", x))
+            x = low.add("Concat", parts[1], parts[0], axis=dim)
+    low.returns(call, low.add("Identity", x))
 
 
 @lowers("flip")
 def _lower_flip(low: Lowering, call: Call) -> None:
     dims = list(cast(tuple[int, ...], call.arguments["dims"]))
     n = len(dims)
-    low.returns(call, low.one(
-        "Slice", low.tensor(call.arguments["self"]), low.numbers([-1] * n), low.numbers([-(2**62)] * n), low.numbers(dims),
-        low.numbers([-1] * n),
-    ))  # fmt: skip
+    low.returns(
+        call,
+        low.add(
+            "Slice",
+            low.tensor(call.arguments["self"]),
+            low.numbers([-1] * n),
+            low.numbers([-(2**62)] * n),
+            low.numbers(dims),
+            low.numbers([-1] * n),
+        ),
+    )
 
 
 @rule_of("select", neutral=("index",))
@@ -88,12 +102,12 @@ def _lower_select(low: Lowering, call: Call) -> None:
     a = call.arguments
     x, x_name = low.tensor(a["self"]), cast(Ref, a["self"]).name
     axis, index = cast(int, a["dim"]), cast(int, a["index"])
-    n_readers = sum(name == x_name for other in low.program.calls for name in other.reads())
+    n_readers = sum(name == x_name for reader in low.program.calls for name in reader.reads())
     if low.declared or n_readers > 1:  # of several selections, runtimes make one Split
-        taken = low.one("Gather", x, low.numbers([index]), axis=axis)
-        low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
+        selected = low.add("Gather", x, low.numbers([index]), axis=axis)
+        low.returns(call, low.add("Squeeze", selected, low.numbers([axis])))
     else:
-        low.returns(call, low.one("Gather", x, low.graph.whole(index), axis=axis))
+        low.returns(call, low.add("Gather", x, low.graph.whole(index), axis=axis))
 
 
 @rule_of("slice", "narrow", neutral=("end", "length"))
@@ -146,7 +160,7 @@ def _lower_slice(low: Lowering, call: Call) -> None:
         raise LoweringError("there is no rule for a slice of the batch")
     numbers = (a["dim"], a.get("step", 1), *bounds)
     dims, steps, starts, ends = (low.numbers([cast(int, number)]) for number in numbers)
-    low.returns(call, low.one("Slice", low.tensor(a["self"]), starts, ends, dims, steps))
+    low.returns(call, low.add("Slice", low.tensor(a["self"]), starts, ends, dims, steps))
 
 
 @rule_of("slice_scatter", neutral=("end",))
@@ -175,17 +189,17 @@ def _lower_scattered(low: Lowering, call: Call) -> None:
     size = shape[axis]
     if call.name == "select_scatter":
         start = cast(int, a["index"]) % size
-        end, part = start + 1, low.one("Unsqueeze", part, low.numbers([axis]))
+        end, part = start + 1, low.add("Unsqueeze", part, low.numbers([axis]))
     else:
         start, end, _ = slice(cast(int | None, a["start"]), cast(int | None, a["end"])).indices(size)
     if a.get("step", 1) != 1 or axis in low.program.dynamic.get(call.outputs[0], ()):
         raise LoweringError("there is no rule for a change of some units of a slice, or of the batch")
     parts = [part]
     if start:
-        parts.insert(0, low.one("Slice", x, low.numbers([0]), low.numbers([start]), low.numbers([axis])))
+        parts.insert(0, low.add("Slice", x, low.numbers([0]), low.numbers([start]), low.numbers([axis])))
     if end < size:
-        parts.append(low.one("Slice", x, low.numbers([end]), low.numbers([size]), low.numbers([axis])))
-    low.returns(call, low.one("Concat", *parts, axis=axis) if len(parts) > 1 else low.one("Identity", part))
+        parts.append(low.add("Slice", x, low.numbers([end]), low.numbers([size]), low.numbers([axis])))
+    low.returns(call, low.add("Concat", *parts, axis=axis) if len(parts) > 1 else low.add("Identity", part))
 
 
 @rule_of("gather")
@@ -205,7 +219,7 @@ def _gather_dims(ctx: Inference, call: Call) -> None:
 def _lower_gather(low: Lowering, call: Call) -> None:
     a = call.arguments
     low.returns(
-        call, low.one("GatherElements", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]))
+        call, low.add("GatherElements", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]))
     )
 
 
@@ -228,7 +242,7 @@ def _lower_index_select(low: Lowering, call: Call) -> None:
     a = call.arguments
     low.returns(
         call,
-        low.one(
+        low.add(
             "Gather", low.tensor(a["self"]), low.tensor(a["index"]), axis=cast(int, a["dim"]) % low.rank(a["self"])
         ),
     )
@@ -255,4 +269,4 @@ def _lower_index(low: Lowering, call: Call) -> None:
     if len(used) != 1 or low.dtype(used[0][1]) != "int64":
         raise LoweringError("there is no rule for an index in several dimensions")
     axis, index = used[0]
-    low.returns(call, low.one("Gather", low.tensor(call.arguments["self"]), low.tensor(index), axis=axis))
+    low.returns(call, low.add("Gather", low.tensor(call.arguments["self"]), low.tensor(index), axis=axis))

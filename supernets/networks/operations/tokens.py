@@ -191,8 +191,8 @@ def token_positions(
     positions = _counted(graph, start, end, ids.shape[1], [0], (1, ids.shape[1]))
     if padding is None:
         return positions
-    own = graph.add("Unsqueeze", [padding, graph.numbers([1])], (*padding.shape, 1))
-    later = subtract(graph, positions, own)
+    n_padding = graph.add("Unsqueeze", [padding, graph.numbers([1])], (*padding.shape, 1))
+    later = subtract(graph, positions, n_padding)
     return graph.add("Max", [later, graph.whole(0)], later.shape)
 
 
@@ -219,8 +219,8 @@ def causal_mask(
 
     of_padding = None
     if padding is not None:
-        own = graph.add("Unsqueeze", [padding, graph.numbers([1, 2, 3])], (*padding.shape, 1, 1, 1))
-        of_padding = masked(keys, own, (*padding.shape, 1, 1, total))
+        n_padding = graph.add("Unsqueeze", [padding, graph.numbers([1, 2, 3])], (*padding.shape, 1, 1, 1))
+        of_padding = masked(keys, n_padding, (*padding.shape, 1, 1, total))
     if tokens == 1 and of_padding is not None:  # no token is later than the only one
         return of_padding
     queries = _counted(graph, start, end, tokens, [0, 1, 3], (1, 1, tokens, 1))
@@ -314,18 +314,20 @@ def attend_grouped(graph: Graph, query: Value, key: Value, value: Value, mask: V
     """`supernets.networks.tokens.attend_grouped`: (n, heads, tokens, head_size) -> (n, tokens, heads x head_size)."""
     n, heads, tokens, head_size = query.shape
     groups, total = key.shape[1], key.shape[2]
-    own, channels = heads // groups, heads * head_size
+    heads_per_group, channels = heads // groups, heads * head_size
     scaled = multiply(graph, query, head_size**-0.5)
 
     def reshaped(x: Value, sizes: list[int], shape: Shape) -> Value:
         return graph.add("Reshape", [x, graph.numbers(sizes)], shape)
 
     if tokens == 1:  # the queries of a group are the rows of one product
-        by_group = reshaped(scaled, [0, groups, own, head_size], (n, groups, own, head_size))
+        by_group = reshaped(scaled, [0, groups, heads_per_group, head_size], (n, groups, heads_per_group, head_size))
         scores = add(graph, matmul(graph, by_group, permute(graph, key, 0, 1, 3, 2)), mask)
         return reshaped(matmul(graph, softmax(graph, scores, -1), value), [0, 1, channels], (n, 1, channels))
-    if own > 1:
-        scaled = reshaped(scaled, [0, groups, own, -1, head_size], (n, groups, own, tokens, head_size))
+    if heads_per_group > 1:
+        scaled = reshaped(
+            scaled, [0, groups, heads_per_group, -1, head_size], (n, groups, heads_per_group, tokens, head_size)
+        )
         key, value = (
             graph.add("Unsqueeze", [x, graph.numbers([2])], (n, groups, 1, total, head_size)) for x in (key, value)
         )
@@ -333,7 +335,7 @@ def attend_grouped(graph: Graph, query: Value, key: Value, value: Value, mask: V
     last = key.rank - 1
     transposed = permute(graph, key, *range(last - 1), last, last - 1)
     mixed = matmul(graph, softmax(graph, add(graph, matmul(graph, scaled, transposed), mask), -1), value)
-    if own > 1:
+    if heads_per_group > 1:
         mixed = reshaped(mixed, [0, heads, -1, head_size], (n, heads, tokens, head_size))
     return reshaped(permute(graph, mixed, 0, 2, 1, 3), [0, 0, channels], (n, tokens, channels))
 
@@ -385,9 +387,9 @@ def gated_heads(graph: Graph, x: Value, gates: Value, key: Value) -> Value:
     """`supernets.networks.tokens.gated_heads`: (n, tokens, channels), (n, tokens, experts) -> (n, tokens, channels)."""
     n, tokens, channels = x.shape
     groups, experts = key.shape[1], gates.shape[2]
-    own = channels // (groups * experts)
-    sizes = graph.numbers([0, 0, groups, experts, own])
-    by_expert = graph.add("Reshape", [x, sizes], (n, tokens, groups, experts, own))
+    expert_channels = channels // (groups * experts)
+    sizes = graph.numbers([0, 0, groups, experts, expert_channels])
+    by_expert = graph.add("Reshape", [x, sizes], (n, tokens, groups, experts, expert_channels))
     factors = graph.add("Unsqueeze", [gates, graph.numbers([2, 4])], (n, tokens, 1, experts, 1))
     return graph.add("Reshape", [multiply(graph, by_expert, factors), graph.numbers([0, 0, channels])], x.shape)
 
@@ -407,26 +409,26 @@ def last_token(graph: Graph, x: Value) -> Value:
 @own_rule("divided")
 def _divided_dims(ctx: Inference, call: Call) -> None:
     ids, first = ctx.of(call.arguments["ids"]), cast(int, call.arguments["first"])
-    rest = ctx.dynamic(CONTEXT_NAME, find(ids[1]).size - first)
-    ctx.returns(call, [ids[0], fixed(first, "the tokens of a source")], [ids[0], rest])
+    remaining = ctx.dynamic(CONTEXT_NAME, find(ids[1]).size - first)
+    ctx.returns(call, [ids[0], fixed(first, "the tokens of a source")], [ids[0], remaining])
 
 
 @onnx_of("divided")
 def divided(graph: Graph, ids: Value, first: int) -> tuple[Value, Value]:
     """`supernets.networks.tokens.divided`: (n, tokens) -> (n, first), (n, tokens - first)."""
     n, tokens = ids.shape
-    ends, one = [graph.numbers([at]) for at in (0, first, np.iinfo(np.int64).max)], graph.numbers([1])
-    source = graph.add("Slice", [ids, ends[0], ends[1], one], (n, first))
-    rest = tokens - first if tokens > 0 else CONTEXT
-    return source, graph.add("Slice", [ids, ends[1], ends[2], one], (n, rest))
+    ends, token_axis = [graph.numbers([at]) for at in (0, first, np.iinfo(np.int64).max)], graph.numbers([1])
+    source = graph.add("Slice", [ids, ends[0], ends[1], token_axis], (n, first))
+    n_remaining = tokens - first if tokens > 0 else CONTEXT
+    return source, graph.add("Slice", [ids, ends[1], ends[2], token_axis], (n, n_remaining))
 
 
 @own_rule("cross_memory")
 def _cross_memory_dims(ctx: Inference, call: Call) -> None:
     outputs = [ctx.of(part) for part in cast(tuple[Argument, ...], call.arguments["encoded"])]
     first = outputs[0]
-    for other in outputs[1:]:
-        first = [unify(a, b) for a, b in zip(first, other, strict=True)]
+    for output in outputs[1:]:
+        first = [unify(a, b) for a, b in zip(first, output, strict=True)]
     key, value, attended = (ctx.of(call.arguments[name]) for name in ("key", "value", "attended"))
     unify(key[1], first[2])
     unify(value[1], first[2])
@@ -484,11 +486,11 @@ def _token_losses_dims(ctx: Inference, call: Call) -> None:
 @onnx_of("token_losses")
 def token_losses(graph: Graph, logits: Value, ids: Value) -> Value:
     """`supernets.networks.tokens.token_losses`: (n, tokens, vocabulary), (n, tokens) -> (n, tokens - 1)."""
-    (n, tokens), vocabulary, one = ids.shape, logits.shape[2], graph.numbers([1])
+    (n, tokens), vocabulary, ones = ids.shape, logits.shape[2], graph.numbers([1])
     fewer = tokens - 1 if tokens > 0 else PAST  # every token but the last is before another
-    before = graph.add("Slice", [logits, graph.numbers([0]), graph.numbers([-1]), one], (n, fewer, vocabulary))
+    before = graph.add("Slice", [logits, graph.numbers([0]), graph.numbers([-1]), ones], (n, fewer, vocabulary))
     likelihood = graph.add("LogSoftmax", [before], before.shape, axis=2)
-    after = graph.add("Slice", [ids, one, graph.numbers([np.iinfo(np.int64).max]), one], (n, fewer))
+    after = graph.add("Slice", [ids, ones, graph.numbers([np.iinfo(np.int64).max]), ones], (n, fewer))
     at = graph.add("Unsqueeze", [after, graph.numbers([2])], (n, fewer, 1))
-    found = graph.add("GatherElements", [likelihood, at], at.shape, axis=2)
-    return graph.add("Neg", [graph.add("Squeeze", [found, graph.numbers([2])], after.shape)], after.shape)
+    token_likelihood = graph.add("GatherElements", [likelihood, at], at.shape, axis=2)
+    return graph.add("Neg", [graph.add("Squeeze", [token_likelihood, graph.numbers([2])], after.shape)], after.shape)
