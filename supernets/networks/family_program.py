@@ -141,7 +141,7 @@ class FamilyProgram:
         return ProgramCosts(self.elastic, self.branches, self._family.blocks, self.block_of_call, of_tensor, lengths)
 
     def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
-        """For each block, what decides on its computation in n networks, (n, d).
+        """Returns the properties that decide each block's computation in n networks, one array (n, d) for each block.
 
         Args:
             sizes: (n,) by axis.
@@ -383,12 +383,12 @@ def _captured(family: Family, view: View | None, network: nn.Module) -> tuple[Pr
 
 
 def _is_of_plug_in(family: Family) -> bool:
-    """Whether a family is none of the project's own, which its tests compare with their networks."""
+    """Returns whether a family is none of the project's own, which its tests compare with their networks."""
     return type(family).__module__.partition(".")[0] != "supernets"
 
 
 def computes_the_same(family: Family, source: FamilyProgram) -> bool:
-    """Whether the programs of the smallest, the largest and a random network compute what these networks do.
+    """Returns whether the programs of the smallest, the largest and a random network compute what these networks do.
 
     They do not where Python code of the forward reads what differs between networks, calls or templates: a size, the number
     of examples, a random attribute. The network's weights are random, and its inputs are of another number than the captured.
@@ -430,7 +430,7 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
 
 
 def _live_output(family: Family, network: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Any:
-    """What a clone of the template returns with the tensors of a live subnet; None where it rejects random inputs.
+    """The outputs of a clone of the template with the tensors of a live subnet; None where it rejects random inputs.
 
     Raises:
         SpaceError: it does not run with the family's example, either.
@@ -528,7 +528,7 @@ T = TypeVar("T")
 
 
 def without_weights(make: Callable[[], T]) -> T:
-    """What a function makes of networks, on the device `meta`, where it costs no memory, if it can do without values."""
+    """The result of a function of networks, on the device `meta`, where it costs no memory, if it can do without values."""
     try:
         with torch.device("meta"):
             return make()

@@ -66,8 +66,8 @@ class _Identity:
 
     value: object
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self.value is other.value
+    def __eq__(self, compared: object) -> bool:
+        return isinstance(compared, _Identity) and self.value is compared.value
 
     def __hash__(self) -> int:
         return id(self.value)

@@ -70,8 +70,11 @@ def to_onnx(module: nn.Module, example: Tensor) -> bytes:
 
 
 def _takes_any_number(module: nn.Module) -> bool:
-    """Whether a module's forward is ``forward(*inputs)``."""
-    return any(own.kind is own.VAR_POSITIONAL for own in inspect.signature(module.forward).parameters.values())
+    """Returns whether a module's forward is ``forward(*inputs)``."""
+    return any(
+        parameter.kind is parameter.VAR_POSITIONAL
+        for parameter in inspect.signature(module.forward).parameters.values()
+    )
 
 
 def onnx_model(module: nn.Module, example: Tensor) -> bytes:

@@ -143,14 +143,14 @@ class Division:
         return Block(name, tuple(run), axes, tuple(branches))
 
     @cached_property
-    def of_value(self) -> Mapping[str, str]:
+    def block_by_value(self) -> Mapping[str, str]:
         """The names of the blocks by the values that they compute; those that depend on parameters alone have none."""
         calls = self._elastic.program.calls
         return {name: block.name for block in self.blocks for i in block.calls for name in calls[i].outputs if name}
 
     @cached_property
-    def of_call(self) -> NDArray[np.int64]:
-        """The index of the block of each call, (n_calls,); of the first one that reads its value, where it is of parameters."""
+    def block_by_call(self) -> NDArray[np.int64]:
+        """The index of each call's block, (n_calls,); of a call on parameters alone, the first block that reads its value."""
         program = self._elastic.program
         block_by_call = np.full(len(program.calls), len(self.blocks) - 1, dtype=np.int64)
         for index, block in enumerate(self.blocks):
