@@ -19,24 +19,26 @@ def without_row_numbers(program: Program, tensors: Mapping[str, Tensor]) -> Prog
 
     Masks of attention are made so: x is (n, tokens), rows (n, 1, 1, 1) and columns (1, 1, 1, tokens).
     """
-    return replace(program, calls=tuple(_viewed(program, call, tensors) for call in program.calls))
+    return replace(program, calls=tuple(_index_as_view(program, call, tensors) for call in program.calls))
 
 
-def _viewed(program: Program, call: Call, tensors: Mapping[str, Tensor]) -> Call:
+def _index_as_view(program: Program, call: Call, tensors: Mapping[str, Tensor]) -> Call:
     indices, source = call.arguments.get("indices"), call.arguments.get("self")
     if call.name != "index" or not isinstance(source, Ref) or not isinstance(indices, tuple):
         return call
     shape, out = program.values[source.name].shape, program.values[call.outputs[0]].shape
     if len(indices) != len(shape) or shape[0] != program.batch or out[0] != program.batch:
         return call
-    if [size for size in out if size != 1] != [size for size in shape if size != 1] or not _counted(
+    if [size for size in out if size != 1] != [size for size in shape if size != 1] or not _counts_dimensions(
         indices, shape, len(out), tensors
     ):
         return call
     return replace(call, op="aten.reshape.default", arguments={"self": source, "shape": tuple(out)})
 
 
-def _counted(indices: Sequence[Argument], shape: Sequence[int], rank: int, tensors: Mapping[str, Tensor]) -> bool:
+def _counts_dimensions(
+    indices: Sequence[Argument], shape: Sequence[int], rank: int, tensors: Mapping[str, Tensor]
+) -> bool:
     """Returns whether each index counts its dimension along one dimension of the result, in their order."""
     before = -1
     for index, size in zip(indices, shape, strict=True):
@@ -65,7 +67,7 @@ def repeated_for_batches(program: Program, tensors: Mapping[str, Tensor]) -> tup
     reduced_tensors = dict(tensors)
     values, calls, renamed = dict(program.values), list[Call](), dict[str, str]()
     for name in program.tensors:
-        position = next((i for i, dim in enumerate(shapes[name]) if _repeats(dim)), None)
+        position = next((i for i, dim in enumerate(shapes[name]) if _is_multiple_of_batch(dim)), None)
         if name in program.trainable or position is None:
             continue
         tensor = tensors[name]
@@ -90,6 +92,6 @@ def repeated_for_batches(program: Program, tensors: Mapping[str, Tensor]) -> tup
     return replace(program, calls=tuple(calls), values=values), reduced_tensors
 
 
-def _repeats(dim: Dim) -> bool:
+def _is_multiple_of_batch(dim: Dim) -> bool:
     """Returns whether a dimension is the batch, or the batch times something."""
     return dim == BATCH or (isinstance(dim, tuple) and dim[0] == BATCH)

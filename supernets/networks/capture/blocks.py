@@ -49,13 +49,13 @@ class Division:
         self._state = state_values(elastic.program)
         self._worked = frozenset(work.call for work in elastic.work)
         self._closure = state_sources(elastic.program)
-        runs = self._joined(list(self._runs()))
+        runs = self._join_runs(list(self._runs()))
         names: dict[str, None] = {}
         for run in runs:
-            names[_free(self._name(run), names)] = None
+            names[_unique_name(self._name(run), names)] = None
         self.blocks = tuple(self._block(name, run) for name, run in zip(names, runs, strict=True))
 
-    def _of_state(self, call: Call) -> bool:
+    def _is_state(self, call: Call) -> bool:
         """Returns whether a call depends on parameters alone."""
         return all(name in self._state for name in call.outputs if name)
 
@@ -67,7 +67,7 @@ class Division:
         alive = {name for name in program.inputs if name in last}
         run: list[int] = []
         for i, call in enumerate(program.calls):
-            if self._of_state(call):
+            if self._is_state(call):
                 continue
             run.append(i)
             alive = {name for name in (*alive, *call.outputs) if name and last.get(name, -1) > i}
@@ -88,7 +88,7 @@ class Division:
             and value not in program.outputs
         )
 
-    def _joined(self, runs: Sequence[list[int]]) -> list[list[int]]:
+    def _join_runs(self, runs: Sequence[list[int]]) -> list[list[int]]:
         """Runs of which each has work, and no two neighbours are of one layer."""
         joined_runs, waiting = list[list[int]](), list[int]()
         for run in runs:
@@ -105,14 +105,14 @@ class Division:
                 waiting = []
         return [*joined_runs[:-1], joined_runs[-1] + waiting] if joined_runs else [waiting]
 
-    def _of_parameters(self, run: Sequence[int]) -> list[str]:
+    def _parameter_sources(self, run: Sequence[int]) -> list[str]:
         """The tensors, and the values that depend on tensors alone, that a run reads directly or through others."""
         calls = self._elastic.program.calls
         return [source for i in run for name in calls[i].reads() for source in self._closure.get(name, ())]
 
     def _parameters(self, run: Sequence[int]) -> list[str]:
         trainable = self._elastic.program.trainable
-        return [name for name in self._of_parameters(run) if name in trainable]
+        return [name for name in self._parameter_sources(run) if name in trainable]
 
     def _name(self, run: Sequence[int]) -> str:
         """The path that all parameters of a run have in common, else that of its layers, else that of the first one."""
@@ -133,7 +133,7 @@ class Division:
     def _block(self, name: str, run: Sequence[int]) -> Block:
         program = self._elastic.program
         values = {value for i in run for value in (*program.calls[i].reads(), *program.calls[i].outputs) if value}
-        values.update(self._of_parameters(run))
+        values.update(self._parameter_sources(run))
         dependent_axes = {axis for value in values for dim in self._elastic.shapes[value] for axis in axes_in(dim)}
         calls = set(run)
         branches = [
@@ -157,7 +157,7 @@ class Division:
             block_by_call[list(block.calls)] = index
         consumers = program.consumers()
         for index in reversed(range(len(program.calls))):
-            if self._of_state(program.calls[index]):
+            if self._is_state(program.calls[index]):
                 users = {user for name in program.calls[index].outputs for user in consumers.get(name, ())}
                 block_by_call[index] = min((block_by_call[user] for user in users), default=block_by_call[index])
         return block_by_call
@@ -177,18 +177,18 @@ class Division:
         variants_by_block = []
         for block in self.blocks:
             lacking = [is_dropped[:, i] for i in block.branches]
-            is_present = np.array([not self._absent(block, indices) for indices in dropped], dtype=np.int64)
+            is_present = np.array([not self._is_absent(block, indices) for indices in dropped], dtype=np.int64)
             # An absent block has one variant: the sizes of its axes do not matter.
             properties = [is_present, *lacking, *(is_present * sizes[axis] for axis in block.axes)]
             variants_by_block.append(np.stack(properties, axis=1))
         return variants_by_block
 
-    def _absent(self, block: Block, dropped: frozenset[int]) -> bool:
+    def _is_absent(self, block: Block, dropped: frozenset[int]) -> bool:
         dropped_branches = [self._elastic.branches[i] for i in block.branches if i in dropped]
         return set(block.calls) <= {call for branch in dropped_branches for call in (*branch.calls, branch.sum)}
 
 
-def _free(name: str, used_names: Mapping[str, object]) -> str:
+def _unique_name(name: str, used_names: Mapping[str, object]) -> str:
     """The name, with a number where another block has it (as of a module that is called twice)."""
     n = 2
     while (name if n == 2 else f"{name}:{n - 1}") in used_names:

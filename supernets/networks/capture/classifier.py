@@ -61,8 +61,8 @@ def with_outputs(model: CapturedModel, n: int, *, seed: int) -> CapturedModel:
     if shape[1] == n:
         return model
     call = _last_layer(program)
-    if call is None or not _alone(program, call):
-        raise _refused(model.name, shape[1], n)
+    if call is None or not _has_untied_tensors(program, call):
+        raise _outputs_error(model.name, shape[1], n)
     changed: dict[str, torch.Tensor] = {}
     generator = torch.Generator().manual_seed(seed)
     for key in ("weight", "bias"):
@@ -76,9 +76,9 @@ def with_outputs(model: CapturedModel, n: int, *, seed: int) -> CapturedModel:
     try:
         resized_program = with_shapes(program, specs)
     except CaptureError:
-        raise _refused(model.name, shape[1], n) from None
+        raise _outputs_error(model.name, shape[1], n) from None
     if resized_program.values[program.outputs[0]].shape != (program.batch, n):
-        raise _refused(model.name, shape[1], n)
+        raise _outputs_error(model.name, shape[1], n)
     layer = _name(call.arguments["weight"]).rpartition(".")[0]
     note = f"{layer} has {shape[1]} outputs and the data {n} classes: it is replaced by a fresh layer of {n}"
     return replace(
@@ -105,13 +105,13 @@ def _last_layer(program: Program) -> Call | None:
     return call
 
 
-def _alone(program: Program, call: Call) -> bool:
+def _has_untied_tensors(program: Program, call: Call) -> bool:
     """Returns whether no other call reads the layer's tensors."""
     consumers = program.consumers()
     return all(len(consumers[_name(call.arguments[key])]) == 1 for key in ("weight", "bias") if call.arguments.get(key))
 
 
-def _refused(name: str, n: int, wanted: int) -> CaptureError:
+def _outputs_error(name: str, n: int, wanted: int) -> CaptureError:
     return CaptureError(
         f"{name} has {n} outputs and the data {wanted} classes, and its last layer cannot be replaced; give the model {wanted} "
         f"outputs itself, e.g. by supernet.arguments: {{num_classes: {wanted}}}",

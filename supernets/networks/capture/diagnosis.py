@@ -48,7 +48,7 @@ def check_module(module: nn.Module, example: Sequence[Tensor], *, is_called: boo
         )
     tensors = [*module.named_parameters(), *module.named_buffers()]
     if lazy := [name for name, tensor in tensors if isinstance(tensor, UninitializedParameter)]:
-        raise _unusable(f"{_some(lazy)} of lazy layers have no size yet; run the module once on an input first")
+        raise _unusable(f"{_first_names(lazy)} of lazy layers have no size yet; run the module once on an input first")
     for name, tensor in tensors:
         if tensor.device.type == "meta":
             raise _unusable(f"{name} is on the device meta, which holds no values; make the module on the CPU")
@@ -128,7 +128,7 @@ def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> Ca
     except Exception as forward_error:  # the user's forward may raise anything
         return raised(forward_error)
     return CaptureError(
-        f"its forward runs, but torch.export cannot trace it{at}: {type(error).__name__}: {_first(error)}; use operations of "
+        f"its forward runs, but torch.export cannot trace it{at}: {type(error).__name__}: {_summary(error)}; use operations of "
         "torch there, or leave the part out of the module",
         code="capture.failed",
     )
@@ -137,7 +137,7 @@ def reason(error: Exception, module: nn.Module, example: Sequence[Tensor]) -> Ca
 def raised(error: Exception) -> CaptureError:
     """The error that states what a user's forward raised, and where."""
     return CaptureError(
-        f"its forward raised {type(error).__name__}{place_of(error)}: {_first(error)}; correct it, or give an input of "
+        f"its forward raised {type(error).__name__}{place_of(error)}: {_summary(error)}; correct it, or give an input of "
         "the size that it expects (--input; in a job data.image_size and data.channels)",
         code="capture.failed",
     )
@@ -162,13 +162,13 @@ def _places(traceback: TracebackType | None) -> Iterator[tuple[str, int]]:
         traceback = traceback.tb_next
 
 
-def _first(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     """The first paragraph of an error's text in one line."""
     text = " ".join(str(error).strip().split("\n\n")[0].split()).rstrip(".;")
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _some(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -85,10 +85,10 @@ def factors(dimension: Dimension) -> list[Dimension]:
     if root.kind != "product":
         return [root]
     flat = [find(factor) for part in root.parts for factor in factors(part) if find(factor).size != 1]
-    return _joined(flat) or [find(root.parts[0])]
+    return _merge_plain(flat) or [find(root.parts[0])]
 
 
-def _joined(flat: Sequence[Dimension]) -> list[Dimension]:
+def _merge_plain(flat: Sequence[Dimension]) -> list[Dimension]:
     merged: list[Dimension] = []
     for factor in flat:
         if merged and is_plain(merged[-1]) and is_plain(factor):
@@ -105,7 +105,7 @@ def is_plain(dimension: Dimension) -> bool:
 
 def product(parts: Sequence[Dimension]) -> Dimension:
     """The dimension that merges others, outermost first."""
-    flat = _joined([find(factor) for part in parts for factor in factors(part) if find(factor).size != 1])
+    flat = _merge_plain([find(factor) for part in parts for factor in factors(part) if find(factor).size != 1])
     if not flat:
         return fixed(1, "a size of 1")
     return flat[0] if len(flat) == 1 else Dimension(prod(find(factor).size for factor in flat), "product", tuple(flat))
@@ -231,10 +231,10 @@ def split(dimension: Dimension, sizes: Sequence[int]) -> list[Dimension]:
         if any(size % unit for size in sizes):
             raise MismatchError(f"units of {unit} cannot be divided into {'+'.join(map(str, sizes))}")
         return [product([piece, *inner]) for piece in split(outer, [size // unit for size in sizes])]
-    return _regrouped(_pieces(root), sizes)
+    return _regroup(_pieces(root), sizes)
 
 
-def _regrouped(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension]:
+def _regroup(pieces: list[Dimension], sizes: Sequence[int]) -> list[Dimension]:
     """Pieces joined and split so that they have these sizes."""
     remaining, regrouped = list(pieces), []
     for size in sizes:

@@ -124,7 +124,9 @@ def infer_axes(
         _fix_untrained(inference)
     names = _Names(inference)
     dims = {name: tuple(map(names.dim, inference.dims[name])) for name in program.tensors}
-    calls = tuple(_followed(call, inference.symbolic.get(i, {}), names) for i, call in enumerate(program.calls))
+    calls = tuple(
+        _with_symbolic_sizes(call, inference.symbolic.get(i, {}), names) for i, call in enumerate(program.calls)
+    )
     branches = [] if declared else residual_branches(program)
     return ElasticProgram(
         source=program,
@@ -239,7 +241,7 @@ class _Names:
         return tuple(factor for part in parts for factor in (part if isinstance(part, tuple) else (part,)))
 
 
-def _followed(call: Call, symbolic: Mapping[str, SymbolicArgument], names: _Names) -> Call:
+def _with_symbolic_sizes(call: Call, symbolic: Mapping[str, SymbolicArgument], names: _Names) -> Call:
     """The call with sizes that follow the axes."""
     if not symbolic:
         return call

@@ -154,15 +154,15 @@ class Inference:
         """The shape of a value in the captured forward."""
         return self.program.values[name].shape
 
-    def of(self, argument: Argument) -> Dims:
+    def tensor_dims(self, argument: Argument) -> Dims:
         """The dimensions of a tensor argument."""
         if not isinstance(argument, Ref):
             raise TypeError("expected a tensor")
         return list(self.dims[argument.name])
 
-    def optional(self, argument: Argument) -> Dims | None:
+    def optional_dims(self, argument: Argument) -> Dims | None:
         """The dimensions of a tensor argument, or None."""
-        return self.of(argument) if isinstance(argument, Ref) else None
+        return self.tensor_dims(argument) if isinstance(argument, Ref) else None
 
     @cached_property
     def _state(self) -> frozenset[str]:
@@ -226,7 +226,7 @@ def reshaped(dims: Sequence[Dimension], sizes: Sequence[int]) -> Dims:
             else:
                 chosen.append(targets.pop(0))
         merged = product(group)
-        parts = [merged] if len(chosen) == 1 else _divided(merged, [sizes[i] for i in chosen])
+        parts = [merged] if len(chosen) == 1 else _divide_or_fix(merged, [sizes[i] for i in chosen])
         for i, part in zip(chosen, parts, strict=True):
             out[i] = part
     if source or targets:
@@ -234,7 +234,7 @@ def reshaped(dims: Sequence[Dimension], sizes: Sequence[int]) -> Dims:
     return out
 
 
-def _divided(dimension: Dimension, sizes: Sequence[int]) -> Dims:
+def _divide_or_fix(dimension: Dimension, sizes: Sequence[int]) -> Dims:
     """The factors of these sizes; a dimension that is already divided otherwise becomes fixed, unless the batch is in it."""
     try:
         return divide(dimension, sizes)

@@ -73,7 +73,7 @@ def available_bytes() -> int | None:
 
 def check_example(shape: Sequence[int], *, name: str, bytes_each: int = 4) -> None:
     """Raises `CaptureError` if an example does not fit into memory."""
-    _check(bytes_each * prod(shape), f"{name}: the {' x '.join(map(str, shape))} numbers of an example")
+    _check_available(bytes_each * prod(shape), f"{name}: the {' x '.join(map(str, shape))} numbers of an example")
 
 
 def check_values(program: Program, *, batch: int, double: bool = False) -> None:
@@ -86,7 +86,9 @@ def check_values(program: Program, *, batch: int, double: bool = False) -> None:
     if largest is not None:
         where = f"{largest.name}{f' in {largest.module}' * bool(largest.module)}"
         subject = f"the results that are needed at once for {batch} examples, of which {where} has the largest,"
-        _check((1 + double) * peak_bytes * batch // program.batch, subject, "; or leave out the proof" * double)
+        _check_available(
+            (1 + double) * peak_bytes * batch // program.batch, subject, "; or leave out the proof" * double
+        )
 
 
 def _peak(program: Program) -> tuple[int, Call | None]:
@@ -111,7 +113,7 @@ def _peak(program: Program) -> tuple[int, Call | None]:
     return peak_bytes, largest
 
 
-def _check(needed: int, subject: str, remedy: str = "") -> None:
+def _check_available(needed: int, subject: str, remedy: str = "") -> None:
     available = available_bytes()
     if available is not None and needed > available:
         raise CaptureError(

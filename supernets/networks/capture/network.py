@@ -201,7 +201,7 @@ class ElasticNetwork(ProgramModule):
         layers = Holder()
         for i in range(len(elastic.branches)):
             layers.add_module(str(i), Holder())
-        self._modules.update(zip(self._captured_stated, (_stated(elastic.full_sizes), layers), strict=True))
+        self._modules.update(zip(self._captured_stated, (_size_records(elastic.full_sizes), layers), strict=True))
 
     def captured_sizes(self) -> Mapping[str, int]:
         stated = cast(nn.Module, self._modules[self._captured_stated[0]])._buffers
@@ -243,7 +243,7 @@ class PlainNetwork(ProgramModule):
     ) -> None:
         super().__init__(program, tensors, copied=copied)
         self.__dict__["captured_blocks"] = blocks or {}
-        self._modules[stated] = _stated(sizes)
+        self._modules[stated] = _size_records(sizes)
 
     def captured_tensors(self) -> dict[str, Tensor]:
         """The tensors of its program that it has, by name."""
@@ -251,7 +251,7 @@ class PlainNetwork(ProgramModule):
         return {name: tensor for name, tensor in tensors if tensor is not None}
 
 
-def _stated(sizes: Mapping[str, int]) -> Holder:
+def _size_records(sizes: Mapping[str, int]) -> Holder:
     """A node whose empty buffers have the sizes as their lengths."""
     holder = Holder()
     for i, size in enumerate(sizes.values()):

@@ -85,7 +85,7 @@ def open_module(
                     code="capture.weights-unusable",
                 )
             case _:
-                model = UserModel(name, _called(name, keywords))
+                model = UserModel(name, _call_function(name, keywords))
     model = _in_single_precision(model)
     if weights is not None and not pretrained:
         module = model.module
@@ -176,7 +176,7 @@ def _of_timm(model: str, arguments: dict[str, Any], *, pretrained: bool) -> User
     return of_images(name, module, Preprocessing(size, channels, mean, std, interpolation, crop, squeezed))
 
 
-def _called(name: str, arguments: dict[str, Any]) -> nn.Module:
+def _call_function(name: str, arguments: dict[str, Any]) -> nn.Module:
     """The result of the user's function."""
     path, _, attribute = name.partition(":")
     try:

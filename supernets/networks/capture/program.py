@@ -86,7 +86,9 @@ class Call:
 
     def reading(self, names: Mapping[str, str]) -> Call:
         """The call with other values in place of these, and in place of those in turn."""
-        return replace(self, arguments={key: _reading(argument, names) for key, argument in self.arguments.items()})
+        return replace(
+            self, arguments={key: _replace_refs(argument, names) for key, argument in self.arguments.items()}
+        )
 
 
 _WITHOUT_VALUES = (int, float, str, type(None), Size)
@@ -120,10 +122,10 @@ def replacement(name: str, names: Mapping[str, str]) -> str:
     return name
 
 
-def _reading(argument: Argument, names: Mapping[str, str]) -> Argument:
+def _replace_refs(argument: Argument, names: Mapping[str, str]) -> Argument:
     if isinstance(argument, Ref):
         return Ref(replacement(argument.name, names))
-    return tuple(_reading(part, names) for part in argument) if isinstance(argument, tuple) else argument
+    return tuple(_replace_refs(part, names) for part in argument) if isinstance(argument, tuple) else argument
 
 
 @dataclass(frozen=True)

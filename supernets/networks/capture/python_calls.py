@@ -63,12 +63,12 @@ def call_text(call: Call, texts: Mapping[str, str]) -> str:
     schema = operation(call)._schema
     method = getattr(torch.Tensor, call.name, None)
     if argument_names[0] == "self" and (isinstance(method, types.MethodDescriptorType) or call.name in _METHODS):
-        return f"{texts['self']}.{call.name}({_listed(schema, texts, skip=1)})"
+        return f"{texts['self']}.{call.name}({_argument_list(schema, texts, skip=1)})"
     if call.name in _FUNCTIONS:
-        return f"F.{call.name}({_listed(schema, texts, names=False)})"
+        return f"F.{call.name}({_argument_list(schema, texts, names=False)})"
     if isinstance(getattr(torch, call.name, None), types.BuiltinFunctionType):
-        return f"torch.{call.name}({_listed(schema, texts)})"
-    return f"torch.ops.{call.op}({_listed(schema, texts)})"
+        return f"torch.{call.name}({_argument_list(schema, texts)})"
+    return f"torch.ops.{call.op}({_argument_list(schema, texts)})"
 
 
 def returns_several(call: Call) -> bool:
@@ -88,7 +88,7 @@ def _slice(call: Call, texts: Mapping[str, str]) -> str | None:
     return f"{texts['self']}[{':, ' * dim}{start}:{stop}{step}]"
 
 
-def _listed(schema: Any, texts: Mapping[str, str], *, skip: int = 0, names: bool = True) -> str:
+def _argument_list(schema: Any, texts: Mapping[str, str], *, skip: int = 0, names: bool = True) -> str:
     """The arguments without those at their defaults.
 
     Args:

@@ -31,7 +31,7 @@ def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Coll
     def plain(argument: Argument) -> Argument:
         match argument:
             case Size(dim):
-                return Size(_fixed(dim, sizes)) if axes_in(dim) & lengths else int(size_of(dim, sizes))
+                return Size(_fix_axes(dim, sizes)) if axes_in(dim) & lengths else int(size_of(dim, sizes))
             case tuple():
                 return tuple(map(plain, argument))
         return argument
@@ -66,7 +66,7 @@ def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Coll
         for name in names
     }
     dynamic = {
-        name: {i: _length(dim, lengths, sizes) for i, dim in dims.items()}
+        name: {i: _length_name(dim, lengths, sizes) for i, dim in dims.items()}
         for name, dims in elastic.dynamic_dims.items()
         if name in values
     }
@@ -85,7 +85,7 @@ def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Coll
     )
 
 
-def _length(dim: Dim, lengths: Collection[str], sizes: Mapping[str, int]) -> str:
+def _length_name(dim: Dim, lengths: Collection[str], sizes: Mapping[str, int]) -> str:
     """The name of the size that inputs decide in a dimension, with what it is multiplied by, as ``tokens`` or ``2 tokens``."""
     if isinstance(dim, str):
         return dim
@@ -94,10 +94,10 @@ def _length(dim: Dim, lengths: Collection[str], sizes: Mapping[str, int]) -> str
     return name if factor == 1 else f"{factor} {name}"
 
 
-def _fixed(dim: Dim, sizes: Mapping[str, int]) -> Dim:
+def _fix_axes(dim: Dim, sizes: Mapping[str, int]) -> Dim:
     """A dimension in which only sizes that inputs decide are symbolic."""
     if isinstance(dim, str):
         return sizes.get(dim, dim)
     if isinstance(dim, tuple):
-        return tuple(_fixed(part, sizes) for part in dim)
+        return tuple(_fix_axes(part, sizes) for part in dim)
     return dim if isinstance(dim, int) or axes_in(dim) - sizes.keys() else int(size_of(dim, sizes))

@@ -149,20 +149,20 @@ def operation_out_of_place(target: Any, at: str) -> Any:
 def changes_others(call: fx.Node) -> bool:
     """Returns whether an in-place call changes other values that are read later: views of its argument, or its base."""
     changed = cast(fx.Node, call.args[0])
-    if any(_viewed(user) and user < call for user in changed.users):
+    if any(_view_source(user) and user < call for user in changed.users):
         return True
-    while source := _viewed(changed):
-        if any(user is not changed and (call < user or _viewed(user)) for user in source.users):
+    while source := _view_source(changed):
+        if any(user is not changed and (call < user or _view_source(user)) for user in source.users):
             return True
         changed = source
     return False
 
 
-def _viewed(node: fx.Node) -> fx.Node | None:
+def _view_source(node: fx.Node) -> fx.Node | None:
     """The value of which a value may be a view."""
     if node.target is operator.getitem:
         source = cast(fx.Node, node.args[0])
-        return source if _viewed(source) else None
+        return source if _view_source(source) else None
     if not isinstance(node.target, torch._ops.OpOverload):
         return None
     name = node.target.name().split("::")[-1].split(".")[0]

@@ -123,7 +123,7 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
     Args:
         stateless: reject a forward that changes tensors of the module and reads them then.
     """
-    exported = _traced(flat, example)
+    exported = _export(flat, example)
     reader = _Reader(flat, exported, example)
     try:
         program, tensors = reader.read()
@@ -140,7 +140,7 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
     return program, tensors
 
 
-def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
+def _export(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
     """The forward as torch.export traces it, without slices of all of a tensor."""
     try:
         with quiet(), _without_collection():
@@ -202,7 +202,7 @@ class _Reader:
         self._values: dict[str, ValueSpec] = {}
         self._calls: list[Call] = []
         self._inputs: list[str] = []
-        self._named: dict[fx.Node, str] = {}
+        self._value_by_node: dict[fx.Node, str] = {}
         """The value that a node stands for now: an in-place call gives its argument a new one."""
         self.changes: dict[str, str] = {}
         """By value that a call writes into a tensor of the network, that tensor."""
@@ -244,11 +244,11 @@ class _Reader:
         elif kind == "tensor":
             name = self._canonical[content]
             self._add_tensor(name, self._state[name])
-            self._named[node] = name
+            self._value_by_node[node] = name
         else:
-            self._named[node] = f"%{node.name}"
-            self._inputs.append(self._named[node])
-            self._values[self._named[node]] = ValueSpec.of(node.meta["val"])
+            self._value_by_node[node] = f"%{node.name}"
+            self._inputs.append(self._value_by_node[node])
+            self._values[self._value_by_node[node]] = ValueSpec.of(node.meta["val"])
 
     def _add_tensor(self, name: str, tensor: Tensor) -> None:
         self._tensors[name] = tensor
@@ -269,7 +269,7 @@ class _Reader:
         if name in _RANDOM and not (target._schema.arguments and name.endswith("_like")):
             raise CaptureError(f"{name} draws random numbers in evaluation mode{_at(node)}", code="capture.random")
         if name in _CREATED:
-            self._constants[node] = _created(name, node)
+            self._constants[node] = _created_tensor(name, node)
             return
         if all(arg in self._constants for arg in node.all_input_nodes):
             self._constants[node] = target(*self._real(node.args), **self._real(node.kwargs))
@@ -280,7 +280,7 @@ class _Reader:
                     f"{name} drops units in evaluation mode, too{_at(node)}; pass training=self.training",
                     code="capture.random",
                 )
-            self._named[node] = self._named[cast(fx.Node, node.args[0])]
+            self._value_by_node[node] = self._value_by_node[cast(fx.Node, node.args[0])]
             return
         out_of_place = operation_out_of_place(target, _at(node))
         arguments = self._arguments(out_of_place, node)
@@ -292,7 +292,7 @@ class _Reader:
             names.append(value_name if isinstance(result, Tensor) else "")
             if isinstance(result, Tensor):
                 self._values[value_name] = self._spec_of(result, node)
-        self._named[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
+        self._value_by_node[node] = names[0] if not isinstance(value, list | tuple) else f"%{node.name}"
         op = _OPERATOR.sub(r"aten.bitwise_\1.", str(out_of_place))
         if op == "aten.to.device":  # a program runs on the device of its tensors
             op, arguments = "aten.to.dtype", {key: argument for key, argument in arguments.items() if key != "device"}
@@ -309,13 +309,13 @@ class _Reader:
             and len({ValueSpec.of(cast(fx.Node, operand).meta["val"]) for operand in node.args[:2]}) == 1
         ):
             op, arguments = "aten.clone.default", {"self": arguments["src"], "memory_format": None}  # it has a gradient
-        self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))
+        self._calls.append(Call(op, arguments, tuple(names), _module(node), _short_place(_place(node))))
         if out_of_place is not target:
             if node.args[0] in self._constants or changes_others(node):
                 raise MutatedViewError(
                     f"{name} changes a part of a tensor in place{_at(node)}", code="capture.in-place"
                 )
-            self._overwrite(cast(fx.Node, node.args[0]), self._named[node])
+            self._overwrite(cast(fx.Node, node.args[0]), self._value_by_node[node])
 
     def _spec_of(self, value: Tensor, node: fx.Node) -> ValueSpec:
         if any(isinstance(size, torch.SymInt) for size in value.shape):
@@ -331,18 +331,18 @@ class _Reader:
         if source in self._constants:
             self._constants[node] = self._constants[source][index]
         else:
-            self._named[node] = f"{self._named[source]}.{index}"
+            self._value_by_node[node] = f"{self._value_by_node[source]}.{index}"
 
     def _overwrite(self, node: fx.Node, name: str) -> None:
         """Gives every node that stands for the same value the new one."""
-        if node not in self._named:
+        if node not in self._value_by_node:
             return
-        old = self._named[node]
+        old = self._value_by_node[node]
         if old in self._state:
             self.changes[name] = old
-        for reader, value_name in self._named.items():
+        for reader, value_name in self._value_by_node.items():
             if value_name == old:
-                self._named[reader] = name
+                self._value_by_node[reader] = name
 
     def _arguments(self, target: Any, node: fx.Node) -> dict[str, Argument]:
         schema = target._schema.arguments
@@ -364,7 +364,7 @@ class _Reader:
                         f"a number is read from a tensor, as item() or float() does{_at(value)}; leave it a tensor",
                         code="capture.data-dependent",
                     )
-                return Ref(self._named[value])
+                return Ref(self._value_by_node[value])
             case None | bool() | int() | float():
                 return value
             case torch.dtype():
@@ -390,7 +390,7 @@ class _Reader:
         return map_arg(value, lambda node: self._constants[node])
 
 
-def _created(name: str, node: fx.Node) -> Tensor:
+def _created_tensor(name: str, node: fx.Node) -> Tensor:
     """The tensor that a call creates from sizes alone."""
     value = node.meta["val"]
     fill = node.args[2] if name == "new_full" else float(name == "new_ones")
@@ -430,7 +430,7 @@ def _place(node: fx.Node) -> str:
     return f"{user_places[-1]['file']}:{user_places[-1]['line']}" if user_places else ""
 
 
-def _short(place: str) -> str:
+def _short_place(place: str) -> str:
     """A place with the last folder and the file alone: a captured network may be handed on."""
     return "/".join(place.rsplit("/", 2)[-2:])
 

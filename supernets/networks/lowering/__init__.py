@@ -27,7 +27,7 @@ def lowered(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str
     Raises:
         LoweringError: an operation has no rule, or a shape depends on the inputs in a way that has none.
     """
-    lowering, inputs = _begun(program, tensors, names)
+    lowering, inputs = _start_lowering(program, tensors, names)
     for call in lowering.program.calls:
         lowering.lower(call)
     outputs = [value.name for value in _outputs(lowering, inputs)]
@@ -46,7 +46,7 @@ def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapp
     Raises:
         LoweringError: as of `lowered` and `block_pieces`; or a block is called twice.
     """
-    lowering, inputs = _begun(program, tensors, (INPUT,))
+    lowering, inputs = _start_lowering(program, tensors, (INPUT,))
     graph, program, ends = lowering.graph, lowering.program, dict[str, tuple[int, int]]()
     state = state_values(program)
     of_state = [call for call in program.calls if all(name in state for name in call.outputs if name)]
@@ -67,7 +67,9 @@ def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapp
     return block_pieces(graph, inputs, _outputs(lowering, inputs), ends)
 
 
-def _begun(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Lowering, tuple[Value, ...]]:
+def _start_lowering(
+    program: Program, tensors: Mapping[str, Tensor], names: Sequence[str]
+) -> tuple[Lowering, tuple[Value, ...]]:
     """The state before the first call, and the inputs."""
     graph, program = Graph(), program if program.input_dims else simplified(program)
     inputs = tuple(

@@ -164,7 +164,7 @@ def fold(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[l
             if weight in folded:  # the layer is called twice, followed by different norms
                 weight += f"_{at}"
             bias = f"{weight}_bias"
-            folded[weight], folded[bias] = _folded(arrays, layer, node)
+            folded[weight], folded[bias] = _folded_weights(arrays, layer, node)
             remaining[at] = Node(layer.op, (layer.inputs[0], weight, bias), node.outputs, layer.attributes)
         else:
             at = len(remaining)
@@ -176,7 +176,7 @@ def fold(graph: Graph, nodes: Sequence[Node], outputs: Sequence[str]) -> tuple[l
     }
 
 
-def _folded(
+def _folded_weights(
     arrays: Mapping[str, NDArray[np.generic]], layer: Node, norm: Node
 ) -> tuple[NDArray[np.generic], NDArray[np.generic]]:
     """Weight and bias of a layer that equals the layer and the norm; computed in double precision, then rounded."""

@@ -19,7 +19,7 @@ from supernets.networks.own_operations import NAMESPACE
 
 @rule_of("scaled_dot_product_attention")
 def _attention_dims(ctx: Inference, call: Call) -> None:
-    query, key, value = (ctx.of(call.arguments[name]) for name in ("query", "key", "value"))
+    query, key, value = (ctx.tensor_dims(call.arguments[name]) for name in ("query", "key", "value"))
     if call.arguments["is_causal"]:
         for position in (query[-2], key[-2]):
             fix(position, "attention depends on the order")
@@ -36,7 +36,7 @@ def _attention_dims(ctx: Inference, call: Call) -> None:
             groups, _ = divide(q, [find(shared).size, find(q).size // find(shared).size])
             unify(groups, shared)
             outer[i] = q
-    if (mask := ctx.optional(call.arguments["attn_mask"])) is not None:
+    if (mask := ctx.optional_dims(call.arguments["attn_mask"])) is not None:
         ctx.broadcast([mask, [*outer, query[-2], key[-2]]])
     ctx.returns(call, [*outer, query[-2], value[-1]])
 

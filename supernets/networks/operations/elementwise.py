@@ -136,7 +136,7 @@ _ELEMENTWISE = [
 
 @rule_of(*_ELEMENTWISE)
 def _elementwise_dims(ctx: Inference, call: Call) -> None:
-    operands = [ctx.of(Ref(name)) for name in refs(call.arguments.values())]
+    operands = [ctx.tensor_dims(Ref(name)) for name in refs(call.arguments.values())]
     if call.name == "type_as":
         operands = operands[:1]
     ctx.returns(call, ctx.broadcast(operands))
@@ -414,7 +414,7 @@ def _lower_filled(low: Lowering, call: Call) -> None:
 
 @rule_of("prelu", "_prelu_kernel")
 def _prelu_dims(ctx: Inference, call: Call) -> None:
-    x, weight = ctx.of(call.arguments["self"]), ctx.of(call.arguments["weight"])
+    x, weight = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["weight"])
     if len(weight) == 1 and find(weight[0]).size != 1 and len(x) > 1:
         unify(x[1], weight[0])
     ctx.returns(call, x)
@@ -431,7 +431,7 @@ def _lower_prelu(low: Lowering, call: Call) -> None:
 
 @rule_of("softmax", "log_softmax", "_softmax", "_log_softmax", neutral=("dim", "half_to_float"))
 def _softmax_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, ctx.of(call.arguments["self"]))
+    ctx.returns(call, ctx.tensor_dims(call.arguments["self"]))
 
 
 @lowers("softmax", "log_softmax", neutral=("dtype",))

@@ -52,7 +52,7 @@ def _padding(call: Call) -> tuple[str, tuple[int, ...]]:
 
 @rule_of("pad", "constant_pad_nd", "reflection_pad1d", "reflection_pad2d", "replication_pad2d")
 def _pad_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     mode, amounts = _padding(call)
     for i in range(len(amounts) // 2):
         before, after = amounts[2 * i : 2 * i + 2]
@@ -128,7 +128,7 @@ def _lower_pad(low: Lowering, call: Call) -> None:
     ),
 )
 def _pool_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self" if "self" in call.arguments else "input"])
+    x = ctx.tensor_dims(call.arguments["self" if "self" in call.arguments else "input"])
     if call.name in ("max_pool2d", "avg_pool2d") and any(is_symbolic_extent(ctx, extent) for extent in x[-2:]):
         a = call.arguments
         if a["ceil_mode"] or set(ints(a.get("dilation", 1), 2)) != {1}:
@@ -147,7 +147,7 @@ def _pool_dims(ctx: Inference, call: Call) -> None:
 
 @rule_of("grid_sampler", "grid_sampler_2d", neutral=("interpolation_mode", "padding_mode", "align_corners"))
 def _sampled_dims(ctx: Inference, call: Call) -> None:
-    x, grid = ctx.of(call.arguments["input"]), ctx.of(call.arguments["grid"])
+    x, grid = ctx.tensor_dims(call.arguments["input"]), ctx.tensor_dims(call.arguments["grid"])
     n = len(x) - 2
     unify(x[0], grid[0])
     for extent in (*x[2:], *grid[1:]):
@@ -299,7 +299,7 @@ def _lower_resize(low: Lowering, call: Call) -> None:
 
 @rule_of("pixel_shuffle")
 def _pixel_shuffle_dims(ctx: Inference, call: Call) -> None:
-    x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["upscale_factor"])
+    x, factor = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["upscale_factor"])
     channels, square = divide(x[-3], [find(x[-3]).size // factor**2, factor**2])
     for dimension in (square, *x[-2:]):
         fix(dimension, "pixels")
@@ -316,7 +316,7 @@ def _lower_pixel_shuffle(low: Lowering, call: Call) -> None:
 
 @rule_of("pixel_unshuffle")
 def _pixel_unshuffle_dims(ctx: Inference, call: Call) -> None:
-    x, factor = ctx.of(call.arguments["self"]), cast(int, call.arguments["downscale_factor"])
+    x, factor = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["downscale_factor"])
     for extent in x[-2:]:
         fix(extent, "pixels")
     ctx.returns(call, [*x[:-3], product([x[-3], fixed(factor**2, "pixels")]), *extents(ctx, call, -2)])
@@ -337,7 +337,7 @@ def _lower_pixel_unshuffle(low: Lowering, call: Call) -> None:
 
 @rule_of("channel_shuffle", "native_channel_shuffle")
 def _channel_shuffle_dims(ctx: Inference, call: Call) -> None:
-    x, n = ctx.of(call.arguments["self"]), cast(int, call.arguments["groups"])
+    x, n = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["groups"])
     groups, units = divide(x[1], [n, find(x[1]).size // n])
     fix(groups, "groups of a shuffle")
     x[1] = product([units, groups])

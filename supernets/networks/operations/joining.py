@@ -15,7 +15,7 @@ from supernets.networks.operations.registry import axis, lowers, rule_of
 
 @rule_of("cat", "concat")
 def _cat_dims(ctx: Inference, call: Call) -> None:
-    parts = [ctx.of(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
+    parts = [ctx.tensor_dims(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
     parts = [part for part in parts if len(part) > 1 or find(part[0]).size]
     position = axis(call, len(parts[0]))
     out = list(parts[0])
@@ -34,7 +34,7 @@ def _lower_concatenate(low: Lowering, call: Call) -> None:
 
 @rule_of("stack")
 def _stack_dims(ctx: Inference, call: Call) -> None:
-    parts = [ctx.of(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
+    parts = [ctx.tensor_dims(part) for part in cast(tuple[Argument, ...], call.arguments["tensors"])]
     out = parts[0]
     for part in parts[1:]:
         out = [unify(a, b) for a, b in zip(out, part, strict=True)]
@@ -68,7 +68,7 @@ def _split_sizes(call: Call, size: int) -> list[int]:
 
 @rule_of("split", "split_with_sizes", "chunk", "tensor_split")
 def _split_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     pieces = split(x[position], _split_sizes(call, find(x[position]).size))
     ctx.depends(split_sizes=tuple(pieces))
@@ -90,7 +90,7 @@ def _lower_split(low: Lowering, call: Call) -> None:
 
 @rule_of("glu")
 def _glu_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     half = find(x[position]).size // 2
     first, second = split(x[position], [half, half])
@@ -107,7 +107,7 @@ def _lower_glu(low: Lowering, call: Call) -> None:
 
 @rule_of("unbind")
 def _unbind_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "taken apart unit by unit")
     ctx.returns(call, *([dimension for i, dimension in enumerate(x) if i != position] for _ in call.outputs))

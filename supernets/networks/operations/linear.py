@@ -38,9 +38,9 @@ from supernets.networks.own_operations import NAMESPACE
 
 @rule_of("linear")
 def _linear_dims(ctx: Inference, call: Call) -> None:
-    x, weight = ctx.of(call.arguments["input"]), ctx.of(call.arguments["weight"])
+    x, weight = ctx.tensor_dims(call.arguments["input"]), ctx.tensor_dims(call.arguments["weight"])
     unify(x[-1], weight[1])
-    if (bias := ctx.optional(call.arguments["bias"])) is not None:
+    if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
         unify(bias[0], weight[0])
     ctx.returns(call, [*x[:-1], weight[0]])
 
@@ -65,7 +65,7 @@ def _lower_linear(low: Lowering, call: Call) -> None:
 def _convolved(ctx: Inference, call: Call) -> tuple[Dims, Dims, int]:
     """The dimensions of a convolution's input and weight, and the number of its groups."""
     a = call.arguments
-    x, weight = ctx.of(a["input"]), ctx.of(a["weight"])
+    x, weight = ctx.tensor_dims(a["input"]), ctx.tensor_dims(a["weight"])
     if len(x) != len(weight):
         raise MismatchError("a convolution of one image")
     return x, weight, cast(int, a["groups"])
@@ -81,7 +81,7 @@ def _convolution_dims(ctx: Inference, call: Call) -> None:
         unify(per_group, weight[1])
         same, _ = divide(weight[0], [n_groups, find(weight[0]).size // n_groups])
         ctx.depends(groups=unify(groups, same))
-    if (bias := ctx.optional(call.arguments["bias"])) is not None:
+    if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
         unify(bias[0], weight[0])
     ctx.returns(call, [x[0], weight[0], *_extents(ctx, call, x[2:], weight[2:])])
 
@@ -93,7 +93,7 @@ def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimens
     pads = _pads(a["padding"], sizes, dilations)
     padding_call = None if any(pads) else _padding_call(ctx, call)
     if padding_call is not None:
-        x, pads = ctx.of(padding_call.arguments["self"])[2:], _amounts(padding_call)
+        x, pads = ctx.tensor_dims(padding_call.arguments["self"])[2:], _amounts(padding_call)
     halves = dict[int, Dimension]()
     for i, (extent, k, size, dilation) in enumerate(zip(x, kernel, sizes, dilations, strict=True)):
         width = dilation * (size - 1)
@@ -124,7 +124,11 @@ def _padding_call(ctx: Inference, call: Call) -> Call | None:
     if before is None or before.name != "pad" or before.arguments["mode"] == "constant":
         return None
     of_layer = (before.module, Ref(before.outputs[0])) == (call.module, call.arguments["input"])
-    return before if of_layer and len(_amounts(before)) == 2 * (len(ctx.of(call.arguments["weight"])) - 2) else None
+    return (
+        before
+        if of_layer and len(_amounts(before)) == 2 * (len(ctx.tensor_dims(call.arguments["weight"])) - 2)
+        else None
+    )
 
 
 def _amounts(call: Call) -> tuple[int, ...]:
@@ -189,7 +193,7 @@ def _transposed_convolution_dims(ctx: Inference, call: Call) -> None:
         groups, _ = divide(x[1], [n_groups, find(x[1]).size // n_groups])
         out = product([groups, weight[1]])
         ctx.depends(groups=groups)
-    if (bias := ctx.optional(call.arguments["bias"])) is not None:
+    if (bias := ctx.optional_dims(call.arguments["bias"])) is not None:
         unify(bias[0], out)
     for extent in [*x[2:], *weight[2:]]:
         fix(extent, "a kernel or an extent of the image")
@@ -250,7 +254,7 @@ def _matmul_dims(ctx: Inference, call: Call) -> None:
 
 
 def _product(ctx: Inference, left: Argument, right: Argument) -> Dims:
-    a, b = ctx.of(left), ctx.of(right)
+    a, b = ctx.tensor_dims(left), ctx.tensor_dims(right)
     if len(b) == 1:
         _contract(ctx, a[-1], b[0], left, right)
         return a[:-1]
@@ -275,7 +279,7 @@ def _lower_matmul(low: Lowering, call: Call) -> None:
 
 @rule_of("addmm", "baddbmm")
 def _add_product_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, ctx.broadcast([ctx.of(call.arguments["self"]), _product(ctx, *_factors(call))]))
+    ctx.returns(call, ctx.broadcast([ctx.tensor_dims(call.arguments["self"]), _product(ctx, *_factors(call))]))
 
 
 @lowers("addmm", "baddbmm")
@@ -293,7 +297,7 @@ def _einsum_terms(ctx: Inference, call: Call) -> tuple[list[tuple[str, Argument]
     unused = "".join(letter for letter in ascii_letters if letter not in inputs)
     terms, dotted = [], ""
     for term, operand in zip(inputs.split(","), operands, strict=True):
-        n = len(ctx.of(operand)) - len(term.replace("...", ""))
+        n = len(ctx.tensor_dims(operand)) - len(term.replace("...", ""))
         terms.append((term.replace("...", unused[:n][::-1]), operand))  # the last dimensions are the same ones
         dotted = max(dotted, unused[:n][::-1] if "..." in term else "", key=len)
     if not arrow:
@@ -307,7 +311,7 @@ def _einsum_dims(ctx: Inference, call: Call) -> None:
     terms, output = _einsum_terms(ctx, call)
     by_letter, readers_of = dict[str, Dimension](), dict[str, list[Argument]]()
     for term, operand in terms:
-        for letter, dimension in zip(term, ctx.of(operand), strict=True):
+        for letter, dimension in zip(term, ctx.tensor_dims(operand), strict=True):
             by_letter[letter] = unify(by_letter[letter], dimension) if letter in by_letter else dimension
             readers_of.setdefault(letter, []).append(operand)
     for letter, readers in readers_of.items():
@@ -326,7 +330,7 @@ def _einsum_work(inference: Inference, call: Call) -> Products:
     by_letter = {
         letter: dimension
         for term, operand in terms
-        for letter, dimension in zip(term, inference.of(operand), strict=True)
+        for letter, dimension in zip(term, inference.tensor_dims(operand), strict=True)
     }
     shared = {letter for letter in by_letter if all(letter in term for term, _ in terms)}
     if shared <= set(output):  # nothing is summed: numbers are multiplied one by one
@@ -343,7 +347,7 @@ def _lower_einsum(low: Lowering, call: Call) -> None:
 @rule_of("embedding", f"{NAMESPACE}.rows_at")
 def _embedding_dims(ctx: Inference, call: Call) -> None:
     names = ("weight", "indices") if call.name == "embedding" else ("table", "positions")
-    weight, indices = (ctx.of(call.arguments[name]) for name in names)
+    weight, indices = (ctx.tensor_dims(call.arguments[name]) for name in names)
     fix(weight[0], "the rows of an embedding")
     ctx.returns(call, [*indices, weight[1]])
 

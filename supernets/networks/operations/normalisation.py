@@ -16,9 +16,9 @@ from supernets.networks.operations.registry import axis, lowers, rule_of
 
 @rule_of("batch_norm", "instance_norm", "_native_batch_norm_legit", neutral=("training", "use_input_stats"))
 def _batch_norm_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["input"])
+    x = ctx.tensor_dims(call.arguments["input"])
     for name in ("weight", "bias", "running_mean", "running_var"):
-        if (parameter := ctx.optional(call.arguments.get(name))) is not None:
+        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
             unify(parameter[0], x[1])
     ctx.returns(call, x)
 
@@ -45,10 +45,10 @@ def _lower_batch_norm(low: Lowering, call: Call) -> None:
 
 @rule_of("layer_norm", "rms_norm")
 def _layer_norm_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["input"])
+    x = ctx.tensor_dims(call.arguments["input"])
     n = len(cast(tuple[int, ...], call.arguments["normalized_shape"]))
     for name in ("weight", "bias"):
-        if (parameter := ctx.optional(call.arguments.get(name))) is not None:
+        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
             for a, b in zip(parameter, x[-n:], strict=True):
                 unify(a, b)
     ctx.depends(normalized_shape=tuple(x[-n:]))
@@ -77,12 +77,12 @@ def _lower_rms_norm(low: Lowering, call: Call) -> None:
 
 @rule_of("group_norm")
 def _group_norm_dims(ctx: Inference, call: Call) -> None:
-    x, n_groups = ctx.of(call.arguments["input"]), cast(int, call.arguments["num_groups"])
+    x, n_groups = ctx.tensor_dims(call.arguments["input"]), cast(int, call.arguments["num_groups"])
     if n_groups > 1:
         groups, _ = divide(x[1], [n_groups, find(x[1]).size // n_groups])
         ctx.depends(num_groups=groups)
     for name in ("weight", "bias"):
-        if (parameter := ctx.optional(call.arguments.get(name))) is not None:
+        if (parameter := ctx.optional_dims(call.arguments.get(name))) is not None:
             unify(parameter[0], x[1])
     ctx.returns(call, x)
 
@@ -104,7 +104,7 @@ def _lower_group_norm(low: Lowering, call: Call) -> None:
 
 @rule_of("_weight_norm")
 def _weight_norm_dims(ctx: Inference, call: Call) -> None:
-    direction, length = ctx.of(call.arguments["v"]), ctx.of(call.arguments["g"])
+    direction, length = ctx.tensor_dims(call.arguments["v"]), ctx.tensor_dims(call.arguments["g"])
     unify(length[axis(call, len(direction))], direction[axis(call, len(direction))])
     ctx.returns(call, direction)
 

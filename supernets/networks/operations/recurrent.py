@@ -43,10 +43,10 @@ def layers(call: Call) -> list[list[tuple[Argument, ...]]]:
 @rule_of(*GATES)
 def _recurrent_dims(ctx: Inference, call: Call) -> None:
     """All layers and both directions share the size of the state, which one tensor holds for all of them."""
-    x, parameters = ctx.of(call.arguments["input"]), layers(call)
+    x, parameters = ctx.tensor_dims(call.arguments["input"]), layers(call)
     fix(x[1 if call.arguments["batch_first"] else 0], "a recurrent layer depends on the order")
     states = call.arguments["hx"]
-    initial = [ctx.of(state) for state in (states if isinstance(states, tuple) else (states,))]
+    initial = [ctx.tensor_dims(state) for state in (states if isinstance(states, tuple) else (states,))]
     hidden, batch = initial[0][2], x[0 if call.arguments["batch_first"] else 1]
     for state in initial:
         unify(state[1], batch)
@@ -54,11 +54,11 @@ def _recurrent_dims(ctx: Inference, call: Call) -> None:
     features: Dimension = x[2]
     for layer in parameters:
         for weights, recurrent, *biases in layer:
-            weight, state_weight = ctx.of(weights), ctx.of(recurrent)
+            weight, state_weight = ctx.tensor_dims(weights), ctx.tensor_dims(recurrent)
             unify(weight[1], features)
             unify(state_weight[1], hidden)
             gates = product([fixed(GATES[call.name], "gates of a recurrent layer"), hidden])
-            for stacked in (weight, state_weight, *map(ctx.of, biases)):
+            for stacked in (weight, state_weight, *map(ctx.tensor_dims, biases)):
                 unify(stacked[0], gates)
         features = hidden if len(layer) == 1 else concatenation([hidden] * len(layer))
     state = [fixed(find(initial[0][0]).size, "layers"), batch, hidden]

@@ -35,9 +35,9 @@ from supernets.networks.operations.registry import axes, lowers, rule_of
     "argmin",
 )
 def _reduce_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     if "other" in call.arguments:
-        ctx.returns(call, ctx.broadcast([x, ctx.of(call.arguments["other"])]))
+        ctx.returns(call, ctx.broadcast([x, ctx.tensor_dims(call.arguments["other"])]))
         return
     chosen = axes(call.arguments.get("dim"), len(x))
     if call.name in ("argmax", "argmin") or (call.name in ("max", "min") and len(call.outputs) > 1):

@@ -37,7 +37,7 @@ from supernets.networks.operations.registry import axes, axis, lowers, rule_of
 )
 def _ordered_dims(ctx: Inference, call: Call) -> None:
     """Operations that depend on the order of the units."""
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     if call.name in ("tril", "triu"):
         positions = [len(x) - 2, len(x) - 1]
     else:
@@ -91,7 +91,7 @@ def _lower_flip(low: Lowering, call: Call) -> None:
 
 @rule_of("select", neutral=("index",))
 def _select_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "one unit of it is selected")
     ctx.returns(call, [dimension for i, dimension in enumerate(x) if i != position])
@@ -112,7 +112,7 @@ def _lower_select(low: Lowering, call: Call) -> None:
 
 @rule_of("slice", "narrow", neutral=("end", "length"))
 def _slice_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     x[position] = _part(ctx, call, x[position], ctx.shape(call.outputs[0])[position])
     ctx.returns(call, x)
@@ -165,7 +165,7 @@ def _lower_slice(low: Lowering, call: Call) -> None:
 
 @rule_of("slice_scatter", neutral=("end",))
 def _slice_scatter_dims(ctx: Inference, call: Call) -> None:
-    x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
+    x, part = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["src"])
     position = axis(call, len(x))
     unify(_part(ctx, call, x[position], find(part[position]).size), part[position])
     ctx.returns(call, [dimension if i == position else unify(dimension, part[i]) for i, dimension in enumerate(x)])
@@ -173,7 +173,7 @@ def _slice_scatter_dims(ctx: Inference, call: Call) -> None:
 
 @rule_of("select_scatter", neutral=("index",))
 def _select_scatter_dims(ctx: Inference, call: Call) -> None:
-    x, part = ctx.of(call.arguments["self"]), ctx.of(call.arguments["src"])
+    x, part = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["src"])
     position = axis(call, len(x))
     fix(x[position], "one unit of it is selected")
     part.insert(position, x[position])
@@ -204,7 +204,7 @@ def _lower_scattered(low: Lowering, call: Call) -> None:
 
 @rule_of("gather")
 def _gather_dims(ctx: Inference, call: Call) -> None:
-    x, index = ctx.of(call.arguments["self"]), ctx.of(call.arguments["index"])
+    x, index = ctx.tensor_dims(call.arguments["self"]), ctx.tensor_dims(call.arguments["index"])
     position = axis(call, len(x))
     fix(x[position], "units of it are chosen by index")
     for i, (dimension, chosen) in enumerate(zip(x, index, strict=True)):
@@ -225,10 +225,10 @@ def _lower_gather(low: Lowering, call: Call) -> None:
 
 @rule_of("index_select")
 def _index_select_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x))
     fix(x[position], "units of it are chosen by index")
-    x[position] = ctx.of(call.arguments["index"])[0]
+    x[position] = ctx.tensor_dims(call.arguments["index"])[0]
     ctx.returns(call, x)
 
 
@@ -250,7 +250,7 @@ def _lower_index_select(low: Lowering, call: Call) -> None:
 
 @rule_of("index")
 def _index_dims(ctx: Inference, call: Call) -> None:
-    x, indices = ctx.of(call.arguments["self"]), cast(tuple[Argument, ...], call.arguments["indices"])
+    x, indices = ctx.tensor_dims(call.arguments["self"]), cast(tuple[Argument, ...], call.arguments["indices"])
     used = [i for i, index in enumerate(indices) if index is not None]
     if any(ctx.program.values[cast(Ref, indices[i]).name].dtype == "bool" for i in used):
         raise MismatchError("an index of truth values")
@@ -258,7 +258,7 @@ def _index_dims(ctx: Inference, call: Call) -> None:
         fix(x[i], "units of it are chosen by index")
     if used != list(range(used[0], used[0] + len(used))):
         raise MismatchError("indices that are apart")
-    chosen = ctx.broadcast([ctx.of(indices[i]) for i in used])
+    chosen = ctx.broadcast([ctx.tensor_dims(indices[i]) for i in used])
     ctx.returns(call, [*x[: used[0]], *chosen, *x[used[-1] + 1 :]])
 
 

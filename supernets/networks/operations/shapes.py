@@ -26,25 +26,25 @@ from supernets.networks.operations.registry import axes, axis, lowers, rule_of
 def _view_dims(ctx: Inference, call: Call) -> None:
     if not call.op.endswith("default"):
         raise MismatchError("a view as another type")
-    out = reshaped(ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0]))
+    out = reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
     ctx.depends(**{"size" if "size" in call.arguments else "shape": tuple(out)})
     ctx.returns(call, out)
 
 
 @rule_of("flatten", neutral=("start_dim", "end_dim"))
 def _flatten_dims(ctx: Inference, call: Call) -> None:
-    ctx.returns(call, reshaped(ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0])))
+    ctx.returns(call, reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0])))
 
 
 @rule_of("view_as", "reshape_as")
 def _view_as_dims(ctx: Inference, call: Call) -> None:
-    out = reshaped(ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0]))
-    ctx.returns(call, [unify(a, b) for a, b in zip(out, ctx.of(call.arguments["other"]), strict=True)])
+    out = reshaped(ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0]))
+    ctx.returns(call, [unify(a, b) for a, b in zip(out, ctx.tensor_dims(call.arguments["other"]), strict=True)])
 
 
 @rule_of("unflatten")
 def _unflatten_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position, n = axis(call, len(x)), len(cast(tuple[int, ...], call.arguments["sizes"]))
     sizes = ctx.shape(call.outputs[0])[position : position + n]
     parts = divide(x[position], sizes)
@@ -74,7 +74,7 @@ def _squeezable(call: Call, rank: int) -> list[int]:
 
 @rule_of("squeeze")
 def _squeeze_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     chosen = _squeezable(call, len(x))
     for position in chosen:
         fix(x[position], "it would be squeezed where its size is 1")
@@ -91,7 +91,7 @@ def _lower_squeeze(low: Lowering, call: Call) -> None:
 
 @rule_of("unsqueeze")
 def _unsqueeze_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     x.insert(axis(call, len(x) + 1), fixed(1, "a size of 1"))
     ctx.returns(call, x)
 
@@ -128,7 +128,7 @@ def _order(call: Call, rank: int) -> list[int]:
 
 @rule_of(*_PERMUTATIONS)
 def _permute_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     ctx.returns(call, [x[i] for i in _order(call, len(x))])
 
 
@@ -140,7 +140,7 @@ def _lower_permute(low: Lowering, call: Call) -> None:
 
 @rule_of("expand", "broadcast_to", neutral=("size",))
 def _expand_dims(ctx: Inference, call: Call) -> None:
-    x, sizes = ctx.of(call.arguments["self"]), ctx.shape(call.outputs[0])
+    x, sizes = ctx.tensor_dims(call.arguments["self"]), ctx.shape(call.outputs[0])
     x = [fixed(1, "a size of 1") for _ in range(len(sizes) - len(x))] + x
     out = []
     for i, (dimension, size) in enumerate(zip(x, sizes, strict=True)):
@@ -169,7 +169,7 @@ def _lower_expand(low: Lowering, call: Call) -> None:
 
 @rule_of("repeat", "tile")
 def _repeat_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     times = list(cast(tuple[int, ...], call.arguments["repeats" if call.name == "repeat" else "dims"]))
     times = [1] * (len(x) - len(times)) + times
     x = [fixed(1, "a size of 1") for _ in range(len(times) - len(x))] + x
@@ -204,7 +204,7 @@ def _lower_repeat(low: Lowering, call: Call) -> None:
 
 @rule_of("repeat_interleave", neutral=("output_size",))
 def _repeat_interleave_dims(ctx: Inference, call: Call) -> None:
-    x, n = ctx.of(call.arguments["self"]), cast(int, call.arguments["repeats"])
+    x, n = ctx.tensor_dims(call.arguments["self"]), cast(int, call.arguments["repeats"])
     position = axis(call, len(x))
     x[position] = product([x[position], fixed(n, "repeated")])
     ctx.returns(call, x)

@@ -17,7 +17,7 @@ from supernets.networks.operations.registry import axis, check_batched, extents,
 
 @rule_of("im2col", neutral=("dilation", "padding", "stride"))
 def _windows_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     for extent in x[-2:]:
         fix(extent, "an extent of the image")
     size = fixed(prod(cast(tuple[int, ...], call.arguments["kernel_size"])), "a window")
@@ -48,7 +48,7 @@ def _lower_windows(low: Lowering, call: Call) -> None:
 
 @rule_of("col2im", neutral=("output_size", "dilation", "padding", "stride"))
 def _image_dims(ctx: Inference, call: Call) -> None:
-    x, size = ctx.of(call.arguments["self"]), prod(cast(tuple[int, ...], call.arguments["kernel_size"]))
+    x, size = ctx.tensor_dims(call.arguments["self"]), prod(cast(tuple[int, ...], call.arguments["kernel_size"]))
     channels, window = divide(x[-2], [find(x[-2]).size // size, size])
     fix(window, "a window")
     fix(x[-1], "windows of the image")
@@ -74,7 +74,7 @@ def _lower_image(low: Lowering, call: Call) -> None:
 
 @rule_of("unfold", neutral=("step",))
 def _unfold_dims(ctx: Inference, call: Call) -> None:
-    x = ctx.of(call.arguments["self"])
+    x = ctx.tensor_dims(call.arguments["self"])
     position = axis(call, len(x), "dimension")
     fix(x[position], "windows are taken out of it")
     x[position] = fixed(ctx.shape(call.outputs[0])[position], "windows")
