@@ -45,7 +45,7 @@ NO_TENSORS: Mapping[str, Tensor] = MappingProxyType({})
 TOKENS_DIM = "tokens"
 """The name of the dimension of tokens in sentences of any length."""
 _BATCH_SIZE = 5
-"""Of captured inputs: no usual size of a layer."""
+"""The batch size of captured inputs: no usual size of a layer."""
 _ONLY_LENGTHS = frozenset((f"{NAMESPACE}.token_positions", f"{NAMESPACE}.causal_mask"))
 """Operations that read of their argument ``past`` only how many tokens it has."""
 
@@ -63,10 +63,10 @@ class View:
     """A way of calling a network, which has a program of its own.
 
     Attributes:
-        name: in checkpoints.
+        name: Name of the view in checkpoints.
         wrapped: the module that is called, of a network.
-        inputs: of that module, made of the largest network.
-        prefix: of the network's tensors in that module.
+        inputs: Function that makes the inputs of that module of the largest network.
+        prefix: Prefix of the network's tensors in that module.
     """
 
     name: str
@@ -79,11 +79,11 @@ class FamilyProgram:
     """A view of all networks of a family, as one program whose calls follow the sizes of the family's axes.
 
     Attributes:
-        elastic: of the largest network.
-        exact: whether the specialised programs compute what the networks do; else each network is traced by itself.
+        elastic: Program of the largest network, with its axes.
+        exact: True if the specialised programs compute what the networks do; else each network is traced by itself.
 
     Args:
-        prefix: of the network's tensors and modules in the program.
+        prefix: Prefix of the network's tensors and modules in the program.
         constants: tensors that the forward makes from nothing, by name.
     """
 

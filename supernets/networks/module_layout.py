@@ -15,7 +15,7 @@ that was before, its number."""
 _IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size))
 _BOOKKEEPING = frozenset(vars(nn.Module()))
 _MAX_DEPTH = 4
-"""Of objects within attributes, whose own attributes are read."""
+"""The depth of objects within attributes whose own attributes are read."""
 
 
 def layout_of(module: nn.Module, *ignored: str) -> Layout:

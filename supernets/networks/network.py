@@ -35,9 +35,9 @@ class BlockInput(NamedTuple):
     """An input of a block.
 
     Attributes:
-        name: in the block's model.
-        shape: of one example, without the batch; `LENGTH` stands for the number of tokens.
-        integer: whether it is the network's input of token ids; else it is float32.
+        name: Name of the input in the block's model.
+        shape: Shape of one example, without the batch; `LENGTH` stands for the number of tokens.
+        integer: True if it is the network's input of token ids; else it is float32.
     """
 
     name: str
@@ -50,11 +50,11 @@ class BlockModel:
     """A block of a network as a separate ONNX model.
 
     Attributes:
-        name: of the block's module.
+        name: Name of the block's module.
         key: equal for blocks with the same operations on the same shapes, anywhere in a network.
         model: serialised ONNX from its inputs to `OUTPUT`, with a dynamic batch.
-        inputs: in the order of reading. The first, named `INPUT`, is the output of the previous block; others are shared by
-            several blocks (a mask).
+        inputs: Inputs in the order of reading. The first, named `INPUT`, is the output of the previous block; others are
+            shared by several blocks (a mask).
     """
 
     name: str
@@ -266,7 +266,7 @@ def _of_other_lengths(example: Tensor, dims: Sequence[str]) -> Tensor:
 
 
 _MIN_TOKENS = 2
-"""Of a traced sentence: dimensions of 1 are broadcast."""
+"""The smallest length of a traced sentence: dimensions of 1 are broadcast."""
 
 
 def _check_same(network: Network, retraced: Network) -> None:

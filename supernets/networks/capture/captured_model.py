@@ -31,7 +31,7 @@ from supernets.networks.operations import RULES
 _FORMAT, _VERSION = "subnet-nas/capture", 1
 _INDEX, _TENSORS = "program.json", "tensors.safetensors"
 _MOST_BYTES = {_INDEX: 2**25, _TENSORS: 2**35}
-"""Of each member; the program of the largest models has some MiB."""
+"""The largest size of each member; the program of the largest models has some MiB."""
 _END, _END_64, _MOST_DIRECTORY = 22, 98, 4096
 """Bytes of a zip archive's end, with and without its 64-bit records, and of the directory of its members at most."""
 

@@ -155,7 +155,7 @@ def of_one_batch(error: Exception, *, captured: int, batch: int) -> CaptureError
     """The error for a program that runs only with the batch that it was captured with.
 
     Args:
-        error: of the call that does not run.
+        error: Error of the call that does not run.
     """
     place = "; ".join(getattr(error, "__notes__", ())) or str(error).partition("\n")[0]
     return CaptureError(

@@ -23,9 +23,9 @@ class Dimension:
         kind: a single size; a product of factors, outermost first; a concatenation of pieces; or derived from one part, as
             ``(part + offset) // stride + 1``, an extent after a convolution.
         fixed: why it cannot be elastic; "" while it may be.
-        label: of a single size, where it was born.
+        label: Tensor and position that a single size comes from.
         dynamic: the name of a size that only the inputs decide, e.g. ``batch``; "" for others.
-        centred: whether smaller networks have the middle of it, as of kernels.
+        centred: True if smaller networks have the middle of it, as of kernels.
     """
 
     size: int

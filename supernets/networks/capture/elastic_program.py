@@ -28,7 +28,7 @@ class Work:
         call: its index.
         products: dimensions whose product they are, for the whole batch.
         outputs: dimensions of its output.
-        stored: whether the output is counted among the activations, as those of convolutions and linear layers are.
+        stored: True if the output is counted among the activations, as those of convolutions and linear layers are.
     """
 
     call: int
@@ -45,13 +45,13 @@ class ElasticProgram:
         source: the captured program.
         program: the same with sizes in arguments that are `Size`.
         axes: the elastic axes by name.
-        dims: of every tensor.
+        dims: Dimensions of every tensor.
         shapes: the dimensions of every value.
-        streams: for each branch, the dimensions of the value that it is added to.
+        streams: Dimensions of the value that each branch is added to.
         work: multiply-accumulates of calls.
         fixed: reasons why dimensions of parameters stay as they are, with the tensors that have them.
         unknown: operations without a rule, with the number of their calls.
-        lengths: in the captured forward, the sizes that only inputs decide, by name; the batch is one of them.
+        lengths: Sizes that only inputs decide, in the captured forward, by name; the batch is one of them.
     """
 
     source: Program
@@ -110,7 +110,7 @@ def infer_axes(
 
     Args:
         declared: dimensions of some tensors, where a family states them; then the axes are these, and all others are fixed.
-        axes: in `declared`.
+        axes: Axes in `declared`, by name.
 
     Raises:
         SpaceError: the forward makes two of the declared axes one, divides one, or needs one of its size.

@@ -72,9 +72,9 @@ def values_of(
     one: a large network fits into memory once.
 
     Args:
-        names: of the values.
+        names: Names of the values.
         tensor_of: returns a tensor of the program.
-        sizes: of the axes and of what the inputs decide, where the program's arguments follow them.
+        sizes: Sizes of the axes and of what the inputs decide, where the program's arguments follow them.
     """
     values = dict(zip(program.inputs, inputs, strict=True))
     with torch.no_grad():

@@ -44,8 +44,8 @@ class Inference:
 
     Attributes:
         batch: the dimension of the examples.
-        dims: of every value so far.
-        symbolic: by call, the arguments that depend on sizes.
+        dims: Dimensions of every value so far.
+        symbolic: Arguments that depend on sizes, by index of the call.
         unknown: operations without a rule, with the number of their calls.
         axes: the dimensions of the declared axes, by name.
         lengths: the dimensions whose sizes only the inputs decide, by name.

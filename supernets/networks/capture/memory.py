@@ -80,7 +80,7 @@ def check_values(program: Program, *, batch: int, double: bool = False) -> None:
     """Raises `CaptureError` if the results that a run needs at once do not fit into memory.
 
     Args:
-        double: of the run in double precision of a proof.
+        double: True for the run in double precision of a proof.
     """
     peak_bytes, largest = _peak(program)
     if largest is not None:

@@ -7,7 +7,7 @@ import re
 LIBRARIES = ("torchvision", "timm", "transformers")
 """The first parts of names of models in libraries; of transformers, a folder follows."""
 HUB = "hub"
-"""As the name of weights: the library's own, which it downloads or has in its cache."""
+"""The name of weights that stands for the library's own, which it downloads or has in its cache."""
 FRACTIONS = (0.25, 0.5, 0.75, 1.0)
 """Widths of layers, as fractions of the model's."""
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")

@@ -33,8 +33,8 @@ class WrongAxis:
     """An axis whose permutation changes the outputs.
 
     Attributes:
-        tensors: that have it.
-        change: of the outputs, relative to their scale.
+        tensors: Tensors that have the axis.
+        change: Change of the outputs, relative to their scale.
     """
 
     name: str
@@ -47,8 +47,8 @@ class Proof:
     """Relative changes of the outputs.
 
     Attributes:
-        original: of the largest network against the user's module, in float32; None where the module is not at hand.
-        permuted: with the units of all axes permuted, in float64, the largest of all batches.
+        original: Change of the largest network against the user's module, in float32; None where the module is not at hand.
+        permuted: Largest change of all batches with the units of all axes permuted, in float64.
         control: the smallest with one tensor left out of a permutation, over some of the axes on which outputs depend; 0 where
             they depend on none of these, None without axes.
         wrong_axes: some of the axes whose permutation changes the outputs.
@@ -77,8 +77,8 @@ def prove_model(
     It computes two runs for each batch, and one for each axis of the control with the first batch.
 
     Args:
-        options: which axes stay as they are: these are not permuted.
-        elastic: of the model's program, where it is at hand.
+        options: Options of the space; the axes that they keep are not permuted.
+        elastic: Elastic program of the model; None to infer it.
         example: of the model's input, for models that random numbers do not suit; None for random inputs.
 
     Raises:

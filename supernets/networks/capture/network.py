@@ -62,7 +62,7 @@ class ProgramModule(nn.Module):
 
     Args:
         tensors: every tensor of the program.
-        copied: whether the network has copies of the tensors, and not the tensors themselves.
+        copied: True if the network has copies of the tensors, and not the tensors themselves.
     """
 
     captured_program: Program
@@ -186,7 +186,7 @@ class ElasticNetwork(ProgramModule):
     """Runs a captured program with the axis sizes, and without the branches, that the tensors placed in it state.
 
     Args:
-        tensors: of the largest network.
+        tensors: Tensors of the largest network, by name.
     """
 
     _captured_elastic: ElasticProgram
@@ -224,7 +224,7 @@ class PlainNetwork(ProgramModule):
     """A network of one architecture, from a specialised program.
 
     Args:
-        sizes: of the axes, which its state records; no call reads them.
+        sizes: Sizes of the axes, which its state records; no call reads them.
         blocks: the names of blocks by the values that they compute.
         stated: the name of the submodule that records the sizes.
     """

@@ -40,11 +40,11 @@ def open_model(
     Args:
         name: ``torchvision:NAME``, ``timm:NAME``, ``transformers:FOLDER``, ``package.module:function``, or the path of a file
             that `save_capture` wrote.
-        arguments: of the function.
+        arguments: Arguments of the function.
         weights: a file, ``package:NAME``, or `HUB` for the library's own, from its cache or from the internet; None for those
             of a captured file or a folder, and random ones of others.
         classifier: give an encoder of sentences that has no classifier a fresh one.
-        seed: of random weights; the state of torch's generator is kept.
+        seed: Seed of random weights; the state of torch's generator is kept.
 
     Raises:
         CaptureError: the library is not installed, there is no such model, or the weights are of another one.

@@ -137,15 +137,15 @@ class Program:
         tensors: parameters, buffers and constants by their names in the network's state; constants are ``constants.of_N``,
             or ``constants_.of_N`` where the network has something named ``constants``.
         trainable: names of the parameters among the tensors.
-        values: of inputs, tensors and the calls' outputs, by name.
+        values: Shapes and types of inputs, tensors and the calls' outputs, by name.
         aliases: further names in the user's state of tied tensors, by alias.
         outputs: names of the outputs.
         batch: the batch size of the captured example, the first dimension of every input.
-        dynamic: by value and position of the dimension, the size that only inputs decide, as ``batch`` or ``2 tokens``; of a
+        dynamic: Size that only inputs decide, by value and position of the dimension, as ``batch`` or ``2 tokens``; of a
             plain network (see `supernets.networks.capture.specialisation`), else empty.
         padding: the token that shorter sentences are padded with at their ends, to the length of the captured ones; None for
             other inputs.
-        input_dims: by input, the names of its dimensions that only the inputs decide, "" for those of one size, and `TIED` for
+        input_dims: Names of each input's dimensions that only the inputs decide, "" for those of one size, and `TIED` for
             those that follow from the tensors, as the heads of a cache; () where the batch alone is dynamic.
     """
 

@@ -37,14 +37,14 @@ _FUNCTIONS = frozenset(
 )
 """Functions of `torch.nn.functional` with the arguments of their operations, in their order."""
 _END = 2**62
-"""As the end of a slice: none."""
+"""The end of a slice that has none."""
 
 
 def call_text(call: Call, texts: Mapping[str, str]) -> str:
     """The expression of a call.
 
     Args:
-        texts: of its arguments, by name.
+        texts: Texts of its arguments, by name.
     """
     argument_names = list(texts)
     if (
@@ -92,7 +92,7 @@ def _argument_list(schema: Any, texts: Mapping[str, str], *, skip: int = 0, name
     """The arguments without those at their defaults.
 
     Args:
-        names: whether arguments after one that is left out may be given by name; else none before them is left out.
+        names: True if arguments after one that is left out may be given by name; else none before them is left out.
     """
     arguments = [(argument, texts[argument.name]) for argument in schema.arguments if argument.name in texts][skip:]
     needed = [not argument.has_default_value() or repr(argument.default_value) != text for argument, text in arguments]

@@ -15,8 +15,8 @@ class LayerSource:
 
     Attributes:
         constructor: the expression that makes it.
-        tensors: of its state, by their names in the program.
-        calls: that run it.
+        tensors: Tensors of its state, by their names in the program.
+        calls: Calls that run it.
     """
 
     constructor: str

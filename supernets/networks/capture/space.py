@@ -74,7 +74,7 @@ class ChoiceMembers:
         kind: width, or depth.
         options: fractions of the width, or numbers of layers that are kept.
         members: the axes, or the layers in the order in which they are kept.
-        sizes: of the axes by option, for a width; all have the same original size unless the choice is one for the model.
+        sizes: Sizes of the axes by option, for a width; all have the same original size unless the choice is one for the model.
     """
 
     name: str

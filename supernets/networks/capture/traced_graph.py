@@ -71,7 +71,7 @@ def remove_whole_slices(graph: fx.Graph) -> None:
 
 
 _END = torch.iinfo(torch.int64).max
-"""As the end of a slice: none."""
+"""The end of a slice that has none."""
 _VIEWS = frozenset(
     (
         "slice",
@@ -131,7 +131,7 @@ def operation_out_of_place(target: Any, at: str) -> Any:
     """The operation, or what computes the same out of place.
 
     Args:
-        at: where it is called, for the message.
+        at: Place of the call, for the message.
 
     Raises:
         CaptureError: there is none.

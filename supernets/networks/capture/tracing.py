@@ -84,7 +84,7 @@ def capture(module: nn.Module, inputs: Sequence[Tensor], *, call: ModuleCall | N
 
     Args:
         inputs: an example with a batch of at least 2 (the first dimension of each), on the CPU.
-        call: what is captured of the module and the inputs, in place of its forward.
+        call: Function of the module and the inputs that is captured in place of the module's forward.
 
     Raises:
         CaptureError: the forward depends on values of its data, or has operations that cannot be captured; the message
@@ -107,7 +107,7 @@ def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Se
     Args:
         module: on any device, `meta` included, which holds no values.
         inputs: on the same device.
-        input_dims: by input, the names of its dimensions, as of `Program.input_dims`.
+        input_dims: Names of each input's dimensions, as in `Program.input_dims`.
 
     Raises:
         CaptureError: as of `capture`.

@@ -31,8 +31,8 @@ def of_transformers(folder: Path, arguments: dict[str, Any], *, classifier: bool
     """The model of a folder, with its weights where the folder has them.
 
     Args:
-        arguments: of its configuration.
-        classifier: whether an encoder of sentences gets a fresh classifier where it has none.
+        arguments: Arguments of its configuration.
+        classifier: True if an encoder of sentences gets a fresh classifier where it has none.
 
     Raises:
         CaptureError: the library is not installed, or the folder is of no model that it knows.

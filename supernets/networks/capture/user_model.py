@@ -27,10 +27,10 @@ class Preprocessing:
     """How a model's images are made; None where its package has no record of it.
 
     Attributes:
-        mean, std: of each channel, for pixels from 0 to 1.
-        interpolation: of resizing, e.g. ``bicubic``.
+        mean, std: Mean and standard deviation of each channel, for pixels from 0 to 1.
+        interpolation: Interpolation of resizing, e.g. ``bicubic``.
         crop: the share of a resized image's side that is cut out of its centre; 1 for the whole square.
-        squeezed: whether both sides are resized to the square, in other proportions.
+        squeezed: True if both sides are resized to the square, in other proportions.
     """
 
     image_size: int | None = None
@@ -110,7 +110,7 @@ class TokenInputs:
     Attributes:
         vocabulary: the number of different tokens.
         padding: the token that fills up short sentences at their ends; None where there is none.
-        masked: whether its forward takes an ``attention_mask``, which is made of the padding.
+        masked: True if its forward takes an ``attention_mask``, which is made of the padding.
         max_tokens: Largest number of tokens of a sentence; None where it is not known.
         tokenizer: the file of its tokenizer; None where there is none.
     """
@@ -127,9 +127,9 @@ class UserModel:
     """A user's model, in float32.
 
     Attributes:
-        name: as the user wrote it.
+        name: Name as the user wrote it.
         tokens: how it reads sentences; None for a model of images.
-        notes: what was changed on the way, one sentence each.
+        notes: Changes that were made to the model, one sentence each.
         fresh: its layers whose weights are random beside trained ones.
     """
 

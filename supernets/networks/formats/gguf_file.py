@@ -41,7 +41,7 @@ _GPT2: Mapping[str, str] = {
 _DIVISORS = "rope_freqs.weight"
 """A tensor that scales rotary frequencies."""
 _LLAMA3 = (1.0, 4.0, 8192.0)
-"""Of the scaling in all versions of Llama 3 from 3.1 on, beside its factor: see `rotary.Scaling`."""
+"""Numbers of the scaling in all versions of Llama 3 from 3.1 on, beside its factor: see `rotary.Scaling`."""
 _LISTS = tuple(f"tokenizer.ggml.{name}" for name in ("tokens", "token_type", "merges", "scores"))
 """Fields that take seconds to read, and that `supernets.networks.formats.gguf_tokenizer` reads."""
 _OUTSIDE_LLAMA = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
@@ -74,9 +74,9 @@ class GGUFFile:
     """A file's content.
 
     Attributes:
-        settings: as its ``config.json`` would have them.
-        tensors: by the names that the library has; a tensor is read when it is taken.
-        fields: of the file, by name; their ``contents()`` are values.
+        settings: Settings as its ``config.json`` would have them.
+        tensors: Tensors by the names that the library has; a tensor is read when it is taken.
+        fields: Fields of the file, by name; their ``contents()`` are values.
     """
 
     settings: Mapping[str, Any]
@@ -131,7 +131,7 @@ def _reader(path: Path, changed: int, size: int) -> Any:
     """The package's reader of a file; raises its errors.
 
     Args:
-        changed, size: of the file, so that another one at the same path is read anew.
+        changed, size: Time of change (ns) and size (bytes) of the file, so that another one at the same path is read anew.
     """
     from gguf import GGUFReader
 

@@ -108,7 +108,7 @@ def read_settings(folder: Path, kind: str, needed: Mapping[str, tuple[object, ..
     Args:
         kind: its ``model_type``.
         needed: values of keys that the family's networks have.
-        files: of such a folder, for errors.
+        files: Names of the files of such a folder, for errors.
 
     Raises:
         CheckpointError: it is missing, cannot be read, or is of another kind.

@@ -17,7 +17,7 @@ _OF_WEIGHTS = (".safetensors", ".pth", ".pt")
 TOKENIZER, TOKENIZER_CONFIG, PREPROCESSOR = "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"
 """The files read from a folder of the transformers library."""
 HUB_TIMEOUT_S = 10.0
-"""For the hub's first answer."""
+"""The time limit for the hub's first answer, in seconds."""
 
 
 def find_pretrained(name: str) -> Path:

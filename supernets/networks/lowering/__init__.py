@@ -20,9 +20,10 @@ def lowered(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str
     """A program as ONNX operations, without copies of tensors.
 
     Args:
-        program: of one architecture. Those of families, which declare the dimensions of their inputs, are not simplified.
+        program: Program of one architecture. Programs of families, which declare the dimensions of their inputs, are not
+            simplified.
         tensors: its tensors, by name.
-        names: of its inputs in the graph.
+        names: Names of its inputs in the graph.
 
     Raises:
         LoweringError: an operation has no rule, or a shape depends on the inputs in a way that has none.
@@ -40,7 +41,7 @@ def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapp
     What depends on parameters alone is computed in each block that reads it.
 
     Args:
-        program, tensors: as of `lowered`.
+        program, tensors: Program and its tensors, as in `lowered`.
         blocks: the names of blocks by the values that they compute.
 
     Raises:

@@ -32,7 +32,7 @@ FLOAT, INT64, BOOL = 1, 7, 9
 TYPES = {"float32": FLOAT, "int64": INT64, "int32": INT64, "bool": BOOL}
 """Integers are of 64 bits in the graph."""
 MARKS = {BATCH: BATCH_SIZE, "tokens": LENGTH, "past": PAST, "context": CONTEXT, "room": ROOM}
-"""What stands in shapes of the graph for each size that only inputs decide."""
+"""The marks in shapes of the graph for each size that only inputs decide."""
 MARKS |= {f"{n} tokens": mark for n, mark in enumerate(MEMORIES[1:], 2)}
 
 

@@ -89,7 +89,7 @@ def block_pieces(
     parameter-free operations on the network's input whose result several blocks read (a padding mask).
 
     Args:
-        inputs, outputs: of the network.
+        inputs, outputs: Inputs and outputs of the network.
         ends: the positions of each block's first node and of the one after its last, in order.
 
     Raises:

@@ -18,7 +18,7 @@ IR_VERSION = 10
 """Supported by runtimes since 2024 (onnx 1.16)."""
 MICROSOFT = "com.microsoft"
 DOMAINS = {"GroupQueryAttention": MICROSOFT}
-"""Of operations that are not ONNX's own."""
+"""The domains of operations that are not ONNX's own."""
 Buffer = bytes | memoryview
 _ATTRIBUTES = {  # onnx.helper.make_attribute doubles the time of `lower`
     int: (onnx.AttributeProto.INT, "i"),
@@ -37,7 +37,7 @@ def serialise(piece: Piece, names: Sequence[str], outputs: Sequence[str] = (OUTP
     """The bytes of a piece as a model.
 
     Args:
-        names: of the inputs in the model.
+        names: Names of the inputs in the model.
         outputs: the names of its outputs.
     """
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="subnet-nas")

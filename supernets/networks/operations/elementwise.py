@@ -366,7 +366,7 @@ _BINARY = {
     "bitwise_xor": "Xor",
 }
 _OF_TRUTH_VALUES = {"add": "Or", "mul": "And", "maximum": "Or", "minimum": "And"}
-"""What these operations are where both operands are truth values."""
+"""The equivalents of these operations where both operands are truth values."""
 
 
 @lowers(*_BINARY)

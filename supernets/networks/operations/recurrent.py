@@ -22,7 +22,7 @@ from supernets.networks.onnx_graph.ir import Attribute, Value
 from supernets.networks.operations.registry import Products, dims_of, lowers, rule_of, work_of
 
 GATES = {"lstm": 4, "gru": 3, "rnn_tanh": 1, "rnn_relu": 1}
-"""By operation, the number of gates, whose weights are stacked."""
+"""The number of gates, whose weights are stacked, by operation."""
 
 
 def layers(call: Call) -> list[list[tuple[Argument, ...]]]:
@@ -73,7 +73,7 @@ def _recurrent_work(inference: Inference, call: Call) -> Products:
 
 
 _ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn_tanh": (0,)}
-"""By operation, torch's positions of the gates in ONNX's order."""
+"""Torch's positions of the gates in ONNX's order, by operation."""
 
 
 @lowers(*_ORDER)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from supernets.networks.lowering.state import Lowering
 
 Products = list[list[Dimension]] | list[tuple[list[Dimension], list[Dimension]]]
-"""For each product of matrices in a call, all dimensions over which it loops; with those of what it returns, where these
+"""The dimensions over which each product of matrices in a call loops; with those of its result, where these
 are not the call's output."""
 Rule = Callable[[Inference, Call], None]
 WorkRule = Callable[[Inference, Call], Products]
