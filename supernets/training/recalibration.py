@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
 
 from supernets.families.decoder.correction import Correction
 from supernets.families.decoder.network import Decoder
@@ -43,7 +43,7 @@ class Extraction:
 
 @torch.no_grad()
 def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """Replaces the running statistics of every batch norm by averages over `batches`; returns the module in eval mode.
+    """Replaces the running statistics of batch and instance norms by averages over `batches`; returns the module in eval mode.
 
     A subnet's statistics differ from the supernet's, so do this before every evaluation, latency measurement and export.
     Batches are weighted by their sizes; a later batch of one input is skipped, because batch norm rejects it if one pixel of
@@ -55,7 +55,7 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
         batches: inputs, each (n, ...); use the same ones for every subnet.
     """
     module.eval()
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    norms = [norm for norm in module.modules() if isinstance(norm, _NormBase) and norm.track_running_stats]
     if not norms:
         return module
     momenta = [norm.momentum for norm in norms]

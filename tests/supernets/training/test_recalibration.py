@@ -1,4 +1,4 @@
-"""Recalibrated batch-norm statistics are averages over all inputs, for any division into batches."""
+"""Recalibrated statistics of norms are averages over all inputs, for any division into batches."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ def test_a_last_batch_of_one_is_skipped() -> None:
     images = inputs(41)
     module = recalibrate(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(3)), images.split(20))
     torch.testing.assert_close(module.get_buffer("1.running_mean"), images[:40].mean((0, 2, 3)))
+
+
+def test_statistics_of_instance_norms_are_averages_over_images() -> None:
+    images = inputs(27)
+    (norm,) = recalibrate(nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=True)), images.split(20)).children()
+    torch.testing.assert_close(norm.running_mean, images.mean((0, 2, 3)))
+    torch.testing.assert_close(norm.running_var, images.flatten(2).var(2).mean(0))
+    assert not norm.training
+
+
+def test_norms_without_running_statistics_stay_as_they_are() -> None:
+    module = nn.Sequential(nn.InstanceNorm2d(3), nn.BatchNorm2d(3, track_running_stats=False))
+    assert not any(m.training for m in recalibrate(module, inputs(4).split(2)).modules())
+    assert not module.state_dict().keys() - {"1.weight", "1.bias"}
 
 
 def test_momentum_is_restored_and_the_module_ends_in_eval_mode() -> None:
