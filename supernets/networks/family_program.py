@@ -32,7 +32,7 @@ from supernets.networks.capture.program import BATCH, TIED, Call, Program, Ref, 
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture_declared
-from supernets.networks.live_subnets import clone_tree, place
+from supernets.networks.live_subnets import clone_tree, forward_problem, place
 from supernets.networks.own_operations import NAMESPACE
 from supernets.space import Architecture
 from supernets.space.axes import Dim, NamedDims, axes_in, slice_tensor
@@ -476,7 +476,11 @@ def tensors_in(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:
-    """The named dimensions of a family, checked against its axes and the tensors of its largest network."""
+    """The named dimensions of a family, checked against its axes and its largest network."""
+    for name, module in network.named_modules():
+        if problem := forward_problem(module):
+            problem = f"{name or 'the network'} ({type(module).__name__}) of its template {problem}"
+            raise SpaceError(f"the family {family.name}: {problem}", code="family.inconsistent")
     named_dims = family.named_dims()
     dims = [dim for dims in named_dims.values() for dim in dims if not isinstance(dim, EllipsisType)]
     names, state = frozenset[str]().union(*map(axes_in, dims)), network.state_dict()

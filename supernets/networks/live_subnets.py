@@ -35,6 +35,15 @@ def clone_tree(module: nn.Module, dropped: frozenset[str] = frozenset(), prefix:
     return new
 
 
+def forward_problem(module: nn.Module) -> str:
+    """The reason why calling a module computes something else than the forward of its class; "" if there is none."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return "has forward hooks, which extracted networks and graphs lack; make them a part of the forward"
+    if "forward" in module.__dict__:
+        return "has a forward that differs from its class's; make it a class"
+    return ""
+
+
 def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") -> nn.Module:
     """Sets the tensors of a cloned tree by name, on the autograd graph; returns the module.
 

@@ -19,6 +19,7 @@ from supernets.networks.capture.program import BATCH, Program, is_constant
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture_declared
 from supernets.networks.family_program import TOKENS_DIM, Programs, View, blocks_by_value, tensors_in
+from supernets.networks.live_subnets import forward_problem
 from supernets.networks.lowering import lowered, lowered_blocks
 from supernets.networks.module_layout import Layout, layout_of
 from supernets.networks.onnx_graph.block_division import Piece, with_transposed_weights
@@ -286,15 +287,11 @@ def _check_same(network: Network, retraced: Network) -> None:
 def _check_ready(module: nn.Module) -> None:
     """Raises `LoweringError` for a module whose forward is not what its program computes."""
     for name, child in module.named_modules():
-        problem = ""
+        problem = forward_problem(child)
         if not _called_plainly(type(child)):  # type: ignore[arg-type]  # mypy confuses the hashes of instance and class
             problem = "is compiled or overrides __call__; use a plain forward"
         elif child.training:
             problem = "is in training mode; call eval() first"
-        elif child._forward_hooks or child._forward_pre_hooks:
-            problem = "has forward hooks, which the graph would omit; remove them first"
-        elif "forward" in child.__dict__:
-            problem = "has a forward that differs from its class's; make it a class"
         if problem:
             problem = f"{name or 'the network'} ({type(child).__name__}) {problem}"
             raise LoweringError(problem, code="export.module-state")

@@ -497,6 +497,17 @@ class Shifting(nn.Module):
         return x + self.shift
 
 
+def doubled(module: nn.Module, *, before: bool = False, replaced: bool = False) -> nn.Module:
+    """A layer whose outputs or inputs are doubled by a hook, or by a function in place of its forward."""
+    if replaced:
+        module.forward = lambda x: 2 * x
+    elif before:
+        module.register_forward_pre_hook(lambda _, inputs: (2 * inputs[0],))
+    else:
+        module.register_forward_hook(lambda *values: 2 * values[-1])
+    return module
+
+
 class LayersFamily(TwoLayersFamily):
     """A family of networks with a layer that a test chooses."""
 
@@ -522,8 +533,11 @@ class LayersFamily(TwoLayersFamily):
         (Rescaling, ["KeyError in middle", "'weight'", "fit(weights)"]),
         (Tied, ["one tensor under two names, middle.once.weight and middle.again.weight", "functional.linear"]),
         (Shifting, ["buffer middle.shift", "persistent"]),
+        (lambda: doubled(nn.BatchNorm1d(12)), ["middle (BatchNorm1d)", "hooks", "forward"]),
+        (lambda: doubled(nn.ReLU(), before=True), ["middle (ReLU)", "hooks", "forward"]),
+        (lambda: doubled(nn.Tanh(), replaced=True), ["middle (Tanh)", "forward", "make it a class"]),
     ],
-    ids=["lstm", "attention", "attribute", "fit", "tied", "buffer"],
+    ids=["lstm", "attention", "attribute", "fit", "tied", "buffer", "hook", "pre-hook", "replaced forward"],
 )
 def test_layers_that_cannot_be_made_smaller_are_named_when_the_family_is_made(
     middle: Callable[[], nn.Module], mentions: list[str]
