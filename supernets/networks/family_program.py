@@ -394,7 +394,8 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
     of examples, a random attribute. The network's weights are random, and its inputs are of another number than the captured.
 
     Raises:
-        SpaceError: a network has an axis that is larger than that of the largest one, or its live subnet does not run.
+        SpaceError: a network has an axis that is larger than that of the largest one, or its live subnet does not run. Or they
+            do not, and kernels are axes: a padding that does not follow the kernel changes costs, too.
     """
     rng, space = np.random.default_rng(0), family.space
     generator = torch.Generator().manual_seed(0)
@@ -421,12 +422,24 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
         with torch.no_grad():
             expected = _live_output(family, clone_tree(template, family.dropped(architecture)), weights, inputs)
             output = _output(source, source.specialised(architecture), {**weights, **source.constants}, inputs)
-        if output is None or not isinstance(expected, Tensor) or output.shape != expected.shape:
-            return False
-        scale = expected.abs().nan_to_num(0, 0, 0).max().item()
-        if not torch.allclose(output, expected, _RELATIVE, _RELATIVE * scale, equal_nan=True):
+        if not _close(output, expected):
+            if kernels := {name: sizes[name] for name, axis in axes.items() if axis.slice == "centre"}:
+                problem = (
+                    f"with kernels of the sizes {kernels}, its forward does not compute what the operations of its largest "
+                    "network do; expected padding by dilation * (size - 1) / 2, and no Python code that reads sizes otherwise "
+                    "or random numbers; change that, or leave the axis out"
+                )
+                raise SpaceError(f"the family {family.name}: {problem}", code="family.inconsistent")
             return False
     return True
+
+
+def _close(output: Tensor | None, expected: Any) -> bool:
+    """Returns whether two outputs are equal in single precision."""
+    if output is None or not isinstance(expected, Tensor) or output.shape != expected.shape:
+        return False
+    scale = expected.abs().nan_to_num(0, 0, 0).max().item()
+    return torch.allclose(output, expected, _RELATIVE, _RELATIVE * scale, equal_nan=True)
 
 
 def _live_output(family: Family, network: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Any:

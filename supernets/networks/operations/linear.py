@@ -115,7 +115,10 @@ def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimens
     return after
 
 
-_UNCENTRED = "a kernel is elastic if its size is odd and its padding is dilation * (size - 1) / 2 on both sides"
+_UNCENTRED = (
+    "a kernel is elastic if its size is odd, its padding is dilation * (size - 1) / 2 on both sides, and no other layer reads "
+    "the padded input"
+)
 
 
 def _padding_call(ctx: Inference, call: Call) -> Call | None:
@@ -123,12 +126,11 @@ def _padding_call(ctx: Inference, call: Call) -> Call | None:
     before = ctx.previous
     if before is None or before.name != "pad" or before.arguments["mode"] == "constant":
         return None
-    of_layer = (before.module, Ref(before.outputs[0])) == (call.module, call.arguments["input"])
-    return (
-        before
-        if of_layer and len(_amounts(before)) == 2 * (len(ctx.tensor_dims(call.arguments["weight"])) - 2)
-        else None
-    )
+    padded = before.outputs[0]
+    of_layer = (before.module, Ref(padded)) == (call.module, call.arguments["input"])
+    of_extents = len(_amounts(before)) == 2 * (len(ctx.tensor_dims(call.arguments["weight"])) - 2)
+    read_once = sum(padded in reader.reads() for reader in ctx.program.calls) == 1
+    return before if of_layer and of_extents and read_once and padded not in ctx.program.outputs else None
 
 
 def _amounts(call: Call) -> tuple[int, ...]:

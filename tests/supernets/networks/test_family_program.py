@@ -416,6 +416,41 @@ def test_other_kernels_are_rejected_with_the_padding_that_they_need(settings: Ma
         KernelFamily(**settings).dims()
 
 
+class PaddedOnce(nn.Module):
+    """Pads as its own convolution with the largest kernel needs, perhaps for a second convolution, too."""
+
+    def __init__(self, *, shared: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 5)
+        self.second = nn.Conv2d(2, 4, 5) if shared else None
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = nn.functional.pad(x, (2,) * 4, mode="reflect")
+        hidden = nn.functional.conv2d(padded, self.first.weight).mean((2, 3))
+        if self.second is not None:
+            hidden = hidden + nn.functional.conv2d(padded, self.second.weight).mean((2, 3))
+        out: Tensor = self.head(hidden)
+        return out
+
+
+class PaddedOnceFamily(KernelFamily):
+    """A family of networks whose padding does not follow their kernels."""
+
+    def template(self) -> nn.Module:
+        return PaddedOnce(**self.settings)
+
+
+@pytest.mark.parametrize(
+    ("shared", "mentions"),
+    [(False, ["{'side': 1}", "leave the axis out"]), (True, ["axis side", "no other layer reads the padded input"])],
+    ids=["fixed", "shared"],
+)
+def test_kernels_whose_padding_stays_are_rejected(*, shared: bool, mentions: list[str]) -> None:
+    with raises("family.inconsistent", "dilation * (size - 1) / 2", *mentions):
+        make_supernet(PaddedOnceFamily(shared=shared))
+
+
 class Layers(nn.Module):
     """A linear layer, a layer that a test chooses, and a linear layer."""
 
