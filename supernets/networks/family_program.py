@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
+from numbers import Integral
 from pathlib import Path
 from threading import Lock, RLock
 from traceback import walk_tb
 from types import EllipsisType, MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from supernets.networks.capture.tracing import capture_declared
 from supernets.networks.live_subnets import clone_tree, forward_problem, place
 from supernets.networks.own_operations import NAMESPACE
 from supernets.space import Architecture
-from supernets.space.axes import Dim, NamedDims, axes_in, slice_tensor
+from supernets.space.axes import Axis, Dim, NamedDims, axes_in, slice_tensor
 from supernets.space.cost import CostTable, Counts, lies_in
 
 if TYPE_CHECKING:
@@ -348,7 +349,7 @@ class Programs:
         program, constants = _captured(family, view, network)
         if any(tensor.is_meta for tensor in constants.values()):
             with torch.random.fork_rng(devices=[]):
-                program, constants = _captured(family, view, family.template().eval())
+                program, constants = _captured(family, view, template_of(family).eval())
         return self._read(view, network, program, constants)
 
     def _read(
@@ -357,6 +358,8 @@ class Programs:
         """A captured program of a view with its axes."""
         family, prefix = self._family, "" if view is None else view.prefix
         declared: Mapping[str, NamedDims] = _named_dims(family, network) if view is None else family.dims()
+        if view is None and _is_of_plug_in(family):
+            _check_networks(family, network)
         named_dims = {prefix + name: dims for name, dims in declared.items()}
         source = FamilyProgram(family, infer_axes(program, named_dims, family.axes), prefix, constants)
         if view is None and _is_of_plug_in(family):
@@ -394,14 +397,14 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
     of examples, a random attribute. The network's weights are random, and its inputs are of another number than the captured.
 
     Raises:
-        SpaceError: a network has an axis that is larger than that of the largest one, or its live subnet does not run. Or they
-            do not, and kernels are axes: a padding that does not follow the kernel changes costs, too.
+        SpaceError: the live subnet of a network does not run. Or they do not, and kernels are axes: a padding that does not
+            follow the kernel changes costs, too.
     """
     rng, space = np.random.default_rng(0), family.space
     generator = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         torch.rand(1)  # the captured template may have been made from the same state of the generator
-        template = family.template().eval()
+        template = template_of(family).eval()
     state = randomised(tensors_in(template), generator)
     example = family.example(_BATCH_SIZE - 2)
     if example.is_floating_point():
@@ -411,10 +414,6 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
     dims, axes = source.elastic.dims, family.axes
     for architecture in dict.fromkeys([space.smallest, space.largest, space.sample(rng)]):
         sizes = family.sizes(architecture)
-        for name, axis in axes.items():
-            if not 1 <= sizes[name] <= axis.size:
-                problem = f"the axis {name} has the size {sizes[name]} in {architecture}; expected 1 to {axis.size}"
-                raise SpaceError(f"sizes of the family {family.name}: {problem}", code="family.inconsistent")
         weights = {
             name: slice_tensor(tensor, dims.get(name, tuple(tensor.shape)), axes, sizes).clone()
             for name, tensor in state.items()
@@ -489,7 +488,7 @@ def tensors_in(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:
-    """The named dimensions of a family, checked against its axes and its largest network."""
+    """The named dimensions of a family for every tensor, checked against its axes and its largest network."""
     for name, module in network.named_modules():
         if problem := forward_problem(module):
             problem = f"{name or 'the network'} ({type(module).__name__}) of its template {problem}"
@@ -516,7 +515,49 @@ def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:
         problem = f"the axis {differing[0]} is only one of its axes and of its named dims"
     if problem:
         raise SpaceError(f"named_dims of the family {family.name}: {problem}", code="family.inconsistent")
-    return named_dims
+    return {name: named_dims.get(name, (...,)) for name in state}
+
+
+def _check_networks(family: Family, network: nn.Module) -> None:
+    """Checks the sizes and the dropped modules of a family's networks with each option of its space.
+
+    Args:
+        network: the largest one.
+
+    Raises:
+        SpaceError: an axis has no size, or none that can be cut out of the largest network; a dropped module does not exist; or
+            all networks are the same.
+    """
+    choices, axes, stated = family.space.choices, family.axes, set[object]()
+    levels = [len(choice.options) - 1 for choice in choices]
+    names = {name for name, _ in network.named_modules(remove_duplicate=False) if name} | tensors_in(network).keys()
+
+    def fail(method: str, problem: str) -> NoReturn:
+        raise SpaceError(f"{method} of the family {family.name}: {problem}", code="family.inconsistent")
+
+    for i, choice in enumerate(choices):
+        for level, option in enumerate(choice.options):
+            architecture = family.space.canonical((*levels[:i], level, *levels[i + 1 :]))
+            sizes, dropped = family.sizes(architecture), family.dropped(architecture)
+            where = f"where {choice.name} is {option}"
+            for name, axis in axes.items():
+                if expected := _expected_size(axis, sizes.get(name)):
+                    fail("sizes", f"the axis {name} has the size {sizes.get(name)!r} {where}; expected {expected}")
+            if unknown := sorted(dropped - names):
+                fail("dropped", f"the template has no module or tensor {unknown[0]}, which is dropped {where}")
+            stated.add((tuple(sizes.items()), dropped))
+    if len(stated) == 1 < family.space.size:
+        fail("named_dims", "no axis in it has several sizes, and no module is dropped; all networks are the same")
+
+
+def _expected_size(axis: Axis, size: object) -> str:
+    """The expected sizes of an axis if a size is none of them, else ""."""
+    if not isinstance(size, Integral) or not 1 <= int(size) <= axis.size:
+        return f"a whole number from 1 to {axis.size}"
+    if axis.slice == "centre" and (axis.size - int(size)) % 2:
+        parity = "an odd" if axis.size % 2 else "an even"
+        return f"{parity} number, as the largest, {axis.size}: smaller kernels are the centre of the largest"
+    return ""
 
 
 @cache
@@ -536,9 +577,22 @@ def _fingerprint(network: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def template_of(family: Family) -> nn.Module:
+    """The largest network of a family, freshly initialised.
+
+    Raises:
+        SpaceError: its template returns something else than a module with parameters.
+    """
+    template: object = family.template()
+    if not isinstance(template, nn.Module) or not any(True for _ in template.parameters()):
+        problem = f"{type(template).__name__}; expected a torch.nn.Module with parameters"
+        raise SpaceError(f"template of the family {family.name} returned {problem}", code="family.inconsistent")
+    return template
+
+
 def outline(family: Family) -> nn.Module:
     """The largest network, as of `without_weights`, in evaluation mode."""
-    return without_weights(family.template).eval()
+    return without_weights(partial(template_of, family)).eval()
 
 
 T = TypeVar("T")

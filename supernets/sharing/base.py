@@ -109,7 +109,13 @@ class Family(ABC):
         """Axis sizes of an architecture; by default, the options of the choices with the names of the axes in `named_dims`."""
         values = self.space.values(architecture)
         dims = (dim for dims in self.named_dims().values() for dim in dims if not isinstance(dim, EllipsisType))
-        return {name: cast(int, values[name]) for dim in dims for name in sorted(axes_in(dim))}
+        names = [name for dim in dims for name in sorted(axes_in(dim))]
+        if without_choice := [name for name in names if name not in values]:
+            problem = (
+                f"named_dims has the axis {without_choice[0]}, and the space no choice of this name; override sizes"
+            )
+            raise SpaceError(f"sizes of the family {self.name}: {problem}", code="family.inconsistent")
+        return {name: cast(int, values[name]) for name in names}
 
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         """Names of the template's modules, and of single tensors, that the architecture lacks; none by default."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from supernets.networks.family_program import outline
+from supernets.networks.family_program import outline, template_of
 from supernets.networks.live_subnets import channels_last, place
 from supernets.sharing.adapters import Adapters
 from supernets.sharing.base import Family, Sharing
@@ -42,7 +42,7 @@ class ChainSharing(Sharing):
         self.spec = spec
         self._family = family
         if pretrained is None:
-            self.stored = channels_last(family.template())
+            self.stored = channels_last(template_of(family))
         else:
             stored = outline(family).train()
             if any(parameter.is_meta for parameter in stored.parameters()):

@@ -77,6 +77,10 @@ def make_supernet(
         SpaceError: the family has no layer to which the sharing applies, or its networks are not such that they can be made
             smaller; or the object is no family.
     """
+    if isinstance(family, type) and issubclass(family, Family):
+        raise SpaceError(
+            f"{family.__name__} is a class of families; expected an instance of it", code="family.inconsistent"
+        )
     if not isinstance(family, Family):
         problem = f"{type(family).__name__} is not a subclass of {Family.__module__}.{Family.__name__}"
         raise SpaceError(f"{problem}; inherit it, see {HOW_TO_ADD_A_FAMILY}", code="family.inconsistent")

@@ -24,8 +24,9 @@ from supernets.networks.network import network_of
 from supernets.sharing.base import Family
 from supernets.sharing.blocks import BlockKeys
 from supernets.sharing.spec import SharingSpec
-from supernets.space import Choice, SearchSpace
+from supernets.space import Architecture, Choice, SearchSpace
 from supernets.space.axes import Axes, Axis, Dim, NamedDims
+from supernets.space.search_space import Option
 from supernets.training import checkpoint
 from supernets.training.checkpoint import INDEX, PROGRAMS, load_checkpoint, make_supernet, save_checkpoint
 from tests.errors import raises
@@ -241,7 +242,7 @@ def test_sizes_of_heads_are_axes_where_a_family_names_them(*, fused: bool) -> No
     [
         (TwoLayersFamily({"fist.weight": ("units", ...)}), ["no tensor fist.weight"]),
         (TwoLayersFamily(UNITS, {"units": Axis("units", 12), "depth": Axis("depth", 2)}), ["axis depth"]),
-        (TwoLayersFamily(UNITS, {"units": Axis("units", 10)}), ["first.weight", "(12, 7)", "10"]),
+        (TwoLayersFamily(UNITS, {"units": Axis("units", 14)}), ["first.weight", "(12, 7)", "14"]),
         (TwoLayersFamily({**UNITS, "second.weight": ("others", ...)}), ["makes the axes units and others one"]),
         (TwoLayersFamily(UNITS, divided=True), ["divides the axis units"]),
         (TwoLayersFamily(UNITS, ordered=True), ["axis units of its full size", "cumsum"]),
@@ -257,6 +258,64 @@ def test_names_that_do_not_fit_the_network_are_rejected(family: Family, mentions
         return
     with raises("family.inconsistent", *mentions):
         family.dims()
+
+
+class StatedFamily(TwoLayersFamily):
+    """A family whose sizes, dropped modules and template a test chooses."""
+
+    def __init__(
+        self,
+        options: tuple[Option, ...] = (4, 12),
+        named: Mapping[str, NamedDims] = UNITS,
+        template: Callable[[], Any] = TwoLayers,
+        **stated: Any,
+    ) -> None:
+        super().__init__(named)
+        self.space = SearchSpace([Choice("units", options)])
+        self.made, self.stated = template, stated
+
+    def template(self) -> nn.Module:
+        return self.made()  # type: ignore[no-any-return]
+
+    def sizes(self, architecture: Architecture) -> Mapping[str, int]:
+        return self.stated.get("sizes") or super().sizes(architecture)
+
+    def dropped(self, architecture: Architecture) -> frozenset[str]:
+        return frozenset(self.stated.get("dropped", ()) if architecture == self.space.smallest else ())
+
+    def to_json(self) -> dict[str, Any]:
+        return {**super().to_json(), "template": repr(self.made), "stated": repr(self.stated)}
+
+
+@pytest.mark.parametrize(
+    ("family", "mentions"),
+    [
+        (StatedFamily((4.0, 12.0)), ["sizes", "axis units", "size 4.0 where units is 4.0", "1 to 12"]),
+        (StatedFamily((0, 12)), ["sizes", "axis units", "size 0 where units is 0", "1 to 12"]),
+        (StatedFamily((4, 7, 9, 13, 12)), ["sizes", "axis units", "size 13 where units is 13", "1 to 12"]),
+        (StatedFamily(named={"first.weight": ("width", ...)}), ["sizes", "axis width", "override sizes"]),
+        (StatedFamily(sizes={"others": 12}), ["named dims", "axis others"]),
+        (StatedFamily(dropped=["second", "third"]), ["dropped", "third", "where units is 4"]),
+        (StatedFamily(named={}), ["named_dims", "no axis", "networks are the same"]),
+        (StatedFamily(template=lambda: None), ["template", "NoneType", "torch.nn.Module"]),
+        (StatedFamily(template=nn.ReLU), ["template", "ReLU", "parameters"]),
+    ],
+    ids=["float", "zero", "between", "choice", "sizes", "dropped", "none", "template", "parameters"],
+)
+def test_methods_that_return_something_else_are_named(family: Family, mentions: list[str]) -> None:
+    with raises("family.inconsistent", *mentions):
+        make_supernet(family)
+
+
+def test_a_family_may_have_layers_to_drop_alone() -> None:
+    family = StatedFamily(named={}, template=lambda: nn.Sequential(nn.Linear(7, 7), nn.Linear(7, 7)), dropped=["0"])
+    supernet, x = make_supernet(family).eval(), torch.ones(2, 7)
+    assert [supernet.cost(architecture).parameters for architecture in family.space.enumerate()] == [56, 112]
+    assert list(family.dims().values()) == [(7, 7), (7,)] * 2
+    network = supernet.extract(family.space.smallest)
+    torch.testing.assert_close(network(x), supernet(x, family.space.smallest))
+    (output,) = run_model(lower(network, x), {INPUT: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(output), network(x))
 
 
 class TestCheckpoints:
@@ -368,7 +427,7 @@ class KernelFamily(TwoLayersFamily):
         return torch.zeros(batch_size, 2, 9, 9)
 
     def to_json(self) -> dict[str, Any]:
-        return {"named": repr(self.named), "settings": self.settings}
+        return {"named": repr(self.named), "settings": self.settings, "space": self.space.to_json()}
 
 
 @pytest.mark.parametrize(
@@ -408,6 +467,13 @@ def test_kernels_are_axes_where_their_padding_keeps_the_centre(family: KernelFam
             torch.testing.assert_close(network(x), expected)
         (output,) = run_model(onnx_model(network, x), {INPUT: x.numpy()})
         torch.testing.assert_close(torch.from_numpy(output), expected, rtol=1e-4, atol=1e-5)  # single precision
+
+
+def test_options_of_kernels_that_have_no_centre_are_rejected() -> None:
+    family = KernelFamily(padding=2)
+    family.space = SearchSpace([Choice("side", (1, 2, 5))])
+    with raises("family.inconsistent", "axis side", "size 2 where side is 2", "an odd number"):
+        make_supernet(family)
 
 
 @pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": 2, "dilation": 2}, {}])
@@ -568,7 +634,7 @@ class LayersFamily(TwoLayersFamily):
         (Rescaling, ["KeyError in middle", "'weight'", "fit(weights)"]),
         (Tied, ["one tensor under two names, middle.once.weight and middle.again.weight", "functional.linear"]),
         (Shifting, ["buffer middle.shift", "persistent"]),
-        (lambda: doubled(nn.BatchNorm1d(12)), ["middle (BatchNorm1d)", "hooks", "forward"]),
+        (lambda: doubled(nn.Sigmoid()), ["middle (Sigmoid)", "hooks", "forward"]),
         (lambda: doubled(nn.ReLU(), before=True), ["middle (ReLU)", "hooks", "forward"]),
         (lambda: doubled(nn.Tanh(), replaced=True), ["middle (Tanh)", "forward", "make it a class"]),
     ],
@@ -614,6 +680,8 @@ def test_an_object_that_is_no_family_is_rejected() -> None:
 
     with raises("family.inconsistent", "Former", "supernets.sharing.base.Family", HOW_TO_ADD_A_FAMILY):
         make_supernet(Former())  # type: ignore[arg-type]
+    with raises("family.inconsistent", "KernelFamily is a class", "instance"):
+        make_supernet(KernelFamily)  # type: ignore[arg-type]
 
 
 def test_transforms_are_of_square_kernels() -> None:
