@@ -20,7 +20,7 @@ from supernets.networks.capture.network import ElasticNetwork, PlainNetwork, boo
 from supernets.networks.capture.program import Program, Ref, ValueSpec
 from supernets.networks.capture.program_json import program_from_json, program_to_json
 from supernets.networks.capture.space import CapturedSpace, ChoiceMembers, SpaceOptions
-from supernets.networks.capture.specialisation import specialised
+from supernets.networks.capture.specialisation import specialised, without_branches
 from supernets.networks.family_program import FamilyProgram, Programs
 from supernets.networks.live_subnets import channels_last
 from supernets.sharing.base import Family
@@ -102,8 +102,8 @@ class CapturedFamily(Family):
     def dropped(self, architecture: Architecture) -> frozenset[str]:
         gone = self._elastic.dropped(architecture)
         if gone not in self._unused:
-            program = specialised(self.elastic, self.elastic.full_sizes, self._branches(gone))
-            unused = _unused(self.source, frozenset(program.tensors))
+            used = without_branches(self.elastic, self._branches(gone)).used.intersection(self.source.tensors)
+            unused = _unused(self.source, used)
             self._unused[gone] = unused | {f"{self._names[1]}.{i}" for i in gone}
         return self._unused[gone]
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.execution import last_reads, results_of
 from supernets.networks.capture.program import BATCH, Call, Program, Ref
-from supernets.networks.capture.specialisation import specialised
+from supernets.networks.capture.specialisation import without_branches
 from supernets.networks.operations import operation
 
 SIZES, LAYERS = "axis_sizes", "layers_left"
@@ -213,9 +213,9 @@ class ElasticNetwork(ProgramModule):
         dropped = tuple(i for i in range(len(elastic.branches)) if str(i) not in layers)
         if dropped not in self._captured_skipped:
             branches = [elastic.branches[i] for i in dropped]
-            remaining = specialised(elastic, elastic.full_sizes, branches)
-            computed = {name for call in remaining.calls for name in call.outputs}
-            skipped = {i: "" for i, call in enumerate(elastic.program.calls) if computed.isdisjoint(call.outputs)}
+            skipped = dict.fromkeys(range(len(elastic.program.calls)), "")
+            for index in without_branches(elastic, branches).calls:
+                del skipped[index]
             self._captured_skipped[dropped] = {**skipped, **{branch.sum: branch.skip for branch in branches}}
         return self._captured_skipped[dropped]
 

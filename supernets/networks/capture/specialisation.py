@@ -3,12 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from supernets.networks.capture.branches import Branch
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.program import Argument, Call, Program, Size, ValueSpec, replacement
 from supernets.space.axes import Dim, axes_in, size_of
+
+
+@dataclass(frozen=True, slots=True)
+class Remainder:
+    """What remains of a program without some of its branches.
+
+    Attributes:
+        calls: indices of the calls on which its outputs depend, in order.
+        inputs: names of the inputs, without those that only dropped calls read.
+        outputs: names of the outputs, without those that only dropped calls return.
+        used: names of the values that these calls read, and of the outputs.
+        skips: the values that stand for the sums of the branches, by the sums' names.
+    """
+
+    calls: tuple[int, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    used: frozenset[str]
+    skips: Mapping[str, str]
+
+
+def without_branches(elastic: ElasticProgram, dropped: Collection[Branch]) -> Remainder:
+    """What remains of a program without these branches."""
+    program = elastic.program
+    dropped_calls: set[int] = set()
+    skips: dict[str, str] = {}
+    for branch in dropped:
+        dropped_calls.update(branch.calls, [branch.sum])
+        skips[program.calls[branch.sum].outputs[0]] = branch.skip
+    lost = {name for index in dropped_calls for name in program.calls[index].outputs} - skips.keys()
+    outputs = tuple(replacement(name, skips) for name in program.outputs if name not in lost)
+    used, calls = set(outputs), list[int]()
+    for index in reversed(range(len(program.calls))):
+        if index not in dropped_calls and not used.isdisjoint(program.calls[index].outputs):
+            used.update(replacement(name, skips) for name in elastic.reads[index])
+            calls.append(index)
+    unread = {name for index in dropped_calls for name in elastic.reads[index]} - used
+    inputs = tuple(name for name in program.inputs if name not in unread)
+    return Remainder(tuple(reversed(calls)), inputs, outputs, frozenset(used), skips)
 
 
 def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Collection[Branch] = ()) -> Program:
@@ -19,14 +58,7 @@ def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Coll
     Args:
         dropped: the branches that are left out; what only these return or read is no output or input any more.
     """
-    program = elastic.program
-    dropped_calls: set[int] = set()
-    renamed: dict[str, str] = {}
-    for branch in dropped:
-        dropped_calls.update(branch.calls, [branch.sum])
-        renamed[program.calls[branch.sum].outputs[0]] = branch.skip
-
-    lengths = elastic.lengths.keys()
+    program, remainder, lengths = elastic.program, without_branches(elastic, dropped), elastic.lengths.keys()
 
     def plain(argument: Argument) -> Argument:
         match argument:
@@ -36,29 +68,18 @@ def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Coll
                 return tuple(map(plain, argument))
         return argument
 
-    calls: list[tuple[Call, frozenset[str]]] = []  # with what they read
-    for index, call in enumerate(program.calls):
-        if index in dropped_calls:
-            continue
-        reads = elastic.reads[index]
-        if not reads.isdisjoint(renamed):
-            call = call.reading(renamed)
-            reads = frozenset(call.reads())
+    calls: list[Call] = []
+    for index in remainder.calls:
+        call = program.calls[index]
+        if not elastic.reads[index].isdisjoint(remainder.skips):
+            call = call.reading(remainder.skips)
         if index in elastic.sized_calls:
             call = replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
-        calls.append((call, reads))
-    lost = {name for index in dropped_calls for name in program.calls[index].outputs} - renamed.keys()
-    outputs = tuple(replacement(name, renamed) for name in program.outputs if name not in lost)
-    used, needed_calls = set(outputs), list[Call]()
-    for call, reads in reversed(calls):
-        if not used.isdisjoint(call.outputs):
-            used |= reads
-            needed_calls.append(call)
-    needed_calls.reverse()
-    unread = {name for index in dropped_calls for name in elastic.reads[index]} - used
+        calls.append(call)
+    used, outputs = remainder.used, remainder.outputs
     tensors = tuple(name for name in program.tensors if name in used)
     full = {**sizes, **elastic.lengths}
-    names = {*program.inputs, *tensors, *outputs, *(name for call in needed_calls for name in call.outputs if name)}
+    names = {*program.inputs, *tensors, *outputs, *(name for call in calls for name in call.outputs if name)}
     values = {
         name: ValueSpec(tuple(int(size_of(dim, full)) for dim in elastic.shapes[name]), program.values[name].dtype)
         if name in elastic.sized_values
@@ -74,10 +95,10 @@ def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Coll
         dynamic[program.inputs[0]] = {0: "batch", 1: "tokens"}
     return replace(
         program,
-        inputs=tuple(name for name in program.inputs if name not in unread),
+        inputs=remainder.inputs,
         values=values,
         dynamic=dynamic,
-        calls=tuple(needed_calls),
+        calls=tuple(calls),
         outputs=outputs,
         tensors=tensors,
         trainable=program.trainable & frozenset(tensors),

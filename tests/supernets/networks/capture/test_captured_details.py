@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -226,6 +227,36 @@ def test_weights_that_are_fixed_by_their_parametrization_have_a_remedy(normed: A
 def test_outputs_that_are_not_finite_never_agree() -> None:
     broken = torch.tensor([1.0, float("nan")])
     assert relative_difference([broken], [broken]) == float("inf")
+
+
+class Largest(nn.Module):
+    """Residual layers by maxima, whose positions nothing reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.layers = nn.ModuleList(nn.Linear(8, 16) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for layer in self.layers:
+            x = x + layer(x).unflatten(1, (2, -1)).max(1)[0]
+        return self.head(x)
+
+
+def test_layers_with_results_that_nothing_reads_may_be_left_out() -> None:
+    module, x = Largest().eval(), torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    captured = capture(module, [x])
+    calls = [
+        replace(call, outputs=(call.outputs[0], *[""] * (len(call.outputs) - 1))) for call in captured.program.calls
+    ]
+    assert [call.outputs[1:] for call in calls if call.name == "max"] == [("",)] * 3
+    program = replace(captured.program, calls=tuple(calls))
+    family = CapturedFamily(program, SpaceOptions(multiple=2), tensors=captured.tensors)
+    supernet = make_supernet(family).eval()
+    torch.testing.assert_close(supernet(x, family.space.largest), module(x))
+    for architecture in family.space.enumerate():
+        torch.testing.assert_close(supernet(x, architecture), supernet.extract(architecture)(x))
 
 
 def test_tensors_of_a_captured_family_are_freed_with_its_last_reference() -> None:
