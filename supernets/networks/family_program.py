@@ -460,8 +460,9 @@ def _live_output(family: Family, network: nn.Module, weights: Mapping[str, Tenso
         path = next((paths[id(owner)] for owner in reversed(owners) if id(owner) in paths), "")
         raise SpaceError(
             f"the family {family.name}: a smaller network raised {type(error).__name__} in {path or 'its forward'}"
-            f"{place_of(error)}: {error}; expected a forward that takes sizes from its tensors; a module with sizes in other "
-            f"attributes sets them in a method fit(weights), see {HOW_TO_ADD_A_FAMILY}",
+            f"{place_of(error)}: {error}; expected a forward that takes sizes from its tensors. A module that has tensors sets "
+            "other attributes with sizes in a method fit(weights), which is not called for modules without tensors, see "
+            f"{HOW_TO_ADD_A_FAMILY}",
             code="family.inconsistent",
         ) from error
     return None
