@@ -537,7 +537,7 @@ def _check_networks(family: Family, network: nn.Module) -> None:
         raise SpaceError(f"{method} of the family {family.name}: {problem}", code="family.inconsistent")
 
     for i, choice in enumerate(choices):
-        for level, option in enumerate(choice.options):
+        for level, option in reversed(tuple(enumerate(choice.options))):  # the sizes of the largest network first
             architecture = family.space.canonical((*levels[:i], level, *levels[i + 1 :]))
             sizes, dropped = family.sizes(architecture), family.dropped(architecture)
             where = f"where {choice.name} is {option}"
@@ -553,8 +553,10 @@ def _check_networks(family: Family, network: nn.Module) -> None:
 
 def _expected_size(axis: Axis, size: object) -> str:
     """The expected sizes of an axis if a size is none of them, else ""."""
-    if not isinstance(size, Integral) or not 1 <= int(size) <= axis.size:
-        return f"a whole number from 1 to {axis.size}"
+    if not isinstance(size, Integral):
+        return "a whole number"
+    if not 1 <= int(size) <= axis.size:
+        return f"1 to {axis.size}"
     if axis.slice == "centre" and (axis.size - int(size)) % 2:
         parity = "an odd" if axis.size % 2 else "an even"
         return f"{parity} number, as the largest, {axis.size}: smaller kernels are the centre of the largest"

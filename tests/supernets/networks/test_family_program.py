@@ -246,7 +246,10 @@ def test_sizes_of_heads_are_axes_where_a_family_names_them(*, fused: bool) -> No
         (TwoLayersFamily({**UNITS, "second.weight": ("others", ...)}), ["makes the axes units and others one"]),
         (TwoLayersFamily(UNITS, divided=True), ["divides the axis units"]),
         (TwoLayersFamily(UNITS, ordered=True), ["axis units of its full size", "cumsum"]),
-        (TwoLayersFamily({"head.weight": ("units", ...)}, {"units": Axis("units", 3)}), ["axis units", "size 4", "3"]),
+        (
+            TwoLayersFamily({"head.weight": ("units", ...)}, {"units": Axis("units", 3)}),
+            ["axis units", "size 12", "1 to 3"],
+        ),
         (TwoLayersFamily({"head.weight": ("units", ...)}, {"units": Axis("units", 3)}), []),
     ],
     ids=["tensor", "axis", "size", "one", "divided", "ordered", "larger", "outputs"],
@@ -290,7 +293,8 @@ class StatedFamily(TwoLayersFamily):
 @pytest.mark.parametrize(
     ("family", "mentions"),
     [
-        (StatedFamily((4.0, 12.0)), ["sizes", "axis units", "size 4.0 where units is 4.0", "1 to 12"]),
+        (StatedFamily((4.0, 12.0)), ["sizes", "axis units", "size 12.0 where units is 12.0", "whole number"]),
+        (StatedFamily((4, "wide")), ["sizes", "axis units", "size 'wide' where units is wide", "whole number"]),
         (StatedFamily((0, 12)), ["sizes", "axis units", "size 0 where units is 0", "1 to 12"]),
         (StatedFamily((4, 7, 9, 13, 12)), ["sizes", "axis units", "size 13 where units is 13", "1 to 12"]),
         (StatedFamily(named={"first.weight": ("width", ...)}), ["sizes", "axis width", "override sizes"]),
@@ -300,7 +304,7 @@ class StatedFamily(TwoLayersFamily):
         (StatedFamily(template=lambda: None), ["template", "NoneType", "torch.nn.Module"]),
         (StatedFamily(template=nn.ReLU), ["template", "ReLU", "parameters"]),
     ],
-    ids=["float", "zero", "between", "choice", "sizes", "dropped", "none", "template", "parameters"],
+    ids=["float", "text", "zero", "between", "choice", "sizes", "dropped", "none", "template", "parameters"],
 )
 def test_methods_that_return_something_else_are_named(family: Family, mentions: list[str]) -> None:
     with raises("family.inconsistent", *mentions):
