@@ -221,7 +221,7 @@ class WorkerProfiler:
         try:
             return self._connect()
         except UnreachableError as error:
-            advice = "Finished measurements are kept; when the machine is back, continue with `nas resume`"
+            advice = "Finished measurements are kept; continue when the machine is back"
             message = f"lost the machine of profile {self._profile.name}: {error}. {advice}"
             raise WorkerError(message, code="worker.machine-lost") from error
 

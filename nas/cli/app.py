@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from nas.cli.panels import CommandGroup
+from nas.cli.panels import CommandGroup, note_runs
+from nas.cli.remedies import DEFAULT_RUNS as DEFAULT_RUNS
 
 if TYPE_CHECKING:
     from nas.service.api.schemas import RunSummary
@@ -34,7 +35,7 @@ option = partial(typer.Option, show_default=False)
 argument = partial(typer.Argument, show_default=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, for scripts.")]
-Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", help="The folder of the runs.")]
+Runs = Annotated[Path, typer.Option("--runs", envvar="NAS_RUNS", callback=note_runs, help="The folder of the runs.")]
 Job = Annotated[Path, argument(help="A job file; `nas init` makes one.")]
 RunId = Annotated[str, argument(help="A run; `nas runs` lists them.")]
 AcceptPluginVersions = Annotated[
@@ -88,7 +89,6 @@ Token = Annotated[
     ),
 ]
 TokenFile = Annotated[Path | None, option("--token-file", help="A file with the token.")]
-DEFAULT_RUNS = Path("runs")  # as `nas.engine.store.folder.DEFAULT_ROOT`, which is not imported for `nas --help`
 DEFAULT_SERVER = "http://127.0.0.1:8700"
 
 

@@ -35,6 +35,7 @@ from nas.cli.output import (
     print_table,
     print_training,
 )
+from nas.cli.remedies import next_text, run_command
 from nas.cli.running import check_choice, check_one_choice, check_run, folder, no_collector
 from nas.plugins.parts import require
 
@@ -56,12 +57,15 @@ def list_runs(
         runs_folder.check_exists()
     rows = [row for row in run_rows(runs_folder) if tag is None or tag in row.tags]
     if as_json:
-        return print_json([row.to_json() for row in rows])
+        return print_json([{**row.to_json(), "next": next_text(row.next, runs)} for row in rows])
     if not rows and tag is not None:
         return print(f"no run in {runs} has the tag {tag}")
     if not rows:
         return print(f"no runs in {runs}; start one with: nas search JOB.yaml")
-    header, cells = ["run", "kind", "status", "progress", "reason", "next"], [row.cells() for row in rows]
+    header, cells = (
+        ["run", "kind", "status", "progress", "reason", "next"],
+        [[*row.cells(), next_text(row.next, runs)] for row in rows],
+    )
     if any(row.tags for row in rows):
         header, cells = [*header, "tags"], [[*line, ", ".join(row.tags)] for line, row in zip(cells, rows, strict=True)]
     return print_table(header, cells)
@@ -130,7 +134,7 @@ def show(
         made = {
             "live": live,
             "waiting": opened.waiting,
-            "next": opened.next_command,
+            "next": next_text(opened.next_step, opened.runs.root),
             "finetunings": [one.to_json() for one in further],
         }
         made |= {} if improvement is None else {"gain": improvement.to_json()}
@@ -140,7 +144,7 @@ def show(
         print_improvement(opened.id, improvement)
     else:
         print_insight(report, insight)
-    return print_finetunings(further)
+    return print_finetunings(further, runs=opened.runs.root)
 
 
 def _show_failed(run: Run, as_json: bool, *, others: tuple[str | None, str | None]) -> None:
@@ -150,7 +154,7 @@ def _show_failed(run: Run, as_json: bool, *, others: tuple[str | None, str | Non
     found = run.failures()
     if as_json:
         return print_json({"run": run.id, "networks": [network.to_json() for network in found]})
-    return print_failures(run.id, found, retry=f"{run.folder.command('resume')} --retry-failed")
+    return print_failures(run.id, found, retry=f"{run_command('resume', run.id, run.runs.root)} --retry-failed")
 
 
 def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
@@ -162,11 +166,12 @@ def _show_training(opened: Run, select: str | None, as_json: bool) -> None:
         found = networks_by_cost(opened, note=lambda text: print(text, file=sys.stderr))
         return print_json(found.to_json(select)) if as_json else print_nested(found, select)
     made, further = training_json(opened), opened.finetunings(None)
+    following = next_text(opened.next_step, opened.runs.root)
     if as_json:
-        shown = {**made, "next": opened.next_command}
+        shown = {**made, "next": following}
         return print_json({**shown, "finetunings": [one.to_json() for one in further]})
-    print_training(made, following=opened.next_command)
-    return print_finetunings(further)
+    print_training(made, following=following)
+    return print_finetunings(further, runs=opened.runs.root)
 
 
 def _list_files(run: str, runs: Path, parts: Sequence[str], as_json: bool) -> None:

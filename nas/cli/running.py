@@ -17,6 +17,7 @@ import typer
 
 from nas.cli.interruption import INTERRUPTED, INTERRUPTION
 from nas.cli.output import print_improvement, print_json, print_report, print_training, stderr
+from nas.cli.remedies import remedy_text, run_command
 
 if TYPE_CHECKING:
     from nas.engine.store.folder import RunsFolder
@@ -159,6 +160,7 @@ def driving(
     from nas.engine.console import ConsoleProgress
     from nas.engine.loggers import opened
     from nas.engine.progress import CompositeObserver
+    from nas.errors import remedy_of
     from nas.jobs.run.run_options import RunOptions
 
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", "subnet-nas")
@@ -180,9 +182,11 @@ def driving(
                 observer=observer,
                 accept_plugin_versions=accept_plugin_versions,
             )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         if kept:
             print(kept, file=sys.stderr)
+        if (remedy := remedy_of(interruption)) is not None:
+            print(f"next: {remedy_text(remedy, runs)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
 
 
@@ -202,7 +206,7 @@ def finish(run: Run, as_json: bool) -> None:
     plots = has("plots")
     paths = run.plot() if plots else []
     if not plots:
-        again = f"{install('plots')}, then {run.folder.command('plot')}"
+        again = f"{install('plots')}, then {run_command('plot', run.id, run.runs.root)}"
         print(f"no plots were made, since their part is not installed; for plots: {again}", file=sys.stderr)
     if as_json:
         return print_json({**search_json(report), "plots": [str(path) for path in paths]})
@@ -210,9 +214,9 @@ def finish(run: Run, as_json: bool) -> None:
     for path in paths:
         print(path)
     if not report.front:
-        show = run.folder.command("show")
+        show = run_command("show", run.id, run.runs.root)
         return print(f'next: {show} --select "LIMITS" (to relax the limits), or change the job')
-    return print(f"next: {run.folder.command('export')}")
+    return print(f"next: {run_command('export', run.id, run.runs.root)}")
 
 
 def _print_finetuning(run: Run, as_json: bool) -> None:
@@ -232,5 +236,5 @@ def _print_finetuning(run: Run, as_json: bool) -> None:
         print()
     print_improvement(run.id, improvement)
     if report is not None:
-        print(f"plot it with the front: {origin.folder.command('plot')}")
-    return print(f"next: {run.folder.command('export')}") if improvement.improved else None
+        print(f"plot it with the front: {run_command('plot', origin.id, origin.runs.root)}")
+    return print(f"next: {run_command('export', run.id, run.runs.root)}") if improvement.improved else None

@@ -1,4 +1,4 @@
-"""Progress observers that write metrics for TensorBoard or MLflow (``--log-to``)."""
+"""Progress observers that write metrics for TensorBoard or MLflow (``log_to``)."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class TensorBoardWriter:
     """Event files for TensorBoard, in a folder of the run's name below `folder`, which is made where there is none."""
 
     def __init__(self, folder: Path) -> None:
-        require("tensorboard", "--log-to tensorboard")
+        require("tensorboard", "log_to tensorboard")
         from tensorboardX import summary
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.record_writer import RecordWriter
@@ -208,7 +208,7 @@ class MLflowWriter:
     def __init__(self, uri: str, experiment: str) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_TIMEOUT_S))
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(_RETRIES))
-        require("mlflow", "--log-to mlflow")
+        require("mlflow", "log_to mlflow")
         from mlflow.entities import Metric, Param
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
@@ -259,7 +259,7 @@ class MLflowWriter:
 
 @contextmanager
 def opened(wanted: Sequence[str], note: Callable[[str], None], *, experiment: str) -> Iterator[list[ProgressObserver]]:
-    """The loggers that ``--log-to`` names, closed at the end; `note` is called when one fails later.
+    """The loggers that ``log_to`` names, closed at the end; `note` is called when one fails later.
 
     Raises:
         LoggerError: one is malformed, or cannot be opened.
@@ -271,13 +271,13 @@ def opened(wanted: Sequence[str], note: Callable[[str], None], *, experiment: st
 def _writer_of(text: str, experiment: str) -> LogWriter:
     kind, _, where = text.partition(":")
     if not where:
-        raise LoggerError(f"--log-to {text!r}: expected {FORMS}")
+        raise LoggerError(f"log_to {text!r}: expected {FORMS}")
     match kind:
         case "tensorboard":
             return TensorBoardWriter(Path(where))
         case "mlflow":
             return MLflowWriter(where, experiment)
-    raise LoggerError(f"--log-to {text!r}: unknown kind {kind!r}; expected {FORMS}")
+    raise LoggerError(f"log_to {text!r}: unknown kind {kind!r}; expected {FORMS}")
 
 
 def _parameters(facts: RunFacts, budget: Budget | None) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,7 +13,7 @@ from nas.engine.store.labels import read_labels
 from nas.engine.store.opening import is_held
 from nas.engine.store.stored_run import StoredRun
 from nas.engine.training_history import training_history
-from nas.errors import NasError
+from nas.errors import NasError, Remedy
 from nas.search.problem.evaluation_counts import EvaluationCounts, evaluations_text
 from nas.search.problem.objectives import ACCURACY, Objective
 from nas.search.problem.tasks import CLASSIFICATION
@@ -113,7 +112,7 @@ class Row:
         tags, note: of its users; the error in place of the note where their file is damaged.
         known: see `RunSnapshot`.
         counts: the evaluated networks by their results.
-        next: the command that continues the run; "" where it is finished, has a driver, or is damaged.
+        next: the step that continues the run; None where it is finished, has a driver, or is damaged.
     """
 
     run: str
@@ -129,14 +128,14 @@ class Row:
     note: str = ""
     known: int = 0
     counts: EvaluationCounts = EvaluationCounts()  # noqa: RUF009 - a frozen value
-    next: str = ""
+    next: Remedy | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The row of `nas runs --json`."""
-        return asdict(self)
+        """Plain data, without the next step."""
+        return {name: value for name, value in asdict(self).items() if name != "next"}
 
     def cells(self) -> list[str]:
-        """The row for people."""
+        """The row for people, without the next step."""
         status, reason = shown_status(self.status, live=self.live), self.reason
         if status == INTERRUPTED:
             reason = "its driver was killed"
@@ -145,7 +144,7 @@ class Row:
         progress = f"{self.done} of {evaluations_text(self.total, self.counts, known=self.known)}"
         if self.epoch < self.epochs or self.kind == "training":
             progress = f"{self.epoch} of {self.epochs} epochs"
-        return [self.run, self.kind, status, progress, reason, self.next]
+        return [self.run, self.kind, status, progress, reason]
 
 
 def run_rows(runs: RunsFolder) -> list[Row]:
@@ -181,19 +180,19 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
         found.reason,
         known=found.known,
         counts=found.counts,
-        next=next_command(folder, found.status, live=live, begun=found.begun),
+        next=next_step(folder, found.status, live=live, begun=found.begun),
     )
 
 
-def next_command(folder: RunFolder, status: RunStatus, *, live: bool, begun: bool) -> str:
-    """The command that continues a run that is not finished; "" where a driver does.
+def next_step(folder: RunFolder, status: RunStatus, *, live: bool, begun: bool) -> Remedy | None:
+    """The step that continues a run that is not finished; None where a driver does.
 
     Args:
         begun: whether a driver has recorded what the run is; without that, its job is started again.
     """
     if live or status is RunStatus.FINISHED:
-        return ""
-    return folder.command("resume") if begun else f"nas search {shlex.quote(str(folder.job_file))}"
+        return None
+    return Remedy("resume", folder.id) if begun else Remedy("search", str(folder.job_file))
 
 
 def training_json(run: StoredRun) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.run_facts import Kind
-from nas.errors import ClusterError, NasError, StoreAwayError, StoreError
+from nas.errors import ClusterError, NasError, Remedy, StoreAwayError, StoreError, attach_remedy
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.references import check_kind
 from nas.jobs.run.execution import RunExecution
@@ -153,17 +153,17 @@ def _recording_interruption(folder: RunFolder, store: RunStore, options: RunOpti
         yield
     except KeyboardInterrupt:
         store.set_status(RunStatus.CANCELLED, reason="interrupted")
-        options.observer.note(f"interrupted; next: {folder.command('resume')}")
+        options.observer.note(f"interrupted; the run {folder.id} can be resumed")
         raise
 
 
 @contextmanager
 def _naming_next_step(folder: RunFolder) -> Iterator[None]:
-    """Adds to an error how the run is continued once its cause is removed."""
+    """Attaches to an error, or to an interruption, that the run can be resumed, unless it has another remedy."""
     try:
         yield
-    except Exception as error:
-        error.add_note(f"next: correct this, then: {folder.command('resume')}")
+    except (Exception, KeyboardInterrupt) as error:
+        attach_remedy(error, Remedy("resume", folder.id))
         raise
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
-from nas.errors import ClusterError, EvaluationError
+from nas.errors import ClusterError, EvaluationError, Remedy
 from nas.plugins.parts import require
 
 _ANSWER_S = 10.0
@@ -89,11 +89,12 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
     except Exception as error:  # Ray raises no narrower one, for instance where a node starts too slowly
         why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         if address is None:
-            remedy = (
-                "try again when the machine is less busy (`nas doctor` checks it), or do without: --inline for a command, no "
-                "parallel= for nas.optimize"
+            advice = (
+                "try again when the machine is less busy, or do without Ray (inline; for nas.optimize without parallel)"
             )
-            raise EvaluationError(f"cannot start Ray: {why}; {remedy}", code="cluster.not-started") from error
+            raise EvaluationError(
+                f"cannot start Ray: {why}; {advice}", code="cluster.not-started", remedy=Remedy("doctor")
+            ) from error
         raise ClusterError(f"no Ray cluster answers at {address} ({why}); {_LOOK}") from error
 
 
@@ -132,7 +133,7 @@ def check_address(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if address != "auto" and (not host or "/" in host or not port.isdigit()):
         expected = "expected HOST:PORT, as `ray start --head` printed it, or auto for a cluster of this machine"
-        raise ClusterError(f"--address {address!r}: {expected}", code="cluster.invalid-address")
+        raise ClusterError(f"address {address!r}: {expected}", code="cluster.invalid-address")
 
 
 def check_answers(address: str) -> None:

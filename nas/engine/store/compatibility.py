@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from nas.errors import NasError, PluginError, UnknownNameError
+from nas.errors import REPEAT, NasError, PluginError, Remedy, UnknownNameError
 from nas.plugins import PluginRef, find
 from supernets.errors import CheckpointError
 
@@ -107,8 +107,9 @@ def check_plugins(
         message = f"{run}: its {was} is {place} here"
         if not accept:
             install = f"install it (pip install '{was.package}=={was.version}'), or " if was.package else ""
-            remedy = f"{install}accept the other version with --accept-plugin-versions (in Python: accept_plugin_versions=True)"
-            raise PluginError(f"{message}; {remedy}", code="plugin.version")
+            advice = f"{install}accept the other version (accept_plugin_versions)"
+            remedy = Remedy(REPEAT, options={"accept_plugin_versions": True})
+            raise PluginError(f"{message}; {advice}", code="plugin.version", remedy=remedy)
         note(f"{message}, which was accepted")
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.errors import StoreError, UnknownNameError
+from nas.errors import REPEAT, Remedy, StoreError, UnknownNameError
 from supernets import files
 
 DEFAULT_ROOT = Path("runs")
+_OTHER_ROOT = Remedy(REPEAT, options={"runs": "FOLDER"})
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 
 
@@ -30,18 +30,13 @@ class RunFolder:
 
     @property
     def id(self) -> str:
-        """The run's name in commands."""
+        """The run's name."""
         return self.path.name
 
     @property
     def job_file(self) -> Path:
         """The job as it was submitted, with absolute paths."""
         return self.path / "job.yaml"
-
-    def command(self, verb: str) -> str:
-        """A command on this run as a user types it, with the runs folder where that is not the default one."""
-        root = self.path.parent
-        return f"nas {verb} {self.id}" + ("" if root == DEFAULT_ROOT else f" --runs {shlex.quote(str(root))}")
 
     @property
     def submitted_file(self) -> Path:
@@ -116,10 +111,12 @@ class RunsFolder:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            text = f"the runs folder {self.root} cannot be made: {error.strerror}; choose one with --runs"
-            raise StoreError(text) from None
+            text = f"the runs folder {self.root} cannot be made: {error.strerror}; choose another folder"
+            raise StoreError(text, remedy=_OTHER_ROOT) from None
         if not os.access(self.root, os.W_OK | os.X_OK):
-            raise StoreError(f"the runs folder {self.root} cannot be written; choose another with --runs")
+            raise StoreError(
+                f"the runs folder {self.root} cannot be written; choose another folder", remedy=_OTHER_ROOT
+            )
 
     def create(self, name: str, job: str, *, store: Mapping[str, str] | None = None) -> RunFolder:
         """A new run ``name-N`` that holds its job file; N is the first number that is free.
@@ -141,7 +138,8 @@ class RunsFolder:
                 number += 1
             except OSError as error:
                 raise StoreError(
-                    f"the runs folder {self.root} cannot be written: {error.strerror}; choose another with --runs"
+                    f"the runs folder {self.root} cannot be written: {error.strerror}; choose another folder",
+                    remedy=_OTHER_ROOT,
                 ) from None
         folder = RunFolder(path)
         try:
@@ -167,7 +165,7 @@ class RunsFolder:
         if self.holds(run):
             return RunFolder(self.root / run)
         if not self.exists:
-            raise UnknownNameError("run", run, [], hint=self._missing)
+            raise UnknownNameError("run", run, [], hint=self._missing, remedy=_OTHER_ROOT)
         found = [folder.id for folder in self.list()]
         if run in found:
             raise StoreError(
@@ -192,12 +190,12 @@ class RunsFolder:
     def check_exists(self) -> None:
         """`StoreError` where there is no such folder."""
         if not self.exists:
-            raise StoreError(self._missing, code="store.no-folder")
+            raise StoreError(self._missing, code="store.no-folder", remedy=_OTHER_ROOT)
 
     @property
     def _missing(self) -> str:
         what = f"{self.root} is a file, no runs folder" if self.root_is_file else f"There is no runs folder {self.root}"
-        return f"{what}; a search makes one, and --runs (or NAS_RUNS) names another."
+        return f"{what}; a search makes one, and NAS_RUNS names another."
 
     def list(self) -> list[RunFolder]:
         """All runs, oldest first, those with names that are no ids included; folders that hold no run are passed over."""

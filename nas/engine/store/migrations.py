@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, MetaData, Table, insert, select, update
 
-from nas.errors import OutdatedStoreError, StoreError
+from nas.errors import OutdatedStoreError, Remedy, StoreError
 
 Migration = Callable[[Connection], None]
 """Turns the tables of one version into those of the next one, by plain statements that every database here understands; run
@@ -53,7 +53,8 @@ class Schema:
         if found < self.latest:
             raise OutdatedStoreError(
                 f"{name}: was written by an earlier version of this program (tables of version {found}; this one reads "
-                f"{self.latest}); bring it up to date with: nas upgrade"
+                f"{self.latest}); upgrade the runs folder",
+                remedy=Remedy("upgrade"),
             )
 
     def _found(self, connection: Connection, name: str) -> int:

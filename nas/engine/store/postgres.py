@@ -165,11 +165,11 @@ class PostgresDatabase(Database):
             time.sleep(_BETWEEN_TRIES_S)
 
 
-def parse_url(text: str, *, where: str = "--store") -> URL:
+def parse_url(text: str, *, where: str = "store") -> URL:
     """The address of a PostgreSQL database.
 
     Args:
-        where: the option or the file that it is from, for errors.
+        where: the field or the file that it is from, for errors.
 
     Raises:
         StoreError: it is none, has a password in it, names no database, or the client library is not installed.
@@ -184,7 +184,7 @@ def parse_url(text: str, *, where: str = "--store") -> URL:
     shown = url.difference_update_query(_SECRETS).render_as_string()
     if url.drivername not in _DRIVERS:
         raise StoreError(
-            f"{where} {shown}: runs are kept in PostgreSQL or, without --store, in a file of their own; expected {EXAMPLE}",
+            f"{where} {shown}: runs are kept in PostgreSQL or, without a store, in a file of their own; expected {EXAMPLE}",
             code="store.invalid-url",
         )
     if url.password is not None or not url.query.keys().isdisjoint(_SECRETS):

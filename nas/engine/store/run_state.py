@@ -41,7 +41,7 @@ class RunState:
             since the epoch; None where that is not known.
         weights: digest of the trained supernet's weights.
         teacher: digest of the weights that the training learns from.
-        budget: of a search; extended by `nas resume --evaluations` and ``--minutes``.
+        budget: of a search; extended when the run is resumed with more evaluations or minutes.
         extension: id of the last extension of the budget that was applied.
         stop: why the search ended; None while it has not.
         searched_seconds: time that the search has taken, over all drivers.

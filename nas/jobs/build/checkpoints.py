@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.engine.store.folder import RunFolder, RunsFolder
-from nas.errors import JobError, UnknownNameError
+from nas.errors import JobError, Remedy, UnknownNameError, attach_remedy
 from nas.jobs.schema import load_job
 from nas.jobs.schema.supernet import SupernetConfig
 from supernets.data import DataSet, TextFormat
@@ -13,6 +13,9 @@ from supernets.errors import CheckpointError
 from supernets.families.captured.family import CapturedFamily
 from supernets.sharing.base import Family
 from supernets.training.checkpoint import Checkpoint, has_checkpoint, load_checkpoint, read_progress
+
+_RESUMABLE = frozenset({"checkpoint.damaged", "checkpoint.missing", "checkpoint.unfinished"})
+"""Codes of checkpoints that their run trains, or finishes, when it is resumed."""
 
 
 def named_checkpoint(supernet: SupernetConfig, runs: RunsFolder, *, source: str) -> Checkpoint | None:
@@ -40,10 +43,16 @@ def find_checkpoint(runs: RunsFolder, run: str, path: Path | None, *, where: str
         raise JobError(f"{where}: {error}", code=error.code) from None
     if (folder / "checkpoint").is_dir():  # a run's folder given as a path
         folder = folder / "checkpoint"
-    checkpoint = load_checkpoint(folder)
-    if not checkpoint.finished:
-        done = "trained for {epoch} of {epochs} epochs".format_map(checkpoint.progress)
-        raise CheckpointError(f"{folder}: {done}; finish it first with `nas resume`", code="checkpoint.unfinished")
+    try:
+        checkpoint = load_checkpoint(folder)
+        if not checkpoint.finished:
+            done = "trained for {epoch} of {epochs} epochs".format_map(checkpoint.progress)
+            raise CheckpointError(f"{folder}: {done}; resume its run first", code="checkpoint.unfinished")
+    except CheckpointError as error:
+        trainer = RunFolder(folder.parent)
+        if error.code in _RESUMABLE and trainer.path.parent == runs.root and trainer.holds_a_run:
+            attach_remedy(error, Remedy("resume", trainer.id))
+        raise
     return checkpoint
 
 

@@ -1,4 +1,4 @@
-"""Reuse of other runs' measurements: of a run that is replayed (``--replay``), and of a warm start's (``warm_start``)."""
+"""Reuse of other runs' measurements: of a run that is replayed (``replay``), and of a warm start's (``warm_start``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from supernets.space import Architecture
 
 MeasurementLookup = Callable[[Sequence[Request]], Attempts]
 """Returns the known attempts at some requests, the first one first."""
-_REPLAY, _WARM_START = "--replay", "warm_start"
+_REPLAY, _WARM_START = "replay", "warm_start"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.engine.store.folder import RunsFolder
-from nas.errors import JobError, NasError, UnknownNameError
+from nas.errors import JobError, NasError, Remedy, UnknownNameError
 from nas.jobs.build.required_parts import check_parts
 from nas.jobs.build.resolved_job import ResolvedJob
 from nas.jobs.schema import SearchJob
@@ -30,7 +30,7 @@ def check_references(config: SearchJob, runs: RunsFolder, *, source: str, replay
 
     Args:
         source: name of the job file in errors.
-        replay: the run that ``--replay`` names.
+        replay: the run whose measurements are reused.
     """
     check_parts(config, source=source)
     job = ResolvedJob(config, source)
@@ -43,7 +43,7 @@ def check_references(config: SearchJob, runs: RunsFolder, *, source: str, replay
     for i, run in enumerate(config.warm_start):
         _check_search(run, runs, where=f"{source}: warm_start[{i}]")
     if replay is not None:
-        _check_search(replay, runs, where="--replay")
+        _check_search(replay, runs, where="replay")
 
 
 def check_training(config: SearchJob, *, source: str, inline: bool = False) -> None:
@@ -62,7 +62,7 @@ def check_training(config: SearchJob, *, source: str, inline: bool = False) -> N
         message = "cuda, and this machine has no driver of a GPU (no /dev/nvidia*); use auto or cpu"
         raise JobError(f"{source}: training.device: {message}", code="job.no-accelerator")
     if inline and training.workers > 1:
-        message = f"{training.workers} workers need Ray; run without --inline, or with one worker"
+        message = f"{training.workers} workers need Ray; run with Ray (not inline), or with one worker"
         raise JobError(f"{source}: training.workers: {message}", code="job.workers-need-ray")
 
 
@@ -75,8 +75,8 @@ def check_kind(job: SearchJob, kind: Kind, *, source: str) -> None:
 
 def not_a_search(run: str, *, where: str) -> NasError:
     """The error of a run whose measurements are asked for, and that is a training."""
-    text = f"{where} {run}: it is no search, so it has no measurements to take; `nas runs` lists the searches"
-    return NasError(text, code="run.not-a-search")
+    text = f"{where} {run}: it is no search, so it has no measurements to take; name a search"
+    return NasError(text, code="run.not-a-search", remedy=Remedy("runs"))
 
 
 def _found(folder: Path, pattern: str) -> bool:
@@ -118,7 +118,7 @@ def _check_supernet(named: str | None, path: Path | None, runs: RunsFolder, *, w
     if path is not None and not path.is_dir():
         state, expected = (
             "is a file" if path.exists() else "does not exist",
-            "give a run or a folder that `nas train` wrote",
+            "give a run, or the folder of a trained checkpoint",
         )
         raise CheckpointError(f"{where}: {path} {state}; {expected}", code="checkpoint.missing")
     if named is not None and path is None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from hardware_profiles.base import HardwareProfile
 from hardware_profiles.catalog import in_runtime, load_profile
-from hardware_profiles.errors import ProfileError
+from hardware_profiles.errors import LookupTableError, ProfileError
 from nas.engine.evaluation.metric import Metric
-from nas.errors import JobError, PluginError
+from nas.errors import JobError, PluginError, Remedy, attach_remedy
 from nas.jobs.build.task_metrics import metrics_of_task
 from nas.jobs.schema import SearchJob
 from nas.plugins import PluginRef, check, construct, find, load, of_object
@@ -144,7 +144,12 @@ class ResolvedJob:
                 raise JobError(f"{where}: {path} is of profile {name!r}, and the job measures on {known}; remove it")
             if name in found:
                 raise JobError(f"{where}: a second table of profile {name!r}, after {found[name]}; keep one")
-            load_lookup(path, profile=profile, environment=None)
+            try:
+                load_lookup(path, profile=profile, environment=None)
+            except LookupTableError as error:
+                if error.code == "lookup-table.unfinished":
+                    attach_remedy(error, Remedy("calibrate", name, {"job": self.source, "output": str(path)}))
+                raise
             found[name] = path
         return found
 

@@ -98,8 +98,8 @@ def sweep(
     family = prepared.supernets.family
     if not isinstance(family, SweptFamily) or family.has_experts:
         message = f"a sweep is of the widths of mobile-cnn, resnet or vit without experts, got {family.name}"
-        remedy = "measure single widths with nas profile MODEL.onnx, or all options with nas calibrate"
-        raise EvaluationError(f"{message}; {remedy}", code="sweep.unsupported-family")
+        advice = "measure single widths as ONNX models, or calibrate a profile, which measures all options"
+        raise EvaluationError(f"{message}; {advice}", code="sweep.unsupported-family")
     swept = _swept(family)
     widths = [swept_widths(_options(spec), step) for spec in swept]
     total, done = sum(map(len, widths)), 0

@@ -43,9 +43,9 @@ def filled(text: str, data: Path, *, model: str | None = None, weights: str | No
         JobError: the recipe takes no path or no model, there is no such file or folder, or a folder of images holds none.
     """
     job = parse_job(text, source="recipe")
-    where = f"--data {data}"
+    where = f"data {data}"
     if (model or weights) is not None and job.supernet.model is None:
-        given = f"--weights {weights}" if model is None else f"--model {model}"
+        given = f"weights {weights}" if model is None else f"model {model}"
         text = f"{given}: the recipe {job.name} has networks of its own; expected own-image-model"
         raise JobError(text, code="recipe.without-model")
     if job.data.path is None:

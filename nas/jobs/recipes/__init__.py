@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 
-from nas.errors import UnknownNameError
+from nas.errors import Remedy, UnknownNameError
 
 _SUFFIX = ".yaml"
 
@@ -28,7 +28,7 @@ def read_recipe(name: str) -> str:
     """The text of a recipe's job file, comments and all; raises `UnknownNameError` for another name."""
     known = [recipe.name for recipe in list_recipes()]
     if name not in known:
-        raise UnknownNameError("recipe", name, known, hint="`nas init` alone lists them with their titles.")
+        raise UnknownNameError("recipe", name, known, remedy=Remedy("init"))
     return _read(name)
 
 

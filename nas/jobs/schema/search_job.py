@@ -110,7 +110,7 @@ class SearchJob(Section):
     """What runs the networks on every profile; with several, the search chooses for each network. Profiles name their own
     runtimes by default."""
     lookup_tables: Annotated[
-        tuple[Path, ...], Field(description="a list of files that `nas calibrate` wrote, at most one a profile")
+        tuple[Path, ...], Field(description="a list of files with lookup tables, at most one a profile")
     ] = ()
     """Measured latencies of blocks, which predict the latency of all networks."""
     search: SearchConfig = SearchConfig()

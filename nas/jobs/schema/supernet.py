@@ -105,7 +105,7 @@ class SupernetConfig(Section):
 
     network: Annotated[
         str | None,
-        Field(strict=True, pattern=r"^[0-9x]+(-[0-9x]+)*\z", description="the key of a network, as nas show prints it"),
+        Field(strict=True, pattern=r"^[0-9x]+(-[0-9x]+)*\z", description="the key of a network of the run"),
     ] = None
     """The network of the trained supernet that is fine-tuned alone."""
     pretrained: Annotated[
@@ -121,7 +121,7 @@ class SupernetConfig(Section):
         Field(
             max_length=1000,
             description="torchvision:NAME, timm:NAME, transformers:FOLDER, package.module:function or the path of a file "
-            "that nas capture wrote",
+            "of a captured model",
         ),
     ] = None
     """The model that the supernet is made of; its layers become narrower and fewer."""
@@ -145,7 +145,7 @@ class SupernetConfig(Section):
         tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...] | None,
         Field(description="a list of patterns of axes and layers, e.g. [head.*]"),
     ] = None
-    """What stays as it is in the model; nas inspect prints the names."""
+    """What stays as it is in the model; an inspection of the model lists the names."""
     sort: Annotated[
         Literal["weights", "taylor", "activations", "none"] | None,
         Field(description="weights, taylor, activations or none"),

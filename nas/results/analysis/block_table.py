@@ -97,9 +97,7 @@ def block_table(report: RunReport, point: Point) -> BlockTable | None:
 
 def _basis(report: RunReport, point: Point, profiles: Sequence[str], whole: BlockRow) -> str:
     if not profiles:
-        return (
-            f"shares of the network's {whole.macs:,} MACs; with a lookup table (nas calibrate) they are of its latency"
-        )
+        return f"shares of the network's {whole.macs:,} MACs; with a lookup table they are of its latency"
     profile = profiles[0]
     metric = next((o for o in report.columns if o.metric == "latency_ms" and o.profile == profile), None)
     measured = ""

@@ -21,11 +21,11 @@ from nas.service.http.requests import HeadRequests, RequestLog
 from nas.service.http.security import OriginCheck, SecurityHeaders
 from nas.service.http.tokens import Tokens
 from nas.service.http.turns import Turns
+from nas.service.path_privacy import PathPrivacy
 from nas.service.rest_routes import exports, hardware, jobs, login, operations, results, runs, tasks
 from nas.service.service import Service
 from nas.service.settings import ServiceSettings
 from nas.service.views.event_stream import EventStreams
-from nas.service.wording import Wording
 
 _DESCRIPTION = """\
 Neural architecture search: from a job file to the Pareto front of subnetworks measured on your hardware, and the one you
@@ -65,18 +65,18 @@ def create_app(service: Service, settings: ServiceSettings, *, tokens: Tokens | 
         lifespan=lifespan,
     )
     app.state.streams = streams
-    wording = Wording(settings)
-    add_handlers(app, wording)
+    hide_paths = PathPrivacy(settings)
+    add_handlers(app, hide_paths)
     parsing = Turns("job files and profiles", at_once=_AT_ONCE, waiting=_WAITING_TEXTS)
     unpacking = Turns("uploaded files", at_once=_AT_ONCE, waiting=_WAITING_FILES)
     for router in (
-        jobs.routes(service, parsing, wording),
+        jobs.routes(service, parsing, hide_paths),
         runs.routes(service, streams, parsing),
         results.routes(service),
         exports.routes(service),
         hardware.routes(service, parsing, unpacking),
         tasks.routes(service),
-        operations.routes(service, metrics, wording),
+        operations.routes(service, metrics, hide_paths),
     ):
         app.include_router(router, prefix=PREFIX)
     app.include_router(login.routes(settings, known))

@@ -131,7 +131,7 @@ def routes(service: Service, parsing: Turns, unpacking: Turns) -> APIRouter:
     async def add_model(
         request: Request,
         name: Annotated[str, Form(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", examples=["resnet18"])],
-        model: Annotated[UploadFile, File(description="A file that nas capture wrote: data without code.")],
+        model: Annotated[UploadFile, File(description="The file of a captured model: data without code.")],
     ) -> schemas.CapturedModel:
         """Upload a captured model; jobs name it as supernet.model: models/NAME."""
         return await unpacking.take(request, lambda: service.models.add(name, model.file))

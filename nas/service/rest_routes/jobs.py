@@ -17,9 +17,9 @@ from nas.jobs.schema.strict_yaml import parse_mapping
 from nas.service.api import schemas
 from nas.service.http.problems import answers
 from nas.service.http.turns import Turns
+from nas.service.path_privacy import PathPrivacy
 from nas.service.service import Service
 from nas.service.views import job_fields
-from nas.service.wording import Wording
 
 PlanId = Annotated[str, Path(alias="plan", description="A plan's id.", examples=["plan-0f3a5c7e"], max_length=200)]
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
@@ -57,12 +57,12 @@ _SCHEMA: dict[int | str, dict[str, Any]] = {
 _SchemaT = TypeVar("_SchemaT", bound=schemas.Schema)
 
 
-def routes(service: Service, parsing: Turns, wording: Wording) -> APIRouter:
+def routes(service: Service, parsing: Turns, hide_paths: PathPrivacy) -> APIRouter:
     """All routes of jobs.
 
     Args:
         parsing: the turns in which jobs are parsed.
-        wording: the API's words for what is wrong with them.
+        hide_paths: removes the paths of the server from what is wrong with them.
     """
     router = APIRouter(tags=["jobs"])
 
@@ -70,7 +70,7 @@ def routes(service: Service, parsing: Turns, wording: Wording) -> APIRouter:
     async def check_job(request: Request, sent: Annotated[Sent, Depends(sent_job)]) -> schemas.JobCheck:
         """Check a job without submitting it; errors are listed by field."""
         found = await parsing.take(request, lambda: service.submissions.check(sent.submission()))
-        errors = [error.model_copy(update={"message": wording(error.message)}) for error in found.errors]
+        errors = [error.model_copy(update={"message": hide_paths(error.message)}) for error in found.errors]
         return found.model_copy(update={"errors": tuple(errors)})
 
     @router.post("/jobs/edit", openapi_extra=_EDIT, responses=answers(413, 415))

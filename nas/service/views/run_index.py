@@ -67,7 +67,7 @@ class RunIndex:
 
     Args:
         submitted_kind: the kind that a run was submitted as; None for one that was not submitted.
-        wording: the words for clients of a reason that a driver recorded, see `nas.service.wording`.
+        hide_paths: removes the paths of the server from a reason that a driver recorded, see `nas.service.path_privacy`.
         clock: seconds since the epoch.
     """
 
@@ -76,11 +76,11 @@ class RunIndex:
         runs: RunsFolder,
         submitted_kind: Callable[[str], str | None] = lambda run: None,
         *,
-        wording: Callable[[str], str] = str,
+        hide_paths: Callable[[str], str] = str,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._runs, self._submitted_kind, self._clock = runs, submitted_kind, clock
-        self._wording = lru_cache(_MOST_REASONS)(wording)
+        self._hide_paths = lru_cache(_MOST_REASONS)(hide_paths)
         self._snapshots = StampedCache(self._read_snapshot, most=_MOST_RUNS, remote_s=_REMOTE_S, clock=clock)
         self._reports = StampedCache(self._build_report, most=_MOST_NETWORKS, weigh=_networks_in, clock=clock)
         self._overviews = StampedCache(
@@ -181,7 +181,7 @@ class RunIndex:
     def _build_report(self, folder: RunFolder, profile: str | None) -> RunReport:
         found = Run(folder, self._runs).report_of(profile)
         failed, skipped = (
-            {key: self._wording(reason) for key, reason in reasons.items()}
+            {key: self._hide_paths(reason) for key, reason in reasons.items()}
             for reasons in (found.failed, found.screened_out)
         )
         return replace(found, failed=failed, screened_out=skipped)
@@ -201,7 +201,7 @@ class RunIndex:
             self._away.pop(database.server, None)
         if not found.open:
             self.forget(folder.id)
-        return replace(found, reason=self._wording(found.reason))
+        return replace(found, reason=self._hide_paths(found.reason))
 
     def _opened(self, run: str, database: Database) -> SqlStore:
         store = self._stores.get(run)

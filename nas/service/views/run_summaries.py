@@ -44,7 +44,7 @@ class RunSummaries:
 
     Args:
         problem: why no job can be started now; "" where jobs can be started.
-        wording: the words for clients of a message of the engine.
+        hide_paths: removes the paths of the server from a message of the engine.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class RunSummaries:
         index: RunIndex,
         *,
         problem: Callable[[], str],
-        wording: Callable[[str], str],
+        hide_paths: Callable[[str], str],
     ) -> None:
         self._runs, self._state, self._index = runs, state, index
-        self._problem, self._wording = problem, wording
+        self._problem, self._hide_paths = problem, hide_paths
 
     def summary(self, run: str) -> schemas.RunSummary:
         """The status and progress of a run; cheap enough for many clients that poll."""
@@ -78,7 +78,7 @@ class RunSummaries:
         try:
             job = _job_text(self._runs.get(run))
         except StoreError as error:
-            job = self._wording(str(error))
+            job = self._hide_paths(str(error))
         return schemas.RunDetail(**summary.model_dump(), job=job, **_NO_SEARCH, events=())
 
     def page(
@@ -196,7 +196,7 @@ class RunSummaries:
         try:
             return self._index.labels(run)
         except NasError as error:
-            return Labels(note=self._wording(str(error))[:MAX_NOTE])
+            return Labels(note=self._hide_paths(str(error))[:MAX_NOTE])
 
     def _queue(self) -> dict[str, int]:
         """The positions of the runs that wait, from 1."""
@@ -212,7 +212,7 @@ class RunSummaries:
             if is_held(folder):  # its driver is creating it at this moment
                 snapshot = RunSnapshot(RunStatus.QUEUED, held=True, progress=0, kind=kind)
             else:
-                reason = f"cannot be read: {self._wording(str(error))}"
+                reason = f"cannot be read: {self._hide_paths(str(error))}"
                 snapshot = RunSnapshot(RunStatus.FAILED, held=False, progress=0, kind=kind, reason=reason)
                 damaged = not isinstance(error, StoreAwayError)
         return self._summary(folder.id, snapshot, submission, queue).model_copy(update={"damaged": damaged})
@@ -233,7 +233,7 @@ class RunSummaries:
             name=name or run,
             kind=cast(schemas.RunKind, snapshot.kind),
             status=cast(schemas.RunStatusName, str(RunStatus.QUEUED if waits else snapshot.status)),
-            reason=_reason(snapshot, submission, queue.get(run), self._wording(self._problem())),
+            reason=_reason(snapshot, submission, queue.get(run), self._hide_paths(self._problem())),
             live=snapshot.held,
             submitted=None if submission is None else _time(submission.submitted),
             submitter="" if submission is None else submission.submitter,

@@ -154,7 +154,7 @@ class UserModel:
             return random_tokens(own, self.tokens.vocabulary, self.tokens.padding, generator)
         size = self.preprocessing.image_size
         if shape is None and size is None:
-            text = f"{self.name}: the size of its input is not known; give it, e.g. --input 3x224x224"
+            text = f"{self.name}: the size of its input is not known; give it, e.g. input 3x224x224"
             raise CaptureError(text, code="capture.input-unknown")
         own = (batch_size, *(shape or (self.preprocessing.channels or 3, size or 0, size or 0)))
         check_example(own, name=self.name)

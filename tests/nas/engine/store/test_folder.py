@@ -58,11 +58,6 @@ def test_a_folder_that_does_not_exist_is_the_error_of_a_run_in_it(tmp_path: Path
         assert "Known" not in str(caught.value)
 
 
-def test_a_command_names_the_runs_folder_unless_it_is_the_default() -> None:
-    assert RunFolder(Path("runs/tiny-1")).command("resume") == "nas resume tiny-1"
-    assert RunFolder(Path("/my data/tiny-1")).command("show") == "nas show tiny-1 --runs '/my data'"
-
-
 def test_a_name_that_leaves_the_folder_is_no_run(tmp_path: Path) -> None:
     runs = RunsFolder(tmp_path / "runs")
     open_store(runs.create("tiny", "job"), create=True, driver=True).close()

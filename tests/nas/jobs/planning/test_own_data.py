@@ -102,9 +102,9 @@ def test_a_captured_model_has_the_size_that_it_was_captured_with(
 
 
 def test_a_recipe_with_networks_of_its_own_takes_no_model(tmp_path: Path) -> None:
-    with raises("recipe.without-model", "--model torchvision:resnet18: the recipe own-images", "own-image-model"):
+    with raises("recipe.without-model", "model torchvision:resnet18: the recipe own-images", "own-image-model"):
         filled(IMAGES, tmp_path, model="torchvision:resnet18")
-    with raises("recipe.without-model", "--weights hub"):
+    with raises("recipe.without-model", "weights hub"):
         filled(IMAGES, tmp_path, weights="hub")
 
 
@@ -118,7 +118,7 @@ def test_sentences_have_their_path_filled_in(tmp_path: Path) -> None:
 def test_what_cannot_be_filled_in(tmp_path: Path) -> None:
     with raises("recipe.without-path", "digits-cnn has data of its own", "own-images"):
         filled(read_recipe("digits-cnn"), tmp_path)
-    with raises("data.missing", "--data", "gone: does not exist"):
+    with raises("data.missing", "data ", "gone: does not exist"):
         filled(IMAGES, tmp_path / "gone")
     (tmp_path / "photos.zip").write_bytes(b"PK")
     with raises("data.layout", "photos.zip: is a file; expected a folder"):

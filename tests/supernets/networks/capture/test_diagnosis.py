@@ -52,7 +52,9 @@ def test_a_module_that_cannot_be_captured_is_explained(module: nn.Module, code: 
 
 
 def test_an_input_of_another_size_is_refused_with_the_message_of_torch() -> None:
-    with raises("capture.failed", "RuntimeError", line("self.last(self.first(x).relu())"), "(2x5 and 4x16)", "--input"):
+    with raises(
+        "capture.failed", "RuntimeError", line("self.last(self.first(x).relu())"), "(2x5 and 4x16)", "image_size"
+    ):
         capture(faulty.Plain(), [torch.randn(2, 5)])
 
 

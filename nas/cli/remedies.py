@@ -1,0 +1,48 @@
+"""The next steps of runs and errors as commands that a user can copy."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nas.errors import Remedy
+
+DEFAULT_RUNS = Path("runs")  # as `nas.engine.store.folder.DEFAULT_ROOT`, which is not imported for `nas --help`
+_ON_RUNS = frozenset({"export", "export-transformers", "plot", "resume", "runs", "show", "upgrade"})
+"""Actions that look for runs in a folder."""
+
+
+def run_command(command: str, run: str, runs: Path) -> str:
+    """A command on a run, with the runs folder where that is not the default one."""
+    folder = ["--runs", shlex.quote(str(runs))] if runs != DEFAULT_RUNS else []
+    return " ".join(["nas", command, *_target(run), *folder])
+
+
+def remedy_text(remedy: Remedy, runs: Path) -> str:
+    """A remedy as a command, or as what to add to the same command.
+
+    Args:
+        runs: The runs folder that the user has selected.
+    """
+    from nas.errors import REPEAT
+
+    if remedy.action == REPEAT:
+        words = ["the same command with"]
+    elif remedy.action in _ON_RUNS:
+        words = [run_command(remedy.action, remedy.target, runs)]
+    else:
+        words = ["nas", remedy.action, *_target(remedy.target)]
+    for name, value in remedy.options.items():
+        words += [f"--{name.replace('_', '-')}", *([] if value is True else [shlex.quote(str(value))])]
+    return " ".join(words)
+
+
+def next_text(remedy: Remedy | None, runs: Path) -> str:
+    """The command of the next step; "" where there is none."""
+    return "" if remedy is None else remedy_text(remedy, runs)
+
+
+def _target(name: str) -> list[str]:
+    return [shlex.quote(name)] if name else []
