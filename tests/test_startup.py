@@ -113,7 +113,7 @@ def test_so_is_what_no_run_can_be_extended_by(tmp_path: Path, loaded: Loaded) ->
     ("arguments", "words"),
     [(["finetune", "made-1", "--index", "99"], "members, numbered 0 to"),
      (["finetune", "made-1", "--learning-rate", "-1"], "--learning-rate: expected a number above 0"),
-     (["finetune", "made-1", "--store", "mysql://host/runs"], "--store mysql://host/runs: runs are kept in PostgreSQL"),
+     (["finetune", "made-1", "--store", "mysql://host/runs"], "store mysql://host/runs: runs are kept in PostgreSQL"),
      (["export", "made-1", "--index", "99"], "members, numbered 0 to"),
      (["export", "made-1", "--select", "1<=latency_ms"], "write latency_ms>=1"),
      (["export", "made-1", "-o", "model.pt"], "model.pt: expected a file that ends in .onnx"),

@@ -112,7 +112,7 @@ class Row:
         tags, note: of its users; the error in place of the note where their file is damaged.
         known: see `RunSnapshot`.
         counts: the evaluated networks by their results.
-        next: the step that continues the run; None where it is finished, has a driver, or is damaged.
+        next: the step that continues the run; None where it is finished, has a driver, or is damaged beyond an upgrade.
     """
 
     run: str
@@ -166,7 +166,18 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
         with StoredRun(runs.get(folder.id), runs).store() as store:
             found = snapshot_of(store, held=live)
     except NasError as error:  # or its driver is making it at this moment
-        return Row(folder.id, "?", "starting" if live else "damaged", live, 0, 0, 0, 0, "" if live else str(error))
+        return Row(
+            folder.id,
+            "?",
+            "starting" if live else "damaged",
+            live,
+            0,
+            0,
+            0,
+            0,
+            "" if live else str(error),
+            next=error.remedy,
+        )
     done, total = found.evaluations, found.evaluations_wanted
     if found.kind == "training":
         done, total = found.epoch, found.epochs

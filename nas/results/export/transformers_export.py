@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nas.engine.evaluation.scoring import CALIBRATION_BATCH
 from nas.engine.store.folder import RunsFolder, write_atomically
 from nas.engine.store.stored_run import StoredRun
-from nas.errors import ExportFailedError, Remedy
+from nas.errors import ExportFailedError, Remedy, attach_remedy
 from nas.jobs.build.prepared_job import load_trained_run
 from nas.results.analysis.network_selection import choose
 from nas.results.analysis.report import build_report
@@ -82,7 +82,11 @@ def export_transformers(
     values = costs_of(supernet, [network])[0][1] if measured is None else measured
     family, plain = supernet.family.plain(network)
     module = Extraction(supernet, trained.data.calibration.split(CALIBRATION_BATCH))(network)
-    again, loader = _write(folder, family, plain, module, data)
+    try:
+        again, loader = _write(folder, family, plain, module, data)
+    except ExportError as error:
+        attach_remedy(error, Remedy("export", run))
+        raise
     _write_preprocessing(folder, loader, data.format)
     examples = data.validation.inputs[: 1 if isinstance(data.format, BlockFormat) else 8]
     with torch.no_grad():

@@ -44,7 +44,7 @@ def test_a_run_whose_folder_was_renamed_is_listed_and_not_opened(tmp_path: Path)
     with raises("run.misnamed", "other name", "rename the folder"):
         runs.get("other name")
     (row,) = run_rows(runs)
-    assert (row.run, row.status, row.next) == ("other name", "damaged", "")
+    assert (row.run, row.status, row.next) == ("other name", "damaged", None)
     assert "rename the folder" in row.reason
     with raises("run.unknown", "'other nam'") as caught:
         runs.get("other nam")

@@ -32,7 +32,7 @@ def line(text: str) -> str:
         (faulty.Selecting(), "capture.data-dependent", (line("hidden > 0"), "mask")),
         (faulty.ThroughNumpy(), "capture.data-dependent", (line(".numpy()"),)),
         (faulty.Dropping(), "capture.random", (line("training=True"), "training=self.training")),
-        (faulty.Raising(), "capture.failed", (line("raise LookupError"), "LookupError", "no such layer;", "--input")),
+        (faulty.Raising(), "capture.failed", (line("raise LookupError"), "LookupError", "no such layer;", "image_size")),
         (faulty.Custom(faulty.swish), "capture.unknown-operation", ("faulty::swish", "register_fake", HERE)),
         (faulty.OfTwo(), "capture.example", ("(x: 'Tensor', other: 'Tensor')", "'other'", "wrap it")),
         (faulty.ByName(), "capture.example", ("image", "wrap it")),
