@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from nas.cli.remedies import DEFAULT_RUNS, remedy_text
+from nas.cli.remedies import DEFAULT_RUNS, step_after
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Start": ("init", "schema", "plan", "inspect", "capture"),
@@ -56,12 +56,12 @@ class CommandGroup(TyperGroup):
         _without_types_of_flags(self)
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs a command; an error with a remedy gets a note with the command that the user types next."""
+        """Runs a command; an error gets a note with the command that the user types next, where there is one."""
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if (remedy := getattr(error, "remedy", None)) is not None:  # as `nas.errors.remedy_of`
-                error.add_note(f"next: {remedy_text(remedy, ctx.meta.get(_RUNS_FOLDER, DEFAULT_RUNS))}")
+            if step := step_after(error, ctx.meta.get(_RUNS_FOLDER, DEFAULT_RUNS)):
+                error.add_note(f"next: {step}")
             raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
 DEFAULT_RUNS = Path("runs")  # as `nas.engine.store.folder.DEFAULT_ROOT`, which is not imported for `nas --help`
 _ON_RUNS = frozenset({"export", "export-transformers", "plot", "resume", "runs", "show", "upgrade"})
 """Actions that look for runs in a folder."""
+_AGAIN = "the same command with"
+_BY_CODE: Mapping[str, str] = {
+    "capture.input-unknown": f"{_AGAIN} --input 3x224x224",
+    "capture.malformed": "nas capture MODEL -o FILE",
+    "capture.unknown-name": "nas inspect MODEL",
+    "lookup-table.other-format": "nas calibrate PROFILE --job JOB",
+    "lookup-table.other-profile": "nas calibrate PROFILE --job JOB",
+    "model.shape-required": f"{_AGAIN} --shape NAME=1x3x224x224",
+}
+"""Next steps of errors of the libraries, which know no remedy, by their codes."""
 
 
 def run_command(command: str, run: str, runs: Path) -> str:
@@ -29,7 +40,7 @@ def remedy_text(remedy: Remedy, runs: Path) -> str:
     from nas.errors import REPEAT
 
     if remedy.action == REPEAT:
-        words = ["the same command with"]
+        words = [_AGAIN]
     elif remedy.action in _ON_RUNS:
         words = [run_command(remedy.action, remedy.target, runs)]
     else:
@@ -37,6 +48,12 @@ def remedy_text(remedy: Remedy, runs: Path) -> str:
     for name, value in remedy.options.items():
         words += [f"--{name.replace('_', '-')}", *([] if value is True else [shlex.quote(str(value))])]
     return " ".join(words)
+
+
+def step_after(error: Exception, runs: Path) -> str:
+    """The next step after an error, by its remedy or else by its code; "" where there is none."""
+    remedy = getattr(error, "remedy", None)  # as `nas.errors.remedy_of`, which may not be loaded yet
+    return _BY_CODE.get(getattr(error, "code", ""), "") if remedy is None else remedy_text(remedy, runs)
 
 
 def next_text(remedy: Remedy | None, runs: Path) -> str:

@@ -62,10 +62,8 @@ def list_runs(
         return print(f"no run in {runs} has the tag {tag}")
     if not rows:
         return print(f"no runs in {runs}; start one with: nas search JOB.yaml")
-    header, cells = (
-        ["run", "kind", "status", "progress", "reason", "next"],
-        [[*row.cells(), next_text(row.next, runs)] for row in rows],
-    )
+    header = ["run", "kind", "status", "progress", "reason", "next"]
+    cells = [[*row.cells(), next_text(row.next, runs)] for row in rows]
     if any(row.tags for row in rows):
         header, cells = [*header, "tags"], [[*line, ", ".join(row.tags)] for line, row in zip(cells, rows, strict=True)]
     return print_table(header, cells)

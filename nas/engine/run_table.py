@@ -166,18 +166,8 @@ def _row(runs: RunsFolder, folder: RunFolder) -> Row:
         with StoredRun(runs.get(folder.id), runs).store() as store:
             found = snapshot_of(store, held=live)
     except NasError as error:  # or its driver is making it at this moment
-        return Row(
-            folder.id,
-            "?",
-            "starting" if live else "damaged",
-            live,
-            0,
-            0,
-            0,
-            0,
-            "" if live else str(error),
-            next=error.remedy,
-        )
+        status, reason = ("starting", "") if live else ("damaged", str(error))
+        return Row(folder.id, "?", status, live, 0, 0, 0, 0, reason, next=None if live else error.remedy)
     done, total = found.evaluations, found.evaluations_wanted
     if found.kind == "training":
         done, total = found.epoch, found.epochs

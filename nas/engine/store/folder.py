@@ -195,7 +195,7 @@ class RunsFolder:
     @property
     def _missing(self) -> str:
         what = f"{self.root} is a file, no runs folder" if self.root_is_file else f"There is no runs folder {self.root}"
-        return f"{what}; a search makes one, and NAS_RUNS names another."
+        return f"{what}; a search makes one."
 
     def list(self) -> list[RunFolder]:
         """All runs, oldest first, those with names that are no ids included; folders that hold no run are passed over."""

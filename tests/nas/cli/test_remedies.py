@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import typer
 
-from nas.cli.remedies import next_text, remedy_text, run_command
+from nas.cli.remedies import next_text, remedy_text, run_command, step_after
 from nas.errors import REPEAT, NasError, Remedy, attach_remedy, remedy_of
-from supernets.errors import CheckpointError
+from supernets.errors import CaptureError, CheckpointError
 from tests.nas.commands import Shell
 
 DEFAULT = Path("runs")
@@ -39,6 +40,15 @@ def test_a_remedy_is_a_command_with_the_selected_runs_folder(remedy: Remedy, run
 def test_no_remedy_is_no_command() -> None:
     assert next_text(None, DEFAULT) == ""
     assert run_command("plot", "a-1", DEFAULT) == "nas plot a-1"
+
+
+def test_an_error_of_a_library_has_its_next_step_by_its_code() -> None:
+    error = CaptureError("net.capture: cannot be read", code="capture.malformed")
+    assert step_after(error, DEFAULT) == "nas capture MODEL -o FILE"
+    attach_remedy(error, Remedy("resume", "a-1"))
+    assert step_after(error, Path("x")) == "nas resume a-1 --runs x"
+    assert step_after(ValueError("no code"), DEFAULT) == ""
+    assert step_after(typer.Exit(3), DEFAULT) == ""
 
 
 def test_the_first_remedy_of_an_error_is_kept_also_of_another_package() -> None:
