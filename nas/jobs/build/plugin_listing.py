@@ -46,7 +46,7 @@ class InstalledPlugin:
     error: str
 
     def to_json(self) -> dict[str, Any]:
-        """What `nas plugins --json` prints of it."""
+        """The plug-in's entry in the output of `nas plugins --json`."""
         return asdict(self)
 
 
@@ -56,14 +56,14 @@ def installed_plugins(*, loaded: bool) -> list[InstalledPlugin]:
     Args:
         loaded: import each, and check that it has what its kind needs; else only their names are checked.
     """
-    found = []
+    plugins = []
     for kind in Kind:
         refs = registered(kind)
         for ref in refs:
-            twice = [other.package for other in refs if other.name == ref.name and other != ref]
+            twice = [namesake.package for namesake in refs if namesake.name == ref.name and namesake != ref]
             error = _fault(ref, twice) or (_load_fault(ref) if loaded else "")
-            found.append(InstalledPlugin(kind.value, ref.name, ref.target, ref.package, ref.version, error))
-    return found
+            plugins.append(InstalledPlugin(kind.value, ref.name, ref.target, ref.package, ref.version, error))
+    return plugins
 
 
 def _fault(ref: PluginRef, twice: Collection[str]) -> str:

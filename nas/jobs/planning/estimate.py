@@ -21,7 +21,7 @@ from nas.engine.evaluation.scoring import InlineScoring, Scored, ScoringTask
 from nas.errors import EvaluationError
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import build_algorithm
-from nas.jobs.build.serving import in_place
+from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.planning.latencies import measure_all
 from nas.search.problem.budget import MAX_FINALISTS
 from nas.search.problem.objectives import TIMED_METRICS, Evaluation, Measurement, Status
@@ -161,7 +161,7 @@ def _timed(prepared: PreparedJob, scored: Sequence[Scored]) -> dict[str, list[fl
 def _served(prepared: PreparedJob, profile: HardwareProfile) -> set[str]:
     """The names of the models that are timed on a profile; "" for the one of networks that are served by one."""
     metrics = [o.metric for o in prepared.job.metrics if o.profile == profile.name]
-    return {served_by(metric, in_place=in_place(profile)) for metric in metrics}
+    return {served_by(metric, in_place=writes_cache_in_place(profile)) for metric in metrics}
 
 
 def _ask_seconds(prepared: PreparedJob, supernet: Supernet, rng: np.random.Generator) -> float:

@@ -21,7 +21,7 @@ from nas.errors import EvaluationError
 from nas.jobs.build.measurement_reuse import Reuse
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.search_objects import first_modelled
-from nas.jobs.build.serving import Serving, in_place
+from nas.jobs.build.serving import Serving, writes_cache_in_place
 from nas.jobs.planning.estimate import Times, estimate
 from nas.jobs.planning.language_models import LanguageModels, language_models
 from nas.jobs.planning.latencies import measure_all
@@ -195,7 +195,9 @@ class _Models:
         """Of the models by which networks are served on a profile; "" for the one of others."""
         if self._built:
             return [""]
-        return list(dict.fromkeys(served_by(metric, in_place=in_place(profile)) for metric in SERVED_METRICS))
+        return list(
+            dict.fromkeys(served_by(metric, in_place=writes_cache_in_place(profile)) for metric in SERVED_METRICS)
+        )
 
     def deployments(self, profile: HardwareProfile, precision: str, name: str) -> Iterator[Deployment]:
         """That of each network, by the model of this name in a precision."""

@@ -13,7 +13,7 @@ from nas.engine.store.base import RunStore
 from nas.engine.store.memory import MemoryStore
 from nas.errors import ExportFailedError
 from nas.jobs.build.prepared_job import TrainedRun
-from nas.jobs.build.serving import in_place
+from nas.jobs.build.serving import writes_cache_in_place
 from nas.jobs.build.task_metrics import metrics_of_task
 from nas.results.analysis.network_values import Point
 from nas.results.export.preprocessing_graph import IMAGE, STEPS
@@ -79,7 +79,7 @@ class Provenance:
         """Whether all of its profiles write into the cache of a language model."""
         facts = self.store.facts()
         profiles = facts.compatibility.get("profiles", {}).values() if facts is not None else ()
-        return all(in_place(HardwareProfile(**profile)) for profile in profiles)
+        return all(writes_cache_in_place(HardwareProfile(**profile)) for profile in profiles)
 
     def measured_with(self, metric: Objective, point: Point) -> Mapping[str, Any]:
         """Protocol, fidelity and environment of a metric: of the final measurement, where there is one that did not fail."""
