@@ -16,7 +16,7 @@ from nas.errors import ClusterError, NasError, StoreAwayError, StoreError
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.references import check_kind
 from nas.jobs.run.execution import RunExecution
-from nas.jobs.run.passed_objects import Passed, resumed_with, with_passed
+from nas.jobs.run.passed_objects import PassedPlugins, resumed_with, with_passed
 from nas.jobs.run.preparation import describe, preparing_again, preparing_new
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, load_job
@@ -29,7 +29,9 @@ USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
 """Errors whose message is for the user; any other is a fault of this program and keeps its traceback."""
 
 
-def train(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+def train(
+    job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[PassedPlugins]
+) -> Run:
     """The run that trained the job's supernet.
 
     Args:
@@ -38,11 +40,13 @@ def train(job: SearchJob, options: RunOptions | None = None, *, source: str = "j
     return _start(*with_passed(job, options or RunOptions(), passed), "training", source)
 
 
-def search(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+def search(
+    job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[PassedPlugins]
+) -> Run:
     """The run that trained the job's supernet (unless the job names a trained one) and searched it.
 
     Args:
-        passed: plug-ins in place of those that the job names, see `nas.jobs.run.passed_objects.Passed`.
+        passed: plug-ins in place of those that the job names, see `nas.jobs.run.passed_objects.PassedPlugins`.
     """
     return _start(*with_passed(job, options or RunOptions(), passed), "search", source)
 
@@ -54,7 +58,7 @@ def resume(
     evaluations: str | int | None = None,
     minutes: str | float | None = None,
     retry_failed: bool = False,
-    **passed: Unpack[Passed],
+    **passed: Unpack[PassedPlugins],
 ) -> Run:
     """Continues a run where it stopped; `NasError` if it is finished, or another live driver holds it.
 
