@@ -154,7 +154,7 @@ def _mapping(arguments: str | None) -> dict[str, Any]:
     from nas.jobs.schema.strict_yaml import parse_mapping
 
     what = "mapping from arguments to values, e.g. {num_classes: 10}"
-    return parse_mapping(arguments, source="--arguments", what=what)
+    return parse_mapping(arguments, source="--arguments", noun=what)
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -72,7 +72,7 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     from nas.jobs.schema.strict_yaml import parse_mapping
     from supernets.networks.capture.model_names import is_file
 
-    supernet = parse_mapping(text, source="job", what="job").get("supernet")
+    supernet = parse_mapping(text, source="job", noun="job").get("supernet")
     model = supernet.get("model") if isinstance(supernet, dict) else None
     if not isinstance(model, str) or not is_file(model) or not (file := folder / Path(model).expanduser()).is_file():
         return text

@@ -164,13 +164,13 @@ class ResolvedJob:
     def objectives(self) -> list[Objective]:
         """The job's objectives."""
         names = [p.name for p in self.profiles]
-        return self.config.parsed_objectives(names, own=self._kinds, task=self.task, source=self.source)
+        return self.config.parsed_objectives(names, metric_kinds=self._kinds, task=self.task, source=self.source)
 
     @cached_property
     def constraints(self) -> list[Constraint]:
         """The job's constraints."""
         names = [p.name for p in self.profiles]
-        return self.config.parsed_constraints(names, own=self._kinds, task=self.task, source=self.source)
+        return self.config.parsed_constraints(names, metric_kinds=self._kinds, task=self.task, source=self.source)
 
     @property
     def metrics(self) -> list[Objective]:

@@ -22,7 +22,7 @@ _SHOWN = 60
 
 
 def problem(key: str, text: str, *, code: str = "job.invalid-value") -> PydanticCustomError:
-    """What a validator raises: `text` about `key`, a path below the model that it checks (or empty)."""
+    """The error that a validator raises: `text` about `key`, a path below the model that it checks (or empty)."""
     return PydanticCustomError(_OWN, "{text}", {"key": key, "text": text, "code": code})
 
 
@@ -59,11 +59,11 @@ def translate(error: ValidationError, model: type[BaseModel], *, source: str) ->
     first = next(iter(texts))
     message = ": ".join(part for part in (source, first, texts[first]) if part)
     # A list with a wrong entry may be found too short as well, which adds nothing.
-    rest = [path for path in texts if not first.startswith(path)]
-    if rest:
-        listed = ", ".join(rest[:6]) + (", ..." if len(rest) > 6 else "")
+    other_paths = [path for path in texts if not first.startswith(path)]
+    if other_paths:
+        listed = ", ".join(other_paths[:6]) + (", ..." if len(other_paths) > 6 else "")
         message += f"\nAlso wrong: {listed}."
-    return JobError(message, code=codes[0], fields=[(key, texts[key]) for key in (first, *rest)])
+    return JobError(message, code=codes[0], fields=[(key, texts[key]) for key in (first, *other_paths)])
 
 
 @contextmanager
@@ -112,10 +112,10 @@ def _explained(error: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     return "job.invalid-value", f"expected {entry}{expected}, got {show(value)}"
 
 
-def _unknown(kind: str, name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
+def _unknown(kind: str, name: str, names: Sequence[str]) -> str:
+    near = get_close_matches(name, names, n=1, cutoff=0.5)
     ask = f"; did you mean {near[0]!r}?" if near else "."
-    return f"unknown {kind.replace('_', ' ')} {show(name)}{ask} Known: {', '.join(known)}."
+    return f"unknown {kind.replace('_', ' ')} {show(name)}{ask} Known: {', '.join(names)}."
 
 
 def _path(error: ErrorDetails) -> str:

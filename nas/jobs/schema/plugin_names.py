@@ -33,9 +33,9 @@ def plugin_name(kind: Kind, shipped: Collection[str]) -> Any:
     def check(value: str) -> str:
         if value in shipped or is_dotted(value) or _STORED.get():
             return value
-        known = known_names(kind, shipped)
-        if value not in known:
-            raise problem("", str(UnknownNameError(kind.noun, value, known)), code="job.unknown-name")
+        names = known_names(kind, shipped)
+        if value not in names:
+            raise problem("", str(UnknownNameError(kind.noun, value, names)), code="job.unknown-name")
         return value
 
     def extend(schema: dict[str, Any]) -> None:

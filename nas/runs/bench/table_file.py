@@ -23,7 +23,7 @@ def description(path: Path) -> tuple[Path, list[str], bool, bool]:
         NasError: it is missing or malformed.
     """
     what = "description of a table"
-    data = parse_mapping(read_text(path, what=what), source=str(path), what=what)
+    data = parse_mapping(read_text(path, noun=what), source=str(path), noun=what)
     for key in data:
         if key not in _KEYS:
             raise UnknownNameError("key", key, _KEYS, where=str(path))

@@ -24,7 +24,7 @@ from nas.service.wording import Wording
 PlanId = Annotated[str, Path(alias="plan", description="A plan's id.", examples=["plan-0f3a5c7e"], max_length=200)]
 _YAML = ("application/yaml", "application/x-yaml", "text/yaml")
 _EXAMPLE_YAML = "name: digits-cnn\ndata: {name: digits}\nsupernet: {preset: digits}\nsearch: {evaluations: 60}\n"
-_EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", what="job")
+_EXAMPLE_JOB = parse_mapping(_EXAMPLE_YAML, source="example", noun="job")
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

@@ -64,7 +64,7 @@ class JobValidator:
         is_text = isinstance(submission.job, str)
         # JSON is YAML: so an object is parsed within the same limits as a text.
         text = str(submission.job) if is_text else json.dumps(submission.job, ensure_ascii=False)
-        data = parse_mapping(text, source=_SOURCE, what=WHAT)
+        data = parse_mapping(text, source=_SOURCE, noun=WHAT)
         if submission.hardware is not None:
             data["hardware"] = list(submission.hardware)
         if submission.hardware is not None or not is_text:

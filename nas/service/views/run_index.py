@@ -156,7 +156,7 @@ class RunIndex:
     def written_job(self, run: str) -> SearchJob:
         """The job of a run as its client wrote it; raises as `job`."""
         folder = self._runs.get(run)
-        text = read_text(folder.submitted_file if folder.submitted_file.is_file() else folder.job_file, what=WHAT)
+        text = read_text(folder.submitted_file if folder.submitted_file.is_file() else folder.job_file, noun=WHAT)
         return parse_stored_job(text, source="job")
 
     def basis(self, run: str) -> MeasurementBasis:

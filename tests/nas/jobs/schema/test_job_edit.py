@@ -27,7 +27,7 @@ def comments(text: str) -> list[str]:
 
 
 def value_at(text: str, path: tuple[str, ...]) -> Any:
-    found: Any = parse_mapping(text, source="test", what="job file")
+    found: Any = parse_mapping(text, source="test", noun="job file")
     for key in path:
         found = found[key]
     return found
