@@ -49,8 +49,8 @@ def choose_finalists(
     )
     front = np.zeros(len(usable), dtype=bool)
     for floors in _FLOORS if constraints else (0,):
-        kept = feasible_within_noise(usable, constraints, floors=floors)
-        front |= non_dominated(np.where(kept[:, None], values, np.nan))
+        feasible = feasible_within_noise(usable, constraints, floors=floors)
+        front |= non_dominated(np.where(feasible[:, None], values, np.nan))
     chosen = {usable[i].architecture: None for i in np.flatnonzero(front)}
     optimistic, may_keep = values - errors, feasible_within_noise(usable, constraints, floors=-1)
     ahead = values[front]

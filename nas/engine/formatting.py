@@ -169,9 +169,9 @@ def outline(options: Mapping[str, Option]) -> str:
     parts = [f"{name} {'-'.join(map(str, values))}" for name, values in stages.items()]
     if len(parts) > _PARTS:  # of a space without stages
         parts = [*parts[:_PARTS], f"and {len(parts) - _PARTS} others"]
-    whole = ", ".join(parts)
+    stages_text = ", ".join(parts)
     inner = ", ".join(f"{kind} {_range(values)}" for kind, values in blocks.items())
-    return "; ".join(part for part in (whole, inner) if part)
+    return "; ".join(part for part in (stages_text, inner) if part)
 
 
 def _range(values: Sequence[Option]) -> str:
@@ -183,11 +183,11 @@ def _range(values: Sequence[Option]) -> str:
 
 
 def guidance_text(algorithm: str, models_from: int | None, budget: int | None) -> str:
-    """From which evaluation on models choose the networks of a search; "" for an algorithm without models.
+    """A sentence on the evaluation from which models choose the networks of a search; "" for an algorithm without models.
 
     Args:
-        models_from: the number of that evaluation.
-        budget: evaluations of the search; None where only time limits it.
+        models_from: Number of that evaluation; None for an algorithm without models.
+        budget: Number of evaluations of the search; None where only time limits it.
     """
     if models_from is None:
         return ""
@@ -209,10 +209,10 @@ def duration(seconds: float) -> str:
 
 
 def wait_text(state: RunState, now: float) -> str:
-    """What a driver waits for and for how long, in steps of five seconds; "" while it works.
+    """The reason and the duration of a driver's wait, in steps of five seconds; "" while it works.
 
     Args:
-        now: seconds since the epoch.
+        now: Seconds since the epoch.
     """
     if not state.waiting or not state.waiting_since:
         return state.waiting

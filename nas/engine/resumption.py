@@ -43,7 +43,7 @@ class Resumption:
     id: str = ""
 
     def __bool__(self) -> bool:
-        """Whether it changes anything."""
+        """True if it changes anything."""
         return self._extends or self.retry_failed
 
     @property
@@ -73,7 +73,7 @@ class Resumption:
             raise NasError(f"run {run}: {error}", code=error.code) from None
 
     def is_applied(self, state: RunState) -> bool:
-        """Whether a run in this state has it already."""
+        """True if a run in this state has it already."""
         return bool(self.id) and state.extension == self.id
 
     def apply(self, store: RunStore, run: str) -> None:

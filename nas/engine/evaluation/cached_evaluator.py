@@ -56,19 +56,19 @@ class Cached:
         for request in requests:
             times[request] = times.get(request, 0) + 1
         recorded = self._lookup(list(times)) if times else {}
-        known: dict[Request, Measurement] = {}
+        known_answers: dict[Request, Measurement] = {}
         for request in times:
             call = self._n_calls.get(request, 0) + 1
             answers = self._answers(recorded.get(request, ()))
             if call <= len(answers):
-                known[request] = answers[call - 1]
+                known_answers[request] = answers[call - 1]
         self._count(times)
-        missing = [request for request in times if request not in known]
+        missing = [request for request in times if request not in known_answers]
         if isinstance(self._inner, Cached):
-            self._inner._count(known)
+            self._inner._count(known_answers)
         for request, count in times.items():
-            if request in known:
-                yield from [known[request]] * count
+            if request in known_answers:
+                yield from [known_answers[request]] * count
         if missing:
             yield from self._measure(missing, times, recorded)
 
@@ -112,8 +112,8 @@ class Cached:
 
 def _next_attempt(last: Measurement, answer: Measurement) -> Measurement:
     """The attempt after the last one: the less uncertain of the two measurements."""
-    kept = last if _uncertainty(last) < _uncertainty(answer) else answer
-    return replace(kept, attempt=max(last.attempt + 1, answer.attempt), seconds=answer.seconds)
+    better = last if _uncertainty(last) < _uncertainty(answer) else answer
+    return replace(better, attempt=max(last.attempt + 1, answer.attempt), seconds=answer.seconds)
 
 
 def _uncertainty(measurement: Measurement) -> float:

@@ -79,12 +79,12 @@ def start_ray(address: str | None = None, *, cpus: int | None = None) -> bool:
     # With Ray's own niceness of 15, scoring stands still beside other processes. Nothing is timed while it runs.
     os.environ.setdefault("RAY_worker_niceness", "0")
     # Without the word "local", Ray would join any cluster that somebody has started on this machine.
-    own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
+    options: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False} if address is None else {}
     try:
         if address is None:
-            own["_temp_dir"] = str(_private_folder() / "ray")
+            options["_temp_dir"] = str(_private_folder() / "ray")
         with _keeping_sigterm():
-            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **own)
+            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **options)
         return True
     except Exception as error:  # Ray raises no narrower one, for instance where a node starts too slowly
         why = " ".join(str(error).split()).rstrip(".") or type(error).__name__
@@ -119,12 +119,12 @@ def stop_ray() -> None:
 @contextmanager
 def _keeping_sigterm() -> Iterator[None]:
     """Sets SIGTERM's handler again: Ray sets its own when it starts, and the system's, which kills, when it ends."""
-    own = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        if own not in (None, signal.SIG_DFL) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, own)
+        if handler not in (None, signal.SIG_DFL) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def check_address(address: str) -> None:

@@ -46,10 +46,10 @@ class MeasuredNetwork:
 
         from hardware_profiles.runtime import run_calls
 
-        given = self.inputs if inputs is None else inputs
-        calls = ({self.input_name: given[i : i + _BATCH]} for i in range(0, len(given), _BATCH))
-        found = run_calls(self.model, calls, runtime=self.runtime)
-        return np.concatenate([outputs[0] for outputs in found])
+        examples = self.inputs if inputs is None else inputs
+        calls = ({self.input_name: examples[i : i + _BATCH]} for i in range(0, len(examples), _BATCH))
+        answers = run_calls(self.model, calls, runtime=self.runtime)
+        return np.concatenate([outputs[0] for outputs in answers])
 
 
 class Metric(Protocol):

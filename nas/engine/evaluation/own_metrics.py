@@ -43,7 +43,7 @@ class OwnMetrics:
     ) -> None:
         self._metrics, self._costs, self._profiles = metrics, costs, profiles
         self._network = partial(MeasuredNetwork, inputs=inputs, labels=labels, input_name=INPUT)
-        self._made = partial(Measurement, weights=weights, data=data)
+        self._new_measurement = partial(Measurement, weights=weights, data=data)
 
     def __contains__(self, metric: str) -> bool:
         return metric in self._metrics
@@ -61,14 +61,18 @@ class OwnMetrics:
             profile=profile,
             runtime=request.runtime,
         )
-        made = partial(self._made, request, protocol=f"plug-in {ref.target} {ref.version}".strip())
+        new_measurement = partial(
+            self._new_measurement, request, protocol=f"plug-in {ref.target} {ref.version}".strip()
+        )
         try:
             with calling(ref, "measure"):
                 answer = metric.measure(network)
             value, error = _checked(ref, answer)
         except NasError as failure:
-            return made(Status.FAILED, None, None, message=str(failure), seconds=time.perf_counter() - started)
-        return made(Status.OK, value, error, seconds=time.perf_counter() - started)
+            return new_measurement(
+                Status.FAILED, None, None, message=str(failure), seconds=time.perf_counter() - started
+            )
+        return new_measurement(Status.OK, value, error, seconds=time.perf_counter() - started)
 
 
 def _checked(ref: PluginRef, answer: object) -> tuple[float, float]:

@@ -40,8 +40,8 @@ def _packed(part: Part) -> PackedPart:
 
 def _unpacked(part: PackedPart) -> Part:
     inputs, labels, digest, padding, questions = part
-    own = None if questions is None else _unpacked(questions)
-    return Part(_view(inputs), _view(labels), digest, padding, questions=own)
+    unpacked_questions = None if questions is None else _unpacked(questions)
+    return Part(_view(inputs), _view(labels), digest, padding, questions=unpacked_questions)
 
 
 class Scorer:

@@ -55,15 +55,15 @@ class Remeasuring:
 
     def improved(self) -> dict[Request, Measurement]:
         """The repetitions that replaced measurements since the last call."""
-        found, self._improved = self._improved, {}
-        return found
+        repetitions, self._improved = self._improved, {}
+        return repetitions
 
     def close(self) -> None:
         """Closes the inner evaluator."""
         self._inner.close()
 
     def _due(self) -> list[Request]:
-        """What waits for a calmer machine, if it is calmer now."""
+        """The requests that wait for a calmer machine, if it is calmer now."""
         return [r for r in self._queue if self._errors[_kind(r)] <= CALMER * _relative_error(self._answers[r])]
 
     def _evaluate(self, new: Sequence[Request], again: Sequence[Request]) -> Iterator[Measurement]:
@@ -80,7 +80,7 @@ class Remeasuring:
                 if answer.value is not None:
                     errors.setdefault(_kind(request), []).append(_relative_error(answer))
                 yield answer
-        self._errors |= {kind: median(found) for kind, found in errors.items()}
+        self._errors |= {kind: median(kind_errors) for kind, kind_errors in errors.items()}
         # In the order of the requests, not in that of the answers: a search that is replayed repeats the same.
         for request in [*again, *new]:
             if request in self._queue:
@@ -88,7 +88,7 @@ class Remeasuring:
 
 
 def _kind(request: Request) -> tuple[str, str | None, str]:
-    """What has errors of one size on one machine."""
+    """The key of measurements whose errors have one size on one machine."""
     return request.metric, request.profile, request.runtime
 
 

@@ -48,10 +48,13 @@ def in_precision(model: bytes, precision: str, calibration: Sequence[Tensor], ta
 def outputs_of(
     model: bytes, part: Part, runtime: str = ONNX_RUNTIME, *, together: int = Task.scored_together
 ) -> NDArray[np.float32]:
-    """What an ONNX model answers to every example of a part, (n, ...), in the part's order; or `ModelError`.
+    """The outputs of an ONNX model for every example of a part, (n, ...), in the part's order.
 
     Args:
-        together: examples a call of the runtime.
+        together: Number of examples of each call of the runtime.
+
+    Raises:
+        ModelError: the model does not run.
     """
     return answers(model, by_length(part, together), runtime)
 
@@ -59,8 +62,8 @@ def outputs_of(
 def answers(model: bytes, batches: Sequence[tuple[Tensor, Tensor]], runtime: str = ONNX_RUNTIME) -> NDArray[np.float32]:
     """`outputs_of`, of batches as `by_length` makes them."""
     # ONNX Runtime is three to four times faster than torch here, and it is what users deploy.
-    found = run_calls(model, ({INPUT: inputs.numpy()} for _, inputs in batches), runtime=runtime)
-    outputs = np.concatenate([answered[0] for answered in found])
+    call_outputs = run_calls(model, ({INPUT: inputs.numpy()} for _, inputs in batches), runtime=runtime)
+    outputs = np.concatenate([answered[0] for answered in call_outputs])
     order = torch.cat([chosen for chosen, _ in batches]).numpy()
     out = np.empty_like(outputs)
     out[order] = outputs
@@ -135,9 +138,10 @@ class Scored:
 
 def scoring_environment(runtime: str = ONNX_RUNTIME) -> dict[str, Any]:
     """The environment of metrics that are scored in this process, in a runtime."""
-    found, version = find_runtime(runtime), runtime_version(runtime)
-    other = {} if runtime == ONNX_RUNTIME else {"runtime": f"{found.label} {version}"}
-    return {"torch": torch.__version__, found.package: version, **other, "machine": platform.machine(), "threads": 1}
+    implementation, version = find_runtime(runtime), runtime_version(runtime)
+    runtime_fact = {} if runtime == ONNX_RUNTIME else {"runtime": f"{implementation.label} {version}"}
+    versions = {"torch": torch.__version__, implementation.package: version, **runtime_fact}
+    return {**versions, "machine": platform.machine(), "threads": 1}
 
 
 class Scoring(Protocol):
@@ -200,15 +204,15 @@ class InlineScoring:
             if part.digest not in outputs:
                 outputs[part.digest] = answers(model, self._batched(part), task.variant.runtime)
             answered = outputs[part.digest]
-            made = self._task.score(name, answered, part.labels.numpy())
-            scores[name] = ExampleScores.of(made, by=f"{name} of the task {self._task.name}")
+            score = self._task.score(name, answered, part.labels.numpy())
+            scores[name] = ExampleScores.of(score, by=f"{name} of the task {self._task.name}")
         return scores
 
     def _network_scores(self, network: nn.Module, names: Sequence[str]) -> dict[str, ExampleScores]:
         """Metrics of the network's own forward."""
-        found = self._task.network_scores(names, network, self._part)
+        scores = self._task.network_scores(names, network, self._part)
         return {
-            name: ExampleScores.of(score, by=f"{name} of the task {self._task.name}") for name, score in found.items()
+            name: ExampleScores.of(score, by=f"{name} of the task {self._task.name}") for name, score in scores.items()
         }
 
     def _batched(self, part: Part) -> list[tuple[Tensor, Tensor]]:
@@ -222,8 +226,8 @@ class InlineScoring:
 
     def _served(self, network: nn.Module, task: ScoringTask) -> dict[str, bytes]:
         models = self._task.served(network) if task.served else {}
-        found = {name: models[name] for name in task.served if name in models}
-        return {name: self._in_precision(model, task.variant.precision) for name, model in found.items()}
+        needed_models = {name: models[name] for name in task.served if name in models}
+        return {name: self._in_precision(model, task.variant.precision) for name, model in needed_models.items()}
 
     def _in_precision(self, model: bytes, precision: str) -> bytes:
         return in_precision(model, precision, self._calibration, self._task)

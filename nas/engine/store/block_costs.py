@@ -71,11 +71,11 @@ class BlockCosts:
         """The costs that `to_json` wrote; `KeyError` or `TypeError` if they are damaged."""
         networks = {
             key: NetworkCosts(
-                tuple(own["parameters"]),
-                tuple(own["macs"]),
-                {p: BlockLatencies(tuple(x["blocks_ms"]), float(x["rest_ms"])) for p, x in own["latencies"].items()},
+                tuple(costs["parameters"]),
+                tuple(costs["macs"]),
+                {p: BlockLatencies(tuple(x["blocks_ms"]), float(x["rest_ms"])) for p, x in costs["latencies"].items()},
             )
-            for key, own in data["networks"].items()
+            for key, costs in data["networks"].items()
         }
         return cls(tuple(data["places"]), networks)
 

@@ -31,7 +31,7 @@ STATE_KEYS = (*_UNCHANGED_KEYS, *_BUDGET_KEYS, "stopped", "reference", "final", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Where a run is; a new run has the defaults.
+    """The state of a run; a new run has the defaults.
 
     Attributes:
         epoch: the last one that is trained and checkpointed.
@@ -110,13 +110,13 @@ class StateUpdate(TypedDict, total=False):
 
 def stored_values(update: StateUpdate) -> dict[str, Any]:
     """The values of an update by stored key, to be written together."""
-    found: dict[str, Any] = {key: value for key, value in update.items() if key in (*_UNCHANGED_KEYS, "reference")}
+    values: dict[str, Any] = {key: value for key, value in update.items() if key in (*_UNCHANGED_KEYS, "reference")}
     if "budget" in update:
-        found |= update["budget"].to_json()
+        values |= update["budget"].to_json()
     if "stop" in update:
-        found["stopped"] = None if update["stop"] is None else update["stop"].to_json()
+        values["stopped"] = None if update["stop"] is None else update["stop"].to_json()
     if "finalists" in update:
-        found["final"] = [architecture.key for architecture in update["finalists"]]
+        values["final"] = [architecture.key for architecture in update["finalists"]]
     if "environments" in update:
-        found["machines"] = update["environments"]
-    return found
+        values["machines"] = update["environments"]
+    return values

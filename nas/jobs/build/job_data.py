@@ -82,7 +82,7 @@ class JobData:
         """At most `n` images as the data set's files have them, decoded, spread over it."""
         data = self.config.data
         channels = self.dataset.images.channels
-        if (source := plugin_source(self.config, self.given)) is not None:
+        if (source := plugin_source(self.config, self.passed_data)) is not None:
             return images_of(source, channels=channels, n=n)
         return some_images(data.name, data.path, channels=channels, n=n, image_column=data.image_column)
 

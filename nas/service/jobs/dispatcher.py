@@ -158,7 +158,7 @@ class Dispatcher:
         self._looked = self._clock()
         for run in list(self._settled):
             snapshot = self._snapshot(run)
-            if snapshot is None or snapshot.open or snapshot.held:
+            if snapshot is None or snapshot.open or snapshot.has_driver:
                 del self._settled[run]
 
     def _end_unread(self, submission: Submission, *, active: bool) -> None:
@@ -237,7 +237,7 @@ class Dispatcher:
         """Marks the runs that have ended, so that no round reads them until they are resumed."""
         for submission in submissions:
             found = snapshots.get(submission.run)
-            if found and not (found.open or found.held or is_active(submission, jobs) or submission.waits):
+            if found and not (found.open or found.has_driver or is_active(submission, jobs) or submission.waits):
                 self._settled[submission.run] = submission
                 self._drivers.ended(str(submission.job))
 

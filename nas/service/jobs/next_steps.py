@@ -43,7 +43,7 @@ def steps(
         resumes: drivers that may die in a row without progress of the run.
         may_start: whether drivers can do anything now; if not, those that died are not counted, and wait.
     """
-    held = {run for run, snapshot in snapshots.items() if snapshot.held}
+    held = {run for run, snapshot in snapshots.items() if snapshot.has_driver}
     busy = sum(is_active(s, jobs) or s.run in held for s in submissions)
     found = []
     for submission in submissions:
@@ -78,8 +78,8 @@ def _step(submission: Submission, snapshot: RunSnapshot, jobs: Mapping[str, JobS
     if submission.wanted is Wanted.CANCELLED:
         if active:
             return Step.STOP
-        return Step.CANCEL if snapshot.open and not snapshot.held else None
-    if active or snapshot.held:
+        return Step.CANCEL if snapshot.open and not snapshot.has_driver else None
+    if active or snapshot.has_driver:
         return None
     if submission.job is None:  # submitted or resumed, and not started since
         return Step.START

@@ -111,7 +111,7 @@ class RunIndex:
         held = is_file and database.is_held()  # before the store is read; see `snapshot_of`
         found = self._snapshots.get(folder)
         kind = found.kind if found.begun else self._submitted_kind(run) or found.kind
-        return replace(found, kind=kind, held=held if is_file else found.held)
+        return replace(found, kind=kind, has_driver=held if is_file else found.has_driver)
 
     def report(self, run: str, profile: str | None = None) -> RunReport:
         """The report of a search on all of its hardware profiles, or on one.
@@ -191,7 +191,7 @@ class RunIndex:
         self._check_answers(database.server)
         held = database.server is not None and database.is_held()
         try:
-            found = snapshot_of(self._opened(folder.id, database), held=held)
+            found = snapshot_of(self._opened(folder.id, database), has_driver=held)
         except NasError as error:
             self._stores.pop(folder.id, None)
             if database.server is not None and isinstance(error, StoreAwayError):

@@ -210,10 +210,10 @@ class RunSummaries:
         except NasError as error:
             kind = "search" if submission is None else submission.kind
             if is_held(folder):  # its driver is creating it at this moment
-                snapshot = RunSnapshot(RunStatus.QUEUED, held=True, progress=0, kind=kind)
+                snapshot = RunSnapshot(RunStatus.QUEUED, has_driver=True, progress=0, kind=kind)
             else:
                 reason = f"cannot be read: {self._wording(str(error))}"
-                snapshot = RunSnapshot(RunStatus.FAILED, held=False, progress=0, kind=kind, reason=reason)
+                snapshot = RunSnapshot(RunStatus.FAILED, has_driver=False, progress=0, kind=kind, reason=reason)
                 damaged = not isinstance(error, StoreAwayError)
         return self._summary(folder.id, snapshot, submission, queue).model_copy(update={"damaged": damaged})
 
@@ -234,21 +234,21 @@ class RunSummaries:
             kind=cast(schemas.RunKind, snapshot.kind),
             status=cast(schemas.RunStatusName, str(RunStatus.QUEUED if waits else snapshot.status)),
             reason=_reason(snapshot, submission, queue.get(run), self._wording(self._problem())),
-            live=snapshot.held,
+            live=snapshot.has_driver,
             submitted=None if submission is None else _time(submission.submitted),
             submitter="" if submission is None else submission.submitter,
             queue_position=queue.get(run),
             started=_time(snapshot.started),
             ended=None if waits else _time(snapshot.ended),
             evaluations=snapshot.evaluations,
-            known=snapshot.known,
+            known=snapshot.n_known,
             counts=schemas.EvaluationCounts(**asdict(snapshot.counts)),
             evaluations_wanted=0 if snapshot.kind == "training" else wanted,
             epoch=snapshot.epoch,
             epochs=epochs,
             step=snapshot.step,
             steps=snapshot.steps,
-            expected_end=_time(snapshot.expected_end) if snapshot.held else None,
+            expected_end=_time(snapshot.expected_end) if snapshot.has_driver else None,
             data=data,
             tags=labels.tags,
             note=labels.note,
@@ -270,7 +270,7 @@ def _reason(snapshot: RunSnapshot, submission: Submission | None, place: int | N
         return snapshot.reason
     if submission is not None and submission.wanted is Wanted.CANCELLED:
         return f"is being cancelled; {problem}" if problem else "is being cancelled"
-    if snapshot.held:
+    if snapshot.has_driver:
         return snapshot.reason
     if submission is not None:
         return f"has no driver yet: {problem}" if problem else "its driver is starting"
