@@ -68,7 +68,7 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     """The job with the server's name of its captured model, which is uploaded unless the server has it."""
     import hashlib
 
-    from nas.jobs.schema.job_edit import edited
+    from nas.jobs.schema.job_edit import edit_job
     from nas.jobs.schema.strict_yaml import parse_mapping
     from supernets.networks.capture.model_names import is_file
 
@@ -83,7 +83,7 @@ def _with_uploaded_model(client: NasClient, text: str, folder: Path) -> str:
     if name not in {one.name for one in client.models()}:
         client.add_model(name, file)
         print(f"uploaded {file} as the model {name}", file=sys.stderr)
-    return edited(text, {("supernet", "model"): f"models/{name}"}, source="job")
+    return edit_job(text, {("supernet", "model"): f"models/{name}"}, source="job")
 
 
 @app.command(epilog="Example: nas status digits-cnn-1")

@@ -201,7 +201,7 @@ class MLflowWriter:
     """A run of MLflow's, found again by where ours is kept.
 
     Args:
-        uri: of the tracking server or its database, e.g. ``http://127.0.0.1:5000`` or ``sqlite:///mlflow.db``.
+        uri: Address of the tracking server or its database, e.g. ``http://127.0.0.1:5000`` or ``sqlite:///mlflow.db``.
         experiment: the name of the experiment, which is made where there is none.
     """
 

@@ -1,4 +1,4 @@
-"""What a resume changes in a run, applied at most once: its budget, and whether failures are measured again."""
+"""The changes that a resume makes to a run, applied at most once: its budget, and whether failures are measured again."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Resumption:
 
     Attributes:
         retry_failed: measure again what failed or was too noisy; it costs none of the budget.
-        id: of this request; a run applies an id once. "" for one that is applied each time.
+        id: Id of this request; a run applies an id once. "" for a request that is applied each time.
     """
 
     evaluations: str | int | None = None

@@ -30,13 +30,13 @@ class RunSnapshot:
         has_driver: True if a live driver has it, started by the service or by hand.
         progress: grows with everything that a driver commits: epochs and measurements.
         reason: why it has the status; "" where there is nothing to say.
-        begun: whether a driver has recorded what the run is: its kind, its job's name and its budget.
-        name: of its job; "" until the run has begun.
+        begun: True if a driver has recorded the facts of the run: its kind, its job's name and its budget.
+        name: Name of its job; "" until the run has begun.
         started, ended: when it first ran, and when it took its status where that is an end; seconds since the epoch.
-        evaluations: of the budget, failed ones included; 0 for a training.
+        evaluations: Number of evaluations of the budget, failed ones included; 0 for a training.
         n_known: Number of networks that a warm start knew, which are evaluated beside the budget.
         counts: all of these by their results.
-        epoch, epochs: of the training; 0 of 0 where the supernet was trained before.
+        epoch, epochs: Number of trained epochs, and of all epochs; 0 of 0 where the supernet was trained before.
         scored: the metric that the training's epochs are scored by.
     """
 
@@ -107,10 +107,10 @@ class Row:
     """One run.
 
     Attributes:
-        status: as stored, or ``damaged``, or ``starting`` while its driver is making it.
-        live: whether a driver holds the run now; a running one without was killed, and can be resumed.
+        status: The stored status, or ``damaged``, or ``starting`` while its driver is making it.
+        live: True if a driver holds the run now; a running run without a driver was killed, and can be resumed.
         done: evaluations (search) or epochs (training), of a total.
-        tags, note: of its users; the error in place of the note where their file is damaged.
+        tags, note: Labels of its users; the error in place of the note where their file is damaged.
         n_known: See `RunSnapshot`; ``known`` in JSON.
         counts: the evaluated networks by their results.
         next: the command that continues the run; "" where it is finished, has a driver, or is damaged.
@@ -189,7 +189,7 @@ def next_command(folder: RunFolder, status: RunStatus, *, live: bool, begun: boo
     """The command that continues a run that is not finished; "" where a driver does.
 
     Args:
-        begun: whether a driver has recorded what the run is; without that, its job is started again.
+        begun: True if a driver has recorded the facts of the run; without them, its job is started again.
     """
     if live or status is RunStatus.FINISHED:
         return ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from nas.engine.batch_evaluation import BatchEvaluation
 from nas.engine.evaluation.base import Evaluator
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.remeasuring import Remeasuring
 from nas.engine.search_progress import FrontTracker, SearchProgress
 from nas.engine.stop_criteria import StopCallback, StopCriteria
@@ -47,8 +47,8 @@ def search(
     more at the end; the algorithm and the front get the better values.
 
     Args:
-        space: of candidates: `Variants.space` of the networks'.
-        constraints: what breaks one enters neither front nor hypervolume; their metrics are measured, too.
+        space: Space of candidates: `Variants.space` of the networks' space.
+        constraints: A candidate that breaks one enters neither front nor hypervolume; their metrics are measured, too.
         known_candidates: Candidates that the evaluator answers without measuring, as those of a warm start: they are evaluated
             first, the algorithm learns from them, they may be on the front, and they are not part of the budget.
         retry_failures: measure again what the store holds as failed; else the failure is replayed.
@@ -61,7 +61,7 @@ def search(
     tracker = FrontTracker(objectives, constraints)
     evaluations: list[Evaluation] = []
 
-    cached = Cached(evaluator, store.attempts, keep=store.add, replay_failures=not retry_failures)
+    cached = CachedEvaluator(evaluator, store.attempts, keep=store.add, replay_failures=not retry_failures)
     remeasuring = Remeasuring(cached)
 
     def show(n_complete: int = 0) -> None:

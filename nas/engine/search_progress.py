@@ -23,10 +23,10 @@ class SearchProgress:
 
     Attributes:
         phase: ``searching`` or ``measuring the front again``.
-        hypervolume: of the feasible evaluations; None before the smallest and the largest network are evaluated.
+        hypervolume: Hypervolume of the feasible evaluations; None before the smallest and the largest network are evaluated.
         front: number of non-dominated feasible ones.
         failures: networks of which a measurement failed for another reason than noise.
-        nearest: the one nearest to keeping all constraints, while none does.
+        nearest: The evaluation nearest to keeping all constraints, while none does.
         too_noisy: networks of which measurements failed for the noise of the machine, in runs of earlier versions.
         uncertain: latencies that will be measured again, because the machine was busy.
     """
@@ -48,7 +48,7 @@ class FrontTracker:
     Attributes:
         reference: the reference point of the hypervolume, in minimised values; None until `set_reference`.
         front: the minimised values of the feasible front, (f, m).
-        hypervolume: of the front; None before the first batch.
+        hypervolume: Hypervolume of the front; None before the first batch.
         nearest: the evaluation nearest to keeping all constraints, while none does.
     """
 

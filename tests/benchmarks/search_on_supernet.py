@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, LatencyFailure
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.cluster import start_ray, stop_ray
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.measuring_evaluator import deployment_of, served_by
@@ -129,7 +129,7 @@ class Bench:
                 prepared.supernets.family.space,
                 prepared.job.objectives,
                 chosen,
-                Cached(measured, self._known_scores, keep=self._keep_score),
+                CachedEvaluator(measured, self._known_scores, keep=self._keep_score),
                 store,
                 Budget(job.search.evaluations),
                 batch=job.search.batch,

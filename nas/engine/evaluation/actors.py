@@ -24,11 +24,11 @@ is dead or that a killed driver's CPUs are free, and a restarted node is back in
 _START_S = 120.0
 """Longest time for an actor to start: loading torch takes seconds, fetching the weights through a slow network a minute.
 An actor whose CPU went to another program, or with its node, never starts."""
-_KEPT = "What was measured is kept, and a resume continues from there"
+_RESUME_HINT = "What was measured is kept, and a resume continues from there"
 
 _FIRST_LIMIT_S = 1800.0
 """Time limit of a task before any has been done."""
-_LIMIT_FACTOR, _LEAST_LIMIT_S = 20.0, 60.0
+_LIMIT_FACTOR, _MIN_LIMIT_S = 20.0, 60.0
 """Afterwards, the limit is this multiple of the longest task so far, and at least a minute."""
 
 _SHORT_S, _DEPTH = 0.2, 2
@@ -117,10 +117,10 @@ class ActorPool(Generic[TaskT, ResultT]):
     Args:
         make: makes a worker in its actor, from `arguments` (references to the object store are resolved).
         workers: the most actors; None for as many as there are CPUs.
-        time_limit_s: for one try; None derives it from the longest task so far.
+        time_limit_s: Time limit of one try, in seconds; None derives it from the longest task so far.
         failure_of: why a result is a failure, or ""; such a task is retried, too, and its last result returned.
         note: called with a sentence when the pool waits for a CPU.
-        resources: what an actor needs besides its CPU.
+        resources: Resources of Ray that an actor needs besides its CPU.
     """
 
     def __init__(
@@ -289,7 +289,8 @@ class ActorPool(Generic[TaskT, ResultT]):
         if self._n_lost >= TRIES:
             raise EvaluationError(
                 f"{TRIES} scoring actors in a row did not start (the last: {_last_line(error)}); every node that offers CPUs "
-                f"needs this package in the same version, and memory for one actor per CPU; or set `workers` to fewer. {_KEPT}",
+                f"needs this package in the same version, and memory for one actor per CPU; or set `workers` to fewer. "
+                f"{_RESUME_HINT}",
                 code="evaluation.actors-not-starting",
             ) from error
 
@@ -312,7 +313,7 @@ class ActorPool(Generic[TaskT, ResultT]):
 
 def _limit_s(longest_s: float) -> float:
     """The time limit of a task, by the longest one so far; 0 for none so far."""
-    return max(_LEAST_LIMIT_S, _LIMIT_FACTOR * longest_s) if longest_s else _FIRST_LIMIT_S
+    return max(_MIN_LIMIT_S, _LIMIT_FACTOR * longest_s) if longest_s else _FIRST_LIMIT_S
 
 
 def _wait_for_cpu(free_cpus: Callable[[], int], note: Callable[[str], None]) -> int:
@@ -324,7 +325,7 @@ def _wait_for_cpu(free_cpus: Callable[[], int], note: Callable[[str], None]) -> 
         remedy = "add a node (`ray start --address=HEAD`), or end what holds CPUs (see `ray status`)"
         if time.monotonic() > until:
             raise EvaluationError(
-                f"no CPU was free for {_PATIENCE_S:.0f} s, so nothing can be scored: {state}; {remedy}. {_KEPT}",
+                f"no CPU was free for {_PATIENCE_S:.0f} s, so nothing can be scored: {state}; {remedy}. {_RESUME_HINT}",
                 code="cluster.no-cpu",
             )
         if not noted:

@@ -12,10 +12,10 @@ from nas.search.problem.objectives import Measurement, Request, Status
 Attempts = Mapping[Request, Sequence[Measurement]]
 """The attempts at each request, the first one first."""
 
-_SHOWN = 3
+_MAX_LISTED = 3
 
 
-class Cached:
+class CachedEvaluator:
     """An evaluator that measures nothing twice, unless it is asked twice.
 
     The first call that requests a measurement is answered by the first recorded attempt, the second one by the second, and
@@ -23,8 +23,8 @@ class Cached:
     next attempt. A search that measures again what is uncertain is thus replayed step by step.
 
     To resume, `lookup` and `keep` are the run's own store; to replay another run, that run's store is the `lookup` of
-    an inner `Cached`, whose answers the outer one keeps. What the outer one answers counts as a call of the inner one: in a
-    resumed replay, that is asked next for the attempt after those that the killed driver has kept.
+    an inner `CachedEvaluator`, whose answers the outer one keeps. What the outer one answers counts as a call of the inner
+    one: in a resumed replay, that is asked next for the attempt after those that the killed driver has kept.
 
     Args:
         inner: is asked once a call for all that is not known.
@@ -64,7 +64,7 @@ class Cached:
                 known_answers[request] = answers[call - 1]
         self._count(times)
         missing = [request for request in times if request not in known_answers]
-        if isinstance(self._inner, Cached):
+        if isinstance(self._inner, CachedEvaluator):
             self._inner._count(known_answers)
         for request, count in times.items():
             if request in known_answers:
@@ -124,8 +124,8 @@ def _uncertainty(measurement: Measurement) -> float:
 
 
 def _listed(requests: Sequence[Request]) -> str:
-    more = f" and {len(requests) - _SHOWN} more" if len(requests) > _SHOWN else ""
-    return ", ".join(_shown(request) for request in requests[:_SHOWN]) + more
+    more = f" and {len(requests) - _MAX_LISTED} more" if len(requests) > _MAX_LISTED else ""
+    return ", ".join(_shown(request) for request in requests[:_MAX_LISTED]) + more
 
 
 def _shown(request: Request) -> str:

@@ -18,7 +18,7 @@ from nas.errors import ClusterError, EvaluationError
 from nas.plugins.parts import require
 
 _ANSWER_S = 10.0
-"""For a cluster's head to answer. Ray itself tries an address without Ray for minutes."""
+"""Seconds in which a cluster's head must answer. Ray itself tries an address without Ray for minutes."""
 _SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """An empty frame of HTTP/2's settings (RFC 9113, 6.5), with which both sides begin; Ray speaks gRPC, and so HTTP/2."""
 
@@ -36,9 +36,9 @@ def connected(
     A cluster that is connected already is used, and stays connected.
 
     Args:
-        address: of a running cluster; None starts one in this process's name, which offers this machine alone.
-        spread: whether scoring is spread over actors.
-        cpus: that a cluster started here offers; None for all of the machine.
+        address: Address of a running cluster; None starts one in this process's name, which offers this machine alone.
+        spread: True if scoring is spread over actors.
+        cpus: Number of CPUs that a cluster started here offers; None for all of the machine.
 
     Raises:
         ClusterError: no cluster answers at the address.

@@ -41,7 +41,7 @@ def architecture_features(
     """Features, (n, d): total MACs, parameters and activation bytes; the same by block; then `SearchSpace.encode`.
 
     Args:
-        candidates: of `variants.space`; the genes of the variant are the last choices that are encoded.
+        candidates: Candidates of `variants.space`; the genes of the variant are the last choices that are encoded.
     """
     costs, genes = _costs(supernet, candidates, variants)
     return np.hstack([costs, genes])
@@ -54,8 +54,8 @@ class LatencyFeatures:
     milliseconds of each block come between the costs and the genes.
 
     Args:
-        table: of the profile, complete; None where there is none.
-        variants: of the candidates; the table needs a fit in each.
+        table: Complete lookup table of the profile; None where there is none.
+        variants: Variants of the candidates; the table needs a fit in each.
 
     Raises:
         EvaluationError: the table holds no block of the supernet's smallest and largest network: it is of another space.
@@ -129,7 +129,7 @@ class OneShotFeatures:
     Args:
         supernet: a decoder without experts.
         texts: token ids, (n, tokens) each, that energies are measured on.
-        variants: of the candidates.
+        variants: Variants of the candidates.
     """
 
     def __init__(self, supernet: Supernet, texts: Sequence[Tensor], variants: Variants = _FP32) -> None:

@@ -39,7 +39,7 @@ from supernets.space.cost import Cost
 _Candidate = tuple[Architecture, Variant]
 """A network in a variant."""
 _KEPT_BYTES = 2**28
-"""Of models that may be needed again; most have a few hundred kilobytes, some language models half a gigabyte."""
+"""Limit of the models that are kept, as they may be needed again: most have a few hundred kilobytes, some half a gigabyte."""
 _DETAILS = (
     "resolution",
     "p50_ms",
@@ -61,12 +61,12 @@ def scoring_protocol(metric: str, runtime: str = ONNX_RUNTIME) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class TimedProfile:
     """A hardware profile's profiler with the real examples that it is fed: (batch, ...) for each call of a timed run.
 
     Attributes:
-        context_tokens: in the cache of a step of a network that is served with one.
-        in_place: whether the runtime writes into that cache; else it copies it.
+        context_tokens: Number of tokens in the cache of a step of a network that is served with a cache.
+        in_place: True if the runtime writes into that cache; False if it copies the cache.
     """
 
     profiler: LatencyProfiler
@@ -75,13 +75,14 @@ class Timed:
     in_place: bool = True
 
 
-class Measured:
+class MeasuringEvaluator:
     """Requests answered by measuring.
 
     Args:
-        weights: digest of the supernet's weights; data: digest of the examples that metrics of the task are taken on.
-        profiles: by name and runtime.
-        environments: those that the measurements must come from.
+        weights: Digest of the supernet's weights.
+        data: Digest of the examples that metrics of the task are taken on.
+        profiles: Profilers with their examples, by profile name and runtime.
+        environments: Environments that the measurements must come from.
         own_metrics: Measures the metrics of plug-ins; None without any.
         memory: Memory of language models; None for other networks.
     """
@@ -90,7 +91,7 @@ class Measured:
         self,
         scoring: Scoring,
         costs: Callable[[Architecture], Cost],
-        profiles: Mapping[tuple[str, str], Timed],
+        profiles: Mapping[tuple[str, str], TimedProfile],
         *,
         weights: str,
         data: str,
@@ -288,7 +289,7 @@ def served_by(metric: str, *, in_place: bool) -> str:
     """The name of the model that is timed for a metric, of those by which a network is served; "" for the one of others.
 
     Args:
-        in_place: as of `Timed`.
+        in_place: True if the runtime writes into the cache of a step, see `TimedProfile`.
     """
     name = SERVED_METRICS.get(metric, "")
     return PORTABLE_STEP if name == STEP and not in_place else name

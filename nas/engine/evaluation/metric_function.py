@@ -30,9 +30,9 @@ class CallResult:
     """The outcome of one call.
 
     Attributes:
-        values: by name of each metric; empty where the call failed.
+        values: Values by the name of each metric; empty where the call failed.
         failure: why there are no values, naming the function; "" where there are.
-        traceback: of what the function raised; "" for none.
+        traceback: Traceback of the exception that the function raised; "" for none.
         seconds: wall time of the call.
     """
 
@@ -73,11 +73,11 @@ def checked_call(function: MetricFunction, metrics: Sequence[str], values: Value
         text = f"{called} raised {type(error).__name__}: {error}".rstrip(": ")
         return CallResult({}, text, traceback.format_exc(limit=-_FRAMES), time.perf_counter() - start)
     seconds = time.perf_counter() - start
-    metric_values, problem = _checked(returned, metrics)
+    metric_values, problem = _checked_values(returned, metrics)
     return CallResult({}, f"{called} {problem}", "", seconds) if problem else CallResult(metric_values, seconds=seconds)
 
 
-def _checked(returned: object, metrics: Sequence[str]) -> tuple[dict[str, float], str]:
+def _checked_values(returned: object, metrics: Sequence[str]) -> tuple[dict[str, float], str]:
     """The metrics in what a function returned, and what is wrong with it; "" for nothing."""
     expected = f"expected a dict with a finite number for {' and '.join(map(repr, metrics))}"
     if not isinstance(returned, Mapping):

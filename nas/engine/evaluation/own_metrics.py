@@ -25,9 +25,13 @@ class OwnMetrics:
     """Answers requests for the metrics of plug-ins.
 
     Args:
-        metrics: by name, with the plug-ins that they come from.
-        profiles: by name and runtime.
-        data: digest of the examples.
+        metrics: Plug-ins and their metrics, by the metric's name.
+        inputs: Examples, (n, ...).
+        labels: Labels of the examples, (n,).
+        costs: Computes the costs of an architecture.
+        profiles: Hardware profiles by name and runtime.
+        weights: Digest of the supernet's weights.
+        data: Digest of the examples.
     """
 
     def __init__(
@@ -67,7 +71,7 @@ class OwnMetrics:
         try:
             with calling(ref, "measure"):
                 answer = metric.measure(network)
-            value, error = _checked(ref, answer)
+            value, error = _checked_answer(ref, answer)
         except NasError as failure:
             return new_measurement(
                 Status.FAILED, None, None, message=str(failure), seconds=time.perf_counter() - started
@@ -75,7 +79,7 @@ class OwnMetrics:
         return new_measurement(Status.OK, value, error, seconds=time.perf_counter() - started)
 
 
-def _checked(ref: PluginRef, answer: object) -> tuple[float, float]:
+def _checked_answer(ref: PluginRef, answer: object) -> tuple[float, float]:
     expected = "expected a value and its standard error, e.g. (1.25, 0.0)"
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         raise PluginError(f"{ref}: measure returned {answer!r:.80}; {expected}")

@@ -103,7 +103,7 @@ class ExampleScores:
     detail: Mapping[str, Any]
 
     @classmethod
-    def of(cls, score: Score, *, by: str) -> ExampleScores:
+    def from_score(cls, score: Score, *, by: str) -> ExampleScores:
         """The score of a task; `EvaluationError` where its value is not finite.
 
         Args:
@@ -120,11 +120,11 @@ class Scored:
     """The result of a task.
 
     Attributes:
-        scores: by name of each metric that was asked for.
+        scores: Scores by the name of each metric that was asked for.
         model: serialised ONNX; None unless it was asked for.
         served: the models by which it is deployed, by name; empty unless they were asked for.
         failure: why there is nothing, or "".
-        environment: where and with what it was scored, JSON-able.
+        environment: Machine and libraries with which it was scored, JSON-able.
     """
 
     task: ScoringTask
@@ -158,9 +158,9 @@ class InlineScoring:
     """Scores in this process, on one part of the data.
 
     Args:
-        calibration: of the training part, to recalibrate or correct subnets: the same examples for every one.
-        part: that metrics are taken on.
-        task: fitted to the data.
+        calibration: Examples of the training part, to recalibrate or correct subnets: the same examples for every one.
+        part: The part of the data that metrics are taken on.
+        task: The task, fitted to the data.
     """
 
     def __init__(self, supernet: Supernet, calibration: Part, part: Part, task: Task = CLASSIFICATION) -> None:
@@ -168,7 +168,7 @@ class InlineScoring:
         self._extraction = Extraction(supernet.eval(), self._calibration)
         self._part = part
         self._batches: dict[str, list[tuple[Tensor, Tensor]]] = {}
-        """By the digest of examples."""
+        """Batches by the digest of their examples."""
 
     def score(self, tasks: Sequence[ScoringTask]) -> Iterator[Scored]:
         for task in tasks:
@@ -205,14 +205,15 @@ class InlineScoring:
                 outputs[part.digest] = answers(model, self._batched(part), task.variant.runtime)
             answered = outputs[part.digest]
             score = self._task.score(name, answered, part.labels.numpy())
-            scores[name] = ExampleScores.of(score, by=f"{name} of the task {self._task.name}")
+            scores[name] = ExampleScores.from_score(score, by=f"{name} of the task {self._task.name}")
         return scores
 
     def _network_scores(self, network: nn.Module, names: Sequence[str]) -> dict[str, ExampleScores]:
         """Metrics of the network's own forward."""
         scores = self._task.network_scores(names, network, self._part)
         return {
-            name: ExampleScores.of(score, by=f"{name} of the task {self._task.name}") for name, score in scores.items()
+            name: ExampleScores.from_score(score, by=f"{name} of the task {self._task.name}")
+            for name, score in scores.items()
         }
 
     def _batched(self, part: Part) -> list[tuple[Tensor, Tensor]]:

@@ -30,10 +30,10 @@ class ServedMemory:
     """The computed metrics ``model_mib``, ``resident_mib`` and ``kv_cache_mib`` of a supernet's decoders or encoder-decoders.
 
     Attributes:
-        context_tokens: of each text in the cache.
-        batch: texts at a time.
-        experts: those that are in memory; None for all.
-        source_tokens: of each text that an encoder reads.
+        context_tokens: Number of tokens of each text in the cache.
+        batch: Number of texts at a time.
+        experts: Cache of the experts that are in memory; None where all are.
+        source_tokens: Number of tokens of each text that an encoder reads.
     """
 
     supernet: Supernet
@@ -60,13 +60,13 @@ class ServedMemory:
                 n_bytes = _stored(name, dims, sizes, precisions, words)
             n_bytes = n_bytes * np.array([not lies_in(name, names) for names in dropped])
             if metric == "resident_mib" and is_of_experts(name, dims):
-                cached += n_bytes * self._held(sizes[cast(str, dims[0])])
+                cached += n_bytes * self._cached_share(sizes[cast(str, dims[0])])
             else:
                 stored += n_bytes
         max_cached = np.inf if self.experts is None or self.experts.mib is None else self.experts.mib * _MIB
         return (stored + np.minimum(cached, max_cached)) / _MIB
 
-    def _held(self, experts: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _cached_share(self, experts: NDArray[np.int64]) -> NDArray[np.float64]:
         """The share of a layer's experts, of which there are (n,), that a cache of a number of them holds."""
         max_experts = None if self.experts is None else self.experts.experts
         return np.ones(len(experts)) if max_experts is None else np.minimum(max_experts, experts) / experts
@@ -77,7 +77,7 @@ class ServedMemory:
         """Bytes of the keys and the values of a layer, (n,).
 
         Args:
-            layers: of an encoder that they are of; None for those of the text itself.
+            layers: Layers of the encoder whose keys and values they are; None for those of the text itself.
         """
         tokens = self.context_tokens if layers is None else self.source_tokens * size_of(layers, sizes)
         return np.asarray(2.0 * size_of(dims[:1], sizes) * self.batch * tokens * _CACHE_BYTES)
@@ -106,7 +106,7 @@ def _stored(
     """Bytes of a tensor in a model, (n,): vectors, and the table of positions, are in fp32 in every precision.
 
     Args:
-        words: of the vocabulary.
+        words: Number of tokens of the vocabulary.
     """
     if is_of_experts(name, dims):  # a matrix or a bias of each
         each = dims[1:] if len(dims) > 2 else (1, *dims[1:], 1)

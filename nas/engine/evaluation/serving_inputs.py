@@ -19,7 +19,7 @@ def serving_inputs(model: bytes, texts: NDArray[Any], *, context_tokens: int) ->
 
     Args:
         texts: (batch, tokens), int64.
-        context_tokens: of each text in the cache.
+        context_tokens: Number of tokens of each text in the cache.
     """
     rng, inputs = np.random.default_rng(0), dict[str, NDArray[Any]]()
     sizes = {"batch": len(texts), "past": context_tokens, "room": context_tokens + 1, "tokens": texts.shape[1]}

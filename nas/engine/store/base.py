@@ -105,7 +105,7 @@ class RunStore(Protocol):
     """
 
     _name: str
-    """What the store is called in errors."""
+    """The name of the store in errors."""
 
     def _values(self, *, only: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
         """The stored values, all or those of some names; the caller's own."""

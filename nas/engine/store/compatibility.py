@@ -43,7 +43,7 @@ def check_compatibility(
         run: Name of the run in the error: ``run NAME``.
         recorded: Facts that the run recorded, by name.
         current: Facts of the job or the machine now, by name; facts that are not compared are absent.
-        remedy: what to do, for the error.
+        remedy: Advice on what to do, for the error.
     """
     for name, now in _recorded(recorded, current, section="").items():
         was = recorded.get(name)

@@ -64,7 +64,7 @@ class RunLock:
         except OSError as error:
             self.release()
             raise StoreError(f"{path}: cannot be written: {error.strerror}; free space there") from None
-        _HELD.add(self)
+        _LOCKS.add(self)
 
     def release(self) -> None:
         """Frees the lock; idempotent. The file stays: removing it would let two drivers lock two files of one name."""
@@ -111,12 +111,12 @@ def _holder_named_in(descriptor: int) -> str:
         return "an unnamed process"
 
 
-_HELD: weakref.WeakSet[RunLock] = weakref.WeakSet()
+_LOCKS: weakref.WeakSet[RunLock] = weakref.WeakSet()
 
 
 def _forget_in_child() -> None:
     """A forked child shares the parent's lock and would keep it after the parent's death."""
-    for lock in list(_HELD):
+    for lock in list(_LOCKS):
         lock.release()
 
 

@@ -37,7 +37,7 @@ MEASUREMENT_COLUMNS = (
     "message",
     "time",
 )
-"""What `measurement_of` takes, in this order."""
+"""The columns that `measurement_of` takes, in this order."""
 OUTCOME_COLUMNS = (
     "architecture",
     "metric",
@@ -52,7 +52,7 @@ OUTCOME_COLUMNS = (
     "message",
     "time",
 )
-"""What `outcome_of` takes, in this order."""
+"""The columns that `outcome_of` takes, in this order."""
 
 
 def storable(measurement: Measurement) -> Measurement:

@@ -19,8 +19,8 @@ class Schema:
     """The tables of a database as they are now, and the way to them from every earlier version.
 
     Attributes:
-        tables: as this version of the program reads them.
-        version: the one of them that holds a single number, the version of the others.
+        tables: Tables as this version of the program reads them.
+        version: The table that holds a single number, the version of the others.
         migrations: the first turns version 1 into version 2, and so on; none is ever removed.
     """
 

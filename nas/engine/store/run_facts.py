@@ -15,7 +15,7 @@ from supernets.space import Architecture, SearchSpace
 
 Kind = Literal["training", "search"]
 VERSION = 2
-"""Of the stored facts. Version 1 has the same keys without this one, and optional ones where a default is given below."""
+"""The version of the stored facts. Version 1 has the same keys without this one; those with a default below are optional."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class ReusedRun:
     Attributes:
         profiles: the hardware profiles whose measurements come from the same environment and protocol, as ``NAME`` or
             ``NAME in RUNTIME``.
-        accuracy: whether its metrics of the task do, scored in ONNX Runtime.
+        accuracy: True if its metrics of the task do, scored in ONNX Runtime.
         scored_in: the other runtimes in which they do.
         failures: reuse its failures, too: what failed there has failed here.
         without: metrics that another plug-in, or another version of it, measured there.
@@ -65,7 +65,7 @@ class SearchFacts:
     Attributes:
         space: The space of candidates; see `Variants`.
         reused: the runs whose measurements it takes.
-        prior_results: of a warm start: by network, in the order measured, its ``key`` and its ``figures``, name ->
+        prior_results: Results of a warm start by network, in the order measured: its ``key`` and its ``figures``, name ->
             [value, error], both null where that run has none. Copied, so that a resumed search begins from the same even
             if the other runs are gone.
         known_candidates: Candidates of a warm start that have a value of every metric: evaluated first, beside the budget.
@@ -155,7 +155,7 @@ class RunFacts:
 
     Attributes:
         name: Name of its job.
-        compatibility: what measurements must share with the run's own to be combined with them, JSON-able; see
+        compatibility: Facts that measurements must share with the run's own to be combined with them, JSON-able; see
             `nas.engine.store.compatibility`.
         epochs: Number of epochs of its training; 0 where its supernet was trained before.
         plugins: Plug-ins that its job names, with their packages and versions.

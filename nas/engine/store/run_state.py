@@ -41,14 +41,14 @@ class RunState:
             since the epoch; None where that is not known.
         weights: digest of the trained supernet's weights.
         teacher: digest of the weights that the training learns from.
-        budget: of a search; extended by `nas resume --evaluations` and ``--minutes``.
+        budget: Budget of a search; extended by `nas resume --evaluations` and ``--minutes``.
         extension: id of the last extension of the budget that was applied.
         stop: why the search ended; None while it has not.
         searched_seconds: time that the search has taken, over all drivers.
         reference: the reference point of the hypervolume, by objective in its natural sign.
         finalists: the candidates measured again with the longer protocol, by key.
-        retry_failures: whether the driver measures again what failed before.
-        waiting: what its driver waits for; "" while it works.
+        retry_failures: True if the driver measures again what failed before.
+        waiting: Reason for which its driver waits; "" while it works.
         waiting_since: when the last wait began, in seconds since the epoch; 0 in runs of earlier versions.
         environments: the environment of the accuracies and of each profile's measurements; see
             `nas.engine.evaluation.environments`.

@@ -27,7 +27,7 @@ def find_checkpoint(runs: RunsFolder, run: str, path: Path | None, *, where: str
 
     Args:
         run: the run's id, used where there is no path.
-        path: of a checkpoint's folder, or of a run's.
+        path: Path of a checkpoint's folder, or of a run's folder; None to take that of `run`.
         where: file and key that name it, for errors: ``job.yaml: supernet.from``.
 
     Raises:

@@ -38,8 +38,8 @@ from supernets.space import Architecture
 from supernets.training.checkpoint import Checkpoint
 
 _HIGHEST_RATE = 100
-"""As in job files."""
-_LEAST_VOCABULARY = 0.95
+"""Highest peak learning rate, as in job files."""
+_MIN_VOCABULARY_SHARE = 0.95
 """Share of a language model's vocabulary that its tokenizer has: the rest fills tables up to a multiple of some hundreds."""
 
 
@@ -214,7 +214,7 @@ def _check_blocks(blocks: BlockFormat, config: DecoderConfig) -> None:
     if (tokenizer := config.own_tokenizer()) is not None and tokenizer != blocks.tokenizer:
         fault = "has a tokenizer of its own, and the data were read with another; leave data.tokenizer out"
         raise mismatch(f"pretrained: {config.folder} {fault}")
-    if not _LEAST_VOCABULARY * config.vocabulary <= blocks.vocabulary <= config.vocabulary:
+    if not _MIN_VOCABULARY_SHARE * config.vocabulary <= blocks.vocabulary <= config.vocabulary:
         fault = f"has a vocabulary of {config.vocabulary} tokens, and the tokenizer one of {blocks.vocabulary}"
         raise mismatch(f"pretrained: {config.folder} {fault}; give the tokenizer that the network was trained with")
     if blocks.block > (positions := config.positions):

@@ -29,7 +29,7 @@ class JobModel:
     """The model of a job.
 
     Attributes:
-        model: as its library or the user's function makes it, or captured.
+        model: The model as its library or the user's function makes it, or captured.
         run: the folder of the run that keeps it, captured for the run's data; None where it is not kept yet.
     """
 

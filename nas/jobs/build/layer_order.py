@@ -32,7 +32,7 @@ def layer_order(
     """The order of a job's layers: that of its trained supernet, else measured on its pretrained network.
 
     Args:
-        checkpoint: of the trained supernet that the job names.
+        checkpoint: Checkpoint of the trained supernet that the job names; None without one.
         run: the run that the job belongs to, where it has begun.
         text: token ids of the training part, (n, tokens).
     """

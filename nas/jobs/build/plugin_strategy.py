@@ -31,11 +31,11 @@ def plugin_strategy(
             "phases and plan, and at where these change: remove the three, or take the strategy differentiable",
             code="plugin.contract",
         )
-    return _Checked(ref, strategy, family)
+    return _CheckedStrategy(ref, strategy, family)
 
 
 @dataclass(frozen=True)
-class _Checked:
+class _CheckedStrategy:
     """A strategy whose answers are checked."""
 
     ref: PluginRef
@@ -48,7 +48,7 @@ class _Checked:
             raise PluginError(f"{self.ref}: phases: their epochs add up to {total}; expected {epochs}")
         return phases
 
-    def at(self, progress: float) -> _Checked:
+    def at(self, progress: float) -> _CheckedStrategy:
         """See `ScheduledStrategy`; this one where the plug-in has no schedule."""
         if not isinstance(self.inner, ScheduledStrategy):
             return self

@@ -28,11 +28,11 @@ def plugin_task(ref: PluginRef, task_class: Any) -> Task:
     Raises:
         PluginError: it is not made without arguments.
     """
-    return cast(Task, _Checked(ref, construct(ref, task_class, settings={}, key="task")))
+    return cast(Task, _CheckedTask(ref, construct(ref, task_class, settings={}, key="task")))
 
 
 @dataclass(frozen=True)
-class _Checked:
+class _CheckedTask:
     """A task as `supernets.tasks.Task`; what the plug-in raises or returns wrongly is a `PluginError`."""
 
     ref: PluginRef
@@ -56,7 +56,7 @@ class _Checked:
     def prepared(self, data: DataSet) -> DataSet:
         return self._call("prepared", lambda: self.inner.prepared(data), DataSet)
 
-    def for_data(self, data: DataSet) -> _Checked:
+    def for_data(self, data: DataSet) -> _CheckedTask:
         return replace(self, inner=self._call("for_data", lambda: self.inner.for_data(data), type(self.inner)))
 
     def n_outputs(self, data: DataSet) -> int:

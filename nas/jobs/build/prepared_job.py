@@ -235,7 +235,7 @@ def _check_passed_data(run: StoredRun, data: object, *, call: str) -> None:
     """Raises `PluginError` where a run was started with a data set that nothing here can make again.
 
     Args:
-        call: that does the same from Python, for the error.
+        call: Python call that does the same, for the error.
     """
     for ref in run.facts.plugins if run.facts and data is None else ():
         if ref.given and ref.kind is Kind.DATA:

@@ -24,7 +24,7 @@ class Pretrained:
     """The pretrained network that a job's supernet starts from.
 
     Attributes:
-        digest: of its weights.
+        digest: Digest of its weights.
         weights: the folder or file that has them; None for a run that has a checkpoint, which replaces them.
     """
 
@@ -50,7 +50,7 @@ class Pretrained:
         """The network with its weights, and their digest: from where the job names it, where a checkpoint has replaced them.
 
         Args:
-            name: as in the job.
+            name: Name of the network in the job.
 
         Raises:
             CheckpointError: it is not there any more.

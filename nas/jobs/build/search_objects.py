@@ -12,7 +12,7 @@ from hardware_profiles.lookup_table_file import load_lookup
 from hardware_profiles.profiler_factory import open_profiler
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.features import LatencyFeatures, OneShotFeatures, architecture_features, feature_layout
-from nas.engine.evaluation.measuring_evaluator import Measured, Timed
+from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
 from nas.engine.evaluation.own_metrics import OwnMetrics
 from nas.engine.evaluation.scoring import CALIBRATION_BATCH, Scoring
 from nas.engine.evaluation.served_memory import ServedMemory
@@ -111,14 +111,14 @@ def build_evaluator(
     environments: Environments,
     on_wait: Callable[[str], None] | None = None,
     on_wait_end: Callable[[], None] | None = None,
-) -> Measured:
+) -> MeasuringEvaluator:
     """The evaluator of this supernet's subnets, which scores them on one part of the data.
 
     Args:
         on_wait, on_wait_end: called when a measurement has to wait for its machine, and when it need no longer.
     """
     profiles = {
-        place: Timed(
+        place: TimedProfile(
             open_profiler(
                 profile,
                 seed=seed,
@@ -142,7 +142,7 @@ def build_evaluator(
         weights=weights,
         data=part.digest,
     )
-    return Measured(
+    return MeasuringEvaluator(
         scoring,
         supernet.cost,
         profiles,
@@ -165,7 +165,7 @@ def exact_values(
     """A computed metric of candidates, (n,).
 
     Args:
-        memory: of language models.
+        memory: Memory of language models; None for other networks.
     """
     split = [variants.split(candidate) for candidate in candidates]
     networks, precisions = [network for network, _ in split], [variant.precision for _, variant in split]

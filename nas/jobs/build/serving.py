@@ -20,7 +20,7 @@ from supernets.errors import SpaceError
 from supernets.sharing.base import Family, Supernet
 
 _CACHES = 2
-"""That of a step's input, and that of its output."""
+"""Number of caches in memory: one in a step's input, and one in its output."""
 
 
 @dataclass(frozen=True, slots=True)

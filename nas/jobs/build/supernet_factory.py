@@ -61,7 +61,7 @@ class TeacherNetwork:
     own is made of.
 
     Attributes:
-        weights_digest: of its supernet, or of the model.
+        weights_digest: Digest of its supernet's weights, or of the model's.
     """
 
     network: nn.Module
@@ -69,7 +69,7 @@ class TeacherNetwork:
 
 
 _BFLOAT16 = re.compile(r"\b(avx512_bf16|amx_bf16|bf16)\b")
-"""What Linux calls the instructions that multiply in bfloat16."""
+"""The flags by which Linux lists the instructions that multiply in bfloat16."""
 
 
 def find_device(
@@ -99,7 +99,7 @@ class SupernetFactory:
     """A job's family of networks, with what its weights begin as.
 
     Attributes:
-        checkpoint: of the trained supernet that is searched; None where the job trains one.
+        checkpoint: Checkpoint of the trained supernet that is searched; None where the job trains one.
         parent: checkpoint of the supernet of the network that is fine-tuned.
         pretrained: the network that the supernet starts from.
         model: the user's, captured, that the supernet is made of.

@@ -23,7 +23,7 @@ def image_shape_for(name: str, size: int) -> tuple[int, int]:
     """The channels and the size of images for a model: the size that is wanted if the model takes it, else its own.
 
     Args:
-        size: in pixels.
+        size: Height and width that are wanted, in pixels.
 
     Raises:
         CaptureError: there is no such model.
@@ -60,9 +60,9 @@ def supernet_of(
     Args:
         example: an input, with a batch of at least 2.
         granularity: one choice for each layer, for similar layers of a stage, or for all layers.
-        widths: of layers, as ascending fractions of the module's; the last one is 1.
+        widths: Widths of layers, as ascending fractions of the module's; the last one is 1.
         keep: patterns of axes and layers that stay as they are.
-        sort: whether narrower layers have the units with the largest weights; else the first ones.
+        sort: True to keep the units with the largest weights in narrower layers; False to keep the first ones.
 
     Raises:
         CaptureError: the module's forward cannot be captured, or the proof of its axes does not hold.

@@ -43,13 +43,13 @@ class BlockLatency:
     ) -> None:
         self._prepared, self._profile, self._profiler, self._supernet = prepared, profile, profiler, supernet
         self._rng = rng
-        self._of = f"profile {profile.name}"
-        self._environments = Environments({self._of: profiler.environment()})
+        self._environment_name = f"profile {profile.name}"
+        self._environments = Environments({self._environment_name: profiler.environment()})
 
     def sentinel_ms(self) -> float:
         """The current latency of the sentinel, from a session with a minimal model."""
         deployment = Deployment.single(baseline_model((1,), INPUT), {INPUT: self._noise((1,))})
-        (measurement,) = measure_all(self._profiler, [deployment], [f"the sentinel on {self._of}"])
+        (measurement,) = measure_all(self._profiler, [deployment], [f"the sentinel on {self._environment_name}"])
         return float(measurement.environment["sentinel_ms"])
 
     def blocks(
@@ -114,8 +114,10 @@ class BlockLatency:
         """Latencies of models over their inputs, scaled to the sentinel, since the machine's clock and load change."""
         deployments = [Deployment.single(model, *feeds) for model, feeds in zip(models, inputs, strict=True)]
         latencies = []
-        for result in measure_all(self._profiler, deployments, [f"{name} on {self._of}" for name in names]):
-            self._environments.check(self._of, result.environment)
+        for result in measure_all(
+            self._profiler, deployments, [f"{name} on {self._environment_name}" for name in names]
+        ):
+            self._environments.check(self._environment_name, result.environment)
             latency_ms = result.latency_ms * (sentinel_ms / float(result.environment["sentinel_ms"]))
             latencies.append(Subnet(latency_ms, latency_ms * result.resolution))
         return latencies

@@ -113,12 +113,12 @@ class _Calibration:
                     entries = self._latency.blocks(batch, precision, sentinel_ms=self._table.sentinel_ms)
                     measured = self._table.entries.get(precision, {})
                     means = {key: measured[key].mean_with(e) if key in measured else e for key, e in entries.items()}
-                    self._keep(replace(self._table, entries=_updated(self._table.entries, precision, means)))
+                    self._keep(replace(self._table, entries=_with_precision(self._table.entries, precision, means)))
             networks = [a for a in self._networks if a.key not in self._table.subnets.get(precision, {})]
             for i in range(0, len(networks), MAX_BATCH):
                 chosen = networks[i : i + MAX_BATCH]
                 subnets = self._latency.networks(chosen, precision, sentinel_ms=self._table.sentinel_ms)
-                self._keep(replace(self._table, subnets=_updated(self._table.subnets, precision, subnets)))
+                self._keep(replace(self._table, subnets=_with_precision(self._table.subnets, precision, subnets)))
         if not self._table.complete or not self._table.fits.keys() >= set(self._precisions):
             fits = {precision: fit_affine(*self._sums(precision)) for precision in self._precisions}
             self._table = replace(self._table, fits={**self._table.fits, **fits}, complete=True)
@@ -187,7 +187,7 @@ class _Calibration:
         return sums, np.array([subnet.latency_ms for subnet in subnets.values()])
 
 
-def _updated(
+def _with_precision(
     values_by_precision: Mapping[str, Mapping[str, _Value]], precision: str, values: Mapping[str, _Value]
 ) -> dict[str, Mapping[str, _Value]]:
     return {**values_by_precision, precision: {**values_by_precision.get(precision, {}), **values}}

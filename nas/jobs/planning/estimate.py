@@ -82,7 +82,7 @@ def estimate(prepared: PreparedJob, supernet: Supernet, *, inline: bool) -> Time
     """Estimates from short samples of each part of the job, on an untrained supernet if the job trains one.
 
     Args:
-        supernet: with random weights if the job trains it.
+        supernet: The supernet of the job, with random weights if the job trains it.
         inline: the search runs in one process, as with `nas search --inline`.
 
     Raises:

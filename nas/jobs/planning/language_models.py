@@ -1,4 +1,4 @@
-"""What language models a job or a pretrained network gives, and what texts they read, in words."""
+"""Descriptions of the language models of a job or a pretrained network, and of the texts that they read."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class PretrainedLanguageModel:
 
     Attributes:
         kind: its ``model_type``.
-        networks: of the space.
+        networks: Number of networks in the space.
     """
 
     name: str

@@ -46,7 +46,7 @@ class WidthSweep:
         stage: index of the stage; 0 for a transformer, all of whose blocks have one width.
         spec: the stage, or the transformer, in the job.
         widths: measured, (n,), ascending.
-        latency_ms: of the blocks that depend on the width, (n,), per batch.
+        latency_ms: Latencies of the blocks that depend on the width, (n,), per batch.
         errors_ms: differences below which two of the latencies tie, (n,).
         aligned: the widths at the end of a step; all widths if there are no steps.
         chosen: the aligned widths nearest to the job's options, of those that its ratios admit; the options themselves if there

@@ -12,12 +12,12 @@ from PIL import Image
 from nas.errors import JobError
 from nas.jobs.schema import parse_job
 from nas.jobs.schema.job_edit import Path as KeyPath
-from nas.jobs.schema.job_edit import edited
+from nas.jobs.schema.job_edit import edit_job
 from nas.jobs.schema.supernet import training_of_model
 from supernets.networks.capture.model_names import HUB
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-"""Of image files, as `supernets.data.image_folder` reads them, which takes longer to import."""
+"""Suffixes of image files, as in `supernets.data.image_folder`, which takes longer to import."""
 _NONE = "none"
 _WITH_WEIGHTS = ("torchvision:", "timm:")
 """Libraries that have weights for their models."""
@@ -33,12 +33,12 @@ _TRAINING_IMAGES = 200_000
 _EPOCHS = (5, 60)
 
 
-def filled(text: str, data: Path, *, model: str | None = None, weights: str | None = None) -> str:
+def fill_recipe(text: str, data: Path, *, model: str | None = None, weights: str | None = None) -> str:
     """A recipe's text with `data` as its path; of images, also with what fits these files: image size, preset, epochs, shifts.
 
     Args:
         model: the user's, of a recipe for one; None keeps the recipe's.
-        weights: of the model: a file, ``package:NAME``, `HUB` or ``none``; None takes its library's where it has some.
+        weights: Weights of the model: a file, ``package:NAME``, `HUB` or ``none``; None takes its library's where it has some.
 
     Raises:
         CaptureError: there is no such model.
@@ -64,7 +64,7 @@ def filled(text: str, data: Path, *, model: str | None = None, weights: str | No
         if (name := model or job.supernet.model) is not None:
             del changes["supernet", "preset"]
             changes |= _for_model(name, weights, n_files, changes["data", "image_size"])
-    return edited(text, changes, source="recipe")
+    return edit_job(text, changes, source="recipe")
 
 
 def _survey_images(folder: Path, *, where: str) -> tuple[int, float]:

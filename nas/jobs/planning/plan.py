@@ -52,12 +52,12 @@ class Plan:
 
     Attributes:
         size: exact number of candidates: networks times variants.
-        noun: of the data set's examples.
+        noun: Noun for the data set's examples.
         images: numbers of examples in the three parts of the data.
         n_cut: number of sentences cut to ``data.max_tokens``; None for other data.
         n_skipped: number of files that cannot be used and were left out.
-        warning: of the data set, one line, or "".
-        warm_start: what the search takes from other runs, one line, or "".
+        warning: Warning about the data set, one line, or "".
+        warm_start: Measurements of other runs that the search reuses, one line, or "".
         models_from: the number of the first evaluation that models choose; None for an algorithm without models.
     """
 
@@ -129,7 +129,7 @@ def plan(prepared: PreparedJob, reuse: Reuse, *, time: bool = True, inline: bool
     A profile on which one of the two cannot be measured is among the plan's `unmeasured`, and the plan has no times then.
 
     Args:
-        reuse: what the search takes from other runs.
+        reuse: Measurements of other runs that the search reuses.
         time: also estimate the job's time.
         inline: the search runs in one process.
     """

@@ -42,7 +42,7 @@ class Transfer:
     """A predicted table.
 
     Attributes:
-        errors: by precision, the median deviation of the predicted latencies of random networks, as a share.
+        errors: Median deviation of the predicted latencies of random networks, as a share, by precision.
     """
 
     table: LookupTable

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from nas.engine.evaluation.base import Evaluator
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.environments import Environments
 from nas.engine.evaluation.scoring import InlineScoring, Scoring
 from nas.engine.finalists import choose_finalists, measure_finalists
@@ -209,7 +209,7 @@ class _SearchExecution:
             on_wait_end=self.waits.end,
         )
         try:
-            yield measured if self.lookup is None else Cached(measured, self.lookup, replay_failures=True)
+            yield measured if self.lookup is None else CachedEvaluator(measured, self.lookup, replay_failures=True)
         finally:
             measured.close()
 

@@ -119,8 +119,8 @@ def check_passed(
 
     Args:
         recorded: the plug-ins of the run.
-        objects: what is passed, by key of the job.
-        call: that continues it, for the error, e.g. ``nas.resume('RUN'``.
+        objects: Objects that are passed, by key of the job.
+        call: Python call that continues the run, for the error, e.g. ``nas.resume('RUN'``.
     """
     refs = {(ref.kind, ref.name): ref for ref in recorded}
     names = {key: (kind, name) for key, (kind, name, _) in job.names.items()}

@@ -38,7 +38,7 @@ def preparing_new(
     Everything that can be checked before the training is: the cluster starts here, not after hours of training.
 
     Args:
-        planning: for a plan, which scores nothing, and so starts no cluster for it; it says itself on which profiles nothing
+        planning: True for a plan, which scores nothing, and so starts no cluster; it reports itself on which profiles nothing
             can be measured.
 
     Raises:
@@ -154,8 +154,8 @@ def _connected(
     """Connects to Ray where the training or the search uses it, with room for the workers.
 
     Args:
-        scores: whether networks are scored, for which a cluster is started.
-        trained: whether the run has trained its supernet already.
+        scores: True if networks are scored, for which a cluster is started.
+        trained: True if the run has trained its supernet already.
     """
     training, searches = prepared.config.training, kind == "search"
     workers = 1 if trained or prepared.supernets.checkpoint is not None else training.workers

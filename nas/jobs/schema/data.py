@@ -98,9 +98,9 @@ class DataConfig(Section):
     name: plugin_name(Kind.DATA, DATA_SETS)  # type: ignore[valid-type]  # made from the names
     """The data set."""
     settings: Settings = settings()
-    """Of a plug-in's data set."""
+    """Settings of a data set that a plug-in provides."""
     path: Annotated[Path | None, BeforeValidator(_check_path), Field(description="the path of a folder or file")] = None
-    """Where the files are."""
+    """The folder or file of the data set."""
     image_size: int | None = whole_number(4, 1024, default=None, of="pixels")
     """Images are resized to this height and width; None keeps the data set's."""
     channels: Annotated[
@@ -110,8 +110,8 @@ class DataConfig(Section):
     mean: _Numbers = None
     """Images are normalised by it; see `std`."""
     std: _Numbers = None
-    """What images are normalised by; None takes those of `supernet.pretrained`, or of the network that `supernet.from` was made
-    of, or the training part's."""
+    """Images are normalised by it and `mean`; None takes those of `supernet.pretrained`, or of the network that `supernet.from`
+    was made of, or the training part's."""
     crop: Annotated[float | None, Field(strict=True, gt=0, le=1, description="a share above 0 and at most 1")] = None
     """The share of the resized side that is cut out of the centre of image files; None takes that of `supernet.model`, or the
     whole square."""
@@ -130,9 +130,9 @@ class DataConfig(Section):
     max_tokens: int | None = whole_number(4, 8192, default=None, of="tokens")
     """Longer sentences are cut; documents to model are packed into blocks of this length; longer pairs are rejected."""
     timed_tokens: int | None = whole_number(1, 8192, default=None, of="tokens")
-    """Of every sentence that latency is measured on; None takes typical lengths of the validation part."""
+    """The length of every sentence that latency is measured on; None takes typical lengths of the validation part."""
     vocabulary: int | None = whole_number(100, 100_000, default=None, of="tokens")
-    """Of a tokenizer that is trained on the training part."""
+    """The size of a tokenizer that is trained on the training part."""
     separator: Annotated[
         str | None, Field(strict=True, min_length=1, max_length=100, description="the text of a token")
     ] = None
@@ -146,7 +146,7 @@ class DataConfig(Section):
     documents: Annotated[
         Literal["files", "paragraphs"] | None, Field(description="files or paragraphs, between empty lines")
     ] = None
-    """What the documents to model are; None takes the paragraphs of a single file, and else files."""
+    """The documents to model; None takes the paragraphs of a single file, and else files."""
     text_column: _Column = None
     """The column of the sentences."""
     image_column: _Column = None
@@ -154,9 +154,9 @@ class DataConfig(Section):
     label_column: _Column = None
     """The column of the labels."""
     source_column: _Column = None
-    """Of pairs: the column of the texts that are read; None takes the one with a usual name."""
+    """The column of the texts of pairs that are read; None takes the one with a usual name."""
     target_column: _Column = None
-    """Of pairs: the column of the texts that are written; None takes the one with a usual name."""
+    """The column of the texts of pairs that are written; None takes the one with a usual name."""
     encoding: (
         Literal[
             "utf-8",
@@ -176,9 +176,9 @@ class DataConfig(Section):
         ]
         | None
     ) = None
-    """Of the files of sentences."""
+    """The encoding of the files of sentences."""
     skip_unreadable: Annotated[bool | None, Field(strict=True, description="true or false")] = None
-    """Of an image folder or table: whether files that cannot be used are left out, instead of an error that lists them."""
+    """Leaves out files of an image folder or table that cannot be used, instead of an error that lists them."""
     validation: _Part = None
     """The part that the search sees: a number of examples, or a share of them."""
     test: _Part = None

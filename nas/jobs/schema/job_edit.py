@@ -26,7 +26,7 @@ _ORDERS: Mapping[Path, Sequence[str]] = {
 """A new key is inserted where this order puts it; at the end of other sections."""
 
 
-def edited(text: str, changes: Mapping[Path, Any], *, source: str) -> str:
+def edit_job(text: str, changes: Mapping[Path, Any], *, source: str) -> str:
     """The text of a job with other values at some paths; None removes a key, and the sections that it leaves empty.
 
     The result is YAML; whether it describes a job is not checked.

@@ -59,7 +59,7 @@ def _check_settings(value: object) -> object:
 
 SETTINGS = "a mapping from the plug-in's settings to values, e.g. {length: 5}"
 Settings = Annotated[dict[str, Any], BeforeValidator(_check_settings)]
-"""What the constructor of a plug-in gets; which keys it takes is known when it is loaded."""
+"""The settings that the constructor of a plug-in gets; which keys it takes is known when it is loaded."""
 
 
 def settings() -> Any:

@@ -28,9 +28,9 @@ class SearchConfig(Section):
     former_keys: ClassVar[frozenset[str]] = frozenset({"tune_seconds", "screen_images"})
 
     algorithm: plugin_name(Kind.SEARCH, ALGORITHMS) = "guided"  # type: ignore[valid-type]  # made from the registry
-    """What proposes networks: guided fits models of accuracy and latency as it runs."""
+    """The algorithm that proposes networks: guided fits models of accuracy and latency as it runs."""
     settings: Settings = settings()
-    """Of a plug-in's algorithm."""
+    """Settings of an algorithm that a plug-in provides."""
     evaluations: int = whole_number(2, 10**6, default=100)
     """The networks to measure, the smallest and the largest among them."""
     minutes: float | None = positive(10**6, default=None, of="minutes")
@@ -42,7 +42,7 @@ class SearchConfig(Section):
     workers: int | None = whole_number(1, 1024, default=None)
     """Processes that score accuracy; None: one a core."""
     time_limit_s: float | None = positive(10**6, default=None, of="seconds")
-    """For a network that a Ray worker scores; None: 20 times the longest so far, at least 60."""
+    """The time limit of each network that a Ray worker scores; None: 20 times the longest so far, at least 60."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

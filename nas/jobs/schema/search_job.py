@@ -68,7 +68,7 @@ class SearchJob(Section):
     ]
     """The beginning of the run's id."""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**32, description="a whole number from 0 to 4294967295")] = 1
-    """Of everything random: with the same measurements, the same seed gives the same front."""
+    """The seed of everything random: with the same measurements, the same seed gives the same front."""
     data: DataConfig
     task: plugin_name(Kind.TASKS, SHIPPED) = CLASSIFICATION.name  # type: ignore[valid-type]  # as that of an algorithm
     supernet: SupernetConfig
@@ -99,15 +99,15 @@ class SearchJob(Section):
         ],
         Field(min_length=1, description="a list of fp32, int8, int4, fp16 and bf16, e.g. [fp32, int8]"),
     ] = ("fp32",)
-    """What networks are deployed in; with several, the search chooses for each network. Of language models, int8 and int4 are
-    those of the weights alone; other networks have no int4."""
+    """The precisions that networks are deployed in; with several, the search chooses for each network. Of language models, int8
+    and int4 are those of the weights alone; other networks have no int4."""
     serving: ServingConfig = ServingConfig()
     """Lengths and batch of a language model's calls."""
     runtimes: Annotated[
         tuple[plugin_name(Kind.RUNTIMES, RUNTIMES), ...] | None,  # type: ignore[valid-type]  # as that of an algorithm
         Field(min_length=1, description="a list of runtimes, e.g. [onnxruntime, openvino]"),
     ] = None
-    """What runs the networks on every profile; with several, the search chooses for each network. Profiles name their own
+    """The runtimes of the networks on every profile; with several, the search chooses for each network. Profiles name their own
     runtimes by default."""
     lookup_tables: Annotated[
         tuple[Path, ...], Field(description="a list of files that `nas calibrate` wrote, at most one a profile")
@@ -433,7 +433,7 @@ def load_job(path: Path | str, *, stored: bool = False) -> SearchJob:
     """The job of a file, with its paths made absolute.
 
     Args:
-        stored: whether it is the job file of a run, which can be read where the packages of its plug-ins are not installed.
+        stored: True for the job file of a run, which can be read where the packages of its plug-ins are not installed.
 
     Raises:
         JobError: the file is missing or not YAML, or describes no job.

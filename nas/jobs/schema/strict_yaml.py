@@ -34,7 +34,7 @@ _NUMBERS = (
     (_FLOAT, re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z"), list("-+.0123456789")),
     (_FLOAT, re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z"), list("-+.")),
 )
-_KEPT = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", _MERGE}
+_PLAIN_TAGS = {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:null", _MERGE}
 
 
 PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -101,7 +101,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN_TAGS]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _tag, _pattern, _first in _NUMBERS:

@@ -36,11 +36,11 @@ class MixtureConfig(Section):
     experts: int = whole_number(2, 64, default=2)
     """The stored weights of each layer, which are mixed for each architecture."""
     routing: Literal["layer", "neuron"] = "layer"
-    """Whether each layer, or each neuron, has its own weights of the mixture."""
+    """The parts that have their own weights of the mixture: each layer, or each neuron."""
     hidden: int = whole_number(1, 4096, default=64)
     """The width of the network that computes the weights of the mixture from the architecture."""
     constant_input: Flag = False
-    """Whether that network reads a constant instead of the architecture (an ablation)."""
+    """Feeds that network a constant instead of the architecture (an ablation)."""
     layers: Annotated[
         tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...],
         Field(description="a list of patterns of modules' names, e.g. [blocks.*.mlp.*]"),
@@ -56,7 +56,7 @@ class SharingConfig(Section):
     kernels: Literal["centre", "transform"] = "centre"
     """How a smaller kernel is made of a larger one: its centre, or a learned transform of it."""
     correction: Annotated[Literal["least-squares"] | None, Field(description="least-squares")] = None
-    """Whether networks of the family decoder are corrected on `calibration_images` before they are scored and exported: their
+    """Corrects networks of the family decoder on `calibration_images` before they are scored and exported: their
     output projections are fitted to the activations of the largest network."""
     experts: Annotated[Literal["merged"] | None, Field(description="merged")] = None
     """How a pretrained network's layers keep fewer experts: the most used ones (on `calibration_images`), into which the others
@@ -73,9 +73,9 @@ _OF_MODEL = ("arguments", "weights", "granularity", "widths", "keep")
 _NOT_OF_MODEL = ("family", "preset", "space", "nested", "from_", "network", "pretrained")
 _FOLDER = "transformers:"
 _TUNED_RATE, _TUNED_EXAMPLES = 0.001, 200_000
-"""Of a trained model's supernet: the peak learning rate, and the examples that the default number of epochs shows it."""
+"""Defaults for a trained model's supernet: the peak learning rate, and the number of examples in all of its epochs."""
 PARTITION: Literal["co-activation"] = "co-activation"
-"""Of the neurons of MLPs that experts are made of, by default."""
+"""The default partition of the neurons of MLPs that experts are made of."""
 _PLAIN = "slice"
 _SCHEMES = ("package:", "hub:")
 """Beginnings of the names of pretrained networks that are not paths, as in `supernets.networks.formats.pretrained`."""
@@ -94,7 +94,7 @@ class SupernetConfig(Section):
     space: SerializeAsAny[SpaceConfig | PluginSpaceConfig] | None = None
     """The options of each dimension, smallest first; beside a preset, only those to replace."""
     nested: Flag = False
-    """Whether all layers take one choice for each dimension, so that each network contains the smaller ones."""
+    """Gives all layers one choice for each dimension, so that each network contains the smaller ones."""
     sharing: Annotated[
         SharingConfig | None, Field(description="slice, or a mapping with mixture, kernels, correction or experts")
     ] = None
@@ -128,14 +128,14 @@ class SupernetConfig(Section):
     arguments: Annotated[
         Settings | None, Field(description="a mapping from arguments to values, e.g. {num_classes: 10}")
     ] = None
-    """Of the function that makes the model."""
+    """Arguments of the function that makes the model."""
     weights: Annotated[
         OptionalPath,
         Field(max_length=1000, description="the path of a .safetensors file or a state_dict, package:NAME, or hub"),
     ] = None
     """The model's weights; hub loads those of its library, and package:NAME the only file of weights in a Python package."""
     granularity: Annotated[Literal["layer", "stage", "model"] | None, Field(description="layer, stage or model")] = None
-    """Whether each layer, similar layers of a stage (the default), or all layers of the model have one choice."""
+    """The layers that share a choice: none (layer), similar layers of a stage (the default), or all layers of the model."""
     widths: Annotated[
         tuple[Annotated[float, Field(gt=0, le=1)], ...] | None,
         Field(min_length=1, max_length=16, description="a list of ascending fractions that ends with 1, e.g. [0.5, 1]"),
@@ -145,12 +145,12 @@ class SupernetConfig(Section):
         tuple[Annotated[str, Field(strict=True, min_length=1, max_length=1000)], ...] | None,
         Field(description="a list of patterns of axes and layers, e.g. [head.*]"),
     ] = None
-    """What stays as it is in the model; nas inspect prints the names."""
+    """The axes and layers that stay as they are in the model; nas inspect prints the names."""
     sort: Annotated[
         Literal["weights", "taylor", "activations", "none"] | None,
         Field(description="weights, taylor, activations or none"),
     ] = None
-    """By what the units of a model or a pretrained network are sorted, so that narrower layers have the most important ones:
+    """The order of the units of a model or a pretrained network, so that narrower layers have the most important ones:
     by the norm of the weights that read them (the default for a model), by the change of the loss without them, estimated
     from gradients, or (of the family decoder) by the error without them, measured on activations."""
 
@@ -343,7 +343,7 @@ def training_of_model(
     Args:
         training: the section as the job has it; what it has stays.
         supernet: the section as the job has it.
-        n_examples: of the training part; None where that is not known yet.
+        n_examples: Number of examples of the training part; None where that is not known yet.
         rate: the peak learning rate.
     """
     model = str(supernet["model"])

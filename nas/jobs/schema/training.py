@@ -21,14 +21,14 @@ class AugmentConfig(Section):
     shift: int = whole_number(0, 64, default=0, of="pixels")
     """The most that images are moved in each direction."""
     flip: Flag = False
-    """Whether half of the images are mirrored."""
+    """Mirrors half of the images."""
 
 
 class AdaptersConfig(Section):
     """Low-rank adapters (LoRA) of the linear layers, which are trained in place of the weights."""
 
     rank: int = whole_number(1, MAX_RANK, default=8)
-    """Of the change of a layer's weights."""
+    """The rank of the change of a layer's weights."""
 
 
 STRATEGIES = (
@@ -70,9 +70,9 @@ class TrainingConfig(Section):
     """How the supernet is trained; not read if `supernet.from` names a trained supernet to search."""
 
     strategy: plugin_name(Kind.STRATEGIES, STRATEGIES) = "sandwich"  # type: ignore[valid-type]  # made from the names
-    """Which networks each step trains: sandwich takes the largest, the smallest and random ones."""
+    """The strategy that chooses the networks of each step: sandwich takes the largest, the smallest and random ones."""
     settings: Settings = settings()
-    """Of a plug-in's strategy."""
+    """Settings of a strategy that a plug-in provides."""
     random_subnets: int = whole_number(0, 64, default=2)
     """Random networks in each step, of the strategies sandwich, attentive and instatune."""
     largest_epochs: int = whole_number(0, 10**6, default=0, of="epochs")
@@ -83,7 +83,7 @@ class TrainingConfig(Section):
     candidates: int = whole_number(1, 64, default=3)
     """Networks of which one is trained; of the strategy attentive."""
     pick: Literal["best", "worst"] = "best"
-    """Whether the best or the worst of the candidates is trained; of the strategy attentive."""
+    """The candidate that is trained, the best or the worst; of the strategy attentive."""
     label_weight: float = number(0, 1, default=0.3)
     """The weight of the labels beside the teacher's outputs; of the strategy instatune."""
     temperature: float = positive(100, default=1.0)
@@ -93,9 +93,9 @@ class TrainingConfig(Section):
     target: float = positive(1, default=0.5)
     """Multiply-accumulates of the network that the strategy differentiable looks for, as a share of the largest network's."""
     sort: Flag = False
-    """Whether units are sorted by their importance before the training; of the strategy instatune."""
+    """Sorts units by their importance before the training; of the strategy instatune."""
     distill: Annotated[Literal["largest", "teacher", "original", "none"], BeforeValidator(_distill)] = "largest"
-    """What the networks learn from beside the labels: the largest network, the named teacher, the model that the supernet is
+    """The teacher of the networks beside the labels: the largest network, the named teacher, the model that the supernet is
     made of (original), or none."""
     teacher: Annotated[OptionalPath, Field(description="a run's id or a folder")] = None
     """The trained supernet whose largest network teaches, with `distill: teacher`."""
@@ -112,9 +112,9 @@ class TrainingConfig(Section):
     """Parts of a step's batch, computed one after the other, to save memory; the result is that of the whole batch, except for
     batch norms."""
     activation_checkpointing: Flag = False
-    """Whether activations within blocks are computed again in the backward pass, in place of keeping them, to save memory."""
+    """Computes activations within blocks again in the backward pass, in place of keeping them, to save memory."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of forwards; auto is bfloat16 on an accelerator, else float32. Weights and losses are in float32."""
+    """The precision of forwards; auto is bfloat16 on an accelerator, else float32. Weights and losses are in float32."""
     balance_loss: float = number(0, 100, default=0.01)
     """The weight of the loss by which routers spread tokens over experts; of networks with experts."""
     router_z_loss: float = number(0, 100, default=0.001)
@@ -134,7 +134,7 @@ class TrainingConfig(Section):
     """The largest norm of a step's gradient, which a larger one is scaled to; None for no limit."""
     augment: AugmentConfig = AugmentConfig()
     keep: Literal["last", "best"] = "last"
-    """Whether the weights of the last epoch, or those of the best one on the validation part, are kept."""
+    """The epoch whose weights are kept: the last one, or the best one on the validation part."""
     threads: int = whole_number(1, 1024, default=1)
     """CPU threads that torch uses."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hardware_profiles.base import HardwareProfile
-from nas.engine.evaluation.measuring_evaluator import Measured
+from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator
 from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.store.base import RunStore
 from nas.engine.store.memory import MemoryStore
@@ -183,7 +183,7 @@ def score_network(run: str, network: Architecture, trained: TrainedRun) -> tuple
     test = variants.test_request(network, scored)
 
     def evaluate(part: Part, wanted: list[Request]) -> None:
-        evaluator = Measured(
+        evaluator = MeasuringEvaluator(
             InlineScoring(checkpoint.supernet, trained.data.calibration, part, trained.data.task),
             checkpoint.supernet.cost,
             {},

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from nas.engine.store.folder import RunsFolder
 from nas.errors import JobError, UnknownNameError
 from nas.jobs.schema import WHAT, SearchJob, is_profile_path, job_of
-from nas.jobs.schema.errors import MOST_REPORTED
+from nas.jobs.schema.errors import MAX_REPORTED
 from nas.jobs.schema.strict_yaml import dump_mapping, parse_mapping
 from nas.jobs.schema.supernet import SupernetConfig
 from nas.plugins import is_dotted
@@ -154,7 +154,7 @@ def _tried(key: str, problems: list[tuple[str, str]], call: Callable[[_T], Any],
 
     After some problems nothing more is looked up: a list of thousands of unknown names would take minutes.
     """
-    if len(problems) >= MOST_REPORTED:
+    if len(problems) >= MAX_REPORTED:
         return None
     try:
         return call(argument)
