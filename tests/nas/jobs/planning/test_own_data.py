@@ -56,7 +56,7 @@ def test_the_comments_stay_and_epochs_fall_with_the_number_of_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = images(tmp_path / "photos", side=32, n=10)
-    monkeypatch.setattr(own_data, "_SEEN", 400)
+    monkeypatch.setattr(own_data, "_TRAINING_IMAGES", 400)
     text = fill_recipe(IMAGES, folder)
     assert parse_job(text, source="filled").training.epochs == 20
     assert [line.partition("#")[2] for line in text.splitlines()] == [
