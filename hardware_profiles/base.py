@@ -34,7 +34,7 @@ class HardwareProfile:
         ssh: host to measure on, as the ssh command takes it, e.g. ``pi@raspberrypi``; "" for this machine. Excludes
             `placement`.
         python: the interpreter on an ssh host, with numpy and the runtime.
-        runtime: what runs the models: ``onnxruntime``, ``openvino``, or ``module:Class`` of a
+        runtime: The runtime of the models: ``onnxruntime``, ``openvino``, or ``module:Class`` of a
             `hardware_profiles.runtimes.base.Runtime`.
     """
 
@@ -55,12 +55,12 @@ class HardwareProfile:
 
     @property
     def remote(self) -> bool:
-        """Whether it is measured on another machine."""
+        """True if the profile is measured on another machine."""
         return bool(self.placement or self.ssh)
 
     @property
     def on_cpu(self) -> bool:
-        """Whether the threads that call the runtime compute; with other providers they wait for a device."""
+        """True if the threads that call the runtime compute; with other providers they wait for a device."""
         return self.provider in ("CPUExecutionProvider", "CPU")
 
 
@@ -125,7 +125,7 @@ class LatencyMeasurement:
         energy_failure: why a profiler with `energy` has none.
         drift: largest relative change of the sentinels between the start, the middle and the end.
         preempted_share: share of runs in which the worker lost the CPU.
-        noisy: whether the resolution is wide, so that measuring again on a calmer machine would tell more.
+        noisy: True if the resolution is wide, so that measuring again on a calmer machine would tell more.
         raw_ms: wall times of all runs, (n_rounds, n_runs) flattened in order, with the rounds' lengths in `round_lengths`.
         raw_cpu_ms: thread CPU times of the same runs.
         environment: CPU model, cores, pinned CPUs, runtime version, provider, ...; JSON-able.
@@ -158,7 +158,7 @@ class LatencyMeasurement:
 
 @dataclass(frozen=True, slots=True)
 class LatencyFailure:
-    """Why one deployment does not run, and the environment in which it failed."""
+    """The reason why one deployment does not run, and the environment in which it failed."""
 
     message: str
     environment: Mapping[str, Any] = field(default_factory=dict)

@@ -14,17 +14,20 @@ _LANES = 4
 _OPSET, _IR_VERSION = 18, 8
 
 Shape = Sequence[int | str]
-"""Of one example; a dynamic size is a name."""
+"""The shape of one example; a dynamic size is a name."""
 
 
 def needs_prefix(shape: Shape) -> bool:
-    """Whether a block with inputs of this shape (of one example) is measured behind a convolution: images of many channels.
+    """Returns True if a block with inputs of this shape is measured behind a convolution: images of many channels.
 
     The inner tensors of a convolution network have a blocked layout (NCHWc). A block measured alone converts its input and
     its output, which a whole network does only once. Behind a convolution, the block finds its input converted already.
     The baseline, the convolution alone, converts its input and its output too. So the difference of the two is the block,
     plus the conversion of its output, minus that of its input: in a chain of blocks these cancel but for the ends. The
     overhead of calling the runtime cancels as well.
+
+    Args:
+        shape: The shape of one example, without the batch.
     """
     channels = shape[0] if len(shape) == 3 else None
     return isinstance(channels, int) and channels % _LANES == 0
@@ -34,8 +37,8 @@ def baseline_model(shape: Shape, name: str, *, integer: bool = False) -> bytes:
     """The model whose latency is subtracted: a depthwise 1 x 1 convolution where `needs_prefix`, else an Identity.
 
     Args:
-        shape: of one example; the batch is dynamic.
-        name: of the input, which is float32, or int64 if `integer`.
+        shape: The shape of one example; the batch is dynamic.
+        name: Name of the input, which is float32, or int64 if `integer`.
     """
     sizes: list[str | int | None] = ["batch", *shape]
     kind = TensorProto.INT64 if integer else TensorProto.FLOAT
@@ -53,13 +56,13 @@ def with_prefix(model: bytes, shape: Shape, name: str) -> bytes:
     """The block behind the convolution of `baseline_model` where its input `name` `needs_prefix`, else the block itself."""
     if not needs_prefix(shape):
         return model
-    whole = onnx.load_from_string(model)
-    for node in whole.graph.node:
-        for i, read in enumerate(node.input):
-            if read == name:
+    block = onnx.load_from_string(model)
+    for node in block.graph.node:
+        for i, input_name in enumerate(node.input):
+            if input_name == name:
                 node.input[i] = _INNER
-    _prepend(whole, shape, name)
-    return bytes(whole.SerializeToString())
+    _prepend(block, shape, name)
+    return bytes(block.SerializeToString())
 
 
 def _prepend(model: ModelProto, shape: Shape, name: str) -> None:

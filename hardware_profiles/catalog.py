@@ -56,7 +56,7 @@ _CHECKS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "python": (lambda v: isinstance(v, str) and bool(v.strip()), "the path of an interpreter, such as venv/bin/python"),
     "description": (lambda v: isinstance(v, str), "text"),
 }
-"""By key of a profile's file, whether a value is valid, and the expected kind of value."""
+"""The check of a value, and the expected kind of value, by key of a profile's file."""
 
 
 def known_profiles() -> list[HardwareProfile]:
@@ -69,9 +69,9 @@ def _catalog() -> Mapping[str, HardwareProfile]:
     """The profiles of the catalog by name, in the order of `known_profiles`."""
     folder = resources.files("hardware_profiles") / "data"
     files = [file for file in folder.iterdir() if file.name.endswith(".yaml")]
-    found = [_parse(file.read_text(encoding="utf-8"), file.name) for file in files]
-    found.sort(key=lambda profile: (profile.threads, profile.batch_size, profile.name))
-    return {profile.name: profile for profile in found}
+    profiles = [_parse(file.read_text(encoding="utf-8"), file.name) for file in files]
+    profiles.sort(key=lambda profile: (profile.threads, profile.batch_size, profile.name))
+    return {profile.name: profile for profile in profiles}
 
 
 def load_profile(name_or_path: str) -> HardwareProfile:
@@ -128,13 +128,13 @@ def check_machine(profile: HardwareProfile) -> None:
         return
     if not hasattr(os, "sched_getaffinity"):
         raise platform_error(profile, platform.system())
-    here = {
+    environment = {
         "host": "this machine",
         "allowed_cpus": len(os.sched_getaffinity(0)),
         "quota_cpus": None,  # the worker checks it
         **runtime_here(profile),
     }
-    check_requirements(profile, here)
+    check_requirements(profile, environment)
 
 
 def runtime_here(profile: HardwareProfile) -> dict[str, Any]:
@@ -156,8 +156,8 @@ def runtime_here(profile: HardwareProfile) -> dict[str, Any]:
 def _installed(name: str) -> dict[str, Any]:
     """A runtime's version and devices. Raises `ImportError` where it is not installed."""
     runtime, version = find_runtime(name), find_runtime(name).version()
-    other = {} if name == "onnxruntime" else {"runtime": f"{runtime.label} {version}"}
-    return {runtime.package: version, **other, "available_providers": runtime.devices()}
+    runtime_label = {} if name == "onnxruntime" else {"runtime": f"{runtime.label} {version}"}
+    return {runtime.package: version, **runtime_label, "available_providers": runtime.devices()}
 
 
 def environment_for(profile: HardwareProfile, environment: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -173,11 +173,11 @@ class _Loader(SafeLoader):
     """A safe loader that rejects a repeated key, where YAML's would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key in (str(key.value) for key, _ in node.value):
-            if key in seen:
+            if key in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is repeated", node.start_mark)
-            seen.add(key)
+            keys.add(key)
         return super().construct_mapping(node, deep=deep)
 
 

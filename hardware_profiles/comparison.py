@@ -16,16 +16,20 @@ class LatencyComparison:
     """Latencies of models of one session, the fastest first; ``str`` gives a table.
 
     Attributes:
-        models: as they were given.
-        measurements: in the order of `models`.
+        models: Paths of the models as they were given, the fastest first.
+        measurements: Measurements in the order of `models`.
     """
 
     models: tuple[str, ...]
     measurements: tuple[LatencyMeasurement, ...]
 
-    def is_tie(self, one: str, other: str) -> bool:
-        """Whether two models differ by no more than the larger of their resolutions; `ModelError` for an unknown one."""
-        a, b = self[one], self[other]
+    def is_tie(self, model: str, other_model: str) -> bool:
+        """Returns True if two models differ by no more than the larger of their resolutions.
+
+        Raises:
+            ModelError: one of them was not compared.
+        """
+        a, b = self[model], self[other_model]
         return abs(a.latency_ms - b.latency_ms) <= max(a.resolution * a.latency_ms, b.resolution * b.latency_ms)
 
     @property
@@ -43,14 +47,14 @@ class LatencyComparison:
     def __str__(self) -> str:
         first, width = self.measurements[0], max(map(len, self.models))
         lines = []
-        for model, found in zip(self.models, self.measurements, strict=True):
-            beside = f"{found.latency_ms / first.latency_ms:.2f} times {self.models[0]}"
+        for model, measurement in zip(self.models, self.measurements, strict=True):
+            beside = f"{measurement.latency_ms / first.latency_ms:.2f} times {self.models[0]}"
             if model == self.models[0]:
                 beside = ""
             elif self.is_tie(self.models[0], model):
                 beside = f"tie with {self.models[0]}"
-            error = found.resolution * found.latency_ms
-            lines.append(f"{model:<{width}}  {found.latency_ms:.4f} ± {error:.4f} ms  {beside}".rstrip())
+            error = measurement.resolution * measurement.latency_ms
+            lines.append(f"{model:<{width}}  {measurement.latency_ms:.4f} ± {error:.4f} ms  {beside}".rstrip())
         return "\n".join(lines)
 
 
@@ -76,6 +80,6 @@ def compare_latency(
     names = [str(model) for model in models]
     if len(names) < 2 or len(set(names)) < len(names):
         raise ModelError(f"compare_latency({names}): expected at least 2 different files", code="model.not-comparable")
-    found = measure_together(models, profile, shapes=shapes, precision=precision, longer=longer, on_wait=on_wait)
-    order = sorted(range(len(names)), key=lambda i: found[i].latency_ms)
-    return LatencyComparison(tuple(names[i] for i in order), tuple(found[i] for i in order))
+    measurements = measure_together(models, profile, shapes=shapes, precision=precision, longer=longer, on_wait=on_wait)
+    order = sorted(range(len(names)), key=lambda i: measurements[i].latency_ms)
+    return LatencyComparison(tuple(names[i] for i in order), tuple(measurements[i] for i in order))

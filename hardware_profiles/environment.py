@@ -35,7 +35,7 @@ def machine_key(environment: Mapping[str, Any]) -> str:
 
 
 def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Why measurements of two environments are not comparable, as ``cpu: was X, is Y``.
+    """The reasons why measurements of two environments are not comparable, as ``cpu: was X, is Y``.
 
     Empty exactly where the two `machine_key` are equal.
     """
@@ -43,16 +43,16 @@ def differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     labels = {**DECISIVE, **_ONLY_WHERE_KNOWN}
     pairs = [(label, before.get(key), after.get(key)) for key, label in labels.items()]
     values = [(label, old, new) for label, old, new in pairs if old != new]
-    found = [f"{label}: was {_shown(old)}, is {_shown(new)}" for label, old, new in values]
+    changes = [f"{label}: was {_shown(old)}, is {_shown(new)}" for label, old, new in values]
     if before["flags"] != after["flags"] and (changed := _changed_isa(was, now)):
-        found.append(changed)
-    return found
+        changes.append(changed)
+    return changes
 
 
 def _decisive(environment: Mapping[str, Any]) -> dict[str, Any]:
     """The decisive values. A worker's own description has no protocol: it will measure by the current one."""
-    found = {key: environment.get(key, PROTOCOL if key == "protocol" else None) for key in DECISIVE}
-    return found | {key: environment[key] for key in _ONLY_WHERE_KNOWN if environment.get(key) is not None}
+    values = {key: environment.get(key, PROTOCOL if key == "protocol" else None) for key in DECISIVE}
+    return values | {key: environment[key] for key in _ONLY_WHERE_KNOWN if environment.get(key) is not None}
 
 
 def _changed_isa(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:

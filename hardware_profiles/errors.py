@@ -70,7 +70,7 @@ class LookupTableError(ProfilingError):
     code = "lookup-table.invalid"
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, choices: Iterable[str]) -> str:
     """`` (did you mean 'x'?)`` with the known name nearest to a misspelt one; empty if none is near."""
-    near = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    near = get_close_matches(name, list(choices), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""

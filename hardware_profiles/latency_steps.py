@@ -46,10 +46,10 @@ def step_ends(widths: Sequence[int], latency_ms: Sequence[float], errors_ms: Seq
     errors = np.maximum(errors, _LEAST_ERROR * latency)
     if len(w) < _MIN_WIDTHS or np.mean(((latency - _parabola(w, latency, errors)) / errors) ** 2) <= 1:
         return tuple(widths)
-    left = np.flatnonzero(latency - least_latency(latency) <= errors)
-    if len(left) >= _MIN_WIDTHS and (jumps := _jumps(w[left], latency[left], errors[left])).any():
-        left = left[:-1][jumps]
-    return tuple(widths[i] for i in left.tolist())
+    remaining = np.flatnonzero(latency - least_latency(latency) <= errors)
+    if len(remaining) >= _MIN_WIDTHS and (jumps := _jumps(w[remaining], latency[remaining], errors[remaining])).any():
+        remaining = remaining[:-1][jumps]
+    return tuple(widths[i] for i in remaining.tolist())
 
 
 def least_latency(latency_ms: Sequence[float] | Floats) -> Floats:
@@ -58,9 +58,9 @@ def least_latency(latency_ms: Sequence[float] | Floats) -> Floats:
 
 
 def _jumps(w: Floats, latency: Floats, errors: Floats) -> NDArray[np.bool_]:
-    """Whether latency jumps after each width but the last, (n - 1,); all False if jumps are too little of the rise."""
-    least = least_latency(latency)
-    rises, smooth = np.diff(least), np.diff(_parabola(w, least, errors))
+    """Marks the widths after which latency jumps, (n - 1,), bool; all False if jumps are too little of the rise."""
+    envelope = least_latency(latency)
+    rises, smooth = np.diff(envelope), np.diff(_parabola(w, envelope, errors))
     jumps = rises > np.maximum(np.maximum(errors[:-1], errors[1:]), _JUMP * smooth)
     enough = rises[jumps].sum() >= _SHARE * rises.sum()
     return np.asarray(jumps & enough, dtype=np.bool_)

@@ -34,11 +34,11 @@ class Entry:
     macs: int
     n: int = 1
 
-    def mean_with(self, other: Entry) -> Entry:
+    def mean_with(self, entry: Entry) -> Entry:
         """The mean of the measurements of both."""
-        n = self.n + other.n
-        net_ms = (self.n * self.net_ms + other.n * other.net_ms) / n
-        return Entry(net_ms, math.hypot(self.n * self.error_ms, other.n * other.error_ms) / n, self.macs, n)
+        n = self.n + entry.n
+        net_ms = (self.n * self.net_ms + entry.n * entry.net_ms) / n
+        return Entry(net_ms, math.hypot(self.n * self.error_ms, entry.n * entry.error_ms) / n, self.macs, n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class LookupTable:
         environment: the worker's description of the machine; JSON-able.
         source: digest of the space that the blocks and `subnets` are of.
         sentinel_ms: the sentinel latency to which all values are scaled.
-        entries: by block key.
+        entries: Entries by block key.
         subnets: whole networks by architecture key, to which `fits` are fitted.
         complete: the calibration has finished.
     """
@@ -94,8 +94,8 @@ class LookupTable:
 
     @property
     def predicted(self) -> bool:
-        """Whether latencies of blocks are predictions from other machines, not measurements."""
-        return any(not entry.n for own in self.entries.values() for entry in own.values())
+        """True if latencies of blocks are predictions from other machines, not measurements."""
+        return any(not entry.n for blocks in self.entries.values() for entry in blocks.values())
 
     def by_block(self, keys: NDArray[np.str_], macs: NDArray[np.int64], precision: str) -> Floats:
         """Net milliseconds of each block, (n, b); zero where a network lacks it.
@@ -110,18 +110,19 @@ class LookupTable:
         Raises:
             LookupTableError: the table has no blocks in this precision.
         """
-        entries = self._of(self.entries, precision, "blocks")
+        entries = self._in_precision(self.entries, precision, "blocks")
         distinct, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         net_ms = {key: entries[key].net_ms for key in distinct.tolist() if key in entries} | {ABSENT: 0.0}
-        found = np.array([net_ms.get(key, math.nan) for key in distinct.tolist()])
-        lacking = np.isnan(found)
+        block_ms = np.array([net_ms.get(key, math.nan) for key in distinct.tolist()])
+        lacking = np.isnan(block_ms)
         if lacking.any():
-            found[lacking] = _by_macs(entries, macs.ravel()[first[lacking]])
-        return found[inverse.reshape(keys.shape)]
+            block_ms[lacking] = _by_macs(entries, macs.ravel()[first[lacking]])
+        return block_ms[inverse.reshape(keys.shape)]
 
     def missing(self, keys: NDArray[np.str_], precision: str) -> frozenset[str]:
         """The keys without an entry; `LookupTableError` as in `by_block`."""
-        return frozenset(np.unique(keys).tolist()) - {ABSENT} - self._of(self.entries, precision, "blocks").keys()
+        entries = self._in_precision(self.entries, precision, "blocks")
+        return frozenset(np.unique(keys).tolist()) - {ABSENT} - entries.keys()
 
     def estimate(self, sums: Floats, precision: str) -> Floats:
         """Latencies (n,) in milliseconds per batch, of sums of `by_block` over a network's blocks (n,).
@@ -129,22 +130,22 @@ class LookupTable:
         Raises:
             LookupTableError: the table has no fit in this precision.
         """
-        return self._of(self.fits, precision, "fit")(sums)
+        return self._in_precision(self.fits, precision, "fit")(sums)
 
-    def _of(self, by_precision: Mapping[str, T], precision: str, what: str) -> T:
-        found = by_precision.get(precision)
-        if not found:
-            has = f"the lookup table of profile {self.profile.get('name')} has no {what} for {precision}, only for "
+    def _in_precision(self, by_precision: Mapping[str, T], precision: str, content: str) -> T:
+        value = by_precision.get(precision)
+        if not value:
+            has = f"the lookup table of profile {self.profile.get('name')} has no {content} for {precision}, only for "
             message = f"{has}{', '.join(by_precision) or 'no precision'}; calibrate with a job that has {precision}"
             raise LookupTableError(message, code="lookup-table.precision-missing")
-        return found
+        return value
 
 
 def _by_macs(entries: Mapping[str, Entry], macs: NDArray[np.int64]) -> Floats:
     """Net milliseconds (m,) by an affine function of the MACs, least squares over the entries; never below zero."""
-    known = np.array([[entry.macs, 1.0, entry.net_ms] for entry in entries.values()])
+    rows = np.array([[entry.macs, 1.0, entry.net_ms] for entry in entries.values()])
     # With one entry, or equal MACs, this is the solution of least norm, which is finite.
-    slope, constant = np.linalg.lstsq(known[:, :2], known[:, 2], rcond=None)[0]
+    slope, constant = np.linalg.lstsq(rows[:, :2], rows[:, 2], rcond=None)[0]
     return np.maximum(slope * macs + constant, 0.0)  # type: ignore[no-any-return]
 
 
@@ -158,8 +159,8 @@ def fit_affine(sums: Floats, latencies_ms: Floats) -> AffineFit:
         LookupTableError: fewer than 3 networks, or all with the same sum.
     """
     if len(sums) < 3 or np.ptp(sums) == 0:
-        found = f"{len(sums)} with {len(np.unique(sums))} different sums"
-        message = f"an affine fit needs at least 3 networks with different blocks, got {found}; use more subnets"
+        counts = f"{len(sums)} with {len(np.unique(sums))} different sums"
+        message = f"an affine fit needs at least 3 networks with different blocks, got {counts}; use more subnets"
         raise LookupTableError(message, code="lookup-table.too-few-subnets")
     design = np.stack([sums, np.ones_like(sums)], axis=1) / latencies_ms[:, None]
     q, r = np.linalg.qr(design)

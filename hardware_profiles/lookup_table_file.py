@@ -20,7 +20,7 @@ from hardware_profiles.measuring.protocol import PROTOCOL
 FORMAT = "latency-lookup-table/v1"
 _NOT_COMPARED = ("description", "python")
 """Keys of a profile that do not affect latency by themselves (the interpreter's version is in the environment)."""
-_LEAST: Mapping[str, int | float] = {
+_MINIMA: Mapping[str, int | float] = {
     "macs": 0,
     "n": 0,
     "net_ms": -math.inf,
@@ -31,7 +31,7 @@ _LEAST: Mapping[str, int | float] = {
     "offset_ms": -math.inf,
     "mape": 0.0,
 }
-"""The least valid value of each number in the file; a whole number means that the value is one."""
+"""The smallest valid value of each number in the file; a whole number means that the value is one."""
 Record = TypeVar("Record", Entry, Subnet, AffineFit)
 
 
@@ -61,8 +61,8 @@ def load_lookup(
     """The table in a file, checked against the profile and the machine that it will be used for.
 
     Args:
-        profile: for which latencies are estimated.
-        environment: of the machine that will measure; None skips the comparison of machines.
+        profile: The profile for which latencies are estimated.
+        environment: Environment of the machine that will measure; None skips the comparison of machines.
         unfinished: accepts the table of an interrupted calibration.
 
     Raises:
@@ -136,8 +136,8 @@ def _read(path: Path) -> LookupTable:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         why = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
         raise _error(path, f"it is damaged: {why}; calibrate again", code="lookup-table.damaged") from None
-    found = repr(data["format"]) if isinstance(data, dict) and "format" in data else "no format"
-    why = f"expected the format {FORMAT!r}, got {found}; make one with: nas calibrate PROFILE --job JOB"
+    format_text = repr(data["format"]) if isinstance(data, dict) and "format" in data else "no format"
+    why = f"expected the format {FORMAT!r}, got {format_text}; make one with: nas calibrate PROFILE --job JOB"
     raise _error(path, why, code="lookup-table.other-format")
 
 
@@ -155,8 +155,12 @@ def _parse(data: dict[str, Any]) -> LookupTable:
         data["environment"],
         data["source"],
         float(_number(data, "sentinel_ms", "the table")),
-        entries={p: {key: _record(Entry, e, key) for key, e in own.items()} for p, own in data["entries"].items()},
-        subnets={p: {key: _record(Subnet, s, key) for key, s in own.items()} for p, own in data["subnets"].items()},
+        entries={
+            p: {key: _record(Entry, e, key) for key, e in by_key.items()} for p, by_key in data["entries"].items()
+        },
+        subnets={
+            p: {key: _record(Subnet, s, key) for key, s in by_key.items()} for p, by_key in data["subnets"].items()
+        },
         fits={precision: _record(AffineFit, f, precision) for precision, f in data["fits"].items()},
         complete=data["complete"],
     )
@@ -167,8 +171,8 @@ def _record(kind: type[Record], data: Mapping[str, Any], where: str) -> Record:
 
 
 def _number(data: Mapping[str, Any], key: str, where: str) -> Any:
-    value, least = data[key], _LEAST[key]
-    kinds = (int,) if isinstance(least, int) else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or value < least:
+    value, minimum = data[key], _MINIMA[key]
+    kinds = (int,) if isinstance(minimum, int) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or value < minimum:
         raise ValueError(f"{key} of {where!r} is {value!r}")
-    return value if isinstance(least, int) else float(value)
+    return value if isinstance(minimum, int) else float(value)

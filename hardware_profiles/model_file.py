@@ -106,7 +106,7 @@ def measure_together(
                 code="model.not-comparable",
             )
         results = list(profiler.measure(deployments, longer=longer))
-    found = []
+    measurements = []
     for path, result in zip(paths, results, strict=True):
         if isinstance(result, LatencyFailure):
             raise ModelError(f"{path}: {result.message}", code="model.not-measured")
@@ -114,8 +114,8 @@ def measure_together(
             raise ModelError(
                 f"{path}: its energy cannot be measured: {result.energy_failure}", code="model.not-measured"
             )
-        found.append(result)
-    return found
+        measurements.append(result)
+    return measurements
 
 
 def _deployment(

@@ -15,7 +15,7 @@ from hardware_profiles.base import HardwareProfile
 from hardware_profiles.errors import ModelError
 
 _MAX_NUMBERS = 2**29
-"""Per input: 2 GiB of float32, the largest payload of a command to a worker."""
+"""Maximum size of an input: 2 GiB of float32, the largest payload of a command to a worker."""
 
 
 def make_inputs(
@@ -39,12 +39,12 @@ def make_inputs(
         ModelError: an input is not a tensor of numbers, has a dynamic dimension besides the batch that `shapes` does not
             give, or has a fixed batch of another size; or `shapes` contradicts the model or the profile's batch.
     """
-    given = shapes or {}
+    shape_by_name = shapes or {}
     weights = {initializer.name for initializer in model.graph.initializer}
     declared = [value for value in model.graph.input if value.name not in weights]
-    for name in given.keys() - {value.name for value in declared}:
-        known = ", ".join(repr(value.name) for value in declared) or "none"
-        message = f"{source}: unknown input {name!r} in the given shapes; the model's inputs are {known}"
+    for name in shape_by_name.keys() - {value.name for value in declared}:
+        names = ", ".join(repr(value.name) for value in declared) or "none"
+        message = f"{source}: unknown input {name!r} in the given shapes; the model's inputs are {names}"
         raise ModelError(message, code="model.shape-mismatch")
     dynamic = [value for value in declared if (dims := value.type.tensor_type.shape.dim) and _is_dynamic(dims[0])]
     fixed = None if dynamic or not declared else [dim.dim_value for dim in declared[0].type.tensor_type.shape.dim]
@@ -54,11 +54,14 @@ def make_inputs(
         batch = f"profile {profile.name} has batch size {profile.batch_size}"
         raise ModelError(f"{message}, and {batch}; {advice}", code="model.batch-mismatch")
     batch_names = {value.type.tensor_type.shape.dim[0].dim_param for value in dynamic} - {""}
-    return {value.name: _array(value, profile, rng, batch_names, given.get(value.name), source) for value in declared}
+    return {
+        value.name: _array(value, profile, rng, batch_names, shape_by_name.get(value.name), source)
+        for value in declared
+    }
 
 
 def _is_dynamic(dim: Any) -> bool:
-    """Whether only the run knows the size; old exporters write -1."""
+    """Returns True if only the run knows the size; old exporters write -1."""
     return not dim.HasField("dim_value") or dim.dim_value < 0
 
 
@@ -67,34 +70,36 @@ def _array(
     profile: HardwareProfile,
     rng: np.random.Generator,
     batch_names: set[str],
-    given: Sequence[int] | None,
+    requested_shape: Sequence[int] | None,
     source: str,
 ) -> NDArray[Any]:
     tensor = value.type.tensor_type
     where = f"{source}: input {value.name!r}"
-    if not value.type.HasField("tensor_type") or (given is None and not tensor.HasField("shape")):
+    if not value.type.HasField("tensor_type") or (requested_shape is None and not tensor.HasField("shape")):
         message = f"{where} is not a tensor with a declared shape; export it with one{_advice(value)}"
         raise ModelError(message, code="model.shape-required")
     if any(not _is_dynamic(dim) and dim.dim_value == 0 for dim in tensor.shape.dim):
         message = f"{where} has a dimension of size 0; export it with sizes from 1"
         raise ModelError(message, code="model.input-unsupported")
-    known = [_size(dim, i, profile, batch_names) for i, dim in enumerate(tensor.shape.dim)]
-    if given is None:
-        if 0 in known:
-            i = known.index(0)
+    declared_sizes = [_size(dim, i, profile, batch_names) for i, dim in enumerate(tensor.shape.dim)]
+    if requested_shape is None:
+        if 0 in declared_sizes:
+            i = declared_sizes.index(0)
             name = f" ({tensor.shape.dim[i].dim_param!r})" if tensor.shape.dim[i].dim_param else ""
             message = f"{where}: dimension {i}{name} is dynamic, and only the first, the batch, may be"
             advice = f"export the model with a fixed size{_advice(value)}"
             raise ModelError(f"{message}; {advice}", code="model.shape-required")
-        return _draw(tensor.elem_type, tuple(known), rng, where)
-    expected = "x".join(str(size or "?") for size in known)
-    fits = len(given) == len(known) and all(b in (0, a) for a, b in zip(given, known, strict=True))
-    if min(given, default=1) < 1 or (tensor.HasField("shape") and not fits):
-        sizes = "x".join(map(str, given))
+        return _draw(tensor.elem_type, tuple(declared_sizes), rng, where)
+    expected = "x".join(str(size or "?") for size in declared_sizes)
+    fits = len(requested_shape) == len(declared_sizes) and all(
+        b in (0, a) for a, b in zip(requested_shape, declared_sizes, strict=True)
+    )
+    if min(requested_shape, default=1) < 1 or (tensor.HasField("shape") and not fits):
+        sizes = "x".join(map(str, requested_shape))
         message = f"{where}: the given shape {sizes} does not fit the profile's batch size {profile.batch_size}"
         advice = f"expected {expected or 'a scalar'}, with sizes from 1"
         raise ModelError(f"{message}; {advice}", code="model.shape-mismatch")
-    return _draw(tensor.elem_type, tuple(given), rng, where)
+    return _draw(tensor.elem_type, tuple(requested_shape), rng, where)
 
 
 def _size(dim: Any, i: int, profile: HardwareProfile, batch_names: set[str]) -> int:

@@ -15,6 +15,7 @@ from hardware_profiles.measuring.profiler import LOCK, WorkerProfiler
 from hardware_profiles.measuring.session import Limits
 from hardware_profiles.measuring.speed_record import SpeedRecord, default_folder
 from hardware_profiles.transports.connection import Connection, LocalConnection, local_command, worker_environment
+from hardware_profiles.transports.ssh import connect_by_ssh
 
 SSH_CONFIG = "NAS_SSH_CONFIG"
 """The environment variable with a configuration file for ssh that replaces the user's own."""
@@ -57,8 +58,6 @@ def open_profiler(
 
 def _connector(profile: HardwareProfile) -> Callable[[], Connection]:
     if profile.ssh:
-        from hardware_profiles.transports.ssh import connect_by_ssh
-
         config = os.environ.get(SSH_CONFIG)
         return partial(connect_by_ssh, profile, config=Path(config) if config else None)
     if profile.placement:

@@ -25,13 +25,13 @@ def check_precision(precision: str, provider: str, runtime: str = "onnxruntime")
         ProfileError: there is no such runtime.
     """
     _check_known(precision)
-    found = find_runtime(runtime)
-    runs = found.precisions.get(provider, ("fp32",))
+    backend = find_runtime(runtime)
+    runs = backend.precisions.get(provider, ("fp32",))
     if precision not in runs:
-        why = found.reasons.get((provider, precision), "its support is not verified")
-        others = [name for name, known in found.precisions.items() if precision in known]
-        other = f", or a profile with another provider: {', '.join(others)}" if others else ""
-        message = f"{provider} does not run {precision} ({why}); choose {', '.join(runs)}{other}"
+        why = backend.reasons.get((provider, precision), "its support is not verified")
+        other_providers = [name for name, supported in backend.precisions.items() if precision in supported]
+        alternative = f", or a profile with another provider: {', '.join(other_providers)}" if other_providers else ""
+        message = f"{provider} does not run {precision} ({why}); choose {', '.join(runs)}{alternative}"
         raise PrecisionError(message, code="precision.unsupported-by-provider")
 
 

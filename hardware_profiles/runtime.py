@@ -21,11 +21,11 @@ def runtime_version(runtime: str = "onnxruntime") -> str:
         ProfileError: there is no such runtime.
         ModelError: it is not installed.
     """
-    found = find_runtime(runtime)
+    backend = find_runtime(runtime)
     try:
-        return found.version()
+        return backend.version()
     except ImportError as error:
-        message = f"`import {found.package}` fails ({error}); install {found.label}: pip install {found.package}"
+        message = f"`import {backend.package}` fails ({error}); install {backend.label}: pip install {backend.package}"
         raise ModelError(message, code="model.runtime-missing") from None
 
 
@@ -38,18 +38,22 @@ def run_calls(
         ProfileError: there is no such runtime.
         ModelError: it is not installed, or rejects the model or the inputs of a call.
     """
-    version, found, given = runtime_version(runtime), find_runtime(runtime), iter(calls)
-    if (first := next(given, None)) is None:
+    version, backend, remaining_calls = runtime_version(runtime), find_runtime(runtime), iter(calls)
+    if (first := next(remaining_calls, None)) is None:
         return []
-    name = f"{found.label} {version}"
-    loaded = _checked(name, _load, found, model, first)
-    return [_checked(name, _outputs, loaded, inputs) for inputs in chain([first], given)]
+    name = f"{backend.label} {version}"
+    loaded = _checked(name, _load, backend, model, first)
+    return [_checked(name, _outputs, loaded, inputs) for inputs in chain([first], remaining_calls)]
 
 
 def run_model(
     model: bytes, inputs: Mapping[str, NDArray[Any]], *, batch_size: int | None = None, runtime: str = "onnxruntime"
 ) -> list[NDArray[Any]]:
-    """As `run_calls`, the outputs of one call, or of calls of `batch_size` examples (the first dimension), concatenated."""
+    """The outputs of one call, or of calls of `batch_size` examples (the first dimension), concatenated.
+
+    Raises:
+        ProfileError, ModelError: as `run_calls` does.
+    """
     if batch_size is None:
         return run_calls(model, [inputs], runtime=runtime)[0]
     n = len(next(iter(inputs.values())))
@@ -70,10 +74,10 @@ def _load(runtime: Runtime, model: bytes, inputs: Mapping[str, NDArray[Any]]) ->
 def _outputs(loaded: LoadedModel, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Copies of a call's outputs, which the next call may overwrite."""
     written = set(getattr(loaded, "in_place", {}).values())  # the caller's arrays stay as they are
-    made = loaded.run({name: np.array(own) if name in written else own for name, own in inputs.items()})
-    found = list(made.values() if isinstance(made, Mapping) else made)
-    del made
-    return [np.array(found.pop(0)) for _ in range(len(found))]  # at no time are all of them held twice
+    raw_outputs = loaded.run({name: np.array(array) if name in written else array for name, array in inputs.items()})
+    outputs = list(raw_outputs.values() if isinstance(raw_outputs, Mapping) else raw_outputs)
+    del raw_outputs
+    return [np.array(outputs.pop(0)) for _ in range(len(outputs))]  # at no time are all of them held twice
 
 
 def _checked(name: str, call: Callable[..., Any], *arguments: Any) -> Any:

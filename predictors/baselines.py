@@ -19,10 +19,10 @@ class ConformalPredictor:
     """A predictor's mean, with a conformal 90 % interval from five-fold cross-validation (see `Spread.of`).
 
     Args:
-        make: makes the unfitted predictor; must be deterministic.
+        make: Makes the unfitted predictor; must be deterministic.
         positive: labels are above zero, and errors count as ratios.
-        seed: of the folds.
-        minimum_rows: rows that a fit needs; four fifths of them must do for the predictor.
+        seed: Seed of the folds.
+        minimum_rows: Number of rows that a fit needs; four fifths of them must do for the predictor.
     """
 
     def __init__(self, make: Callable[[], Predictor], *, positive: bool, seed: int, minimum_rows: int = 8) -> None:
@@ -60,7 +60,7 @@ def lightgbm(*, positive: bool, seed: int) -> Predictor:
 
     Args:
         positive: labels are above zero, and the interval is one of ratios.
-        seed: of LightGBM and of the folds of the interval.
+        seed: Seed of LightGBM and of the folds of the interval.
     """
     trees = partial(LightGBMPredictor, scale=LabelScale.PLAIN, seed=seed, parameters=BASELINE, rounds=BASELINE_ROUNDS)
     return ConformalPredictor(trees, positive=positive, seed=seed)

@@ -28,14 +28,16 @@ class ResidualPredictor:
     an affine map of two parameters hardly overfits.
 
     Args:
-        base: makes the unfitted base.
-        rest: makes the unfitted model of its errors, on PLAIN labels.
+        base: Makes the unfitted base.
+        correction: Makes the unfitted model of its errors, on PLAIN labels.
     """
 
     minimum_rows = 3
 
-    def __init__(self, base: Callable[[], RidgePredictor], rest: Callable[[], RidgePredictor | KernelProcess]) -> None:
-        self._base, self._rest = base(), rest()
+    def __init__(
+        self, base: Callable[[], RidgePredictor], correction: Callable[[], RidgePredictor | KernelProcess]
+    ) -> None:
+        self._base, self._correction = base(), correction()
         self._ratio = self._base.scale.positive
         self._n_columns: int | None = None
 
@@ -43,22 +45,22 @@ class ResidualPredictor:
         """Learns (n, d) -> (n,)."""
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self._ratio)
         self._base.fit(x, y)
-        self._rest.fit(x, errors_of(y, self._base.predict(x).mean, ratio=self._ratio))
+        self._correction.fit(x, errors_of(y, self._base.predict(x).mean, ratio=self._ratio))
         self._labels, self._n_columns = y, x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
         """Predictions for (m, d)."""
         x = query_array(features, self._n_columns)
-        return self._shifted(self._base.predict(x), self._rest.predict(x))
+        return self._shifted(self._base.predict(x), self._correction.predict(x))
 
     def held_out(self, folds: Folds) -> Prediction:
         """Predictions of the training rows (n,), each without its fold."""
-        return self._shifted(self._base.held_out(folds), self._rest.held_out(folds))
+        return self._shifted(self._base.held_out(folds), self._correction.held_out(folds))
 
-    def _shifted(self, base: Prediction, rest: Prediction) -> Prediction:
-        mean = shifted(base.mean, rest.mean, ratio=self._ratio)
-        std = rest.std * mean if self._ratio else rest.std
-        low, high = (shifted(base.mean, end, ratio=self._ratio) for end in (rest.low, rest.high))
+    def _shifted(self, base: Prediction, correction: Prediction) -> Prediction:
+        mean = shifted(base.mean, correction.mean, ratio=self._ratio)
+        std = correction.std * mean if self._ratio else correction.std
+        low, high = (shifted(base.mean, end, ratio=self._ratio) for end in (correction.low, correction.high))
         return Prediction(mean, std, low, high)
 
 
@@ -67,8 +69,9 @@ class Candidate:
     """A model by name.
 
     Attributes:
-        make: makes it, unfitted.
-        refits: it is fitted again for each fold: there is no closed form, or its many parameters would make it optimistic.
+        make: Makes it, unfitted.
+        refits: True if it is fitted again for each fold: there is no closed form, or its many parameters would make it
+            optimistic.
     """
 
     name: str
@@ -91,48 +94,48 @@ def candidates(layout: FeatureLayout, n_columns: int, n_rows: int, *, positive: 
     Args:
         positive: labels are above zero and may be fitted with relative error or as logarithms; others, as most of them are
             scores, by their distance from the largest one.
-        seed: of LightGBM.
+        seed: Seed of LightGBM.
     """
     linear = (LabelScale.RELATIVE, LabelScale.LOG) if positive else (LabelScale.PLAIN,)
     smooth = (LabelScale.PLAIN, LabelScale.LOG) if positive else (LabelScale.PLAIN, LabelScale.BEST)
     ridge = (LabelScale.RELATIVE, LabelScale.LOG, LabelScale.PLAIN) if positive else (LabelScale.PLAIN,)
-    found = [Candidate("mean", partial(MeanPredictor, scale=linear[-1]))]
+    entries = [Candidate("mean", partial(MeanPredictor, scale=linear[-1]))]
     for scale in linear:
         for name, column in (("MACs", layout.macs), ("estimate", layout.estimate)):
             if column is not None:
-                found.append(Candidate(f"{name} ({scale})", partial(ColumnLinearPredictor, column, scale=scale)))
+                entries.append(Candidate(f"{name} ({scale})", partial(ColumnLinearPredictor, column, scale=scale)))
     encoding = layout.encoding(n_columns)
     for scale in ridge:
         parts = {" on aggregates": layout.aggregates, "": None, " on genes": encoding}
         for where, columns in parts.items():
             if columns is None or len(columns):
                 make = partial(RidgePredictor, scale=scale, columns=columns)
-                found.append(Candidate(f"ridge{where} ({scale})", make))
-    found += _processes(layout, n_columns, smooth)
-    found += _on_estimate(layout, n_columns, linear)
+                entries.append(Candidate(f"ridge{where} ({scale})", make))
+    entries += _processes(layout, n_columns, smooth)
+    entries += _on_estimate(layout, n_columns, linear)
     if n_rows >= TREE_ROWS:
         scale = LabelScale.LOG if positive else LabelScale.PLAIN
         trees = partial(LightGBMPredictor, scale=scale, seed=seed)
-        found.append(Candidate(LIGHTGBM, trees, refits=True))
+        entries.append(Candidate(LIGHTGBM, trees, refits=True))
         if n_rows >= LINEAR_LEAF_ROWS:
             with_lines = partial(trees, parameters=LINEAR_LEAVES)
-            found.append(Candidate(f"{LIGHTGBM} with linear leaves", with_lines, refits=True))
-    return found
+            entries.append(Candidate(f"{LIGHTGBM} with linear leaves", with_lines, refits=True))
+    return entries
 
 
 def _processes(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
-    encoding, found = layout.encoding(n_columns), []
+    encoding, entries = layout.encoding(n_columns), []
     groups = [layout.groups[i] for i in encoding] if layout.groups else []
     options = [layout.options[i] for i in encoding] if layout.options else []
     for scale in scales:
         all_columns = partial(KernelProcess, scale=scale, lines=(), smooth=range(n_columns))
-        found.append(Candidate(f"Gaussian process ({scale})", all_columns))
+        entries.append(Candidate(f"Gaussian process ({scale})", all_columns))
         if encoding:
             make = partial(KernelProcess, scale=scale, smooth=encoding, groups=groups, options=options)
             lines = (layout.aggregates, encoding)
-            found.append(Candidate(f"Gaussian process on genes ({scale})", partial(make, lines=())))
-            found.append(Candidate(f"lines and Gaussian process on genes ({scale})", partial(make, lines=lines)))
-    return found
+            entries.append(Candidate(f"Gaussian process on genes ({scale})", partial(make, lines=())))
+            entries.append(Candidate(f"lines and Gaussian process on genes ({scale})", partial(make, lines=lines)))
+    return entries
 
 
 def _on_estimate(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale, ...]) -> list[Candidate]:
@@ -140,15 +143,16 @@ def _on_estimate(layout: FeatureLayout, n_columns: int, scales: tuple[LabelScale
     if layout.estimate is None:
         return []
     plain = LabelScale.PLAIN
-    rest: dict[str, Callable[[], RidgePredictor | KernelProcess]] = {
+    corrections: dict[str, Callable[[], RidgePredictor | KernelProcess]] = {
         "ridge on aggregates": partial(RidgePredictor, scale=plain, columns=layout.aggregates),
         "ridge": partial(RidgePredictor, scale=plain),
         "Gaussian process": partial(KernelProcess, scale=plain, lines=(), smooth=range(n_columns)),
     }
-    found = []
+    entries = []
     for scale in scales:
         base = partial(ColumnLinearPredictor, layout.estimate, scale=scale)
-        found += [
-            Candidate(f"estimate ({scale}) + {name}", partial(ResidualPredictor, base, m)) for name, m in rest.items()
+        entries += [
+            Candidate(f"estimate ({scale}) + {name}", partial(ResidualPredictor, base, m))
+            for name, m in corrections.items()
         ]
-    return found
+    return entries

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from predictors.base import Array
-from predictors.folds import Folds, rest
+from predictors.folds import Folds, rows_outside
 
 SAMPLES = 20
 STEPS = 5
-LEAST = 0.02
+MIN_WEIGHT = 0.02
 """Smaller weights are dropped: such a model costs its prediction and has no effect."""
 
 
@@ -37,7 +37,7 @@ def ensemble_weights(labels: Array, means: Array, rng: np.random.Generator, *, r
             counts[chosen] += 1.0
             total += drawn[chosen]
     weights = counts / counts.sum()
-    weights[weights < LEAST] = 0.0
+    weights[weights < MIN_WEIGHT] = 0.0
     return np.asarray(weights / weights.sum())
 
 
@@ -48,6 +48,6 @@ def cross_combined(labels: Array, means: Array, folds: Folds, rng: np.random.Gen
     """
     out = np.empty_like(labels)
     for fold in folds:
-        others = rest(fold, len(labels))
-        out[fold] = ensemble_weights(labels[others], means[:, others], rng, ratio=ratio) @ means[:, fold]
+        training = rows_outside(fold, len(labels))
+        out[fold] = ensemble_weights(labels[training], means[:, training], rng, ratio=ratio) @ means[:, fold]
     return out

@@ -29,8 +29,8 @@ class FeatureLayout:
 
     def check(self, n_columns: int) -> None:
         """Raises `PredictorError` (code ``predictor.invalid-layout``) unless it fits features with `n_columns` columns."""
-        named = [index for index in (self.macs, self.estimate, *self.aggregates) if index is not None]
-        outside = [index for index in named if not 0 <= index < n_columns]
+        indices = [index for index in (self.macs, self.estimate, *self.aggregates) if index is not None]
+        outside = [index for index in indices if not 0 <= index < n_columns]
         fault = ""
         if outside:
             fault = f"names column {outside[0]}; the features have columns 0 to {n_columns - 1}"
@@ -45,5 +45,5 @@ class FeatureLayout:
 
     def encoding(self, n_columns: int) -> tuple[int, ...]:
         """Indices of the columns that are no aggregates and no estimate."""
-        other = {*self.aggregates, self.macs, self.estimate}
-        return tuple(i for i in range(n_columns) if i not in other)
+        analytic = {*self.aggregates, self.macs, self.estimate}
+        return tuple(i for i in range(n_columns) if i not in analytic)

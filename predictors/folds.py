@@ -25,7 +25,7 @@ def make_folds(labels: Array, rng: np.random.Generator, n_folds: int = N_FOLDS) 
     return [np.sort(order[dealt == fold]) for fold in range(k)]
 
 
-def rest(fold: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+def rows_outside(fold: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     """The rows outside a fold, in order."""
     mask = np.ones(n, dtype=bool)
     mask[fold] = False
@@ -36,14 +36,15 @@ def held_out(make: Callable[[], Predictor], features: Array, labels: Array, fold
     """Predictions (n,) of each row by a model that was fitted without its fold."""
     out = np.empty((4, len(labels)))
     for fold in folds:
-        training = rest(fold, len(labels))
+        training = rows_outside(fold, len(labels))
         model = make()
         model.fit(features[training], labels[training])
-        found = model.predict(features[fold])
-        out[:, fold] = found.mean, found.std, found.low, found.high
+        prediction = model.predict(features[fold])
+        out[:, fold] = prediction.mean, prediction.std, prediction.low, prediction.high
     return Prediction(*out)
 
 
-def evenly_spaced(n: int, most: int) -> NDArray[np.int64]:
-    """Indices of at most `most` of `n` rows, ascending and evenly spaced; the first and, of several, the last are included."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+def evenly_spaced(n: int, max_rows: int) -> NDArray[np.int64]:
+    """Indices of at most `max_rows` of `n` rows, ascending and evenly spaced; the first and, of several, the last are
+    included."""
+    return np.unique(np.linspace(0, n - 1, min(n, max_rows)).astype(np.int64))

@@ -70,10 +70,10 @@ def marginal_loss(kernel: Array, z: Array) -> tuple[float, Array]:
     return loss, np.outer(alpha, alpha) - inverse
 
 
-def distances(one: Array, two: Array, weights: Array) -> Array:
+def distances(first: Array, second: Array, weights: Array) -> Array:
     """Half the weighted squared distances of rows (n, d) and (m, d): (n, m); exactly 0 between equal rows."""
-    scaled = one * weights
-    squares = 0.5 * (scaled * one).sum(axis=1)[:, None] + 0.5 * (two**2 @ weights)[None, :]
-    found: Array = squares - scaled @ two.T
-    found[found < _ROUNDING * squares] = 0.0
-    return found
+    scaled = first * weights
+    squares = 0.5 * (scaled * first).sum(axis=1)[:, None] + 0.5 * (second**2 @ weights)[None, :]
+    distance: Array = squares - scaled @ second.T
+    distance[distance < _ROUNDING * squares] = 0.0
+    return distance

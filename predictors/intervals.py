@@ -13,8 +13,9 @@ from predictors.label_scales import shifted
 
 LEVEL = 0.9
 """Nominal coverage of the central interval."""
-CHOSEN = 7
-"""Weights of models, penalties and kernel lengths; with 7, intervals cover published tables as they should."""
+N_CHOSEN = 7
+"""Number of parameters that the errors choose: weights of models, penalties and kernel lengths; with 7, intervals cover
+published tables as they should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,11 @@ class Spread:
         return cls(std, float(np.partition(scores, rank - 1)[rank - 1]))
 
     def widened(self, n: int) -> Spread:
-        """This spread of n errors, widened for the `CHOSEN` numbers that were chosen by these very errors.
+        """This spread of n errors, widened for the `N_CHOSEN` numbers that were chosen by these very errors.
 
         As residuals of n rows and p coefficients are: by the square root of n / (n - p); with few rows, of 2.
         """
-        factor = math.sqrt(n / max(n - CHOSEN, n / 2))
+        factor = math.sqrt(n / max(n - N_CHOSEN, n / 2))
         return Spread(self.std * factor, self.half * factor)
 
     def around(self, mean: Array, *, ratio: bool, widths: Array | None = None) -> Prediction:
@@ -58,7 +59,7 @@ class Spread:
 
         Args:
             ratio: the spread is of ratios (see `errors_of`).
-            widths: of each row (m,), where the spread was taken with widths.
+            widths: Width of each row (m,), where the spread was taken with widths.
         """
         scale = np.ones_like(mean) if widths is None else widths
         # To first order: the deviation of exp(e) itself explodes with large errors.
@@ -68,7 +69,7 @@ class Spread:
 
 
 def widths_help(errors: Array, widths: Array) -> bool:
-    """Whether widths (n,) describe held-out errors (n,) better than one constant, by Gaussian likelihood.
+    """Returns True if widths (n,) describe held-out errors (n,) better than one constant, by Gaussian likelihood.
 
     Both descriptions have one free scale, so that their likelihoods compare as they are.
     """

@@ -13,16 +13,16 @@ from scipy.optimize import minimize
 
 from predictors.base import Array, Prediction, query_array, training_arrays
 from predictors.errors import PredictorError
-from predictors.folds import Folds, evenly_spaced, rest
+from predictors.folds import Folds, evenly_spaced, rows_outside
 from predictors.gaussian import JITTER, GaussianPosterior, distances, marginal_loss
 from predictors.label_scales import LabelScale, Standardiser
 from predictors.label_transforms import LOG, PLAIN, Warp, WarpedLabels, best_warp
 
 WEIGHT_SIGMA = 1.0
-"""Of the logarithm of each group's weight about the common one, and of each option's factor about 1: a factor of e either way
-is unremarkable."""
+"""Deviation of the logarithm of each group's weight about the common one, and of each option's factor about 1: a factor of e
+either way is unremarkable."""
 AMPLITUDE_SIGMA = 2.0
-"""Of the logarithms of the variances of lines and smooth part, for labels of deviation 1."""
+"""Deviation of the logarithms of the variances of lines and smooth part, for labels of deviation 1."""
 
 
 def column_weights(theta: Array, groups: NDArray[np.int64], options: NDArray[np.int64]) -> Array:
@@ -36,15 +36,15 @@ class Posterior:
     """The density of theta: logarithms of each line's variance, of the smooth part's, of the noise's, of each weight.
 
     Attributes:
-        grams: inner products of the rows by line, (n, n) each.
-        rows: standardised columns of the smooth part, (n, d).
-        labels: standardised, (n,).
-        groups: number of the weight of each column, (d,).
-        options: number of its option's weight, (d,), by which the first is multiplied; -1 for none.
-        known: variances of single labels in addition to the noise, (n,).
-        common: the logarithm that the prior of the groups' weights is centred on, that of the options' being centred on 0; None
+        grams: Inner products of the rows by line, (n, n) each.
+        rows: Standardised columns of the smooth part, (n, d).
+        labels: Standardised labels, (n,).
+        groups: Number of the weight of each column, (d,).
+        options: Number of its option's weight, (d,), by which the first is multiplied; -1 for none.
+        label_variances: Variances of single labels in addition to the noise, (n,).
+        common: The logarithm that the prior of the groups' weights is centred on, that of the options' being centred on 0; None
             for flat priors.
-        weight_sigma: the deviation of these priors.
+        weight_sigma: The deviation of these priors.
     """
 
     grams: Sequence[Array]
@@ -52,7 +52,7 @@ class Posterior:
     labels: Array
     groups: NDArray[np.int64]
     options: NDArray[np.int64]
-    known: Array | float = 0.0
+    label_variances: Array | float = 0.0
     common: float | None = None
     weight_sigma: float = WEIGHT_SIGMA
 
@@ -65,7 +65,7 @@ class Posterior:
         smooth = np.exp(theta[n_lines] - distances(x, x, weights))
         parts = [np.exp(theta[i]) * gram for i, gram in enumerate(self.grams)]
         kernel = sum(parts, smooth.copy())
-        kernel[np.diag_indices_from(kernel)] += noise + JITTER + self.known
+        kernel[np.diag_indices_from(kernel)] += noise + JITTER + self.label_variances
         loss, outer = marginal_loss(kernel, self.labels)
         inner = outer * smooth
         by_column = weights * (inner.sum(axis=1)[:, None] * x**2 - x * (inner @ x)).sum(axis=0)
@@ -91,7 +91,7 @@ POSTERIOR_ROWS = 600
 """Rows that predictions are conditioned on at most: they cost n³ once, and n² each."""
 ITERATIONS = 30
 FEW_ITERATIONS = 12
-"""For a start near the optimum, and before a second optimisation: more changed no error on published tables."""
+"""Iterations for a start near the optimum, and before a second optimisation: more changed no error on published tables."""
 REFIT_ROWS = 150
 LEAST_NOISE = 1e-6
 """Variance, for labels of deviation 1. Some published latencies are sums from a table of operators, to which a line fits almost
@@ -157,17 +157,19 @@ class KernelProcess:
         x, y = training_arrays(features, labels, minimum=self.minimum_rows, positive=self.scale.positive)
         self._labels = WarpedLabels.of(y, self._warp(y))
         self._errors = np.zeros(len(y)) if errors is None else errors
-        known = (self._errors / self._labels.unit) ** 2
+        label_variances = (self._errors / self._labels.unit) ** 2
         self._scalers = [Standardiser.of(x[:, block]) for block in self._blocks]
         if not self._standardise:
             self._scalers[-1] = Standardiser.identity(len(self._blocks[-1]))
         lines, smooth = self._rows(x)
         self._x, self._y = x, y
-        self._learn(lines, smooth, known)
-        kept = self._kept = evenly_spaced(len(y), POSTERIOR_ROWS)
-        self._lines, self._smooth = [line[kept] for line in lines], smooth[kept]
+        self._learn(lines, smooth, label_variances)
+        posterior_rows = self._posterior_rows = evenly_spaced(len(y), POSTERIOR_ROWS)
+        self._lines, self._smooth = [line[posterior_rows] for line in lines], smooth[posterior_rows]
         kernel = self._kernel(self._lines, self._smooth)
-        self._posterior = GaussianPosterior(kernel, self._noise + known[kept], self._labels.z[kept])
+        self._posterior = GaussianPosterior(
+            kernel, self._noise + label_variances[posterior_rows], self._labels.z[posterior_rows]
+        )
         self._n_columns = x.shape[1]
 
     def predict(self, features: Array) -> Prediction:
@@ -205,7 +207,7 @@ class KernelProcess:
 
     @property
     def closed_form(self) -> bool:
-        """Whether `held_out` needs no further fits."""
+        """True if `held_out` needs no further fits."""
         return not len(self._given_groups) or len(self._y) > REFIT_ROWS
 
     def held_out(self, folds: Folds) -> Prediction:
@@ -216,16 +218,16 @@ class KernelProcess:
         rows fit themselves to the held-out labels, and errors look a fifth to a quarter too small.
         """
         if not self.closed_form:
-            found = np.empty((4, len(self._y)))
+            out = np.empty((4, len(self._y)))
             for fold in folds:
-                others, again = rest(fold, len(self._y)), self._again()
-                again.fit(self._x[others], self._y[others], self._errors[others])
+                training, again = rows_outside(fold, len(self._y)), self._again()
+                again.fit(self._x[training], self._y[training], self._errors[training])
                 mean, std = again._at(self._x[fold])
                 each = again._labels.prediction(mean, np.hypot(std, self._errors[fold] / again._labels.unit))
-                found[:, fold] = each.mean, each.std, each.low, each.high
-            return Prediction(*found)
+                out[:, fold] = each.mean, each.std, each.low, each.high
+            return Prediction(*out)
         place = np.full(len(self._y), -1)
-        place[self._kept] = np.arange(len(self._kept))
+        place[self._posterior_rows] = np.arange(len(self._posterior_rows))
         inside = [place[fold][place[fold] >= 0] for fold in folds]
         return self._labels.prediction(*self._completed(*self._posterior.held_out(inside)))
 
@@ -236,13 +238,13 @@ class KernelProcess:
 
     def _completed(self, mean: Array, std: Array) -> tuple[Array, Array]:
         """Mean and deviation of all training rows, each (n,), given those of the rows of the posterior."""
-        found = np.empty((2, len(self._y)))
-        found[:, self._kept] = mean, std
-        others = np.setdiff1d(np.arange(len(self._y)), self._kept)
-        if len(others):
-            mean, std = self._at(self._x[others])
-            found[:, others] = mean, np.hypot(std, self._errors[others] / self._labels.unit)
-        return found[0], found[1]
+        out = np.empty((2, len(self._y)))
+        out[:, self._posterior_rows] = mean, std
+        other_rows = np.setdiff1d(np.arange(len(self._y)), self._posterior_rows)
+        if len(other_rows):
+            mean, std = self._at(self._x[other_rows])
+            out[:, other_rows] = mean, np.hypot(std, self._errors[other_rows] / self._labels.unit)
+        return out[0], out[1]
 
     @property
     def _n_lines(self) -> int:
@@ -262,8 +264,8 @@ class KernelProcess:
         amplitudes = np.exp(self._theta[: self._n_lines])
         weights = column_weights(self._theta[self._n_lines + 2 :], self._groups, self._options)
         kernel: Array = np.exp(self._theta[self._n_lines] - distances(smooth, self._smooth, weights))
-        for amplitude, one, two in zip(amplitudes, lines, self._lines, strict=True):
-            kernel += amplitude * (one @ two.T)
+        for amplitude, line, training_line in zip(amplitudes, lines, self._lines, strict=True):
+            kernel += amplitude * (line @ training_line.T)
         return kernel
 
     def _again(self) -> KernelProcess:
@@ -272,7 +274,7 @@ class KernelProcess:
         again._start, again._n_columns = self, None
         return again
 
-    def _learn(self, lines: Sequence[Array], smooth: Array, known: Array) -> None:
+    def _learn(self, lines: Sequence[Array], smooth: Array, label_variances: Array) -> None:
         """Learns the common weight, then, with groups, their weights about it, from the rows' lines and smooth part."""
         # Evenly spaced, because the early rows of a search are random and the late ones are good.
         z, n = self._labels.z, len(self._y)
@@ -282,17 +284,17 @@ class KernelProcess:
         self._groups, self._names = np.zeros(rows.shape[1], dtype=np.int64), np.zeros(1, dtype=np.int64)
         self._options, self._option_names = np.full(rows.shape[1], -1), np.empty(0, dtype=np.int64)
         if self._start is None:
-            self._theta = self._common(grams, rows, z[some], known[some])
+            self._theta = self._common(grams, rows, z[some], label_variances[some])
             head, self._weight = self._theta[:-1], float(self._theta[-1])
         else:
             head, self._weight = self._start._theta[: self._n_lines + 2], self._start._weight
         if not len(self._given_groups):
             return
-        kept = self._given_groups[self._scalers[-1].kept]
-        self._names, self._groups = np.unique(kept, return_inverse=True)
-        kept = self._given_options[self._scalers[-1].kept]
-        self._option_names = np.unique(kept[kept >= 0])
-        self._options = np.where(kept >= 0, np.searchsorted(self._option_names, kept), -1)
+        column_numbers = self._given_groups[self._scalers[-1].columns]
+        self._names, self._groups = np.unique(column_numbers, return_inverse=True)
+        column_numbers = self._given_options[self._scalers[-1].columns]
+        self._option_names = np.unique(column_numbers[column_numbers >= 0])
+        self._options = np.where(column_numbers >= 0, np.searchsorted(self._option_names, column_numbers), -1)
         before = {} if self._start is None else self._start._weights()
         weights = [before.get((0, name), self._weight) for name in self._names.tolist()]
         weights += [before.get((1, name), 0.0) for name in self._option_names.tolist()]
@@ -302,7 +304,7 @@ class KernelProcess:
             z[some],
             self._groups,
             self._options,
-            known[some],
+            label_variances[some],
             common=self._weight,
             weight_sigma=self._weight_sigma,
         )
@@ -314,9 +316,9 @@ class KernelProcess:
         names = [*((0, name) for name in self._names.tolist()), *((1, name) for name in self._option_names.tolist())]
         return dict(zip(names, self._theta[self._n_lines + 2 :].tolist(), strict=True))
 
-    def _common(self, grams: Sequence[Array], rows: Array, labels: Array, known: Array) -> Array:
+    def _common(self, grams: Sequence[Array], rows: Array, labels: Array, label_variances: Array) -> Array:
         """The likeliest parameters with one weight for all columns."""
-        posterior = Posterior(grams, rows, labels, self._groups, self._options, known)
+        posterior = Posterior(grams, rows, labels, self._groups, self._options, label_variances)
         apart = max(float(distances(rows, rows, np.ones(rows.shape[1])).mean()), 1e-12)
         head = [np.log(0.3)] * self._n_lines
         starts = [

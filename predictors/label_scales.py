@@ -28,7 +28,7 @@ class LabelScale(StrEnum):
 
     @property
     def positive(self) -> bool:
-        """Whether labels must be above zero."""
+        """True if labels must be above zero."""
         return self in (LabelScale.RELATIVE, LabelScale.LOG)
 
 
@@ -68,10 +68,10 @@ class Standardiser:
     """Centre and scale of the columns that vary; constant ones are dropped.
 
     Attributes:
-        kept: indices of the columns kept; the first column alone (as zeros) where none varies.
+        columns: Indices of the columns that are kept; the first column alone (as zeros) where none varies.
     """
 
-    kept: NDArray[np.int64]
+    columns: NDArray[np.int64]
     centre: Array
     scale: Array
 
@@ -85,11 +85,11 @@ class Standardiser:
         """The standardiser of training rows (n, d); `weights` (n,) move the centre, not the scale."""
         scale = features.std(axis=0)
         # Rounding leaves constant columns of large numbers with a tiny deviation.
-        kept = np.flatnonzero(scale > 1e-10 * np.abs(features).max(axis=0))
-        if not len(kept):
+        columns = np.flatnonzero(scale > 1e-10 * np.abs(features).max(axis=0))
+        if not len(columns):
             return cls(np.zeros(1, dtype=np.int64), features[:1, 0].copy(), np.ones(1))
-        return cls(kept, np.average(features[:, kept], axis=0, weights=weights), scale[kept])
+        return cls(columns, np.average(features[:, columns], axis=0, weights=weights), scale[columns])
 
     def __call__(self, features: Array) -> Array:
-        """Standardised columns, (m, n_kept)."""
-        return (features[:, self.kept] - self.centre) / self.scale
+        """Standardised columns, (m, n_columns)."""
+        return (features[:, self.columns] - self.centre) / self.scale

@@ -90,8 +90,8 @@ class RidgePredictor:
         centred = (targets - self._intercept) * root
 
         u, singular, vt = np.linalg.svd(rows, full_matrices=False)
-        kept = singular > 1e-10 * max(float(singular[0]), 1e-300)
-        u, singular, vt = u[:, kept], singular[kept], vt[kept]
+        significant = singular > 1e-10 * max(float(singular[0]), 1e-300)
+        u, singular, vt = u[:, significant], singular[significant], vt[significant]
         shrink = singular**2 / (singular**2 + len(y) * np.asarray(self.penalties)[:, None])  # (penalties, rank)
         projected = u.T @ centred
         leverage = (u**2) @ shrink.T + (weights / weights.sum())[:, None]  # (n, penalties)

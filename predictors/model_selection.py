@@ -22,9 +22,9 @@ LEAST_WIDTH = 1e-12
 """Lower bound, because errors are divided by widths; those of a noiseless process may be 0."""
 
 
-def widths_of(found: Prediction, bounds: Bounds, *, ratio: bool) -> Array:
+def widths_of(prediction: Prediction, bounds: Bounds, *, ratio: bool) -> Array:
     """Deviations of predictions (m,) in the terms of errors (see `errors_of`)."""
-    return np.maximum(found.std / bounds.clip(found.mean) if ratio else found.std, LEAST_WIDTH)
+    return np.maximum(prediction.std / bounds.clip(prediction.mean) if ratio else prediction.std, LEAST_WIDTH)
 
 
 class ProcessWidths:
@@ -35,8 +35,8 @@ class ProcessWidths:
     ratio of its held-out to its leave-one-out deviations.
 
     Args:
-        process: fitted on all rows.
-        held_out: widths (n,) of the training rows, held out.
+        process: A process that is fitted on all rows.
+        held_out: Widths (n,) of the training rows, held out.
         mean: held-out predictions (n,) of the process.
     """
 
@@ -56,7 +56,8 @@ MINIMUM_ROWS = 6
 SHOWN = 4
 """Models named in a description; the others have weights of a few per cent."""
 FINE_FOLDS = 20
-"""For models with closed forms. If labels are sums over layers, the last rows decide whether all terms are identified."""
+"""Number of folds for models with closed forms. If labels are sums over layers, the last rows decide whether all terms are
+identified."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ class AutoPredictor:
     Args:
         layout: the meaning of the columns.
         positive: labels are above zero and errors count as ratios (latency); else as differences (accuracy).
-        seed: of the folds and of LightGBM; equal data and seed give equal predictions.
+        seed: Seed of the folds and of LightGBM; equal data and seed give equal predictions.
 
     Attributes:
-        weights: by name, of each model that the mean has; set by `fit`.
+        weights: Weights by name, of each model that the mean has; set by `fit`.
     """
 
     minimum_rows = MINIMUM_ROWS
@@ -111,8 +112,10 @@ class AutoPredictor:
             means = np.stack([self._bounds.clip(model.predict(x).mean) for model in self._models])
             mean = self._weights @ means
             widths = None if self._widths is None else self._widths(x)
-        found = self._spread.around(mean, ratio=self.positive, widths=widths)
-        return Prediction(found.mean, found.std, self._bounds.clip(found.low), self._bounds.clip(found.high))
+        prediction = self._spread.around(mean, ratio=self.positive, widths=widths)
+        return Prediction(
+            prediction.mean, prediction.std, self._bounds.clip(prediction.low), self._bounds.clip(prediction.high)
+        )
 
     def _fit(self, x: Array, y: Array) -> None:
         rng = np.random.default_rng(self.seed)
@@ -132,16 +135,16 @@ class AutoPredictor:
         self.quality = self._report(tried, weights, y, mean, coarse, widths)
 
     def _try(self, candidate: Candidate, x: Array, y: Array, *, fine: Folds, coarse: Folds) -> _Tried:
-        model, found = candidate.tried(x, y, fine=fine, coarse=coarse)
-        mean = self._bounds.clip(found.mean)
-        return _Tried(candidate.name, model, mean, widths_of(found, self._bounds, ratio=self.positive))
+        model, prediction = candidate.tried(x, y, fine=fine, coarse=coarse)
+        mean = self._bounds.clip(prediction.mean)
+        return _Tried(candidate.name, model, mean, widths_of(prediction, self._bounds, ratio=self.positive))
 
     def _choose_widths(self, tried: list[_Tried], errors: Array) -> tuple[ProcessWidths | None, Array | None]:
         """The widths by features, and held out (n,), of the first process that describes the errors better than a constant."""
         for each in tried:
             if isinstance(each.model, KernelProcess) and widths_help(errors, each.widths):
-                made = ProcessWidths(each.model, each.widths, each.mean, self._bounds, ratio=self.positive)
-                return made, each.widths
+                process_widths = ProcessWidths(each.model, each.widths, each.mean, self._bounds, ratio=self.positive)
+                return process_widths, each.widths
         return None, None
 
     def _report(
@@ -149,13 +152,13 @@ class AutoPredictor:
     ) -> Quality:
         by_name = {t.name: t.mean for t in tried}
         ridge = by_name[f"ridge ({LabelScale.RELATIVE if self.positive else LabelScale.PLAIN})"]
-        held = partial(Scores.held_out, y, folds=folds, ratio=self.positive)
+        held_out_scores = partial(Scores.held_out, y, folds=folds, ratio=self.positive)
         return Quality(
             model=_description([t.name for t in tried], weights),
             n=len(y),
-            scores=held(mean, widths=widths),
-            mean=held(by_name["mean"]),
-            ridge=held(ridge),
+            scores=held_out_scores(mean, widths=widths),
+            mean=held_out_scores(by_name["mean"]),
+            ridge=held_out_scores(ridge),
         )
 
 
@@ -163,5 +166,5 @@ def _description(names: list[str], weights: Array) -> str:
     """The heaviest parts of the mean: ``60 % ridge (log), 20 % LightGBM, 10 % mean, 2 others``."""
     order = np.argsort(-weights, kind="stable")
     parts = [f"{weights[i]:.0%} {names[i]}".replace("%", " %") for i in order if weights[i] > 0]
-    others = [f"{len(parts) - SHOWN} others"] if len(parts) > SHOWN else []
-    return names[int(order[0])] if len(parts) == 1 else ", ".join([*parts[:SHOWN], *others])
+    remainder = [f"{len(parts) - SHOWN} others"] if len(parts) > SHOWN else []
+    return names[int(order[0])] if len(parts) == 1 else ", ".join([*parts[:SHOWN], *remainder])

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from predictors.base import Array
-from predictors.folds import Folds, rest
+from predictors.folds import Folds, rows_outside
 from predictors.intervals import Spread
 from predictors.label_scales import errors_of, shifted
 
@@ -36,15 +36,15 @@ class Scores:
 
         Rows whose label is NaN (a failed measurement) are left out.
         """
-        known = ~np.isnan(labels)
-        y, m = labels[known], mean[known]
+        is_measured = ~np.isnan(labels)
+        y, m = labels[is_measured], mean[is_measured]
         if not len(y):
             return cls(math.nan, math.nan, math.nan, math.nan)
         tau = float(kendalltau(y, m).statistic) if len(y) > 1 and np.ptp(y) > 0 and np.ptp(m) > 0 else math.nan
         mape = float(np.mean(np.abs((m - y) / y))) if (y != 0).all() else math.nan
         coverage = math.nan
         if low is not None and high is not None:
-            coverage = float(np.mean((low[known] <= y) & (y <= high[known])))
+            coverage = float(np.mean((low[is_measured] <= y) & (y <= high[is_measured])))
         return cls(tau, mape, float(np.sqrt(np.mean((m - y) ** 2))), coverage)
 
     @classmethod
@@ -53,8 +53,8 @@ class Scores:
         errors = errors_of(labels, mean, ratio=ratio)
         low, high = np.empty_like(mean), np.empty_like(mean)
         for fold in folds:
-            others = rest(fold, len(labels))
-            half = Spread.of(errors[others], None if widths is None else widths[others]).half
+            training = rows_outside(fold, len(labels))
+            half = Spread.of(errors[training], None if widths is None else widths[training]).half
             reach = half * (1.0 if widths is None else widths[fold])
             low[fold] = shifted(mean[fold], -reach, ratio=ratio)
             high[fold] = shifted(mean[fold], reach, ratio=ratio)

@@ -36,8 +36,8 @@ class KnownDevices:
         networks: (n, parts), how many times each network has each part; for genes, their one-hot encoding.
         latencies: (n, devices), above zero, each device in any unit; measured or estimated.
         groups: two ways in which parts are of one kind, each an array (parts,) of numbers: by operation, by position.
-        costs: (parts, devices), what each part adds to a network, in the unit of the device's latencies; None where only
-            networks were measured.
+        costs: (parts, devices), the cost that each part adds to a network, in the unit of the device's latencies; None where
+            only networks were measured.
     """
 
     networks: Array
@@ -62,15 +62,15 @@ class KnownDevices:
             raise PredictorError(f"groups of parts {fault}", code="predictor.invalid-layout")
 
     def relative_costs(self) -> Array:
-        """What each part adds, (parts, devices), relative to the mean latency of the device."""
+        """The cost that each part adds, (parts, devices), relative to the mean latency of the device."""
         means = self.latencies.mean(axis=0)
         if self.costs is not None:
             relative: Array = self.costs / means
             return relative
         rows = np.column_stack([self.networks, np.ones(len(self.networks))])
         gram = rows.T @ rows + _RIDGE * np.eye(rows.shape[1])
-        found: Array = np.linalg.solve(gram, rows.T @ (self.latencies / means))[:-1]
-        return found
+        solution: Array = np.linalg.solve(gram, rows.T @ (self.latencies / means))[:-1]
+        return solution
 
 
 class TransferPredictor:
@@ -85,17 +85,18 @@ class TransferPredictor:
     Features are those of `KnownDevices.networks`.
 
     Args:
-        seed: of the draws; equal measurements and seed give equal predictions.
+        devices: Networks on other devices, for the prior.
+        seed: Seed of the draws; equal measurements and seed give equal predictions.
     """
 
     minimum_rows = 3
 
-    def __init__(self, known: KnownDevices, *, seed: int = 0) -> None:
-        self._centre = known.networks.mean(axis=0)
-        costs = known.relative_costs()
-        self._costs = _differences(costs, known.networks, known.groups[1])
+    def __init__(self, devices: KnownDevices, *, seed: int = 0) -> None:
+        self._centre = devices.networks.mean(axis=0)
+        costs = devices.relative_costs()
+        self._costs = _differences(costs, devices.networks, devices.groups[1])
         self._common = (costs - self._costs).mean(axis=1)
-        self._directions = _directions(self._costs, known.groups, known.networks - self._centre)
+        self._directions = _directions(self._costs, devices.groups, devices.networks - self._centre)
         self._seed = seed
         self._n_columns: int | None = None
 
@@ -119,7 +120,7 @@ class TransferPredictor:
         if measured is not None:
             rows = np.concatenate([query_array(measured, len(self._centre)), rows])
         parts, levels = self._features(rows), self._levels(rows)
-        kernel = np.array(sum(np.exp(c) * own @ own.T for c, own in zip(_CENTRES, parts, strict=True)))
+        kernel = np.array(sum(np.exp(c) * part @ part.T for c, part in zip(_CENTRES, parts, strict=True)))
         noise, weight = np.exp(_NOISE) * levels**2, 1 / levels**2
         weight[:before] = 0
         chosen: list[int] = []
@@ -129,7 +130,7 @@ class TransferPredictor:
             best = len(chosen) if len(chosen) < before else before + int(np.argmax(gain[before:]))
             chosen.append(best)
             kernel = kernel - np.outer(kernel[:, best], kernel[best]) / (kernel[best, best] + noise[best])
-        return [own - before for own in chosen[before:]]
+        return [row - before for row in chosen[before:]]
 
     def fit(self, features: Array, labels: Array) -> None:
         """Learns (n, parts) -> (n,) latencies of the new device.
@@ -143,7 +144,7 @@ class TransferPredictor:
         self._scale = float(np.mean(y / levels))
         targets = y / self._scale - 1
         self._rows = self._features(x)
-        grams = np.stack([own @ own.T for own in self._rows])
+        grams = np.stack([block @ block.T for block in self._rows])
         rng = np.random.default_rng(self._seed)
         draws = np.array([*_CENTRES, _NOISE]) + rng.standard_normal((_DRAWS, len(_CENTRES) + 1)) * np.array(
             [_REACH] * len(_CENTRES) + [_NOISE_REACH]
@@ -155,13 +156,16 @@ class TransferPredictor:
         fits = -0.5 * (solved @ targets) - 0.5 * np.linalg.slogdet(kernels)[1]
         weights = np.exp(fits - fits.max())
         weights /= weights.sum()
-        kept = np.searchsorted(np.cumsum(weights), (np.arange(_KEPT) + 0.5) / _KEPT).clip(max=_DRAWS - 1)
-        self._kept, self._inverse = variances[kept], np.linalg.inv(kernels[kept])
-        self._solved = solved[kept]
+        selected = np.searchsorted(np.cumsum(weights), (np.arange(_KEPT) + 0.5) / _KEPT).clip(max=_DRAWS - 1)
+        self._variances, self._inverse = variances[selected], np.linalg.inv(kernels[selected])
+        self._solved = solved[selected]
         mean = np.einsum("m,mb,mi->bi", weights, variances[:, :-1], solved)
         self._offset = float((mean[0] @ self._rows[0]).item())
         self._part_costs = sum(
-            (own @ (rows.T @ m) for own, rows, m in zip(self._directions, self._rows[1:], mean[1:], strict=True)),
+            (
+                direction @ (rows.T @ m)
+                for direction, rows, m in zip(self._directions, self._rows[1:], mean[1:], strict=True)
+            ),
             np.zeros(len(self._centre)),
         )
         self._n_columns = x.shape[1]
@@ -173,10 +177,11 @@ class TransferPredictor:
         mean = np.maximum(mean, _LEAST_LEVEL)
         std = self._deviations(self._features(x), self._levels(x))
         low = np.maximum(mean - _INTERVAL * std, _LEAST_LEVEL / 10)
-        return Prediction(*(self._scale * own for own in (mean, std, low, mean + _INTERVAL * std)))
+        return Prediction(*(self._scale * values for values in (mean, std, low, mean + _INTERVAL * std)))
 
     def part_costs(self) -> tuple[float, Array, Array]:
-        """The latency of a network without parts; what each part adds, and its deviation, (parts,), in the labels' unit.
+        """The latency of a network without parts; the cost that each part adds, and its deviation, (parts,), in the labels'
+        unit.
 
         Where each network has equally many parts of a position, networks tell their differences alone; the position's mean
         is then that of the known devices.
@@ -194,47 +199,47 @@ class TransferPredictor:
         """Square roots of the variances (m,): within draws and between them.
 
         Args:
-            levels: of networks (m,), whose measurements have noise.
+            levels: Levels of networks (m,), whose measurements have noise.
         """
-        crossed = np.stack([own @ rows.T for own, rows in zip(features, self._rows, strict=True)])
-        squares = np.stack([(own**2).sum(axis=1) for own in features])
+        crossed = np.stack([block @ rows.T for block, rows in zip(features, self._rows, strict=True)])
+        squares = np.stack([(block**2).sum(axis=1) for block in features])
         means, inner = [], np.zeros(len(features[0]))
-        for variances, inverse, solved in zip(self._kept, self._inverse, self._solved, strict=True):
+        for variances, inverse, solved in zip(self._variances, self._inverse, self._solved, strict=True):
             cross = np.tensordot(variances[:-1], crossed, axes=1)
             inner += variances[:-1] @ squares - np.einsum("ij,ij->i", cross @ inverse, cross)
             inner += variances[-1] * np.square(levels)
             means.append(cross @ solved)
-        found: Array = np.sqrt(np.maximum(inner / _KEPT, 0) + np.var(means, axis=0))
-        return found
+        deviations: Array = np.sqrt(np.maximum(inner / _KEPT, 0) + np.var(means, axis=0))
+        return deviations
 
     def _features(self, x: Array) -> list[Array]:
         centred = x - self._centre
-        return [np.ones((len(x), 1)), *(centred @ own for own in self._directions)]
+        return [np.ones((len(x), 1)), *(centred @ direction for direction in self._directions)]
 
     def _levels(self, x: Array) -> Array:
         """Latencies relative to the mean network's, on average over the known devices, (m,)."""
         centred = (x - self._centre) @ self._costs
-        found: Array = np.maximum(1 + centred.mean(axis=1), _LEAST_LEVEL)
-        return found
+        levels: Array = np.maximum(1 + centred.mean(axis=1), _LEAST_LEVEL)
+        return levels
 
 
 def _differences(costs: Array, networks: Array, positions: NDArray[np.int64]) -> Array:
     """Costs less the mean of their position where each network has equally many parts: only differences matter there."""
-    found = costs.copy()
+    differences = costs.copy()
     for position in np.unique(positions):
-        own = positions == position
-        if np.ptp(networks[:, own].sum(axis=1)) == 0:
-            found[own] -= costs[own].mean(axis=0)
-    return found
+        in_position = positions == position
+        if np.ptp(networks[:, in_position].sum(axis=1)) == 0:
+            differences[in_position] -= costs[in_position].mean(axis=0)
+    return differences
 
 
 def _directions(costs: Array, groups: tuple[NDArray[np.int64], NDArray[np.int64]], centred: Array) -> list[Array]:
-    """Along what the costs of a new device vary, each (parts, directions).
+    """The directions along which the costs of a new device vary, each (parts, directions).
 
     The costs on each known device; the same for each kind of part alone, by both ways of grouping; each part's own; and a
     constant for each kind of the first way, of the size of the others.
     """
-    masks = [(own[:, None] == np.unique(own)).astype(float) for own in groups]
+    masks = [(group[:, None] == np.unique(group)).astype(float) for group in groups]
     by_kind = [np.concatenate([costs * mask[:, [k]] for k in range(mask.shape[1])], axis=1) for mask in masks]
     spread = (centred @ masks[0]).std()
     constant = masks[0] * ((centred @ costs).std() / spread if spread > 0 else 0.0)

@@ -1,5 +1,8 @@
 """The errors that supernets raise for their users."""
 
+HOW_TO_ADD_A_FAMILY = "docs/how-to/extending/family.md"
+"""The page that messages about families of plug-ins name."""
+
 
 class SupernetError(Exception):
     """Base of all errors of this package; the message says what happened, what was expected and what to do.

@@ -20,8 +20,8 @@ from hardware_profiles.measuring.protocol import PATIENCE
 ENERGY_PROTOCOL = "energy-above-waiting/v1"
 LEAST_ROUNDS, MOST_ROUNDS = 8, 24
 LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS = 12, 40
-"""Of a longer measurement."""
-WANTED = 0.02
+"""Minimum and maximum number of rounds of a longer measurement."""
+TARGET_ERROR = 0.02
 """An entry needs no further rounds when half of its 90 % interval is at most this share."""
 NOISY = 0.1
 """An energy with a larger relative error is noisy: it is measured again when the machine may be calmer."""
@@ -32,16 +32,16 @@ _LEAST_BLOCK_MS, _MOST_BLOCK_MS, _MOST_UPDATES = 40.0, 400.0, 20
 _EMPTY_ROUNDS = 4
 """Rounds in a row without any energy after which there will be none."""
 _RESOLUTION_SHARE = 0.5
-"""Part of `WANTED` that the steps of the counter may cause."""
+"""Part of `TARGET_ERROR` that the steps of the counter may cause."""
 _NORMAL_90, _OF_MAD = 1.645, 1.4826
-"""Of normal values: half of a 90 % interval in standard deviations, and a standard deviation in median absolute deviations."""
-_MEDIAN_90, _FEW = 2.0, 6.0
+"""Half of a 90 % interval of normal values, in standard deviations, and a standard deviation in median absolute deviations."""
+_MEDIAN_90, _SMALL_SAMPLE = 2.0, 6.0
 """Half of a 90 % interval of a median of n normal values is 2 + 6 / n of their standard deviation, estimated from their median
 absolute deviation, over the root of n; simulated for n from 8 to 40."""
 _READS = 4
 """Each value has the errors of four reads, two of its own and two of waiting; a read is up to one step late, uniformly."""
 _LEAST_ERROR = 0.01
-"""Relative; no counter is known to be more accurate."""
+"""Smallest relative error; no counter is known to be more accurate."""
 WAITING = ""
 """The entry of the worker that waits."""
 
@@ -51,8 +51,15 @@ _Ask = Callable[[dict[str, Any], float, Sequence[int]], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """What the counters and the clocks showed of an entry in a round: microjoules, seconds, CPU seconds of the worker, number
-    of runs (0 for waiting), and CPU seconds of others on the worker's CPUs (of waiting)."""
+    """The counters and the clocks of an entry in a round.
+
+    Attributes:
+        uj: Microjoules.
+        s: Seconds.
+        cpu_s: CPU seconds of the worker.
+        runs: Number of runs; 0 for waiting.
+        others_s: CPU seconds of other processes on the worker's CPUs while it waited.
+    """
 
     uj: float
     s: float
@@ -73,25 +80,26 @@ class Energy:
     Attributes:
         mj: millijoules per call, above 0.
         error_mj: half of its 90 % interval.
-        rounds: behind it.
-        others: CPUs that others used of the worker's while it waited; 0 with a device.
+        rounds: Number of rounds behind the value.
+        others_cpus: CPUs that others used of the worker's while it waited; 0 with a device.
     """
 
     mj: float
     error_mj: float
     rounds: int
-    others: float = 0.0
+    others_cpus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class SessionEnergy:
-    """The energies of a session's entries by index, or why an entry has none.
+    """The energies of a session's entries.
 
     Attributes:
-        about: of the session, for the environment of its measurements; JSON-able.
+        by_entry: The energy of each entry by its index, or the reason why it has none.
+        about: Facts of the session, for the environment of its measurements; JSON-able.
     """
 
-    found: Mapping[int, Energy | str] = field(default_factory=dict)
+    by_entry: Mapping[int, Energy | str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -99,11 +107,13 @@ def block_ms(update_ms: float, watts: float, idle_watts: float, rounds: int) -> 
     """Milliseconds that an entry of this power must run in each round so that the counter's steps cause little error.
 
     Args:
-        update_ms: between changes of the counter.
+        update_ms: Milliseconds between changes of the counter.
+        watts: Power of the entry, and `idle_watts` that of waiting.
+        rounds: Number of rounds.
     """
     share = (watts - idle_watts) / watts if watts > idle_watts > 0 else 1.0
     step_error = _NORMAL_90 * math.sqrt(_READS / 12 / rounds)
-    wanted_ms = step_error * update_ms / (_RESOLUTION_SHARE * WANTED * share)
+    wanted_ms = step_error * update_ms / (_RESOLUTION_SHARE * TARGET_ERROR * share)
     return min(max(_LEAST_BLOCK_MS, wanted_ms), max(_MOST_BLOCK_MS, _MOST_UPDATES * update_ms))
 
 
@@ -115,25 +125,27 @@ def estimate_energy(pairs: Sequence[tuple[Block, Block]], update_ms: float, *, c
     random error is replaced by the middle of the interval that is possible, from 0 to the value and its error.
 
     Args:
-        calls: of a run.
-        on_cpu: the worker computes on the CPU.
+        pairs: The block of the entry and that of waiting, round by round.
+        update_ms: Milliseconds between changes of the counter.
+        calls: Number of calls of a run.
+        on_cpu: True if the worker computes on the CPU.
     """
     blocks = [block for block, _ in pairs]
     net = np.array([(b.uj - wait.watts * 1e6 * b.s) / (b.runs * calls) / 1e3 for b, wait in pairs])
     value = float(np.median(net))
     spread = _OF_MAD * float(np.median(np.abs(net - value)))
     late_mj = np.median([max(b.watts, wait.watts) * update_ms / (b.runs * calls) for b, wait in pairs])
-    others = sum(wait.others_s for _, wait in pairs) / sum(wait.s for _, wait in pairs) if on_cpu else 0.0
-    displaced = min(others, sum(b.cpu_s for b in blocks) / sum(b.s for b in blocks), 1.0)
+    others_cpus = sum(wait.others_s for _, wait in pairs) / sum(wait.s for _, wait in pairs) if on_cpu else 0.0
+    displaced = min(others_cpus, sum(b.cpu_s for b in blocks) / sum(b.s for b in blocks), 1.0)
     random = math.hypot(
-        (_MEDIAN_90 + _FEW / len(pairs)) * spread / math.sqrt(len(pairs)),
+        (_MEDIAN_90 + _SMALL_SAMPLE / len(pairs)) * spread / math.sqrt(len(pairs)),
         _NORMAL_90 * math.sqrt(_READS / 12 / len(pairs)) * float(late_mj),
     )
     if value < random:
         value = random = (max(value, 0.0) + random) / 2
     whole_mj = float(np.median([b.uj / (b.runs * calls) / 1e3 for b in blocks]))
     error = math.hypot(random, _LEAST_ERROR * value, displaced * whole_mj)
-    return Energy(value, error, len(pairs), others)
+    return Energy(value, error, len(pairs), others_cpus)
 
 
 def noise_of(first: Energy | str | None, second: Energy | str | None) -> float:
@@ -148,9 +160,9 @@ class EnergyRounds:
     """Runs rounds of entries with these milliseconds and calls per run until the error of each is small.
 
     Attributes:
-        update_ms: between changes of the counter.
-        sentinels: entries of `run_ms` that stay to the end.
-        failures: reasons by entry; those of entries that fail while they run are added.
+        update_ms: Milliseconds between changes of the counter.
+        sentinels: Number of entries of `run_ms` that stay to the end.
+        failures: Reasons by entry; those of entries that fail while they run are added.
     """
 
     ask: _Ask
@@ -171,36 +183,38 @@ class EnergyRounds:
     def run(self, rng: np.random.Generator) -> SessionEnergy:
         """The energies; a counter that fails ends the rounds, and no entry has a value."""
         self._pairs, self._waits = {i: [] for i in self.run_ms}, []
-        least, most = (LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS) if self.longer else (LEAST_ROUNDS, MOST_ROUNDS)
+        min_rounds, max_rounds = (
+            (LEAST_LONGER_ROUNDS, MOST_LONGER_ROUNDS) if self.longer else (LEAST_ROUNDS, MOST_ROUNDS)
+        )
         pilot_ms = max(_LEAST_BLOCK_MS / 2, PILOT_UPDATES * self.update_ms)
         plan = {i: (pilot_ms, max(1, math.ceil(pilot_ms / ms)) if ms > 0 else 1) for i, ms in self.run_ms.items()}
-        plan = self._planned(self._round(plan, pilot_ms, rng), plan, least)
+        plan = self._planned(self._round(plan, pilot_ms, rng), plan, min_rounds)
         wait_ms = max((ms for ms, _ in plan.values()), default=0.0)
         active = list(self.run_ms)
-        for n_done in range(1, most + 1):
+        for n_done in range(1, max_rounds + 1):
             active = [i for i in active if i not in self.failures]
             if self._stopped or not any(i >= self.sentinels for i in active):
                 break
-            found = self._round({i: plan[i] for i in active}, wait_ms, rng)
-            if (wait := found.pop(WAITING, None)) is not None:
+            blocks = self._round({i: plan[i] for i in active}, wait_ms, rng)
+            if (wait := blocks.pop(WAITING, None)) is not None:
                 self._waits.append(wait)
-                for key, block in found.items():
+                for key, block in blocks.items():
                     self._pairs[int(key)].append((block, wait))
-            if n_done >= least:
-                active = [i for i in active if i < self.sentinels or not self._settled(i, least)]
-        return self._result(least, wait_ms)
+            if n_done >= min_rounds:
+                active = [i for i in active if i < self.sentinels or not self._settled(i, min_rounds)]
+        return self._result(min_rounds, wait_ms)
 
     def _planned(
         self, pilot: Mapping[str, Block], plan: Mapping[int, tuple[float, int]], rounds: int
     ) -> dict[int, tuple[float, int]]:
         """The milliseconds and runs of each entry in a round, by what the pilot showed."""
-        waiting, made = pilot.get(WAITING), dict(plan)
+        waiting, adjusted = pilot.get(WAITING), dict(plan)
         for i, (_, n) in plan.items():
             block = pilot.get(str(i))
             if waiting is not None and block is not None and block.s > 0:
                 ms = block_ms(self.update_ms, block.watts, waiting.watts, rounds)
-                made[i] = ms, max(2, math.ceil(n * ms / (1e3 * block.s)))
-        return made
+                adjusted[i] = ms, max(2, math.ceil(n * ms / (1e3 * block.s)))
+        return adjusted
 
     def _round(
         self, plan: Mapping[int, tuple[float, int]], wait_ms: float, rng: np.random.Generator
@@ -214,7 +228,7 @@ class EnergyRounds:
         if answer["event"] != "energy":
             self._stopped = str(answer["message"])
             return {}
-        found = {}
+        blocks = {}
         for key, block in answer["entries"].items():
             if "message" in block:
                 self.failures[int(key)] = str(block["message"])
@@ -222,30 +236,31 @@ class EnergyRounds:
                 self._unclear = str(block.get("unclear", "the counter stood still"))
             else:
                 runs = 0 if key == WAITING else int(numbers[key])
-                found[key] = Block(block["uj"], block["s"], block["cpu_s"], runs, block["others_s"])
-        self._empty = 0 if found else self._empty + 1
+                blocks[key] = Block(block["uj"], block["s"], block["cpu_s"], runs, block["others_s"])
+        self._empty = 0 if blocks else self._empty + 1
         if self._empty == _EMPTY_ROUNDS:
             self._stopped = f"no entry of {_EMPTY_ROUNDS} rounds has an energy: {self._unclear}"
-        return found
+        return blocks
 
-    def _settled(self, i: int, least: int) -> bool:
-        """Whether more rounds would tell little; they do not tell whose energy is displaced."""
-        if len(self._pairs[i]) < least:
+    def _settled(self, i: int, min_rounds: int) -> bool:
+        """Returns True if more rounds would reduce the error little; the error by displaced energy does not count."""
+        if len(self._pairs[i]) < min_rounds:
             return False
-        found = self._estimate(i, on_cpu=False)
-        return found.error_mj <= WANTED * found.mj
+        energy = self._estimate(i, on_cpu=False)
+        return energy.error_mj <= TARGET_ERROR * energy.mj
 
     def _estimate(self, i: int, *, on_cpu: bool) -> Energy:
         return estimate_energy(self._pairs[i], self.update_ms, calls=self.calls[i], on_cpu=on_cpu)
 
-    def _result(self, least: int, wait_ms: float) -> SessionEnergy:
+    def _result(self, min_rounds: int, wait_ms: float) -> SessionEnergy:
         if self._stopped:
             return SessionEnergy(dict.fromkeys(self.run_ms, self._stopped), {"failure": self._stopped})
-        few = f"only some rounds of {least} have an energy: {self._unclear}"
-        found = {
-            i: self._estimate(i, on_cpu=self.on_cpu) if len(pairs) >= least else few for i, pairs in self._pairs.items()
+        too_few = f"only some rounds of {min_rounds} have an energy: {self._unclear}"
+        energies = {
+            i: self._estimate(i, on_cpu=self.on_cpu) if len(pairs) >= min_rounds else too_few
+            for i, pairs in self._pairs.items()
         }
         waits: NDArray[np.float64] = np.array([wait.watts for wait in self._waits])
-        others = sum(wait.others_s for wait in self._waits) / max(sum(wait.s for wait in self._waits), 1e-9)
-        idle = {"waiting_w": float(np.median(waits)), "others_cpus": others} if len(waits) else {}
-        return SessionEnergy(found, {"protocol": ENERGY_PROTOCOL, "rounds": len(waits), "block_ms": wait_ms, **idle})
+        others_cpus = sum(wait.others_s for wait in self._waits) / max(sum(wait.s for wait in self._waits), 1e-9)
+        idle = {"waiting_w": float(np.median(waits)), "others_cpus": others_cpus} if len(waits) else {}
+        return SessionEnergy(energies, {"protocol": ENERGY_PROTOCOL, "rounds": len(waits), "block_ms": wait_ms, **idle})

@@ -36,7 +36,7 @@ MAX_KILLERS = 3
 LOCK = "hardware-profiles"
 """Name of the host's measurement lock, shared by all its users (see `Worker.acquire`)."""
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
-"""Before each attempt to reconnect to a lost machine, which may be restarting."""
+"""Pause before each attempt to reconnect to a lost machine, which may be restarting."""
 
 
 class WorkerProfiler:
@@ -46,14 +46,14 @@ class WorkerProfiler:
 
     Args:
         connect: starts a worker for the profile.
-        seed: of the order of entries within rounds.
+        seed: Seed of the order of entries within rounds.
         on_wait: receives a message when another measurement holds the host.
         on_wait_end: is called when the host is free.
         usual: the machine's usual speed, at which all latencies are given. None: that of the record, or where that has none,
             the speed of the first session. It stays the same; that of a busy machine, until the first quiet session. Longer
             measurements, which are the last of a search, are given at the usual speed as the record has it by then.
-        record: of the speeds of this and other machines; None keeps none.
-        energy: whether to measure energy as well, for which the machine needs counters that may be read.
+        record: Record of the speeds of this and other machines; None keeps none.
+        energy: True to measure energy as well, for which the machine needs counters that may be read.
     """
 
     def __init__(
@@ -102,13 +102,13 @@ class WorkerProfiler:
     def measure(self, deployments: Iterable[Deployment], *, longer: bool = False) -> Iterator[Result]:
         """One result per deployment, in order, in batches that share their rounds; see `LatencyProfiler`."""
         for batch in batches_of(deployments, self.batch_bytes):
-            found = self._measure_surviving(batch, longer=longer)
-            if any(len(graph.model) >= LARGE_BYTES for own in batch for graph in own.graphs):
+            result_by_index = self._measure_surviving(batch, longer=longer)
+            if any(len(graph.model) >= LARGE_BYTES for deployment in batch for graph in deployment.graphs):
                 # Its memory would stay with it: 8 GB after four language models of 0.5 GB each. Told to return what is free, it
                 # timed the next models in pages that are scattered again.
                 self.close()
             del batch  # before the next one is made
-            yield from (found[i] for i in sorted(found))
+            yield from (result_by_index[i] for i in sorted(result_by_index))
 
     def batch_bytes(self) -> int:
         """The largest size of models and example inputs that share their rounds; on a CPU, starts the worker."""
@@ -133,7 +133,7 @@ class WorkerProfiler:
 
         This terminates: a death with suspects makes groups smaller or fails a model, and deaths without are counted.
         """
-        found: dict[int, Result] = {}
+        result_by_index: dict[int, Result] = {}
         deaths: Counter[int] = Counter()
         queue, killers = deque([list(range(len(batch)))]), 0
         while queue:
@@ -145,7 +145,9 @@ class WorkerProfiler:
                 suspects = [group[k] for k in death.suspects]
                 deaths.update(suspects)
                 if suspects and len(group) == 1 and deaths[group[0]] > 1:
-                    found[group[0]] = LatencyFailure(f"{death}, while running this model alone", self._environment)
+                    result_by_index[group[0]] = LatencyFailure(
+                        f"{death}, while running this model alone", self._environment
+                    )
                     killers += 1
                     if killers == len(batch) > MAX_KILLERS:
                         raise _unstable(f"{death}, with each of {killers} models alone") from death
@@ -153,8 +155,8 @@ class WorkerProfiler:
                     queue.extendleft(reversed(_regroup(group, suspects)))
             else:
                 self._unexplained_deaths = 0
-                found.update(zip(group, measured, strict=True))
-        return found
+                result_by_index.update(zip(group, measured, strict=True))
+        return result_by_index
 
     def _session(self, deployments: Sequence[Deployment], *, longer: bool) -> list[Result]:
         graphs = [graph for deployment in deployments for graph in deployment.graphs]
@@ -219,8 +221,8 @@ class WorkerProfiler:
         try:
             return self._connect()
         except UnreachableError as error:
-            kept = "Finished measurements are kept; when the machine is back, continue with `nas resume`"
-            message = f"lost the machine of profile {self._profile.name}: {error}. {kept}"
+            advice = "Finished measurements are kept; when the machine is back, continue with `nas resume`"
+            message = f"lost the machine of profile {self._profile.name}: {error}. {advice}"
             raise WorkerError(message, code="worker.machine-lost") from error
 
     def _count_death(self, death: WorkerDiedError) -> None:
@@ -231,9 +233,9 @@ class WorkerProfiler:
             raise _unstable(f"{death}, {MAX_DEATHS} times in a row") from death
 
 
-def _unstable(what: str) -> WorkerError:
+def _unstable(fault: str) -> WorkerError:
     advice = "check the machine's memory and other processes, and that the runtime can be imported there"
-    return WorkerError(f"{what}; {advice}. Finished measurements are kept", code="worker.machine-unstable")
+    return WorkerError(f"{fault}; {advice}. Finished measurements are kept", code="worker.machine-unstable")
 
 
 def _regroup(group: list[int], suspects: list[int]) -> list[list[int]]:
@@ -251,7 +253,7 @@ def batches_of(
     """Deployments, in order, in the batches that share their rounds.
 
     Args:
-        batch_bytes: the most that a batch may have; asked only where one would have more than `MAX_BATCH_BYTES`.
+        batch_bytes: Returns the maximum size of a batch in bytes; called only where one would have more than `MAX_BATCH_BYTES`.
     """
     batch, size = list[Deployment](), 0
 
@@ -259,12 +261,14 @@ def batches_of(
         return size > MAX_BATCH_BYTES and size > batch_bytes()
 
     for deployment in deployments:
-        own = sum(len(g.model) + sum(a.nbytes for call in g.inputs for a in call.values()) for g in deployment.graphs)
-        if batch and (len(batch) == MAX_BATCH or full(size + own)):
+        deployment_bytes = sum(
+            len(g.model) + sum(a.nbytes for call in g.inputs for a in call.values()) for g in deployment.graphs
+        )
+        if batch and (len(batch) == MAX_BATCH or full(size + deployment_bytes)):
             yield batch
             batch, size = [], 0
         batch.append(deployment)
-        size += own
+        size += deployment_bytes
         del deployment  # a batch alone is held while it is measured
         if full(size):
             yield batch

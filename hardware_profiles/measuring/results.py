@@ -18,7 +18,7 @@ from hardware_profiles.measuring.session import Session, Timed
 
 Result = LatencyMeasurement | LatencyFailure
 LEAST_SESSION_NOISE = 0.15
-"""Relative, of the time to create a session: the fastest of six varies by 4 to 7 % (one deviation) between processes."""
+"""Relative noise of the time to create a session: the fastest of six varies by 4 to 7 % (one deviation) between processes."""
 LEAST_PEAK_NOISE_MIB = 1 / 8
 """The peaks of larger networks varied by this much even where those of the two sentinels were equal."""
 
@@ -29,8 +29,8 @@ class _SessionNoise:
 
     Attributes:
         sentinel_ms: latency of the two equal sentinels, estimated as for any entry: at the usual speed.
-        speed: of this session.
-        drift: of the two equal sentinels.
+        speed: Speed of this session.
+        drift: Drift of the two equal sentinels.
         slow_rounds: indices of rounds in which these were slower than usual.
     """
 
@@ -43,7 +43,7 @@ class _SessionNoise:
     peak_error: float
 
     def to_json(self) -> dict[str, Any]:
-        """What each measurement of the session keeps of it."""
+        """The facts of the session that each of its measurements stores."""
         pace = self.pace
         return {
             "noise": self.noise,
@@ -51,7 +51,7 @@ class _SessionNoise:
             "level_ms": self.speed.large_ms,
             "speed": self.speed.to_json(),
             "usual": pace.usual.to_json(),
-            "taken": pace.taken,
+            "taken": pace.other_load,
             "spread": pace.spread,
             "slow_rounds": list(self.slow_rounds),
         }
@@ -89,14 +89,14 @@ def results(
 
 
 def clock_of(profile: HardwareProfile) -> Clock:
-    """Which time of a run is the profile's latency."""
+    """The time of a run that is the profile's latency."""
     return Clock(profile.threads, profile.on_cpu)
 
 
 def _session_noise(session: Session, pace: Pace, speed: Speed, clock: Clock) -> _SessionNoise:
     assert session.sentinels is not None  # for the type checker: its pace is theirs
     first, second = session.sentinels[:2]
-    first_ms, second_ms = (protocol.estimate(found.rounds, clock, pace).floor_ms for found in (first, second))
+    first_ms, second_ms = (protocol.estimate(sentinel.rounds, clock, pace).floor_ms for sentinel in (first, second))
     slow = np.flatnonzero(np.expm1(pace.slower[-1]) > protocol.SLOWER)
     return _SessionNoise(
         noise=abs(first_ms - second_ms) / ((first_ms + second_ms) / 2),
@@ -111,8 +111,8 @@ def _session_noise(session: Session, pace: Pace, speed: Speed, clock: Clock) -> 
 
 def _creation_error(session_ms: Sequence[float]) -> float:
     """Relative gap between the two fastest creations of a session: small if nothing disturbed either."""
-    fastest, *others = sorted(session_ms)
-    return others[0] / fastest - 1 if others and fastest > 0 else 0.0
+    fastest, *slower = sorted(session_ms)
+    return slower[0] / fastest - 1 if slower and fastest > 0 else 0.0
 
 
 def _result(
@@ -125,25 +125,25 @@ def _result(
     seconds: float,
 ) -> Result:
     """The sums over a deployment's graphs of latency times calls; the samples are stored graph after graph."""
-    own = [next(graphs) for _ in deployment.graphs]
-    if not own:
+    outcomes = [next(graphs) for _ in deployment.graphs]
+    if not outcomes:
         return LatencyFailure("the deployment has no graph; it needs at least one", about)
-    for graph, found in zip(deployment.graphs, own, strict=True):
-        if isinstance(found, str):
-            where = f"graph {graph.name!r}: " if len(own) > 1 else ""
-            return LatencyFailure(f"{where}{found}", about)
-    timed = [found for found in own if isinstance(found, Timed)]
+    for graph, outcome in zip(deployment.graphs, outcomes, strict=True):
+        if isinstance(outcome, str):
+            where = f"graph {graph.name!r}: " if len(outcomes) > 1 else ""
+            return LatencyFailure(f"{where}{outcome}", about)
+    timed = [outcome for outcome in outcomes if isinstance(outcome, Timed)]
     assert noise is not None  # for the type checker: the sentinels ran if any graph did
-    parts = [protocol.estimate(found.rounds, clock, noise.pace, scattered=found.scattered) for found in timed]
+    parts = [protocol.estimate(entry.rounds, clock, noise.pace, scattered=entry.scattered) for entry in timed]
     calls = np.array([graph.calls for graph in deployment.graphs], dtype=np.float64)
     floors, errors = np.array([p.floor_ms for p in parts]), np.array([p.error for p in parts])
     latency = float(calls @ floors)
     error = float(calls * floors @ errors) / latency  # what disturbs one graph disturbs the others
     resolution = protocol.resolution(noise.noise, error)
-    wall, cpu = ([times for found in timed for times in getattr(found.rounds, key)] for key in ("wall_ms", "cpu_ms"))
-    session_ms, peak_mib = sum(min(found.session_ms) for found in timed), sum(found.peak_mib for found in timed)
+    wall, cpu = ([times for entry in timed for times in getattr(entry.rounds, key)] for key in ("wall_ms", "cpu_ms"))
+    session_ms, peak_mib = sum(min(entry.session_ms) for entry in timed), sum(entry.peak_mib for entry in timed)
     energy_mj, energy_error_mj, energy_failure = _energy(deployment, timed, about)
-    session_error = max(LEAST_SESSION_NOISE, *(_creation_error(found.session_ms) for found in timed))
+    session_error = max(LEAST_SESSION_NOISE, *(_creation_error(entry.session_ms) for entry in timed))
     return LatencyMeasurement(
         latency_ms=latency,
         resolution=resolution,
@@ -178,26 +178,26 @@ def _energy(
     What disturbs one graph disturbs the others, so that their errors are added. The difference of the two equal sentinels, in
     the environment, is the least error.
     """
-    found = [(graph, own.energy) for graph, own in zip(deployment.graphs, timed, strict=True)]
-    for _, own in found:
-        if not isinstance(own, Energy):
-            return None, None, own or ""
-    pairs = [(graph.calls, own) for graph, own in found if isinstance(own, Energy)]
-    value = sum(calls * own.mj for calls, own in pairs)
-    error = sum(calls * own.error_mj for calls, own in pairs)
+    pairs: list[tuple[int, Energy]] = []
+    for graph, entry in zip(deployment.graphs, timed, strict=True):
+        if not isinstance(entry.energy, Energy):
+            return None, None, entry.energy or ""
+        pairs.append((graph.calls, entry.energy))
+    value = sum(calls * energy.mj for calls, energy in pairs)
+    error = sum(calls * energy.error_mj for calls, energy in pairs)
     return value, max(error, value * float(about["energy"]["noise"])), ""
 
 
 def _tail(calls: NDArray[np.float64], percentiles: Sequence[float | None]) -> float | None:
     """Sum over graphs of calls times percentile, as if graphs were slow at the same time; None if a graph has none."""
-    known = [value for value in percentiles if value is not None]
-    return float(calls @ known) if len(known) == len(percentiles) else None
+    values = [value for value in percentiles if value is not None]
+    return float(calls @ values) if len(values) == len(percentiles) else None
 
 
 def _graphs(
     deployment: Deployment, timed: Sequence[Timed], parts: Sequence[Estimate], clock: Clock
 ) -> list[dict[str, Any]]:
-    """How each graph was measured; JSON-able."""
+    """The conditions and the result of the measurement of each graph; JSON-able."""
     return [
         {
             "name": graph.name,
@@ -205,9 +205,9 @@ def _graphs(
             "inputs": len(graph.inputs),
             "latency_ms": part.floor_ms,
             "clock": clock.name,
-            "rounds": len(found.rounds.wall_ms),
-            "providers": list(found.providers),
-            "scattered": found.scattered,
+            "rounds": len(entry.rounds.wall_ms),
+            "providers": list(entry.providers),
+            "scattered": entry.scattered,
         }
-        for graph, found, part in zip(deployment.graphs, timed, parts, strict=True)
+        for graph, entry, part in zip(deployment.graphs, timed, parts, strict=True)
     ]

@@ -55,10 +55,10 @@ class Timed:
 
     Attributes:
         rounds: times per call, averaged over the graph's inputs.
-        session_ms: of each creation of a runtime session.
+        session_ms: Milliseconds of each creation of a runtime session.
         peak_mib: peak resident memory that one creation and one run added, in a process of their own.
-        providers: in order of priority.
-        energy: of a call, or why it has none; None where it was not asked for.
+        providers: Execution providers in order of priority.
+        energy: Energy of a call, or the reason why it has none; None where it was not asked for.
         scattered: share of a large model that is not in huge pages; 0 for others.
     """
 
@@ -76,7 +76,7 @@ class Session:
 
     Attributes:
         sentinels: two of the same network, the small network and the call; None if no graph could be loaded.
-        environment: what may have changed since the worker's start: share of its CPUs' time that the hypervisor gave to
+        environment: Facts that may have changed since the worker's start: share of its CPUs' time that the hypervisor gave to
             others, load, governor, quota, and the seconds for which the machine was suspended; JSON-able. ``busy``: share of
             the time of all CPUs that other processes took during the rounds, where the system tells it. With energy, how it
             was measured: ``energy``.
@@ -92,18 +92,18 @@ class Session:
         """See `pace_of`; None without sentinels."""
         if self.sentinels is None:
             return None
-        timed = [*self.sentinels, *(found for found in self.graphs if isinstance(found, Timed))]
-        taken = self.environment.get("busy")
-        if taken is None:
-            taken = taken_share([found.rounds for found in timed], clock)
-        return _pace([found.rounds for found in self.sentinels], clock, usual, taken)
+        timed = [*self.sentinels, *(entry for entry in self.graphs if isinstance(entry, Timed))]
+        other_load = self.environment.get("busy")
+        if other_load is None:
+            other_load = taken_share([entry.rounds for entry in timed], clock)
+        return _pace([entry.rounds for entry in self.sentinels], clock, usual, other_load)
 
 
 def trivial_model(convert: _Convert) -> str:
     """The model that a worker loads and runs before each other, to set up the runtime, in hexadecimal digits.
 
     Args:
-        convert: as in `run_session`.
+        convert: See `run_session`.
     """
     return convert(_TRIVIAL, {"x": np.zeros(1, np.float32)}).hex()
 
@@ -146,7 +146,7 @@ def run_session(
     """Times all graphs in the same rounds.
 
     Args:
-        convert: what the runtime reads, from an ONNX model and the inputs of a call.
+        convert: Makes the bytes that the runtime reads, from an ONNX model and the inputs of a call.
         lock: name of the host's lock, one file for all its users; or the path of a file.
         rng: shuffles the entries of each round.
         usual: the machine's usual speed; None if this session is the first.
@@ -170,13 +170,15 @@ def run_session(
     if counter is not None and live:
         energy = _energy(connection, entries, rounds, rng, float(counter["update_ms"]))
         _check_sentinels(failures)
-    timed = {i: _timed(loaded[i], rounds.runs[i], entries[i], energy.found.get(i)) for i in live if i not in failures}
+    timed = {
+        i: _timed(loaded[i], rounds.runs[i], entries[i], energy.by_entry.get(i)) for i in live if i not in failures
+    }
     environment = _ask(connection, {"do": "release"}, limits.answer, ())["environment"]
     if counter is not None:
-        noise = {"noise": noise_of(energy.found.get(0), energy.found.get(1))}
+        noise = {"noise": noise_of(energy.by_entry.get(0), energy.by_entry.get(1))}
         environment = {**environment, "energy": {**counter, **energy.about, **noise}}
-    found = (failures.get(i) or timed[i] for i in range(_SENTINELS, len(entries)))
-    return Session(tuple(found), (timed[0], timed[1], timed[2], timed[3]) if live else None, environment, waited_s)
+    outcomes = (failures.get(i) or timed[i] for i in range(_SENTINELS, len(entries)))
+    return Session(tuple(outcomes), (timed[0], timed[1], timed[2], timed[3]) if live else None, environment, waited_s)
 
 
 @dataclass
@@ -200,15 +202,15 @@ class _Rounds:
     def run(self, rng: np.random.Generator) -> None:
         """An entry that has settled leaves the rounds; the sentinels stay to the end."""
         self.runs = {i: [] for i in self.warm_ms}
-        least, enough, most = limits_of_rounds(longer=self.longer)
+        min_rounds, enough_rounds, max_rounds = limits_of_rounds(longer=self.longer)
         active = [i for i in self.warm_ms if i >= _SENTINELS]
-        for n_done in range(1, most + 1):
+        for n_done in range(1, max_rounds + 1):
             active = [i for i in active if i not in self.failures]
             if not active:
                 break
             self._round([*range(_SENTINELS), *active], rng)
-            if n_done >= least:
-                active = self._unsettled([i for i in active if i not in self.failures], n_done >= enough)
+            if n_done >= min_rounds:
+                active = self._unsettled([i for i in active if i not in self.failures], n_done >= enough_rounds)
 
     def _round(self, entries: Sequence[int], rng: np.random.Generator) -> None:
         n_runs = {i: runs_per_round(self.warm_ms[i], longer=self.longer) for i in entries}
@@ -226,7 +228,7 @@ class _Rounds:
         """Those that need further rounds; none once a sentinel has failed, as an error ends the session.
 
         Args:
-            enough: whether only those whose runs are often interrupted get more.
+            enough: True if only those whose runs are often interrupted get more.
         """
         if any(i in self.failures for i in range(_SENTINELS)):
             return []
@@ -239,10 +241,12 @@ class _Rounds:
         ]
 
 
-def _pace(sentinels: Sequence[Rounds], clock: Clock, usual: Speed | None, taken: float = 0.0) -> tuple[Pace, Speed]:
+def _pace(
+    sentinels: Sequence[Rounds], clock: Clock, usual: Speed | None, other_load: float = 0.0
+) -> tuple[Pace, Speed]:
     """The pace of the sentinels' rounds, and the speed."""
     first, second, small, call = (clock.floors(rounds) for rounds in sentinels)
-    return pace_of(call, small, np.stack([first, second]), usual, taken=taken)
+    return pace_of(call, small, np.stack([first, second]), usual, other_load=other_load)
 
 
 def _energy(

@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hardware_profiles.measuring.pace import Speed, telling
+from hardware_profiles.measuring.pace import Speed, usable_sessions
 
 FOLDER = "NAS_SPEEDS"
 """The environment variable with another folder for the records."""
 
 
 def default_folder() -> Path:
-    """Where the records are: the user's cache, unless the environment says otherwise."""
-    if own := os.environ.get(FOLDER):
-        return Path(own)
+    """The folder of the records: the user's cache, unless the environment variable `FOLDER` names another."""
+    if folder := os.environ.get(FOLDER):
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "subnet-nas" / "speeds"
 
 
@@ -40,18 +40,18 @@ class SpeedRecord:
             lines = self._file(environment).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
             return []
-        found = []
+        speeds = []
         for line in lines:
             try:
-                found.append(Speed.from_json(json.loads(line)))
+                speeds.append(Speed.from_json(json.loads(line)))
             except (ValueError, KeyError, TypeError):  # another version's, or half a line
                 continue
-        return found
+        return speeds
 
     def add(self, environment: Mapping[str, Any], speed: Speed) -> None:
         """Keeps a speed, unless quieter ones are known."""
-        kept = telling([*self.read(environment), speed])
-        text = "".join(json.dumps(one.to_json()) + "\n" for one in kept)
+        sessions = usable_sessions([*self.read(environment), speed])
+        text = "".join(json.dumps(session.to_json()) + "\n" for session in sessions)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self._folder, delete=False) as file:

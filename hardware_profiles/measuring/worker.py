@@ -61,10 +61,10 @@ def _load_runtime() -> Any:
     See `hardware_profiles.runtimes.base.Runtime`. Its source is this module's RUNTIME_SOURCE where the driver sent it, else the
     file. It is not imported by a name, since its package need not be installed here.
     """
-    named = os.environ.get("MEASURED_RUNTIME", "")
-    if not named:
-        named = f"{Path(__file__).parents[1] / 'runtimes' / 'onnx_runtime.py'}:OnnxRuntime"
-    file, _, name = named.rpartition(":")
+    target = os.environ.get("MEASURED_RUNTIME", "")
+    if not target:
+        target = f"{Path(__file__).parents[1] / 'runtimes' / 'onnx_runtime.py'}:OnnxRuntime"
+    file, _, name = target.rpartition(":")
     module = types.ModuleType("measured_runtime")
     sys.modules[module.__name__] = module  # for its dataclasses
     source = globals().get("RUNTIME_SOURCE") or Path(file).read_text(encoding="utf-8")
@@ -73,9 +73,9 @@ def _load_runtime() -> Any:
 
 
 RUNTIME = _load_runtime()
-"""What runs the models."""
+"""The runtime that loads and runs the models."""
 VERSION = RUNTIME.version()
-"""Of the runtime, which is imported before any fork, so that the forks need not load it again."""
+"""The version of the runtime, which is imported before any fork, so that the forks need not load it again."""
 _REALTIME = os.environ.get("NAS_MEASURING_REALTIME", "") not in ("", "0")
 
 _Calls = tuple[dict[str, Any], ...]
@@ -196,8 +196,8 @@ def device(provider: str, root: str = "/proc/driver/nvidia") -> str | None:
     """
     if provider not in _GPUS:
         return None
-    found = [_fields(str(file)).get("Model", []) for file in Path(root, "gpus").glob("*/information")]
-    models = sorted({model for own in found for model in own})
+    names_by_gpu = [_fields(str(file)).get("Model", []) for file in Path(root, "gpus").glob("*/information")]
+    models = sorted({model for names in names_by_gpu for model in names})
     if len(models) > 1:
         models.append(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES', '')}")
     version = next((word for word in _read(f"{root}/version").split() if word[0].isdigit() and "." in word), "unknown")
@@ -205,7 +205,7 @@ def device(provider: str, root: str = "/proc/driver/nvidia") -> str | None:
 
 
 class NoEnergyError(Exception):
-    """Why energy cannot be measured, and what to do about it."""
+    """Energy cannot be measured; the message has the reason and a remedy."""
 
 
 def _powercap() -> str:
@@ -300,9 +300,9 @@ class GpuEnergy:
         return self._raw_uj() - self._first_uj
 
     def _raw_uj(self) -> int:
-        found = ctypes.c_ulonglong()
-        self._call("nvmlDeviceGetTotalEnergyConsumption", self._gpu, ctypes.byref(found))
-        return 1000 * found.value
+        millijoules = ctypes.c_ulonglong()
+        self._call("nvmlDeviceGetTotalEnergyConsumption", self._gpu, ctypes.byref(millijoules))
+        return 1000 * millijoules.value
 
     def _call(self, name: str, *arguments: Any) -> None:
         try:
@@ -349,17 +349,17 @@ def energy_counters(cpus: list[int], provider: str) -> tuple[list[Any], dict[str
 def _rapl_domains(cpus: list[int]) -> Iterator[RaplDomain]:
     packages = {}
     for folder in sorted(Path(_powercap()).glob("intel-rapl:*")):  # AMD's CPUs, too
-        named = re.match(r"package-(\d+)", _read(str(folder / "name")))
-        if named:
-            packages[folder] = named.group(1)
+        match = re.match(r"package-(\d+)", _read(str(folder / "name")))
+        if match:
+            packages[folder] = match.group(1)
     if not packages:
         raise NoEnergyError(
             f"there are no energy counters in {_powercap()}: virtual machines and containers hide them, and most ARM boards "
             "have none; on another machine, load the kernel's module (sudo modprobe intel_rapl_msr)"
         )
     ids = {_read(f"/sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id") for cpu in cpus}
-    own = [folder for folder, package in packages.items() if package in ids]
-    for package in own or packages:
+    pinned_packages = [folder for folder, package in packages.items() if package in ids]
+    for package in pinned_packages or packages:
         yield RaplDomain(package)
         for folder in sorted(package.parent.glob(f"{package.name}:*")):
             if _read(str(folder / "name")) == "dram":
@@ -395,10 +395,10 @@ def _pace(counter: Any) -> tuple[float, float] | None:
     return ms * 1e3, uj
 
 
-def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> float | None:
+def cpu_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> float | None:
     """The CPU quota of this process's control groups, the least of all levels; None without a limit."""
-    found = []
-    for line in _read(own).splitlines():
+    limits = []
+    for line in _read(membership).splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
@@ -409,16 +409,16 @@ def cpu_quota(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> f
             else:
                 quota, _, period = _read(str(folder / level / "cpu.max")).partition(" ")
             if quota.isdigit() and period.isdigit() and int(period) > 0:  # without a limit: "max" or -1
-                found.append(int(quota) / int(period))
-    return min(found) if found else None
+                limits.append(int(quota) / int(period))
+    return min(limits) if limits else None
 
 
 def memory_mib(meminfo: str = "/proc/meminfo", limit: str = "/sys/fs/cgroup/memory.max") -> int | None:
     """The memory of this machine, or what its control group may use of it; None where the system does not report it."""
     total = _fields(meminfo).get("MemTotal", [""])[0].split()
-    found = [int(total[0]) // 1024] if total and total[0].isdigit() else []
+    limits_mib = [int(total[0]) // 1024] if total and total[0].isdigit() else []
     text = _read(limit)
-    return min([*found, int(text) // 2**20] if text.isdigit() else found, default=None)
+    return min([*limits_mib, int(text) // 2**20] if text.isdigit() else limits_mib, default=None)
 
 
 LARGE_BYTES = 32 * 1024 * 1024
@@ -446,8 +446,8 @@ def in_small_pages(rollup: str = "/proc/self/smaps_rollup") -> int | None:
     if not os.path.exists(rollup):
         return None
     sizes = dict(line.split(":", 1) for line in _read(rollup).splitlines() if line.endswith(" kB"))
-    whole, huge = (int(sizes[name].split()[0]) for name in ("Anonymous", "AnonHugePages"))
-    return (whole - huge) * 1024
+    anonymous, huge = (int(sizes[name].split()[0]) for name in ("Anonymous", "AnonHugePages"))
+    return (anonymous - huge) * 1024
 
 
 def _share_scattered(small_before: int | None, size: int) -> float:
@@ -459,9 +459,9 @@ def _share_scattered(small_before: int | None, size: int) -> float:
 def _ticks(cpus: list[int] | None) -> list[list[int]]:
     """The counts of these CPUs in /proc/stat, or of all together: user, nice, system, idle, I/O wait, two kinds of interrupts,
     steal; what follows is included in these. Empty where there is none."""
-    own = {"cpu"} if cpus is None else {f"cpu{cpu}" for cpu in cpus}
+    labels = {"cpu"} if cpus is None else {f"cpu{cpu}" for cpu in cpus}
     lines = (line.split() for line in _read("/proc/stat").splitlines() if line.startswith("cpu"))
-    return [[int(value) for value in values[:8]] for name, *values in lines if name in own]
+    return [[int(value) for value in values[:8]] for name, *values in lines if name in labels]
 
 
 def _cpu_times(cpus: list[int]) -> tuple[int, int]:
@@ -491,7 +491,7 @@ def environment_of(cpus: list[int], provider: str) -> dict[str, Any]:
     """A description of this machine and process, which decides what can be measured and which measurements are comparable.
 
     Args:
-        cpus: to which runs are pinned.
+        cpus: The CPUs that runs are pinned to.
     """
     model, flags = _cpu()
     return {
@@ -521,15 +521,15 @@ def environment_of(cpus: list[int], provider: str) -> dict[str, Any]:
 
 def _runtime() -> dict[str, Any]:
     """The runtime's version by its package, and the devices that it can use."""
-    other = {} if RUNTIME.package == "onnxruntime" else {"runtime": f"{RUNTIME.label} {VERSION}"}
-    return {RUNTIME.package: VERSION, **other, "available_providers": RUNTIME.devices()}
+    runtime_label = {} if RUNTIME.package == "onnxruntime" else {"runtime": f"{RUNTIME.label} {VERSION}"}
+    return {RUNTIME.package: VERSION, **runtime_label, "available_providers": RUNTIME.devices()}
 
 
 class Worker:
     """Executes the commands, and holds the loaded models."""
 
-    def __init__(self, out: TextIO, zygote: Zygote | None) -> None:
-        self._out, self._zygote = out, zygote
+    def __init__(self, out: TextIO, fork_server: ForkServer | None) -> None:
+        self._out, self._fork_server = out, fork_server
         self._cpus: list[int] = []
         self._provider, self._trivial = "", b""
         self._lock: int | None = None
@@ -544,7 +544,7 @@ class Worker:
 
     def start(self, threads: int, provider: str, trivial: str, energy: bool = False) -> None:
         """Pins this thread to the first of its CPUs; the runtime pins its own threads to the others."""
-        if self._zygote is None:
+        if self._fork_server is None:
             self._answer("unsupported", platform=sys.platform)
             return
         try:
@@ -591,9 +591,9 @@ class Worker:
 
     def load(self, id: str, names: list[list[str]], payloads: list[bytes]) -> None:
         """Creates a session and warms it up until it is stable, after another process has measured creation and memory."""
-        assert self._zygote is not None  # "start" rejects a machine without
+        assert self._fork_server is not None  # "start" rejects a machine without
         try:
-            alone = self._zygote.measure(self._cpus, self._provider, names, [*payloads, self._trivial])
+            alone = self._fork_server.measure(self._cpus, self._provider, names, [*payloads, self._trivial])
             model, inputs = payloads
             calls = _read_calls(inputs, names)
             large = len(model) >= LARGE_BYTES
@@ -678,8 +678,8 @@ class Worker:
     @staticmethod
     def _waits(seconds: float, pause_s: float) -> Iterator[bool]:
         end = time.perf_counter() + seconds
-        while (left := end - time.perf_counter()) > 0:
-            time.sleep(min(left, pause_s))
+        while (remaining_s := end - time.perf_counter()) > 0:
+            time.sleep(min(remaining_s, pause_s))
             yield True
 
     def release(self) -> None:
@@ -691,13 +691,13 @@ class Worker:
             os.close(self._lock)
             self._lock = None
         asleep_s = max(0.0, _suspended_s() - self._asleep_s)
-        found = {
+        changes = {
             "steal": stolen / total if total > 0 else 0.0,
             "busy": self._busy(),
             "suspended_s": round(asleep_s, 1),
             "realtime": _REALTIME,
         }
-        self._answer("released", environment={**found, **_changing(self._cpus)})
+        self._answer("released", environment={**changes, **_changing(self._cpus)})
 
     def _busy(self) -> float | None:
         """Share of the time of all CPUs that other processes took during the rounds; None if there were none, or /proc/stat."""
@@ -706,26 +706,26 @@ class Worker:
         return min(max(0.0, self._others_s / (self._rounds_s * (os.cpu_count() or 1))), 1.0)
 
 
-class Zygote:
+class ForkServer:
     """A process that forks others: each creates one session in fresh memory, and measures its cost.
 
     It is forked before this process has any session, pool or thread that a fork would lose.
     """
 
     def __init__(self) -> None:
-        self._control, theirs = socket.socketpair()
-        own, self.pid = os.getpid(), os.fork()
+        self._control, server_end = socket.socketpair()
+        worker_pid, self.pid = os.getpid(), os.fork()
         if self.pid == 0:
-            _die_with(own)
+            _die_with(worker_pid)
             self._control.close()
             nowhere = os.open(os.devnull, os.O_RDWR)
             os.dup2(nowhere, 0)  # so that the driver sees the worker end
             os.dup2(nowhere, 1)
             try:
-                _serve(theirs)
+                _serve(server_end)
             finally:
                 os._exit(0)
-        theirs.close()
+        server_end.close()
 
     def measure(self, cpus: list[int], provider: str, names: list[list[str]], payloads: list[bytes]) -> dict[str, Any]:
         """``session_ms``, the milliseconds of each session creation, and ``peak_mib``, the peak memory of one and its run.
@@ -733,17 +733,17 @@ class Zygote:
         Raises:
             RuntimeError: the model does not load or run (the runtime's message), or its process died.
         """
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                socket.send_fds(self._control, [b"x"], [theirs.fileno()])
+        connection, fork_end = socket.socketpair()
+        with connection:
+            with fork_end:
+                socket.send_fds(self._control, [b"x"], [fork_end.fileno()])
             request = {"cpus": cpus, "provider": provider, "names": names, "payloads": [len(p) for p in payloads]}
             # Where the process has died, the answer is missing below.
-            with contextlib.suppress(BrokenPipeError), ours.makefile("wb") as out:
+            with contextlib.suppress(BrokenPipeError), connection.makefile("wb") as out:
                 out.write(json.dumps(request).encode() + b"\n")
                 out.writelines(payloads)
             answer: dict[str, Any] = {}
-            with contextlib.suppress(ConnectionError), ours.makefile("rb") as answers:
+            with contextlib.suppress(ConnectionError), connection.makefile("rb") as answers:
                 answer = json.loads(answers.readline() or b"{}")
         if "peak_mib" not in answer:
             raise RuntimeError(answer.get("message") or "the process that loaded and ran this model died")
@@ -751,15 +751,15 @@ class Zygote:
 
 
 def _serve(control: socket.socket) -> None:
-    """The zygote's loop: forks for each socket that it receives, until the worker has ended."""
-    own = os.getpid()
+    """The fork_server's loop: forks for each socket that it receives, until the worker has ended."""
+    server_pid = os.getpid()
     while True:
         _, handles, _, _ = socket.recv_fds(control, 1, 1)
         if not handles:
             return
         child = os.fork()
         if child == 0:
-            _die_with(own)
+            _die_with(server_pid)
             try:
                 with socket.socket(fileno=handles[0]) as connection:
                     _measure_alone(connection)
@@ -779,7 +779,7 @@ def _measure_alone(connection: socket.socket) -> None:
             calls = _read_calls(inputs, request["names"])
             # The runtime's code and the setup of its first session, some 16 MiB, are not the model's.
             example = {"x": np.zeros(1, np.float32)}
-            trivial, _ = _create_session(smallest, request["cpus"], request["provider"], (example,), whole=False)
+            trivial, _ = _create_session(smallest, request["cpus"], request["provider"], (example,), exclusive=False)
             trivial.run(example)
             with contextlib.suppress(OSError):  # if the kernel cannot reset the peak, the previous one counts
                 Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -812,15 +812,16 @@ def _read_calls(inputs: bytes, names: list[list[str]]) -> _Calls:
 
 
 def _create_session(
-    model: bytes, cpus: list[int], provider: str, calls: _Calls, *, whole: bool = True
+    model: bytes, cpus: list[int], provider: str, calls: _Calls, *, exclusive: bool = True
 ) -> tuple[Any, float]:
-    """The model loaded by the runtime, and the milliseconds that this took; if `whole`, the provider must run every operation.
+    """The model loaded by the runtime, and the milliseconds that this took.
 
     Args:
-        calls: that it will be run with.
+        calls: The calls that the model will be run with.
+        exclusive: True if the provider must run every operation.
     """
     start = time.perf_counter()
-    session = RUNTIME.load(model, device=provider, cpus=cpus, inputs=calls, whole=whole)
+    session = RUNTIME.load(model, device=provider, cpus=cpus, inputs=calls, whole=exclusive)
     return session, (time.perf_counter() - start) * 1e3
 
 
@@ -847,7 +848,7 @@ def open_lock(path: str) -> int:
 
 
 def _wait_for(file: int, seconds: float) -> bool:
-    """Whether the lock was free in time. It blocks: polling would lose the lock to a driver of many batches."""
+    """Returns True if the lock was free in time. It blocks: polling would lose the lock to a driver of many batches."""
     signal.signal(signal.SIGALRM, signal.default_int_handler)  # it raises KeyboardInterrupt; Ctrl-C is ignored here
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -915,13 +916,13 @@ def _commands(file: BinaryIO | io.BufferedReader) -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Answers commands until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the driver handles it
-    zygote = Zygote() if sys.platform == "linux" else None  # before the first thread starts
+    fork_server = ForkServer() if sys.platform == "linux" else None  # before the first thread starts
     threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the output of libraries must not mix with the answers
-    worker = Worker(out, zygote)
-    known = (worker.start, worker.acquire, worker.load, worker.round, worker.energy, worker.release)
-    commands: dict[str, Callable[..., None]] = {command.__name__: command for command in known}
+    worker = Worker(out, fork_server)
+    handlers = (worker.start, worker.acquire, worker.load, worker.round, worker.energy, worker.release)
+    commands: dict[str, Callable[..., None]] = {command.__name__: command for command in handlers}
     for command in _commands(sys.stdin.buffer):
         commands[command.pop("do")](**command)
 

@@ -15,9 +15,9 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from hardware_profiles.errors import PrecisionError
 
 BITS: Mapping[str, int] = {"int8": 8, "int4": 4}
-"""Of a weight, by precision."""
+"""Bits of a weight, by precision."""
 TABLE_BITS = 8
-"""Of the weights of a table that rows are looked up in, and of matrices with as many rows, in every precision: a language
+"""Bits of the weights of a table that rows are looked up in, and of matrices with as many rows, in every precision: a language
 model's embeddings, and its head, with a row for each word. In 4 bits they would cost most of what int4 loses."""
 BLOCK = 32
 """Weights of a row that share a scale."""
@@ -78,10 +78,10 @@ def quantize_weights(model: bytes, precision: str) -> bytes:
         PrecisionError: the model is invalid, has no such matrix, or a weight is not finite.
     """
     try:
-        found = onnx.load_from_string(model)
+        quantized = onnx.load_from_string(model)
     except DecodeError as error:
         raise PrecisionError(f"not a valid ONNX model: {error}", code="precision.model-invalid") from None
-    graph = found.graph
+    graph = quantized.graph
     matrices = _matrices(graph)
     if not matrices:
         message = f"{precision} is of constant matrices in MatMul, Gemm and Gather, and the model has none; use fp32"
@@ -90,7 +90,7 @@ def quantize_weights(model: bytes, precision: str) -> bytes:
     bits = {name: TABLE_BITS if len(matrix.values) in words else BITS[precision] for name, matrix in matrices.items()}
     constants: dict[str, list[int]] = {}
     ranks = _ranks(graph)
-    nodes = [own for node in graph.node for own in _replaced(node, matrices, ranks, bits, constants)]
+    nodes = [new for node in graph.node for new in _replaced(node, matrices, ranks, bits, constants)]
     tensors = [tensor for tensor in graph.initializer if tensor.name not in matrices]
     for name, matrix in matrices.items():
         stored, scales = quantize_blocks(matrix.values, bits[name])
@@ -98,13 +98,13 @@ def quantize_weights(model: bytes, precision: str) -> bytes:
         if matrix.looked_up:  # the look-up takes the same scales in another shape
             constants[f"{name}.shape"] = [*scales.shape, 1]
             nodes.insert(0, _node("Reshape", [_scales(name), f"{name}.shape"], _scales(name, looked_up=True)))
-    tensors += [numpy_helper.from_array(np.array(own, np.int64), name) for name, own in constants.items()]
+    tensors += [numpy_helper.from_array(np.array(numbers, np.int64), name) for name, numbers in constants.items()]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(tensors)
-    if all(own.domain != _DOMAIN for own in found.opset_import):
-        found.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
-    return bytes(found.SerializeToString(deterministic=True))
+    if all(opset.domain != _DOMAIN for opset in quantized.opset_import):
+        quantized.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    return bytes(quantized.SerializeToString(deterministic=True))
 
 
 @dataclass(frozen=True)
@@ -112,9 +112,9 @@ class _Matrix:
     """A constant matrix, by the name of its tensor.
 
     Attributes:
-        names: of the tensor, and of its transposed form.
+        names: Names of the tensor and of its transposed form.
         values: (outputs, inputs).
-        looked_up: whether rows are looked up in it.
+        looked_up: True if rows are looked up in it.
     """
 
     names: frozenset[str]
@@ -157,28 +157,28 @@ def _matrices(graph: GraphProto) -> dict[str, _Matrix]:
                 if name in turned:
                     use = {"columns": "rows", "rows": "columns"}.get(use, "other")
                 uses.setdefault(turned.get(name, name), set()).add(use)
-    found = {}
-    for name, own in uses.items():
-        names = frozenset([name, *(output for output, of in turned.items() if of == name)])
-        if "other" in own or len(own - {"table"}) > 1 or own == {"table", "columns"} or names & shown:
+    matrices = {}
+    for name, kinds in uses.items():
+        names = frozenset([name, *(output for output, source in turned.items() if source == name)])
+        if "other" in kinds or len(kinds - {"table"}) > 1 or kinds == {"table", "columns"} or names & shown:
             continue
         values = numpy_helper.to_array(tensors[name])
-        found[name] = _Matrix(names, values.T if own == {"columns"} else values, "table" in own)
-    return found
+        matrices[name] = _Matrix(names, values.T if kinds == {"columns"} else values, "table" in kinds)
+    return matrices
 
 
 def _ranks(graph: GraphProto) -> dict[str, int]:
     """The numbers of dimensions of the inputs, and of parts of them, as of the source and the target of a pair."""
     typed = ((value.name, value.type.tensor_type) for value in graph.input)
-    found = {name: len(kind.shape.dim) for name, kind in typed if kind.HasField("shape")}
+    ranks = {name: len(kind.shape.dim) for name, kind in typed if kind.HasField("shape")}
     for node in graph.node:
-        if node.op_type == "Slice" and node.input[0] in found:
-            found[node.output[0]] = found[node.input[0]]
-    return found
+        if node.op_type == "Slice" and node.input[0] in ranks:
+            ranks[node.output[0]] = ranks[node.input[0]]
+    return ranks
 
 
 def _use(node: NodeProto, i: int, ranked: Collection[str]) -> str:
-    """What a node does with its i-th input, a constant matrix: it multiplies by its ``rows`` or its ``columns``, looks up rows
+    """The use of a node's i-th input, a constant matrix: it multiplies by its ``rows`` or its ``columns``, looks up rows
     (``table``), or ``other``."""
     match node.op_type, i:
         case "MatMul", 1:
@@ -195,14 +195,14 @@ def _use(node: NodeProto, i: int, ranked: Collection[str]) -> str:
 
 
 def _attribute(node: NodeProto, name: str, default: Any) -> Any:
-    found = next((own for own in node.attribute if own.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)
+    attribute = next((entry for entry in node.attribute if entry.name == name), None)
+    return default if attribute is None else helper.get_attribute_value(attribute)
 
 
 def _node(op: str, inputs: Sequence[str], output: str, **attributes: int) -> NodeProto:
-    found = helper.make_node(op, inputs, [output], name=output, domain="" if op in _STANDARD else _DOMAIN)
-    found.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
-    return found
+    node = helper.make_node(op, inputs, [output], name=output, domain="" if op in _STANDARD else _DOMAIN)
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+    return node
 
 
 def _replaced(
@@ -215,40 +215,43 @@ def _replaced(
     """The nodes in place of one: none for a transposition that nothing reads any more.
 
     Args:
-        ranks: as of `_ranks`.
-        bits: of a weight, by the name of the matrix.
-        constants: receives what the nodes read, by name.
+        ranks: Numbers of dimensions by name, from `_ranks`.
+        bits: Bits of a weight, by the name of the matrix.
+        constants: Receives the numbers that the nodes read, by name.
     """
-    of = next(((name, own) for name, own in matrices.items() if own.names.intersection(node.input)), None)
-    if of is None:
+    use = next(((name, matrix) for name, matrix in matrices.items() if matrix.names.intersection(node.input)), None)
+    if use is None:
         return [node]
-    (name, matrix), output = of, node.output[0]
+    (name, matrix), output = use, node.output[0]
     settings = {"bits": bits[name], "block_size": BLOCK}
     match node.op_type:
         case "Transpose":
             return []
         case "Gather":
             inputs = [_blocks(name), node.input[1], _scales(name, looked_up=True)]
-            found = _node(
+            replacement = _node(
                 "GatherBlockQuantized", inputs, f"{output}.blocks", gather_axis=0, quantize_axis=2, **settings
             )
-            return [found, *_joined(found.output[0], output, matrix.columns, ranks[node.input[1]], constants)]
+            return [
+                replacement,
+                *_joined(replacement.output[0], output, matrix.columns, ranks[node.input[1]], constants),
+            ]
         case _:
             biased = node.op_type == "Gemm" and len(node.input) > 2
             product = f"{output}.product" if biased else output
             settings |= {"K": matrix.columns, "N": len(matrix.values), "accuracy_level": _INTEGER_PRODUCTS}
-            found = _node("MatMulNBits", [node.input[0], _blocks(name), _scales(name)], product, **settings)
-            return [found, _node("Add", [product, node.input[2]], output)] if biased else [found]
+            replacement = _node("MatMulNBits", [node.input[0], _blocks(name), _scales(name)], product, **settings)
+            return [replacement, _node("Add", [product, node.input[2]], output)] if biased else [replacement]
 
 
 def _joined(blocks: str, output: str, columns: int, rank: int, constants: dict[str, list[int]]) -> list[NodeProto]:
     """The rows of blocks (..., blocks, `BLOCK`), without what fills the last block: (..., columns)."""
     shape, padded = f"{output}.shape", columns % BLOCK > 0
     constants[shape] = [0] * rank + [-1]  # 0: as the input
-    whole = f"{output}.padded" if padded else output
-    nodes = [_node("Reshape", [blocks, shape], whole)]
+    joined = f"{output}.padded" if padded else output
+    nodes = [_node("Reshape", [blocks, shape], joined)]
     if padded:
         ends = [f"{output}.{name}" for name in ("start", "end", "axis")]
         constants.update(zip(ends, ([0], [columns], [-1]), strict=True))
-        nodes.append(_node("Slice", [whole, *ends], output))
+        nodes.append(_node("Slice", [joined, *ends], output))
     return nodes

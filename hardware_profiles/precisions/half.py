@@ -26,15 +26,15 @@ def to_half(model: bytes, precision: str) -> bytes:
     """
     kind = _TYPES[precision]
     try:
-        found = onnx.load_from_string(model)
-        onnx.checker.check_model(found)
-        opset = next((o.version for o in found.opset_import if o.domain in ("", "ai.onnx")), 0)
+        converted = onnx.load_from_string(model)
+        onnx.checker.check_model(converted)
+        opset = next((o.version for o in converted.opset_import if o.domain in ("", "ai.onnx")), 0)
         if precision == "bf16" and opset < _BF16_OPSET:
-            found = onnx.version_converter.convert_version(found, _BF16_OPSET)
+            converted = onnx.version_converter.convert_version(converted, _BF16_OPSET)
     except (DecodeError, onnx.checker.ValidationError, RuntimeError) as error:
         message = f"cannot convert the model to {precision}: {error}"
         raise PrecisionError(message, code="precision.model-invalid") from None
-    graph = found.graph
+    graph = converted.graph
     for weight in graph.initializer:
         _convert_tensor(weight, kind, precision)
     for node in graph.node:
@@ -42,11 +42,11 @@ def to_half(model: bytes, precision: str) -> bytes:
     _cast_ends(graph, kind)
     del graph.value_info[:]  # their types are outdated
     try:
-        onnx.shape_inference.infer_shapes(found, check_type=True, strict_mode=True)
+        onnx.shape_inference.infer_shapes(converted, check_type=True, strict_mode=True)
     except onnx.shape_inference.InferenceError as error:
         message = f"an operation of the model does not support {precision}; use fp32: {error}"
         raise PrecisionError(message, code="precision.unsupported-operation") from None
-    return bytes(found.SerializeToString(deterministic=True))
+    return bytes(converted.SerializeToString(deterministic=True))
 
 
 def _convert_tensor(tensor: TensorProto, kind: int, precision: str) -> None:

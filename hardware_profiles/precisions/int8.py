@@ -65,27 +65,27 @@ def quantize(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) ->
 def _prepare(model: bytes) -> ModelProto:
     """The model with a name for each node and a type for each tensor, as the quantizer requires."""
     try:
-        found = onnx.load_from_string(model)
-        onnx.checker.check_model(found)
-        found = onnx.shape_inference.infer_shapes(found)
+        prepared = onnx.load_from_string(model)
+        onnx.checker.check_model(prepared)
+        prepared = onnx.shape_inference.infer_shapes(prepared)
     except (DecodeError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise PrecisionError(f"not a valid ONNX model: {error}", code="precision.model-invalid") from None
-    opset = next((o.version for o in found.opset_import if o.domain in ("", "ai.onnx")), 0)
+    opset = next((o.version for o in prepared.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset < _MIN_OPSET:
         message = f"int8 needs ONNX opset {_MIN_OPSET} or later, and the model has {opset}; export it again"
         raise PrecisionError(message, code="precision.model-invalid")
-    made = {name for node in found.graph.node for name in node.output}
-    for value in found.graph.output:
-        if value.name not in made:  # the quantizer would remove it, or not terminate
+    computed = {name for node in prepared.graph.node for name in node.output}
+    for value in prepared.graph.output:
+        if value.name not in computed:  # the quantizer would remove it, or not terminate
             message = f"int8 does not support output {value.name!r}, which is an input or a constant"
             advice = "put an Identity node before it, or use fp32"
             raise PrecisionError(f"{message}; {advice}", code="precision.unsupported-operation")
-    for i, node in enumerate(found.graph.node):
+    for i, node in enumerate(prepared.graph.node):
         node.name = f"{node.op_type}-{i}"
-    _fold_transposes(found)
+    _fold_transposes(prepared)
     # Keeps the quantizer from inferring the shapes again, through files.
-    found.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
-    return found
+    prepared.metadata_props.add(key="onnx.infer", value="onnxruntime.quant")
+    return prepared
 
 
 def _fold_transposes(model: ModelProto) -> None:
@@ -95,24 +95,24 @@ def _fold_transposes(model: ModelProto) -> None:
     activations, with one scale for all channels, and keep them in float32.
     """
     graph = model.graph
-    given = {value.name for value in [*graph.input, *graph.output]}
-    constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in given}
+    io_names = {value.name for value in [*graph.input, *graph.output]}
+    constants = {tensor.name: tensor for tensor in graph.initializer if tensor.name not in io_names}
     transposes = [node for node in graph.node if node.op_type == "Transpose"]
-    folded = [node for node in transposes if node.input[0] in constants and node.output[0] not in given]
+    folded = [node for node in transposes if node.input[0] in constants and node.output[0] not in io_names]
     for node in folded:
         perm = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), None)
         values = onnx.numpy_helper.to_array(constants[node.input[0]]).transpose(perm)
         graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(values), node.output[0]))
         graph.node.remove(node)
-    for name in {node.input[0] for node in folded} - _read(graph):
+    for name in {node.input[0] for node in folded} - _input_names(graph):
         graph.initializer.remove(constants[name])
 
 
-def _read(graph: GraphProto) -> set[str]:
+def _input_names(graph: GraphProto) -> set[str]:
     """The names that the nodes of a graph read, subgraphs included."""
-    found = {name for node in graph.node for name in node.input}
+    names = {name for node in graph.node for name in node.input}
     inner = (attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g"))
-    return found.union(*map(_read, inner))
+    return names.union(*map(_input_names, inner))
 
 
 def _restore_float_outputs(model: ModelProto) -> None:

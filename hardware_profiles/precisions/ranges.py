@@ -38,12 +38,12 @@ def activation_ranges(model: ModelProto, calibration: Sequence[Mapping[str, NDAr
             raise _invalid(f"batch {i} has the inputs {sorted(batch)}, expected {expected}")
     folded = _folded(model)
     names = [name for name in _activations(model) if name not in folded]
-    seen = _run(_watching(model, names), calibration)
-    low, high = seen[:, 0].min(axis=0), seen[:, 1].max(axis=0)
+    extremes = _run(_watching(model, names), calibration)
+    low, high = extremes[:, 0].min(axis=0), extremes[:, 1].max(axis=0)
     for i, name in enumerate(names):
         if not (np.isfinite(low[i]) and np.isfinite(high[i])):
-            found = f"tensor {name!r} has values that are not finite (from {low[i]} to {high[i]})"
-            raise _invalid(f"{found}; check the inputs and the weights")
+            fault = f"tensor {name!r} has values that are not finite (from {low[i]} to {high[i]})"
+            raise _invalid(f"{fault}; check the inputs and the weights")
     ranges = {name: (low[i], high[i]) for i, name in enumerate(names)}
     for name in folded:
         end = name
@@ -53,8 +53,8 @@ def activation_ranges(model: ModelProto, calibration: Sequence[Mapping[str, NDAr
     return ranges
 
 
-def _invalid(what: str) -> PrecisionError:
-    return PrecisionError(f"cannot calibrate the activations: {what}", code="precision.calibration-invalid")
+def _invalid(fault: str) -> PrecisionError:
+    return PrecisionError(f"cannot calibrate the activations: {fault}", code="precision.calibration-invalid")
 
 
 def _watching(model: ModelProto, names: Sequence[str]) -> bytes:
@@ -85,29 +85,32 @@ def _watching(model: ModelProto, names: Sequence[str]) -> bytes:
 def _run(model: bytes, calibration: Sequence[Mapping[str, NDArray[Any]]]) -> NDArray[np.float32]:
     """The outputs, (n_batches, 2, n_tensors)."""
     try:
-        found = run_calls(model, calibration)
+        outputs = run_calls(model, calibration)
     except ModelError as error:
         raise _invalid(" ".join(str(error).split())) from error
-    return np.array(found, dtype=np.float32).reshape(len(calibration), 2, -1)
+    return np.array(outputs, dtype=np.float32).reshape(len(calibration), 2, -1)
 
 
 def _activations(model: ModelProto) -> list[str]:
     graph = model.graph
     weights = {weight.name for weight in graph.initializer}
     values = (*graph.input, *graph.value_info, *graph.output)
-    found = (value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT)
-    return [name for name in dict.fromkeys(found) if name not in weights]
+    names = (value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT)
+    return [name for name in dict.fromkeys(names) if name not in weights]
 
 
 def _folded(model: ModelProto) -> dict[str, str]:
-    """By each tensor whose only reader is a Relu or a Clip, the output of that node."""
+    """The output of the Relu or Clip that is the only reader of a tensor, by the name of that tensor."""
     readers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    own = {value.name for value in (*model.graph.input, *model.graph.output)}
+    io_names = {value.name for value in (*model.graph.input, *model.graph.output)}
     return {
-        name: found[0].output[0]
-        for name, found in readers.items()
-        if len(found) == 1 and found[0].op_type in ("Relu", "Clip") and name == found[0].input[0] and name not in own
+        name: nodes[0].output[0]
+        for name, nodes in readers.items()
+        if len(nodes) == 1
+        and nodes[0].op_type in ("Relu", "Clip")
+        and name == nodes[0].input[0]
+        and name not in io_names
     }

@@ -15,7 +15,7 @@ class LoadedModel(Protocol):
     """A model in a runtime, ready to be called."""
 
     devices: Sequence[str]
-    """Those that run it, the one that was asked for first."""
+    """The devices that run it, the requested one first."""
 
     def run(self, inputs: Inputs) -> Sequence[NDArray[Any]] | Mapping[Any, NDArray[Any]]:
         """The outputs of a call, or a mapping to them, in the model's order; the next call may overwrite them.
@@ -33,10 +33,10 @@ class Runtime(Protocol):
 
     Attributes:
         label: its name in messages.
-        package: that Python imports; `pip install` takes the same name.
-        device: that a profile has if it names none.
-        precisions: by device, those in which it computes; other devices are used in fp32 alone.
-        reasons: why a device does not compute in a precision, for the error.
+        package: The package that Python imports; `pip install` takes the same name.
+        device: The device of a profile that names none.
+        precisions: The precisions in which each device computes, by device; other devices are used in fp32 alone.
+        reasons: The reason why a device does not compute in a precision, for the error.
     """
 
     label: ClassVar[str]
@@ -52,10 +52,11 @@ class Runtime(Protocol):
         """The devices that it can use here."""
 
     def convert(self, model: bytes, inputs: Inputs) -> bytes:
-        """What `load` reads, from a serialised ONNX model: the same bytes where the runtime reads ONNX.
+        """Converts a serialised ONNX model to the bytes that `load` reads: the same bytes where the runtime reads ONNX.
 
         Args:
-            inputs: of a call, for runtimes that need fixed shapes.
+            model: The serialised ONNX model.
+            inputs: The inputs of a call, for runtimes that need fixed shapes.
         """
 
     def load(
@@ -64,7 +65,9 @@ class Runtime(Protocol):
         """A converted model, loaded; how long this takes is measured. Raises any error if it cannot be.
 
         Args:
-            cpus: to compute on, one thread for each; the calling thread is pinned to the first of them.
-            inputs: of the calls that it will be run with; empty where their shapes are not known.
-            whole: whether the device must run every operation.
+            model: The result of `convert`.
+            device: The device that runs it.
+            cpus: The CPUs to compute on, one thread for each; the calling thread is pinned to the first of them.
+            inputs: The inputs of the calls that it will be run with; empty where their shapes are not known.
+            whole: True if the device must run every operation.
         """

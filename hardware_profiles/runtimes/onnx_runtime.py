@@ -47,7 +47,7 @@ class OnnxRuntime:
     def load(
         self, model: bytes, *, device: str, cpus: Sequence[int], inputs: Sequence[Mapping[str, Any]], whole: bool
     ) -> Session:
-        return Session(model, device, cpus, whole=whole)
+        return Session(model, device, cpus, exclusive=whole)
 
 
 class Session:
@@ -58,7 +58,7 @@ class Session:
             shape of an input ``past.X``, on a CPU. After a run the arrays of these inputs hold the outputs.
     """
 
-    def __init__(self, model: bytes, provider: str, cpus: Sequence[int], *, whole: bool) -> None:
+    def __init__(self, model: bytes, provider: str, cpus: Sequence[int], *, exclusive: bool) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -68,9 +68,9 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.inter_op.allow_spinning", "0")
         if len(cpus) > 1:  # the runtime counts processors from 1; the calling thread is its first
-            others = ";".join(str(cpu + 1) for cpu in cpus[1:])
-            options.add_session_config_entry("session.intra_op_thread_affinities", others)
-        if whole and provider != "CPUExecutionProvider":  # or the CPU's time would count as the provider's
+            affinities = ";".join(str(cpu + 1) for cpu in cpus[1:])
+            options.add_session_config_entry("session.intra_op_thread_affinities", affinities)
+        if exclusive and provider != "CPUExecutionProvider":  # or the CPU's time would count as the provider's
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
             session = onnxruntime.InferenceSession(model, options, providers=[provider], enable_fallback=False)
@@ -87,24 +87,24 @@ class Session:
             raise RuntimeError(
                 f"the provider {provider} cannot start; check that the libraries that it needs are installed"
             )
-        self._session, self._outputs = session, [own.name for own in session.get_outputs()]
+        self._session, self._outputs = session, [output.name for output in session.get_outputs()]
         self.in_place = _in_place(session) if provider == "CPUExecutionProvider" else {}
         self._bound: dict[str, Any] = {}
         self.run = self._run_in_place if self.in_place else functools.partial(session.run, None)
 
     def _run_in_place(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The outputs of a call by name; those of `in_place` are the inputs' own arrays."""
-        if not self._bound or any(inputs[name] is not own for name, own in self._bound.items()):
+        if not self._bound or any(inputs[name] is not array for name, array in self._bound.items()):
             self._bind({name: inputs[name] for name in self.in_place.values()})
         for name in inputs:
             if name not in self._bound:
                 self._binding.bind_cpu_input(name, inputs[name])
-        for name in self._others:
+        for name in self._other_outputs:
             self._binding.bind_output(name)
         self._session.run_with_iobinding(self._binding)
-        found = dict(zip([*self.in_place, *self._others], self._binding.get_outputs()))  # noqa: B905 - Python 3.9
+        value_by_name = dict(zip([*self.in_place, *self._other_outputs], self._binding.get_outputs()))  # noqa: B905 - Python 3.9
         return {
-            name: inputs[self.in_place[name]] if name in self.in_place else found[name].numpy()
+            name: inputs[self.in_place[name]] if name in self.in_place else value_by_name[name].numpy()
             for name in self._outputs
         }
 
@@ -113,7 +113,7 @@ class Session:
         from onnxruntime import OrtValue
 
         self._bound, self._binding = caches, self._session.io_binding()
-        self._others = [name for name in self._outputs if name not in self.in_place]
+        self._other_outputs = [name for name in self._outputs if name not in self.in_place]
         for output, name in self.in_place.items():
             cache = OrtValue.ortvalue_from_numpy(caches[name])
             self._binding.bind_ortvalue_input(name, cache)
@@ -121,8 +121,8 @@ class Session:
 
 
 def _in_place(session: Any) -> dict[str, str]:
-    """By name of each output, the input in whose memory it is written; empty for most models."""
-    shapes = {own.name: own.shape for own in session.get_inputs()}
-    pairs = {own.name: own.name.replace("present.", "past.", 1) for own in session.get_outputs()}
-    shared = {own.name for own in session.get_outputs() if shapes.get(pairs[own.name]) == own.shape}
+    """The input in whose memory an output is written, by name of the output; empty for most models."""
+    shapes = {tensor.name: tensor.shape for tensor in session.get_inputs()}
+    pairs = {tensor.name: tensor.name.replace("present.", "past.", 1) for tensor in session.get_outputs()}
+    shared = {tensor.name for tensor in session.get_outputs() if shapes.get(pairs[tensor.name]) == tensor.shape}
     return {output: name for output, name in pairs.items() if output in shared and output != name}

@@ -55,23 +55,23 @@ class Compiled:
         if device == "CPU":
             settings.update(INFERENCE_NUM_THREADS=threads, NUM_STREAMS=1, ENABLE_CPU_PINNING=threads > 1)
         try:
-            read = core.read_model(model)
+            network = core.read_model(model)
             shapes = [{name: tuple(array.shape) for name, array in call.items()} for call in inputs]
             if shapes and all(shape == shapes[0] for shape in shapes):  # it then plans its memory once
-                read.reshape({name: list(shape) for name, shape in shapes[0].items()})
-            self._request = core.compile_model(read, device, settings).create_infer_request()
+                network.reshape({name: list(shape) for name, shape in shapes[0].items()})
+            self._request = core.compile_model(network, device, settings).create_infer_request()
         except RuntimeError as error:
             raise RuntimeError(_reason(str(error))) from error
 
     def run(self, inputs: Mapping[str, Any]) -> Mapping[Any, Any]:
         """The outputs, in the runtime's memory: the next call overwrites them."""
-        found: Mapping[Any, Any] = self._request.infer(inputs, share_inputs=True, share_outputs=True)
-        return found
+        outputs: Mapping[Any, Any] = self._request.infer(inputs, share_inputs=True, share_outputs=True)
+        return outputs
 
 
 def _reason(message: str) -> str:
-    """What is wrong with a model, from the text of OpenVINO's error."""
-    if found := _UNKNOWN.search(message):
-        return f"OpenVINO does not support the model's operations {found[1]}"
+    """The fault of a model, from the text of OpenVINO's error."""
+    if unsupported := _UNKNOWN.search(message):
+        return f"OpenVINO does not support the model's operations {unsupported[1]}"
     lines = [line for line in message.splitlines() if line.strip() and not _PLACE.match(line)]
     return " ".join(" ".join(lines).split()) or message

@@ -46,16 +46,16 @@ def find_runtime(name: str) -> Runtime:
 
 
 def _is_missing(error: Exception, module: str) -> bool:
-    """Whether an import failed since a module, or a package that it is in, does not exist."""
+    """Returns True if an import failed because a module, or a package that it is in, does not exist."""
     return isinstance(error, ModuleNotFoundError) and bool(error.name) and f"{module}.".startswith(f"{error.name}.")
 
 
 def source_of(name: str) -> str:
     """``FILE:CLASS`` of a runtime: the file with the source of its module. Raises `ProfileError` as `find_runtime`."""
     module, _, cls = _target(name).partition(":")
-    found = find_spec(module) if find_runtime(name) else None
-    assert found is not None  # it was imported
-    return f"{Path(str(found.origin))}:{cls}"
+    spec = find_spec(module) if find_runtime(name) else None
+    assert spec is not None  # it was imported
+    return f"{Path(str(spec.origin))}:{cls}"
 
 
 def _target(name: str) -> str:
@@ -69,6 +69,6 @@ def _target(name: str) -> str:
     registered = {entry.name: entry.value for entry in entry_points(group=GROUP)}
     if name in registered:
         return registered[name]
-    known = [*RUNTIMES, *sorted(registered)]
-    message = f"unknown runtime {name!r}{suggestion(name, known)}; expected one of {', '.join(known)}, or module:Class"
+    names = [*RUNTIMES, *sorted(registered)]
+    message = f"unknown runtime {name!r}{suggestion(name, names)}; expected one of {', '.join(names)}, or module:Class"
     raise ProfileError(message, code="profile.unknown-runtime")

@@ -76,7 +76,7 @@ def worker_environment(threads: int, runtime: str = "onnxruntime") -> dict[str, 
 
 @functools.cache
 def _can_fix_layout() -> bool:
-    """Whether the system allows a fixed layout, which many containers forbid; the worker's environment has its layout."""
+    """Returns True if the system allows a fixed layout; many containers forbid it. The worker's environment has its layout."""
     try:
         return subprocess.run([*FIXED_LAYOUT, "true"], capture_output=True, check=False).returncode == 0
     except OSError:  # not Linux, or a minimal one
@@ -114,18 +114,18 @@ class LocalConnection:
         except (BrokenPipeError, ValueError):  # ValueError: closed on our side
             raise self._dead() from None
 
-    def _write(self, left: memoryview) -> None:
-        while left:
+    def _write(self, unsent: memoryview) -> None:
+        while unsent:
             if not select.select([], [self._stdin], [], _SEND_SECONDS)[1]:
                 self._process.kill()
                 raise WorkerDiedError(f"the measuring process read nothing for {_SEND_SECONDS:.0f} s and was ended")
-            left = left[os.write(self._stdin.fileno(), left) :]
+            unsent = unsent[os.write(self._stdin.fileno(), unsent) :]
 
     def receive(self, *, seconds: float) -> dict[str, Any]:
         deadline = time.monotonic() + seconds
         while b"\n" not in self._buffer:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._stdout], [], [], left)[0]:
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0 or not select.select([self._stdout], [], [], remaining_s)[0]:
                 self._process.kill()
                 raise WorkerDiedError(f"the measuring process did not answer in {seconds:.0f} s and was ended")
             chunk = os.read(self._stdout.fileno(), 1 << 16)

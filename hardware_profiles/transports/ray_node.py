@@ -18,7 +18,7 @@ _START_SECONDS = 60.0
 _SEND_SECONDS = 600.0
 """Enough for a large model on a slow network; Ray detects a dead node sooner."""
 _GRACE_SECONDS = 10.0
-"""For relaying a message, in addition to the timeout of its answer."""
+"""Time for relaying a message, in addition to the timeout of its answer."""
 
 
 class _Relay:
@@ -120,7 +120,8 @@ def connect_by_ray(profile: HardwareProfile) -> RayConnection:
             if isinstance(error, RayActorError) and error.actor_init_failed:
                 message = f"profile {profile.name}: {where} starts no worker ({reason}); install the same version there"
                 raise ProfileError(message, code="profile.node-broken") from error
-            if node["NodeID"] in (one["NodeID"] for one in _living()):  # a death is known some ten seconds later
+            living_ids = [living["NodeID"] for living in _living()]  # a death is known some ten seconds later
+            if node["NodeID"] in living_ids:
                 message = f"profile {profile.name}: {where} starts no actor ({reason}); check that it is not overloaded"
                 raise UnreachableError(message) from error
             # The node died but was still listed; the next iteration finds another, or raises.

@@ -49,7 +49,7 @@ _REASONS: Mapping[str, tuple[str, bool]] = {
     ),
     "permission denied": ("the host does not accept this user's key; install it with `ssh-copy-id {host}`", False),
 }
-"""By ssh's message in lower case, what to do, and whether the reason may be temporary."""
+"""The remedy, and whether the reason may be temporary, by ssh's message in lower case."""
 
 
 class SshConnection(LocalConnection):
@@ -61,7 +61,7 @@ class SshConnection(LocalConnection):
 
     @property
     def exit_code(self) -> int | None:
-        """Of the client, None while it runs: 255 if ssh itself failed, else the remote command's."""
+        """The exit code of the client, None while it runs: 255 if ssh itself failed, else the remote command's."""
         return self._process.poll()
 
     def _dead(self) -> WorkerDiedError:
@@ -105,11 +105,11 @@ def connect_by_ssh(profile: HardwareProfile, *, config: Path | None = None) -> S
         connection.close()
         raise
     else:
-        found = f"{profile.python} there is Python {answer['python']}: {answer['message']}"
+        fault = f"{profile.python} there is Python {answer['python']}: {answer['message']}"
         packages = f"numpy {find_runtime(profile.runtime).package}"
         install = f"install {answer['module']} there (`{profile.python} -m pip install {packages}`), or "
         advice = f"{'' if answer['module'] == 'python' else install}set the profile's key python to another interpreter"
-        error = ProfileError(f"{_place(profile)}: {found}; {advice}", code="profile.host-python")
+        error = ProfileError(f"{_place(profile)}: {fault}; {advice}", code="profile.host-python")
     connection.close()
     raise error
 

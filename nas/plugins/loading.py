@@ -51,7 +51,10 @@ def _import_fault(module: str, error: Exception) -> str:
 
 def check(ref: PluginRef, found: object, contract: type) -> None:
     """Raises `PluginError` unless a plug-in's class or object has what a protocol asks for."""
-    expected = f"expected a class like {contract.__module__}.{contract.__name__}; inherit it, or add what is missing"
+    expected = (
+        f"expected a class like {contract.__module__}.{contract.__name__}; inherit it, or add what is missing, see "
+        f"{ref.kind.page}"
+    )
     if isinstance(found, FunctionType):
         raise PluginError(f"{ref}: is a function; {expected}", code="plugin.contract")
     hints = inspect.get_annotations(contract)
@@ -67,7 +70,8 @@ def check(ref: PluginRef, found: object, contract: type) -> None:
         if not _takes_the_same(own, method, bound=not isinstance(found, type) or inspect.ismethod(own)):
             wanted = f"{name}{inspect.signature(method)}"
             came = f"{name}{inspect.signature(own)}"
-            raise PluginError(f"{ref}: expected the method {wanted}, got {came}", code="plugin.contract")
+            problem = f"expected the method {wanted}, got {came}; see {ref.kind.page}"
+            raise PluginError(f"{ref}: {problem}", code="plugin.contract")
 
 
 def _takes_the_same(own: Any, method: Any, *, bound: bool) -> bool:

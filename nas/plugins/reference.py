@@ -35,6 +35,11 @@ class Kind(StrEnum):
         """One plug-in of the kind, for messages."""
         return _NOUNS[self]
 
+    @property
+    def page(self) -> str:
+        """The page of the documentation that shows how to write one, for messages."""
+        return f"docs/how-to/extending/{_PAGES.get(self, self.noun)}.md"
+
 
 _NOUNS = {
     Kind.SEARCH: "algorithm",
@@ -45,6 +50,7 @@ _NOUNS = {
     Kind.TASKS: "task",
     Kind.RUNTIMES: "runtime",
 }
+_PAGES = {Kind.SEARCH: "plugin", Kind.DATA: "data-set"}
 
 
 def is_dotted(name: str) -> bool:

@@ -39,10 +39,10 @@ def _shuffled(part: Part, batch_size: int, generator: torch.Generator) -> list[T
     if part.padding is None:
         return list(order.split(batch_size))
     lengths = part.lengths()
-    found: list[Tensor] = []
+    index_batches: list[Tensor] = []
     for window in order.split(_WINDOW * batch_size):
-        found.extend(window[lengths[window].argsort(stable=True)].split(batch_size))
-    return [found[i] for i in torch.randperm(len(found), generator=generator).tolist()]
+        index_batches.extend(window[lengths[window].argsort(stable=True)].split(batch_size))
+    return [index_batches[i] for i in torch.randperm(len(index_batches), generator=generator).tolist()]
 
 
 def by_length(part: Part, batch_size: int) -> list[tuple[Tensor, Tensor]]:
@@ -67,19 +67,21 @@ def typical_batches(part: Part, size: int, *, tokens: int | None = None) -> list
     to its longest. Examples are repeated if there are too few.
 
     Args:
-        tokens: of each sentence, in one batch; longer ones are cut, shorter ones repeated. None keeps their own lengths.
+        size: Number of examples of a batch.
+        tokens: Number of tokens of each sentence, in one batch; longer ones are cut, shorter ones repeated. None keeps their
+            own lengths.
     """
     if part.padding is None:
         return [part.inputs[torch.arange(size) % len(part)]]
     if tokens is not None:
-        own = [row[row != part.padding] for row in part.inputs[torch.arange(size) % len(part)]]
-        return [torch.stack([row.repeat(-(-tokens // len(row)))[:tokens] for row in own])]
+        sentences = [row[row != part.padding] for row in part.inputs[torch.arange(size) % len(part)]]
+        return [torch.stack([row.repeat(-(-tokens // len(row)))[:tokens] for row in sentences])]
     if size == 1:
         deciles = [(2 * i + 1) * len(part) // (2 * _TYPICAL) for i in range(_TYPICAL)]
         chosen = part.lengths().argsort(stable=True)[torch.tensor(deciles)]
     else:
         chosen = torch.arange(_TYPICAL * size) % len(part)
-    return [trimmed(part.inputs[few], part.padding) for few in chosen.split(size)]
+    return [trimmed(part.inputs[indices], part.padding) for indices in chosen.split(size)]
 
 
 def augment(images: Tensor, generator: torch.Generator, *, flip: bool, pad: int) -> Tensor:

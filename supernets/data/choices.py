@@ -15,9 +15,9 @@ from supernets.data.labelled_examples import PARTS, listed, malformed, misplaced
 from supernets.data.text_files import read_texts
 from supernets.data.text_tables import rows_of
 
-_MOST_OPTIONS = 100
+_MAX_OPTIONS = 100
 NO_QUESTION = -1
-"""The question of positions that belong to no option."""
+"""The number of the question of positions that belong to no option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Question:
     Attributes:
         options: at least two, all different; with `context` before each.
         answer: the number of the right one, from 0.
-        where: its name in errors.
+        where: Name of the question in errors.
     """
 
     context: str
@@ -37,9 +37,9 @@ class Question:
 
     def text(self, option: int) -> tuple[str, str]:
         """The context and an option, with a space between them where neither has one."""
-        context, own = self.context, self.options[option]
-        apart = not context or context[-1].isspace() or own[0].isspace()
-        return (context, own) if apart else (f"{context} ", own)
+        context, option_text = self.context, self.options[option]
+        apart = not context or context[-1].isspace() or option_text[0].isspace()
+        return (context, option_text) if apart else (f"{context} ", option_text)
 
 
 def read_questions(path: Path, *, encoding: str) -> Mapping[str, list[Question]]:
@@ -54,17 +54,19 @@ def read_questions(path: Path, *, encoding: str) -> Mapping[str, list[Question]]
     files = read_texts(path, encoding=encoding)
     expected = "validation.jsonl and test.jsonl" if path.is_dir() else "a JSONL file of context, options and answer"
     parts: dict[str, list[Question]] = {"validation": [], "test": []}
-    seen: dict[tuple[str, tuple[str, ...]], str] = {}
+    where_by_question: dict[tuple[str, tuple[str, ...]], str] = {}
     for file in files:
         name = PurePosixPath(file.name)
         part = PARTS.get(name.stem.lower()) if path.is_dir() else None
         if file.suffix != ".jsonl" or (path.is_dir() and part not in parts):
             raise misplaced(f"{file.where}: holds no questions; expected {expected}")
         for number, question in enumerate([_question(row, f"{file.where}:{line}") for line, row in rows_of(file)]):
-            if (twice := seen.setdefault((question.context, question.options), question.where)) != question.where:
+            if (
+                twice := where_by_question.setdefault((question.context, question.options), question.where)
+            ) != question.where:
                 raise malformed(f"{question.where}: is the question of {twice}; remove one of the two")
             parts[part or ("test" if number % 2 else "validation")].append(question)
-    if empty := [part for part, own in parts.items() if not own]:
+    if empty := [part for part, questions in parts.items() if not questions]:
         raise misplaced(
             f"{path}: has no questions for {listed(empty)}; expected {expected}, at least one for each part"
         )
@@ -75,12 +77,10 @@ def _question(row: Mapping[str, object], where: str) -> Question:
     context, options, answer = (row.get(key) for key in ("context", "options", "answer"))
     if not isinstance(context, str):
         raise malformed(f"{where}: context is {context!r:.40}; expected the text before the options, or an empty one")
-    if not isinstance(options, list) or not all(isinstance(own, str) and own.strip() for own in options):
+    if not isinstance(options, list) or not all(isinstance(option, str) and option.strip() for option in options):
         raise malformed(f"{where}: options is {options!r:.40}; expected a list of texts, none of them empty")
-    if not 2 <= len(options) <= _MOST_OPTIONS or len(set(options)) < len(options):
-        raise malformed(
-            f"{where}: has {len(set(options))} different options; expected 2 to {_MOST_OPTIONS}, none twice"
-        )
+    if not 2 <= len(options) <= _MAX_OPTIONS or len(set(options)) < len(options):
+        raise malformed(f"{where}: has {len(set(options))} different options; expected 2 to {_MAX_OPTIONS}, none twice")
     if not isinstance(answer, int) or isinstance(answer, bool) or not 0 <= answer < len(options):
         expected = f"expected the number of an option, from 0 to {len(options) - 1}"
         raise malformed(f"{where}: answer is {answer!r:.40}; {expected}")
@@ -101,7 +101,7 @@ def choice_part(questions: Sequence[Question], tokenizer: DocumentTokenizer, *, 
     rows: list[tuple[list[int], int, int, int, int]] = []
     for number, question in enumerate(questions):
         for i, option in enumerate(question.options):
-            ids, n_own = _tokens(question, i, tokenizer, most=block - 1)
+            ids, n_own = _tokens(question, i, tokenizer, max_tokens=block - 1)
             n = len(question.options)
             rows.append((ids, n_own, number, len(option.encode()), n if i == question.answer else -n))
     longest = max(len(ids) for ids, *_ in rows)
@@ -118,12 +118,12 @@ def choice_part(questions: Sequence[Question], tokenizer: DocumentTokenizer, *, 
     return Part.of(torch.from_numpy(inputs), torch.from_numpy(labels))
 
 
-def _tokens(question: Question, option: int, tokenizer: DocumentTokenizer, *, most: int) -> tuple[list[int], int]:
+def _tokens(question: Question, option: int, tokenizer: DocumentTokenizer, *, max_tokens: int) -> tuple[list[int], int]:
     """The last tokens of context and option, at most some, and how many of them hold text of the option."""
-    context, own = question.text(option)
-    ids, sizes = tokenizer.encode(context + own, question.where)
+    context, option_text = question.text(option)
+    ids, sizes = tokenizer.encode(context + option_text, question.where)
     n = max(1, int((np.cumsum(sizes) > len(context.encode())).sum()))
-    if n > most:
-        expected = f"expected at most {most}, one less than max_tokens; raise max_tokens, or remove the question"
-        raise malformed(f"{question.where}: the option {own!r:.40} has {n} tokens; {expected}")
-    return ids[-most:], n
+    if n > max_tokens:
+        expected = f"expected at most {max_tokens}, one less than max_tokens; raise max_tokens, or remove the question"
+        raise malformed(f"{question.where}: the option {option_text!r:.40} has {n} tokens; {expected}")
+    return ids[-max_tokens:], n

@@ -14,14 +14,14 @@ from supernets.data.labelled_examples import Examples, Source, malformed
 from supernets.data.targets import CLASSES, NUMBERS, SETS, number_groups, set_groups
 
 _MAX_CHARACTERS = 100_000
-"""Of a sentence, as in the shipped data sets."""
+"""Maximum length of a sentence, as in the shipped data sets."""
 
 
 class LabelledData(Protocol):
     """A data set of a plug-in, made of the settings of the job.
 
-    What it loads is split, preprocessed and identified as the shipped data sets are; the splits and the digests depend on the
-    order of the examples, so that each call must return the same.
+    The data that it loads are split, preprocessed and identified as those of the shipped data sets; the splits and the digests
+    depend on the order of the examples, so that each call must return the same.
     """
 
     @abstractmethod
@@ -36,36 +36,37 @@ class LabelledData(Protocol):
         ...
 
 
-def checked_source(found: object, name: str) -> Source:
-    """What a plug-in loaded, as the data sets here have it: labels by their type, names of all examples, groups to split by.
+def checked_source(source: object, name: str) -> Source:
+    """The data that a plug-in loaded, in the form of the shipped data sets: labels by their type, names of all examples, groups
+    to split by.
 
     Args:
-        name: of the plug-in, for errors.
+        source: The result of `LabelledData.load`.
+        name: Name of the plug-in, for errors.
 
     Raises:
         DataError: it is no `Source`, or its inputs, labels or names are malformed.
     """
-    if not isinstance(found, Source):
-        raise malformed(f"returned {type(found).__name__}; expected supernets.data.Source")
-    classes = tuple(found.class_names)
-    if not all(isinstance(one, str) and one and one.isprintable() for one in classes) or len(set(classes)) != len(
-        classes
-    ):
-        raise malformed(f"class_names is {found.class_names!r:.200}; expected different printable texts")
-    _check_numbers(found)
+    if not isinstance(source, Source):
+        raise malformed(f"returned {type(source).__name__}; expected supernets.data.Source")
+    classes = tuple(source.class_names)
+    printable = all(isinstance(name, str) and name and name.isprintable() for name in classes)
+    if not printable or len(set(classes)) != len(classes):
+        raise malformed(f"class_names is {source.class_names!r:.200}; expected different printable texts")
+    _check_numbers(source)
     parts = {
-        part: _checked(examples, found.targets, classes, part)
+        part: _checked(examples, source.targets, classes, part)
         for part in ("train", "validation", "test")
-        if (examples := getattr(found, part)) is not None or part == "train"
+        if (examples := getattr(source, part)) is not None or part == "train"
     }
     shapes = {part: _kind(examples) for part, examples in parts.items()}
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{part}: {shape}" for part, shape in shapes.items())
         raise malformed(f"its parts have inputs of different kinds ({listed}); expected the same in all")
-    noun = "sentence" if found.noun == "image" and parts["train"].inputs.dtype == np.object_ else found.noun
-    where = f"{name}: {found.where}" if found.where else name
+    noun = "sentence" if source.noun == "image" and parts["train"].inputs.dtype == np.object_ else source.noun
+    where = f"{name}: {source.where}" if source.where else name
     return replace(
-        found,
+        source,
         where=where,
         class_names=classes,
         noun=noun,
@@ -75,13 +76,13 @@ def checked_source(found: object, name: str) -> Source:
     )
 
 
-def _check_numbers(found: Source) -> None:
+def _check_numbers(source: Source) -> None:
     for key in ("default_validation", "default_test"):
-        value = getattr(found, key)
+        value = getattr(source, key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise malformed(f"{key} is {value!r}; expected a number of examples or a share between 0 and 1")
-    if isinstance(found.levels, bool) or not isinstance(found.levels, int) or not 1 <= found.levels <= 255:
-        raise malformed(f"levels is {found.levels!r}; expected a whole number from 1 to 255")
+    if isinstance(source.levels, bool) or not isinstance(source.levels, int) or not 1 <= source.levels <= 255:
+        raise malformed(f"levels is {source.levels!r}; expected a whole number from 1 to 255")
 
 
 def _kind(examples: Examples) -> str:
@@ -109,14 +110,14 @@ def _checked(examples: object, targets: str, classes: Sequence[str], part: str) 
     return Examples(inputs, labels, names, _groups(examples.strata, labels, targets, part))
 
 
-def _inputs(given: object, part: str) -> NDArray[Any]:
-    if isinstance(given, np.ndarray) and given.dtype != np.object_ and given.dtype.kind != "U":
-        return _images(given, part)
-    if not isinstance(given, list | tuple | np.ndarray):
+def _inputs(inputs: object, part: str) -> NDArray[Any]:
+    if isinstance(inputs, np.ndarray) and inputs.dtype != np.object_ and inputs.dtype.kind != "U":
+        return _images(inputs, part)
+    if not isinstance(inputs, list | tuple | np.ndarray):
         expected = "an array of images (n, c, h, w), uint8, or a list of texts"
-        raise malformed(f"the inputs of the {part} part are {type(given).__name__}; expected {expected}")
-    sentences = np.empty(len(given), dtype=np.object_)
-    for i, text in enumerate(given):
+        raise malformed(f"the inputs of the {part} part are {type(inputs).__name__}; expected {expected}")
+    sentences = np.empty(len(inputs), dtype=np.object_)
+    for i, text in enumerate(inputs):
         if not isinstance(text, str):
             raise malformed(f"input {i} of the {part} part is {type(text).__name__}; expected a text")
         sentences[i] = text.strip()
@@ -132,18 +133,18 @@ def _inputs(given: object, part: str) -> NDArray[Any]:
     return sentences
 
 
-def _images(given: NDArray[Any], part: str) -> NDArray[np.uint8]:
-    shape = "x".join(map(str, given.shape))
-    if given.dtype != np.uint8:
-        nan = " with NaN" if given.dtype.kind == "f" and np.isnan(given).any() else ""
+def _images(images: NDArray[Any], part: str) -> NDArray[np.uint8]:
+    shape = "x".join(map(str, images.shape))
+    if images.dtype != np.uint8:
+        nan = " with NaN" if images.dtype.kind == "f" and np.isnan(images).any() else ""
         remedy = "expected uint8, from 0 to 255; normalising is done later"
-        raise malformed(f"the images of the {part} part are {given.dtype}{nan}; {remedy}")
-    if given.ndim != 4 or given.shape[1] not in (1, 3) or given.shape[2] != given.shape[3] or not given.shape[2]:
+        raise malformed(f"the images of the {part} part are {images.dtype}{nan}; {remedy}")
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3] or not images.shape[2]:
         expected = "(n, 1 or 3 channels, side, side); of grey images (n, h, w), take images[:, None]"
         raise malformed(f"the images of the {part} part have the shape {shape}; expected {expected}")
-    if not len(given):
+    if not len(images):
         raise malformed(f"the {part} part is empty; expected at least one example")
-    return np.ascontiguousarray(given)
+    return np.ascontiguousarray(images)
 
 
 def _labels(labels: NDArray[Any], targets: str, classes: Sequence[str], part: str) -> NDArray[Any]:
@@ -171,12 +172,12 @@ def _labels(labels: NDArray[Any], targets: str, classes: Sequence[str], part: st
     return values
 
 
-def _groups(given: object, labels: NDArray[Any], targets: str, part: str) -> NDArray[np.int64] | None:
+def _groups(strata: object, labels: NDArray[Any], targets: str, part: str) -> NDArray[np.int64] | None:
     """The groups that parts hold in equal shares; None for classes."""
     if targets == CLASSES:
         return None
-    if given is not None:
-        groups = np.asarray(given)
+    if strata is not None:
+        groups = np.asarray(strata)
         if groups.shape != (len(labels),) or groups.dtype.kind not in "iu":
             raise malformed(
                 f"the strata of the {part} part are {groups.dtype}; expected a whole number for each example"

@@ -73,10 +73,10 @@ def load_data(
             user's own sentences in `path`), ``number-table`` (the rows of numbers of the table `path`, with a label each),
             ``text`` (the user's own documents in `path`, for language models) or ``text-pairs`` (rows of a source and a target
             in the table `path`, for encoder-decoders).
-        options: of the data set's kind; None for the defaults.
+        options: Options of the data set's kind; None for the defaults.
         validation, test: a number of examples, or a share (below 1), to take from the training examples; None for the
             data set's default. It is an error to ask for a part that the data set has itself.
-        seed: of the split, at least 0; the parts depend on it and on the data alone.
+        seed: Seed of the split, at least 0; the parts depend on it and on the data alone.
         targets: the kind of labels that a table has, see `supernets.data.targets`; other data sets have their own.
         on_progress: called about once a second while files are read.
 
@@ -89,10 +89,12 @@ def load_data(
             raise wrong_kind(
                 f"{name} needs a path, to text files or tables of documents, and options of documents or none"
             )
-        wanted = options or DocumentOptions()
-        read, made = (text_documents, block_data_set) if name == "text" else (text_pairs, pair_data_set)
-        documents = read(path, wanted)
-        return made(name, documents, split(documents, validation=validation, test=test, seed=seed), wanted)
+        document_options = options or DocumentOptions()
+        read_source, make_data_set = (text_documents, block_data_set) if name == "text" else (text_pairs, pair_data_set)
+        documents = read_source(path, document_options)
+        return make_data_set(
+            name, documents, split(documents, validation=validation, test=test, seed=seed), document_options
+        )
     if isinstance(options, DocumentOptions):
         raise wrong_kind(f"{name} is no text to model, and got the options of one; expected those of its kind")
     if name == "number-table":
@@ -103,10 +105,10 @@ def load_data(
     if isinstance(options, RowOptions):
         raise wrong_kind(f"{name} is no table of numbers, and got the options of one; expected those of its kind")
     if name == "text-classification":
-        asked = _text_options(name, options)
+        text_options = _text_options(name, options)
         if path is None:
             raise missing(f"{name} needs a path: a table of sentences, or a folder or zip of one text file a class")
-        source = text_classification(path, asked)
+        source = text_classification(path, text_options)
     else:
         source = _images(name, path, _image_options(name, options), on_progress, targets)
     return data_set_of(name, source, options=options, validation=validation, test=test, seed=seed)
@@ -123,21 +125,21 @@ def data_set_of(
 ) -> DataSet:
     """The data set of labelled examples, split and preprocessed as `load_data` does it; arguments and errors as there."""
     if source.of_text:
-        asked = _text_options(name, options)
-        return _tokenized(name, source, split(source, validation=validation, test=test, seed=seed), asked)
-    wanted = _image_options(name, options)
+        text_options = _text_options(name, options)
+        return _tokenized(name, source, split(source, validation=validation, test=test, seed=seed), text_options)
+    image_options = _image_options(name, options)
     n_channels, native_size = source.train.inputs.shape[1:3]
-    size, n_channels = wanted.image_size or native_size, wanted.channels or n_channels
+    size, n_channels = image_options.image_size or native_size, image_options.channels or n_channels
     n_images = sum(len(part) for part in (source.train, source.validation, source.test) if part is not None)
     check_memory(n_images, channels=n_channels, image_size=size, where=source.where)
     examples = split(source, validation=validation, test=test, seed=seed)
     shape: dict[str, Any] = {"image_size": size, "channels": n_channels}
-    resizing = _resizing(name, wanted, resized=size != native_size)
+    resizing = _resizing(name, image_options, resized=size != native_size)
     fitted = Split(*(fit(part, levels=source.levels, **shape, resizing=resizing) for part in examples))
     levels = source.levels if size == native_size else 255
-    mean, std = _normalisation(wanted, n_channels) or statistics(fitted.train.inputs, levels)
-    own = resizing_of(wanted) if name in _OF_FILES and not wanted.as_in_0_1 else {}
-    format = ImageFormat(mean, std, **shape, levels=levels, resizing=resizing, **own)
+    mean, std = _normalisation(image_options, n_channels) or statistics(fitted.train.inputs, levels)
+    crop_settings = resizing_of(image_options) if name in _OF_FILES and not image_options.as_in_0_1 else {}
+    format = ImageFormat(mean, std, **shape, levels=levels, resizing=resizing, **crop_settings)
     train, val, unseen = (normalise(part, format) for part in fitted)
     return DataSet(name, train, val, unseen, source.class_names, format, source.skipped, source.targets)
 
@@ -176,7 +178,7 @@ def _image_options(name: str, options: ImageOptions | TextOptions | None) -> Ima
 
 
 def _resizing(name: str, options: ImageOptions, *, resized: bool) -> Resizing:
-    """How images are resized; `resized` says whether those of arrays are."""
+    """The method by which images are resized; `resized` is True if images of arrays have another size than the data set."""
     if not options.as_in_0_1:
         return "pillow"
     if name in _OF_FILES:
@@ -245,9 +247,9 @@ def _tokenized(name: str, source: Source, split: Split, options: TextOptions) ->
     parts, n_cut = [], 0
     for part in split:
         names = [f"{source.where}: {part.name(i)}" for i in range(len(part))]
-        ids, cut = tokenizer.encode(part.inputs.tolist(), names)
+        ids, is_cut = tokenizer.encode(part.inputs.tolist(), names)
         parts.append(Part.of(ids, torch.from_numpy(part.labels), tokenizer.padding, names=part.names))
-        n_cut += int(cut.sum())
+        n_cut += int(is_cut.sum())
     train, validation, test = parts
     return DataSet(
         name,

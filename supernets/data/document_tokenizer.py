@@ -17,15 +17,16 @@ if TYPE_CHECKING:  # an optional library, which is loaded where it is used
 SEPARATOR = "<|endoftext|>"
 """The separator of trained tokenizers."""
 _USUAL_SEPARATORS = (SEPARATOR, "</s>", "<|end_of_text|>", "<eos>", "<|im_end|>", "[SEP]")
-"""Of tokenizers of which no file says what ends a text."""
+"""Separators of tokenizers of which no file names the token that ends a text."""
 
 
 class DocumentTokenizer:
     """Turns documents into token ids; special tokens that are written in a document are tokenized like other words.
 
     Args:
-        where: its name in errors.
-        text: its whole description, as a ``tokenizer.json`` has it.
+        tokenizer: The tokenizer of Hugging Face's library; it is changed.
+        where: Name of the tokenizer in errors.
+        text: Its whole description, as a ``tokenizer.json`` has it.
         separator: the token that separates documents; None takes the one with a usual name.
 
     Raises:
@@ -39,12 +40,12 @@ class DocumentTokenizer:
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         usual = _USUAL_SEPARATORS if separator is None else (separator,)
-        known = {token: number for token in usual if (number := tokenizer.token_to_id(token)) is not None}
-        if not known:
+        number_by_token = {token: number for token in usual if (number := tokenizer.token_to_id(token)) is not None}
+        if not number_by_token:
             raise unusable(
                 f"{where}: has no token {' or '.join(usual)} to separate documents by; name one of its tokens in separator"
             )
-        self.separator_token, self.separator = next(iter(known.items()))
+        self.separator_token, self.separator = next(iter(number_by_token.items()))
 
     @classmethod
     def load(cls, path: Path, *, separator: str | None = None) -> DocumentTokenizer:
@@ -64,7 +65,7 @@ class DocumentTokenizer:
         """A tokenizer of pairs of bytes (BPE, as GPT-2's, arXiv 1508.07909) for these documents, which it can all restore.
 
         Args:
-            vocabulary: the most tokens, at least 257: all bytes and the separator.
+            vocabulary: Maximum number of tokens, at least 257: all bytes and the separator.
         """
         tokenizer = train_byte_pairs(documents, vocabulary=vocabulary, special=separator)
         return cls(tokenizer, where="the trained tokenizer", text=str(tokenizer.to_str()), separator=separator)
@@ -78,13 +79,13 @@ class DocumentTokenizer:
         """The ids of a document's tokens, and the bytes of text of each, whose sum may lack what no token has."""
         try:
             # One by one: the library's threads do not survive a fork, and would use cores that were not granted.
-            found = self._tokenizer.encode(document, add_special_tokens=False)
+            encoding = self._tokenizer.encode(document, add_special_tokens=False)
         except Exception as error:  # the library raises no narrower one
             raise unusable(f"{name}: {self._where} cannot tokenize it ({error}); take another") from None
-        ends = np.fromiter((end for _, end in found.offsets), dtype=np.int64, count=len(found.offsets))
+        ends = np.fromiter((end for _, end in encoding.offsets), dtype=np.int64, count=len(encoding.offsets))
         widths = np.array([len(character.encode()) for character in document], dtype=np.int64)
         up_to = np.concatenate([[0], np.cumsum(widths)])[np.maximum.accumulate(ends)] if len(ends) else ends
-        return list(found.ids), np.diff(up_to, prepend=0).tolist()
+        return list(encoding.ids), np.diff(up_to, prepend=0).tolist()
 
 
 def tokenizer_for(texts: Sequence[str], options: DocumentOptions) -> DocumentTokenizer:

@@ -16,7 +16,7 @@ from supernets.data.text_tables import SUFFIXES, TEXTS, chosen_column, rows_of
 
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
 SHARE = 0.1
-"""Of the documents, by default, for validation and for test."""
+"""Default share of the documents for validation, and for test."""
 
 
 def text_documents(path: Path, options: DocumentOptions) -> Source:
@@ -29,7 +29,7 @@ def text_documents(path: Path, options: DocumentOptions) -> Source:
         DataError: the path does not exist, cannot be read or exceeds the bounds; a part is missing or empty.
     """
     parts = files_by_part(path, options.encoding, expected="plain text, or tables with a document a row")
-    examples = {part: _examples(path, part, own, options) for part, own in parts.items()}
+    examples = {part: _examples(path, part, files, options) for part, files in parts.items()}
     return Source(
         str(path),
         (),
@@ -44,19 +44,19 @@ def text_documents(path: Path, options: DocumentOptions) -> Source:
 
 
 def files_by_part(path: Path, encoding: str, *, expected: str) -> dict[str, list[TextFile]]:
-    """The files of each part, always with some for training, as of `text_documents`; raises its errors."""
+    """The files of each part, always with some for training; raises the errors of `text_documents`."""
     files = read_texts(path, encoding=encoding)
     if not files:
         raise misplaced(f"{path}: holds no text files; expected {expected}")
-    named = {file.name: PARTS.get(_first(file)) for file in files}
-    divided = len(files) > 1 and any(named.values())
-    if divided and (loose := [name for name, part in named.items() if part is None]):
+    part_by_file = {file.name: PARTS.get(_first(file)) for file in files}
+    divided = len(files) > 1 and any(part_by_file.values())
+    if divided and (loose := [name for name, part in part_by_file.items() if part is None]):
         raise misplaced(
             f"{path}: {listed(loose)} is of no part; expected files named train, validation and test, or none of these"
         )
     parts: dict[str, list[TextFile]] = {}
     for file in files:
-        parts.setdefault((named[file.name] if divided else None) or "train", []).append(file)
+        parts.setdefault((part_by_file[file.name] if divided else None) or "train", []).append(file)
     if "train" not in parts:
         raise misplaced(f"{path}: holds no train part; expected one; add it, or rename a file to it")
     return parts
@@ -67,25 +67,25 @@ def _first(file: TextFile) -> str:
 
 
 def _examples(path: Path, part: str, files: Sequence[TextFile], options: DocumentOptions) -> Examples:
-    found = [document for file in files for document in _documents(file, options, alone=len(files) == 1)]
-    if not found:
+    documents = [document for file in files for document in _documents(file, options, alone=len(files) == 1)]
+    if not documents:
         raise misplaced(f"{path}: the {part} part has no text; expected documents; add some")
-    texts = np.empty(len(found), dtype=np.object_)
-    texts[:] = [text for _, text in found]
-    nothing = np.zeros(len(found), dtype=np.int64)
-    return Examples(texts, nothing, tuple(name for name, _ in found), strata=nothing)
+    texts = np.empty(len(documents), dtype=np.object_)
+    texts[:] = [text for _, text in documents]
+    nothing = np.zeros(len(documents), dtype=np.int64)
+    return Examples(texts, nothing, tuple(name for name, _ in documents), strata=nothing)
 
 
 def _documents(file: TextFile, options: DocumentOptions, *, alone: bool) -> list[tuple[str, str]]:
     """The documents of a file that are not empty, each with its name."""
     if file.suffix in SUFFIXES:
-        named = _of_table(file, options)
+        documents = _of_table(file, options)
     elif options.documents == "paragraphs" or (options.documents is None and alone):
         texts = _PARAGRAPHS.split(file.text.replace("\r\n", "\n").replace("\r", "\n"))
-        named = [(f"{file.name}, paragraph {i}", text) for i, text in enumerate(texts, 1)]
+        documents = [(f"{file.name}, paragraph {i}", text) for i, text in enumerate(texts, 1)]
     else:
-        named = [(file.name, file.text)]
-    return [(name, text) for name, text in named if text.strip()]
+        documents = [(file.name, file.text)]
+    return [(name, text) for name, text in documents if text.strip()]
 
 
 def _of_table(file: TextFile, options: DocumentOptions) -> list[tuple[str, str]]:

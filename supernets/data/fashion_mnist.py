@@ -58,15 +58,19 @@ def fashion_mnist(path: Path | None) -> Source:
 def _files(folder: Path) -> dict[str, Path]:
     """The files of the data set that a folder holds, gzipped or not, by their names without a suffix."""
     paths = {name: (folder / f"{name}.gz", folder / name) for name in _NAMES}
-    found = {name: next((path for path in both if path.is_file()), None) for name, both in paths.items()}
-    return {name: path for name, path in found.items() if path is not None}
+    path_by_name = {
+        name: next((path for path in candidates if path.is_file()), None) for name, candidates in paths.items()
+    }
+    return {name: path for name, path in path_by_name.items() if path is not None}
 
 
 def _examples(images_file: Path, labels_file: Path) -> Examples:
     images, labels = _read_idx(images_file, n_dims=3), _read_idx(labels_file, n_dims=1)
     if len(images) != len(labels) or images.shape[1] != images.shape[2]:
-        held = f"{'x'.join(map(str, images.shape))} pixels, and {labels_file.name} {len(labels)} labels"
-        raise unreadable(f"{images_file}: holds {held}; expected square images, each with a label; replace both files")
+        content = f"{'x'.join(map(str, images.shape))} pixels, and {labels_file.name} {len(labels)} labels"
+        raise unreadable(
+            f"{images_file}: holds {content}; expected square images, each with a label; replace both files"
+        )
     if len(labels) and labels.max() >= len(CLASS_NAMES):
         raise unreadable(f"{labels_file}: label {labels.max()}; expected 0 to {len(CLASS_NAMES) - 1}; replace it")
     names = tuple(f"{images_file.name}[{i}]" for i in range(len(labels)))

@@ -49,7 +49,7 @@ _UNREADABLE = (
 )
 """Exceptions that PIL raises for damaged files, by format."""
 MAX_LISTED = 200
-"""Files in an error."""
+"""Maximum number of files in an error."""
 _REPORT_S = 1.0
 _T = TypeVar("_T")
 _LAYOUT = "path/CLASS/IMAGE files, or path/{train,validation,test}/CLASS/IMAGE files"
@@ -73,7 +73,7 @@ class _Entry(NamedTuple):
 
 _Resize = Callable[[Image.Image, int], NDArray[np.uint8]]
 Problems = dict[Path, DataError]
-"""Files that are no images that can be used, and why."""
+"""Files that are no usable images, each with its error."""
 
 
 def image_folder(path: Path, options: ImageOptions, *, on_progress: OnProgress = no_progress) -> Source:
@@ -89,20 +89,20 @@ def image_folder(path: Path, options: ImageOptions, *, on_progress: OnProgress =
             they are to be skipped; the sizes differ and there is no `image_size`; or the images would take too much memory.
     """
     problems: Problems = {}
-    found, class_names = _find(path, problems)
-    files = [entry.file for entry in found if entry.file not in problems]
+    all_entries, class_names = _find(path, problems)
+    files = [entry.file for entry in all_entries if entry.file not in problems]
     pixels = read_images(files, path, options, problems, on_progress)
-    entries = [entry for entry in found if entry.file in pixels]
-    is_part_lost = {entry.part for entry in entries} != {entry.part for entry in found}
+    entries = [entry for entry in all_entries if entry.file in pixels]
+    is_part_lost = {entry.part for entry in entries} != {entry.part for entry in all_entries}
     if problems and (is_part_lost or not options.skip_unreadable):
         raise unusable(path, problems)
     examples = {}
     for part in ("train", "validation", "test"):
-        if own := [entry for entry in entries if entry.part == part]:
+        if part_entries := [entry for entry in entries if entry.part == part]:
             examples[part] = Examples(
-                np.stack([pixels.pop(entry.file) for entry in own]),
-                np.array([entry.label for entry in own], dtype=np.int64),
-                tuple(str(entry.file.relative_to(path)) for entry in own),
+                np.stack([pixels.pop(entry.file) for entry in part_entries]),
+                np.array([entry.label for entry in part_entries], dtype=np.int64),
+                tuple(str(entry.file.relative_to(path)) for entry in part_entries),
             )
     return Source(
         str(path),
@@ -162,14 +162,14 @@ def _find(path: Path, problems: Problems) -> tuple[list[_Entry], tuple[str, ...]
         raise misplaced(f"{path}: holds {listed(names)}; expected train, and at most one val (or validation) and test")
     train = next(folder for folder in folders if folder.name == "train")
     class_names = tuple(folder.name for folder in _folders(train))
-    found: list[_Entry] = []
+    entries: list[_Entry] = []
     for folder in sorted(folders, key=lambda f: f != train):
         classes = _folders(folder)
         unknown = [c.name for c in classes if c.name not in class_names]
         if unknown:
             raise misplaced(f"{folder}: has classes that {train} lacks: {listed(unknown)}; give it the same")
-        found += _collect(PARTS[folder.name], classes, class_names, problems)
-    return found, class_names
+        entries += _collect(PARTS[folder.name], classes, class_names, problems)
+    return entries, class_names
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -178,10 +178,10 @@ def _entries(folder: Path) -> list[Path]:
         state = "is a file" if folder.exists() else "does not exist"
         raise missing(f"{folder}: {state}; expected a folder with one folder of images for each class")
     try:
-        found = sorted(folder.iterdir(), key=lambda entry: entry.name)
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise unreadable(f"{folder}: cannot be listed ({error.strerror}); make it readable") from None
-    return [entry for entry in found if not entry.name.startswith(".") and entry.name.lower() not in CLUTTER]
+    return [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in CLUTTER]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -199,19 +199,19 @@ def _folders(folder: Path) -> list[Path]:
 
 def _collect(part: str, folders: list[Path], class_names: tuple[str, ...], problems: Problems) -> list[_Entry]:
     """The files in these class folders; adds those of other kinds to the problems."""
-    found: list[_Entry] = []
+    files: list[_Entry] = []
     for folder in folders:
         entries = _entries(folder)
         for entry in entries:
             if entry.is_dir():
                 raise misplaced(f"{entry}: is a folder inside a class folder; expected {_LAYOUT}; move its images up")
-            found.append(_Entry(entry, part, class_names.index(folder.name)))
+            files.append(_Entry(entry, part, class_names.index(folder.name)))
             if entry.suffix.lower() not in SUFFIXES:
                 expected = f"{', '.join(SUFFIXES)} file"
                 problems[entry] = misplaced(f"{entry}: is no {expected}; convert it to one of these, remove it")
         if not entries:
             raise misplaced(f"{folder}: holds no {', '.join(SUFFIXES)} images; add some or remove the folder")
-    return found
+    return files
 
 
 def read_images(
@@ -223,7 +223,10 @@ def read_images(
     else 3.
 
     Args:
-        path: the folder that they are in, for errors.
+        files: The image files.
+        path: The folder that they are in, for errors.
+        problems: Receives the errors of files that cannot be read.
+        on_progress: Called about once a second.
     """
     shapes = _each(_read_shape, files, problems, partial(on_progress, "reading the sizes of images"))
     if not shapes:
@@ -232,10 +235,10 @@ def read_images(
     channels = options.channels or (1 if all(shape.grey for shape in shapes.values()) else 3)
     check_memory(len(shapes), channels=channels, image_size=size, where=str(path))
     resize: _Resize = square_in_one_call if options.as_in_0_1 else square
-    if (own := resizing_of(options)) and not options.as_in_0_1:
-        resize = partial(centre, **own)
-    read = partial(_read_pixels, image_size=size, channels=channels, resize=resize)
-    return _each(read, list(shapes), problems, partial(on_progress, "reading images"))
+    if (crop_settings := resizing_of(options)) and not options.as_in_0_1:
+        resize = partial(centre, **crop_settings)
+    read_file = partial(_read_pixels, image_size=size, channels=channels, resize=resize)
+    return _each(read_file, list(shapes), problems, partial(on_progress, "reading images"))
 
 
 def resizing_of(options: ImageOptions) -> dict[str, Any]:
@@ -245,30 +248,35 @@ def resizing_of(options: ImageOptions) -> dict[str, Any]:
 
 
 def _each(
-    read: Callable[[Path], _T],
+    read_file: Callable[[Path], _T],
     files: Sequence[Path],
     problems: Problems,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[Path, _T]:
-    """What is read of each file; adds files that cannot be used to the problems. Reports once a second, and then the last."""
-    found: dict[Path, _T] = {}
+    """The result of `read_file` for each file; adds files that cannot be used to the problems.
+
+    Reports once a second, and then the last.
+    """
+    value_by_file: dict[Path, _T] = {}
     reported, long = time.monotonic(), False
     for i, file in enumerate(files):
         try:
-            found[file] = read(file)
+            value_by_file[file] = read_file(file)
         except DataError as error:
             problems[file] = error
         if (now := time.monotonic()) >= reported + _REPORT_S or (long and i + 1 == len(files)):
             reported, long = now, True
             report(i + 1, len(files))
-    return found
+    return value_by_file
 
 
 def _common_size(path: Path, shapes: list[_Shape]) -> int:
     sizes = sorted({(shape.long_side, shape.short_side) for shape in shapes})
     if len(sizes) > 1:
-        least, most = (f"{sizes[i][0]}x{sizes[i][1]}" for i in (0, -1))
-        raise invalid_option(f"{path}: its images have {len(sizes)} sizes, from {least} to {most}; give image_size")
+        smallest, largest = (f"{sizes[i][0]}x{sizes[i][1]}" for i in (0, -1))
+        raise invalid_option(
+            f"{path}: its images have {len(sizes)} sizes, from {smallest} to {largest}; give image_size"
+        )
     return sizes[0][1]
 
 

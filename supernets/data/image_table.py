@@ -18,7 +18,7 @@ from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
 
 _IMAGES = ("image", "file", "filename", "path", "image_path")
 _LABELS = ("label", "labels", "target", "value", "class", "age", "score", "number")
-"""Names of columns that are taken if none is given."""
+"""Names of columns that are read if the options name none."""
 
 
 def image_table(path: Path, options: ImageOptions, kind: str, *, on_progress: OnProgress = no_progress) -> Source:
@@ -29,7 +29,7 @@ def image_table(path: Path, options: ImageOptions, kind: str, *, on_progress: On
     in each of the other columns. Images are read as those of an image folder.
 
     Args:
-        kind: of the labels, one of `supernets.data.targets`.
+        kind: Kind of the labels, one of `supernets.data.targets`.
 
     Raises:
         DataError: the table or an image is missing or damaged; a path leaves the table's folder; a label is of another kind.
@@ -39,15 +39,16 @@ def image_table(path: Path, options: ImageOptions, kind: str, *, on_progress: On
     image = chosen_column("image", options.image_column, columns, _IMAGES, file)
     lines = [f"line {line}" for line, _ in rows]
     cells = [{name: _text(row.get(name)) for name in columns} for _, row in rows]
-    files = [_path(path, own[image], line) for own, line in zip(cells, lines, strict=True)]
-    others = [column for column in columns if column != image]
-    usual = [column for column in others if column.lower() in _LABELS]
+    files = [_path(path, by_column[image], line) for by_column, line in zip(cells, lines, strict=True)]
+    other_columns = [column for column in columns if column != image]
+    usual = [column for column in other_columns if column.lower() in _LABELS]
     labels: Targets
     if kind == targets.SETS and options.label_column is None and not usual:
-        labels = targets.sets_in_columns([[own[column] for column in others] for own in cells], others, lines, where)
+        flags = [[by_column[column] for column in other_columns] for by_column in cells]
+        labels = targets.sets_in_columns(flags, other_columns, lines, where)
     else:
-        label = chosen_column("label", options.label_column, others, _LABELS, file)
-        labels = targets.of_cells(kind, [own[label] for own in cells], lines, where)
+        label = chosen_column("label", options.label_column, other_columns, _LABELS, file)
+        labels = targets.of_cells(kind, [by_column[label] for by_column in cells], lines, where)
     return _source(path, files, labels, kind, options, on_progress)
 
 
@@ -55,7 +56,7 @@ def images_of_table(path: Path, *, channels: int, n: int, column: str | None = N
     """At most `n` images of a table, decoded but not resized, spread over it; raises as `image_table`.
 
     Args:
-        column: of the images' paths; None takes the one with a usual name.
+        column: Column of the images' paths; None takes the one with a usual name.
     """
     file, rows = _rows(path)
     image = chosen_column("image", column, list(rows[0][1]), _IMAGES, file)
@@ -80,12 +81,12 @@ def _source(
     pixels = read_images(list(dict.fromkeys(files)), path.parent, options, problems, on_progress)
     if problems and (not options.skip_unreadable or not pixels):
         raise unusable(path.parent, problems)
-    kept = np.array([i for i, file in enumerate(files) if file in pixels], dtype=np.int64)
+    indices = np.array([i for i, file in enumerate(files) if file in pixels], dtype=np.int64)
     examples = Examples(
-        np.stack([pixels[files[i]] for i in kept.tolist()]),
-        labels.values[kept],
-        tuple(str(files[i].relative_to(path.parent)) for i in kept.tolist()),
-        labels.groups[kept],
+        np.stack([pixels[files[i]] for i in indices.tolist()]),
+        labels.values[indices],
+        tuple(str(files[i].relative_to(path.parent)) for i in indices.tolist()),
+        labels.groups[indices],
     )
     skipped = tuple(str(file.relative_to(path.parent)) for file in problems)
     return Source(str(path), labels.names, examples, skipped=skipped, targets=kind)

@@ -21,11 +21,11 @@ class Part:
     Attributes:
         inputs: images (n, c, h, w), float32, normalised; sentences (n, tokens), int64, padded at their ends; or blocks of text
             (n, block), int64. In an order that mixes the classes.
-        labels: (n,), int64, of classes; else (n, ...), float32, as the data set's task takes them; of blocks see
+        labels: (n,), int64, for classes; else (n, ...), float32, as the data set's task takes them; for blocks see
             `supernets.data.text_blocks`.
         digest: the first 16 hex digits of the SHA-256 over the bytes of inputs, then labels, then the questions' digest.
         padding: the token that sentences are padded with; None for images and blocks.
-        names: of each example, in the data set's files; empty where a caller has no use for them.
+        names: Name of each example, in the data set's files; empty where a caller has no use for them.
         questions: multiple-choice questions of the part, see `supernets.data.choices`; None for none.
     """
 
@@ -70,8 +70,8 @@ class Part:
 
 def lengths(inputs: Tensor, padding: int) -> Tensor:
     """Tokens of each of some sentences (n, tokens) up to the last that is no padding, at least 1; (n,)."""
-    there = (inputs != padding).long()
-    return (there.shape[1] - there.flip(1).argmax(1)).where(there.any(1), 1)
+    is_token = (inputs != padding).long()
+    return (is_token.shape[1] - is_token.flip(1).argmax(1)).where(is_token.any(1), 1)
 
 
 def trimmed(inputs: Tensor, padding: int | None) -> Tensor:
@@ -84,7 +84,7 @@ class DataSet:
     """Three parts that never mix: for training, for the search, and for the final front only.
 
     Attributes:
-        class_names: of the classes, or of the labels of which each example has a set; empty for numbers.
+        class_names: Names of the classes, or of the labels of which each example has a set; empty for numbers.
         skipped: names of files that cannot be used and were left out.
         targets: the kind of the labels: ``classes``, or another for which there is a task.
     """
@@ -108,13 +108,13 @@ class DataSet:
         """One line on the files that were skipped, or the sentences that were cut; "" if there are none."""
         if self.skipped:
             n = len(self.skipped)
-            what = "1 file cannot be used and was" if n == 1 else f"{n:,} files cannot be used and were"
-            return f"{what} skipped: {listed(self.skipped)}"
+            subject = "1 file cannot be used and was" if n == 1 else f"{n:,} files cannot be used and were"
+            return f"{subject} skipped: {listed(self.skipped)}"
         if not isinstance(self.format, TextFormat) or self.format.n_cut == 0:
             return ""
         n = sum(map(len, (self.train, self.validation, self.test)))
-        cut = f"{self.format.n_cut:,} of {n:,} sentences are longer than {self.format.max_tokens} tokens and were cut"
-        return f"{cut}; a larger data.max_tokens keeps more of them"
+        fact = f"{self.format.n_cut:,} of {n:,} sentences are longer than {self.format.max_tokens} tokens and were cut"
+        return f"{fact}; a larger data.max_tokens keeps more of them"
 
     @property
     def images(self) -> ImageFormat:

@@ -22,7 +22,7 @@ unreadable = partial(DataError, code="data.unreadable")
 wrong_kind = partial(DataError, code="data.wrong-kind")
 
 OnProgress = Callable[[str, int, int], None]
-"""Called with what is read, and how many examples of how many are."""
+"""Callback for progress: a phase, the number of examples that were read, and the number of all."""
 
 
 def no_progress(phase: str, done: int, total: int) -> None:
@@ -42,7 +42,7 @@ class Examples:
     Attributes:
         inputs: images (n, c, h, w), uint8; or sentences (n,), texts as objects.
         labels: (n,), int64, of classes; else as `supernets.data.targets` has them.
-        names: of each example, for errors; empty if the position is their only name.
+        names: Name of each example, for errors; empty if the position is their only name.
         strata: (n,), int64: groups that parts hold in equal shares; None for the classes.
     """
 
@@ -87,7 +87,7 @@ class Source:
         train: the examples to train on, from which the missing parts are taken.
         validation, test: None if the source has no such part.
         default_validation, default_test: default sizes of the parts taken from `train`, as a count or a share.
-        levels: of images, the number of steps from black to white, see `ImageFormat`.
+        levels: For images, the number of steps from black to white, see `ImageFormat`.
         noun: the word for an example in errors.
         skipped: names of files that cannot be used and were left out.
         targets: the kind of the labels, see `supernets.data.targets`.
@@ -107,7 +107,7 @@ class Source:
 
     @property
     def of_text(self) -> bool:
-        """Whether its inputs are sentences, not images."""
+        """True if its inputs are sentences, not images."""
         return self.train.inputs.dtype == np.object_
 
     @property

@@ -17,14 +17,16 @@ from supernets.data.text_files import TextFile, read_texts
 from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
 
 _LABELS = ("label", "labels", "target", "class")
-"""Names of a column of labels that is taken if none is given."""
+"""Names of a column of labels that is read if the options name none."""
 
 
 def number_table(path: Path, options: RowOptions, kind: str) -> tuple[Source, tuple[str, ...]]:
     """The rows of a table as float64 with their labels, and the names of their columns, in the file's order.
 
     Args:
-        kind: of the labels, one of `supernets.data.targets`.
+        path: The table.
+        options: Options of the table.
+        kind: Kind of the labels, one of `supernets.data.targets`.
 
     Raises:
         DataError: the table is missing or damaged; a cell is no finite number; a label is of another kind.
@@ -43,9 +45,9 @@ def number_table(path: Path, options: RowOptions, kind: str) -> tuple[Source, tu
     inputs = np.array([_numbers(row, columns, file, line) for line, row in rows], dtype=np.float64)
     lines = tuple(f"line {line}" for line, _ in rows)
     cells = ["" if row.get(label) is None else str(row[label]).strip() for _, row in rows]
-    found = of_cells(kind, cells, lines, str(path))
-    examples = Examples(inputs, found.values, lines, found.groups)
-    return Source(str(path), found.names, examples, noun=RowFormat.noun, targets=kind), columns
+    labels = of_cells(kind, cells, lines, str(path))
+    examples = Examples(inputs, labels.values, lines, labels.groups)
+    return Source(str(path), labels.names, examples, noun=RowFormat.noun, targets=kind), columns
 
 
 def standardisation(rows: NDArray[np.float64]) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -25,13 +25,13 @@ ENCODINGS = (
     "big5",
     "gb18030",
 )
-"""Of text files. Python knows more, some of which do not encode text."""
+"""Encodings of text files. Python knows more, some of which do not encode text."""
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
-"""Pillow's, by its names."""
+"""Interpolations of Pillow, by its names."""
 MAX_VOCABULARY = 100_000
 MIN_VOCABULARY = 100
 _BYTES = 257
-"""Tokens of all bytes and of the separator of documents."""
+"""Number of tokens of all bytes and of the separator of documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,14 @@ class ImageOptions:
     Attributes:
         image_size: pixels to resize to; None keeps the size that all images have.
         channels: 1 (grey) or 3 (colour); None keeps theirs.
-        mean, std: of each channel on the scale from 0 to 1, used to normalise images; None takes the training part's.
+        mean, std: Mean and deviation of each channel on the scale from 0 to 1, used to normalise images; None takes the
+            training part's.
         skip_unreadable: leave out the files of an image folder or table that cannot be used, instead of an error that lists
             them.
         crop: the share of the resized side that is cut out of the centre of image files; None or 1 for the whole square.
-        interpolation: of image files, one of `INTERPOLATIONS`; None for bilinear.
-        image_column, label_column: of a table; None takes the column with a usual name.
-        as_in_0_1: whether to resize as version 0.1 did, see `Resizing`.
+        interpolation: Interpolation of image files, one of `INTERPOLATIONS`; None for bilinear.
+        image_column, label_column: Columns of a table; None takes the column with a usual name.
+        as_in_0_1: True to resize as version 0.1 did, see `Resizing`.
 
     Raises:
         DataError: a value is out of its range.
@@ -86,7 +87,7 @@ class ImageOptions:
 
 @dataclass(frozen=True, slots=True)
 class RowOptions:
-    """How a table of numbers is read.
+    """Options of a table of numbers.
 
     Attributes:
         label_column: None takes the column with a usual name.
@@ -97,15 +98,15 @@ class RowOptions:
 
 @dataclass(frozen=True, slots=True)
 class TextOptions:
-    """How sentences are read and tokenized.
+    """Options of sentences: how they are read and tokenized.
 
     Attributes:
         tokenizer: a ``tokenizer.json``, or the folder of a pretrained model with one; None trains a small WordPiece
             tokenizer on the training part.
-        max_tokens: the most of a sentence, with those that the tokenizer adds; longer ones are cut.
-        vocabulary: the most tokens of a trained tokenizer.
-        text_column, label_column: of a table; None takes the column with a usual name.
-        encoding: of the files, one of `ENCODINGS`; ``utf-8`` may begin with a byte order mark.
+        max_tokens: Maximum number of tokens of a sentence, with those that the tokenizer adds; longer ones are cut.
+        vocabulary: Maximum number of tokens of a trained tokenizer.
+        text_column, label_column: Columns of a table; None takes the column with a usual name.
+        encoding: Encoding of the files, one of `ENCODINGS`; ``utf-8`` may begin with a byte order mark.
 
     Raises:
         DataError: a number is out of its range, or the encoding is unknown.
@@ -121,26 +122,26 @@ class TextOptions:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise invalid_option(f"max_tokens={self.max_tokens}: expected a number of tokens, at least 1")
-        _check_reading(self.vocabulary, self.encoding, least=MIN_VOCABULARY)
+        _check_reading(self.vocabulary, self.encoding, min_vocabulary=MIN_VOCABULARY)
         if self.text_column is not None and self.text_column == self.label_column:
             raise invalid_option(f"text_column and label_column are both {self.text_column!r}; expected two columns")
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentOptions:
-    """How documents are read, tokenized and packed for language models.
+    """Options of documents: how they are read, tokenized and packed for language models.
 
     Attributes:
-        tokenizer: as of `TextOptions`; None trains one of pairs of bytes on the training part.
+        tokenizer: A tokenizer as in `TextOptions`; None trains one of pairs of bytes on the training part.
         separator: the token before and after each document; None takes the one that ends a text by the files of the tokenizer.
-        block: tokens of a block.
-        vocabulary: the most tokens of a trained tokenizer.
+        block: Number of tokens of a block.
+        vocabulary: Maximum number of tokens of a trained tokenizer.
         choices: a file or folder of multiple-choice questions, which networks are scored on, see `supernets.data.choices`.
-        documents: whether plain files are documents, or their paragraphs, between empty lines; None takes the paragraphs of a
-            single file, and else files.
-        text_column: of a table; None takes the column with a usual name.
-        source_column, target_column: of a table of pairs, as `text_column`; each side has at most `block` tokens.
-        encoding: as of `TextOptions`.
+        documents: Unit of a document in plain files: the file, or its paragraphs, between empty lines; None takes the
+            paragraphs of a single file, and else files.
+        text_column: Column of a table; None takes the column with a usual name.
+        source_column, target_column: Columns of a table of pairs, as `text_column`; each side has at most `block` tokens.
+        encoding: Encoding of the files, as in `TextOptions`.
 
     Raises:
         DataError: a number is out of its range, or the encoding is unknown.
@@ -162,12 +163,12 @@ class DocumentOptions:
             raise invalid_option(f"max_tokens={self.block}: expected a block of at least 2 tokens")
         if self.documents not in (None, "files", "paragraphs"):
             raise invalid_option(f"documents={self.documents!r}: expected files or paragraphs")
-        _check_reading(self.vocabulary, self.encoding, least=_BYTES)
+        _check_reading(self.vocabulary, self.encoding, min_vocabulary=_BYTES)
 
 
-def _check_reading(vocabulary: int, encoding: str, *, least: int) -> None:
-    if not least <= vocabulary <= MAX_VOCABULARY:
-        expected = f"expected a number of tokens from {least} to {MAX_VOCABULARY}"
+def _check_reading(vocabulary: int, encoding: str, *, min_vocabulary: int) -> None:
+    if not min_vocabulary <= vocabulary <= MAX_VOCABULARY:
+        expected = f"expected a number of tokens from {min_vocabulary} to {MAX_VOCABULARY}"
         raise invalid_option(f"vocabulary={vocabulary}: {expected}")
     if encoding not in ENCODINGS:
         raise invalid_option(f"encoding={encoding!r}: expected one of {', '.join(ENCODINGS)}")

@@ -13,7 +13,7 @@ from supernets.data.labelled_examples import Examples, too_large
 from supernets.data.preprocessing import ImageFormat, Resizing, decode, square
 
 MAX_GIB = 4
-"""The most memory that the images of a data set may take as float32; all are held in memory."""
+"""Maximum memory that the images of a data set may take as float32; all are held in memory."""
 _CHUNK = 4096
 """Images that are processed at once, to bound temporary memory."""
 
@@ -30,7 +30,7 @@ def fit(examples: Examples, *, levels: int, image_size: int, channels: int, resi
     """The examples with images (n, channels, image_size, image_size).
 
     Args:
-        levels: of the images that came, see `ImageFormat`; resized ones have 255.
+        levels: Number of steps of the given images, see `ImageFormat`; resized ones have 255.
     """
     inputs = examples.inputs
     if inputs.shape[1:] == (channels, image_size, image_size):

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageOps
 
 Resizing = Literal["pillow", "pillow-in-one-call", "torch"]
-"""How images are resized: by `square`; or as in version 0.1, by `square_in_one_call` (image folders) or by torch (digits and
-fashion-mnist)."""
+"""The method by which images are resized: by `square`; or as in version 0.1, by `square_in_one_call` (image folders) or by
+torch (digits and fashion-mnist)."""
 
 PLAIN = "bilinear"
 """The interpolation of images without one of their own."""
@@ -60,7 +60,8 @@ def centre(image: Image.Image, size: int, crop: float, interpolation: str) -> ND
 
 
 def square_in_one_call(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """As `square`, but in the order of Pillow's version: differs by 1 in some bytes of tall images since Pillow 13."""
+    """The square of an image, resized in the order of Pillow's version: some bytes of tall images differ by 1 since Pillow
+    13."""
     side = min(image.size)
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
@@ -76,10 +77,10 @@ def normalised(pixels: NDArray[np.uint8], levels: int, mean: ArrayLike, std: Arr
 
 def standardised(rows: ArrayLike, mean: ArrayLike, std: ArrayLike) -> NDArray[np.float32]:
     """The inputs of a network for rows of numbers (n, columns)."""
-    found: NDArray[np.float32] = ((np.asarray(rows, dtype=np.float64) - np.asarray(mean)) / np.asarray(std)).astype(
+    scaled: NDArray[np.float32] = ((np.asarray(rows, dtype=np.float64) - np.asarray(mean)) / np.asarray(std)).astype(
         np.float32
     )
-    return found
+    return scaled
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,12 @@ class ImageFormat:
     """The preprocessing of the images of a data set, from a decoded file to the input of a network.
 
     Attributes:
-        mean, std: of each channel on the scale from 0 to 1, by default the training part's; inputs are
+        mean, std: Mean and deviation of each channel on the scale from 0 to 1, by default the training part's; inputs are
             ``(pixel - mean) / std``.
         image_size: height and width in pixels.
         levels: number of steps from black to white: ``pixel = round(byte * levels / 255) / levels``.
-        resizing: how the images were resized.
-        crop, interpolation: of the images of files, see `centre`; those of arrays are resized whole by `square`.
+        resizing: The method by which the images were resized.
+        crop, interpolation: Settings of `centre` for the images of files; those of arrays are resized whole by `square`.
     """
 
     noun: ClassVar[str] = "image"
@@ -108,7 +109,7 @@ class ImageFormat:
 
     @property
     def of_square(self) -> bool:
-        """Whether images are resized by `square`, and not by `centre`."""
+        """True if images are resized by `square`, and not by `centre`."""
         return self.crop == 1 and self.interpolation == PLAIN
 
     def resized(self, image: Image.Image) -> NDArray[np.uint8]:
@@ -203,7 +204,7 @@ class RowFormat:
 
     Attributes:
         columns: names of the numbers of a row, in their order.
-        mean, std: of each column in the training part; inputs are ``(number - mean) / std``.
+        mean, std: Mean and deviation of each column in the training part; inputs are ``(number - mean) / std``.
     """
 
     noun: ClassVar[str] = "row"
@@ -272,9 +273,9 @@ class PairFormat(BlockFormat):
     typical_tokens: int
 
     def to_json(self) -> dict[str, Any]:
-        """As of `BlockFormat`."""
-        own = {"kind": "pair", "source": self.source, "source_padding": "at the end, with the separator"}
-        return {**BlockFormat.to_json(self), **own}
+        """The description in words and numbers, for manifests."""
+        pair_keys = {"kind": "pair", "source": self.source, "source_padding": "at the end, with the separator"}
+        return {**BlockFormat.to_json(self), **pair_keys}
 
 
 Format = ImageFormat | TextFormat | RowFormat | BlockFormat

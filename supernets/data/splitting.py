@@ -39,25 +39,28 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
             two classes or too few examples of one; the source's parts share an example; copies have different classes.
     """
     if source.targets == CLASSES and len(source.class_names) < 2:
-        held = f"{', '.join(source.class_names)}: {len(source.train)} {source.noun}(s)"
-        raise _unsplittable(f"{source.where}: holds {len(source.class_names)} class ({held}); expected at least 2")
+        content = f"{', '.join(source.class_names)}: {len(source.train)} {source.noun}(s)"
+        raise _unsplittable(f"{source.where}: holds {len(source.class_names)} class ({content}); expected at least 2")
     firsts = _first_copies(source)
     _check_own_parts(source, firsts)
     pool = np.unique(firsts)  # one of each set of copies
     keys = _random_keys(seed, 2 * len(source.train)).reshape(2, -1)
-    taken: dict[str, Examples] = {}
+    examples_by_part: dict[str, Examples] = {}
     counts = _counts(source, validation, test, len(pool))
     _check_total(source, counts, {"test": test, "validation": validation}, len(pool))
     for part, count in counts.items():
-        chosen = _take(source, part, pool, count, n_parts=len(counts) + 1 - len(taken), keys=keys[0])
-        taken[part] = source.train.take(np.flatnonzero(np.isin(firsts, chosen)))
+        chosen = _take(source, part, pool, count, n_parts=len(counts) + 1 - len(examples_by_part), keys=keys[0])
+        examples_by_part[part] = source.train.take(np.flatnonzero(np.isin(firsts, chosen)))
         pool = np.setdiff1d(pool, chosen)
     train = np.flatnonzero(np.isin(firsts, pool))
     return Split(
         _mixed(source.train.take(train), keys[1][train]),
         *(
             _mixed(examples, _random_keys(seed, len(examples)))
-            for examples in (taken.get("validation", source.validation), taken.get("test", source.test))
+            for examples in (
+                examples_by_part.get("validation", source.validation),
+                examples_by_part.get("test", source.test),
+            )
             if examples is not None
         ),
     )
@@ -66,14 +69,14 @@ def split(source: Source, *, validation: int | float | None, test: int | float |
 def _counts(source: Source, validation: int | float | None, test: int | float | None, n: int) -> dict[str, int]:
     """The number of examples, of `n` different ones, to take for each part that the source lacks."""
     counts = {}
-    for part, amount, own, default in (
+    for part, amount, examples, default in (
         ("test", test, source.test, source.default_test),
         ("validation", validation, source.validation, source.default_validation),
     ):
-        if own is None and amount is None:
+        if examples is None and amount is None:
             # The default share of a small folder may be less than one example of each class.
             counts[part] = max(_count(part, default, n, source.noun), source.n_groups)
-        elif own is None and amount is not None:
+        elif examples is None and amount is not None:
             counts[part] = _count(part, amount, n, source.noun)
         elif amount is not None:
             own_part = f"it has a {part} part of its own"
@@ -81,22 +84,24 @@ def _counts(source: Source, validation: int | float | None, test: int | float | 
     return counts
 
 
-def _check_total(source: Source, counts: Mapping[str, int], given: Mapping[str, int | float | None], n: int) -> None:
+def _check_total(
+    source: Source, counts: Mapping[str, int], requested: Mapping[str, int | float | None], n: int
+) -> None:
     """Raises where `n` different examples are too few for all parts, or the parts leave too few of them to train on."""
-    least = (1 + len(counts)) * source.n_groups
-    if n < least:
+    minimum = (1 + len(counts)) * source.n_groups
+    if n < minimum:
         got = f"holds {n} different {source.noun}(s)"
-        raise _unsplittable(f"{source.where}: {got}; expected at least {least} for its parts; add {source.noun}s")
-    most = n - source.n_groups
-    if len(counts) < 2 or sum(counts.values()) <= most:
+        raise _unsplittable(f"{source.where}: {got}; expected at least {minimum} for its parts; add {source.noun}s")
+    maximum = n - source.n_groups
+    if len(counts) < 2 or sum(counts.values()) <= maximum:
         return
     sizes = " and ".join(
-        f"{part} ({count}{' by default' if given[part] is None else ''})" for part, count in counts.items()
+        f"{part} ({count}{' by default' if requested[part] is None else ''})" for part, count in counts.items()
     )
-    change = " or ".join(part for part in counts if given[part] is not None)
+    change = " or ".join(part for part in counts if requested[part] is not None)
     remedy = f"make {change} smaller" if change else f"add {source.noun}s"
-    left = "each class is in" if source.targets == CLASSES else "enough are left for"
-    expected = f"expected at most {most}, so that {left} the training part"
+    coverage = "each class is in" if source.targets == CLASSES else "enough are left for"
+    expected = f"expected at most {maximum}, so that {coverage} the training part"
     took = f"{sizes} together take {sum(counts.values())} of {n} different {source.noun}s"
     raise _unsplittable(f"{source.where}: {took}; {expected}; {remedy}")
 
@@ -107,12 +112,12 @@ def _random_keys(seed: int, n: int) -> NDArray[np.uint64]:
 
 
 def _first_copies(source: Source) -> NDArray[np.int64]:
-    """For each training example, the index of the first one with equal inputs, (n,)."""
+    """The index of the first training example with equal inputs, for each training example, (n,)."""
     examples = source.train
-    seen: dict[bytes, int] = {}
+    first_by_digest: dict[bytes, int] = {}
     out = np.empty(len(examples), dtype=np.int64)
     for i, digest in enumerate(examples.digests()):
-        first = seen.setdefault(digest, i)
+        first = first_by_digest.setdefault(digest, i)
         if source.targets == CLASSES and examples.labels[first] != examples.labels[i]:
             classes = [source.class_names[examples.labels[j]] for j in (first, i)]
             same = f"{examples.name(first)} and {examples.name(i)} are the same {source.noun}"
@@ -123,26 +128,28 @@ def _first_copies(source: Source) -> NDArray[np.int64]:
 
 def _check_own_parts(source: Source, firsts: NDArray[np.int64]) -> None:
     """Checks that each of the source's parts has every class, with enough left to split, and that no example is in two."""
-    own = {"train": source.train, "validation": source.validation, "test": source.test}
-    missing = [part for part, examples in own.items() if examples is None]
-    for part, examples in own.items():
+    examples_by_part = {"train": source.train, "validation": source.validation, "test": source.test}
+    missing = [part for part, examples in examples_by_part.items() if examples is None]
+    for part, examples in examples_by_part.items():
         if examples is None or source.targets != CLASSES:
             continue
         labels = examples.labels[np.unique(firsts)] if part == "train" else examples.labels
         needed = 1 + len(missing) if part == "train" else 1
         counts = np.bincount(labels, minlength=len(source.class_names))
         if counts.min() < needed:
-            few = int(counts.argmin())
+            rarest = int(counts.argmin())
             why = f" (one each for train, {' and '.join(missing)})" if needed > 1 else ""
-            got = f"class {source.class_names[few]!r} has {counts[few]} different {source.noun}s in the {part} part"
+            got = (
+                f"class {source.class_names[rarest]!r} has {counts[rarest]} different {source.noun}s in the {part} part"
+            )
             expected = f"at least {needed}{why}; add {source.noun}s or remove the class"
             raise _unsplittable(f"{source.where}: {got}; expected {expected}")
-    seen: dict[bytes, tuple[str, str]] = {}
-    for part, examples in own.items():
+    place_by_digest: dict[bytes, tuple[str, str]] = {}
+    for part, examples in examples_by_part.items():
         if examples is None or len(missing) == 2:
             continue
         for i, digest in enumerate(examples.digests()):
-            first_part, first = seen.setdefault(digest, (part, examples.name(i)))
+            first_part, first = place_by_digest.setdefault(digest, (part, examples.name(i)))
             if first_part != part:
                 same = f"{first} ({first_part}) and {examples.name(i)} ({part}) are the same {source.noun}"
                 raise _duplicate(f"{source.where}: {same}, so the {part} part would not be unseen; remove one of them")
@@ -160,11 +167,11 @@ def _take(
     """Indices of a part: `count` of the pool, with every class in it and left for the `n_parts - 1` others."""
     n_classes, kind = source.n_groups, "classes" if source.targets == CLASSES else "groups of labels"
     labels = source.train.groups[pool]
-    most = len(pool) - (n_parts - 1) * n_classes
-    if not n_classes <= count <= most:
+    maximum = len(pool) - (n_parts - 1) * n_classes
+    if not n_classes <= count <= maximum:
         got = f"the {part} part would have {count} of {len(pool)} different {source.noun}s"
         why = f", so that each of the {n_classes} {kind} is in every part" if n_classes > 1 else ""
-        expected = f"{n_classes} to {most}{why}"
+        expected = f"{n_classes} to {maximum}{why}"
         raise _unsplittable(f"{source.where}: {got}; expected {expected}; change {part}")
     counts = np.bincount(labels, minlength=n_classes)
     # One of each class is reserved for each part; the rest is distributed by largest remainder.

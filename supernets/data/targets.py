@@ -33,7 +33,7 @@ class Targets:
         values: (n,) int64 for classes, (n,) float32 for numbers, (n, labels) float32 of 0 and 1 for sets.
         groups: (n,) int64, what parts of a data set hold in equal shares: the classes, tenths of the numbers by size, or each
             example's rarest label.
-        names: of the classes or labels; empty for numbers.
+        names: Names of the classes or labels; empty for numbers.
     """
 
     values: NDArray[Any]
@@ -46,10 +46,10 @@ def classes(cells: Sequence[str], names: Sequence[str], where: str) -> Targets:
     for cell, name in zip(cells, names, strict=True):
         if not cell:
             raise malformed(f"{where}: {name} has no class; fill it or remove the row")
-    known = tuple(sorted(set(cells)))
-    places = {label: place for place, label in enumerate(known)}
+    class_names = tuple(sorted(set(cells)))
+    places = {label: place for place, label in enumerate(class_names)}
     labels = np.array([places[cell] for cell in cells], dtype=np.int64)
-    return Targets(labels, labels, known)
+    return Targets(labels, labels, class_names)
 
 
 def numbers(cells: Sequence[str], names: Sequence[str], where: str) -> Targets:
@@ -58,7 +58,7 @@ def numbers(cells: Sequence[str], names: Sequence[str], where: str) -> Targets:
     Raises:
         DataError: a cell is no finite number, or all are equal.
     """
-    found = np.empty(len(cells), dtype=np.float32)
+    values = np.empty(len(cells), dtype=np.float32)
     for i, (cell, name) in enumerate(zip(cells, names, strict=True)):
         try:
             value = float(cell)
@@ -69,14 +69,14 @@ def numbers(cells: Sequence[str], names: Sequence[str], where: str) -> Targets:
             ) from None
         if not math.isfinite(value):
             raise malformed(f"{where}: {name} has the label {cell!r}; expected a finite number; remove the row")
-        found[i] = value
-    if len(set(found.tolist())) < 2:
-        held = f"{float(found[0]):g}" if len(found) else "none"
+        values[i] = value
+    if len(set(values.tolist())) < 2:
+        label = f"{float(values[0]):g}" if len(values) else "none"
         raise DataError(
-            f"{where}: every label is {held}; expected different numbers; choose another label column",
+            f"{where}: every label is {label}; expected different numbers; choose another label column",
             code="data.unsplittable",
         )
-    return Targets(found, number_groups(found))
+    return Targets(values, number_groups(values))
 
 
 def of_cells(kind: str, cells: Sequence[str], names: Sequence[str], where: str) -> Targets:
@@ -94,9 +94,9 @@ def number_groups(values: NDArray[Any]) -> NDArray[np.int64]:
 def sets_in_cells(cells: Sequence[str], names: Sequence[str], where: str) -> Targets:
     """The sets of labels in cells, separated by spaces, commas, semicolons or bars; an empty cell has none."""
     sets = [set(filter(None, _SEPARATORS.split(cell))) for cell in cells]
-    known = tuple(sorted(set().union(*sets)))
-    values = np.array([[label in own for label in known] for own in sets], dtype=np.float32)
-    return _checked(values.reshape(len(cells), len(known)), known, where)
+    labels = tuple(sorted(set().union(*sets)))
+    values = np.array([[label in members for label in labels] for members in sets], dtype=np.float32)
+    return _checked(values.reshape(len(cells), len(labels)), labels, where)
 
 
 def sets_in_columns(rows: Sequence[Sequence[str]], labels: Sequence[str], names: Sequence[str], where: str) -> Targets:
@@ -118,9 +118,9 @@ def _checked(values: NDArray[np.float32], names: tuple[str, ...], where: str) ->
         raise malformed(f"{where}: no example has a label; expected sets of labels, e.g. `shirt bag`")
     n_held = values.sum(axis=0)
     for place, name in enumerate(names):
-        held = int(n_held[place])
-        if held < _LEAST_OF_LABEL or len(values) - held < _LEAST_OF_LABEL:
-            state = f"{held} of {len(values)} examples have the label {name!r}"
+        n_members = int(n_held[place])
+        if n_members < _LEAST_OF_LABEL or len(values) - n_members < _LEAST_OF_LABEL:
+            state = f"{n_members} of {len(values)} examples have the label {name!r}"
             raise DataError(
                 f"{where}: {state}; expected at least {_LEAST_OF_LABEL} with it and as many without; add examples, or "
                 "remove the label",
@@ -134,8 +134,8 @@ def set_groups(values: NDArray[np.float32]) -> NDArray[np.int64]:
     n_held = values.sum(axis=0)
     rarity = np.where(values > 0, n_held, np.inf)
     rarest = np.where(values.any(axis=1), rarity.argmin(axis=1), values.shape[1])
-    kept = [label for label, n in enumerate(np.bincount(rarest)) if n >= _LEAST_MEMBERS and label < values.shape[1]]
-    places = {label: place for place, label in enumerate(kept)}
-    groups = np.array([places.get(int(label), len(kept)) for label in rarest], dtype=np.int64)
+    frequent = [label for label, n in enumerate(np.bincount(rarest)) if n >= _LEAST_MEMBERS and label < values.shape[1]]
+    places = {label: place for place, label in enumerate(frequent)}
+    groups = np.array([places.get(int(label), len(frequent)) for label in rarest], dtype=np.int64)
     _, dense = np.unique(groups, return_inverse=True)
     return np.asarray(dense.reshape(-1), dtype=np.int64)

@@ -16,7 +16,7 @@ from supernets.data.preprocessing import BlockFormat
 from supernets.data.splitting import Split
 
 NOTHING = -1
-"""The document of positions that fill the last block."""
+"""The number of the document of positions that fill the last block."""
 
 
 def block_data_set(name: str, source: Source, split: Split, options: DocumentOptions) -> DataSet:
@@ -31,10 +31,10 @@ def block_data_set(name: str, source: Source, split: Split, options: DocumentOpt
         DataError: the tokenizer or the questions cannot be used, or the training part is shorter than a block.
     """
     tokenizer = tokenizer_for(split.train.inputs.tolist(), options)
-    asked = {} if options.choices is None else read_questions(options.choices, encoding=options.encoding)
-    questions = {part: choice_part(own, tokenizer, block=options.block) for part, own in asked.items()}
+    questions = {} if options.choices is None else read_questions(options.choices, encoding=options.encoding)
+    choices = {part: choice_part(members, tokenizer, block=options.block) for part, members in questions.items()}
     train, validation, test = (
-        _packed(examples, tokenizer, options.block, source.where, questions=questions.get(part))
+        _packed(examples, tokenizer, options.block, source.where, questions=choices.get(part))
         for part, examples in split._asdict().items()
     )
     if len(train) < 2:
@@ -56,10 +56,10 @@ def _packed(
 ) -> Part:
     ids, documents, sizes = array("q", [tokenizer.separator]), array("q"), array("q")
     for number, text in enumerate(examples.inputs.tolist()):
-        own, bytes_each = tokenizer.encode(text, f"{where}: {examples.name(number)}")
-        ids.extend([*own, tokenizer.separator])
+        tokens, bytes_each = tokenizer.encode(text, f"{where}: {examples.name(number)}")
+        ids.extend([*tokens, tokenizer.separator])
         sizes.extend([*bytes_each, len(text.encode()) - sum(bytes_each)])
-        documents.extend([number] * (len(own) + 1))
+        documents.extend([number] * (len(tokens) + 1))
     n = -(-len(documents) // (block - 1))
     spare = n * (block - 1) - len(documents)
     sequence = np.concatenate([np.frombuffer(ids, np.int64), np.full(spare, tokenizer.separator)])

@@ -15,7 +15,7 @@ from supernets.data.text_files import TextFile, read_texts
 from supernets.data.text_tables import SUFFIXES, Row, read_table
 
 MAX_CHARACTERS = 100_000
-"""Of a sentence: a longer one is a file that was not divided, or a quote that was not closed."""
+"""Maximum length of a sentence: a longer one is a file that was not divided, or a quote that was not closed."""
 _MAX_CLASS_NAME = 200
 _MAX_CLASSES = 10_000
 """More than these are not classes but numbers or texts."""
@@ -55,7 +55,7 @@ class _File(NamedTuple):
 
 def _divided(path: Path, options: TextOptions) -> dict[str, list[_File]]:
     """The files of each part; those of an undivided source are all for training."""
-    files = _found(path, options)
+    files = _find_files(path, options)
     loose = [file.file.name for file in files if file.part is None]
     if loose and len(loose) != len(files):
         raise misplaced(f"{path}: remove {listed(loose)}, or train, validation and test; expected {_LAYOUT}")
@@ -72,7 +72,7 @@ def _divided(path: Path, options: TextOptions) -> dict[str, list[_File]]:
     return parts
 
 
-def _found(path: Path, options: TextOptions) -> list[_File]:
+def _find_files(path: Path, options: TextOptions) -> list[_File]:
     """The files, each with the part and the class that follow from its name."""
     if path.is_file() and path.suffix.lower() not in (*SUFFIXES, ".zip"):
         raise misplaced(f"{path}: is no {', '.join(SUFFIXES)} or .zip file; expected {_LAYOUT}")
@@ -82,15 +82,15 @@ def _found(path: Path, options: TextOptions) -> list[_File]:
     if not files:
         raise misplaced(f"{path}: holds no text files; expected {_LAYOUT}")
     labels = _stems({_name(file).name for file in files if file.suffix not in SUFFIXES})
-    found = []
+    entries = []
     for file in files:
         name = _name(file)
         divided = len(name.parts) == 2 and name.parts[0].lower() in PARTS
         if len(name.parts) > 1 and not divided:
             raise misplaced(f"{file.where}: lies in a folder of its own; expected {_LAYOUT}")
         part = name.parts[0] if divided else name.stem if file.suffix in SUFFIXES else ""  # test.txt is a class
-        found.append(_File(file, PARTS.get(part.lower()), labels.get(name.name)))
-    return found
+        entries.append(_File(file, PARTS.get(part.lower()), labels.get(name.name)))
+    return entries
 
 
 def _without_top(files: list[TextFile]) -> list[TextFile]:
@@ -119,23 +119,23 @@ def _stems(names: set[str]) -> dict[str, str]:
 
 def _labelled(files: Sequence[_File], options: TextOptions) -> list[Row]:
     """The sentences of a part."""
-    found = []
+    rows = []
     for file, _, label in files:
         if label is None:
             columns = {"text_column": options.text_column, "label_column": options.label_column}
-            found += read_table(file, **columns)
+            rows += read_table(file, **columns)
         else:
-            found += _of_class(file, label)
-    return found
+            rows += _of_class(file, label)
+    return rows
 
 
 def _of_class(file: TextFile, label: str) -> list[Row]:
     """The sentences of a text file, one a line, without empty lines."""
     lines = ((i, line.strip()) for i, line in enumerate(file.lines(), 1))
-    found = [Row(line, label, f"{file.name}:{i}") for i, line in lines if line]
-    if not found:
+    rows = [Row(line, label, f"{file.name}:{i}") for i, line in lines if line]
+    if not rows:
         raise misplaced(f"{file.where}: holds no sentences of the class {label!r}; add some, or remove the file")
-    return found
+    return rows
 
 
 def _check(row: Row, *, where: str) -> None:

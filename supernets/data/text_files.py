@@ -13,11 +13,11 @@ from supernets.data.labelled_examples import CLUTTER, misplaced, missing, too_la
 from supernets.files import ZIP_ERRORS, ZIP_METHODS
 
 MAX_MIB = 512
-"""The most text that is read; all is held in memory."""
+"""Maximum size of the text that is read; all is held in memory."""
 MAX_FILES = 1000
-"""Of a folder or an archive; each file is expected to hold many sentences."""
+"""Maximum number of files of a folder or an archive; each file is expected to hold many sentences."""
 MAX_RATIO = 200
-"""The most that a file of an archive may unpack to, as a multiple of its packed size; prose packs to a third or less."""
+"""Maximum size that a file of an archive may unpack to, as a multiple of its packed size; prose packs to a third or less."""
 _RATIO_FROM = 2**20
 """Unpacked bytes from which the ratio is checked."""
 _CHUNK = 2**20
@@ -46,7 +46,7 @@ class TextFile(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """That of its name, in lower case."""
+        """The suffix of its name, in lower case."""
         return PurePosixPath(self.name).suffix.lower()
 
     def lines(self) -> list[str]:
@@ -79,32 +79,32 @@ def read_texts(path: Path, *, encoding: str) -> list[TextFile]:
 
 
 def _read_folder(folder: Path, encoding: str) -> list[TextFile]:
-    left = MAX_MIB * 2**20
-    found = []
+    remaining_bytes = MAX_MIB * 2**20
+    texts = []
     for file in _files(folder):
         with file.open("rb") as opened:
-            data = _read(opened, limit=left, where=str(folder))
-        left -= len(data)
+            data = _read(opened, limit=remaining_bytes, where=str(folder))
+        remaining_bytes -= len(data)
         text = _decoded(data, where=str(file), encoding=encoding)
-        found.append(TextFile(file.relative_to(folder).as_posix(), str(file), text))
-    return found
+        texts.append(TextFile(file.relative_to(folder).as_posix(), str(file), text))
+    return texts
 
 
 def _files(folder: Path, depth: int = 1) -> list[Path]:
     """The files in a folder and the folders in it, links followed."""
     if depth > _MAX_DEPTH:
         raise misplaced(f"{folder}: is a folder {depth} levels deep; expected files of sentences; move them up")
-    found: list[Path] = []
+    files: list[Path] = []
     for entry in sorted(folder.iterdir()):
         if _is_clutter(entry.name) or _is_about(entry.name):
             continue
         if entry.is_dir():
-            found += _files(entry, depth + 1)
+            files += _files(entry, depth + 1)
         else:
             _check_kind(entry.name, where=str(entry), regular=entry.is_file())
-            found.append(entry)
-        _check_number(len(found), where=str(folder))
-    return found
+            files.append(entry)
+        _check_number(len(files), where=str(folder))
+    return files
 
 
 def _read_archive(path: Path, encoding: str) -> list[TextFile]:
@@ -118,22 +118,22 @@ def _read_archive(path: Path, encoding: str) -> list[TextFile]:
 def _members(opened: zipfile.ZipFile, path: Path, encoding: str) -> Iterator[TextFile]:
     infos = [info for info in opened.infolist() if not info.is_dir()]
     _check_number(len(infos), where=str(path))
-    left = MAX_MIB * 2**20
-    seen = set()
+    remaining_bytes = MAX_MIB * 2**20
+    names = set()
     for info in sorted(infos, key=lambda info: info.filename):
         parts = info.filename.split("/")
         if any(map(_is_clutter, parts)) or _is_about(parts[-1]):
             continue
         where = f"{path}/{info.filename}"
         _check_kind(parts[-1], where=where, regular=True)
-        if info.filename in seen:
+        if info.filename in names:
             raise unreadable(f"{where}: comes twice; pack the archive again")
-        seen.add(info.filename)
+        names.add(info.filename)
         if info.flag_bits & 0x1 or info.compress_type not in ZIP_METHODS:
             raise unreadable(f"{where}: is encrypted, or packed otherwise than by deflate; pack it plainly")
         with opened.open(info) as member:
-            data = _read(member, limit=left, where=str(path), packed=info.compress_size)
-        left -= len(data)
+            data = _read(member, limit=remaining_bytes, where=str(path), packed=info.compress_size)
+        remaining_bytes -= len(data)
         yield TextFile(info.filename, where, _decoded(data, where=where, encoding=encoding))
 
 
@@ -161,10 +161,10 @@ def _decoded(data: bytes, *, where: str, encoding: str) -> str:
     except UnicodeDecodeError as error:
         at = len(mark) + error.start
         line = 1 + data.count(b"\n", 0, at)
-        other = "utf-16" if data.startswith(_UTF16_MARKS) else "latin-1"
+        alternative = "utf-16" if data.startswith(_UTF16_MARKS) else "latin-1"
         wrong = f"byte 0x{data[at]:02x} at offset {at} (line {line})"
         raise unreadable(
-            f"{where}: is not {encoding}: {wrong}; convert it, or give its encoding, e.g. {other}"
+            f"{where}: is not {encoding}: {wrong}; convert it, or give its encoding, e.g. {alternative}"
         ) from None
     if (at := text.find("\0")) >= 0:
         raise unreadable(f"{where}: holds a zero character at {at}; give its encoding (utf-16?), or replace it")
@@ -172,7 +172,7 @@ def _decoded(data: bytes, *, where: str, encoding: str) -> str:
 
 
 def _is_utf8(data: bytes) -> bool:
-    """Whether bytes are text in UTF-8; Latin letters in UTF-16 are not: every other byte is zero."""
+    """Returns True if bytes are text in UTF-8; Latin letters in UTF-16 are not: every other byte is zero."""
     try:
         return "\0" not in data.decode()
     except UnicodeDecodeError:

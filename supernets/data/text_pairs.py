@@ -24,9 +24,9 @@ from supernets.data.text_tables import SUFFIXES, chosen_column, rows_of
 from supernets.data.tokenizing import unusable
 
 _SOURCES, _TARGETS = ("source", "input", "src"), ("target", "output", "tgt")
-"""Names of columns that are taken if none is given."""
+"""Names of columns that are read if the options name none."""
 _ADDED = 2
-"""Separators of a target."""
+"""Number of separators of a target."""
 _Tokens = tuple["array[int]", "array[int]", "array[int]"]
 """Ids of a source, those of its target, and bytes of text of the latter and of the separator after them."""
 
@@ -70,14 +70,14 @@ def _pairs(file: TextFile, options: DocumentOptions) -> list[tuple[str, str, str
     target = chosen_column("target", options.target_column, columns, _TARGETS, file)
     if source == target:
         raise malformed(f"{file.where}: source and target are both the column {source!r}; expected two columns")
-    found = []
+    pairs = []
     for line, row in rows:
         first, second = (text_in(row, column, f"{file.where}:{line}").strip() for column in (source, target))
-        found.append((f"{file.name}:{line}", first, second))
+        pairs.append((f"{file.name}:{line}", first, second))
     for i, column in enumerate((source, target), 1):
-        if empty := [pair[0] for pair in found if not pair[i]]:
+        if empty := [pair[0] for pair in pairs if not pair[i]]:
             raise malformed(f"{file.where}: {len(empty)} row(s) lack {column!r} ({listed(empty)}); fill or remove them")
-    return found
+    return pairs
 
 
 def _examples(pairs: Sequence[tuple[str, str, str]]) -> Examples:
@@ -99,13 +99,16 @@ def pair_data_set(name: str, source: Source, split: Split, options: DocumentOpti
             options allow.
     """
     tokenizer = tokenizer_for([*split.train.inputs.tolist(), *split.train.labels.tolist()], options)
-    encoded = {part: _encoded(own, tokenizer, source.where) for part, own in split._asdict().items()}
-    lengths = {part: [(len(first), len(second) + _ADDED) for first, second, _ in own] for part, own in encoded.items()}
-    longest = [max(own[side] for pairs in lengths.values() for own in pairs) for side in (0, 1)]
+    parts = split._asdict()
+    encoded = {part: _encoded(examples, tokenizer, source.where) for part, examples in parts.items()}
+    lengths = {
+        part: [(len(first), len(second) + _ADDED) for first, second, _ in pairs] for part, pairs in encoded.items()
+    }
+    longest = [max(pair[side] for pairs in lengths.values() for pair in pairs) for side in (0, 1)]
     if max(longest) > options.block:
         long = [
-            own.name(i)
-            for part, own in split._asdict().items()
+            examples.name(i)
+            for part, examples in parts.items()
             for i, n in enumerate(lengths[part])
             if max(n) > options.block
         ]
@@ -114,7 +117,7 @@ def pair_data_set(name: str, source: Source, split: Split, options: DocumentOpti
             f"with the separators before and after it ({listed(long)}); set data.max_tokens to {max(longest)}, or remove them"
         )
     train, validation, test = (
-        _packed(encoded[part], own, tokenizer.separator, longest) for part, own in split._asdict().items()
+        _packed(encoded[part], examples, tokenizer.separator, longest) for part, examples in parts.items()
     )
     typical = math.ceil(np.mean([n - 1 for _, n in lengths["validation"]]))
     format = PairFormat(
@@ -130,23 +133,25 @@ def pair_data_set(name: str, source: Source, split: Split, options: DocumentOpti
 
 
 def _encoded(examples: Examples, tokenizer: DocumentTokenizer, where: str) -> list[_Tokens]:
-    found = []
+    encoded = []
     for i, (source, target) in enumerate(zip(examples.inputs.tolist(), examples.labels.tolist(), strict=True)):
         where_it_is = f"{where}: {examples.name(i)}"
-        (read, _), (ids, sizes) = (tokenizer.encode(text, where_it_is) for text in (source, target))
-        for side, own in (("source", read), ("target", ids)):
-            if not own:
+        (source_ids, _), (target_ids, sizes) = (tokenizer.encode(text, where_it_is) for text in (source, target))
+        for side, tokens in (("source", source_ids), ("target", target_ids)):
+            if not tokens:
                 raise unusable(
                     f"{where_it_is}: the tokenizer makes no token of the {side}; remove the row, or take another"
                 )
-            if tokenizer.separator in own:
+            if tokenizer.separator in tokens:
                 raise unusable(
                     f"{where_it_is}: the {side} holds the separator {tokenizer.separator_token!r}, which ends a text; name a "
                     "token that is in no text in data.separator"
                 )
         # Lists would take nine times the memory.
-        found.append((array("i", read), array("i", ids), array("i", [*sizes, len(target.encode()) - sum(sizes)])))
-    return found
+        encoded.append(
+            (array("i", source_ids), array("i", target_ids), array("i", [*sizes, len(target.encode()) - sum(sizes)]))
+        )
+    return encoded
 
 
 def _packed(pairs: Sequence[_Tokens], examples: Examples, separator: int, longest: Sequence[int]) -> Part:

@@ -13,7 +13,7 @@ from supernets.data.text_files import TextFile
 
 TEXTS = ("text", "sentence", "review", "content", "message")
 _LABELS = ("label", "class", "category", "sentiment", "target")
-"""Names of columns that are taken if none is given."""
+"""Names of columns that are read if the options name none."""
 _SHOWN = 5
 
 
@@ -26,7 +26,7 @@ class Row(NamedTuple):
 
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-"""Of tables."""
+"""Suffixes of tables."""
 
 
 def read_table(file: TextFile, *, text_column: str | None, label_column: str | None) -> list[Row]:
@@ -43,13 +43,13 @@ def read_table(file: TextFile, *, text_column: str | None, label_column: str | N
     label = chosen_column("label", label_column, columns, _LABELS, file)
     if text == label:
         raise malformed(f"{file.where}: text and label are both the column {text!r}; expected two columns")
-    found = {line: _row(file, line, row, text, label) for line, row in rows}
+    row_by_line = {line: _row(file, line, row, text, label) for line, row in rows}
     for i, column in enumerate((text, label)):
-        empty = [line for line, row in found.items() if not row[i]]
+        empty = [line for line, row in row_by_line.items() if not row[i]]
         if empty:
             lines = ", ".join(map(str, empty[:_SHOWN])) + (", ..." if len(empty) > _SHOWN else "")
             raise malformed(f"{file.where}: {len(empty)} row(s) lack {column!r} (line {lines}); fill or remove them")
-    return list(found.values())
+    return list(row_by_line.values())
 
 
 def rows_of(file: TextFile) -> list[tuple[int, dict[str, object]]]:
@@ -107,19 +107,21 @@ def _json_lines(file: TextFile) -> Iterator[tuple[int, dict[str, object]]]:
         yield line, row
 
 
-def chosen_column(what: str, asked: str | None, columns: Sequence[str], usual: Sequence[str], file: TextFile) -> str:
-    """The column that is given, or the one with a usual name."""
+def chosen_column(
+    role: str, requested: str | None, columns: Sequence[str], usual: Sequence[str], file: TextFile
+) -> str:
+    """The requested column, or the one with a usual name; `role` is the name of the option in errors, without ``_column``."""
     listed = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
-    if asked is not None:
-        if asked not in columns:
-            raise malformed(f"{file.where}: has no column {asked!r}; expected {what}_column to be one of {listed}")
-        return asked
-    found = [column for column in columns if column.lower() in usual]
-    if len(found) != 1:
-        state = f"{len(found)} columns that may be the {what}" if found else f"no {what} column"
+    if requested is not None:
+        if requested not in columns:
+            raise malformed(f"{file.where}: has no column {requested!r}; expected {role}_column to be one of {listed}")
+        return requested
+    candidates = [column for column in columns if column.lower() in usual]
+    if len(candidates) != 1:
+        state = f"{len(candidates)} columns that may be the {role}" if candidates else f"no {role} column"
         expected = f"one of {', '.join(usual)} in the first line"
-        raise malformed(f"{file.where}: has {state} among {listed}; expected {expected}, or give {what}_column")
-    return found[0]
+        raise malformed(f"{file.where}: has {state} among {listed}; expected {expected}, or give {role}_column")
+    return candidates[0]
 
 
 def _row(file: TextFile, line: int, row: dict[str, object], text: str, label: str) -> Row:

@@ -29,14 +29,14 @@ unusable = partial(DataError, code="data.tokenizer-unusable")
 MAX_FILE_MIB = 64
 """Three times the size of the largest known vocabularies."""
 MAX_GIB = 2
-"""The most memory that the token ids of a part may take; all are held in memory."""
+"""Maximum memory that the token ids of a part may take; all are held in memory."""
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 """Special tokens of trained tokenizers, in the order of their ids, as in BERT."""
 _USUAL_PADDING = ("[PAD]", "<pad>", "<PAD>", "<|pad|>")
 _MAX_CHARACTERS = 1000
 """Size of the alphabet of a trained tokenizer: the most frequent characters; words with others become ``[UNK]``."""
 _MIN_FREQUENCY = 2
-"""Of a piece: the network would memorise pieces that occur once."""
+"""Minimum frequency of a piece: the network would memorise pieces that occur once."""
 
 
 def configure(tokenizer: Tokenizer, max_tokens: int) -> Tokenizer:
@@ -53,8 +53,10 @@ class SentenceTokenizer:
     A special token that is written in a sentence is tokenized like other words.
 
     Args:
-        where: its name in errors.
-        text: of the file that it was read from.
+        tokenizer: The tokenizer of Hugging Face's library; it is changed.
+        max_tokens: Maximum number of tokens of a sentence, special tokens included.
+        where: Name of the tokenizer in errors.
+        text: Text of the file that it was read from; None for a trained one.
 
     Raises:
         DataError: it has no padding token, or `max_tokens` leaves no room for a sentence's own tokens.
@@ -87,7 +89,7 @@ class SentenceTokenizer:
         `vocabulary`.
 
         Args:
-            vocabulary: the most tokens, at least 100.
+            vocabulary: Maximum number of tokens, at least 100.
         """
         from tokenizers import models, processors
 
@@ -129,42 +131,42 @@ class SentenceTokenizer:
         return str(described.to_str())
 
     def encode(self, sentences: Sequence[str], names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """The ids of sentences (n, longest), padded at the end, and whether each was cut (n,); `names` are for errors.
+        """The ids of sentences (n, longest), padded at the end, and a mask of those that were cut (n,); `names` are for errors.
 
         Raises:
             DataError: a sentence has no tokens, or holds the padding token; or all take too much memory.
         """
         flat = array("q")
         lengths = np.empty(len(sentences), dtype=np.int64)
-        cut = np.zeros(len(sentences), dtype=np.bool_)
+        is_cut = np.zeros(len(sentences), dtype=np.bool_)
         for i, sentence in enumerate(sentences):
             # One by one: the library's threads do not survive a fork, and would use cores that were not granted.
             try:
-                found = self._tokenizer.encode(sentence)
+                encoding = self._tokenizer.encode(sentence)
             except Exception as error:  # the library raises no narrower one
                 raise unusable(f"{names[i]}: {self._where} cannot tokenize it ({error}); take another") from None
-            flat.extend(found.ids)
-            lengths[i], cut[i] = len(found.ids), bool(found.overflowing)
+            flat.extend(encoding.ids)
+            lengths[i], is_cut[i] = len(encoding.ids), bool(encoding.overflowing)
         gib = len(sentences) * int(lengths.max(initial=1)) * 8 / 2**30
         if gib > MAX_GIB:
             size = f"{len(sentences)} sentences of up to {lengths.max()} tokens take {gib:.1f} GiB of memory"
             raise too_large(f"{size}; expected at most {MAX_GIB} GiB; lower max_tokens or use fewer sentences")
         ids = np.full((len(sentences), lengths.max(initial=1)), self.padding, dtype=np.int64)
-        there = np.arange(ids.shape[1]) < lengths[:, None]
-        ids[there] = flat
-        self._check(ids, there, names)
-        return torch.from_numpy(ids), torch.from_numpy(cut)
+        is_token = np.arange(ids.shape[1]) < lengths[:, None]
+        ids[is_token] = flat
+        self._check(ids, is_token, names)
+        return torch.from_numpy(ids), torch.from_numpy(is_cut)
 
-    def _check(self, ids: NDArray[np.int64], there: NDArray[np.bool_], names: Sequence[str]) -> None:
+    def _check(self, ids: NDArray[np.int64], is_token: NDArray[np.bool_], names: Sequence[str]) -> None:
         """Checks that every sentence has tokens, and that none of them is the padding token."""
-        empty = np.flatnonzero(~there.any(axis=1))
+        empty = np.flatnonzero(~is_token.any(axis=1))
         if len(empty):
             hint = "remove it, or take a tokenizer that marks the ends of sentences"
             raise unusable(f"{names[empty[0]]}: {self._where} makes no token of it; {hint}")
-        padded = np.flatnonzero(((ids == self.padding) & there).any(axis=1))
+        padded = np.flatnonzero(((ids == self.padding) & is_token).any(axis=1))
         if len(padded):
-            made = f"{self._where} makes its padding token {self.padding_token!r} of a part of it"
-            raise unusable(f"{names[padded[0]]}: {made}; expected a token for padding alone; give the tokenizer one")
+            fault = f"{self._where} makes its padding token {self.padding_token!r} of a part of it"
+            raise unusable(f"{names[padded[0]]}: {fault}; expected a token for padding alone; give the tokenizer one")
 
 
 def read_tokenizer(path: Path) -> tuple[Tokenizer, Path, str]:
@@ -192,7 +194,7 @@ def read_tokenizer(path: Path) -> tuple[Tokenizer, Path, str]:
 
 
 def _parsed(file: Path, text: str) -> tuple[Tokenizer, Path, str]:
-    """What `read_tokenizer` returns for a file and the text of its tokenizer."""
+    """The result of `read_tokenizer` for a file and the text of its tokenizer."""
     from tokenizers import Tokenizer
 
     try:
@@ -213,21 +215,23 @@ def end_of_text(file: Path, tokenizer: Tokenizer) -> str | None:
         return None
     try:
         if file.suffix == GGUF:
-            named = open_gguf(file).settings.get("eos_token_id")
+            stored = open_gguf(file).settings.get("eos_token_id")
         else:
-            named = _setting(file.with_name(TOKENIZER_CONFIG), "eos_token")
-            named = _setting(file.with_name(CONFIG), "eos_token_id") if named is None else named
-            named = named.get("content") if isinstance(named, dict) else named  # with how it is found in texts
-            named = named[0] if isinstance(named, list) and named else named  # several that end an answer
+            stored = _setting(file.with_name(TOKENIZER_CONFIG), "eos_token")
+            stored = _setting(file.with_name(CONFIG), "eos_token_id") if stored is None else stored
+            if isinstance(stored, dict):  # with how it is found in texts
+                stored = stored.get("content")
+            if isinstance(stored, list) and stored:  # several that end an answer
+                stored = stored[0]
     except CheckpointError as error:
         raise unusable(str(error)) from None
-    if named is None:
+    if stored is None:
         return None
     special = {number: token.content for number, token in tokenizer.get_added_tokens_decoder().items()}
-    token = special.get(named) if isinstance(named, int) else named
+    token = special.get(stored) if isinstance(stored, int) else stored
     if token not in special.values():
         raise unusable(
-            f"{file}: texts end with the token {named!r}, which is no special token of it; name one of its tokens in separator"
+            f"{file}: texts end with the token {stored!r}, which is no special token of it; name one of its tokens in separator"
         )
     return str(token)
 
@@ -260,13 +264,13 @@ def train_byte_pairs(texts: Sequence[str], *, vocabulary: int, special: str) -> 
 
 def _padding(tokenizer: Tokenizer, where: str) -> int:
     """The id of the padding token: the tokenizer's own, or the one with a usual name."""
-    own = tokenizer.padding
-    tokens = [str(own["pad_token"])] if own else list(_USUAL_PADDING)
-    found = next((i for i in map(tokenizer.token_to_id, tokens) if i is not None), None)
-    if found is None:
+    settings = tokenizer.padding
+    tokens = [str(settings["pad_token"])] if settings else list(_USUAL_PADDING)
+    padding = next((i for i in map(tokenizer.token_to_id, tokens) if i is not None), None)
+    if padding is None:
         hint = "add it to the tokenizer, and a row to the model's embeddings"
         raise unusable(f"{where}: has no token to pad with ({', '.join(tokens)}); expected one; {hint}")
-    return int(found)
+    return int(padding)
 
 
 def _untrained() -> Tokenizer:
@@ -282,11 +286,11 @@ def _untrained() -> Tokenizer:
 
 def _words(sentences: Iterable[str], tokenizer: Tokenizer) -> Counter[str]:
     """The count of each word, in the form that the model gets."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for sentence in sentences:
         normalised = tokenizer.normalizer.normalize_str(sentence)
-        found.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalised))
-    return found
+        counts.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normalised))
+    return counts
 
 
 def _vocabulary(words: Counter[str], size: int) -> dict[str, int]:
@@ -299,8 +303,8 @@ def _vocabulary(words: Counter[str], size: int) -> dict[str, int]:
     for word, count in words.items():
         for character in word:
             counts[character] += count
-    most = min(_MAX_CHARACTERS, (size - len(_SPECIAL)) // 4)  # in both forms, at most half of the vocabulary
-    alphabet = sorted(sorted(counts, key=lambda character: (-counts[character], character))[:most])
+    max_characters = min(_MAX_CHARACTERS, (size - len(_SPECIAL)) // 4)  # in both forms, at most half of the vocabulary
+    alphabet = sorted(sorted(counts, key=lambda character: (-counts[character], character))[:max_characters])
     inside = sorted({character for word in words for character in word[1:]} & set(alphabet))
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 

@@ -22,7 +22,7 @@ class ExpertWeights:
     Attributes:
         up: (n, hidden, inputs).
         down: (n, width, hidden).
-        gate: as `up`; None for plain MLPs.
+        gate: Of the shape of `up`; None for plain MLPs.
         up_bias, gate_bias: (n, hidden), or None.
         down_bias: (n, width), or None.
 
@@ -63,49 +63,49 @@ class ExpertWeights:
         return torch.cat([self.up, *gates, self.down.transpose(1, 2), *biases], dim=-1)
 
     def inner(self, x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `down` reads of tokens (tokens, inputs), (n, tokens, hidden)."""
+        """The inputs of `down` for tokens (tokens, inputs), (n, tokens, hidden)."""
         up = _linear(x, self.up, self.up_bias)
         return activation(up) if self.gate is None else activation(_linear(x, self.gate, self.gate_bias)) * up
 
     def outputs(self, x: Tensor, activation: Callable[[Tensor], Tensor]) -> Tensor:
         """The outputs of every expert for tokens (tokens, inputs), (n, tokens, width)."""
-        found = self.inner(x, activation) @ self.down.transpose(1, 2)
-        return found if self.down_bias is None else found + self.down_bias[:, None]
+        outputs = self.inner(x, activation) @ self.down.transpose(1, 2)
+        return outputs if self.down_bias is None else outputs + self.down_bias[:, None]
 
     def chosen(self, experts: Tensor) -> ExpertWeights:
         """The experts of these numbers, (m,), in their order."""
-        own: list[Any] = [None if tensor is None else tensor[experts] for tensor in vars(self).values()]
-        return ExpertWeights(*own)
+        selected: list[Any] = [None if tensor is None else tensor[experts] for tensor in vars(self).values()]
+        return ExpertWeights(*selected)
 
     def mixed(self, weights: Tensor) -> ExpertWeights:
         """One expert for each row of weights (m, n): the sum of all experts, times the row."""
 
-        def of(tensor: Tensor | None) -> Any:
+        def mix(tensor: Tensor | None) -> Any:
             return None if tensor is None else torch.tensordot(weights.to(tensor), tensor, 1)
 
-        return ExpertWeights(*map(of, vars(self).values()))
+        return ExpertWeights(*map(mix, vars(self).values()))
 
     def regrouped(self, neurons: Tensor, down_bias: Tensor | None) -> ExpertWeights:
         """Experts made of these experts' neurons.
 
         Args:
             neurons: (m, size), int64: the neurons of each new expert; neuron j of expert i has the number i * hidden + j.
-            down_bias: of the new experts, (m, width).
+            down_bias: Biases of the new experts, (m, width).
         """
         rows = {**vars(self), "down": self.down.transpose(1, 2), "down_bias": None}
-        own: dict[str, Any] = {
+        fields: dict[str, Any] = {
             name: None if tensor is None else tensor.flatten(0, 1)[neurons] for name, tensor in rows.items()
         }
-        return ExpertWeights(**{**own, "down": own["down"].transpose(1, 2), "down_bias": down_bias})
+        return ExpertWeights(**{**fields, "down": fields["down"].transpose(1, 2), "down_bias": down_bias})
 
 
 def stacked(experts: Sequence[ExpertWeights]) -> ExpertWeights:
     """The experts of several weights as those of one layer."""
     columns = zip(*(vars(expert).values() for expert in experts), strict=True)
-    own: list[Any] = [None if tensors[0] is None else torch.cat(tensors) for tensors in columns]
-    return ExpertWeights(*own)
+    joined: list[Any] = [None if tensors[0] is None else torch.cat(tensors) for tensors in columns]
+    return ExpertWeights(*joined)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    found = x @ weight.transpose(1, 2)
-    return found if bias is None else found + bias[:, None]
+    outputs = x @ weight.transpose(1, 2)
+    return outputs if bias is None else outputs + bias[:, None]

@@ -24,15 +24,15 @@ class ExpertLayer(nn.Module):
         hidden: channels of an expert.
         rank: channels that all experts read, which one matrix makes of tokens (MoLAE; Liu et al. 2025, arXiv 2503.23100;
             departure: gated experts have it once, not for each of their two matrices); None for tokens themselves.
-        gated: whether experts are gated MLPs; else plain ones.
-        bias: whether the first linear layers have biases, and the sum of the experts' outputs another one.
-        own_router: whether it has a router; else `forward` reads the outputs of one that several layers have in common.
+        gated: True if experts are gated MLPs; else plain ones.
+        bias: True if the first linear layers have biases, and the sum of the experts' outputs another one.
+        own_router: True if it has a router; else `forward` reads the outputs of one that several layers have in common.
         nulls: experts that compute nothing (AdaMoE; Zeng et al. 2024, arXiv 2406.13233), so that tokens have fewer others.
         top_p: shares of probability, of which the last one counts: a token has the fewest of its `active` experts whose
             probabilities sum to it (Huang et al. 2024, arXiv 2403.07652; departure: its k has a limit, `active`); none, and it
             has all of them.
         shared: an MLP for all tokens, whose output is added; None for none.
-        shared_gate: whether the shared output is multiplied by the sigmoid of a linear function of the token.
+        shared_gate: True if the shared output is multiplied by the sigmoid of a linear function of the token.
     """
 
     router: Any
@@ -81,7 +81,7 @@ class ExpertLayer(nn.Module):
         Args:
             common: the outputs of a router that is not the layer's own, one for each expert of the largest layer.
         """
-        found = mixed_experts(
+        outputs = mixed_experts(
             x if self.base is None else self.base(x),
             self.logits(x, common),
             self.active,
@@ -94,11 +94,11 @@ class ExpertLayer(nn.Module):
             activation=self.activation,
         )
         if self.bias is not None:
-            found = found + self.bias
+            outputs = outputs + self.bias
         if self.shared is None:
-            return found
+            return outputs
         shared = self.shared(x)
-        return found + (
+        return outputs + (
             shared if self.shared_gate is None else torch.sigmoid(self.shared_gate(x)) * cast(Tensor, shared)
         )
 
@@ -112,11 +112,11 @@ class ExpertLayer(nn.Module):
     @property
     def weights(self) -> ExpertWeights:
         """The experts' weights, detached; the last bias is not theirs, but the layer's."""
-        own = (None if tensor is None else tensor.detach() for tensor in (self.gate, self.up_bias))
-        return ExpertWeights(self.up.detach(), self.down.detach(), *own)
+        optional = (None if tensor is None else tensor.detach() for tensor in (self.gate, self.up_bias))
+        return ExpertWeights(self.up.detach(), self.down.detach(), *optional)
 
     def fit(self, weights: Mapping[str, Tensor]) -> None:
-        """For live subnets: no attribute repeats a shape."""
+        """Does nothing, for live subnets: no attribute repeats a shape."""
 
     def extra_repr(self) -> str:
         return f"gates={self.gates}, activation={self.activation}"

@@ -15,13 +15,13 @@ from supernets.experts.mixing import past_top_p
 
 
 class Routed(NamedTuple):
-    """What a router returns.
+    """The output of a router.
 
     Attributes:
         logits: (..., experts), and those of null experts.
-        k: experts of each token, null ones included.
-        nulls: null experts.
-        top_p: that limits a token's experts, as of `past_top_p`.
+        k: Number of experts of each token, null ones included.
+        nulls: Number of null experts.
+        top_p: Limit of a token's experts, see `past_top_p`.
     """
 
     logits: Tensor
@@ -30,13 +30,13 @@ class Routed(NamedTuple):
     top_p: Tensor | None = None
 
 
-def record_routing(network: nn.Module, found: list[Routed]) -> None:
-    """Makes forwards of a live subnet add what each router that is trained returns to `found`; in place."""
+def record_routing(network: nn.Module, records: list[Routed]) -> None:
+    """Makes forwards of a live subnet add the output of each router that is trained to `records`; in place."""
 
     def logits(layer: ExpertLayer, x: Tensor, common: Tensor | None) -> Tensor:
-        own = ExpertLayer.logits(layer, x, common)
-        found.append(Routed(own, len(layer.active), own.shape[-1] - len(layer.up), layer.top_p))
-        return own
+        values = ExpertLayer.logits(layer, x, common)
+        records.append(Routed(values, len(layer.active), values.shape[-1] - len(layer.up), layer.top_p))
+        return values
 
     common = _common_router(network)
     for module in network.modules():
@@ -59,18 +59,18 @@ def freeze_all_but_routers(network: nn.Module) -> None:
     """
     trained = _trained(routers(network), needed_by="parameters: routers")
     network.requires_grad_(False)
-    for own in trained:
-        own.requires_grad_(True)
+    for parameter in trained:
+        parameter.requires_grad_(True)
 
 
 def routers(network: nn.Module) -> list[nn.Module]:
     """The routers of a network: those of layers, also of their attention experts, and the one that layers have in common."""
-    found = (getattr(module, "router", None) for module in network.modules())
-    return [router for router in found if isinstance(router, nn.Linear | nn.Sequential)]
+    candidates = (getattr(module, "router", None) for module in network.modules())
+    return [router for router in candidates if isinstance(router, nn.Linear | nn.Sequential)]
 
 
 def _trained(routers: Sequence[nn.Module], *, needed_by: str) -> list[nn.Parameter]:
-    trained = [own for router in routers for own in router.parameters() if own.requires_grad]
+    trained = [parameter for router in routers for parameter in router.parameters() if parameter.requires_grad]
     if not trained:
         problem = f"training.{needed_by} is of the routers of experts, and the networks have none that is trained"
         raise TrainingError(f"{problem}; give experts with learned routers, or remove it", code="training.no-experts")
@@ -78,8 +78,8 @@ def _trained(routers: Sequence[nn.Module], *, needed_by: str) -> list[nn.Paramet
 
 
 def _with_losses(network: nn.Module) -> list[nn.Module]:
-    own = [module.router for module in network.modules() if isinstance(module, ExpertLayer)]
-    return [router for router in (_common_router(network), *own) if router is not None]
+    layer_routers = [module.router for module in network.modules() if isinstance(module, ExpertLayer)]
+    return [router for router in (_common_router(network), *layer_routers) if router is not None]
 
 
 def _common_router(network: nn.Module) -> nn.Sequential | None:
@@ -87,7 +87,7 @@ def _common_router(network: nn.Module) -> nn.Sequential | None:
     for module in network.modules():
         router = getattr(module, "router", None)
         if isinstance(router, nn.Sequential) and any(
-            isinstance(own, ExpertLayer) and own.router is None for own in module.modules()
+            isinstance(child, ExpertLayer) and child.router is None for child in module.modules()
         ):
             return router
     return None
@@ -106,19 +106,19 @@ def balance_loss(routing: Sequence[Routed]) -> Tensor:
     the other experts are of all.
 
     Args:
-        routing: of each layer; at least one.
+        routing: Output of the router of each layer; at least one.
     """
-    found = []
+    losses = []
     for logits, k, nulls, top_p in routing:
         rows = logits.float().flatten(0, -2)
         n = rows.shape[1]
         chosen = rows.topk(k, dim=1).indices
-        own = chosen.flatten() if top_p is None else chosen[~past_top_p(rows, chosen, top_p)]
-        sent = own.bincount(minlength=n) / len(own)
+        assigned = chosen.flatten() if top_p is None else chosen[~past_top_p(rows, chosen, top_p)]
+        sent = assigned.bincount(minlength=n) / len(assigned)
         if nulls:
             sent = torch.cat([sent[:-nulls], sent[-nulls:].mean().expand(nulls)])
-        found.append(n * (sent * rows.softmax(1).mean(0)).sum())
-    return torch.stack(found).mean()
+        losses.append(n * (sent * rows.softmax(1).mean(0)).sum())
+    return torch.stack(losses).mean()
 
 
 def z_loss(routing: Sequence[Routed]) -> Tensor:
@@ -127,7 +127,7 @@ def z_loss(routing: Sequence[Routed]) -> Tensor:
     The z-loss of ST-MoE (Zoph et al. 2022, arXiv 2202.08906).
 
     Args:
-        routing: of each layer; at least one.
+        routing: Output of the router of each layer; at least one.
     """
     return torch.stack([logits.float().logsumexp(-1).square().mean() for logits, *_ in routing]).mean()
 
@@ -137,7 +137,7 @@ def entropy_loss(routing: Sequence[Routed]) -> Tensor:
     a sum of `top_p`. The dynamic loss of Huang et al. 2024 (arXiv 2403.07652).
 
     Args:
-        routing: of each layer; at least one.
+        routing: Output of the router of each layer; at least one.
     """
     shares = [logits.float().log_softmax(-1) for logits, *_ in routing]
-    return -torch.stack([(own.exp() * own).sum(-1).mean() for own in shares]).mean()
+    return -torch.stack([(log_p.exp() * log_p).sum(-1).mean() for log_p in shares]).mean()

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from supernets.experts.expert_weights import ExpertWeights, invalid_experts, stacked
@@ -32,9 +31,9 @@ def grouped_by_similarity(features: NDArray[np.float64], usage: NDArray[np.float
         raise invalid_experts(f"{groups} groups of {len(usage)} experts; expected 1 to {len(usage)}")
     dominant = np.argsort(-usage, kind="stable")[:groups]
     unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), np.finfo(float).tiny)
-    found = (unit @ unit[dominant].T).argmax(axis=1)
-    found[dominant] = np.arange(groups)
-    return np.asarray(found)
+    group_of_expert = (unit @ unit[dominant].T).argmax(axis=1)
+    group_of_expert[dominant] = np.arange(groups)
+    return np.asarray(group_of_expert)
 
 
 def aligned(experts: ExpertWeights, reference: ExpertWeights) -> ExpertWeights:
@@ -46,8 +45,13 @@ def aligned(experts: ExpertWeights, reference: ExpertWeights) -> ExpertWeights:
     Args:
         reference: one expert.
     """
-    ours, theirs = experts.neurons.detach().double(), reference.neurons[0].detach().double()
-    orders = [linear_sum_assignment((theirs @ own.T).numpy(), maximize=True)[1] for own in ours]
+    from scipy.optimize import linear_sum_assignment  # half a second, which most supernets do without
+
+    neurons, reference_neurons = experts.neurons.detach().double(), reference.neurons[0].detach().double()
+    orders = [
+        linear_sum_assignment((reference_neurons @ expert_neurons.T).numpy(), maximize=True)[1]
+        for expert_neurons in neurons
+    ]
     numbers = torch.from_numpy(np.stack(orders)) + experts.hidden * torch.arange(len(experts))[:, None]
     return experts.regrouped(numbers, experts.down_bias)
 
@@ -57,7 +61,7 @@ class NestedGroups(NamedTuple):
 
     Attributes:
         joins: (n,), the expert that each one is merged into first; itself for those that lead the groups of every number.
-        groups: by their number, the group of each expert, (n,), as of `grouped_by_similarity`.
+        groups: The group of each expert, (n,), by the number of groups; see `grouped_by_similarity`.
     """
 
     joins: NDArray[np.int64]
@@ -78,12 +82,12 @@ def nested_groups(features: NDArray[np.float64], usage: NDArray[np.float64], num
     """
     by_use = np.argsort(-usage, kind="stable")
     joins, groups = np.arange(len(usage), dtype=np.int64), dict[int, NDArray[np.int64]]()
-    own: NDArray[np.int64] = np.argsort(by_use).astype(np.int64)
+    group_of_expert: NDArray[np.int64] = np.argsort(by_use).astype(np.int64)
     for leaders, n in pairwise([len(usage), *sorted(numbers, reverse=True)]):
         first = by_use[:leaders]
-        found = grouped_by_similarity(features[first], usage[first], n)
-        joins[first[n:]] = by_use[found[n:]]
-        own = groups[n] = found[own]
+        group_of_leader = grouped_by_similarity(features[first], usage[first], n)
+        joins[first[n:]] = by_use[group_of_leader[n:]]
+        group_of_expert = groups[n] = group_of_leader[group_of_expert]
     return NestedGroups(joins, groups)
 
 
@@ -94,11 +98,11 @@ def aligned_in_turn(experts: ExpertWeights, joins: NDArray[np.int64], usage: NDA
         joins: (n,), as of `nested_groups`: each joins itself or one that is used more.
         usage: (n,).
     """
-    found = [experts.chosen(torch.tensor([i])) for i in range(len(experts))]
+    aligned_experts = [experts.chosen(torch.tensor([i])) for i in range(len(experts))]
     for i in np.argsort(-usage, kind="stable"):
         if joins[i] != i:
-            found[i] = aligned(found[i], found[joins[i]])
-    return stacked(found)
+            aligned_experts[i] = aligned(aligned_experts[i], aligned_experts[joins[i]])
+    return stacked(aligned_experts)
 
 
 def merging_weights(groups: NDArray[np.int64], usage: NDArray[np.float64]) -> Tensor:

@@ -23,24 +23,26 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "gelu": functional.gelu,
     "gelu-tanh": partial(functional.gelu, approximate="tanh"),
 }
-"""Of experts, by name."""
+"""Activations of experts, by name."""
 NULL_LOGIT = -1e4
-"""Of null experts in a softmax over a token's other ones: no factor remains, and a token of null experts alone has no NaN."""
+"""The logit of null experts in a softmax over a token's other ones: no factor remains, and a token of null experts alone has no
+NaN."""
 UNLIMITED = 2.0
 """Stands for a `top_p` of 1, above which no sum of probabilities is: rounding must not take an expert from a token."""
 
 
 def past_top_p(logits: Tensor, chosen: Tensor, top_p: Tensor) -> Tensor:
-    """Whether a token does not have an expert, since the probabilities of those before it sum to `top_p`, (tokens, k); the
-    first one it always has.
+    """A mask of the experts that a token does not have, since the probabilities of those before them sum to `top_p`, (tokens,
+    k); the first one it always has.
 
     Args:
         logits: (tokens, experts).
         chosen: each token's k experts, the greatest logit first, (tokens, k).
         top_p: (n,), of which the greatest counts, so that a smaller network's are the first ones.
     """
-    own = logits.softmax(1).gather(1, chosen)
-    before = functional.pad(own[:, :-1].cumsum(1), (1, 0))  # no difference of sums, whose rounding is not that of ONNX
+    probabilities = logits.softmax(1).gather(1, chosen)
+    # No difference of sums, whose rounding is not that of ONNX.
+    before = functional.pad(probabilities[:, :-1].cumsum(1), (1, 0))
     return before >= top_p.max()
 
 
@@ -52,30 +54,32 @@ def routed(logits: Tensor, k: int, gates: Gates, experts: int, top_p: Tensor | N
 
     Args:
         logits: (tokens, experts), and those of null experts.
-        experts: that are none of these.
-        top_p: as of `past_top_p`; for the gates ``softmax``, then over the experts that remain, and ``softmax-all`` (as in the
-            paper, Huang et al. 2024, arXiv 2403.07652).
+        k: Number of experts of a token.
+        gates: Kind of the factors.
+        experts: Number of experts that are not null.
+        top_p: Limit of a token's experts, see `past_top_p`; for the gates ``softmax``, then over the experts that remain, and
+            ``softmax-all`` (as in the paper, Huang et al. 2024, arXiv 2403.07652).
     """
     logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-    found, chosen = logits.topk(k, dim=1)
+    greatest, chosen = logits.topk(k, dim=1)
     if logits.shape[1] > experts or top_p is not None:
         numbers = chosen.clamp(max=experts)
         if top_p is not None:
             numbers = numbers.masked_fill(past_top_p(logits, chosen, top_p), experts)
         if gates == "softmax-all":
             return numbers, logits.softmax(1).gather(1, chosen)
-        return numbers, found.masked_fill(numbers == experts, NULL_LOGIT).softmax(1)
+        return numbers, greatest.masked_fill(numbers == experts, NULL_LOGIT).softmax(1)
     match gates:
         case "softmax":
-            return chosen, found.softmax(1)
+            return chosen, greatest.softmax(1)
         case "softmax-all":
             return chosen, logits.softmax(1).gather(1, chosen)
         case "sigmoid":
-            scores = found.sigmoid()
+            scores = greatest.sigmoid()
             return chosen, scores / scores.sum(1, keepdim=True)
         case "equal":
-            own = logits.shape[1] * logits.softmax(1).gather(1, chosen)
-            return chosen, own - own.detach() + 1
+            shares = logits.shape[1] * logits.softmax(1).gather(1, chosen)
+            return chosen, shares - shares.detach() + 1
 
 
 @own_operation(
@@ -107,7 +111,7 @@ def mixed_experts(
         up, gate: (experts, hidden, inputs).
         down: (experts, width, hidden).
         up_bias: (experts, hidden).
-        top_p: (n,), as of `past_top_p`; None where every token has k experts.
+        top_p: (n,), see `past_top_p`; None where every token has k experts.
 
     Raises:
         TrainingError: a logit is not finite.
@@ -117,10 +121,10 @@ def mixed_experts(
         problem = "a router of experts returned values that are not finite"
         raise TrainingError(f"{problem}; lower training.learning_rate and train again", code="training.not-finite")
     chosen, factors = routed(logits.flatten(0, -2), k, gates, n, top_p)
-    own = _Experts(ACTIVATIONS[activation], up, down, gate, up_bias)
+    experts = _Experts(ACTIVATIONS[activation], up, down, gate, up_bias)
     # Without values, on the meta device, tokens cannot be divided.
     together = x.is_meta or (k == n == logits.shape[-1] and (top_p is None or bool(top_p.max() > 1)))
-    mixed = own.all(rows, chosen, factors) if together else own.chosen(rows, chosen, factors)
+    mixed = experts.all(rows, chosen, factors) if together else experts.chosen(rows, chosen, factors)
     return mixed.to(x.dtype).view(*x.shape[:-1], -1)
 
 
@@ -134,7 +138,7 @@ class _Experts(NamedTuple):
     def all(self, rows: Tensor, chosen: Tensor, factors: Tensor) -> Tensor:
         """Every expert computes all tokens (tokens, inputs)."""
         n = len(self.up)
-        joined = [None if own is None else own.flatten(0, 1) for own in (self.up, self.gate, self.up_bias)]
+        joined = [None if tensor is None else tensor.flatten(0, 1) for tensor in (self.up, self.gate, self.up_bias)]
         by_expert = factors.new_zeros(len(rows), n + 1).scatter(1, chosen, factors)[:, :n]  # without null experts
         inner = self._inner(rows, *joined)
         inner = (inner.unflatten(1, (n, -1)) * by_expert[..., None].to(inner.dtype)).flatten(1)
@@ -146,15 +150,15 @@ class _Experts(NamedTuple):
         *parts, null = rows[order // k].split(chosen.flatten().bincount(minlength=len(self.up) + 1).tolist())
         # Where all are null, the weights have gradients of zero all the same: workers add up those of equal parameters.
         outputs = [self._one(i, part) for i, part in enumerate(parts) if len(part)] or [self._one(0, parts[0])]
-        found = torch.cat([*outputs, *([null.new_zeros(len(null), self.down.shape[1])] if len(null) else [])])
+        flat_outputs = torch.cat([*outputs, *([null.new_zeros(len(null), self.down.shape[1])] if len(null) else [])])
         places = torch.empty_like(order)
         places[order] = torch.arange(len(order), device=order.device)
-        by_token: Tensor = found[places].unflatten(0, (-1, k))
+        by_token: Tensor = flat_outputs[places].unflatten(0, (-1, k))
         return (by_token * factors[..., None]).sum(1)
 
     def _one(self, i: int, rows: Tensor) -> Tensor:
-        own = [None if tensor is None else tensor[i] for tensor in (self.up, self.gate, self.up_bias)]
-        return functional.linear(self._inner(rows, *own), self.down[i])
+        tensors = [None if tensor is None else tensor[i] for tensor in (self.up, self.gate, self.up_bias)]
+        return functional.linear(self._inner(rows, *tensors), self.down[i])
 
     def _inner(self, rows: Tensor, up: Tensor | None, gate: Tensor | None, bias: Tensor | None) -> Tensor:
         linear = functional.linear(rows, cast(Tensor, up), bias)

@@ -30,19 +30,19 @@ class _Experts:
         self.width = down.shape[1]
 
     def outputs(self, i: int, rows: Value) -> Value:
-        """What expert `i` computes of rows (rows, inputs)."""
+        """The outputs of expert `i` for rows (rows, inputs)."""
         return functions.matmul(self._graph, self._inner(i, rows), self._part(self._down, i))
 
     def joined(self, rows: Value, factors: Value | None) -> Value:
-        """What all experts compute of rows (rows, inputs), added up with factors (rows, experts); None for 1."""
+        """The outputs of all experts for rows (rows, inputs), added up with factors (rows, experts); None for 1."""
         graph = self._graph
         inner = self._inner(None, rows)
         if factors is None:
             return functions.matmul(graph, inner, self._part(self._down, None))
         shape = (ROWS, self.n, self.hidden)
         parted = graph.add("Reshape", [inner, graph.numbers([-1, self.n, self.hidden])], shape)
-        own = graph.add("Unsqueeze", [factors, graph.numbers([2])], (ROWS, self.n, 1))
-        scaled = functions.multiply(graph, parted, own)
+        expanded = graph.add("Unsqueeze", [factors, graph.numbers([2])], (ROWS, self.n, 1))
+        scaled = functions.multiply(graph, parted, expanded)
         channels = self.n * self.hidden
         flat = graph.add("Reshape", [scaled, graph.numbers([-1, channels])], (ROWS, channels))
         return functions.matmul(graph, flat, self._part(self._down, None))
@@ -99,7 +99,7 @@ def _mixed_experts_dims(ctx: Inference, call: Call) -> None:
 
 @own_work("mixed_experts")
 def _mixed_experts_work(inference: Inference, call: Call) -> Products:
-    """Those of a token that chooses no null expert and needs all experts for `top_p`."""
+    """The products of a token that chooses no null expert and needs all experts for `top_p`."""
     a, outputs = call.arguments, inference.dims[call.outputs[0]]
     up, lead = dims_of(inference, a["up"]), [*outputs[:-1], *dims_of(inference, a["active"])]
     n_first = 1 + (a["gate"] is not None)
@@ -136,13 +136,13 @@ def mixed_experts(
     if k == experts.n == n_logits and limit > 1:
         mixed = experts.joined(rows, _factors(graph, flat, flat, None, gates))
     else:
-        found, chosen = _top(graph, flat, k)
+        greatest, chosen = _top(graph, flat, k)
         numbers = chosen if limit > 1 else _within_top_p(graph, flat, chosen, limit, experts.n)
         nulls = n_logits > experts.n or limit <= 1
         if nulls and gates == "softmax":
-            found = _without_nulls(graph, found, numbers, experts.n)
+            greatest = _without_nulls(graph, greatest, numbers, experts.n)
         outputs = _chosen_outputs(graph, experts, rows, numbers, nulls=nulls)
-        mixed = _added(graph, outputs, _factors(graph, flat, found, chosen, gates))
+        mixed = _added(graph, outputs, _factors(graph, flat, greatest, chosen, gates))
     if x.rank == 2:
         return mixed
     shape = (*x.shape[:-1], experts.width)
@@ -160,41 +160,38 @@ def _top(graph: Graph, logits: Value, k: int) -> tuple[Value, Value]:
 
 def _within_top_p(graph: Graph, logits: Value, chosen: Value, limit: float, n: int) -> Value:
     """The experts of a row, (rows, k); `n`, as of a null one, where the probabilities of those before it sum to `limit`."""
-    before = graph.add("CumSum", [_probabilities(graph, logits, chosen), _number(graph, 1)], chosen.shape, exclusive=1)
-    kept = graph.add("Less", [before, graph.scalar(limit)], chosen.shape)
-    return graph.add("Where", [kept, chosen, _number(graph, n)], chosen.shape)
+    before = graph.add("CumSum", [_probabilities(graph, logits, chosen), graph.whole(1)], chosen.shape, exclusive=1)
+    is_within = graph.add("Less", [before, graph.scalar(limit)], chosen.shape)
+    return graph.add("Where", [is_within, chosen, graph.whole(n)], chosen.shape)
 
 
 def _probabilities(graph: Graph, logits: Value, chosen: Value | None) -> Value:
-    """Of a row's experts, (rows, k), or of all."""
+    """The probabilities of a row's experts, (rows, k), or of all."""
     shares = graph.add("Softmax", [logits], logits.shape, axis=1)
     return shares if chosen is None else graph.add("GatherElements", [shares, chosen], chosen.shape, axis=1)
 
 
-def _number(graph: Graph, number: int) -> Value:
-    return graph.constant(np.array(number, dtype=np.int64))
-
-
-def _without_nulls(graph: Graph, found: Value, chosen: Value, n: int) -> Value:
+def _without_nulls(graph: Graph, greatest: Value, chosen: Value, n: int) -> Value:
     """The logits of a row's experts, (rows, k), where null ones get no factor: those of numbers from n."""
-    null = graph.add("Less", [_number(graph, n - 1), chosen], chosen.shape)
-    return graph.add("Where", [null, graph.scalar(NULL_LOGIT), found], found.shape)
+    null = graph.add("Less", [graph.whole(n - 1), chosen], chosen.shape)
+    return graph.add("Where", [null, graph.scalar(NULL_LOGIT), greatest], greatest.shape)
 
 
-def _factors(graph: Graph, logits: Value, found: Value, chosen: Value | None, gates: str) -> Value | None:
+def _factors(graph: Graph, logits: Value, greatest: Value, chosen: Value | None, gates: str) -> Value | None:
     """The factors of a token's experts, (rows, k); None where all are 1.
 
     Args:
-        found: the logits of these experts.
+        logits: The logits of all experts.
+        greatest: The logits of these experts.
         chosen: the experts; None for all, in their order.
     """
     match gates:
         case "softmax":
-            return graph.add("Softmax", [found], found.shape, axis=1)
+            return graph.add("Softmax", [greatest], greatest.shape, axis=1)
         case "softmax-all":
             return _probabilities(graph, logits, chosen)
         case "sigmoid":
-            return _shares(graph, graph.add("Sigmoid", [found], found.shape))
+            return _shares(graph, graph.add("Sigmoid", [greatest], greatest.shape))
         case _:
             return None
 
@@ -208,32 +205,38 @@ def _chosen_outputs(graph: Graph, experts: _Experts, rows: Value, chosen: Value,
     """The outputs of each row's experts, (rows, k, width); an expert reads the rows that have chosen it.
 
     Args:
-        nulls: whether some of those chosen are null experts, whose outputs are zero.
+        nulls: True if some of the chosen experts are null, whose outputs are zero.
     """
     (_, inputs), (_, k), width, places = rows.shape, chosen.shape, experts.width, []
     outputs = [graph.constant(np.zeros((1, width), dtype=np.float32))] if nulls else []
     for i in range(experts.n):
-        hit = graph.add("Equal", [chosen, _number(graph, i)], chosen.shape)
+        hit = graph.add("Equal", [chosen, graph.whole(i)], chosen.shape)
         place = graph.add("NonZero", [hit], (2, ROWS))
         places.append(place)
         outputs.append(experts.outputs(i, graph.add("Gather", [rows, _row(graph, place, 0)], (ROWS, inputs), axis=0)))
     pairs = _joined(graph, places, (2, ROWS), axis=1)
-    first = graph.add("Mul", [_row(graph, pairs, 0), _number(graph, k)], (ROWS,))
-    own = graph.add("Add", [first, _row(graph, pairs, 1)], (ROWS,))
+    first = graph.add("Mul", [_row(graph, pairs, 0), graph.whole(k)], (ROWS,))
+    positions = graph.add("Add", [first, _row(graph, pairs, 1)], (ROWS,))
     # Where each pair of a row and its choice is among the outputs: the inverse of that order; null experts are at 0.
-    size = graph.add("Squeeze", [graph.add("Shape", [own], (1,)), graph.numbers([0])], ())
-    zero, one = _number(graph, 0), _number(graph, 1)
-    start, end, whole = zero, size, own
+    size = graph.add("Squeeze", [graph.add("Shape", [positions], (1,)), graph.numbers([0])], ())
+    constant_0, constant_1 = graph.whole(0), graph.whole(1)
+    start, end, template = constant_0, size, positions
     if nulls:
         flat = graph.add("Reshape", [chosen, graph.numbers([-1])], (ROWS,))
-        start, end, whole = one, graph.add("Add", [size, one], ()), graph.add("Mul", [flat, zero], (ROWS,))
-    at = graph.add("ScatterElements", [whole, own, graph.add("Range", [start, end, one], (ROWS,))], (ROWS,), axis=0)
+        start, end, template = (
+            constant_1,
+            graph.add("Add", [size, constant_1], ()),
+            graph.add("Mul", [flat, constant_0], (ROWS,)),
+        )
+    at = graph.add(
+        "ScatterElements", [template, positions, graph.add("Range", [start, end, constant_1], (ROWS,))], (ROWS,), axis=0
+    )
     at = graph.add("Reshape", [at, graph.numbers([-1, k])], (ROWS, k))
     return graph.add("Gather", [_joined(graph, outputs, (ROWS, width), axis=0), at], (ROWS, k, width), axis=0)
 
 
 def _row(graph: Graph, matrix: Value, i: int) -> Value:
-    return graph.add("Gather", [matrix, _number(graph, i)], (ROWS,), axis=0)
+    return graph.add("Gather", [matrix, graph.whole(i)], (ROWS,), axis=0)
 
 
 def _joined(graph: Graph, values: Sequence[Value], shape: Shape, *, axis: int) -> Value:
@@ -244,6 +247,6 @@ def _added(graph: Graph, outputs: Value, factors: Value | None) -> Value:
     """The sum of outputs (rows, k, width), times factors (rows, k)."""
     rows, k, width = outputs.shape
     if factors is not None:
-        own = graph.add("Unsqueeze", [factors, graph.numbers([2])], (rows, k, 1))
-        outputs = functions.multiply(graph, outputs, own)
+        expanded = graph.add("Unsqueeze", [factors, graph.numbers([2])], (rows, k, 1))
+        outputs = functions.multiply(graph, outputs, expanded)
     return graph.add("ReduceSum", [outputs, graph.numbers([1])], (rows, width), keepdims=0)

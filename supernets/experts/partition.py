@@ -12,9 +12,9 @@ from torch import Tensor
 from supernets.experts.expert_weights import ExpertWeights, invalid_experts
 
 ROUNDS = 20
-"""Of balanced k-means at most; it usually stops earlier, where no point moves."""
+"""Maximum number of rounds of balanced k-means; it usually stops earlier, where no point moves."""
 ACTIVE_SHARE = 0.25
-"""Of an MLP's neurons that count as active for a token."""
+"""Share of an MLP's neurons that count as active for a token."""
 
 
 def random_partition(hidden: int, experts: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -68,8 +68,8 @@ def co_activation(inner: Tensor, share: float = ACTIVE_SHARE) -> NDArray[np.floa
     of the largest magnitude.
 
     Args:
-        inner: what the MLP's last layer reads, (tokens, hidden).
-        share: of all neurons that are active for a token.
+        inner: The inputs of the MLP's last layer, (tokens, hidden).
+        share: Share of all neurons that are active for a token.
     """
     active = torch.zeros(inner.shape, dtype=torch.float64)
     largest = inner.detach().abs().topk(max(1, round(share * inner.shape[1])), dim=1).indices
@@ -111,15 +111,15 @@ def balanced_clusters(
         SpaceError: the clusters do not divide the points.
     """
     size = _size(len(points), n)
-    centres, own = points[_seeds(points, n, rng)], np.full(len(points), -1)
+    centres, assignment = points[_seeds(points, n, rng)], np.full(len(points), -1)
     for _ in range(rounds):
         costs = cdist(points, centres, "sqeuclidean")
-        found = linear_sum_assignment(np.repeat(costs, size, axis=1))[1] // size
-        if np.array_equal(found, own):
+        new_assignment = linear_sum_assignment(np.repeat(costs, size, axis=1))[1] // size
+        if np.array_equal(new_assignment, assignment):
             break
-        own = found
-        centres = points[np.argsort(own, kind="stable")].reshape(n, size, -1).mean(axis=1)
-    return _ordered(np.argsort(own, kind="stable").reshape(n, size))
+        assignment = new_assignment
+        centres = points[np.argsort(assignment, kind="stable")].reshape(n, size, -1).mean(axis=1)
+    return _ordered(np.argsort(assignment, kind="stable").reshape(n, size))
 
 
 def _seeds(points: NDArray[np.float64], n: int, rng: np.random.Generator) -> list[int]:

@@ -22,8 +22,8 @@ class RouterFit:
     arXiv 2110.01786) predicts the same choice by a trained MLP of two layers; here it is one linear layer, as routers are.
 
     Args:
-        experts: of a partition, (n, ...).
-        activation: of their neurons.
+        experts: Experts of a partition, (n, ...).
+        activation: Activation of their neurons.
     """
 
     def __init__(self, experts: ExpertWeights, activation: Callable[[Tensor], Tensor]) -> None:
@@ -35,9 +35,9 @@ class RouterFit:
     @torch.no_grad()
     def add(self, x: Tensor) -> None:
         """Adds tokens (tokens, width), as the MLP reads them."""
-        for own in x.split(_TOGETHER):
-            norms = self._experts.outputs(own, self._activation).norm(dim=-1).T.double()
-            inputs = torch.cat([own, torch.ones(len(own), 1)], dim=1).double()
+        for tokens in x.split(_TOGETHER):
+            norms = self._experts.outputs(tokens, self._activation).norm(dim=-1).T.double()
+            inputs = torch.cat([tokens, torch.ones(len(tokens), 1)], dim=1).double()
             self._moments += inputs.T @ inputs
             self._mixed += inputs.T @ norms
 
@@ -46,5 +46,5 @@ class RouterFit:
         moments = self._moments.clone()
         diagonal = moments.diagonal()[:-1]  # not that of the bias
         diagonal += ridge * diagonal.mean() + torch.finfo(torch.float64).tiny
-        found = torch.linalg.solve(moments, self._mixed).T.to(self._experts.up)
-        return found[:, :-1], found[:, -1]
+        solution = torch.linalg.solve(moments, self._mixed).T.to(self._experts.up)
+        return solution[:, :-1], solution[:, -1]

@@ -30,10 +30,10 @@ ROUTING_METRICS = (
     "segment_routing_f1",
     "active_experts_mean",
 )
-"""Of routings alone."""
+"""Metrics of routings alone."""
 _TOGETHER = 16
 """Texts that are read at once."""
-_Asked = tuple[Tensor, int, int, int]
+_Requests = tuple[Tensor, int, int, int]
 """Numbers of the experts of each token; and of experts, of one's bytes and of its multiply-accumulates for a token."""
 
 
@@ -43,8 +43,8 @@ class LayerRouting:
 
     Attributes:
         routing: (texts, tokens, k); -1 for null experts and those that are `past_top_p`.
-        experts: of the layer, without null ones.
-        expert_bytes: of one of them, in single precision.
+        experts: Number of experts of the layer, without null ones.
+        expert_bytes: Bytes of one of them, in single precision.
         expert_macs: multiply-accumulates of one of them for a token.
     """
 
@@ -54,7 +54,7 @@ class LayerRouting:
     expert_macs: int
 
     @property
-    def asked(self) -> NDArray[np.int64]:
+    def n_requests(self) -> NDArray[np.int64]:
         """The number of experts that the tokens of each text ask, (texts,)."""
         return np.asarray((self.routing >= 0).sum(axis=(1, 2)))
 
@@ -81,10 +81,10 @@ class ExpertCache:
         return cache_sizes(cast(float, self.mib), expert_bytes)
 
 
-def _asked(
+def _requests(
     x: Tensor, logits: Tensor, active: Tensor, *weights: Tensor | None, gates: Gates = "softmax", **_: object
-) -> _Asked:
-    """What tokens ask of the experts of a layer, given the arguments of `mixed_experts`."""
+) -> _Requests:
+    """The requests of tokens to the experts of a layer, from the arguments of `mixed_experts`."""
     *tensors, top_p = weights
     n = len(cast(Tensor, tensors[0]))
     chosen = routed(logits.flatten(0, -2), len(active), gates, n, top_p)[0]
@@ -98,21 +98,22 @@ def observed_routings(network: nn.Module, texts: Tensor) -> list[LayerRouting]:
     """The routing of each layer with experts, in the order of the layers; [] for a network without.
 
     Args:
-        network: in evaluation mode.
+        network: A network in evaluation mode.
         texts: token ids, (texts, tokens).
     """
-    parts: list[list[_Asked]] = []
+    parts: list[list[_Requests]] = []
 
     def observe(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if name == mixed_experts.__name__:
-            parts[-1].append(_asked(*args, **kwargs))
+            parts[-1].append(_requests(*args, **kwargs))
 
     for part in texts.split(_TOGETHER):
         parts.append([])
         with observing(observe):
             network(part)
     return [
-        LayerRouting(torch.cat([own for own, *_ in layer]).numpy(), *layer[0][1:]) for layer in zip(*parts, strict=True)
+        LayerRouting(torch.cat([numbers for numbers, *_ in layer]).numpy(), *layer[0][1:])
+        for layer in zip(*parts, strict=True)
     ]
 
 
@@ -133,17 +134,20 @@ def routing_metric(name: str, layers: Sequence[LayerRouting], cache: ExpertCache
     if not layers:
         return np.full(texts, 0.0 if name in ("expert_loads_per_token", "active_experts_mean") else 1.0)
     if name == "active_experts_mean":
-        return np.asarray(np.mean([own.asked / own.routing.shape[1] for own in layers], axis=0))
+        return np.asarray(np.mean([layer.n_requests / layer.routing.shape[1] for layer in layers], axis=0))
     if name == "segment_routing_f1":
-        found = [segment_routing(own.routing, own.experts, min(SEGMENT, own.routing.shape[1])).texts for own in layers]
-        return np.asarray(np.mean(found, axis=0))
+        by_layer = [
+            segment_routing(layer.routing, layer.experts, min(SEGMENT, layer.routing.shape[1])).texts
+            for layer in layers
+        ]
+        return np.asarray(np.mean(by_layer, axis=0))
     ahead = SEGMENT if name == "segment_cache_hit_rate" else 0
-    sizes = cache.sizes([own.expert_bytes for own in layers])
+    sizes = cache.sizes([layer.expert_bytes for layer in layers])
     used = reduce(
         add,
         (
-            simulate_cache(own.routing, own.experts, size, look_ahead=ahead)
-            for own, size in zip(layers, sizes, strict=True)
+            simulate_cache(layer.routing, layer.experts, size, look_ahead=ahead)
+            for layer, size in zip(layers, sizes, strict=True)
         ),
     )
     if name == "expert_loads_per_token":
@@ -157,7 +161,7 @@ def mean_macs(network: nn.Module, texts: Tensor, layers: Sequence[LayerRouting])
     # Fused attention hides its products from the counter.
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         network(texts[:1])
-    asked = np.zeros(len(texts))
-    for own in layers:
-        asked += own.asked * own.expert_macs
-    return np.asarray(counter.get_total_flops() / 2 - asked[0] + asked)
+    expert_macs = np.zeros(len(texts))
+    for layer in layers:
+        expert_macs += layer.n_requests * layer.expert_macs
+    return np.asarray(counter.get_total_flops() / 2 - expert_macs[0] + expert_macs)

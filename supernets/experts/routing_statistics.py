@@ -16,7 +16,7 @@ Routing = NDArray[np.int64]
 
 
 class SegmentRouting(NamedTuple):
-    """How well one choice of experts for each segment of a text does in place of one for each token.
+    """The performance of one choice of experts for each segment of a text, in place of one for each token.
 
     Attributes:
         performance: the best F1 of such a choice (SRP), 0 to 1.
@@ -29,8 +29,8 @@ class SegmentRouting(NamedTuple):
     texts: NDArray[np.float64]
 
 
-def asked(routing: Routing, experts: int) -> NDArray[np.bool_]:
-    """Whether each token asks each expert, (texts, tokens, experts).
+def request_mask(routing: Routing, experts: int) -> NDArray[np.bool_]:
+    """A mask of the experts that each token asks, (texts, tokens, experts).
 
     Raises:
         SpaceError: the routing has other numbers than those of experts.
@@ -40,19 +40,19 @@ def asked(routing: Routing, experts: int) -> NDArray[np.bool_]:
             f"a routing asks the experts {routing.min()} to {routing.max()}; expected 0 to {experts - 1}, or -1 for none",
             code="experts.invalid",
         )
-    found = np.zeros((*routing.shape[:2], experts + 1), dtype=np.bool_)
-    np.put_along_axis(found, routing, True, axis=2)  # -1 is the last
-    return found[..., :experts]
+    mask = np.zeros((*routing.shape[:2], experts + 1), dtype=np.bool_)
+    np.put_along_axis(mask, routing, True, axis=2)  # -1 is the last
+    return mask[..., :experts]
 
 
-def asked_before(by_token: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How often all tokens before each ask each expert, (texts, tokens + 1, experts)."""
+def requests_before(by_token: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The number of requests of each expert by all tokens before each token, (texts, tokens + 1, experts)."""
     return np.pad(by_token.cumsum(axis=1), ((0, 0), (1, 0), (0, 0)))
 
 
 def usage(routing: Routing, experts: int) -> NDArray[np.float64]:
     """The share of tokens that ask each expert, (experts,)."""
-    return np.asarray(asked(routing, experts).mean(axis=(0, 1)))
+    return np.asarray(request_mask(routing, experts).mean(axis=(0, 1)))
 
 
 def load_entropy(usage: NDArray[np.float64]) -> float:
@@ -80,7 +80,7 @@ def segment_routing(routing: Routing, experts: int, segment: int) -> SegmentRout
             f"segments of {segment} tokens, and the texts have {routing.shape[1]}; expected 1 to {routing.shape[1]}",
             code="experts.invalid",
         )
-    before = asked_before(asked(routing, experts))
+    before = requests_before(request_mask(routing, experts))
     frequencies = before[:, segment:] - before[:, :-segment]
     counts = np.bincount(frequencies.ravel(), minlength=segment + 1)
     # By the least frequency that is chosen, 0 to segment: positive decisions, and those among them that are right.

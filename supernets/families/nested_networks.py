@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from supernets.families.wrapped_family import WrappedFamily
 from supernets.sharing.base import Family
 from supernets.space import Architecture, Choice, Option, SearchSpace, joint_levels
 from supernets.space.axes import Axes, Dim, NamedDims
 
 
-class NestedFamily(Family):
+class NestedFamily(WrappedFamily):
     """A family with one choice for each kind of dimension (depth, width, kernel, ...) in place of one a layer.
 
     There are hundreds of networks, not 10^20, and if one is no larger than another in each choice, its weights are a part of
@@ -21,7 +22,7 @@ class NestedFamily(Family):
     """
 
     def __init__(self, inner: Family) -> None:
-        self.inner = inner
+        super().__init__(inner)
         self.name = f"nested {inner.name}"
         self.axes: Axes = inner.axes
         self.blocks = inner.blocks
@@ -47,15 +48,8 @@ class NestedFamily(Family):
             self._inner[architecture] = self.inner.space.canonical(genes)
         return self._inner[architecture]
 
-    @property
-    def trained(self) -> bool:
-        return self.inner.trained
-
     def template(self) -> nn.Module:
         return self.inner.template()
-
-    def initialised(self, network: nn.Module) -> nn.Module:
-        return self.inner.initialised(network)
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         return self.inner.named_dims()
@@ -74,9 +68,6 @@ class NestedFamily(Family):
 
     def standalone(self, tree: nn.Module, architecture: Architecture, weights: Mapping[str, Tensor]) -> nn.Module:
         return self.inner.standalone(tree, self.of(architecture), weights)
-
-    def example(self, batch_size: int = 1) -> Tensor:
-        return self.inner.example(batch_size)
 
     def to_json(self) -> dict[str, Any]:
         return {"family": "nested", "of": self.inner.to_json()}

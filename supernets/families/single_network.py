@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from types import MethodType
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from supernets.families.captured.family import CapturedFamily
+from supernets.families.wrapped_family import WrappedFamily
 from supernets.sharing.base import Family
 from supernets.space import Architecture, Choice, SearchSpace
 from supernets.space.axes import Axes, Axis, Dim, NamedDims, slice_tensor
 
 
-class SingleFamily(Family):
+class SingleFamily(WrappedFamily):
     """The family of one network of another family.
 
     Its choices are those of the network, each with one option.
@@ -25,7 +26,8 @@ class SingleFamily(Family):
 
     def __init__(self, inner: Family, network: Architecture) -> None:
         inner.space.check(network)
-        self.inner, self.network = inner, network
+        super().__init__(inner)
+        self.network = network
         self.name = f"single {inner.name}"
         self.space = SearchSpace([Choice(name, (option,)) for name, option in inner.space.values(network).items()])
         sizes, dropped = inner.sizes(network), inner.dropped(network)
@@ -38,10 +40,6 @@ class SingleFamily(Family):
         self.blocks = tuple(
             block for block in inner.blocks if of_runs or not (block in dropped or block.startswith(gone))
         )
-
-    @property
-    def trained(self) -> bool:
-        return self.inner.trained
 
     def template(self) -> nn.Module:
         inner, sizes, dims = self.inner, self.inner.sizes(self.network), self.inner.dims()
@@ -58,9 +56,6 @@ class SingleFamily(Family):
                     reset()  # as its constructor draws weights of its own sizes
         return self.initialised(network)
 
-    def initialised(self, network: nn.Module) -> nn.Module:
-        return self.inner.initialised(network)
-
     def named_dims(self) -> Mapping[str, NamedDims]:
         return self.dims()
 
@@ -75,9 +70,6 @@ class SingleFamily(Family):
 
     def plain(self, architecture: Architecture) -> tuple[Family, Architecture]:
         return self.inner.plain(self.network)
-
-    def example(self, batch_size: int = 1) -> Tensor:
-        return self.inner.example(batch_size)
 
     def to_json(self) -> dict[str, Any]:
         return {"family": "single", "of": self.inner.to_json(), "network": self.network.key}

@@ -7,25 +7,29 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
+from traceback import walk_tb
 from types import EllipsisType, MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from supernets.errors import LoweringError, SpaceError
+from supernets.errors import HOW_TO_ADD_A_FAMILY, LoweringError, SpaceError
 from supernets.networks.capture.branches import Branch, module_branch
 from supernets.networks.capture.costs import ProgramCosts
+from supernets.networks.capture.diagnosis import place_of
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
-from supernets.networks.capture.program import BATCH, TIED, Argument, Call, Program, Ref, needed_calls
+from supernets.networks.capture.execution import values_of
+from supernets.networks.capture.model_proof import randomised
+from supernets.networks.capture.program import BATCH, TIED, Call, Program, Ref, needed_calls
 from supernets.networks.capture.program_json import program_from_json, program_to_json
-from supernets.networks.capture.proof import randomised, results_of
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture_declared
 from supernets.networks.live_subnets import clone_tree, place
@@ -134,7 +138,7 @@ class FamilyProgram:
             raise SpaceError(text, code="family.inconsistent")
         example, (dims, *_) = self._family.example(), self.elastic.program.input_dims
         lengths = {name: size for name, size in zip(dims, example.shape, strict=True) if name}
-        return ProgramCosts(self, self._family.blocks, self.block_of_call, of_tensor, lengths)
+        return ProgramCosts(self.elastic, self.branches, self._family.blocks, self.block_of_call, of_tensor, lengths)
 
     def block_variants(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> list[Counts]:
         """For each block, what decides on its computation in n networks, (n, d).
@@ -241,13 +245,8 @@ def _without_twins(program: Program) -> Program:
     renamed: dict[str, str] = {}
     calls: dict[object, Call] = {}
 
-    def plain(argument: Argument) -> Argument:
-        if isinstance(argument, Ref):
-            return Ref(renamed.get(argument.name, argument.name))
-        return tuple(map(plain, argument)) if isinstance(argument, tuple) else argument
-
     for call in program.calls:
-        arguments = {name: plain(argument) for name, argument in call.arguments.items()}
+        arguments = dict(call.reading(renamed).arguments)
         if call.name == lists and isinstance(layers := arguments["encoded"], tuple):
             n = program.values[arguments["attended"].name].shape[0]  # type: ignore[union-attr]
             arguments["encoded"] = tuple(dict.fromkeys(layers))[-n:]
@@ -395,7 +394,7 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
     of examples, a random attribute. The network's weights are random, and its inputs are of another number than the captured.
 
     Raises:
-        SpaceError: a network has an axis that is larger than that of the largest one.
+        SpaceError: a network has an axis that is larger than that of the largest one, or its live subnet does not run.
     """
     rng, space = np.random.default_rng(0), family.space
     generator = torch.Generator().manual_seed(0)
@@ -408,7 +407,7 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
         inputs = torch.randn(example.shape, generator=generator, dtype=example.dtype)
     else:
         inputs = torch.randint(2, example.shape, generator=generator).to(example.dtype)
-    dims, axes, aliases = source.elastic.dims, family.axes, source.elastic.program.aliases
+    dims, axes = source.elastic.dims, family.axes
     for architecture in dict.fromkeys([space.smallest, space.largest, space.sample(rng)]):
         sizes = family.sizes(architecture)
         for name, axis in axes.items():
@@ -416,14 +415,11 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
                 problem = f"the axis {name} has the size {sizes[name]} in {architecture}; expected 1 to {axis.size}"
                 raise SpaceError(f"sizes of the family {family.name}: {problem}", code="family.inconsistent")
         weights = {
-            name: slice_tensor(tensor, dims.get(aliases.get(name, name), tuple(tensor.shape)), axes, sizes).clone()
+            name: slice_tensor(tensor, dims.get(name, tuple(tensor.shape)), axes, sizes).clone()
             for name, tensor in state.items()
         }
         with torch.no_grad():
-            try:
-                expected = place(clone_tree(template, family.dropped(architecture)), weights)(inputs)
-            except Exception:  # whatever a user's code raises, for random inputs, too
-                return False
+            expected = _live_output(family, clone_tree(template, family.dropped(architecture)), weights, inputs)
             output = _output(source, source.specialised(architecture), {**weights, **source.constants}, inputs)
         if output is None or not isinstance(expected, Tensor) or output.shape != expected.shape:
             return False
@@ -431,6 +427,32 @@ def computes_the_same(family: Family, source: FamilyProgram) -> bool:
         if not torch.allclose(output, expected, _RELATIVE, _RELATIVE * scale, equal_nan=True):
             return False
     return True
+
+
+def _live_output(family: Family, network: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> Any:
+    """What a clone of the template returns with the tensors of a live subnet; None where it rejects random inputs.
+
+    Raises:
+        SpaceError: it does not run with the family's example, either.
+    """
+    try:
+        place(network, weights)
+        with suppress(Exception):  # whatever a user's code raises, for random inputs
+            return network(inputs)
+        network(family.example(len(inputs)))
+    except SpaceError:
+        raise
+    except Exception as error:
+        paths = {id(module): name for name, module in network.named_modules()}
+        owners = [frame.f_locals.get("self") for frame, _ in walk_tb(error.__traceback__)]
+        path = next((paths[id(owner)] for owner in reversed(owners) if id(owner) in paths), "")
+        raise SpaceError(
+            f"the family {family.name}: a smaller network raised {type(error).__name__} in {path or 'its forward'}"
+            f"{place_of(error)}: {error}; expected a forward that takes sizes from its tensors; a module with sizes in other "
+            f"attributes sets them in a method fit(weights), see {HOW_TO_ADD_A_FAMILY}",
+            code="family.inconsistent",
+        ) from error
+    return None
 
 
 _RELATIVE = 1e-3
@@ -442,12 +464,9 @@ def _output(source: FamilyProgram, program: Program, tensors: Mapping[str, Tenso
     (dims, *_) = source.elastic.program.input_dims
     lengths = {name: n for name, n in zip(dims, inputs.shape, strict=True) if name}
     try:
-        values: dict[str, Any] = {program.inputs[0]: inputs, **{name: tensors[name] for name in program.tensors}}
-        for call in program.calls:
-            values.update(results_of(call, values, lengths))
+        return values_of(program, program.outputs, tensors.__getitem__, [inputs], lengths)[program.outputs[0]]
     except (RuntimeError, IndexError, TypeError, KeyError):  # of torch's operations, or for other tensors
         return None
-    return cast(Tensor, values[program.outputs[0]])
 
 
 def tensors_in(module: nn.Module) -> dict[str, Tensor]:
@@ -460,9 +479,21 @@ def _named_dims(family: Family, network: nn.Module) -> Mapping[str, NamedDims]:
     """The named dimensions of a family, checked against its axes and the tensors of its largest network."""
     named_dims = family.named_dims()
     dims = [dim for dims in named_dims.values() for dim in dims if not isinstance(dim, EllipsisType)]
-    names = frozenset[str]().union(*map(axes_in, dims))
+    names, state = frozenset[str]().union(*map(axes_in, dims)), network.state_dict()
+    first_names = dict[int, str]()
+    for name, tensor in tensors_in(network).items():
+        if (first := first_names.setdefault(id(tensor), name)) != name:
+            problem = (
+                f"its template has one tensor under two names, {first} and {name}; register it once, and read it in the "
+                "forward wherever it is used, e.g. torch.nn.functional.linear(x, self.embedding.weight)"
+            )
+        elif name not in state:
+            problem = f"the buffer {name} of its template is not in checkpoints; register it without persistent=False"
+        else:
+            continue
+        raise SpaceError(f"the family {family.name}: {problem}", code="family.inconsistent")
     problem = ""
-    if unknown := sorted(named_dims.keys() - network.state_dict().keys()):
+    if unknown := sorted(named_dims.keys() - state.keys()):
         problem = f"the template has no tensor {unknown[0]}"
     elif differing := sorted(names ^ family.axes.keys()):
         problem = f"the axis {differing[0]} is only one of its axes and of its named dims"
@@ -507,14 +538,16 @@ def without_weights(make: Callable[[], T]) -> T:
 
 
 _PROGRAMS: dict[tuple[type, str], Programs] = {}
+_LOCK = Lock()
 _MOST_FAMILIES = 64
 
 
 def programs_of(family: Family) -> Programs:
     """The programs of a family; equal families have the same ones in a process."""
     key = type(family), json.dumps(family.to_json(), sort_keys=True)
-    if key not in _PROGRAMS:
-        while len(_PROGRAMS) >= _MOST_FAMILIES:
-            _PROGRAMS.pop(next(iter(_PROGRAMS)))
-        _PROGRAMS[key] = Programs(family)
-    return _PROGRAMS[key]
+    with _LOCK:
+        if key not in _PROGRAMS:
+            while len(_PROGRAMS) >= _MOST_FAMILIES:
+                _PROGRAMS.pop(next(iter(_PROGRAMS)))
+            _PROGRAMS[key] = Programs(family)
+        return _PROGRAMS[key]

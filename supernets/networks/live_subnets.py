@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from supernets.errors import HOW_TO_ADD_A_FAMILY, SpaceError
+
 _HOOKS = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 """Ends of the names of a module's dictionaries of hooks."""
 _OF_KERNELS = 4
@@ -40,6 +42,7 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") ->
 
     Raises:
         KeyError: a parameter or buffer of the tree has no tensor in `weights` (the full one would remain unnoticed).
+        SpaceError: there is no rule for the attributes of a module that has tensors.
     """
     own: dict[str, Tensor] = {}
     for box in (cast(dict[str, Any], module._parameters), module._buffers):
@@ -50,7 +53,7 @@ def place(module: nn.Module, weights: Mapping[str, Tensor], prefix: str = "") ->
         if child is not None:
             place(child, weights, f"{prefix}{name}.")
     if own:
-        _fit_attributes(module, own)
+        _fit_attributes(module, own, prefix)
     return module
 
 
@@ -96,36 +99,46 @@ def checkpointed(module: nn.Module, blocks: Collection[str]) -> nn.Module:
     return module
 
 
-def _fit_attributes(module: nn.Module, own: Mapping[str, Tensor]) -> None:
+def _fit_attributes(module: nn.Module, own: Mapping[str, Tensor], prefix: str) -> None:
     """Sets the attributes that restate shapes, by the module's own ``fit(weights)`` or by type."""
     match module:
         case nn.Module(fit=fit) if callable(fit):
             fit(own)
-        case nn.Conv2d():
+        case nn.Conv1d() | nn.Conv2d() | nn.Conv3d():
             _fit_conv(module, own["weight"])
         case nn.Linear():
             module.out_features, module.in_features = own["weight"].shape
-        case nn.BatchNorm2d():
-            module.num_features = own["running_mean"].shape[0]
+        case nn.modules.batchnorm._NormBase():  # batch norms and instance norms
+            module.num_features = next(iter(own.values())).shape[0]
+        case nn.GroupNorm():
+            module.num_channels = own["weight"].shape[0]
+        case nn.PReLU():
+            module.num_parameters = own["weight"].shape[0]
         case nn.LayerNorm() | nn.RMSNorm():
             module.normalized_shape = tuple(own["weight"].shape)
         case nn.Embedding():
             module.num_embeddings, module.embedding_dim = own["weight"].shape
         case _:
-            raise TypeError(f"no rule to fit {type(module).__name__} to sliced weights; give it a fit(weights) method")
+            raise SpaceError(
+                f"{prefix.removesuffix('.') or 'the network'} ({type(module).__name__}) has tensors, and no rule for the "
+                "attributes that restate their sizes; expected a layer with a rule, such as Linear, Conv2d or LayerNorm, or a "
+                f"module with a method fit(weights) that sets them, see {HOW_TO_ADD_A_FAMILY}",
+                code="family.inconsistent",
+            )
 
 
-def _fit_conv(conv: nn.Conv2d, weight: Tensor) -> None:
+def _fit_conv(conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, weight: Tensor) -> None:
     depthwise = conv.groups == conv.in_channels == conv.out_channels and conv.groups > 1
     conv.out_channels = weight.shape[0]
     if depthwise:
         conv.groups = weight.shape[0]
     conv.in_channels = weight.shape[1] * conv.groups
-    old, new = conv.kernel_size, tuple(weight.shape[2:])
-    if old != new:
-        padding = conv.padding
-        assert not isinstance(padding, str)
-        conv.kernel_size = new
-        conv.padding = tuple(p - d * (a - b) // 2 for p, d, a, b in zip(padding, conv.dilation, old, new, strict=True))
-        # Read by padding modes other than zeros.
-        conv._reversed_padding_repeated_twice = [p for p in reversed(conv.padding) for _ in range(2)]
+    old, conv.kernel_size = conv.kernel_size, tuple(weight.shape[2:])
+    less = [d * (a - b) // 2 for d, a, b in zip(conv.dilation, old, conv.kernel_size, strict=True)]
+    if not isinstance(conv.padding, str):  # the words follow the kernel
+        conv.padding = tuple(p - n for p, n in zip(conv.padding, less, strict=True))
+    # Read by padding modes other than zeros.
+    repeated = [n for n in reversed(less) for _ in range(2)]
+    conv._reversed_padding_repeated_twice = [
+        p - n for p, n in zip(conv._reversed_padding_repeated_twice, repeated, strict=True)
+    ]

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 Layout = list[object]
-"""Module by module: its name, its type, its attributes' names and values, and its tensors' names and shapes."""
+"""Module by module: its type, its attributes' names and values, its tensors' names and shapes, and its children's names; of one
+that was before, its number."""
 _IMMUTABLE = frozenset((type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size))
 _BOOKKEEPING = frozenset(vars(nn.Module()))
 _MAX_DEPTH = 4
@@ -28,17 +29,28 @@ def layout_of(module: nn.Module, *ignored: str) -> Layout:
     """
     layout: Layout = []
     add = layout.append
-    for name, submodule in module.named_modules():
+    # Not by `named_modules`, which leaves out the second place of a module, where another one may be put.
+    pending, numbers = [module], dict[int, int]()
+    while pending:
+        submodule = pending.pop()
+        if id(submodule) in numbers:
+            add(numbers[id(submodule)])
+            continue
+        numbers[id(submodule)] = len(numbers)
         attributes = vars(submodule)
         names = _names_of_attributes(tuple(attributes), ignored)
-        layout += (name, type(submodule), names)
+        layout += (type(submodule), names)
         for key in names:
             value = attributes[key]
             add(value if type(value) in _IMMUTABLE else _snapshot(value, 0))
-        for box in (submodule._parameters, submodule._buffers):
+        for box in (attributes["_parameters"], attributes["_buffers"]):
             for key, tensor in box.items():
                 add(key)
                 add(None if tensor is None else tensor.shape)
+        for name, child in attributes["_modules"].items():
+            if child is not None:
+                add(name)
+                pending.append(child)
     return layout
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from types import FunctionType
@@ -19,9 +19,9 @@ from supernets.networks.capture.program import BATCH, Program, is_constant
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture_declared
 from supernets.networks.family_program import TOKENS_DIM, Programs, View, blocks_by_value, tensors_in
-from supernets.networks.lowering import lowered
+from supernets.networks.lowering import lowered, lowered_blocks
 from supernets.networks.module_layout import Layout, layout_of
-from supernets.networks.onnx_graph.block_division import Piece, cut, whole, with_transposed_weights
+from supernets.networks.onnx_graph.block_division import Piece, with_transposed_weights
 from supernets.networks.onnx_graph.ir import INPUT, Shape
 from supernets.networks.onnx_graph.serialise import serialise
 from supernets.space import Architecture
@@ -87,7 +87,7 @@ class Network:
                 f"the network has {len(self.program.inputs)} inputs and {len(self.program.outputs)} outputs; expected one of "
                 "each", code="export.type-mismatch",
             )  # fmt: skip
-        return serialise(whole(lowered(self.program, self.tensors)), [INPUT])
+        return serialise(lowered(self.program, self.tensors), [INPUT])
 
     def served_onnx(self, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
         """A serialised ONNX model of several inputs and outputs, with these names, in order.
@@ -95,7 +95,7 @@ class Network:
         Raises:
             LoweringError: as of `onnx`.
         """
-        piece = with_transposed_weights(whole(lowered(self.program, self.tensors, inputs)))
+        piece = with_transposed_weights(lowered(self.program, self.tensors, inputs))
         return serialise(piece, inputs, outputs)
 
     def block_models(self, only: Sequence[str] | None = None) -> list[BlockModel]:
@@ -116,7 +116,7 @@ class Network:
         return {piece.name: piece.key for piece in self._pieces()}
 
     def _pieces(self) -> list[Piece]:
-        return cut(lowered(self.program, self.tensors, blocks=self.blocks))
+        return lowered_blocks(self.program, self.tensors, self.blocks)
 
 
 def _block_model(piece: Piece) -> BlockModel:
@@ -160,10 +160,15 @@ def extracted_from(module: nn.Module, programs: Programs, architecture: Architec
     return module
 
 
+def _origin_of(module: nn.Module) -> Origin | None:
+    """The origin of an extracted module that is as it was extracted, apart from values of its tensors; None of others."""
+    origin = module.__dict__.get(_ORIGIN)
+    return origin if isinstance(origin, Origin) and origin.layout == layout_of(module, _ORIGIN) else None
+
+
 def viewed(module: nn.Module, network: nn.Module, view: View) -> nn.Module:
     """The module that calls an extracted network in another way, with the network's programs."""
-    origin = network.__dict__.get(_ORIGIN)
-    if isinstance(origin, Origin) and origin.layout == layout_of(network, _ORIGIN):
+    if (origin := _origin_of(network)) is not None:
         module.__dict__[_ORIGIN] = replace(origin, view=view, layout=layout_of(module, _ORIGIN))
     return module
 
@@ -174,8 +179,12 @@ def view_of(network: nn.Module, view: View) -> Network:
     Raises:
         LoweringError: as of `network_of`.
     """
-    module = viewed(view.wrapped(network), network, view).eval()
-    return _network(module, lambda: [(view_input.example, view_input.dims) for view_input in view.inputs(network)])
+    module = view.wrapped(network).eval()
+    _check_ready(module)
+    if (origin := _origin_of(network)) is not None:
+        return replace(origin, view=view).network(module)
+    inputs = view.inputs(network)
+    return _traced_for_any_size(module, [own.example for own in inputs], [own.dims for own in inputs])
 
 
 def network_of(module: nn.Module, example: Tensor, blocks: Sequence[str] = ()) -> Network:
@@ -189,9 +198,12 @@ def network_of(module: nn.Module, example: Tensor, blocks: Sequence[str] = ()) -
         LoweringError: the module is in training mode or has hooks, or its forward cannot be traced or computes with the batch
             size.
     """
-    has_lengths = example.dtype == torch.int64 and example.ndim == _OF_SENTENCES
-    dims = (BATCH, TOKENS_DIM) if has_lengths else (BATCH, *("" for _ in example.shape[1:]))
-    network = _network(module, lambda: [(example, dims)], tuple(example.shape))
+    _check_ready(module)
+    network = _without_tracing(module, tuple(example.shape))
+    if network is None:
+        has_lengths = example.dtype == torch.int64 and example.ndim == _OF_SENTENCES
+        dims = (BATCH, TOKENS_DIM) if has_lengths else (BATCH, *("" for _ in example.shape[1:]))
+        network = _traced_for_any_size(module, [example], [dims])
     return (
         network if network.blocks or not blocks else replace(network, blocks=blocks_by_value(network.program, blocks))
     )
@@ -207,18 +219,18 @@ def _takes(program: Program, shape: Shape) -> bool:
     return len(sizes) == len(shape) and all(i in dynamic or n == shape[i] for i, n in enumerate(sizes))
 
 
-def _network(
-    module: nn.Module, inputs: Callable[[], Sequence[tuple[Tensor, tuple[str, ...]]]], shape: Shape | None = None
-) -> Network:
-    _check_ready(module)
+def _without_tracing(module: nn.Module, shape: Shape) -> Network | None:
+    """The network of a captured module, or of an extracted one for inputs of this shape; None of others."""
     if isinstance(module, PlainNetwork):
         return Network(module.captured_program, module.captured_tensors(), module.captured_blocks)
-    origin = module.__dict__.get(_ORIGIN)
-    if isinstance(origin, Origin) and origin.layout == layout_of(module, _ORIGIN):
-        network = origin.network(module)
-        if shape is None or _takes(network.program, shape):
-            return network
-    examples, dims = zip(*inputs(), strict=True)
+    if (origin := _origin_of(module)) is None:
+        return None
+    network = origin.network(module)
+    return network if _takes(network.program, shape) else None
+
+
+def _traced_for_any_size(module: nn.Module, examples: Sequence[Tensor], dims: Sequence[tuple[str, ...]]) -> Network:
+    """The network of a module by tracing it with inputs of two sizes, see `_check_same`."""
     network = _traced(module, examples, dims)
     resized = [_of_other_lengths(example, names) for example, names in zip(examples, dims, strict=True)]
     _check_same(network, _traced(module, resized, dims))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from supernets.errors import SpaceError
+from supernets.experts.layer import ExpertLayer
 from supernets.networks.family_program import Programs, View, outline, programs_of
 from supernets.networks.live_subnets import clone_tree, place, standalone
 from supernets.networks.module_layout import layout_of
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from supernets.sharing.spec import SharingSpec
 
 _invalid_order = partial(SpaceError, code="order.invalid")
+_OF_STACKS = 3
+"""Dimensions of the weights of experts: experts, outputs and inputs."""
 
 
 class Family(ABC):
@@ -34,9 +37,13 @@ class Family(ABC):
 
     Attributes:
         name: by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
+        positions: the most tokens of a text or sentence that its networks read; None for any number, and for other inputs.
+        has_experts: whether layers of its networks have experts in place of MLPs.
     """
 
     name: str
+    positions: int | None = None
+    has_experts: bool = False
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -57,6 +64,22 @@ class Family(ABC):
         By default the modules of the template that have parameters.
         """
         return tuple(name for name, module in outline(self).named_children() if any(True for _ in module.parameters()))
+
+    @cached_property
+    def matrices(self) -> Mapping[str, tuple[int, int]]:
+        """The dimensions of the outputs and of the inputs of weights of convolutions and linear layers, by the weights' names.
+
+        ``(0, 1)`` for torch's own layers, ``(1, 2)`` for stacks of experts' weights. By default those of the template.
+        """
+        matrices: dict[str, tuple[int, int]] = {}
+        for name, module in outline(self).named_modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                matrices[f"{name}.weight"] = (0, 1)
+            elif isinstance(module, ExpertLayer):
+                tensors = module.named_parameters(recurse=False)
+                stacks = (key for key, tensor in tensors if tensor.ndim == _OF_STACKS)
+                matrices |= {f"{name}.{stack}": (1, 2) for stack in stacks}
+        return matrices
 
     @abstractmethod
     def template(self) -> nn.Module:

@@ -24,7 +24,7 @@ class KernelTransforms(nn.Module):
         template: the largest network.
 
     Raises:
-        SpaceError: the family has no elastic kernel.
+        SpaceError: the family has no elastic kernel, or one that is not square.
     """
 
     def __init__(self, family: Family, template: nn.Module) -> None:
@@ -37,8 +37,15 @@ class KernelTransforms(nn.Module):
             if not isinstance(module, nn.Conv2d):
                 continue
             weight = f"{name}.weight"
-            axis = family.dims()[weight][-1]
-            if isinstance(axis, str) and family.axes[axis].slice == "centre" and len(sides[axis]) > 1:
+            rows, columns = family.dims()[weight][-2:]
+            elastic = [dim for dim in (rows, columns) if isinstance(dim, str) and family.axes[dim].slice == "centre"]
+            if elastic and rows != columns:
+                problem = (
+                    f"kernels: transform needs square kernels; {weight} has the sides {rows} and {columns}; use centre"
+                )
+                raise SpaceError(problem, code="sharing.invalid")
+            if elastic and len(sides[elastic[0]]) > 1:
+                axis = elastic[0]
                 steps = list(pairwise(sorted(sides[axis], reverse=True)))
                 self._chains[weight] = axis, steps
                 for old, new in steps:

@@ -172,7 +172,7 @@ def mixed(stack: Tensor, coefficients: Tensor) -> Tensor:
 
 def _mixed_layers(family: Family, patterns: Sequence[str], template: nn.Module) -> tuple[str, ...]:
     """Names of the layers to mix, in the template's order."""
-    layers, dims = _layers(family, template), family.dims()
+    layers, dims = _plain_layers(family, template), family.dims()
     if not patterns:
         found = tuple(name for name in layers if axes_in(dims[f"{name}.weight"]))
         if not found:
@@ -185,18 +185,15 @@ def _mixed_layers(family: Family, patterns: Sequence[str], template: nn.Module) 
     return tuple(name for name in layers if any(fnmatchcase(name, pattern) for pattern in patterns))
 
 
-def _layers(family: Family, template: nn.Module) -> list[str]:
-    """Names of the convolutions and linear layers; where a family lists its matrices, the plain ones of them."""
-    matrices: Mapping[str, tuple[int, int]] | None = getattr(family, "matrices", None)
-    if matrices is None:
-        return [name for name, module in template.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    found = []
-    for name, (output, _) in matrices.items():
+def _plain_layers(family: Family, template: nn.Module) -> list[str]:
+    """Names of the convolutions and linear layers that have a weight, whose outputs come first, and perhaps a bias alone."""
+    layers = []
+    for name, (output, _) in family.matrices.items():
         layer, _, leaf = name.rpartition(".")
         if layer and leaf == "weight" and output == 0:
-            own = {key for key, _ in _module(template, layer).named_parameters(recurse=False)}
-            found += [layer] if own <= {"weight", "bias"} else []
-    return found
+            parameters = {key for key, _ in _module(template, layer).named_parameters(recurse=False)}
+            layers += [layer] if parameters <= {"weight", "bias"} else []
+    return layers
 
 
 def _block_of(family: Family, layer: str) -> str:

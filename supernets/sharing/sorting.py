@@ -7,17 +7,14 @@ from functools import partial
 from itertools import pairwise
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from supernets.errors import SpaceError
-from supernets.experts.layer import ExpertLayer
 from supernets.networks.live_subnets import clone_tree, place
 from supernets.sharing.base import Supernet
 from supernets.space.axes import Axes, Dim, axes_in, axis_indices
 
 _invalid_order = partial(SpaceError, code="order.invalid")
-_OF_BIASES = 2
-"""Dimensions of the first biases of experts, one more than of others; their weights have three."""
 
 
 @torch.no_grad()
@@ -32,7 +29,7 @@ def importance(supernet: Supernet) -> dict[str, Tensor]:
         (size,) for each prefix axis of a convolution or linear layer.
     """
     weights = supernet.weights(supernet.family.space.largest)
-    return _by_axis(supernet, {name: weights[name].abs() for name in _matrices(supernet)})
+    return _by_axis(supernet, {name: weights[name].abs() for name in supernet.family.matrices})
 
 
 def taylor_importance(
@@ -55,7 +52,7 @@ def taylor_importance(
     largest, found = supernet.family.space.largest, dict[str, Tensor]()
     for inputs, targets in batches:
         weights = supernet.weights(largest)
-        own = {name: weights[name] for name in _matrices(supernet)}
+        own = {name: weights[name] for name in supernet.family.matrices}
         network = place(clone_tree(supernet.sharing.template, supernet.family.dropped(largest)), weights)
         gradients = torch.autograd.grad(loss(network(inputs), targets), list(own.values()), allow_unused=True)
         changes = {
@@ -79,28 +76,13 @@ def _by_axis(supernet: Supernet, values: Mapping[str, Tensor]) -> dict[str, Tens
     axes, dims = supernet.family.axes, supernet.family.dims()
     written: dict[str, Tensor] = {}
     read: dict[str, Tensor] = {}
-    for name, (_, inputs) in _matrices(supernet).items():
+    for name, (_, inputs) in supernet.family.matrices.items():
         value = values[name].detach().cpu()
         for position, dim in enumerate(dims[name]):
             if axes_in(dim):
                 _add(read if position == inputs else written, axes, dim, value.transpose(0, position).flatten(1).sum(1))
     found = written | read
     return {axis: found[axis] for axis in axes if axis in found}
-
-
-def _matrices(supernet: Supernet) -> Mapping[str, tuple[int, int]]:
-    """Positions of the outputs and the inputs of the weights of convolutions and linear layers, by name."""
-    own: Mapping[str, tuple[int, int]] | None = getattr(supernet.family, "matrices", None)
-    if own is not None:
-        return own
-    found = {}
-    for name, module in supernet.sharing.template.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            found[f"{name}.weight"] = (0, 1)
-        elif isinstance(module, ExpertLayer):
-            stacks = (key for key, tensor in module.named_parameters(recurse=False) if tensor.ndim > _OF_BIASES)
-            found |= {f"{name}.{key}": (1, 2) for key in stacks}
-    return found
 
 
 def sort_by_importance(supernet: Supernet) -> None:

@@ -26,7 +26,7 @@ class Axis:
 
     Attributes:
         size: its size in the largest network.
-        slice: which part a smaller network uses: the first indices, or the middle (kernels).
+        slice: The part that a smaller network uses: the first indices, or the middle (kernels).
     """
 
     name: str
@@ -130,8 +130,8 @@ def _slice_dim(tensor: Tensor, position: int, dim: Dim, axes: Axes, sizes: Sizes
     full = full_sizes(axes)
     if isinstance(dim, Concat):
         pieces = tensor.split([size_of(part, full) for part in dim.parts], dim=position)
-        cut = [_slice_dim(t, position, part, axes, sizes) for t, part in zip(pieces, dim.parts, strict=True)]
-        return torch.cat(cut, dim=position)
+        sliced = [_slice_dim(t, position, part, axes, sizes) for t, part in zip(pieces, dim.parts, strict=True)]
+        return torch.cat(sliced, dim=position)
     factors = _factors(dim)
     tensor = tensor.unflatten(position, [size_of(part, full) for part in factors])
     for offset, part in enumerate(factors):
@@ -159,7 +159,7 @@ def permute_tensor(tensor: Tensor, dims: Sequence[Dim], axes: Axes, axis: str, o
 
 
 def _reordered(dim: Dim, axes: Axes, axis: str, order: Tensor) -> Tensor:
-    """For each position of a full dimension, the one that it holds after `axis` is reordered, (size,)."""
+    """The position that each position of a full dimension holds after `axis` is reordered, (size,)."""
     if isinstance(dim, str):
         return order if dim == axis else torch.arange(axes[dim].size)
     if isinstance(dim, Concat):

@@ -19,7 +19,7 @@ class Cost:
     Attributes:
         parameters: number of trainable scalars.
         macs: multiply-accumulates of convolutions, linear layers and attention's two products.
-        activation_bytes: of the fp32 outputs of convolutions and linear layers (runtimes fold normalisations and
+        activation_bytes: Bytes of the fp32 outputs of convolutions and linear layers (runtimes fold normalisations and
             activations into them).
         blocks: the same three costs by block, in order; () for a block itself.
     """
@@ -51,12 +51,12 @@ class CostTable:
     def cost(self, i: int) -> Cost:
         """The i-th network's costs, total and by block; blocks that it lacks are absent."""
         by_block = np.stack([self.parameters[i], self.macs[i], self.activation_bytes[i]], axis=1)
-        named = zip(self.blocks, by_block.tolist(), strict=True)
-        blocks = tuple((name, Cost(*costs)) for name, costs in named if any(costs))
+        block_costs = zip(self.blocks, by_block.tolist(), strict=True)
+        blocks = tuple((name, Cost(*costs)) for name, costs in block_costs if any(costs))
         parameters, macs, activation_bytes = by_block.sum(axis=0).tolist()
         return Cost(parameters, macs, activation_bytes, blocks)
 
 
 def lies_in(module: str, names: Iterable[str]) -> bool:
-    """Whether a module is one of the named modules or inside one."""
+    """Returns True if a module is one of the named modules or inside one."""
     return any(module == name or module.startswith(f"{name}.") for name in names)

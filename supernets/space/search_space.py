@@ -113,11 +113,11 @@ class Architecture:
 @lru_cache(maxsize=2**15)  # a run's rows name each of its architectures several times
 def _parsed(key: str) -> Architecture:
     try:
-        found = Architecture(tuple([_GENES[part] for part in key.split("-")]))
+        architecture = Architecture(tuple([_GENES[part] for part in key.split("-")]))
     except KeyError:
         raise _architecture_error(f"{key!r} is not an architecture key; expected levels as in '2-0-1-x'") from None
-    object.__setattr__(found, "_key", key)  # genes have one text each, so this is what `key` would join again
-    return found
+    object.__setattr__(architecture, "_key", key)  # genes have one text each, so this is what `key` would join again
+    return architecture
 
 
 class SearchSpace:
@@ -142,23 +142,25 @@ class SearchSpace:
         """The choice that the i-th one requires."""
         if choice.requires is None:
             return None
-        other, level = choice.requires
-        parent = self._index.get(other, i)
+        parent_name, level = choice.requires
+        parent = self._index.get(parent_name, i)
         if parent >= i:
-            raise SpaceError(f"choice {choice.name!r} requires {other!r}, which does not precede it")
+            raise SpaceError(f"choice {choice.name!r} requires {parent_name!r}, which does not precede it")
         if not 0 <= level < self._n_levels[parent]:
             last = self._n_levels[parent] - 1
-            raise SpaceError(f"choice {choice.name!r} requires level {level} of {other!r}; expected 0 to {last}")
+            raise SpaceError(f"choice {choice.name!r} requires level {level} of {parent_name!r}; expected 0 to {last}")
         if choice.most is not None and len(choice.most) != self._n_levels[parent]:
             n = self._n_levels[parent]
-            raise SpaceError(f"choice {choice.name!r} has {len(choice.most)} highest levels for the {n} of {other!r}")
+            raise SpaceError(
+                f"choice {choice.name!r} has {len(choice.most)} highest levels for the {n} of {parent_name!r}"
+            )
         return parent, level, choice.most
 
     def __len__(self) -> int:
         return len(self.choices)
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SearchSpace) and self.choices == other.choices
+    def __eq__(self, space: object) -> bool:
+        return isinstance(space, SearchSpace) and self.choices == space.choices
 
     def __hash__(self) -> int:
         return hash(self.choices)
@@ -173,28 +175,29 @@ class SearchSpace:
     @cached_property
     def kinds(self) -> dict[str, list[int]]:
         """The choices' indices by kind, in the space's order."""
-        found: dict[str, list[int]] = {}
+        indices_by_kind: dict[str, list[int]] = {}
         for i, choice in enumerate(self.choices):
-            found.setdefault(choice.kind, []).append(i)
-        return found
+            indices_by_kind.setdefault(choice.kind, []).append(i)
+        return indices_by_kind
 
     @cached_property
     def like_choices(self) -> list[list[int]]:
         """The indices of choices with equal options, two or more of them, in the space's order."""
-        found: dict[tuple[Option, ...], list[int]] = {}
+        indices_by_options: dict[tuple[Option, ...], list[int]] = {}
         for i, choice in enumerate(self.choices):
-            found.setdefault(choice.options, []).append(i)
-        return [members for members in found.values() if len(members) > 1]
+            indices_by_options.setdefault(choice.options, []).append(i)
+        return [members for members in indices_by_options.values() if len(members) > 1]
 
     def option_numbers(self) -> list[int]:
-        """Of the one-hot columns of `encode`: what `like_choices` have in common has one number, -1 for other choices."""
+        """The numbers of the one-hot columns of `encode`: options that `like_choices` share have one number; -1 for other
+        choices."""
         numbers, n = [[-1] * n_levels for n_levels in self._n_levels], 0
         for members in self.like_choices:
-            own = list(range(n, n + self._n_levels[members[0]]))
+            choice_numbers = list(range(n, n + self._n_levels[members[0]]))
             for i in members:
-                numbers[i] = own
-            n += len(own)
-        return [number for own in numbers for number in own]
+                numbers[i] = choice_numbers
+            n += len(choice_numbers)
+        return [number for choice_numbers in numbers for number in choice_numbers]
 
     @cached_property
     def size(self) -> int:
@@ -207,13 +210,17 @@ class SearchSpace:
 
         def below(child: int, level: int) -> int:
             """The number of ways to set a choice and those that require it, under a level of the one that it requires."""
-            most = self.choices[child].most
-            return sum(counts[child] if most is None else counts[child][: most[level] + 1])
+            highest = self.choices[child].most
+            return sum(counts[child] if highest is None else counts[child][: highest[level] + 1])
 
         for i in reversed(range(len(self.choices))):  # a choice precedes those that require it
             for level in range(self._n_levels[i]):
-                counts[i].append(prod(below(child, level) for least, child in children[i] if level >= least))
-        return prod(sum(own) for own, required in zip(counts, self._requires, strict=True) if required is None)
+                counts[i].append(
+                    prod(below(child, level) for required_level, child in children[i] if level >= required_level)
+                )
+        return prod(
+            sum(level_counts) for level_counts, required in zip(counts, self._requires, strict=True) if required is None
+        )
 
     def canonical(self, genes: Sequence[int] | NDArray[np.int64]) -> Architecture:
         """The architecture with these levels.

@@ -24,7 +24,7 @@ class Metric:
 
     Attributes:
         unit: ``share`` for a number from 0 to 1 that is shown in per cent; "" for a plain number.
-        maximize: whether more is better.
+        maximize: True if more is better.
     """
 
     name: str
@@ -56,16 +56,16 @@ class Score:
 
 
 class Task(ABC):
-    """What networks are trained and scored for.
+    """The problem that networks are trained and scored for: loss, metrics, distillation.
 
     Attributes:
-        name: in job files and in what is stored; of a plug-in, its own.
-        metrics: what it can score; the first is the one that trainings show and keep the best weights by.
-        targets: the kind of labels that data must have: ``classes``, ``numbers``, ``sets`` (of labels), or a data set's own.
-        spatial: whether targets move with the pixels of an image, so that shifting and mirroring inputs alone would be wrong.
-        weights_alone: whether int8 and int4 are those of the weights, and activations are quantized when the network runs; else
+        name: Name in job files and in stored records; a plug-in has its own.
+        metrics: The metrics that it can score; the first is the one that trainings show and keep the best weights by.
+        targets: The kind of labels that data must have: ``classes``, ``numbers``, ``sets`` (of labels), or a data set's own.
+        spatial: True if targets move with the pixels of an image, so that shifting and mirroring inputs alone would be wrong.
+        weights_alone: True if int8 and int4 are those of the weights, and activations are quantized when the network runs; else
             by ranges from training examples.
-        verbs: what a network does to an example and what was done to it, for messages: ``classifies``, ``classified``.
+        verbs: The verb of a network's work on an example, and its participle, for messages: ``classifies``, ``classified``.
     """
 
     name: ClassVar[str]
@@ -87,7 +87,8 @@ class Task(ABC):
         return data
 
     def for_data(self, data: DataSet) -> Self:
-        """The task with what it takes from the training part (a scale, for instance); raises `DataError` for unfit labels."""
+        """The task with the parameters that it takes from the training part (a scale, for instance); raises `DataError` for
+        unfit labels."""
         return self
 
     @abstractmethod
@@ -125,7 +126,7 @@ class Task(ABC):
         return 0.5 * functional.mse_loss(outputs, teacher.detach(), reduction="none").flatten(1).sum(1).mean()
 
     def distilled(self, targets: Tensor) -> Tensor | None:
-        """Which outputs (n, m, classes) of examples are compared with a teacher's, (n, m), bool, by the mean over examples of
+        """A mask of the outputs (n, m, classes) that are compared with a teacher's, (n, m), bool, by the mean over examples of
         the mean over these outputs. None, the default, for `distance`."""
         return None
 
@@ -137,14 +138,14 @@ class Task(ABC):
         """The values of some of the metrics `of_network`, by name, of an extracted network on examples of a part."""
         raise NotImplementedError(f"the task {self.name} has no metrics {', '.join(metrics)} of a network's forward")
 
-    def alike(self, one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """For which examples two networks' outputs (n, ...) mean the same, (n,); by default those that differ by at most 2 % of
-        the outputs' deviation."""
-        difference = np.abs(one - two).reshape(len(one), -1).max(axis=1)
-        return np.asarray(difference <= _SAME * max(float(one.std()), 1e-12), dtype=np.bool_)
+    def alike(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """A mask of the examples for which two networks' outputs (n, ...) mean the same, (n,); by default those that differ by
+        at most 2 % of the outputs' deviation."""
+        difference = np.abs(first - second).reshape(len(first), -1).max(axis=1)
+        return np.asarray(difference <= _SAME * max(float(first.std()), 1e-12), dtype=np.bool_)
 
     def described(self, data: DataSet) -> Mapping[str, Any]:
-        """What a deployment must know of the outputs, JSON-able; part of an export's manifest."""
+        """The facts about the outputs that a deployment needs, JSON-able; part of an export's manifest."""
         return {}
 
 

@@ -43,8 +43,8 @@ class Classification(Task):
         share = int(right.sum()) / len(right)
         return Score(share, math.sqrt(share * (1 - share) / len(right)), right)
 
-    def alike(self, one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return np.asarray(one.argmax(axis=1) == two.argmax(axis=1), dtype=np.bool_)
+    def alike(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.asarray(first.argmax(axis=1) == second.argmax(axis=1), dtype=np.bool_)
 
 
 _divergence = divergence

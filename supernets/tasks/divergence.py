@@ -25,9 +25,9 @@ def divergence(name: Divergence, logits: Tensor, teacher: Tensor, weights: Tenso
     clipped ratios. Its value is that of a surrogate with the divergence's gradient, not the divergence itself.
 
     Args:
-        logits: (n, classes), of the subnet.
-        teacher: (n, classes), logits; no gradient flows into them.
-        weights: (n,), of the samples in the mean, with the sum 1; None for equal ones.
+        logits: (n, classes), logits of the subnet.
+        teacher: (n, classes), logits of the teacher; no gradient flows into them.
+        weights: (n,), weights of the samples in the mean, with the sum 1; None for equal ones.
     """
     teacher = teacher.detach()
     match name:
@@ -37,23 +37,23 @@ def divergence(name: Divergence, logits: Tensor, teacher: Tensor, weights: Tenso
                 return functional.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
             return _mean(functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1), weights)
         case "alpha":
-            (value, surrogate), (other_value, other) = (_alpha(logits, teacher, alpha) for alpha in _ALPHAS)
-            return _mean(torch.where(value > other_value, surrogate, other), weights)
+            (value, surrogate), (other_value, other_surrogate) = (_alpha(logits, teacher, alpha) for alpha in _ALPHAS)
+            return _mean(torch.where(value > other_value, surrogate, other_surrogate), weights)
 
 
 @dataclass(frozen=True)
 class TopLogits:
-    """What is kept of a teacher's logits for `top_divergence`: k numbers of each example in place of all classes.
+    """The part of a teacher's logits that `top_divergence` needs: k numbers of each example in place of all classes.
 
     Attributes:
         log_p: (n, k), the logarithms of its largest probabilities.
-        classes: (n, k), whose they are.
-        rest: (n,), the probability of all other classes together; None if there is none.
+        classes: (n, k), the classes with these probabilities.
+        other_p: (n,), the probability of all other classes together; None if there is none.
     """
 
     log_p: Tensor
     classes: Tensor
-    rest: Tensor | None
+    other_p: Tensor | None
 
 
 @torch.no_grad()
@@ -72,14 +72,15 @@ def top_divergence(logits: Tensor, target: TopLogits, weights: Tensor | None = N
     The teacher's logits need not be kept.
 
     Args:
-        logits: (n, classes), of the subnet.
-        weights: as of `divergence`.
+        logits: (n, classes), logits of the subnet.
+        target: The part of the teacher's logits, from `top_logits`.
+        weights: Weights of the samples, as in `divergence`.
     """
     log_q = logits.log_softmax(1).gather(1, target.classes)
     kl = (target.log_p.exp() * (target.log_p - log_q)).sum(1)
-    if target.rest is not None:
-        least = torch.finfo(logits.dtype).eps  # what a difference from 1 is rounded to
-        p, q = target.rest.clamp(min=least), -torch.expm1(log_q.logsumexp(1).clamp(max=-least))
+    if target.other_p is not None:
+        epsilon = torch.finfo(logits.dtype).eps  # what a difference from 1 is rounded to
+        p, q = target.other_p.clamp(min=epsilon), -torch.expm1(log_q.logsumexp(1).clamp(max=-epsilon))
         kl = kl + p * (p / q).log()
     return _mean(kl, weights)
 

@@ -34,9 +34,9 @@ _NO_LABEL = -100
 _NORMALISED = "normalised_choice_accuracy"
 _CHOICES = ("choice_accuracy", _NORMALISED)
 _MACS = "macs_mean"
-_MOST_LOGITS = 2**25
-"""Computed at once for a score: 128 MiB."""
-_MOST_ROUTED = 2**14
+_MAX_LOGITS = 2**25
+"""Maximum number of logits that are computed at once for a score: 128 MiB."""
+_MAX_ROUTED = 2**14
 """Tokens whose routing is observed, of the first texts of a part."""
 
 
@@ -57,7 +57,8 @@ class LanguageModelling(Task):
     number of multiply-accumulates of a block.
 
     Args:
-        cache: of experts, for these.
+        scored_together: Number of examples that a score is computed for at once.
+        cache: Size of the simulated cache of experts, for these metrics.
     """
 
     name = "language-modelling"
@@ -82,7 +83,7 @@ class LanguageModelling(Task):
 
     def for_data(self, data: DataSet) -> Self:
         format = data.blocks
-        return type(self)(max(1, min(100, _MOST_LOGITS // (format.block * format.vocabulary))), cache=self.cache)
+        return type(self)(max(1, min(100, _MAX_LOGITS // (format.block * format.vocabulary))), cache=self.cache)
 
     def n_outputs(self, data: DataSet) -> int:
         return data.blocks.vocabulary
@@ -110,7 +111,7 @@ class LanguageModelling(Task):
         return ServedModels(network)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        there = targets[..., 1] >= 0
+        has_label = targets[..., 1] >= 0
         if outputs.ndim > 2:  # logits
             # The last token has no label. A slice of the logits without it would copy them, and their gradient, too.
             ids = functional.pad(targets[..., 0].long(), (0, 1), value=_NO_LABEL)
@@ -118,7 +119,7 @@ class LanguageModelling(Task):
                 outputs.flatten(0, 1), ids.flatten(), ignore_index=_NO_LABEL, reduction="none"
             )
             outputs = losses.view(ids.shape)[:, :-1]
-        return (outputs * there).sum(1) / there.sum(1).clamp(min=1)
+        return (outputs * has_label).sum(1) / has_label.sum(1).clamp(min=1)
 
     def distance(self, outputs: Tensor, teacher: Tensor, divergence: Divergence) -> Tensor:
         return _divergence(divergence, outputs.flatten(0, 1), teacher.flatten(0, 1))
@@ -130,10 +131,10 @@ class LanguageModelling(Task):
         if metric in _CHOICES:
             right = answered_rightly(outputs, targets, per_byte=metric == _NORMALISED)
             return Score.of(float(right.mean()) if len(right) else math.nan, right)
-        there = targets[..., 1] >= 0
-        documents, inverse = np.unique(targets[..., 1][there], return_inverse=True)
-        nats = np.bincount(inverse, outputs[there].astype(np.float64), minlength=len(documents))
-        sizes = targets[..., 2][there] if metric == "bits_per_byte" else np.ones(len(inverse))
+        has_label = targets[..., 1] >= 0
+        documents, inverse = np.unique(targets[..., 1][has_label], return_inverse=True)
+        nats = np.bincount(inverse, outputs[has_label].astype(np.float64), minlength=len(documents))
+        sizes = targets[..., 2][has_label] if metric == "bits_per_byte" else np.ones(len(inverse))
         units = np.bincount(inverse, sizes, minlength=len(documents))
         mean = float(nats.sum() / max(units.sum(), 1.0))
         value, slope = (
@@ -143,38 +144,38 @@ class LanguageModelling(Task):
         return Score.of(value, value + influence)
 
     def network_scores(self, metrics: Sequence[str], network: nn.Module, part: Part) -> Mapping[str, Score]:
-        texts = part.inputs[: max(1, _MOST_ROUTED // part.inputs.shape[1])]
+        texts = part.inputs[: max(1, _MAX_ROUTED // part.inputs.shape[1])]
         layers = observed_routings(network, texts)
-        found = {
+        values_by_metric = {
             name: mean_macs(network, texts, layers)
             if name == _MACS
             else routing_metric(name, layers, self.cache, texts=len(texts))
             for name in metrics
         }
-        return {name: Score.of(float(by_text.mean()), by_text) for name, by_text in found.items()}
+        return {name: Score.of(float(by_text.mean()), by_text) for name, by_text in values_by_metric.items()}
 
 
 def answered_rightly(outputs: NDArray[np.float32], targets: NDArray[Any], *, per_byte: bool) -> NDArray[np.bool_]:
-    """Whether the right option of each question is the likeliest, by question; a tie is no right answer.
+    """A mask of the questions whose right option is the likeliest, (n_questions,), bool; a tie is no right answer.
 
     Questions of which an option is missing, as of the first examples of a part, do not count.
 
     Args:
         outputs: losses of tokens, (n, tokens - 1), in nats.
         targets: labels of `supernets.data.choices.choice_part`.
-        per_byte: whether an option's log-likelihood is divided by its bytes of text.
+        per_byte: True to divide an option's log-likelihood by its bytes of text.
     """
-    own = targets[..., 1] != NO_QUESTION
-    likelihood = -(outputs * own).sum(axis=1, dtype=np.float64)
+    in_option = targets[..., 1] != NO_QUESTION
+    likelihood = -(outputs * in_option).sum(axis=1, dtype=np.float64)
     if per_byte:
         likelihood /= targets[..., 2].sum(axis=1)
     n_options = targets[..., 3].max(axis=1) + targets[..., 3].min(axis=1)  # one of the two is 0
     numbers, question = np.unique(targets[..., 1].max(axis=1), return_inverse=True)
     best = np.full((2, len(numbers)), -np.inf)
     np.maximum.at(best, ((n_options > 0).astype(int), question), likelihood)
-    found, expected = np.bincount(question), np.zeros(len(numbers))
-    expected[question] = np.abs(n_options)
-    return np.asarray((best[1] > best[0])[found == expected], dtype=np.bool_)
+    n_present, n_expected = np.bincount(question), np.zeros(len(numbers))
+    n_expected[question] = np.abs(n_options)
+    return np.asarray((best[1] > best[0])[n_present == n_expected], dtype=np.bool_)
 
 
 _divergence = divergence

@@ -47,12 +47,12 @@ class MultiLabel(Task):
         return (cross - entropy).sum(1).mean()
 
     def score(self, metric: str, outputs: NDArray[np.float32], targets: NDArray[Any]) -> Score:
-        held = targets > 0.5
-        pseudo = jackknifed(outputs, held)
-        return Score.of(average_precision(outputs, held), pseudo)
+        has_label = targets > 0.5
+        pseudo = jackknifed(outputs, has_label)
+        return Score.of(average_precision(outputs, has_label), pseudo)
 
-    def alike(self, one: NDArray[np.float32], two: NDArray[np.float32]) -> NDArray[np.bool_]:
-        return np.asarray(np.all((one > 0) == (two > 0), axis=1), dtype=np.bool_)
+    def alike(self, first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.asarray(np.all((first > 0) == (second > 0), axis=1), dtype=np.bool_)
 
     def described(self, data: DataSet) -> Mapping[str, Any]:
         return {

@@ -35,11 +35,11 @@ class Regression(Task):
 
     def for_data(self, data: DataSet) -> Self:
         numbers = {part: getattr(data, part).labels.double() for part in ("train", "validation", "test")}
-        for part, found in numbers.items():
-            if found.ndim != 1 or not found.isfinite().all():
+        for part, labels in numbers.items():
+            if labels.ndim != 1 or not labels.isfinite().all():
                 raise DataError(f"{data.name}: the labels of the {part} part are not one finite number each")
-            if float(found.std(correction=0)) == 0.0:
-                value = f"{float(found[0]):g}" if len(found) else "none"
+            if float(labels.std(correction=0)) == 0.0:
+                value = f"{float(labels[0]):g}" if len(labels) else "none"
                 raise DataError(
                     f"{data.name}: all labels of the {part} part are {value}; expected different numbers",
                     code="data.unsplittable",

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from supernets.errors import CaptureError, CheckpointError, SupernetError
+from supernets.errors import HOW_TO_ADD_A_FAMILY, CaptureError, CheckpointError, SpaceError, SupernetError
 from supernets.families.captured.family import CapturedFamily
 from supernets.families.nested_networks import NestedFamily
 from supernets.families.registry import FAMILIES
@@ -43,7 +43,7 @@ class Checkpoint:
         optimizer: the optimiser's tensors; empty after the last epoch.
         teacher: the tensors of the frozen teacher that a phase of the training left, if any.
         best: the supernet's tensors after its best epoch so far, if the training keeps the best ones.
-        weights_digest: of the supernet's tensors.
+        weights_digest: Digest of the supernet's tensors.
     """
 
     supernet: Supernet
@@ -55,7 +55,7 @@ class Checkpoint:
 
     @property
     def finished(self) -> bool:
-        """Whether all epochs are done."""
+        """True if all epochs are done."""
         return bool(self.progress["epoch"] == self.progress["epochs"])
 
 
@@ -74,8 +74,12 @@ def make_supernet(
     """A supernet of a family under a way of sharing, freshly initialised or from the largest network's tensors.
 
     Raises:
-        SpaceError: the family has no layer to which the sharing applies.
+        SpaceError: the family has no layer to which the sharing applies, or its networks are not such that they can be made
+            smaller; or the object is no family.
     """
+    if not isinstance(family, Family):
+        problem = f"{type(family).__name__} is not a subclass of {Family.__module__}.{Family.__name__}"
+        raise SpaceError(f"{problem}; inherit it, see {HOW_TO_ADD_A_FAMILY}", code="family.inconsistent")
     return Supernet(family, ChainSharing(family, spec, pretrained=pretrained))
 
 
@@ -102,8 +106,8 @@ def family_from_json(data: Mapping[str, Any]) -> Family:
                 problem = f"the class of its family, {name}, cannot be loaded: {error}; install its package"
                 raise CheckpointError(problem, code="checkpoint.unsupported") from error
             return other_family
-        case other:
-            problem = f"unknown family {other!r}; expected one of {', '.join(FAMILIES)}"
+        case unknown:
+            problem = f"unknown family {unknown!r}; expected one of {', '.join(FAMILIES)}"
             raise CheckpointError(problem, code="checkpoint.unsupported")
 
 
@@ -186,7 +190,7 @@ def write_files(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether the folder has a checkpoint (valid or damaged)."""
+    """Returns True if the folder has a checkpoint (valid or damaged)."""
     return (folder / INDEX).is_file()
 
 
@@ -251,8 +255,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     except RuntimeError as error:
         line = str(error).splitlines()[-1].strip()
         raise _damaged(folder, f"the weights do not match the space ({line})") from None
-    if (found := weights_digest(tensors)) != digest:
-        raise _damaged(folder, f"the weights have the digest {found}, the index says {digest}")
+    if (actual_digest := weights_digest(tensors)) != digest:
+        raise _damaged(folder, f"the weights have the digest {actual_digest}, the index says {digest}")
     return Checkpoint(supernet, progress, optimizer, teacher, best, digest)
 
 
@@ -286,8 +290,8 @@ def _read_tensors(folder: Path, entry: Mapping[str, str]) -> dict[str, Tensor]:
     path = folder / Path(entry["file"]).name
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != entry["sha256"]:
+            actual_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if actual_sha256 != entry["sha256"]:
             raise _damaged(path, "truncated or changed since it was written (its sha256 differs)")
         tensors: dict[str, Tensor] = load_file(path)
     except FileNotFoundError:
@@ -310,14 +314,14 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     """Restores `optimizer_tensors`, in the parameters' memory layout, which a fused step requires."""
-    named = [
+    named_parameters = [
         pair for group in optimizer.param_groups for pair in zip(group["param_names"], group["params"], strict=True)
     ]
-    indices = {name: index for index, (name, _) in enumerate(named)}
+    indices = {name: index for index, (name, _) in enumerate(named_parameters)}
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         field, _, name = key.partition(".")
-        parameter = named[indices[name]][1]
+        parameter = named_parameters[indices[name]][1]
         if value.shape == parameter.shape:  # a moment, not the count of steps
             value = torch.empty_like(parameter, requires_grad=False).copy_(value)
         state.setdefault(indices[name], {})[field] = value

@@ -179,7 +179,8 @@ def check_workers(workers: int, threads: int, device: torch.device) -> None:
     """Checks that the cluster that this process is connected to has the resources for the workers.
 
     Args:
-        threads: of each worker, one CPU each; on an accelerator each worker also needs a GPU.
+        workers: Number of workers.
+        threads: Threads of each worker, one CPU each; on an accelerator each worker also needs a GPU.
 
     Raises:
         TrainingError: it does not, or `ray[train]` is not installed.
@@ -200,8 +201,8 @@ def check_capacity(nodes: Sequence[Mapping[str, float]], workers: int, each: Map
     if workers > capacity:
         needs = " and ".join(f"{needed} {name}" for name, needed in each.items())
         totals = " and ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}" for name in each)
-        found = f"the cluster has {totals} in total, enough for {capacity}; lower training.workers, or add nodes"
-        raise _unavailable(f"{workers} workers need {needs} each, on one node; {found}")
+        remedy = f"the cluster has {totals} in total, enough for {capacity}; lower training.workers, or add nodes"
+        raise _unavailable(f"{workers} workers need {needs} each, on one node; {remedy}")
 
 
 def _unavailable(problem: str) -> TrainingError:

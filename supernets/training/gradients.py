@@ -26,7 +26,7 @@ class Reduction:
     """One worker's view of all workers of a training; here, of the only one.
 
     Attributes:
-        rank: of this worker, from 0; worker 0 writes checkpoints and reports progress.
+        rank: Number of this worker, from 0; worker 0 writes checkpoints and reports progress.
         size: number of workers.
     """
 
@@ -59,12 +59,12 @@ class Group(Reduction):
 
 Precision = Literal["auto", "float32", "bfloat16"]
 Target = Tensor | TopLogits
-"""What a teacher's outputs are kept as until the subnets that learn from them have run."""
+"""The form of a teacher's outputs until the subnets that learn from them have run."""
 
 
 @dataclass(frozen=True)
 class StepOptions:
-    """How the gradients of a step are computed; but for rounding, only `divergence`, `top_k` and losses of routers change them.
+    """Options of the gradients of a step; but for rounding, only `divergence`, `top_k` and losses of routers change them.
 
     Attributes:
         top_k: distil from the teacher's k most probable classes and the rest (see `top_divergence`); None for all.
@@ -72,8 +72,8 @@ class StepOptions:
             of one. They have two examples or more, and may be fewer, where a network has batch norms, whose statistics are
             each part's own.
         activation_checkpointing: compute the activations within blocks again in the backward pass, in place of keeping them.
-        precision: of forwards; ``auto`` is bfloat16 on an accelerator, else float32. Weights, losses and the optimiser's state
-            are in float32.
+        precision: Precision of forwards; ``auto`` is bfloat16 on an accelerator, else float32. Weights, losses and the
+            optimiser's state are in float32.
         balance_loss, router_z_loss, entropy_loss: factors of the losses of the routers of experts
             (`supernets.experts.losses`), in each pass of a network that has some, times the weights of the pass's losses. They
             are of each part of a batch.
@@ -110,7 +110,7 @@ class StepGradients:
         self._device, self._workers = device, workers
         factors = options.balance_loss, options.router_z_loss, options.entropy_loss
         losses = zip(factors, (balance_loss, z_loss, entropy_loss), strict=True)
-        self._router_losses = [(factor, own) for factor, own in losses if factor]
+        self._router_losses = [(factor, loss) for factor, loss in losses if factor]
         template = supernet.sharing.template
         self._least = 2 if any(isinstance(module, _BatchNorm) for module in template.modules()) else 1
         self._halved = options.precision == "bfloat16" or (options.precision == "auto" and device != CPU)
@@ -131,8 +131,8 @@ class StepGradients:
         """A subnet's mean loss over all workers' shares, equal for each of them."""
         n = self._n_parts(len(images))
         parts = zip(images.tensor_split(n), labels.tensor_split(n), strict=True)
-        made = partial(self._supernet.subnet, architecture)
-        losses = [self._task.loss(self._subnet_logits(x, made()), y, reduction="sum") for x, y in parts]
+        make_subnet = partial(self._supernet.subnet, architecture)
+        losses = [self._task.loss(self._subnet_logits(x, make_subnet()), y, reduction="sum") for x, y in parts]
         loss = torch.stack(losses).sum()
         sums = torch.stack([loss, loss.new_tensor(float(len(labels)))])
         self._workers.sum_([sums])
@@ -143,7 +143,7 @@ class StepGradients:
 
         Args:
             images, labels: this worker's share.
-            n: images of the whole batch.
+            n: Number of images of the whole batch.
 
         Raises:
             TrainingError: a pass distils from a frozen teacher that is missing or has other outputs.
@@ -152,8 +152,8 @@ class StepGradients:
         losses = torch.stack([self._backward_part(passes, images, labels, (i, n_parts)) for i in range(n_parts)]).sum(0)
         if self._workers.size > 1:
             sums = [*(p.grad for p in self._supernet.sharing.parameters() if p.grad is not None), losses]
-            for own in sums:
-                own.mul_(len(images) / n)
+            for tensor in sums:
+                tensor.mul_(len(images) / n)
             self._workers.sum_(sums)
         return cast(list[float], losses.tolist())
 
@@ -187,18 +187,18 @@ class StepGradients:
                     code="training.teacher-mismatch",
                 )
             loss = logits.new_zeros(())
-            for own in p.terms:
-                match own:
+            for loss_term in p.terms:
+                match loss_term:
                     case LabelLoss(weight):
                         loss = loss + weight * self._task.loss(logits, y)
                     case Distillation(teacher, weight, temperature):
                         distance = self._distance(logits, targets[teacher, p.part, temperature], temperature, y)
                         loss = loss + weight * temperature**2 * distance
             loss = share * loss
-            # What a pass's own subnet is made of is on the graph of all parts.
+            # The tensors of a pass's own subnet are on the graph of all parts.
             retain = p.subnet is not None and accumulated[0] + 1 < accumulated[1]
-            of_routers = sum(own.weight for own in p.terms) * self._of_routers(routing)
-            (loss + share * of_routers).backward(retain_graph=retain)
+            router_loss = sum(loss_term.weight for loss_term in p.terms) * self._router_loss(routing)
+            (loss + share * router_loss).backward(retain_graph=retain)
             losses.append(loss.detach())
             for part, term in distilled:
                 if term.teacher == index:
@@ -210,8 +210,8 @@ class StepGradients:
         return softened if k is None else top_logits(softened.flatten(0, -2), k)
 
     def _distance(self, logits: Tensor, target: Target, temperature: float, labels: Tensor) -> Tensor:
-        softened, there = _softened(logits, temperature), self._task.distilled(labels)
-        weights = None if there is None else _of_examples(there, softened.dtype)
+        softened, mask = _softened(logits, temperature), self._task.distilled(labels)
+        weights = None if mask is None else _example_weights(mask, softened.dtype)
         if isinstance(target, TopLogits):
             return top_divergence(softened.flatten(0, -2), target, weights)
         if weights is None:
@@ -225,9 +225,9 @@ class StepGradients:
             raise TrainingError(problem, code="training.no-teacher")
         return self._forward(self.teacher, images)
 
-    def _of_routers(self, routing: list[Routed]) -> Tensor | float:
+    def _router_loss(self, routing: list[Routed]) -> Tensor | float:
         """The losses of the routers of one pass, times their factors."""
-        return sum((factor * own(routing) for factor, own in self._router_losses), 0.0) if routing else 0.0
+        return sum((factor * loss(routing) for factor, loss in self._router_losses), 0.0) if routing else 0.0
 
     def _subnet_logits(self, images: Tensor, subnet: nn.Module, routing: list[Routed] | None = None) -> Tensor:
         """A live subnet's logits; those of its routers are added to `routing`."""
@@ -250,14 +250,14 @@ def _part(
 ) -> tuple[Tensor, Tensor, float]:
     """A part of a pass's part of a batch, with its labels, and its share of that part's examples."""
     (i, n), (j, m) = of_pass, accumulated
-    whole, y = images.tensor_split(n)[i], labels.tensor_split(n)[i].tensor_split(m)[j]
-    return whole.tensor_split(m)[j], y, len(y) / max(1, len(whole))
+    pass_images, y = images.tensor_split(n)[i], labels.tensor_split(n)[i].tensor_split(m)[j]
+    return pass_images.tensor_split(m)[j], y, len(y) / max(1, len(pass_images))
 
 
-def _of_examples(there: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weights (n x m,) of the outputs that are there, (n, m), in a mean over examples of the mean over their outputs."""
-    own = there.to(dtype)
-    return (own / own.sum(1, keepdim=True).clamp(min=1) / len(own)).flatten()
+def _example_weights(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """The weights (n x m,) of the outputs in a mask (n, m), in a mean over examples of the mean over their outputs."""
+    weights = mask.to(dtype)
+    return (weights / weights.sum(1, keepdim=True).clamp(min=1) / len(weights)).flatten()
 
 
 def _softened(logits: Tensor, temperature: float) -> Tensor:

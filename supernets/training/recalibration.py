@@ -20,7 +20,7 @@ class Extraction:
     """Extracts subnets of a supernet, each recalibrated, and corrected where the supernet's sharing says so.
 
     Args:
-        supernet: in evaluation mode; its weights must not change meanwhile.
+        supernet: A supernet in evaluation mode; its weights must not change meanwhile.
         calibration: batches of training inputs, (n, ...) each; use the same ones for every subnet.
     """
 
@@ -51,7 +51,7 @@ def recalibrate(module: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     predictions of a quantised network.
 
     Args:
-        module: an extracted one (a live subnet shares its statistics with the supernet).
+        module: An extracted network (a live subnet shares its statistics with the supernet).
         batches: inputs, each (n, ...); use the same ones for every subnet.
     """
     module.eval()

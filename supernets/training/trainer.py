@@ -27,7 +27,8 @@ _GOLDEN = 0.618
 """Steps of this share of a whole visit all parts of it about as often, however many they are."""
 
 _SHOWN_EXAMPLES, _SHOWN_TOKENS = 2000, 2**14
-"""Of the validation part, for progress display: standard errors of about 0.7 points at 90 %, and 2 % of a perplexity."""
+"""Size of the part of the validation data for progress display: standard errors of about 0.7 points at 90 %, and 2 % of a
+perplexity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,10 @@ def train(
     With no epochs, the checkpoint has the weights as they are.
 
     Args:
-        task: fitted to the data.
+        task: The task, fitted to the data.
         teacher: a frozen network for strategies that distil from one; the teacher that a phase leaves replaces it.
         device: on an accelerator, forwards run in bfloat16.
-        workers: all those that train together; each takes its share of every batch, and all need the same files.
+        workers: All workers that train together; each takes its share of every batch, and all need the same files.
         on_step: called by the first worker with the steps done, the total number of steps and the loss.
 
     Returns:
@@ -119,7 +120,7 @@ def train(
 
 @dataclass
 class _Record:
-    """What the first worker records after each epoch: scores, the best weights, and a checkpoint in a folder."""
+    """The record of the first worker after each epoch: scores, the best weights, and a checkpoint in a folder."""
 
     scoring: _Scoring
     folder: Path
@@ -167,7 +168,7 @@ class _Record:
         )
         return done, digest
 
-    def progress(self, epoch: int, found: Architecture | None = None) -> dict[str, Any]:
+    def progress(self, epoch: int, network: Architecture | None = None) -> dict[str, Any]:
         """The record of a checkpoint after an epoch, with the network that the strategy has found."""
         best, data, settings = self.best, self.scoring.data, self.scoring.settings
         return {
@@ -177,7 +178,7 @@ class _Record:
             "data": {"name": data.name, "digest": data.train.digest},
             "torch": torch.__version__,
             "history": self.history,
-            **({} if found is None else {FOUND: found.key}),
+            **({} if network is None else {FOUND: network.key}),
             **({} if best is None else {"best": {"epoch": best.epoch, self.scoring.metric.name: best.value}}),
         }
 
@@ -197,13 +198,13 @@ class _Scoring:
         return self.task.metrics[0]
 
     def shown(self) -> list[tuple[float, float | None]]:
-        """Of the largest and the smallest subnet, on the first validation examples."""
+        """Metric and loss of the largest and of the smallest subnet, on the first validation examples."""
         format, space = self.data.format, self.supernet.space
         n = max(1, _SHOWN_TOKENS // format.block) if isinstance(format, BlockFormat) else _SHOWN_EXAMPLES
         part = head(self.data.validation, n)
-        return [self.of(architecture, part) for architecture in (space.largest, space.smallest)]
+        return [self.score(architecture, part) for architecture in (space.largest, space.smallest)]
 
-    def of(self, architecture: Architecture, part: Part) -> tuple[float, float | None]:
+    def score(self, architecture: Architecture, part: Part) -> tuple[float, float | None]:
         """Metric and loss of a subnet, the latter None where it is not finite."""
         images = head(self.data.train, self.settings.calibration_images)
         network = Extraction(self.supernet, images.split(250))(architecture)
@@ -234,7 +235,7 @@ class _Best:
     def update(self, scoring: _Scoring, epoch: int) -> None:
         """Keeps the supernet's weights if its largest network is the best so far."""
         supernet, metric = scoring.supernet, scoring.metric
-        value, _ = scoring.of(supernet.space.largest, scoring.data.validation)
+        value, _ = scoring.score(supernet.space.largest, scoring.data.validation)
         if (value > self.value) if metric.maximize else (value < self.value):
             self.epoch, self.value = epoch, value
             tensors = supernet.sharing.state_dict().items()
@@ -267,14 +268,14 @@ def time_training(
         limit_s: begin no epoch of two steps after this many seconds, except the first two.
     """
     torch.set_num_threads(settings.threads)
-    few = head(data.train, 2 * settings.batch_size)
+    examples = head(data.train, 2 * settings.batch_size)
     if teacher is None:  # the strategy may distil from one that a phase leaves
         teacher = supernet.extract(supernet.space.largest)
-    loop = Loop(supernet, few, strategy, settings, teacher=teacher, device=device, task=task)
+    loop = Loop(supernet, examples, strategy, settings, teacher=teacher, device=device, task=task)
     started, position, seconds = time.perf_counter(), 0.0, list[float]()
     while len(seconds) < 2 or (len(seconds) < n and time.perf_counter() - started < limit_s):
-        own = _step_seconds(loop, 1 + int(position * settings.epochs))
-        seconds += own if len(few) < 2 * settings.batch_size else own[1:]
+        step_seconds = _step_seconds(loop, 1 + int(position * settings.epochs))
+        seconds += step_seconds if len(examples) < 2 * settings.batch_size else step_seconds[1:]
         position = (position + _GOLDEN) % 1  # spread over all phases, however many epochs are run
     started = time.perf_counter()
     _Scoring(supernet, data, settings, task).shown()
@@ -299,16 +300,16 @@ def _check_same_training(
     # Settings that the checkpoint's version lacked had their defaults.
     stored_settings = asdict(TrainingSettings(settings.epochs)) | progress["settings"]
     compared.update({name: (stored_settings[name], expected) for name, expected in asdict(settings).items()})
-    for name, (found, expected) in compared.items():
-        if found != expected:
+    for name, (recorded, expected) in compared.items():
+        if recorded != expected:
             raise CheckpointError(
-                f"{folder}: the checkpoint was trained with another {name}: {found}; the job has {expected}; use a new run",
+                f"{folder}: the checkpoint was trained with another {name}: {recorded}; the job has {expected}; use a new run",
                 code="checkpoint.other-training",
             )
 
 
 def correct_predictions(module: nn.Module, part: Part, *, batch_size: int = 500) -> Tensor:
-    """Whether a classifier's largest output is the label's, (n,), in the part's order; see `outputs_of`."""
+    """A mask of the examples whose label a classifier predicts, (n,), bool, in the part's order; see `outputs_of`."""
     return outputs_of(module, part, batch_size=batch_size).argmax(1) == part.labels
 
 
@@ -324,15 +325,15 @@ def outputs_of(module: nn.Module, part: Part, *, batch_size: int = 500) -> Tenso
     """The outputs of a network to every example of a part, (n, ...), in the part's order.
 
     Args:
-        module: an extracted, recalibrated one; set to eval mode.
+        module: An extracted, recalibrated network; set to eval mode.
     """
     module.eval()
-    found: Tensor | None = None
+    all_outputs: Tensor | None = None
     for chosen, inputs in by_length(part, batch_size):
         outputs = module(inputs)
-        if found is None:
-            found = outputs.new_zeros(len(part), *outputs.shape[1:])
-        found[chosen] = outputs
-    if found is None:
+        if all_outputs is None:
+            all_outputs = outputs.new_zeros(len(part), *outputs.shape[1:])
+        all_outputs[chosen] = outputs
+    if all_outputs is None:
         raise ValueError("a part has at least one example")
-    return found
+    return all_outputs

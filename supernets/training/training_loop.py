@@ -25,7 +25,7 @@ from supernets.training.recalibration import recalibrate
 Examples = tuple[Tensor, Tensor]
 """Inputs and labels."""
 _LEARNED, _VALUE = "strategy.", "value."
-"""Begin the names of a strategy's tensors in a checkpoint, and of what it has learned among these."""
+"""Prefixes of the names of a strategy's tensors in a checkpoint, and of its learned parameters among these."""
 _WARM_UP_SHARE = 0.1
 """Share of a phase in which the learning rate rises (one-cycle schedule, Smith and Topin 2017, arXiv 1708.07120)."""
 
@@ -44,7 +44,7 @@ class TrainingSettings:
         clip_norm: the largest norm of a step's gradient, which a larger one is scaled to; None for no limit.
         top_k, accumulate, activation_checkpointing, precision, balance_loss, router_z_loss, entropy_loss: see
             `StepOptions`.
-        parameters: that are trained: all of the supernet's, or those of the routers of experts alone.
+        parameters: The parameters that are trained: all of the supernet's, or those of the routers of experts alone.
     """
 
     epochs: int
@@ -70,7 +70,7 @@ class TrainingSettings:
 
     @property
     def step(self) -> StepOptions:
-        """Those of one step's gradients."""
+        """The options of one step's gradients."""
         return StepOptions(
             self.divergence,
             self.top_k,
@@ -87,7 +87,7 @@ class Loop:
     """Trains a supernet epoch by epoch over a training part; an epoch depends only on the state after the previous one.
 
     Args:
-        supernet: trained in place, on `device`.
+        supernet: The supernet, trained in place, on `device`.
         teacher: a frozen network for passes that distil from one; the teacher that a phase leaves replaces it.
 
     Raises:
@@ -168,7 +168,7 @@ class Loop:
         All randomness comes from (seed, epoch), so that any epoch can be repeated.
 
         Args:
-            epoch: from 1.
+            epoch: Number of the epoch, from 1.
             on_step: called with the steps done, the total number of steps and the loss.
 
         Raises:
@@ -182,7 +182,7 @@ class Loop:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         step = (epoch - 1 - before) * steps
         total, count = 0.0, 0
-        for (images, labels), held in self._batches(generator):
+        for (images, labels), learning_batch in self._batches(generator):
             rate = _one_cycle(step, phase.epochs * steps, settings.learning_rate * phase.learning_rate)
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
@@ -191,8 +191,8 @@ class Loop:
             loss = self._step(strategy, index, images, labels, rng, where=where, epoch=epoch)
             if loss is None:
                 continue
-            if held is not None and self._learning is not None:
-                self._learning.step(strategy, index, *held, rng)
+            if learning_batch is not None and self._learning is not None:
+                self._learning.step(strategy, index, *learning_batch, rng)
             total, count, step = total + loss, count + 1, step + 1
             on_step((epoch - 1) * steps + count, settings.epochs * steps, loss)
         if count == 0:
@@ -219,9 +219,9 @@ class Loop:
                 yield images, labels
 
         if self._learning is None:
-            yield from ((own, None) for own in shown(self._part, size))
+            yield from ((examples, None) for examples in shown(self._part, size))
         else:
-            first, second = (shown(own, -(-size // 2)) for own in self._learning.halves)
+            first, second = (shown(half, -(-size // 2)) for half in self._learning.halves)
             yield from zip(first, second, strict=True)
 
     def _phase_of(self, epoch: int) -> tuple[int, Phase, int]:
@@ -246,10 +246,10 @@ class Loop:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         settings, sharing = self._settings, self._supernet.sharing
-        named, decayed = [(n, p) for n, p in sharing.named_parameters() if p.requires_grad], sharing.decayed()
+        parameters, decayed = [(n, p) for n, p in sharing.named_parameters() if p.requires_grad], sharing.decayed()
         groups = [
-            {"params": [(n, p) for n, p in named if n in decayed], "weight_decay": settings.weight_decay},
-            {"params": [(n, p) for n, p in named if n not in decayed], "weight_decay": 0.0},
+            {"params": [(n, p) for n, p in parameters if n in decayed], "weight_decay": settings.weight_decay},
+            {"params": [(n, p) for n, p in parameters if n not in decayed], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate, fused=True)
 
@@ -274,18 +274,18 @@ class Loop:
 
         None, without a step, if the last batch is so small that a pass or a worker has one image: batch norm cannot use it.
         """
-        n, least, last = len(images), 2 * self._workers.size, len(images) < self._settings.batch_size
-        if last and n < least:  # checked before the plan, since strategies may compute losses
+        n, min_images, last = len(images), 2 * self._workers.size, len(images) < self._settings.batch_size
+        if last and n < min_images:  # checked before the plan, since strategies may compute losses
             return None
         x, y = self._gradients.share(images), self._gradients.share(labels)
         self._optimizer.zero_grad(set_to_none=True)
         passes = strategy.plan(phase, rng, lambda architecture: self._gradients.loss(architecture, x, y))
-        if last and n < least * max(p.part[1] for p in passes):
+        if last and n < min_images * max(p.part[1] for p in passes):
             return None
         losses = self._gradients.backward(passes, x, y, n=n)
-        for loss, own in zip(losses, passes, strict=True):
+        for loss, subnet_pass in zip(losses, passes, strict=True):
             if not math.isfinite(loss):
-                raise _not_finite(f"the loss is {loss} in {where}, architecture {own.architecture.key}", epoch)
+                raise _not_finite(f"the loss is {loss} in {where}, architecture {subnet_pass.architecture.key}", epoch)
         if self._settings.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._supernet.sharing.parameters(), self._settings.clip_norm)
         self._optimizer.step()
@@ -293,7 +293,7 @@ class Loop:
 
 
 class _Learning:
-    """What a strategy learns beside the training of the weights."""
+    """The parameters that a strategy learns beside the training of the weights."""
 
     def __init__(
         self, strategy: LearningStrategy, part: Part, settings: TrainingSettings, gradients: StepGradients
@@ -308,7 +308,7 @@ class _Learning:
     def of(
         cls, strategy: TrainingStrategy, part: Part, settings: TrainingSettings, gradients: StepGradients
     ) -> _Learning | None:
-        """That of a strategy; None for one that learns nothing."""
+        """The learning of a strategy; None for one that learns nothing."""
         return cls(strategy, part, settings, gradients) if isinstance(strategy, LearningStrategy) else None
 
     def step(
@@ -323,12 +323,12 @@ class _Learning:
         self._optimizer.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """What is learned, and the state of the optimiser, by name."""
+        """The learned parameters, and the state of the optimiser, by name."""
         values = {f"{_VALUE}{name}": parameter.detach() for name, parameter in self._named()}
         return optimizer_tensors(self._optimizer) | values
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Sets what `tensors` returned."""
+        """Restores the result of `tensors`."""
         with torch.no_grad():
             for name, parameter in self._named():
                 parameter.copy_(tensors[f"{_VALUE}{name}"])
@@ -337,12 +337,14 @@ class _Learning:
 
     def _named(self) -> list[tuple[str, Tensor]]:
         groups = self._optimizer.param_groups
-        return [pair for own in groups for pair in zip(own["param_names"], own["params"], strict=True)]
+        return [pair for group in groups for pair in zip(group["param_names"], group["params"], strict=True)]
 
 
 def _not_finite(problem: str, epoch: int) -> TrainingError:
-    kept = "there is no checkpoint yet" if epoch == 1 else f"the checkpoint of epoch {epoch - 1} is kept"
-    return TrainingError(f"{problem}; {kept}: lower training.learning_rate and train again", code="training.not-finite")
+    state = "there is no checkpoint yet" if epoch == 1 else f"the checkpoint of epoch {epoch - 1} is kept"
+    return TrainingError(
+        f"{problem}; {state}: lower training.learning_rate and train again", code="training.not-finite"
+    )
 
 
 def _one_cycle(step: int, steps: int, peak: float) -> float:

@@ -1,7 +1,7 @@
 """Costs of networks in this version beside those in another checkout of the project, step by step in turns.
 
     git worktree add ../before COMMIT
-    python -m tests.benchmarks.against_checkout ../before [--subnets 40] [--json]
+    python -m tests.benchmarks.against_checkout ../before [--subnets 40]
 
 Method. One process for each version, with the same packages and one thread; for each family they do the same on the same
 random subnets in turns, so that the noise of the machine is that of both. CPU milliseconds (`time.process_time`), medians over
@@ -25,6 +25,8 @@ from statistics import median
 from typing import Annotated, cast
 
 import typer
+
+from tests.benchmarks.markdown import table_head, table_row
 
 WORKER = """
 import sys, time
@@ -96,47 +98,33 @@ def ask(process: subprocess.Popen[str], name: str, preset: str, numbers: dict[st
     return cast("list[float]", times if isinstance(times, list) else [times])
 
 
-def compare(before: Path, subnets: int) -> list[dict[str, object]]:
-    """A row for each family."""
-    rows: list[dict[str, object]] = []
+def compare(before: Path, subnets: int, name: str, preset: str, numbers: dict[str, int]) -> list[str]:
+    """The cells of a family: of each column the medians before and after and the median ratio, then both starts."""
+    processes = [start(before), start(Path())]
+    starts = [ask(process, name, preset, numbers, -subnets)[0] for process in processes]
+    times: list[list[list[float]]] = [[], []]
+    for i in range(subnets):
+        for which in (0, 1) if i % 2 else (1, 0):
+            times[which].append(ask(processes[which], name, preset, numbers, i))
+    for process in processes:
+        process.communicate()
+    cells = []
+    for column in range(len(COLUMNS)):
+        pairs = [(old[column], new[column]) for old, new in zip(*times, strict=True)]
+        medians = [median(pair[which] for pair in pairs) for which in (0, 1)]
+        cells += [f"{value:.2f}" for value in (*medians, median(new / old for old, new in pairs))]
+    return cells + [f"{seconds:.2f}" for seconds in starts]
+
+
+def main(before: Annotated[Path, typer.Argument(help="the other checkout")], subnets: int = 40) -> None:
+    """Compares this version with another checkout, and prints a line for each family."""
+    print(
+        table_head(
+            "family", *(f"{name}{part}" for name in COLUMNS for part in ("", ", new", ", ratio")), "start, s", "new"
+        )
+    )
     for name, preset, numbers in FAMILIES:
-        processes = [start(before), start(Path())]
-        starts = [ask(process, name, preset, numbers, -subnets)[0] for process in processes]
-        times: list[list[list[float]]] = [[], []]
-        for i in range(subnets):
-            for which in (0, 1) if i % 2 else (1, 0):
-                times[which].append(ask(processes[which], name, preset, numbers, i))
-        for process in processes:
-            process.communicate()
-        row: dict[str, object] = {"family": f"{name} {preset}", "start_s": starts}
-        for column, label in enumerate(COLUMNS):
-            pairs = [(old[column], new[column]) for old, new in zip(*times, strict=True)]
-            medians = [median(pair[which] for pair in pairs) for which in (0, 1)]
-            row[label] = [*medians, median(new / old for old, new in pairs)]
-        rows.append(row)
-        print(formatted(row), flush=True, file=sys.stderr)
-    return rows
-
-
-def formatted(row: dict[str, object]) -> str:
-    """A line of the table."""
-    columns = [cast("list[float]", row[label]) for label in COLUMNS]
-    parts = [
-        f"{label} {old:.2f} {new:.2f} ms x {ratio:.2f}"
-        for label, (old, new, ratio) in zip(COLUMNS, columns, strict=True)
-    ]
-    old, new = cast("list[float]", row["start_s"])
-    return f"{row['family']:22} {'  '.join(parts)}  start {old:.2f} {new:.2f} s"
-
-
-def main(
-    before: Annotated[Path, typer.Argument(help="the other checkout")],
-    subnets: int = 40,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
-) -> None:
-    """Compares this version with another checkout."""
-    rows = compare(before, subnets)
-    print(json.dumps(rows, indent=1) if as_json else "\n".join(map(formatted, rows)))
+        print(table_row(f"{name} {preset}", *compare(before, subnets, name, preset, numbers)), flush=True)
 
 
 if __name__ == "__main__":

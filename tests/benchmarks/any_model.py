@@ -50,20 +50,21 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hardware_profiles.runtime import run_calls
 from supernets.errors import LoweringError
 from supernets.families.captured.family import CapturedFamily
+from supernets.networks.capture.captured_model import CapturedModel
+from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.costs import elastic_share
 from supernets.networks.capture.elastic_program import ElasticProgram
-from supernets.networks.capture.proof import difference, in_double, outputs_of, prove_permutations, randomised
+from supernets.networks.capture.execution import outputs_of
+from supernets.networks.capture.model_proof import prove_model, randomised
 from supernets.networks.capture.space import SpaceOptions
-from supernets.networks.capture.tracing import capture
+from supernets.networks.capture.tracing import Captured, capture
 from supernets.networks.live_subnets import channels_last
 from supernets.networks.module_to_onnx import INPUT, lower, to_onnx
 from supernets.sharing.base import Supernet
 from supernets.training.checkpoint import make_supernet
 from tests.benchmarks.any_model_table import as_table, comparison, pruning_verdict, read
 from tests.benchmarks.any_model_zoo import Entry, Inputs, build, entries
-
-CONTROLS = 3
-Row = dict[str, Any]
+from tests.benchmarks.json_lines import Row, append_row
 
 
 def tame(model: nn.Module, inputs: Inputs) -> None:
@@ -109,16 +110,14 @@ def check(entry: Entry, *, subnets: int, seconds: float, exporter: bool) -> Row:
         own = supernet.extract(family.space.largest)
         channels_last(model)
         for n in (2, 3):
-            row[f"equal_{n}"] = difference([model(inputs(n))], [own(inputs(n))])
+            row[f"equal_{n}"] = relative_difference([model(inputs(n))], [own(inputs(n))])
     del own
     row.update(_subnets(supernet, inputs, subnets, seconds, exporter=exporter))
     del supernet, family
-    double, doubled = in_double(captured.tensors), _real(x)
-    del captured
-    before = outputs_of(elastic, double, [doubled])
-    row.update(_equal_in_double(model, elastic, before, doubled))
+    before = outputs_of(elastic, captured.tensors.__getitem__, [x], double=True)
+    row.update(_equal_in_double(model, elastic, before, x.double() if x.is_floating_point() else x))
     del model
-    row.update(_permutations(elastic, double, doubled, before))
+    row.update(_permutations(elastic, captured, x, before))
     row["cpu_s"] = time.process_time()
     return row
 
@@ -128,10 +127,6 @@ def tamed(entry: Entry) -> tuple[nn.Module, Inputs]:
     model, inputs = build(entry)
     tame(model, inputs)
     return model, inputs
-
-
-def _real(x: Tensor) -> Tensor:
-    return x.double() if x.is_floating_point() else x
 
 
 class _KeepsDouble(TorchDispatchMode):
@@ -148,25 +143,29 @@ def _equal_in_double(model: nn.Module, elastic: ElasticProgram, before: Sequence
     """Equality of the outputs in double precision, to which the model itself is converted."""
     arguments = [own for call in elastic.program.calls for own in call.arguments.values()]
     row: Row = {"casts": "dtype:float32" in arguments}
-    row["depends"] = difference([before[0][:1]], [before[0][1:]])
+    row["depends"] = relative_difference([before[0][:1]], [before[0][1:]])
     model.double()
     found = []
     for mode in (nullcontext, _KeepsDouble) if row["casts"] else (nullcontext,):
         try:
             with torch.no_grad(), mode():
-                found.append(difference([model(x)], before))
+                found.append(relative_difference([model(x)], before))
         except RuntimeError:  # the user's forward works in single precision alone
             continue
     row["equal_double"] = min(found, default=None)
     return row
 
 
-def _permutations(elastic: ElasticProgram, double: dict[str, Tensor], x: Tensor, before: Sequence[Tensor]) -> Row:
+def _permutations(elastic: ElasticProgram, captured: Captured, x: Tensor, before: Sequence[Tensor]) -> Row:
     """Permutations and their controls."""
-    proof = prove_permutations(elastic, double, [x], controls=CONTROLS, before=before)
-    row: Row = {"permuted": proof.permuted, "control": min(proof.control.values(), default=0.0)}
+    model = CapturedModel("", captured.program, captured.tensors)
+    proof = prove_model(model, SpaceOptions(), elastic=elastic, example=x)
+    row: Row = {"permuted": proof.permuted, "control": proof.control or 0.0}
     if proof.permuted > 1e-10 and x.is_floating_point():
-        row["response"] = difference(before, outputs_of(elastic, double, [x * (1 + 2**-52)]))
+        x = x.double() * (1 + 2**-52)
+        row["response"] = relative_difference(
+            before, outputs_of(elastic, captured.tensors.__getitem__, [x], double=True)
+        )
     return row
 
 
@@ -184,7 +183,7 @@ def _subnets(supernet: Supernet, inputs: Inputs, n: int, seconds: float, *, expo
         for x in batches:
             with torch.no_grad():
                 plain.append(module(x))
-                extracted = max(extracted, difference(plain[-1:], [supernet(x, architecture)]))
+                extracted = max(extracted, relative_difference(plain[-1:], [supernet(x, architecture)]))
         begun, serialised = time.process_time(), None
         try:
             serialised = lower(module, inputs(2))
@@ -198,7 +197,7 @@ def _subnets(supernet: Supernet, inputs: Inputs, n: int, seconds: float, *, expo
         del module
         if serialised is not None:
             for one, (out,) in zip(plain, run_calls(serialised, [{INPUT: x.numpy()} for x in batches]), strict=True):
-                onnx = max(onnx, difference([one], [torch.from_numpy(out)]))
+                onnx = max(onnx, relative_difference([one], [torch.from_numpy(out)]))
         done += 1
     return {
         "subnets": done,
@@ -291,8 +290,7 @@ def main(
             row = in_process(task, cpu_seconds=cpu_seconds, memory_gib=memory)
             row = {"model": entry.key, **row, "wall_s": time.perf_counter() - started}
             row["why"] = next(filter(None, pruning_verdict(row)), "") if torch_pruning else verdict(row)
-            with own.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+            append_row(own, row)
             print(entry.key, row["why"] or "counts", f"{row['wall_s']:.0f} s", flush=True)
     print(comparison(read(results), read(torch_pruning)) if torch_pruning else as_table(read(results)))
 

@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch_pruning.pruner.function import BasePruningFunc
 
-from supernets.networks.capture.proof import difference
+from supernets.networks.capture.comparison import relative_difference
 from tests.benchmarks.any_model_zoo import Entry, Inputs
+from tests.benchmarks.json_lines import Row
 
 os.environ["TIMM_FUSED_ATTN"] = "0"  # as in the tool's examples; read when timm is imported
 
@@ -46,7 +47,6 @@ _KEYS |= {"v", "value", "v_proj", "v_lin", "to_v", "value_proj", "to_value", "wv
 _PACKED = {"gate_up_proj", "w12", "Wi"}
 _BIASES = re.compile("relative_position|rel_pos|attention_bias")  # by head
 _LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
-Row = dict[str, Any]
 
 
 class OutOfTimeError(Exception):
@@ -235,10 +235,10 @@ def permutation(model: nn.Module, inputs: Inputs, hints: Hints, row: Row) -> Non
         before = model(x)
     row["casts"] = casts.found
     with torch.no_grad():
-        row["response"] = difference([before], [model(x * (1 + 2**-52))]) if x.is_floating_point() else 0.0
+        row["response"] = relative_difference([before], [model(x * (1 + 2**-52))]) if x.is_floating_point() else 0.0
     row["exchanged"] = sum(exchange(pruner, group, hints) > 0 for group in groups)
     with torch.no_grad():
-        row["permuted"] = difference([before], [model(x)])
+        row["permuted"] = relative_difference([before], [model(x)])
 
 
 def sizes_of(layer: Any) -> tuple[int, ...]:

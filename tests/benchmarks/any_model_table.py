@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
-Row = dict[str, Any]
+from tests.benchmarks.json_lines import Row, read_rows
+from tests.benchmarks.markdown import table_head, table_row
+
 _CAUSES = (
     ("OutOfTimeError", "no result within the CPU time"),
     ("signal (9|24)", "no result within the CPU time"),
@@ -23,8 +23,7 @@ _CAUSES = (
 
 def read(results: Path) -> list[Row]:
     """The rows so far, the last of each model."""
-    lines = results.read_text().splitlines() if results.exists() else []
-    return list({row["model"]: row for row in map(json.loads, lines)}.values())
+    return list({row["model"]: row for row in read_rows(results)}.values())
 
 
 def pruning_verdict(row: Row) -> tuple[str, str, str]:
@@ -65,11 +64,11 @@ def _causes(whys: Sequence[str]) -> list[str]:
 
 def as_table(rows: Sequence[Row]) -> str:
     """Counts by collection, times, and failures by cause."""
-    lines = ["| collection | models | count | conversion, median s | tracing, median s |", "|---|---|---|---|---|"]
+    lines = [table_head("collection", "models", "count", "conversion, median s", "tracing, median s")]
     for collection, own in _parts(rows):
         count = sum(not row["why"] for row in own)
         times = [_median(own, name) for name in ("convert_s", "trace_s")]
-        lines.append(f"| {collection} | {len(own)} | {count} | {' | '.join(times)} |")
+        lines.append(table_row(collection, len(own), count, *times))
     return "\n".join([*lines, "", *_causes([row["why"] for row in rows])])
 
 
@@ -77,18 +76,15 @@ def comparison(rows: Sequence[Row], pruning: Sequence[Row]) -> str:
     """Both tools on the models that both files have."""
     theirs = {row["model"]: row for row in pruning}
     rows = [row for row in rows if row["model"] in theirs]
-    head = (
-        "collection", "models", "count", "seconds",
-        "Torch-Pruning converts", "pruned network runs", "keeps outputs", "both", "seconds",
-    )  # fmt: skip
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    judged = ("Torch-Pruning converts", "pruned network runs", "keeps outputs", "both", "seconds")
+    lines = [table_head("collection", "models", "count", "seconds", *judged)]
     for collection, own in _parts(rows):
         other = [theirs[row["model"]] for row in own]
         verdicts = [pruning_verdict(row) for row in other]
         cells: list[object] = [collection, len(own), sum(not row["why"] for row in own)]
         cells += [_median(own, "trace_s", "convert_s"), *(sum(not one[i] for one in verdicts) for i in range(3))]
         cells += [sum(not any(one) for one in verdicts), _median(other, "convert_s")]
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append(table_row(*cells))
     stages = ("not converted", "pruned, does not run", "outputs not kept")
     found = [dict(zip(stages, pruning_verdict(theirs[row["model"]]), strict=True)) for row in rows]
     whys = [next((f"{stage}: {_cause(why)}" for stage, why in one.items() if why), "") for one in found]

@@ -27,12 +27,11 @@ paired differences on the test examples, which nothing else uses.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -44,8 +43,7 @@ from tests.benchmarks.any_model_value_search import LIMITS
 from tests.benchmarks.any_model_value_table import as_table
 from tests.benchmarks.any_model_value_tasks import NAMES, ValueTask, task
 from tests.benchmarks.any_model_value_training import Lesson, Setting, Stopwatch, correct, plain_network, train_original
-
-Row = dict[str, Any]
+from tests.benchmarks.json_lines import Row, append_row, read_rows
 
 
 def main(
@@ -64,12 +62,12 @@ def main(
             for name in only or NAMES:
                 own = task(name, text)
                 run(results, replace(own, budget=budget * own.budget), seed, methods or list(METHODS))
-    print(as_table(read(results)))
+    print(as_table(read_rows(results)))
 
 
 def run(results: Path, task: ValueTask, seed: int, methods: Sequence[str]) -> None:
     """Adds the rows of one model and seed, a row for each method, and the latencies of all their networks."""
-    known = [row for row in read(results) if (row["model"], row["seed"]) == (task.name, seed)]
+    known = [row for row in read_rows(results) if (row["model"], row["seed"]) == (task.name, seed)]
     done = {row["method"] for row in known}
     if done >= {*METHODS, "latency"}:
         return
@@ -126,16 +124,9 @@ def _onnx(results: Path, task: ValueTask, seed: int, method: str, limit: str) ->
     return results.with_suffix(f".{task.name}-{seed}-{method}-{limit}.onnx")
 
 
-def read(results: Path) -> list[Row]:
-    """The rows so far."""
-    return list(map(json.loads, results.read_text().splitlines())) if results.exists() else []
-
-
 def add(results: Path, task: ValueTask, seed: int, method: str, row: Row) -> None:
     """Appends a row, and prints its accuracies."""
-    row = {"model": task.name, "seed": seed, "method": method, **row}
-    with results.open("a") as file:
-        file.write(json.dumps(row, default=str) + "\n")
+    append_row(results, {"model": task.name, "seed": seed, "method": method, **row})
     shown = {k: f"{n['validation']:.4f} {n['test']:.4f}" for k, n in row.get("networks", {}).items()}
     print(task.name, seed, method, shown or row.get("ratios"), f"{row.get('cpu_s', 0):.0f} s", flush=True)
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.benchmarks.json_lines import Row
+from tests.benchmarks.markdown import table_head, table_row
+
 RIVALS = ("magnitude", "Taylor", "isomorphic")
 """Torch-Pruning's methods, of which a cell has the one with the best validation accuracy."""
-Row = dict[str, Any]
 
 
 def as_table(rows: Sequence[Row]) -> str:
     """A line for each model, limit and seed whose methods are all there; then the numbers of cells that ours wins."""
-    lines = [
-        "| model | limit | original | ours | best pruned | uniform | magnitude / Taylor / isomorphic | ours - pruned "
-        "| ours - uniform | latency of ours / pruned / uniform |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    differences = ("ours - pruned", "ours - uniform", "latency of ours / pruned / uniform")
+    names = ("model", "limit", "original", "ours", "best pruned", "uniform", " / ".join(RIVALS), *differences)
+    lines = [table_head(*names)]
     by_key = {(row["model"], row["seed"], row["method"]): row for row in rows}
     ahead: list[tuple[bool, bool]] = []
     for model, seed in dict.fromkeys((row["model"], row["seed"]) for row in rows):
@@ -38,11 +37,9 @@ def as_table(rows: Sequence[Row]) -> str:
             shown = [f"{at[m]['test']:.2%}" for m in ("ours", best, "uniform")]
             ratios = " / ".join(f"{latency[f'{m} {limit}']:.3f}" for m in ("ours", best, "uniform"))
             name = f"{model} ({seed})" if seed else model
-            lines.append(
-                f"| {name} | {float(limit):.0%} | {original['test']:.2%} | {shown[0]} | {shown[1]} ({best}) "
-                f"| {shown[2]} | {each} | {_difference(*to_pruned)} "
-                f"| {_difference(*to_uniform)} | {ratios} |"
-            )
+            accuracies = (f"{original['test']:.2%}", shown[0], f"{shown[1]} ({best})", shown[2], each)
+            gaps = _difference(*to_pruned), _difference(*to_uniform)
+            lines.append(table_row(name, f"{float(limit):.0%}", *accuracies, *gaps, ratios))
     wins = [sum(one) for one in zip(*ahead, strict=True)] if ahead else [0, 0]
     both = sum(map(all, ahead))
     lines += [

@@ -124,163 +124,77 @@ def _smallest(model: nn.Module, shapes: list[tuple[int, ...]]) -> Inputs:
     return lambda n: torch.randn(n, *shape, generator=torch.Generator().manual_seed(n))
 
 
-TEXT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 60}
-DECODER = {**TEXT, "num_key_value_heads": 2, "use_cache": False, "pad_token_id": 0}
-IMAGE = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "image_size": 32,
-    "patch_size": 8,
-}  # fmt: skip
+LAYERS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+TEXT = {**LAYERS, "intermediate_size": 48, "vocab_size": 60}
+PADDED = {**TEXT, "pad_token_id": 0}
+DECODER = {**PADDED, "num_key_value_heads": 2, "use_cache": False}
+OPT = {**LAYERS, "ffn_dim": 48, "vocab_size": 60, "word_embed_proj_dim": 32, "pad_token_id": 0, "use_cache": False}
 GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "vocab_size": 60, "n_positions": 40, "use_cache": False}
-STAGES = {"depths": [1, 2], "num_heads": [2, 4]}
+DISTILLED = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "vocab_size": 60}
+T5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "vocab_size": 60}
+IMAGE = {**LAYERS, "intermediate_size": 48, "image_size": 32, "patch_size": 8}
+WINDOWS = {"depths": [1, 2], "num_heads": [2, 4], "embed_dim": 16, "image_size": 32, "patch_size": 2, "window_size": 4}
+STAGES = {"depths": [1, 2], "hidden_sizes": [16, 32]}
+PYRAMID = {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32], "num_attention_heads": [1, 2, 4, 4]}
+MOBILE = {"image_size": 64, "hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 8, 16, 16, 24, 24, 32]}
+WHISPER = {
+    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "vocab_size": 60, "max_source_positions": 25, "num_mel_bins": 20,
+    "pad_token_id": 0,
+}  # fmt: skip
 AUDIO = {**TEXT, "conv_dim": (24, 24), "conv_stride": (5, 2), "conv_kernel": (10, 3), "num_feat_extract_layers": 2,
          "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}  # fmt: skip
-TRANSFORMERS: dict[str, tuple[str, str, dict[str, Any], str]] = {
-    "bert": ("BertModel", "BertConfig", TEXT, "ids"),
-    "roberta": ("RobertaModel", "RobertaConfig", {**TEXT, "pad_token_id": 0}, "ids"),
-    "distilbert": (
-        "DistilBertModel",
-        "DistilBertConfig",
-        {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "vocab_size": 60},
-        "ids",
-    ),
-    "albert": ("AlbertModel", "AlbertConfig", {**TEXT, "embedding_size": 16}, "ids"),
-    "electra": ("ElectraModel", "ElectraConfig", {**TEXT, "embedding_size": 16}, "ids"),
-    "deberta-v2": (
-        "DebertaV2Model",
-        "DebertaV2Config",
-        {**TEXT, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
-        "ids",
-    ),
-    "mpnet": ("MPNetModel", "MPNetConfig", {**TEXT, "pad_token_id": 0}, "ids"),
-    "camembert": ("CamembertModel", "CamembertConfig", {**TEXT, "pad_token_id": 0}, "ids"),
-    "xlm-roberta": ("XLMRobertaModel", "XLMRobertaConfig", {**TEXT, "pad_token_id": 0}, "ids"),
-    "modernbert": (
-        "ModernBertModel",
-        "ModernBertConfig",
-        {**TEXT, "pad_token_id": 0, "global_attn_every_n_layers": 1},
-        "ids",
-    ),
-    "vit": ("ViTModel", "ViTConfig", IMAGE, "image"),
-    "deit": ("DeiTModel", "DeiTConfig", IMAGE, "image"),
-    "beit": ("BeitModel", "BeitConfig", IMAGE, "image"),
-    "dinov2": ("Dinov2Model", "Dinov2Config", {**IMAGE, "mlp_ratio": 2}, "image"),
-    "swin": (
-        "SwinModel",
-        "SwinConfig",
-        {**STAGES, "embed_dim": 16, "image_size": 32, "patch_size": 2, "window_size": 4},
-        "image",
-    ),
-    "swinv2": (
-        "Swinv2Model",
-        "Swinv2Config",
-        {**STAGES, "embed_dim": 16, "image_size": 32, "patch_size": 2, "window_size": 4},
-        "image",
-    ),
-    "convnext": (
-        "ConvNextModel",
-        "ConvNextConfig",
-        {"depths": [1, 2], "hidden_sizes": [16, 32], "num_stages": 2},
-        "image",
-    ),
-    "convnextv2": (
-        "ConvNextV2Model",
-        "ConvNextV2Config",
-        {"depths": [1, 2], "hidden_sizes": [16, 32], "num_stages": 2},
-        "image",
-    ),
-    "resnet": (
-        "ResNetModel",
-        "ResNetConfig",
-        {"depths": [1, 2], "hidden_sizes": [32, 64], "embedding_size": 16},
-        "image",
-    ),
-    "mobilevit": (
-        "MobileViTModel",
-        "MobileViTConfig",
-        {"image_size": 64, "hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 8, 16, 16, 24, 24, 32]},
-        "image64",
-    ),
-    "segformer": (
-        "SegformerModel",
-        "SegformerConfig",
-        {"depths": [1, 1, 1, 1], "hidden_sizes": [16, 16, 32, 32], "num_attention_heads": [1, 2, 4, 4]},
-        "image64",
-    ),
-    "pvt": (
-        "PvtModel",
-        "PvtConfig",
-        {
-            "image_size": 64,
-            "depths": [1, 1, 1, 1],
-            "hidden_sizes": [16, 16, 32, 32],
-            "num_attention_heads": [1, 2, 4, 4],
-        },
-        "image64",
-    ),
-    "gpt2": ("GPT2Model", "GPT2Config", GPT, "ids"),
-    "gpt-neox": ("GPTNeoXModel", "GPTNeoXConfig", {**TEXT, "use_cache": False}, "ids"),
-    "opt": (
-        "OPTModel",
-        "OPTConfig",
-        {
-            "hidden_size": 32,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "ffn_dim": 48,
-            "vocab_size": 60,
-            "word_embed_proj_dim": 32,
-            "pad_token_id": 0,
-            "use_cache": False,
-        },
-        "ids",
-    ),
-    "llama": ("LlamaModel", "LlamaConfig", DECODER, "ids"),
-    "mistral": ("MistralModel", "MistralConfig", DECODER, "ids"),
-    "qwen2": ("Qwen2Model", "Qwen2Config", DECODER, "ids"),
-    "qwen3": ("Qwen3Model", "Qwen3Config", {**DECODER, "head_dim": 8}, "ids"),
-    "gemma": ("GemmaModel", "GemmaConfig", {**DECODER, "head_dim": 8}, "ids"),
-    "phi": ("PhiModel", "PhiConfig", {**DECODER, "num_key_value_heads": 4}, "ids"),
-    "t5-encoder": (
-        "T5EncoderModel",
-        "T5Config",
-        {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4, "vocab_size": 60},
-        "ids",
-    ),
-    "clip-vision": ("CLIPVisionModel", "CLIPVisionConfig", IMAGE, "image"),
-    "clip-text": ("CLIPTextModel", "CLIPTextConfig", {**TEXT, "eos_token_id": 2}, "ids"),
-    "siglip-vision": ("SiglipVisionModel", "SiglipVisionConfig", IMAGE, "image"),
-    "siglip-text": ("SiglipTextModel", "SiglipTextConfig", TEXT, "ids"),
-    "whisper-encoder": (
-        "WhisperModel",
-        "WhisperConfig",
-        {
-            "d_model": 32,
-            "encoder_layers": 2,
-            "decoder_layers": 2,
-            "encoder_attention_heads": 4,
-            "decoder_attention_heads": 4,
-            "encoder_ffn_dim": 48,
-            "decoder_ffn_dim": 48,
-            "vocab_size": 60,
-            "max_source_positions": 25,
-            "num_mel_bins": 20,
-            "pad_token_id": 0,
-        },
-        "mel",
-    ),
-    "wav2vec2": ("Wav2Vec2Model", "Wav2Vec2Config", AUDIO, "wave"),
-    "hubert": ("HubertModel", "HubertConfig", AUDIO, "wave"),
+TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "bert": ("BertModel", TEXT, "ids"),
+    "roberta": ("RobertaModel", PADDED, "ids"),
+    "distilbert": ("DistilBertModel", DISTILLED, "ids"),
+    "albert": ("AlbertModel", {**TEXT, "embedding_size": 16}, "ids"),
+    "electra": ("ElectraModel", {**TEXT, "embedding_size": 16}, "ids"),
+    "deberta-v2": ("DebertaV2Model", {**TEXT, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}, "ids"),
+    "mpnet": ("MPNetModel", PADDED, "ids"),
+    "camembert": ("CamembertModel", PADDED, "ids"),
+    "xlm-roberta": ("XLMRobertaModel", PADDED, "ids"),
+    "modernbert": ("ModernBertModel", {**PADDED, "global_attn_every_n_layers": 1}, "ids"),
+    "vit": ("ViTModel", IMAGE, "image"),
+    "deit": ("DeiTModel", IMAGE, "image"),
+    "beit": ("BeitModel", IMAGE, "image"),
+    "dinov2": ("Dinov2Model", {**IMAGE, "mlp_ratio": 2}, "image"),
+    "swin": ("SwinModel", WINDOWS, "image"),
+    "swinv2": ("Swinv2Model", WINDOWS, "image"),
+    "convnext": ("ConvNextModel", {**STAGES, "num_stages": 2}, "image"),
+    "convnextv2": ("ConvNextV2Model", {**STAGES, "num_stages": 2}, "image"),
+    "resnet": ("ResNetModel", {"depths": [1, 2], "hidden_sizes": [32, 64], "embedding_size": 16}, "image"),
+    "mobilevit": ("MobileViTModel", MOBILE, "image64"),
+    "segformer": ("SegformerModel", PYRAMID, "image64"),
+    "pvt": ("PvtModel", {**PYRAMID, "image_size": 64}, "image64"),
+    "gpt2": ("GPT2Model", GPT, "ids"),
+    "gpt-neox": ("GPTNeoXModel", {**TEXT, "use_cache": False}, "ids"),
+    "opt": ("OPTModel", OPT, "ids"),
+    "llama": ("LlamaModel", DECODER, "ids"),
+    "mistral": ("MistralModel", DECODER, "ids"),
+    "qwen2": ("Qwen2Model", DECODER, "ids"),
+    "qwen3": ("Qwen3Model", {**DECODER, "head_dim": 8}, "ids"),
+    "gemma": ("GemmaModel", {**DECODER, "head_dim": 8}, "ids"),
+    "phi": ("PhiModel", {**DECODER, "num_key_value_heads": 4}, "ids"),
+    "t5-encoder": ("T5EncoderModel", T5, "ids"),
+    "clip-vision": ("CLIPVisionModel", IMAGE, "image"),
+    "clip-text": ("CLIPTextModel", {**TEXT, "eos_token_id": 2}, "ids"),
+    "siglip-vision": ("SiglipVisionModel", IMAGE, "image"),
+    "siglip-text": ("SiglipTextModel", TEXT, "ids"),
+    "whisper-encoder": ("WhisperModel", WHISPER, "mel"),
+    "wav2vec2": ("Wav2Vec2Model", AUDIO, "wave"),
+    "hubert": ("HubertModel", AUDIO, "wave"),
 }
-"""By name: the class, the class of its configuration, the configuration, and the kind of its input."""
+"""By name: the class, its configuration, and the kind of its input."""
 _INPUTS: dict[str, tuple[int, ...]] = {
     "ids": (11,), "image": (3, 32, 32), "image64": (3, 64, 64), "mel": (20, 50), "wave": (400,)
 }  # fmt: skip
 
 
 def _transformer(name: str) -> tuple[nn.Module, Inputs]:
-    library = importlib.import_module("transformers")
-    model_class, config_class, options, kind = TRANSFORMERS[name]
-    model = cast(nn.Module, getattr(library, model_class)(getattr(library, config_class)(**options)))
+    class_name, options, kind = TRANSFORMERS[name]
+    model_class = getattr(importlib.import_module("transformers"), class_name)
+    model = cast(nn.Module, model_class(model_class.config_class(**options)))
     if name == "whisper-encoder":
         model = cast(nn.Module, model.encoder)
     shape = _INPUTS[kind]

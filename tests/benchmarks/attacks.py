@@ -1,12 +1,16 @@
 """Response times of a server for one client while another one attacks it.
 
-Run: ``python -m tests.benchmarks.attacks [--only idle --seconds 20 --files 1024 --same-address]``.
+    python -m tests.benchmarks.attacks [--only idle] [--seconds 20] [--files 1024] [--same-address]
+
+Method. `nas serve` on a folder with 50 finished runs, without a cluster. A client requests the list of runs every 50 ms, each
+time by a new connection, before, during and after each attack. The attacks come from another process and, unless
+--same-address, another address of this machine; connections that the server closes are opened again, each at most once a
+second. A request without a complete response in 30 s has failed, and counts as 30 s. In the end a job is submitted: the server
+must still accept it.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import multiprocessing
 import os
 import resource
@@ -18,19 +22,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import urlsplit
 
 import numpy as np
+import typer
 
 from nas.engine.store.folder import RunsFolder
-from tests.benchmarks.serving import add_finished_runs, serving
+from tests.benchmarks.markdown import table_head, table_row
+from tests.benchmarks.serving import add_finished_runs, cpu_seconds, serving
 from tests.nas.commands import SMALL_JOB
 
-METHOD = """\
-`nas serve` on a folder with 50 finished runs, without a cluster. A client requests the list of runs every 50 ms, each time by a
-new connection, before, during and after each attack. The attacks come from another process and, unless --same-address, another
-address of this machine; connections that the server closes are opened again, each at most once a second. A request without a
-complete response in 30 s has failed, and counts as 30 s. In the end a job is submitted: the server must still accept it."""
 _RUNS = 50
 _PAUSE_S = 0.05
 _WARM_UP_S = 5.0
@@ -92,42 +94,34 @@ class Spread:
     took: list[float] = field(default_factory=list)
     failed: int = 0
 
-    def summary(self) -> dict[str, float]:
-        ms = 1000 * np.array(self.took)
-        p50, p99 = np.percentile(ms, [50, 99]).tolist()
-        return {"n": len(ms), "failed": self.failed, "p50": p50, "p99": p99, "max": float(ms.max())}
+    @property
+    def cells(self) -> list[str]:
+        """Requests, failed ones, and milliseconds: the percentiles 50 and 99, and the longest."""
+        ms = 1000 * np.percentile(self.took, [50, 99, 100])
+        return [str(len(self.took)), str(self.failed), *(f"{value:.0f}" for value in ms)]
 
 
-def main() -> None:
-    """Parses the command line, starts a server for each attack, and attacks it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", action="append", choices=sorted(ATTACKS), help="one attack; may be repeated")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each of the three parts")
-    parser.add_argument("--files", type=int, default=0, help="limit of open files of the server, soft and hard")
-    parser.add_argument("--same-address", action="store_true", help="attack from the client's address")
-    parser.add_argument("--json", action="store_true", help="print one object per line in place of the table")
-    given = parser.parse_args()
-    own = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (own[1], own[1]))
-    if not given.json:
-        print(
-            f"{METHOD}\n\n| attack | part | n | failed | p50, ms | p99, ms | longest, ms | server CPU, s | log, KB | open |"
-        )
-        print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
-    for name in given.only or ATTACKS:
-        for row in _attacked(ATTACKS[name], given.seconds, given.files, _CLIENT if given.same_address else _ATTACKER):
-            if given.json:
-                print(json.dumps(row), flush=True)
-                continue
-            values = " | ".join(f"{row[key]:.0f}" for key in ("n", "failed", "p50", "p99", "max"))
-            print(
-                f"| {row['attack']} | {row['part']} | {values} | {row['cpu_s']:.1f} | {row['log_kb']:.0f} | {row['open']} |",
-                flush=True,
-            )
+def main(
+    only: Annotated[list[str] | None, typer.Option(help=f"of {', '.join(ATTACKS)}")] = None,
+    seconds: Annotated[float, typer.Option(help="of each of the three parts")] = 20.0,
+    files: Annotated[int, typer.Option(help="limit of open files of the server, soft and hard")] = 0,
+    same_address: Annotated[bool, typer.Option("--same-address", help="attack from the client's address")] = False,
+) -> None:
+    """Starts a server for each attack, and attacks it."""
+    if unknown := set(only or ()) - ATTACKS.keys():
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}; expected of {', '.join(ATTACKS)}")
+    hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    print(__doc__)
+    columns = ("n", "failed", "p50, ms", "p99, ms", "longest, ms", "server CPU, s", "log, KB", "open")
+    print(table_head("attack", "part", *columns), flush=True)
+    for name in only or ATTACKS:
+        for cells in _attacked(ATTACKS[name], seconds, files, _CLIENT if same_address else _ATTACKER):
+            print(table_row(*cells), flush=True)
 
 
-def _attacked(attack: Attack, seconds: float, files: int, address: str) -> Iterator[dict[str, object]]:
-    """One row for each part: response times, CPU seconds and log of the server, and its open connections at the end."""
+def _attacked(attack: Attack, seconds: float, files: int, address: str) -> Iterator[list[object]]:
+    """The cells of each part: response times, CPU seconds and log of the server, and its open connections at the end."""
     with tempfile.TemporaryDirectory(dir=".") as temporary:
         runs = RunsFolder(Path(temporary) / "runs")
         runs.check_writable()
@@ -137,17 +131,11 @@ def _attacked(attack: Attack, seconds: float, files: int, address: str) -> Itera
             port = urlsplit(url).port
             assert port is not None
 
-            def part(name: str) -> dict[str, object]:
-                cpu, size = _cpu_s(server.pid), log.stat().st_size
+            def part(name: str) -> list[object]:
+                cpu, size = cpu_seconds(server.pid), log.stat().st_size
                 spread = _asked(port, seconds)
-                return {
-                    "attack": attack.title,
-                    "part": name,
-                    **spread.summary(),
-                    "cpu_s": _cpu_s(server.pid) - cpu,
-                    "log_kb": (log.stat().st_size - size) / 1000,
-                    "open": _sockets(server.pid),
-                }
+                used, written = cpu_seconds(server.pid) - cpu, (log.stat().st_size - size) / 1000
+                return [attack.title, name, *spread.cells, f"{used:.1f}", f"{written:.0f}", _sockets(server.pid)]
 
             _asked(port, _WARM_UP_S)
             yield part("before")
@@ -188,10 +176,9 @@ def _answer(port: int, sent: bytes) -> int:
 @contextmanager
 def _attacking(attack: Attack, port: int, address: str) -> Iterator[None]:
     """An attack that has begun, and ends with the context."""
-    begun = multiprocessing.get_context("spawn").Event()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_attack, args=(attack, port, address, begun), daemon=True
-    )
+    context = multiprocessing.get_context("spawn")
+    begun = context.Event()
+    process = context.Process(target=_attack, args=(attack, port, address, begun), daemon=True)
     process.start()
     try:
         begun.wait()
@@ -267,12 +254,6 @@ class _Connection:
         self._socket = None
 
 
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def _sockets(pid: int) -> int:
     """The number of a process's open sockets."""
     n = 0
@@ -283,4 +264,4 @@ def _sockets(pid: int) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

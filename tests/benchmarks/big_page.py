@@ -1,29 +1,31 @@
 """Loading time of the page of a run with 10,000 evaluations in a browser.
 
-Run: ``python -m tests.benchmarks.big_page [--evaluations 10000]``; needs Debian's chromium and chromium-driver.
+    python -m tests.benchmarks.big_page [--evaluations 10000] [--times 5]
+
+Needs Debian's chromium and chromium-driver.
+
+Method. A finished search of random candidates in a space of 45 genes, with two objectives; its page is opened from `nas serve`
+on this machine. Milliseconds by the browser's clock, from the start of the navigation until a frame has the chart and the
+selected network (`shown`): the first time (the server has just started and has read no run, the browser has cached no file of
+the pages; another window of the server is open), then three times again. `answered` is the page's first byte, `whole` its last
+byte, and `networks` the end of the loading of the networks.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from nas.engine.store.folder import RunsFolder
-from tests.benchmarks.big_run import _METRICS, ElasticValues, fill
-from tests.benchmarks.engine_time import elastic_space
+from tests.benchmarks.big_run import fill
+from tests.benchmarks.markdown import table_head, table_row
 from tests.benchmarks.serving import serving
 from tests.nas.service.pages.chromium import Chromium, running_chromium
 
-METHOD = """\
-A finished search of random candidates in a space of 45 genes, with two objectives; its page is opened from `nas serve` on this
-machine. Milliseconds by the browser's clock, from the start of the navigation until a frame has the chart and the selected
-network (`shown`): the first time (the server has just started and has read no run, the browser has cached no file of the
-pages; another window of the server is open), then three times again. `answered` is the page's first byte, `whole` its last
-byte, and `networks` the end of the loading of the networks."""
 _AGAIN = 3
 _NOTES = """\
 new MutationObserver((_, observer) => {
@@ -38,36 +40,27 @@ return [window.shownAt, page.responseStart, page.responseEnd, networks.responseE
 _COLUMNS = ("shown", "answered", "whole", "networks")
 
 
-def main() -> None:
+def main(
+    evaluations: int = 10_000,
+    times: Annotated[int, typer.Option(help="servers and browsers to start")] = 5,
+) -> None:
     """Fills a run, opens its page repeatedly, and prints the times."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--evaluations", type=int, default=10_000)
-    parser.add_argument("--times", type=int, default=5, help="servers and browsers to start")
-    parser.add_argument("--json", action="store_true", help="print one object in place of the table")
-    given = parser.parse_args()
-    if not given.json:
-        print(METHOD, end="\n\n")
-    found: dict[str, list[list[float]]] = {"first": [], "again": []}
+    print(__doc__)
+    times_ms: dict[str, list[list[float]]] = {"first": [], "again": []}
     with tempfile.TemporaryDirectory(dir=".") as temporary:
         folder = Path(temporary)
-        runs, space = RunsFolder(folder / "runs"), elastic_space()
+        runs = RunsFolder(folder / "runs")
         runs.check_writable()
-        run = fill(runs, space, _METRICS[:2], ElasticValues(space), given.evaluations, algorithm="random", report=False)
-        for _ in range(given.times):
+        run = fill(runs, evaluations)
+        for _ in range(times):
             with serving(runs) as (_, url, _), running_chromium(folder) as chromium:
                 chromium.driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": _NOTES})
                 chromium.open(f"{url}/api/v1/health")
                 for name in ["first", *["again"] * _AGAIN]:
-                    found[name].append(_opened(chromium, f"{url}/runs/{run}"))
-    if given.json:
-        print(
-            json.dumps({name: [dict(zip(_COLUMNS, row, strict=True)) for row in rows] for name, rows in found.items()})
-        )
-        return
-    print("| ms, median (least to most) |", " | ".join(_COLUMNS), "|\n|---|---|---|---|---|")
-    for name, rows in found.items():
-        spans = [f"{np.median(c):.0f} ({min(c):.0f} to {max(c):.0f})" for c in zip(*rows, strict=True)]
-        print(f"| {name} | {' | '.join(spans)} |")
+                    times_ms[name].append(_opened(chromium, f"{url}/runs/{run}"))
+    print(table_head("ms, median (least to most)", *_COLUMNS))
+    for name, rows in times_ms.items():
+        print(table_row(name, *(f"{np.median(c):.0f} ({min(c):.0f} to {max(c):.0f})" for c in zip(*rows, strict=True))))
 
 
 def _opened(chromium: Chromium, url: str) -> list[float]:
@@ -78,4 +71,4 @@ def _opened(chromium: Chromium, url: str) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

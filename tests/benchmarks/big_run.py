@@ -1,76 +1,50 @@
 """A run of 10,000 evaluations: the cost of filling it, and the time to show and plot it.
 
-Run: ``python -m tests.benchmarks.big_run [--table shared/data/tables/nasbench201.yaml --accuracy COLUMN --latency COLUMN]``.
+    python -m tests.benchmarks.big_run [--evaluations 10000] [--objectives 2 --objectives 3] [--algorithm random]
+
+Method. A search (random by default) by the loop of real searches with the store of real runs (SQLite, WAL, synchronous=NORMAL),
+with metrics that cost nothing, of a space of 45 genes. It records predictions at every step, like guided search. Then each
+command runs in a new process: wall and CPU seconds, median of 3, and its peak memory (at least this process's, which a child
+inherits).
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
+from typing import Annotated
 
 import numpy as np
+import typer
 
-from nas.engine.evaluation.base import Evaluator
 from nas.engine.search_loop import search
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.run_facts import RunFacts, SearchFacts
 from nas.engine.store.sql import SqlStore
-from nas.runs.bench.table import Table, TableEvaluator
 from nas.search.base import SearchAlgorithm, SearchProblem
 from nas.search.problem.budget import Budget
-from nas.search.problem.objectives import EXACT_METRICS, Evaluation, Measurement, Objective, Request, Status
+from nas.search.problem.objectives import EXACT_METRICS, Evaluation, Objective
 from nas.search.registry import make_algorithm
-from supernets.space import Architecture, SearchSpace
-from tests.benchmarks.engine_time import elastic_space
+from supernets.space import Architecture
+from tests.benchmarks.instant_evaluations import METRICS, InstantEvaluator, elastic_space
+from tests.benchmarks.markdown import table_head, table_row
 from tests.nas.commands import SMALL_JOB
 
-METHOD = """\
-A search (random by default) by the loop of real searches with the store of real runs (SQLite, WAL, synchronous=NORMAL), with
-metrics that cost nothing, of a space of 45 genes or of a table. It records predictions at every step, like guided search. Then
-each command runs in a new process: wall and CPU seconds, median of 3, and its peak memory (at least this process's, which a
-child inherits)."""
 _BATCH, _PROFILE, _REPEATS = 10, "board", 3
-_METRICS = ("accuracy", "latency_ms", "parameters", "macs")
-
-
-class ElasticValues:
-    """Metrics that cost nothing: additive costs, and an accuracy that saturates, with a little noise."""
-
-    def __init__(self, space: SearchSpace) -> None:
-        rng = np.random.default_rng(0)
-        self._weights = {metric: rng.uniform(0.5, 1.5, len(space)) for metric in _METRICS}
-
-    def value(self, architecture: Architecture, metric: str) -> float:
-        """The value of a metric, in its unit."""
-        levels = np.array(architecture.genes) + 1.0  # 0 for an inactive gene
-        size = float((self._weights[metric] * levels).sum())
-        if metric == "accuracy":
-            return 0.7 + 0.25 * size / (size + 60) + 0.001 * float(np.sin(1000 * size))
-        return 1.0 + size if metric == "latency_ms" else 1000.0 * round(size)
-
-    def evaluate(self, requests: Sequence[Request]) -> Iterator[Measurement]:
-        """One measurement per request, in order."""
-        for request in requests:
-            value = self.value(request.architecture, request.metric)
-            error = 0.0 if request.metric in EXACT_METRICS else 0.001
-            yield Measurement(request, Status.OK, value, error, protocol="instant", environment={"cpu": "none"})
-
-    def close(self) -> None:
-        """Nothing to close."""
 
 
 class Guessing(SearchAlgorithm):
     """A search algorithm that records predictions of its proposals, like one with models: exact values with noise."""
 
-    def __init__(self, name: str, task: SearchProblem, values: ElasticValues) -> None:
-        self._inner, self._values = make_algorithm(name, task), values
+    def __init__(self, name: str, task: SearchProblem, evaluator: InstantEvaluator) -> None:
+        self._inner, self._evaluator = make_algorithm(name, task), evaluator
         self._objectives, self._rng = task.objectives, np.random.default_rng(task.seed)
         self._fits: dict[str, dict[str, object]] = {}
 
@@ -86,7 +60,7 @@ class Guessing(SearchAlgorithm):
         return asked
 
     def _guess(self, architecture: Architecture, metric: str) -> list[float]:
-        value = self._values.value(architecture, metric)
+        value = self._evaluator.value(architecture, metric)
         return [value * (1 + 0.02 * float(self._rng.standard_normal())), 0.02 * value]
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
@@ -99,13 +73,12 @@ class Guessing(SearchAlgorithm):
         return self._inner.replay(asked)
 
 
-def fill(
-    runs: RunsFolder, space: SearchSpace, metrics: Sequence[str], evaluator: Evaluator, n: int, *, algorithm: str,
-    report: bool = True,
-) -> str:  # fmt: skip
+def fill(runs: RunsFolder, n: int, *, n_objectives: int = 2, algorithm: str = "random", report: bool = False) -> str:
     """The id of a new finished run; if `report`, prints milliseconds per evaluation as the run grows."""
+    space = elastic_space()
+    evaluator = InstantEvaluator(space)
     folder = runs.create("big", SMALL_JOB)
-    objectives = [Objective.parse(metric, [_PROFILE]) for metric in metrics]
+    objectives = [Objective.parse(metric, [_PROFILE]) for metric in METRICS[:n_objectives]]
     stamps = [(0, time.perf_counter())]
 
     def enough(evaluations: Sequence[Evaluation]) -> str:
@@ -117,16 +90,15 @@ def fill(
     search_facts = SearchFacts(space=space, objectives=tuple(objectives), profiles=(_PROFILE,))
     store.describe(RunFacts(name="big", compatibility={}, search=search_facts), budget=Budget(n))
     store.set_status(RunStatus.RUNNING)
-    guessing = Guessing(algorithm, SearchProblem(space, objectives, 0), ElasticValues(space))
+    guessing = Guessing(algorithm, SearchProblem(space, objectives, 0), evaluator)
     search(space, objectives, guessing, evaluator, store, Budget(n), batch=_BATCH, stop_when=enough)
     store.set_status(RunStatus.FINISHED, reason="the budget of evaluations is used up")
     store.close()
     stamps.append((n, time.perf_counter()))
     for (before, start), (after, end) in itertools.pairwise(stamps):
         if report and after > before:
-            print(
-                f"  evaluations {before} to {after}: {1000 * (end - start) / (after - before):.2f} ms each", flush=True
-            )
+            each_ms = 1000 * (end - start) / (after - before)
+            print(f"  evaluations {before} to {after}: {each_ms:.2f} ms each", flush=True)
     return folder.id
 
 
@@ -146,55 +118,33 @@ def timed(arguments: Sequence[str]) -> tuple[float, float, float]:
 def report(runs: Path, run: str) -> None:
     """Times the commands that read the run."""
     front = f"import nas; print(len(nas.open_run({run!r}, {str(runs)!r}).front))"
-    nas = ["-m", "nas.cli"]
-    commands = {
-        "front": ["-c", front],
-        "nas show": [*nas, "show", run, "--runs", str(runs)],
-        "nas show --json": [*nas, "show", run, "--runs", str(runs), "--json"],
-        "nas plot": [*nas, "plot", run, "--runs", str(runs)],
-        "nas export-study": [
-            *nas, "export-study", run, "--runs", str(runs), "--storage", f"{runs}/study.log", "--replace",
-        ],
-        "nas runs": [*nas, "runs", "--runs", str(runs)],
-        "(nas --help)": [*nas, "--help"],
-    }  # fmt: skip
-    for name, command in commands.items():
+    export = ["export-study", run, "--storage", f"{runs}/study.log", "--replace"]
+    readers = [["show", run], ["show", run, "--json"], ["plot", run], export, ["runs"]]
+    commands = {"front": ["-c", front]}
+    commands |= {f"nas {' '.join(reader)}": ["-m", "nas.cli", *reader, "--runs", str(runs)] for reader in readers}
+    print(table_head("command", "wall, s", "CPU, s", "peak, MiB"))
+    for name, command in (*commands.items(), ("nas --help", ["-m", "nas.cli", "--help"])):
         wall, cpu, peak = zip(*(timed(command) for _ in range(_REPEATS)), strict=True)
-        middle = _REPEATS // 2
-        print(f"| {name} | {sorted(wall)[middle]:.2f} | {sorted(cpu)[middle]:.2f} | {max(peak):.0f} |", flush=True)
+        print(table_row(name, f"{median(wall):.2f}", f"{median(cpu):.2f}", f"{max(peak):.0f}"), flush=True)
     for path in sorted((runs / run / "plots").iterdir()):
         print(f"  {path.name}: {path.stat().st_size / 2**20:.2f} MiB")
 
 
-def main() -> None:
-    """Parses the command line, fills runs of two and of three objectives (or one from a table) and reads them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--evaluations", type=int, default=10_000)
-    parser.add_argument("--algorithm", default="random", help="name of a search algorithm")
-    parser.add_argument("--objectives", type=int, nargs="+", default=[2, 3], help="2 to 4")
-    parser.add_argument("--table", type=Path, help="a table instead of the space of 45 genes; two objectives")
-    parser.add_argument("--accuracy", help="its column of accuracies in per cent")
-    parser.add_argument("--latency", help="its column of latencies in milliseconds")
-    parser.add_argument("--runs", type=Path, help="where to keep the runs; a temporary folder by default")
-    given = parser.parse_args()
-    print(METHOD, end="\n\n")
+def main(
+    evaluations: int = 10_000,
+    algorithm: Annotated[str, typer.Option(help="name of a search algorithm")] = "random",
+    objectives: Annotated[list[int], typer.Option(min=2, max=4, help="of a run")] = [2, 3],  # noqa: B006
+    runs: Annotated[Path | None, typer.Option(help="where to keep the runs; a temporary folder by default")] = None,
+) -> None:
+    """Fills a run for each number of objectives and reads it."""
+    print(__doc__)
     with tempfile.TemporaryDirectory(dir=".") as temporary:
-        runs = RunsFolder(given.runs or Path(temporary))
-        for n_objectives in [2] if given.table else given.objectives:
-            metrics = _METRICS[:n_objectives]
-            print(f"{n_objectives} objectives, {given.evaluations} evaluations")
-            if given.table:
-                table = Table.load(given.table)
-                columns = {"accuracy": given.accuracy, f"latency_ms@{_PROFILE}": given.latency}
-                answers: Evaluator = TableEvaluator(table, columns, scales={"accuracy": 0.01})
-                space = table.space
-            else:
-                space = elastic_space()
-                answers = ElasticValues(space)
-            run = fill(runs, space, metrics, answers, given.evaluations, algorithm=given.algorithm)
-            print("| command | wall, s | CPU, s | peak, MiB |\n|---|---|---|---|")
-            report(runs.root, run)
+        folder = RunsFolder(runs or Path(temporary))
+        for n_objectives in objectives:
+            print(f"{n_objectives} objectives, {evaluations} evaluations")
+            run = fill(folder, evaluations, n_objectives=n_objectives, algorithm=algorithm, report=True)
+            report(folder.root, run)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

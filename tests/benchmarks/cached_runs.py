@@ -11,7 +11,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from nas.runs.bench.results_file import Row
 from nas.runs.bench.search import Replay
@@ -69,7 +68,7 @@ class Cache:
             for line in file.read_text(encoding="utf-8").splitlines(keepends=True):
                 if line.endswith("}\n"):
                     kept = json.loads(line)
-                    self._rows[kept["key"]] = _row(kept["row"])
+                    self._rows[kept["key"]] = Row.from_json(kept["row"])
 
     def find(self, spec: Spec) -> Row | None:
         """The result of a run, if it is cached."""
@@ -124,7 +123,3 @@ def _replay(table: Path, maximize: tuple[str, ...], minimize: tuple[str, ...], e
 @cache
 def _table(path: Path) -> Table:
     return Table.load(path)
-
-
-def _row(data: dict[str, Any]) -> Row:
-    return Row(**{**data, "hypervolume": [(int(n), float(share)) for n, share in data["hypervolume"]]})

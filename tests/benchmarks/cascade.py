@@ -37,7 +37,8 @@ from nas.runs.driver import resume, search
 from nas.runs.run import Run
 from supernets.data import by_length, head
 from supernets.networks.module_to_onnx import INPUT
-from tests.benchmarks.decoder_oneshot import Row, add, read
+from tests.benchmarks.json_lines import Row, append_row, read_rows
+from tests.benchmarks.markdown import table_head, table_row
 
 LIMITS, TIMED, PROFILE = 5, 60, "cpu-1-thread"
 
@@ -117,8 +118,8 @@ def passed(graph: bytes, inputs: list[Any]) -> float:
 
 def table_of(rows: list[Row]) -> Iterator[str]:
     """The lines of the results: means over seeds, with the standard error of the difference."""
-    yield "| limit | mean, worst, p99 (ms) | passed on | test accuracy | single: p99 (ms) | test accuracy | difference |"
-    yield "|---|---|---|---|---|---|---|"
+    names = ("limit", "mean, worst, p99 (ms)", "passed on", "test accuracy", "single: p99 (ms)", "test accuracy")
+    yield table_head(*names, "difference")
     for i in sorted({row["limit"] for row in rows if "limit" in row}):
         own = [row for row in rows if row.get("limit") == i]
 
@@ -129,10 +130,9 @@ def table_of(rows: list[Row]) -> Iterator[str]:
         away = np.array([100 * (row["test"] - row["single_test"]) for row in own])
         error = away.std(ddof=1) / np.sqrt(len(away)) if len(away) > 1 else float("nan")
         times = ", ".join(f"{mean(name):.3f}" for name in ("mean_ms", "worst_ms", "p99_ms"))
-        yield (
-            f"| {mean('limit_ms'):.3f} ms | {times} | {mean('share', 100):.0f} % | {mean('test', 100):.2f} % "
-            f"| {mean('single_p99_ms'):.3f} | {mean('single_test', 100):.2f} % | {away.mean():+.2f} ± {error:.2f} |"
-        )
+        chosen = (f"{mean('limit_ms'):.3f} ms", times, f"{mean('share', 100):.0f} %", f"{mean('test', 100):.2f} %")
+        single = (f"{mean('single_p99_ms'):.3f}", f"{mean('single_test', 100):.2f} %")
+        yield table_row(*chosen, *single, f"{away.mean():+.2f} ± {error:.2f}")
     for row in rows:
         if "alone" in row:
             yield f"seed {row['seed']}: one network is the fastest and the most accurate one"
@@ -154,12 +154,15 @@ def main(
     """Searches, compares and prints."""
     options = RunOptions(RunsFolder(results.absolute().parent / f"{results.stem}-runs"), inline=True)
     for seed in range(0 if table else seeds):
-        if any(row["seed"] == seed and ("alone" in row or row.get("limit") == LIMITS - 1) for row in read(results)):
+        if any(
+            row["seed"] == seed and ("alone" in row or row.get("limit") == LIMITS - 1) for row in read_rows(results)
+        ):
             continue
         run = searched(job_of(job, seed, evaluations, epochs, profile), options)
         for row in list(compared(run, seed)):
-            add(results, row)
-    print("\n".join(table_of(read(results))))
+            append_row(results, row)
+            print(row, flush=True)
+    print("\n".join(table_of(read_rows(results))))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The front of language models of tiny Shakespeare, trained from nothing: perplexity against the measured time per token.
 
-    python -m tests.benchmarks.decoder_front TEXT [--seeds 5] [--evaluations 60] [--epochs N] [--json]
+    python -m tests.benchmarks.decoder_front TEXT [--seeds 5] [--evaluations 60] [--epochs N]
 
 TEXT is tiny Shakespeare: input.txt of karpathy/char-rnn, or that file compressed by gzip (1.1 MB).
 
@@ -66,14 +66,12 @@ def main(
     threads: int = 1,
     workers: Annotated[int, typer.Option(help="Scoring processes; 0: this one.")] = 0,
     work: Path = Path("runs/decoder-front"),
-    as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Trains, unless it is done, and compares."""
     job = trained(text, work, epochs=epochs, threads=threads)
-    if not as_json:
-        print(__doc__)
+    print(__doc__)
     made = compare(job, RUN, work=work, runs=work / RUNS, seeds=seeds, evaluations=evaluations, workers=workers)
-    print_comparison(made, as_json=as_json)
+    print_comparison(made)
 
 
 if __name__ == "__main__":

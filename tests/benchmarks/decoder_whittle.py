@@ -4,7 +4,7 @@
     WHITTLE/bin/pip install torch "transformers<4.54" "syne-tune[moo]==0.13.0" lightning psutil boto3 \\
         "huggingface-hub<0.35" "jsonargparse[signatures]<=4.41"
     WHITTLE/bin/pip install --no-deps whittle litgpt==0.5.12
-    python -m tests.benchmarks.decoder_whittle TEXT WHITTLE/bin/python [--seeds 1] [--evaluations 60] [--json]
+    python -m tests.benchmarks.decoder_whittle TEXT WHITTLE/bin/python [--seeds 1] [--evaluations 60]
 
 TEXT and the training are those of `tests.benchmarks.decoder_front`, whose folder --work is used.
 
@@ -108,7 +108,6 @@ def main(
     epochs: Annotated[int | None, typer.Option(help="Of the training; the recipe's by default.")] = None,
     threads: int = 1,
     work: Path = Path("runs/decoder-front"),
-    as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Trains, unless it is done, and compares."""
     torch.set_num_threads(1)
@@ -116,9 +115,8 @@ def main(
     bench, folder = Bench(job, work, work / RUNS, 0), work / "whittle"
     if not (folder / "space.json").exists():
         write_supernet(bench, folder)
-    if not as_json:
-        print(__doc__)
-    print_comparison((compare_seed(bench, python, folder, seed) for seed in range(1, seeds + 1)), as_json=as_json)
+    print(__doc__)
+    print_comparison(compare_seed(bench, python, folder, seed) for seed in range(1, seeds + 1))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The kernels that ONNX Runtime runs for ten models, and their latency, by the way in which a model becomes ONNX.
 
-    python -m tests.benchmarks.kernels [--model bert_tiny] [--rounds 25] [--tokens 32] [--types] [--json]
+    python -m tests.benchmarks.kernels [--model bert_tiny] [--rounds 25] [--tokens 32] [--types]
 
 Needs torchvision, timm, transformers and onnxscript (`pip install torchvision timm transformers onnxscript`); nothing is
 downloaded, so weights are random.
@@ -30,8 +30,7 @@ of our model (A/A), with the 10 % and 90 % quantiles of its rounds.
 
 from __future__ import annotations
 
-import io
-import json
+import importlib
 import logging
 import os
 import sys
@@ -42,6 +41,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,8 +57,10 @@ from torch import Tensor, nn
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture
-from supernets.networks.module_to_onnx import BATCH, INPUT, OPSET, OUTPUT, lower
+from supernets.networks.module_to_onnx import lower
 from supernets.networks.network import Network
+from tests.benchmarks.markdown import table_head, table_row
+from tests.benchmarks.onnx_models import exported_by_torch, open_session
 
 OURS, REPEATED = "ours", "ours again"
 TOLERANCE = 1e-4
@@ -139,42 +141,23 @@ class Measurement:
         return not self.error and self.difference <= TOLERANCE
 
 
-def torchvision_model(name: str) -> Build:
-    """A constructor of a model of torchvision with random weights."""
-
-    def build() -> nn.Module:
-        from torchvision import models
-
-        model: nn.Module = models.get_model(name, weights=None)
-        return model
-
-    return build
-
-
-def timm_model(name: str) -> Build:
-    """A constructor of a model of timm with random weights."""
-
-    def build() -> nn.Module:
-        import timm
-
-        model: nn.Module = timm.create_model(name)
-        return model
-
-    return build
+def vision_model(library: str, constructor: str, name: str) -> Build:
+    """A constructor of a model of a library of images with random weights."""
+    return lambda: getattr(importlib.import_module(library), constructor)(name)
 
 
 def text_model(name: str, options: Mapping[str, Any]) -> Build:
     """A constructor of a model of transformers with random weights."""
 
     def build() -> nn.Module:
-        import transformers
-
-        config = getattr(transformers, f"{name}Config")(**options)
-        return States(getattr(transformers, f"{name}Model")(config))
+        library = importlib.import_module("transformers")
+        return States(getattr(library, f"{name}Model")(getattr(library, f"{name}Config")(**options)))
 
     return build
 
 
+torchvision_model = partial(vision_model, "torchvision.models", "get_model")
+timm_model = partial(vision_model, "timm", "create_model")
 _LLAMA, _QWEN = text_model("Llama", DECODER), text_model("Qwen3", {**DECODER, "head_dim": 32})
 CASES: Mapping[str, Case] = {
     "resnet18": Case(torchvision_model("resnet18")),
@@ -221,24 +204,6 @@ def captured(module: nn.Module, example: Tensor) -> bytes:
     return Network(specialised(elastic, elastic.full_sizes), program.tensors).onnx()
 
 
-def exported(module: nn.Module, example: Tensor, *, dynamo: bool) -> bytes:
-    """The model by one of torch's exporters, with a dynamic batch."""
-    options: dict[str, Any] = {
-        "input_names": [INPUT],
-        "output_names": [OUTPUT],
-        "opset_version": OPSET,
-        "dynamo": dynamo,
-    }
-    if dynamo:
-        program: Any = torch.onnx.export(
-            module, (example,), dynamic_shapes=({0: torch.export.Dim(BATCH)},), verbose=False, **options
-        )
-        return bytes(program.model_proto.SerializeToString())
-    buffer: Any = io.BytesIO()  # which its types do not name
-    torch.onnx.export(module, (example,), buffer, dynamic_axes={INPUT: {0: BATCH}, OUTPUT: {0: BATCH}}, **options)
-    return bytes(buffer.getvalue())
-
-
 def optimised(model: bytes, case: Case) -> bytes:
     """The model after ONNX Runtime's transformer optimiser."""
     with tempfile.TemporaryDirectory() as folder:
@@ -279,30 +244,19 @@ def models_of(case: Case, module: nn.Module, example: Tensor) -> tuple[dict[str,
             errors[way] = f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
 
     add(OURS, lambda: captured(module, example))
-    add("dynamo", lambda: exported(module, example, dynamo=True))
-    add("trace", lambda: exported(module, example, dynamo=False))
+    add("dynamo", lambda: exported_by_torch(module, example, dynamo=True))
+    add("trace", lambda: exported_by_torch(module, example, dynamo=False))
     for source in (OURS, "dynamo", "trace") if case.model_type else ():
         if source in models:
             add(f"{source}+opt", lambda source=source: optimised(models[source], case))  # type: ignore[misc]
     return models, errors
 
 
-def opened(model: bytes, saved: Path | None = None) -> onnxruntime.InferenceSession:
-    """A session of one thread with all optimisations, which saves its graph where a path is passed."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    if saved:
-        options.optimized_model_filepath = str(saved)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 def kernels_of(model: bytes) -> Counter[str]:
     """The nodes, by type, of the graph that a session of the model runs; those of subgraphs, too."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimised.onnx"
-        opened(model, path)
+        open_session(model, path)
         return _counted(onnx.load(path).graph)
 
 
@@ -350,7 +304,7 @@ def measure(case: Case, *, tokens: int, rounds: int) -> dict[str, Measurement]:
     sessions = {}
     for way, model in models.items():
         try:
-            sessions[way] = opened(model)
+            sessions[way] = open_session(model)
             row = rows[way] = Measurement(kernels_of(model))
             for n in (1, 3):
                 x = inputs_of(case, n, tokens)
@@ -361,7 +315,7 @@ def measure(case: Case, *, tokens: int, rounds: int) -> dict[str, Measurement]:
             sessions.pop(way, None)
             rows[way] = Measurement(error=f"{type(error).__name__}: {str(error).splitlines()[0][:80]}")
     if rounds and OURS in sessions:
-        sessions[REPEATED] = opened(models[OURS])
+        sessions[REPEATED] = open_session(models[OURS])
         rows[REPEATED] = Measurement(rows[OURS].kernels, rows[OURS].difference)
         for way, times in time_rounds(sessions, inputs_of(case, 1, tokens), rounds).items():
             rows[way].times = times
@@ -398,7 +352,7 @@ def as_row(name: str, rows: Mapping[str, Measurement]) -> str:
     """A line of the table."""
     ours, best = rows[OURS], best_of(rows)
     if ours.error:
-        return f"| {name} | {ours.error} |"
+        return table_row(name, ours.error)
     cells = [name]
     for way in WAYS:
         row = rows.get(way)
@@ -412,7 +366,7 @@ def as_row(name: str, rows: Mapping[str, Measurement]) -> str:
             cells.append(f"{ratio(timed.times, ours.times)[0]:.2f}" if timed and timed.times else "–")
         middle, lower_end, upper_end = ratio(rows[REPEATED].times, ours.times)
         cells.append(f"{middle:.2f} ({lower_end:.2f} to {upper_end:.2f})")
-    return f"| {' | '.join(cells)} |"
+    return table_row(*cells)
 
 
 HEAD = ("model", *WAYS, "best", "ours has more than the best", "difference")
@@ -432,7 +386,6 @@ def main(
     rounds: Annotated[int, typer.Option(help="of latency; 0 for kernels alone")] = 25,
     tokens: Annotated[int, typer.Option(help="of a prompt and of a text")] = 32,
     types: Annotated[bool, typer.Option(help="print all kernels by type")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> None:
     """Counts and times the kernels of each model, and prints each."""
     torch.set_num_threads(1)
@@ -440,15 +393,10 @@ def main(
     for name in model or CASES:
         if name not in CASES:
             raise typer.BadParameter(f"unknown model {name!r}; expected one of {', '.join(CASES)}")
-    if not as_json:
-        head = HEAD + (TIMES if rounds else ())
-        print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    print(table_head(*HEAD, *(TIMES if rounds else ())))
     for name in model or CASES:
         rows = measure(CASES[name], tokens=tokens, rounds=rounds)
-        if as_json:
-            print(json.dumps({"model": name, **{way: row.__dict__ for way, row in rows.items()}}), flush=True)
-        else:
-            print(as_row(name, rows), flush=True)
+        print(as_row(name, rows), flush=True)
         if types:
             print_types(rows)
 

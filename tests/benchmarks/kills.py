@@ -1,11 +1,16 @@
 """Real jobs (training, search, final measurements) whose driver is killed with SIGKILL at random moments, and resumed.
 
-Run: ``python -m tests.benchmarks.kills [--kills 100 --seed 0]``.
+    python -m tests.benchmarks.kills [--kills 100] [--seed 0]
+
+Method. A job on digits (8 epochs, 40 evaluations of accuracy and latency, final measurements) runs in a process of its own
+without Ray. Its driver gets SIGKILL 20 times, up to 3 s after it begins, or is in training, in the search or in the final
+measurements, and is resumed each time. After each kill, each measurement and each asked network that was readable before must
+still be there, unchanged. In the end the weights must be those of a training that nobody killed, and each network must have
+been measured once.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -19,19 +24,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import typer
+
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.errors import NasError
 from nas.runs.run import Run
 from nas.search.problem.objectives import Measurement
+from tests.benchmarks.markdown import table_head, table_row
 from tests.nas.commands import SMALL_JOB
 
-METHOD = """\
-A job on digits (8 epochs, 40 evaluations of accuracy and latency, final measurements) runs in a process of its own without Ray.
-Its driver gets SIGKILL 20 times, up to 3 s after it begins, or is in training, in the search or in the final measurements, and
-is resumed each time. After each kill, each measurement and each asked network that was readable before must still be there,
-unchanged. In the end the weights must be those of a training that nobody killed, and each network must have been measured
-once."""
 STAGES = ("beginning", "training", "search", "final measurements")
 _KILLS = (("beginning", 2), ("training", 6), ("search", 9), ("final measurements", 3))
 """Of a run, by stage: 20."""
@@ -136,23 +138,18 @@ def kill_and_resume(campaign: Campaign, folder: Path, rng: random.Random, stages
     return done
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(kills: int = 100, seed: int = 0) -> None:
     """Runs the benchmark and prints its table; exit code 1 where something was lost."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args(arguments)
-    rng = random.Random(options.seed)
-    print(METHOD, flush=True)
+    rng = random.Random(seed)
+    print(__doc__, flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         (folder / "job.yaml").write_text(_JOB)
         weights = json.loads(result_of(folder, "train", "job.yaml", "--json"))["weights"]
-        print("| run | kills | in beginning | training | search | final measurements | lost | weights | evaluations |")
-        print("|---|---|---|---|---|---|---|---|---|", flush=True)
+        print(table_head("run", "kills", *STAGES, "lost", "weights", "evaluations"), flush=True)
         done, faults = 0, 0
         stages = [stage for stage, n in _KILLS for _ in range(n)]
-        while done < options.kills:
+        while done < kills:
             run = f"killed-{len(list((folder / 'runs').iterdir())) + 1}"
             campaign = Campaign(RunsFolder(folder / "runs"), folder / "job.yaml", run)
             n = kill_and_resume(campaign, folder, rng, stages)
@@ -161,8 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             n_asked = sum(map(len, campaign.asks))
             faults += campaign.lost + (not same) + (len(measured) - len(set(measured))) + (n_asked != 40)
             killed = [campaign.stages[stage] for stage in STAGES]
-            cells = [run, n, *killed, campaign.lost, "the same" if same else "others", n_asked]
-            print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+            print(table_row(run, n, *killed, campaign.lost, "the same" if same else "others", n_asked), flush=True)
             done += n
     print(f"{done} kills, {faults} faults")
     if faults:
@@ -170,4 +166,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

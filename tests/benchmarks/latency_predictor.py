@@ -1,14 +1,13 @@
 """Accuracy of latency prediction from few measurements, with and without a lookup table of the blocks.
 
-    python -m tests.benchmarks.latency_predictor [--profile NAME ...] [--subnets 400] [--draws 5] [--json]
+    python -m tests.benchmarks.latency_predictor [--profile NAME ...] [--subnets 400] [--draws 5]
 
 Method. Preset `tiny` on images of 28 x 28 pixels, initial weights. For each profile, `planning.calibrate` makes the table
 (every block twice, 30 random subnets for the affine map); then other random subnets are measured once, and the second half of
 them again, twenty at a time. The first half is for training, the second half is held out. Each predictor is trained on 25, 50,
 100 and 200 subnets (the first of a shuffle; mean over the samples) and scored by MAPE on the first measurements of the held-out
 half. *Repeatability* is the MAPE between the two measurements of the held-out half: the error of a predictor that knows the
-first. *Scaled* latencies are multiplied by the sentinel's median over the sentinel's latency in the same rounds, which removes
-slow drift of the machine from the labels.
+first.
 
 - auto: `AutoPredictor` with the table, as in a search; auto without table: the same without those columns;
 - lookup: an affine map of the table's sum; MACs: an affine map of the MACs; ridge, LightGBM: on the one-hot genes.
@@ -18,7 +17,6 @@ Resumable: the tables and a line per measurement are stored in --folder, and not
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +43,8 @@ from predictors.model_selection import AutoPredictor
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.blocks import BlockKeys
 from supernets.space import Architecture
+from tests.benchmarks.json_lines import append_row, read_rows
+from tests.benchmarks.markdown import table_head, table_row
 
 JOB = """
 name: latency-predictor
@@ -65,9 +65,7 @@ class Labels:
     """The measurements of one profile, one line of JSON each, appended batch by batch."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self._rows = [json.loads(line) for line in lines]
+        self._path, self._rows = path, read_rows(path)
 
     def lacking(self, architectures: Sequence[Architecture], attempt: int) -> list[Architecture]:
         """The architectures without a measurement of this attempt."""
@@ -79,18 +77,14 @@ class Labels:
         for row in rows:
             if self._rows and (found := differences(self._rows[0]["environment"], row["environment"])):
                 raise SystemExit(f"{self._path} is of another machine ({'; '.join(found)}); give another --folder")
-        with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        for row in rows:
+            append_row(self._path, row)
         self._rows += rows
 
-    def values(self, architectures: Sequence[Architecture], attempt: int) -> tuple[Array, Array]:
-        """Latencies and sentinels in milliseconds, (n,) each."""
-        rows = {row["architecture"]: row for row in self._rows if row["attempt"] == attempt}
-        found = [rows[a.key] for a in architectures]
-        return (
-            np.array([row["latency_ms"] for row in found]),
-            np.array([row["environment"]["sentinel_ms"] for row in found]),
-        )
+    def values(self, architectures: Sequence[Architecture], attempt: int) -> Array:
+        """Latencies in milliseconds, (n,)."""
+        rows = {row["architecture"]: row["latency_ms"] for row in self._rows if row["attempt"] == attempt}
+        return np.array([rows[a.key] for a in architectures])
 
 
 def measure(
@@ -131,7 +125,7 @@ def mape(predicted: Array, measured: Array) -> float:
 
 
 def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures: Sequence[Architecture], y: Array,
-            *, sizes: Sequence[int], draws: int) -> dict[str, dict[str, float]]:  # fmt: skip
+            *, sizes: Sequence[int], draws: int) -> dict[str, list[float]]:  # fmt: skip
     """MAPE on the held-out half by predictor and number of training subnets, mean over the samples."""
     rich, plain = with_table(architectures), without(architectures)
     genes = plain[:, list(without.layout.encoding(plain.shape[1]))]
@@ -147,7 +141,7 @@ def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures
     }
     half = len(architectures) // 2
     orders = [np.random.default_rng(draw).permutation(half) for draw in range(draws)]
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, list[float]] = {}
     for name, (x, make) in models.items():
         for n in sizes:
             errors = []
@@ -155,44 +149,29 @@ def compare(with_table: LatencyFeatures, without: LatencyFeatures, architectures
                 model, rows = make(seed), order[:n]
                 model.fit(x[rows], y[rows])
                 errors.append(mape(model.predict(x[half:]).mean, y[half:]))
-            found.setdefault(name, {})[str(n)] = float(np.mean(errors))
+            found.setdefault(name, []).append(float(np.mean(errors)))
     return found
 
 
-def run(prepared: PreparedJob, profile: HardwareProfile, folder: Path, *, subnets: int, draws: int) -> dict[str, Any]:
-    """The results of one profile, JSON-able."""
+def run(prepared: PreparedJob, profile: HardwareProfile, folder: Path, *, subnets: int, draws: int) -> None:
+    """Measures and prints the results of one profile."""
     table = calibrate(prepared, profile, folder / f"{profile.name}.json", on_wait=print)
     architectures = draw(prepared, subnets, list(table.subnets["fp32"]))
     labels = Labels(folder / f"{profile.name}-{subnets}.jsonl")
     measure(prepared, profile, labels, architectures)
     supernet = prepared.supernets.untrained()
-    with_table, without = LatencyFeatures(supernet, table), LatencyFeatures(supernet, None)
-    half = subnets // 2
-    sizes = [n for n in SIZES if n <= half]
-    (first, sentinel), (again, sentinel_again) = (
-        labels.values(architectures, 0),
-        labels.values(architectures[half:], 1),
+    half, sizes = subnets // 2, [n for n in SIZES if n <= subnets // 2]
+    first, again = labels.values(architectures, 0), labels.values(architectures[half:], 1)
+    fit, missing = table.fits["fp32"], table.missing(BlockKeys(supernet).of(architectures), "fp32")
+    print(f"{profile.name}: {subnets} subnets of {first.min():.3f} to {first.max():.3f} ms, {draws} draws")
+    print(
+        f"table: {len(table.entries['fp32'])} blocks, {len(missing)} estimated; latency = {fit.scale:.3f} x sum + "
+        f"{fit.offset_ms:.4f} ms, off by {fit.mape:.2%}\n"
     )
-    level = float(np.median(sentinel))
-    found: dict[str, Any] = {
-        "profile": profile.name,
-        "subnets": subnets,
-        "latency_ms": [float(first.min()), float(first.max())],
-        "table": {
-            "blocks": len(table.entries["fp32"]),
-            "missing": len(table.missing(BlockKeys(supernet).of(architectures), "fp32")),
-            "scale": table.fits["fp32"].scale,
-            "offset_ms": table.fits["fp32"].offset_ms,
-            "mape": table.fits["fp32"].mape,
-        },
-    }
-    for name, y, z in (
-        ("measured", first, again),
-        ("scaled", first * level / sentinel, again * level / sentinel_again),
-    ):
-        scores = compare(with_table, without, architectures, y, sizes=sizes, draws=draws)
-        found[name] = {"repeatability": mape(z, y[half:]), "mape": scores}
-    return found
+    print(table_head(f"repeatability {mape(again, first[half:]):.2%}", *sizes))
+    features = LatencyFeatures(supernet, table), LatencyFeatures(supernet, None)
+    for name, errors in compare(*features, architectures, first, sizes=sizes, draws=draws).items():
+        print(table_row(name, *(f"{error:.2%}" for error in errors)), flush=True)
 
 
 def main(
@@ -202,36 +181,14 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where measurements are kept.")] = Path(
         "runs/benchmarks/latency-predictor"
     ),
-    as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Prints a table for each profile."""
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
     prepared = prepare_job(parse_job(JOB, source="benchmark"), RunsFolder(folder), source="benchmark")
-    rows = [run(prepared, load_profile(name), folder, subnets=subnets, draws=draws) for name in profile]
-    if as_json:
-        print(json.dumps(rows, indent=1))
-        return
     print(__doc__)
-    for row in rows:
-        show(row, draws)
-
-
-def show(row: dict[str, Any], draws: int) -> None:
-    """Prints the results of one profile."""
-    table, (low, high) = row["table"], row["latency_ms"]
-    print(f"{row['profile']}: {row['subnets']} subnets of {low:.3f} to {high:.3f} ms, {draws} draws")
-    print(
-        f"table: {table['blocks']} blocks, {table['missing']} estimated; latency = {table['scale']:.3f} x sum + "
-        f"{table['offset_ms']:.4f} ms, off by {table['mape']:.2%}\n"
-    )
-    for labels in ("measured", "scaled"):
-        sizes = list(row[labels]["mape"]["auto"])
-        print(f"| {labels}; repeatability {row[labels]['repeatability']:.2%} | " + " | ".join(sizes) + " |")
-        print("|---|" + "---|" * len(sizes))
-        for name, scores in row[labels]["mape"].items():
-            print(f"| {name} | " + " | ".join(f"{scores[n]:.2%}" for n in sizes) + " |")
-        print(flush=True)
+    for name in profile:
+        run(prepared, load_profile(name), folder, subnets=subnets, draws=draws)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ over its own devices, with ten samples, is 0.932.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +29,7 @@ from scipy.stats import spearmanr
 from nas.runs.bench.table import Table
 from predictors import AutoPredictor, FeatureLayout
 from predictors.transfer import KnownDevices, TransferPredictor
+from tests.benchmarks.markdown import table_head, table_row
 
 Array = NDArray[np.float64]
 KNOWN, POOL = 900, 1500
@@ -111,7 +112,7 @@ def main(
     split: Annotated[bool, typer.Option(help="HELP's devices are known, the others are new")] = False,
 ) -> None:
     """Prints a table of rank correlations by new device."""
-    print(f"| table | new device | {' | '.join(METHODS)} | in 90 % |\n|---|---|{'---|' * (len(METHODS) + 1)}")
+    print(table_head("table", "new device", *METHODS, "in 90 %"))
     means = []
     for path in tables:
         devices = Devices(path)
@@ -122,13 +123,10 @@ def main(
             results = [compared(devices, new, known, samples, seed) for seed in range(seeds)]
             mean = {name: float(np.mean([by_method[name] for by_method, _ in results])) for name in METHODS}
             means.append(mean)
-            print(row(path.stem, new, mean, f"{np.mean([covered for _, covered in results]):.0%}".replace("%", " %")))
-    print(row("mean", "", {name: float(np.mean([own[name] for own in means])) for name in METHODS}, ""))
-
-
-def row(table: str, device: str, values: Mapping[str, float], covered: str) -> str:
-    """A line of the printed table."""
-    return f"| {table} | {device} | {' | '.join(f'{values[name]:.3f}' for name in METHODS)} | {covered} |"
+            covered = 100 * np.mean([share for _, share in results])
+            print(table_row(path.stem, new, *(f"{mean[name]:.3f}" for name in METHODS), f"{covered:.0f} %"), flush=True)
+    overall = (float(np.mean([own[name] for own in means])) for name in METHODS)
+    print(table_row("mean", "", *(f"{value:.3f}" for value in overall), ""))
 
 
 if __name__ == "__main__":

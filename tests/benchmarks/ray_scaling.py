@@ -1,20 +1,30 @@
 """Scaling of a search with Ray workers: evaluations of a fixed time, with the real loop, store and pool.
 
-Run: ``python -m tests.benchmarks.ray_scaling``, or with ``--table TABLE.yaml --maximize COLUMN --minimize COLUMN`` (by default
-columns of NAS-Bench-201): in a large space, like real ones, few of the offspring are known already.
+    python -m tests.benchmarks.ray_scaling [--workers 1,2,4,8] [--batches 8,16] [--algorithm nsga2]
+    python -m tests.benchmarks.ray_scaling --table TABLE.yaml [--maximize COLUMN] [--minimize COLUMN]
+
+Columns are by default those of NAS-Bench-201: in a large space, like real ones, few of the offspring are known already.
+
+Method. A table's networks (by default the tests' 480 digits networks), through the loop and the pool of actors of real searches
+and a durable store (SQLite, WAL): each evaluation is a task for an actor of one CPU that sleeps and answers with the table's
+values. The actors run already when the clock starts. Ideal: evaluations x seconds / workers. Efficiency: ideal / wall time, the
+median run; the first two evaluations, the smallest and the largest network, are a batch of their own, and each batch waits for
+the results of the previous one. Between batches: from a batch's last result to the next one's first request, while all workers
+are idle; median of all runs.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from statistics import median
+from typing import Annotated, Self
+
+import typer
 
 from nas.engine.evaluation.base import Evaluator
 from nas.engine.evaluation.cluster import start_ray, stop_ray
@@ -26,16 +36,9 @@ from nas.search.base import SearchProblem
 from nas.search.problem.budget import Budget
 from nas.search.problem.objectives import Measurement, Objective, Request
 from nas.search.registry import make_algorithm
+from tests.benchmarks.markdown import table_head, table_row
 from tests.nas.pooled_table import PooledTable
 from tests.nas.table_search import COLUMNS, OBJECTIVES, TABLE
-
-METHOD = """\
-A table's networks (by default the tests' 480 digits networks), through the loop and the pool of actors of real searches and a
-durable store (SQLite, WAL): each evaluation is a task for an actor of one CPU that sleeps and answers with the table's
-values. The actors run already when the clock starts. Ideal: evaluations x seconds / workers. Efficiency: ideal / wall time,
-the median run; the first two evaluations, the smallest and the largest network, are a batch of their own, and each batch
-waits for the results of the previous one. Between batches: from a batch's last result to the next one's first request, while
-all workers are idle; median of all runs."""
 
 
 class Batches:
@@ -99,43 +102,36 @@ def wall_seconds(
     return took, batches.pauses_ms
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=METHOD)
-    parser.add_argument("--table", type=Path)
-    parser.add_argument("--maximize", default="accuracy_cifar100", help="a column of --table")
-    parser.add_argument("--minimize", default="latency_ms_raspi4", help="a column of --table")
-    parser.add_argument("--workers", default="1,2,4,8")
-    parser.add_argument("--batches", default="8,16")
-    parser.add_argument("--evaluations", type=int, default=200)
-    parser.add_argument("--seconds", type=float, default=0.05)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--algorithm", default="nsga2")
-    arguments = parser.parse_args()
-    print(METHOD, end="\n\n")
-    if arguments.table:
-        searched = Searched.of(arguments.table, [arguments.maximize], [arguments.minimize])
-    else:
-        searched = Searched.of_the_tests()
-    workers = [int(n) for n in arguments.workers.split(",")]
-    start_ray(cpus=max(workers))
-    print("| batch | workers | ideal, s | wall, s | efficiency | between batches, ms |\n|---|---|---|---|---|---|")
+def main(
+    table: Annotated[Path | None, typer.Option(help="a description; the tests' table by default")] = None,
+    maximize: Annotated[str, typer.Option(help="a column of --table")] = "accuracy_cifar100",
+    minimize: Annotated[str, typer.Option(help="a column of --table")] = "latency_ms_raspi4",
+    workers: str = "1,2,4,8",
+    batches: str = "8,16",
+    evaluations: int = 200,
+    seconds: Annotated[float, typer.Option(help="of an evaluation")] = 0.05,
+    repeats: int = 3,
+    algorithm: str = "nsga2",
+) -> None:
+    """Prints a line for each batch size and number of workers."""
+    print(__doc__)
+    searched = Searched.of(table, [maximize], [minimize]) if table else Searched.of_the_tests()
+    counts = [int(n) for n in workers.split(",")]
+    start_ray(cpus=max(counts))
+    print(table_head("batch", "workers", "ideal, s", "wall, s", "efficiency", "between batches, ms"))
     try:
-        for batch in (int(n) for n in arguments.batches.split(",")):
-            for n_workers in workers:
-                runs = [
-                    wall_seconds(
-                        searched, n_workers, arguments.evaluations, arguments.seconds, batch, arguments.algorithm
-                    )
-                    for _ in range(arguments.repeats)
-                ]
-                ideal = arguments.evaluations * arguments.seconds / n_workers
-                wall = statistics.median(took for took, _ in runs)
-                pause = statistics.median(ms for _, pauses in runs for ms in pauses)
-                row = f"| {batch} | {n_workers} | {ideal:.2f} | {wall:.2f} | {ideal / wall:.2f} | {pause:.1f} |"
-                print(row, flush=True)
+        for batch in map(int, batches.split(",")):
+            for n in counts:
+                runs = [wall_seconds(searched, n, evaluations, seconds, batch, algorithm) for _ in range(repeats)]
+                ideal, wall = evaluations * seconds / n, median(took for took, _ in runs)
+                pause = median(ms for _, pauses in runs for ms in pauses)
+                print(
+                    table_row(batch, n, f"{ideal:.2f}", f"{wall:.2f}", f"{ideal / wall:.2f}", f"{pause:.1f}"),
+                    flush=True,
+                )
     finally:
         stop_ray()
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,11 +1,17 @@
 """Repeatability of latencies beside a training process: our protocol and three common ones, on the same networks.
 
-Run: ``python -m tests.benchmarks.repeatability``. Finished parts are stored in the state file; a second call continues.
+    python -m tests.benchmarks.repeatability [--batches 1,16] [--runtime openvino] [--alone]
+
+Finished parts are stored in the state file; a second call continues.
+
+Method. Random subnets of the preset tiny (mobile-cnn, 28 x 28), random weights, lowered to ONNX; one thread, pinned; another
+process trains on another CPU. Every protocol measures all of them twice, in turns (ours, then the others, then all again). A/B:
+mean of |A - B| over their mean. Inverted: pairs whose latencies differ by more than 3 % (mean of our two), ordered differently
+by A and by B. Wrong: the same pairs, ordered differently by A or B than by the mean of our two.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -14,11 +20,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import torch
+import typer
 from numpy.typing import NDArray
 
 from hardware_profiles.base import Deployment, HardwareProfile, LatencyMeasurement
@@ -27,14 +35,14 @@ from hardware_profiles.environment import machine_key
 from hardware_profiles.measuring.profiler import MAX_BATCH
 from hardware_profiles.profiler_factory import open_profiler
 from hardware_profiles.runtimes.registry import find_runtime
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
+from supernets.networks.module_to_onnx import lower
+from supernets.training.checkpoint import make_supernet
+from tests.benchmarks.markdown import table_head, table_row
 
 Floats = NDArray[np.float64]
 
-METHOD = """\
-{n} random subnets of the preset tiny (mobile-cnn, 28 x 28), random weights, lowered to ONNX; one thread, pinned; {beside}.
-Every protocol measures all of them twice, in turns (ours, then the others, then all again). A/B: mean of |A - B| over their
-mean. Inverted: pairs whose latencies differ by more than 3 % (mean of our two), ordered differently by A and by B. Wrong: the
-same pairs, ordered differently by A or B than by the mean of our two. Ours: batches of {batch}."""
 APART = 0.03
 
 
@@ -48,17 +56,9 @@ class Network:
 
 def networks(n: int, batch_size: int, seed: int) -> list[Network]:
     """Random subnets with random weights, determined by the seed."""
-    import torch
-
-    from supernets.families.mobile_cnn.family import MobileCNNFamily
-    from supernets.families.mobile_cnn.spec import MOBILE_CNN
-    from supernets.networks.module_to_onnx import lower
-    from supernets.sharing.base import Supernet
-    from supernets.sharing.chain import ChainSharing
-
     torch.manual_seed(seed)
     family = MobileCNNFamily(MOBILE_CNN["tiny"], image_size=28, channels=1, n_classes=10)
-    supernet = Supernet(family, ChainSharing(family))
+    supernet = make_supernet(family)
     rng = np.random.default_rng(seed)
     image = rng.standard_normal((batch_size, 1, 28, 28)).astype(np.float32)
     models = [lower(supernet.extract(supernet.space.sample(rng)), family.example(2)) for _ in range(n)]
@@ -110,8 +110,6 @@ COMMON: Mapping[str, tuple[int, int, Callable[[Floats], Any]]] = {
 
 def train_forever() -> None:
     """Trains a small network until the input ends; the load beside the measurements."""
-    import torch
-
     torch.set_num_threads(1)
     net = torch.nn.Sequential(
         torch.nn.Conv2d(1, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 64, 3, stride=2), torch.nn.ReLU(),
@@ -142,69 +140,66 @@ def training(cpu: int | None) -> Iterator[None]:
         process.stdin.close()
 
 
-@dataclass(frozen=True)
-class Row:
-    """The results of one protocol at one batch size."""
-
-    protocol: str
-    batch_size: int
-    ab_mape: float
-    pairs_apart: int
-    inverted: int
-    wrong: int
-    seconds: float
-
-
-def rows(batch_size: int, taken: Mapping[str, Any], n: int) -> list[Row]:
-    """The results of all protocols, from [A, B] latencies by protocol."""
+def table_rows(batch_size: int, taken: Mapping[str, Any], n: int) -> Iterator[str]:
+    """A line of the table for each protocol, from [A, B] latencies by protocol."""
     reference = np.mean(taken["ours"]["latency_ms"], axis=0)
     i, j = np.triu_indices(n, k=1)
-    apart = np.abs(reference[i] - reference[j]) > APART * np.minimum(
-        reference[i], reference[j]
-    )  # NaN does not count as apart
+    # NaN does not count as apart.
+    apart = np.abs(reference[i] - reference[j]) > APART * np.minimum(reference[i], reference[j])
     i, j = i[apart], j[apart]
     true = np.sign(reference[i] - reference[j])
-    made = []
-    for name, found in taken.items():
-        a, b = np.array(found["latency_ms"])
+    for name, session in taken.items():
+        a, b = np.array(session["latency_ms"])
+        mape = 100 * float(np.nanmean(np.abs(a - b) / ((a + b) / 2)))
         orders = [np.sign(times[i] - times[j]) for times in (a, b)]
-        made.append(
-            Row(
-                name, batch_size,
-                float(np.nanmean(np.abs(a - b) / ((a + b) / 2))) * 100,
-                len(i), int(np.sum(orders[0] != orders[1])), int(sum(np.sum(order != true) for order in orders)),
-                sum(found["seconds"]) / (2 * n),
-            )
-        )  # fmt: skip
-    return made
+        inverted, wrong = np.sum(orders[0] != orders[1]), sum(np.sum(order != true) for order in orders)
+        each_s = sum(session["seconds"]) / (2 * n)
+        yield table_row(batch_size, name, f"{mape:.2f} %", len(i), inverted, wrong, f"{each_s:.3f}")
 
 
-def measure(args: argparse.Namespace, state: dict[str, Any], batch_size: int, cpus: tuple[int, int]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Setting:
+    """What is measured, and on which CPUs.
+
+    Attributes:
+        training_cpu: that a training process has meanwhile; None for no such process.
+        state: the file of finished parts.
+    """
+
+    networks: int
+    seed: int
+    runtime: str
+    measuring_cpu: int
+    training_cpu: int | None
+    state: Path
+
+
+def measure(setting: Setting, state: dict[str, Any], batch_size: int) -> dict[str, Any]:
     """The latencies of every protocol, twice; parts in `state` are not repeated."""
-    subnets = networks(args.networks, batch_size, args.seed)
+    subnets = networks(setting.networks, batch_size, setting.seed)
     done: dict[str, dict[str, list[Any]]] = state.setdefault(str(batch_size), {})
-    measuring, training_cpu = cpus
     for repetition in range(2):
         for name in ("ours", *COMMON):
             kept = done.setdefault(name, {"latency_ms": [], "seconds": [], "told": [], "resolution": []})
             if len(kept["latency_ms"]) > repetition:
                 continue
-            with training(None if args.alone else training_cpu):
+            with training(setting.training_cpu):
                 started = time.perf_counter()
                 if name == "ours":
-                    latencies, resolutions, session = ours(subnets, batch_size, args.seed + repetition, args.runtime)
+                    seed = setting.seed + repetition
+                    latencies, resolutions, session = ours(subnets, batch_size, seed, setting.runtime)
                     kept["resolution"].append(resolutions)
                     kept["told"].append(session)
                     seconds = session["seconds"]
                 else:
                     allowed = os.sched_getaffinity(0)
-                    os.sched_setaffinity(0, {measuring})
-                    latencies = common(subnets, *COMMON[name], args.runtime)
+                    os.sched_setaffinity(0, {setting.measuring_cpu})
+                    latencies = common(subnets, *COMMON[name], setting.runtime)
                     os.sched_setaffinity(0, allowed)
                     seconds = time.perf_counter() - started
             kept["latency_ms"].append(latencies)
             kept["seconds"].append(seconds)
-            _save(args.state, state)
+            _save(setting.state, state)
     return done
 
 
@@ -215,61 +210,59 @@ def _save(path: Path, state: Mapping[str, Any]) -> None:
     fresh.replace(path)
 
 
-def _load(args: argparse.Namespace, key: str) -> dict[str, Any]:
-    about = {"networks": args.networks, "seed": args.seed, "alone": args.alone, "machine": key, "runtime": args.runtime}
-    if not args.state.exists():
+def _load(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    if not path.exists():
         return {"about": about}
-    state: dict[str, Any] = json.loads(args.state.read_text(encoding="utf-8"))
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if state["about"] != about:
-        raise SystemExit(f"{args.state}: measured as {state['about']}, and now it is {about}; take another --state")
+        raise SystemExit(f"{path}: measured as {state['about']}, and now it is {about}; take another --state")
     return state
 
 
-def main() -> None:
-    """Parses the command line, measures what is missing, prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--networks", type=int, default=40)
-    parser.add_argument("--batches", default="1,16")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runtime", default="onnxruntime", help="onnxruntime, openvino, or module:Class")
-    parser.add_argument("--alone", action="store_true", help="without a training process beside it")
-    parser.add_argument("--state", type=Path, default=Path("runs/repeatability.json"))
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--train", type=int, default=None, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.train is not None:
-        os.sched_setaffinity(0, {args.train})
+def main(
+    n_networks: Annotated[int, typer.Option("--networks")] = 40,
+    batches: str = "1,16",
+    seed: int = 0,
+    runtime: Annotated[str, typer.Option(help="onnxruntime, openvino, or module:Class")] = "onnxruntime",
+    alone: Annotated[bool, typer.Option("--alone", help="without a training process beside it")] = False,
+    state_file: Annotated[Path, typer.Option("--state")] = Path("runs/repeatability.json"),
+    train: Annotated[int | None, typer.Option(hidden=True, help="trains on this CPU until the input ends")] = None,
+) -> None:
+    """Measures what is missing, prints the table."""
+    if train is not None:
+        os.sched_setaffinity(0, {train})
         return train_forever()
-    with open_profiler(in_runtime(HardwareProfile("benchmark"), args.runtime)) as profiler:
+    with open_profiler(in_runtime(HardwareProfile("benchmark"), runtime)) as profiler:
         environment = profiler.environment()
     measuring = int(environment["pinned_cpus"][0])
     others = sorted(os.sched_getaffinity(0) - {measuring})
     if not others:
         raise SystemExit("expected two CPUs at least, one to measure on and one to train on")
-    state = _load(args, machine_key(environment))
-    batches = [int(text) for text in args.batches.split(",")]
-    taken = {size: measure(args, state, size, (measuring, others[-1])) for size in batches}
-    made = [row for size, found in taken.items() for row in rows(size, found, args.networks)]
-    if args.json:
-        return print(json.dumps({"rows": [asdict(row) for row in made], "environment": environment, "state": state}))
-    beside = (
-        "nothing beside it"
-        if args.alone
-        else f"a training process on CPU {others[-1]}, the measured one on {measuring}"
+    about = {
+        "networks": n_networks,
+        "seed": seed,
+        "alone": alone,
+        "machine": machine_key(environment),
+        "runtime": runtime,
+    }
+    state = _load(state_file, about)
+    setting = Setting(n_networks, seed, runtime, measuring, None if alone else others[-1], state_file)
+    print(__doc__)
+    print(
+        f"measured on CPU {measuring}, " + ("nothing beside it" if alone else f"a training process on CPU {others[-1]}")
     )
-    print(METHOD.format(n=args.networks, beside=beside, batch=MAX_BATCH) + "\n")
-    print("| batch | protocol | A/B MAPE | pairs apart | inverted | wrong (of twice as many) | wall s a subnet |")
-    print("|---" * 7 + "|")
-    for row in made:
-        cells = (row.batch_size, row.protocol, f"{row.ab_mape:.2f} %", row.pairs_apart, row.inverted, row.wrong)
-        print("| " + " | ".join(map(str, cells)) + f" | {row.seconds:.3f} |")
-    for size, found in taken.items():
-        a, b = np.array(found["ours"]["latency_ms"])
-        within = np.abs(a - b) <= np.maximum(*np.array(found["ours"]["resolution"])) * np.maximum(a, b)
+    taken = {size: measure(setting, state, size) for size in map(int, batches.split(","))}
+    columns = ("A/B MAPE", "pairs apart", "inverted", "wrong (of twice as many)", "wall s a subnet")
+    print(table_head("batch", "protocol", *columns))
+    for size, sessions in taken.items():
+        print("\n".join(table_rows(size, sessions, n_networks)))
+    for size, sessions in taken.items():
+        a, b = np.array(sessions["ours"]["latency_ms"])
+        within = np.abs(a - b) <= np.maximum(*np.array(sessions["ours"]["resolution"])) * np.maximum(a, b)
         print(f"\nbatch {size}: {np.nanmin(a):.2f} to {np.nanmax(a):.2f} ms; A ties with B: {within.mean():.0%}")
-        print("\n".join(json.dumps(session) for session in found["ours"]["told"]))
+        print("\n".join(json.dumps(session) for session in sessions["ours"]["told"]))
     return None
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,6 +1,8 @@
 """ONNX Runtime and OpenVINO on the networks of a run: answers on the validation part, and latencies.
 
-Run: ``python -m tests.benchmarks.runtimes RUN``. Networks of the run's space are taken from small to large (the smallest, the
+    python -m tests.benchmarks.runtimes RUN [--networks 8] [--profile cpu-1-thread-batch-16]
+
+Method. Networks of the run's space are taken from small to large (the smallest, the
 largest and random ones), with the weights that its supernet has, in fp32 and int8. *Same* is the share of validation examples
 that both runtimes classify alike; *difference* the largest one of their outputs, over the deviation of ONNX Runtime's. A
 latency has its error, half of a 90 % interval. Run it twice where a runtime was never measured on the quiet machine: its usual
@@ -24,6 +26,7 @@ from nas.engine.store.stored_run import StoredRun
 from nas.jobs.build.prepared_job import load_trained_run
 from supernets.networks.module_to_onnx import INPUT, onnx_model
 from supernets.training.recalibration import recalibrate
+from tests.benchmarks.markdown import table_head, table_row
 
 RUNTIMES, PRECISIONS = ("onnxruntime", "openvino"), ("fp32", "int8")
 
@@ -57,9 +60,8 @@ def main(
     shape = len(RUNTIMES), len(PRECISIONS), len(chosen)
     times, shares = np.array(latencies).reshape(shape), np.array(errors).reshape(shape)
     print(f"{len(labels)} validation examples; {profile}\n")
-    print(
-        "| MACs | precision | same | difference | accuracy | in OpenVINO | latency | in OpenVINO |\n" + "|---" * 8 + "|"
-    )
+    values = ("accuracy", "in OpenVINO", "latency", "in OpenVINO")
+    print(table_head("MACs", "precision", "same", "difference", *values))
     for k, precision in enumerate(PRECISIONS):
         for i, (network, model) in enumerate(zip(chosen, models[precision], strict=True)):
             one, two = (outputs_of(model, data.validation, runtime) for runtime in RUNTIMES)
@@ -70,7 +72,7 @@ def main(
                 f"{np.abs(one - two).max() / one.std():.1e}", first, second,
                 *(f"{times[r, k, i]:.4f} ms ± {shares[r, k, i]:.0%}" for r in range(len(RUNTIMES))),
             )  # fmt: skip
-            print("| " + " | ".join(cells) + " |")
+            print(table_row(*cells))
     for k, precision in enumerate(PRECISIONS):
         ratios = times[1, k] / times[0, k]
         wins, losses = ((sign * np.log(ratios) > np.hypot(*shares[:, k])).sum() for sign in (-1, 1))

@@ -1,6 +1,6 @@
 """Guided search against random search and uniform scaling on a trained supernet, by re-measured hypervolume.
 
-    python -m tests.benchmarks.search_on_supernet JOB.yaml --from RUN_OR_PATH [--seeds 5] [--evaluations 100] [--json]
+    python -m tests.benchmarks.search_on_supernet JOB.yaml --from RUN_OR_PATH [--seeds 5] [--evaluations 100]
 
 Method. The job's first objective is a score (accuracy, perplexity), its second one a time (latency, time per token). Each
 algorithm searches the same trained supernet with the same budget of real evaluations (the smallest and the largest network
@@ -253,18 +253,14 @@ def main(
     evaluations: int = 100,
     work: Path = Path("runs/search-on-supernet"),
     runs: Path = Path("runs"),
-    as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Prints one row per seed, and how often each algorithm was ahead."""
     made = compare(load_job(job), from_, work=work, runs=runs, seeds=seeds, evaluations=evaluations, workers=workers)
-    print_comparison(made, as_json=as_json)
+    print_comparison(made)
 
 
-def print_comparison(rows: Iterator[dict[str, Any]], *, as_json: bool) -> None:
-    """Prints each row as soon as it is there, then a summary; or all of them as JSON."""
-    if as_json:
-        print(json.dumps(list(rows), indent=1))
-        return
+def print_comparison(rows: Iterator[dict[str, Any]]) -> None:
+    """Prints each row as soon as it is there, then a summary."""
     done = []
     for row in rows:
         _print_row(row)

@@ -1,27 +1,32 @@
 """Benchmark of the registry's search algorithms: evaluations to a share of a table's exact hypervolume.
 
-Run: ``python -m tests.benchmarks.search_on_tables TABLES --cache runs/benchmarks/search-on-tables``, a folder
-with NAS-Bench-201 and NAS-Bench-Macro. A second run continues the first and repeats what has changed since. Or another
-table: ``TABLE.yaml --maximize accuracy --minimize latency_ms --minimize latency_ms,parameters`` (a column each). Further
-algorithms: ``--also optuna-gp --also module:Class``, see `tests.benchmarks.other_projects`.
+    python -m tests.benchmarks.search_on_tables TABLES --cache runs/benchmarks/search-on-tables
+    python -m tests.benchmarks.search_on_tables TABLE.yaml --cache FOLDER --maximize accuracy \\
+        --minimize latency_ms --minimize latency_ms,parameters
+
+TABLES is a folder with NAS-Bench-201 and NAS-Bench-Macro; of another table, each `--minimize` is a column of the comparison. A
+second run continues the first and repeats what has changed since. Further algorithms: ``--also optuna-gp --also module:Class``,
+see `tests.benchmarks.other_projects`.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import comb
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from nas.runs.bench.results_file import Row
 from nas.runs.bench.search import BATCH
 from nas.search.algorithms import ALGORITHMS
 from tests.benchmarks.cached_runs import Cache, Spec, run_missing
+from tests.benchmarks.markdown import table_head, table_row
 
 METHOD = """\
 Evaluations to a share of the exact hypervolume, by the loop of real searches with the algorithms that `nas search` makes.
@@ -179,18 +184,16 @@ def print_table(
     problems: Sequence[Problem], found: Mapping[tuple[Problem, str], Cell | None], *, intervals: bool = False
 ) -> None:
     """One line per algorithm, one column per problem; then the ratios."""
-    listed = dict.fromkeys([*LINES, *(line for _, line in found)])
-    lines = [line for line in listed if any(found.get((p, line)) for p in problems)]
-    print("| algorithm | " + " | ".join(f"{p.name} ({p.target:.0%})" for p in problems) + " | CPU s a run |")
-    print("|---" * (len(problems) + 2) + "|")
-    for line in lines:
-        cells = [found.get((p, line)) for p in problems]
-        seconds = [cell.seconds for cell in cells if cell is not None]
-        shown = [cell.text(interval=intervals) if cell else "–" for cell in cells]
-        print(f"| {line.rpartition(':')[2]} | " + " | ".join(shown) + f" | {np.mean(seconds):.1f} |")
+    listed = dict.fromkeys([*LINES, *(algorithm for _, algorithm in found)])
+    print(table_head("algorithm", *(f"{p.name} ({p.target:.0%})" for p in problems), "CPU s a run"))
+    for algorithm in listed:
+        cells = [found.get((p, algorithm)) for p in problems]
+        if seconds := [cell.seconds for cell in cells if cell is not None]:
+            shown = [cell.text(interval=intervals) if cell else "–" for cell in cells]
+            print(table_row(algorithm.rpartition(":")[2], *shown, f"{np.mean(seconds):.1f}"))
     ratios = [_ratio(problem, found) for problem in problems]
     if any(ratio is not None for ratio in ratios):
-        print("| ratio | " + " | ".join("–" if r is None else f"{r[0]:.2f} ({r[1]})" for r in ratios) + " | |")
+        print(table_row("ratio", *("–" if r is None else f"{r[0]:.2f} ({r[1]})" for r in ratios), ""))
 
 
 def _ratio(problem: Problem, found: Mapping[tuple[Problem, str], Cell | None]) -> tuple[float, str] | None:
@@ -221,57 +224,47 @@ def print_summary(problems: Sequence[Problem], found: Mapping[tuple[Problem, str
             print(f"{group}: geometric mean of {len(ratios)} ratios {mean:.3f}")
 
 
-def main() -> None:
-    """Parses the command line, runs what is missing and prints the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", type=Path, help="the folder of published tables, or a table's YAML file")
-    parser.add_argument("--cache", type=Path, required=True, help="folder that keeps each run")
-    parser.add_argument("--jobs", type=int, default=1, help="processes of one thread")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--guided-seeds", type=int, default=11)
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--only", action="append", default=[], metavar="COLUMN/ALGORITHM", help="e.g. raspi4/, /linas")
-    parser.add_argument("--budget", action="append", default=[], metavar="ALGORITHM=N")
-    parser.add_argument("--cached", action="store_true", help="print the finished runs only")
-    parser.add_argument("--maximize", default="", metavar="COL[,COL]")
-    parser.add_argument("--minimize", action="append", default=[], metavar="COL[,COL]")
-    parser.add_argument("--exact", default="", metavar="COL[,COL]")
-    parser.add_argument("--target", type=float, default=0.99)
-    parser.add_argument("--also", action="append", default=[], metavar="NAME", help="e.g. optuna-gp, or module:Class")
-    parser.add_argument("--intervals", action="store_true", help="print intervals of the medians")
-    args = parser.parse_args()
-    budgets = BUDGETS | {name: int(n) for name, _, n in (text.partition("=") for text in args.budget)}
-    if args.tables.is_dir():
-        problems = published(args.tables)
-    elif args.maximize and args.minimize:
-        problems = own(args.tables, args.maximize, args.minimize, args.target, args.exact)
+def main(
+    tables: Annotated[Path, typer.Argument(help="the folder of published tables, or a table's YAML file")],
+    cache: Annotated[Path, typer.Option(help="folder that keeps each run")],
+    jobs: Annotated[int, typer.Option(help="processes of one thread")] = 1,
+    seeds: int = 5,
+    guided_seeds: int = 11,
+    first_seed: int = 0,
+    only: Annotated[list[str], typer.Option(metavar="COLUMN/ALGORITHM", help="e.g. raspi4/, /linas")] = [],  # noqa: B006
+    budget: Annotated[list[str], typer.Option(metavar="ALGORITHM=N")] = [],  # noqa: B006
+    cached: Annotated[bool, typer.Option("--cached", help="print the finished runs only")] = False,
+    maximize: Annotated[str, typer.Option(metavar="COL[,COL]")] = "",
+    minimize: Annotated[list[str], typer.Option(metavar="COL[,COL]")] = [],  # noqa: B006
+    exact: Annotated[str, typer.Option(metavar="COL[,COL]")] = "",
+    target: float = 0.99,
+    also: Annotated[list[str], typer.Option(metavar="NAME", help="e.g. optuna-gp, or module:Class")] = [],  # noqa: B006
+    intervals: Annotated[bool, typer.Option("--intervals", help="print intervals of the medians")] = False,
+) -> None:
+    """Runs what is missing and prints the comparison."""
+    budgets = BUDGETS | {name: int(n) for name, _, n in (text.partition("=") for text in budget)}
+    if tables.is_dir():
+        problems = published(tables)
+    elif maximize and minimize:
+        problems = own(tables, maximize, minimize, target, exact)
     else:
-        parser.error("a table needs --maximize and --minimize")
-    cells = plan(problems, args.seeds, args.guided_seeds, args.only, budgets, args.first_seed, args.also)
-    kept = Cache(args.cache)
-    if not args.cached:
-        names = {spec: f"{problem.name}/{line}" for (problem, line), specs in cells.items() for spec in specs}
-        for spec, row in run_missing(list(names), kept, args.jobs):
+        raise typer.BadParameter("a table needs --maximize and --minimize")
+    cells = plan(problems, seeds, guided_seeds, only, budgets, first_seed, also)
+    finished = Cache(cache)
+    if not cached:
+        names = {spec: f"{problem.name}/{name}" for (problem, name), specs in cells.items() for spec in specs}
+        for spec, row in run_missing(list(names), finished, jobs):
             reached = row.evaluations_to[f"{spec.target:g}"]
-            line = f"{names[spec]}, seed {spec.seed}: {reached or f'> {spec.budget}'}, {row.own_seconds:.1f} s"
-            print(line, file=sys.stderr, flush=True)
-    found = {cell: Cell.of(specs, [kept.find(spec) for spec in specs]) for cell, specs in cells.items()}
+            text = f"{names[spec]}, seed {spec.seed}: {reached or f'> {spec.budget}'}, {row.own_seconds:.1f} s"
+            print(text, file=sys.stderr, flush=True)
+    found = {cell: Cell.of(specs, [finished.find(spec) for spec in specs]) for cell, specs in cells.items()}
     shown = ", ".join(f"{name} {n}" for name, n in budgets.items()) + f", others {_BUDGET}"
-    print(
-        METHOD.format(
-            batch=BATCH,
-            budgets=shown,
-            seeds=args.seeds,
-            guided_seeds=args.guided_seeds,
-            first_seed=args.first_seed,
-            spread=_INTERVAL if args.intervals else _LEAST_TO_MOST,
-        ),
-        end="\n\n",
-    )
-    print_table([p for p in problems if any(cell[0] == p for cell in cells)], found, intervals=args.intervals)
+    numbers = {"batch": BATCH, "seeds": seeds, "guided_seeds": guided_seeds, "first_seed": first_seed}
+    print(METHOD.format(budgets=shown, spread=_INTERVAL if intervals else _LEAST_TO_MOST, **numbers), end="\n\n")
+    print_table([p for p in problems if any(cell[0] == p for cell in cells)], found, intervals=intervals)
     print()
     print_summary(problems, found)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,43 +1,43 @@
 """Response times of a server under load: event streams, submissions, a job, and status requests.
 
-Run: ``python -m tests.benchmarks.service_load [--watchers 200 --submissions 50 --big 10000 --json]``.
+    python -m tests.benchmarks.service_load [--watchers 200] [--submissions 50] [--big 10000] [--no-job]
+
+Method. `nas serve` on a folder with some finished runs, one of them large, without a cluster. A job uses the same cores: the
+training of the digits recipe in a session of its own, at nice 19 once it trains; if the kernel schedules by session first
+(autogroup), that session is niced, too. All clients are in one other process, whose time is included. A run that this process
+drives commits an event every 50 ms, and ends. The watchers stream it; one has all events if it received every event that any
+received, and the end. Meanwhile jobs are submitted in sequence, and the status is requested every 50 ms on each of four
+connections. Then the large run is read like the pages do, first without and then with a cached report.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import httpx
 import numpy as np
+import typer
 
 from nas.engine.store.base import RunStatus
 from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
 from nas.errors import StoreError
 from nas.jobs.recipes import read_recipe
-from tests.benchmarks.big_run import ElasticValues, fill
-from tests.benchmarks.engine_time import elastic_space
-from tests.benchmarks.serving import add_finished_runs, serving
+from tests.benchmarks.big_run import fill
+from tests.benchmarks.markdown import table_head, table_row
+from tests.benchmarks.serving import add_finished_runs, cpu_seconds, serving
 from tests.nas.commands import SMALL_JOB
 
-METHOD = """\
-`nas serve` on a folder with some finished runs, one of them large, without a cluster. A job uses the same cores: the training
-of the digits recipe in a session of its own, at nice 19 once it trains; if the kernel schedules by session first (autogroup),
-that session is niced, too. All clients are in one other process, whose time is included. A run that this process drives
-commits an event every 50 ms, and ends. The watchers stream it; one has all events if it received every event that any
-received, and the end. Meanwhile jobs are submitted in sequence, and the status is requested every 50 ms on each of four
-connections. Then the large run is read like the pages do, first without and then with a cached report."""
 _SECONDS = 10.0
 _RUNS = 50
 _ASKING = 4
@@ -47,53 +47,34 @@ _LONG = 100_000
 """Epochs of the job: more than the load lasts."""
 
 
-def main() -> None:
-    """Parses the command line, starts a server and puts it under load."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--watchers", type=int, default=200)
-    parser.add_argument("--submissions", type=int, default=50)
-    parser.add_argument("--big", type=int, default=10_000, help="evaluations of the large run; 0 for none")
-    parser.add_argument("--no-job", action="store_true", help="run no job beside the server")
-    parser.add_argument("--json", action="store_true", help="print one object in place of the tables")
-    given = parser.parse_args()
-    say = _silent if given.json else _say
-    say(f"{METHOD}\n")
+def main(
+    watchers: int = 200,
+    submissions: int = 50,
+    big: Annotated[int, typer.Option(help="evaluations of the large run; 0 for none")] = 10_000,
+    no_job: Annotated[bool, typer.Option("--no-job", help="run no job beside the server")] = False,
+) -> None:
+    """Starts a server, puts it under load, and prints its response times."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # of the job
+    print(__doc__)
     with tempfile.TemporaryDirectory(dir=".") as temporary:
         runs = RunsFolder(Path(temporary) / "runs")
         runs.check_writable()
         driven = _made(runs)
-        big = _large(runs, given.big) if given.big else ""
+        large = fill(runs, big) if big else ""
         with serving(runs) as (server, url, started_s):
-            found: dict[str, object] = {"started_s": started_s}
-            say(f"started in {started_s:.2f} s")
-            with _job(Path(temporary) / "beside", wanted=not given.no_job) as job:
-                before = {pid: _cpu_s(pid) for pid in (server.pid, job) if pid}
-                begun, own = time.perf_counter(), time.process_time()
-                found |= asyncio.run(_load(url, driven, runs, given.watchers, given.submissions))
-                wall = time.perf_counter() - begun
-                used = {pid: _cpu_s(pid) - cpu for pid, cpu in before.items()}
-                found |= {
-                    "wall_s": wall,
-                    "server_cpu_s": used[server.pid],
-                    "clients_cpu_s": time.process_time() - own,
-                    "job_cpu_s": used.get(job),
-                    "job_is_niced": _niceness(job) if job else None,
-                }
-            _show(found, say)
-            if big:
-                found["pages"] = _read(url, big, say)
-                found["server_peak"] = _peak(server.pid)
-                say(f"memory of the server: {found['server_peak']}")
-    if given.json:
-        print(json.dumps(found))
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
-def _silent(text: str) -> None:
-    """Says nothing."""
+            print(f"started in {started_s:.2f} s", flush=True)
+            with _job(Path(temporary) / "beside", wanted=not no_job) as job:
+                before = {pid: cpu_seconds(pid) for pid in (server.pid, job) if pid}
+                begun, cpu_begun = time.perf_counter(), time.process_time()
+                asyncio.run(_load(url, driven, runs, watchers, submissions))
+                wall_s, clients_s = time.perf_counter() - begun, time.process_time() - cpu_begun
+                used = {pid: cpu_seconds(pid) - cpu for pid, cpu in before.items()}
+                beside = f", job {used[job]:.1f} s (nice: {_niceness(job)})" if job else ""
+                cpu = f"server {used[server.pid]:.1f} s, clients {clients_s:.1f} s{beside}"
+                print(f"CPU in {wall_s:.1f} s: {cpu}", flush=True)
+            if large:
+                _read(url, large)
+                print(f"memory of the server: {_peak(server.pid)}")
 
 
 def _made(runs: RunsFolder) -> str:
@@ -102,11 +83,6 @@ def _made(runs: RunsFolder) -> str:
     folder = runs.create("driven", SMALL_JOB)
     open_store(folder, create=True, driver=True).close()
     return folder.id
-
-
-def _large(runs: RunsFolder, n: int) -> str:
-    space = elastic_space()
-    return fill(runs, space, ("accuracy", "latency_ms"), ElasticValues(space), n, algorithm="random", report=False)
 
 
 @contextmanager
@@ -149,7 +125,8 @@ def _trains(runs: RunsFolder) -> bool:
     return False
 
 
-async def _load(url: str, run: str, runs: RunsFolder, watchers: int, submissions: int) -> dict[str, object]:
+async def _load(url: str, run: str, runs: RunsFolder, watchers: int, submissions: int) -> None:
+    """Puts a server under load, and prints how it answered."""
     events: list[list[str]] = [[] for _ in range(watchers)]
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=f"{url}/api/v1/", timeout=60, limits=limits) as client:
@@ -166,16 +143,13 @@ async def _load(url: str, run: str, runs: RunsFolder, watchers: int, submissions
         await drive
         ended = await asyncio.gather(*streams)
     whole = max(events, key=len, default=[])
-    return {
-        "status": _spread(status),
-        "submission": _spread(submitted),
-        "list of runs": _spread(listed),
-        "watchers": watchers,
-        "whole_watchers": sum(own == whole and is_over for own, is_over in zip(events, ended, strict=True)),
-        "events": len(whole),
-        "submissions": submissions,
-        "accepted": accepted,
-    }
+    n_whole = sum(ids == whole and is_over for ids, is_over in zip(events, ended, strict=True))
+    print(table_head("request", "n", "p50, ms", "p90, ms", "p99, ms", "longest, ms"))
+    for name, took in (("status", status), ("submission", submitted), ("list of runs", listed)):
+        ms = 1000 * np.percentile(took, [50, 90, 99, 100])
+        print(table_row(name, len(took), *(f"{value:.0f}" for value in ms)))
+    print(f"watchers with all {len(whole)} events and the end: {n_whole} of {watchers}")
+    print(f"submissions accepted: {accepted} of {submissions}", flush=True)
 
 
 async def _watch(client: httpx.AsyncClient, run: str, ids: list[str]) -> bool:
@@ -224,27 +198,19 @@ def _drive(runs: RunsFolder, run: str, end: float) -> None:
     store.close()
 
 
-def _read(url: str, run: str, say: Callable[[str], None]) -> dict[str, tuple[float, float]]:
-    """Seconds by path, of the first and the second request."""
-    found: dict[str, tuple[float, float]] = {}
+def _read(url: str, run: str) -> None:
+    """Prints the seconds of the first and the second request of each path."""
     with httpx.Client(base_url=f"{url}/api/v1/", timeout=60) as client:
         for path in ("/evaluations?limit=1000", "/evaluations?limit=10000", "/front", "/evaluations.csv", ""):
             ask = partial(client.get, f"runs/{run}{path}")
-            found[path or "detail"] = first, again = _seconds(ask), _seconds(ask)
-            say(f"| {path or 'detail'} | first {first:.2f} s | again {again:.3f} s |")
-    return found
+            first_s, again_s = _seconds(ask), _seconds(ask)
+            print(table_row(path or "detail", f"first {first_s:.2f} s", f"again {again_s:.3f} s"), flush=True)
 
 
 def _seconds(ask: Callable[[], httpx.Response]) -> float:
     begun = time.perf_counter()
     ask().raise_for_status()
     return time.perf_counter() - begun
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _niceness(pid: int) -> str:
@@ -258,27 +224,5 @@ def _peak(pid: int) -> str:
     return next(line for line in status.splitlines() if line.startswith("VmHWM")).split(":")[1].strip()
 
 
-def _spread(took: Sequence[float]) -> dict[str, float]:
-    """Milliseconds of requests: their number, percentiles and the longest."""
-    ms = 1000 * np.array(took)
-    p50, p90, p99 = np.percentile(ms, [50, 90, 99]).tolist()
-    return {"n": len(ms), "p50": p50, "p90": p90, "p99": p99, "max": float(ms.max())}
-
-
-def _show(found: dict[str, object], say: Callable[[str], None]) -> None:
-    say("| request | n | p50, ms | p90, ms | p99, ms | longest, ms |\n|---|---|---|---|---|---|")
-    for name in ("status", "submission", "list of runs"):
-        spread = found[name]
-        assert isinstance(spread, dict)
-        values = " | ".join(f"{spread[part]:.0f}" for part in ("p50", "p90", "p99", "max"))
-        say(f"| {name} | {spread['n']} | {values} |")
-    say(f"watchers with all {found['events']} events and the end: {found['whole_watchers']} of {found['watchers']}")
-    say(f"submissions accepted: {found['accepted']} of {found['submissions']}")
-    beside = f", job {found['job_cpu_s']:.1f} s (nice: {found['job_is_niced']})" if found["job_is_niced"] else ""
-    used = f"server {found['server_cpu_s']:.1f} s, clients {found['clients_cpu_s']:.1f} s{beside}"
-    say(f"CPU in {found['wall_s']:.1f} s: {used}")
-
-
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    main()
+    typer.run(main)

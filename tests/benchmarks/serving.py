@@ -1,12 +1,14 @@
-"""A server in a process of its own, without a cluster, so that it runs no jobs."""
+"""A server in a process of its own, without a cluster, so that it runs no jobs; its runs and its CPU time."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO
 
 from nas.engine.store.base import RunStatus
@@ -14,6 +16,12 @@ from nas.engine.store.folder import RunsFolder
 from nas.engine.store.opening import open_store
 from nas.engine.store.run_facts import RunFacts
 from tests.nas.commands import SMALL_JOB
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU seconds of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def add_finished_runs(runs: RunsFolder, n: int) -> None:

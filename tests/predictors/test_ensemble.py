@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from predictors.base import Array
-from predictors.ensemble import LEAST, cross_combined, ensemble_weights, errors_by_model
-from predictors.folds import make_folds, rest
+from predictors.ensemble import MIN_WEIGHT, cross_combined, ensemble_weights, errors_by_model
+from predictors.folds import make_folds, rows_outside
 
 LABELS = np.random.default_rng(0).uniform(1, 2, 200)
 
@@ -36,7 +36,7 @@ def test_bad_models_are_dropped_and_weights_sum_to_one() -> None:
     assert weights.sum() == pytest.approx(1.0)
     assert weights[0] == weights.max()
     assert weights[4:].sum() == 0
-    assert ((weights == 0) | (weights >= LEAST)).all()
+    assert ((weights == 0) | (weights >= MIN_WEIGHT)).all()
 
 
 def test_errors_are_relative_where_they_are_ratios() -> None:
@@ -52,7 +52,7 @@ def test_each_fold_is_combined_by_weights_that_have_not_seen_it() -> None:
     found = cross_combined(labels, means, folds, np.random.default_rng(7), ratio=False)
     rng = np.random.default_rng(7)
     for fold in folds:
-        others = rest(fold, 30)
+        others = rows_outside(fold, 30)
         np.testing.assert_allclose(
             found[fold], ensemble_weights(labels[others], means[:, others], rng, ratio=False) @ means[:, fold]
         )

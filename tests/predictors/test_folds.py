@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from predictors.folds import evenly_spaced, held_out, make_folds, rest
+from predictors.folds import evenly_spaced, held_out, make_folds, rows_outside
 from predictors.linear import MeanPredictor
 
 
@@ -27,7 +27,7 @@ def test_a_row_is_predicted_by_a_model_that_never_saw_it() -> None:
     folds = make_folds(labels, np.random.default_rng(0))
     found = held_out(MeanPredictor, np.zeros((6, 1)), labels, folds)
     for fold in folds:
-        np.testing.assert_allclose(found.mean[fold], labels[rest(fold, 6)].mean())
+        np.testing.assert_allclose(found.mean[fold], labels[rows_outside(fold, 6)].mean())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from predictors.intervals import CHOSEN, Spread, widths_help
+from predictors.intervals import N_CHOSEN, Spread, widths_help
 
 
 def test_half_width_is_the_ranked_error() -> None:
@@ -49,7 +49,7 @@ def test_widths_help_where_errors_follow_them() -> None:
 
 def test_spread_widens_like_the_residuals_of_a_fit() -> None:
     """Residuals of n rows and p coefficients are too small by sqrt((n - p) / n), here in 4,000 regressions."""
-    n, p = 30, CHOSEN
+    n, p = 30, N_CHOSEN
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.standard_normal((n, p)))[0]
     labels = rng.standard_normal((n, 4000))

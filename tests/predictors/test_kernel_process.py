@@ -11,7 +11,7 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, Wh
 
 from predictors import kernel_process
 from predictors.base import Array
-from predictors.folds import evenly_spaced, make_folds, rest
+from predictors.folds import evenly_spaced, make_folds, rows_outside
 from predictors.gaussian import JITTER
 from predictors.kernel_process import AMPLITUDE_SIGMA, REFIT_ROWS, KernelProcess, Posterior
 from predictors.label_scales import LabelScale
@@ -97,7 +97,7 @@ def test_held_out_rows_are_predicted_from_the_others() -> None:
     found = model.held_out(folds)
     kernel, labels = model._kernel(model._lines, model._smooth) + model._noise * np.eye(40), model._labels
     for fold in folds:
-        others = rest(fold, 40)
+        others = rows_outside(fold, 40)
         mean = kernel[np.ix_(fold, others)] @ np.linalg.solve(kernel[np.ix_(others, others)], labels.z[others])
         np.testing.assert_allclose(np.log(found.mean[fold]), labels.centre + labels.unit * mean, rtol=1e-6)
 

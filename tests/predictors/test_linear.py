@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 
-from predictors.folds import make_folds, rest
+from predictors.folds import make_folds, rows_outside
 from predictors.label_scales import LabelScale
 from predictors.linear import PENALTIES, ColumnLinearPredictor, MeanPredictor, RidgePredictor
 from tests.contracts.predictor import PredictorContract, labels_of, rows
@@ -139,7 +139,7 @@ def test_held_out_rows_are_predicted_as_by_weighted_least_squares_without_them(s
     design = np.hstack([np.ones((40, 1)), z])
     penalty = 40 * model.penalty * np.diag([0.0] + [1.0] * z.shape[1])
     for fold in folds:
-        others = rest(fold, 40)
+        others = rows_outside(fold, 40)
         left = design[others] * weights[others, None]
         coefficients = np.linalg.solve(design[others].T @ left + penalty, left.T @ targets[others])
         expected = design[fold] @ coefficients

@@ -287,7 +287,7 @@ def find_sharing(
     Raises:
         JobError: the family has no tensors that such a sharing applies to.
         CheckpointError: the trained supernet shares its weights in another way.
-        PluginError: the code of a plug-in's family raises.
+        PluginError: the code of a plug-in's family raises, or its networks cannot be made smaller as it says.
     """
     sharing = supernet.sharing
     if checkpoint is not None:
@@ -310,10 +310,13 @@ def find_sharing(
             )
         with torch.device("meta"):  # allocates nothing, and draws no random numbers
             ChainSharing(family, spec)
-    except SpaceError as error:
-        raise JobError(f"{source}: supernet.sharing.{error}", code="job.invalid-value") from None
     except Exception as error:
-        if (ref := find(Kind.FAMILIES, supernet.family, FAMILIES)) is None:
+        ref = find(Kind.FAMILIES, supernet.family, FAMILIES)
+        if isinstance(error, SpaceError):
+            if ref is not None and error.code == "family.inconsistent":
+                raise PluginError(f"{ref}: {error}", code=error.code) from None
+            raise JobError(f"{source}: supernet.sharing.{error}", code="job.invalid-value") from None
+        if ref is None:
             raise
         raise PluginError(f"{ref}: making its networks raised {type(error).__name__}: {error}") from error
     return spec

@@ -59,15 +59,16 @@ def find_serving(config: SearchJob, data: JobData, family: Family, *, source: st
     if isinstance(pairs := data.dataset.format, PairFormat):  # of any length
         prompt = serving.prompt_tokens or pairs.source
         return Serving(prompt, serving.context_tokens or max(1, pairs.typical_tokens // 2), serving.batch)
-    positions = int(getattr(family.plain(family.space.largest)[0], "positions", 2**20))
-    prompt = serving.prompt_tokens or block
+    prompt, positions = serving.prompt_tokens or block, family.positions
+    if positions is None:
+        return Serving(prompt, serving.context_tokens or prompt, serving.batch)
     context = serving.context_tokens or min(prompt, positions - 1)
     for key, tokens, expected in (("prompt_tokens", prompt, positions), ("context_tokens", context, positions - 1)):
         if tokens > expected:
             of_step = ", of which a step takes one more" if key == "context_tokens" else ""
             raise JobError(
-                f"{source}: serving.{key}: {tokens} tokens, and the networks have {positions} positions{of_step}; expected "
-                f"at most {expected}: lower it, or raise data.max_tokens where the weights are random",
+                f"{source}: serving.{key}: {tokens} tokens, and the networks have {positions} positions{of_step}; expected at "
+                f"most {expected}: lower it, or raise data.max_tokens where the weights are random",
                 code="job.context-too-long",
             )
     return Serving(prompt, context, serving.batch)

@@ -156,8 +156,7 @@ class SupernetFactory:
         if isinstance(self.family, SingleFamily) and self.parent is not None:
             weights = self._recalibrated(self.parent.supernet, self.family.network).state_dict()
         elif self.pretrained is not None and self.pretrained.weights is not None:
-            has_experts = getattr(self.family.plain(self.family.space.largest)[0], "has_experts", False)
-            weights, state = self._cached_pretrained_weights if has_experts else self._pretrained_weights()
+            weights, state = self._cached_pretrained_weights if self.family.has_experts else self._pretrained_weights()
             torch.set_rng_state(state)  # as after the first time
         return make_supernet(self.family, self.sharing, pretrained=weights)
 

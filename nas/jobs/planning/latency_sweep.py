@@ -96,7 +96,7 @@ def sweep(
         ProfileError, WorkerError: the profile cannot be measured.
     """
     family = prepared.supernets.family
-    if not isinstance(family, SweptFamily) or getattr(family.spec, "experts", None) is not None:
+    if not isinstance(family, SweptFamily) or family.has_experts:
         message = f"a sweep is of the widths of mobile-cnn, resnet or vit without experts, got {family.name}"
         remedy = "measure single widths with nas profile MODEL.onnx, or all options with nas calibrate"
         raise EvaluationError(f"{message}; {remedy}", code="sweep.unsupported-family")

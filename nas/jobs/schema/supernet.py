@@ -274,7 +274,7 @@ class SupernetConfig(Section):
         description = getattr(load(ref), "description", None)
         if not isinstance(description, FamilyDescription):
             fault = f"its class attribute description is {type(description).__name__}; expected a FamilyDescription"
-            raise PluginError(f"{ref}: {fault}", code="plugin.contract")
+            raise PluginError(f"{ref}: {fault}, see {ref.kind.page}", code="plugin.contract")
         return description
 
     def spec(self, within: Spec | None = None) -> Spec | None:

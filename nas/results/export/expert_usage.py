@@ -93,7 +93,7 @@ def _usage_by_layer(network: nn.Module, texts: Tensor) -> list[dict[str, Any]]:
     for name, layer in zip(names, observed_routings(network, texts), strict=True):
         shares = usage(layer.routing, layer.experts)
         unused = [i for i, share in enumerate(shares) if share == 0]
-        mean = float(layer.asked.sum() / layer.routing[..., 0].size)
+        mean = float(layer.n_requests.sum() / layer.routing[..., 0].size)
         own = {"mean_active_experts": mean, "usage": shares.tolist(), "entropy": load_entropy(shares), "unused": unused}
         layers.append({"name": name, "active_experts": layer.routing.shape[2], **own})
     return layers

@@ -105,7 +105,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "export.unknown": "There is no export with this id; the message lists the known ones.",
     "export.unknown-operation": "A module has an operation, or a setting of one, that `supernets.networks` has no rule for.",
     "export.unsupported": "A subnet could not be written as ONNX.",
-    "family.inconsistent": "A network family declares tensor dimensions that do not match its modules.",
+    "family.inconsistent": "A family's networks cannot be made smaller as it says; the message names what does not fit.",
     "family.unknown": "There is no family with this name; the message lists the known ones.",
     "file.exists": "A file exists that an earlier export did not write.",
     "file.not-a-folder": "A file is where a folder was expected, or in the way of a new one.",

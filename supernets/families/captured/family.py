@@ -65,9 +65,9 @@ class CapturedFamily(Family):
         """The last size of the first output."""
         return self.source.values[self.source.outputs[0]].shape[-1]
 
-    @property
+    @cached_property
     def matrices(self) -> Mapping[str, tuple[int, int]]:
-        """Positions of the outputs and the inputs of each weight of a linear layer or a convolution."""
+        """Those of the calls in its program; ``(1, 0)`` for transposed convolutions."""
         found: dict[str, tuple[int, int]] = {}
         for call in self.source.calls:
             weight = call.arguments.get("weight")
@@ -84,7 +84,7 @@ class CapturedFamily(Family):
 
     def template(self) -> nn.Module:
         with torch.device("cpu"):  # its tensors have values, also where those of others are on the device meta
-            return ElasticNetwork(self.elastic.program, self._tensors, self.elastic.full_sizes, self.elastic.branches)
+            return ElasticNetwork(self.elastic, self._tensors)
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         return self.dims()
@@ -214,14 +214,14 @@ class CapturedProgram(FamilyProgram):
             return self.layer_costs(self._family.blocks)
         readers = program.consumers()
         of_tensor = {name: min(self.block_of_call[i] for i in readers[name]) for name in program.trainable}
-        return ProgramCosts(self, self._family.blocks, self.block_of_call, of_tensor, {})
+        return ProgramCosts(self.elastic, self.branches, self._family.blocks, self.block_of_call, of_tensor, {})
 
     def layer_costs(self, layers: Sequence[str]) -> ProgramCosts:
         """Costs by modules; what lies in none of them belongs to the last one."""
         program = self.elastic.program
         of_call = [_layer_of(call.module, layers) for call in program.calls]
         of_tensor = {name: _layer_of(name.rpartition(".")[0], layers) for name in program.trainable}
-        return ProgramCosts(self, layers, of_call, of_tensor, {})
+        return ProgramCosts(self.elastic, self.branches, layers, of_call, of_tensor, {})
 
     @cached_property
     def block_of_value(self) -> dict[str, str]:

@@ -58,6 +58,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     counted: tuple[str, ...] = ("heads", "queries")
     inner: str = "up.weight"
     spec: DecoderSpec
+    positions: int
 
     def __init__(
         self, spec: DecoderSpec, *, vocabulary: int, positions: int, tokens: int, epsilon: float = 1e-5,

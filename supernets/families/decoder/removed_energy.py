@@ -31,8 +31,8 @@ class RemovedEnergy:
     stream that are missing do not count.
 
     The logarithm of a corrected one-shot subnet's perplexity is about linear in the sum over layers: a line through 20 subnets
-    of SmolLM2-135M predicts the perplexities of others with errors of 8 %, one by multiply-accumulates with 12 %
-    (`tests.benchmarks.decoder_estimate`). It is an estimate for models to learn from, and no objective.
+    of SmolLM2-135M predicts the perplexities of others with errors of 8 %, one by multiply-accumulates with 12 %.
+    It is an estimate for models to learn from, and no objective.
 
     Args:
         network: the largest one, extracted, in evaluation mode; without experts, its units sorted as they are in `family`.

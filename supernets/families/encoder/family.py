@@ -106,6 +106,7 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
     spec_type = EncoderSpec
     numbers: ClassVar[Numbers] = {**dict.fromkeys((*_LIMITS, "padding"), int), "epsilon": float}
     spec: EncoderSpec
+    positions: int
 
     def __init__(
         self, spec: EncoderSpec, *, vocabulary: int, positions: int, padding: int, tokens: int, n_classes: int,

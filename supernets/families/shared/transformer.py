@@ -107,6 +107,7 @@ class TransformerFamily(Family):
 
     def __init__(self, spec: Any) -> None:
         self.spec = spec
+        self.has_experts = spec.experts is not None
         self._layers = [f"{self.layer}s.{i}" for i in range(spec.depth[-1])]
         self.space = SearchSpace(self._choices())
         self.axes: Axes = {name: Axis(name, size) for name, size in self.sizes(self.space.largest).items()}
@@ -115,11 +116,6 @@ class TransformerFamily(Family):
     def modules_of_layers(self, name: str) -> tuple[str, ...]:
         """The paths of a module of each layer, as ``attention`` or ``mlp``."""
         return tuple(f"{layer}.{name}" for layer in self._layers)
-
-    @property
-    def has_experts(self) -> bool:
-        """Whether its layers have experts in place of MLPs."""
-        return self.spec.experts is not None
 
     def layer_options(self) -> Mapping[str, tuple[Option, ...]]:
         """The options that each layer has, by the names of its choices."""

@@ -86,19 +86,10 @@ def repeated_for_batches(program: Program, tensors: Mapping[str, Tensor]) -> tup
             calls.append(Call("aten.transpose.int", {"self": Ref(moved), "dim0": 0, "dim1": position}, (f"%{name}",)))
     if not calls:
         return program, found
-    calls += [
-        replace(call, arguments={name: _renamed(own, renamed) for name, own in call.arguments.items()})
-        for call in program.calls
-    ]
+    calls += [call.reading(renamed) for call in program.calls]
     return replace(program, calls=tuple(calls), values=values), found
 
 
 def _repeats(dim: Dim) -> bool:
     """Whether a dimension is the batch, or the batch times something."""
     return dim == BATCH or (isinstance(dim, tuple) and dim[0] == BATCH)
-
-
-def _renamed(argument: Argument, names: Mapping[str, str]) -> Argument:
-    if isinstance(argument, Ref):
-        return Ref(names.get(argument.name, argument.name))
-    return tuple(_renamed(part, names) for part in argument) if isinstance(argument, tuple) else argument

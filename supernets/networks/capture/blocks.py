@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from supernets.networks.capture.branches import layer_of
+from supernets.networks.capture.branches import common_path, layer_of
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.program import BATCH, Call, state_sources, state_values
 from supernets.space.axes import axes_in
@@ -118,7 +118,7 @@ class Division:
         """The path that all parameters of a run have in common, else that of its layers, else that of the first one."""
         layers = self._layers(run)
         paths = [name.rpartition(".")[0] for name in self._parameters(run)]
-        return _common(paths) or _common(layers) or next(filter(None, (*layers, *paths)), _WHOLE)
+        return common_path(paths) or common_path(layers) or next(filter(None, (*layers, *paths)), _WHOLE)
 
     def _layers(self, run: Sequence[int]) -> list[str]:
         """Paths of the layers that multiply matrices or convolve."""
@@ -182,15 +182,6 @@ class Division:
     def _absent(self, block: Block, dropped: frozenset[int]) -> bool:
         gone = [self._elastic.branches[i] for i in block.branches if i in dropped]
         return set(block.calls) <= {call for branch in gone for call in (*branch.calls, branch.sum)}
-
-
-def _common(paths: Sequence[str]) -> str:
-    """The longest path that all paths begin with; "" if there is none."""
-    common = paths[0].split(".") if paths else []
-    for path in paths[1:]:
-        same = [a == b for a, b in zip(common, path.split("."), strict=False)]
-        common = common[: same.index(False) if False in same else len(same)]
-    return ".".join(common)
 
 
 def _free(name: str, taken: Mapping[str, object]) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from supernets.errors import SpaceError
-from supernets.networks.capture.program import Call, Program, Ref, is_constant, refs, state_values
+from supernets.networks.capture.program import Call, Program, Ref, is_constant, state_values
 from supernets.space.axes import Dim
 
 _INDEX = re.compile(r"(?:^|(?<=\.))\d+(?=\.|$)|(?<=_)\d+(?=\.|$)|(?<=[a-z])\d+(?=\.|$)")
@@ -132,7 +133,7 @@ def depth_units(program: Program, branches: Sequence[Branch]) -> list[Unit]:
     """
     units: dict[str, list[int]] = {}
     for i, branch in enumerate(branches):
-        path = _common([program.calls[c] for c in branch.calls])
+        path = common_path(_paths([program.calls[c] for c in branch.calls]))
         units.setdefault(layer_of(path) or path, []).append(i)
     return [Unit(name, starred(name), tuple(own)) for name, own in units.items()]
 
@@ -148,19 +149,16 @@ def layer_of(path: str) -> str:
     return path[: positions[-1].end()] if positions else ""
 
 
-def _common(calls: Sequence[Call]) -> str:
-    """The longest common path of the modules of some calls and the owners of their tensors."""
-    paths = [call.module.split(".") for call in calls if call.module]
+def common_path(paths: Iterable[str]) -> str:
+    """The longest path that all paths begin with; "" if there is none."""
+    parts = zip(*(path.split(".") for path in paths), strict=False)
+    return ".".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, parts))
+
+
+def _paths(calls: Sequence[Call]) -> Iterator[str]:
+    """The modules of some calls, and the owners of their tensors."""
+    yield from (call.module for call in calls if call.module)
     for call in calls:
-        paths += [
-            name.split(".")[:-1]
-            for name in refs(call.arguments.values())
-            if not name.startswith("%") and not is_constant(name)
-        ]
-    if not paths:
-        return ""
-    common = paths[0]
-    for path in paths[1:]:
-        n = next((i for i, (a, b) in enumerate(zip(common, path, strict=False)) if a != b), min(len(common), len(path)))
-        common = common[:n]
-    return ".".join(common)
+        for name in call.reads():
+            if not name.startswith("%") and not is_constant(name):
+                yield name.rpartition(".")[0]

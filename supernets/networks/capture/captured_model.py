@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -200,7 +199,7 @@ def load_capture(path: Path) -> CapturedModel:
     program = program_from_json(data)
     for tensor in program.tensors:
         spec = program.values[tensor]
-        if tensor not in tensors or _spec(tensors[tensor]) != spec:
+        if tensor not in tensors or ValueSpec.of(tensors[tensor]) != spec:
             raise _unreadable(path, f"the tensor {tensor} is not {' x '.join(map(str, spec.shape))} of {spec.dtype}")
     check_shapes(program)
     try:
@@ -253,10 +252,6 @@ def _check_directory(path: Path) -> None:
         sizes = [size for size in sizes if size != 2**32 - 1] + [int.from_bytes(tail[-58:-50], "little")]
     if max(sizes) > _MOST_DIRECTORY:
         raise _unreadable(path, f"its directory has {max(sizes)} bytes")
-
-
-def _spec(tensor: Any) -> ValueSpec:
-    return ValueSpec(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
 
 def _unreadable(path: Path, fault: str) -> CaptureError:

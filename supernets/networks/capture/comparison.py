@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from supernets.errors import CaptureError
 from supernets.networks.capture.diagnosis import place_of, raised
 from supernets.networks.capture.elastic_program import infer_axes
+from supernets.networks.capture.execution import outputs_of, values_of
 from supernets.networks.capture.memory import check_values
 from supernets.networks.capture.module_call import evaluating, parts_of, tensors_of
-from supernets.networks.capture.network import ElasticNetwork
-from supernets.networks.capture.proof import difference, elastic_network, in_double
+from supernets.networks.capture.program import BATCH
 from supernets.networks.capture.shapes import check_batch
 from supernets.networks.capture.tracing import Captured, ModuleCall, capture
 
@@ -72,8 +72,7 @@ class _Comparer:
 
     def __init__(self, module: nn.Module, found: Captured, x: Tensor, call: ModuleCall) -> None:
         self._module, self._found, self._x, self._call = module, found, x, call
-        self._elastic = infer_axes(found.program)
-        self._network = elastic_network(self._elastic, found.tensors)
+        self._elastic, self._tensor_of = infer_axes(found.program), found.tensors.__getitem__
 
     def compare_batch(self, batch: int) -> Comparison:
         """The difference for a number of examples, and what else differs; raises as `compare`."""
@@ -87,7 +86,7 @@ class _Comparer:
             return Comparison(None, (text,))
         theirs = list(tensors_of(outputs))
         if any(own.isnan().any() for own in theirs):
-            raise _not_a_number(self._found, self._network.captured_values(x))
+            raise _not_a_number(self._found, self._values(x))
         apart = relative_difference(ours, theirs)
         if apart > _OTHER and relative_difference(list(tensors_of(self._call(self._module, x))), theirs) > _OTHER:
             raise CaptureError(
@@ -106,15 +105,15 @@ class _Comparer:
             if self._elastic.unknown:
                 # An operation without a rule may have state of the example's batch, with which torch reads beyond it.
                 check_batch(self._elastic, len(x))
-            return self._run(self._network, x)
+            return list(outputs_of(self._elastic, self._tensor_of, [x]))
         except Exception as error:  # of an operation whose arguments are those of the example's batch
             _check_runs(self._module, self._x, self._call)
             raise of_one_batch(error, captured=self._found.program.batch, batch=len(x)) from error
 
-    def _run(self, network: ElasticNetwork, x: Tensor) -> list[Tensor]:
-        """The outputs; other values are deleted after the last call that reads them."""
-        values = network.captured_values(x, kept=False)
-        return [values[name] for name in self._found.program.outputs]
+    def _values(self, x: Tensor) -> dict[str, Tensor]:
+        """All values of the program."""
+        program, sizes = self._elastic.program, {**self._elastic.full_sizes, BATCH: len(x)}
+        return values_of(program, program.values, self._tensor_of, [x], sizes)
 
     def _differs_in_double(self, x: Tensor) -> bool:
         """Whether outputs differ in double precision, too, where rounding does not count; False for what cannot be copied."""
@@ -122,17 +121,16 @@ class _Comparer:
             module = deepcopy(self._module).double()
         except Exception:  # a user's module may hold anything
             return False
-        network = elastic_network(self._elastic, in_double(self._found.tensors))
-        x = x.double() if x.is_floating_point() else x
         try:
-            theirs = list(tensors_of(self._call(module, x)))
+            theirs = list(tensors_of(self._call(module, x.double() if x.is_floating_point() else x)))
         except Exception:  # of a forward that makes tensors in single precision
             return False
-        return relative_difference(self._run(network, x), theirs) > EQUAL
+        ours = outputs_of(self._elastic, self._tensor_of, [x], double=True)
+        return relative_difference(ours, theirs) > EQUAL
 
     def _of_other_outputs(self, x: Tensor, ours: list[Tensor], theirs: list[Tensor], apart: float) -> CaptureError:
         """The error for outputs that are not the module's."""
-        other = _first_other(self._module, self._found, self._network.captured_values(x), x, self._call)
+        other = _first_other(self._module, self._found, self._values(x), x, self._call)
         shapes = [" x ".join(map(str, own[0].shape if own else ())) for own in (ours, theirs)]
         return CaptureError(
             f"with a batch of {len(x)} its output is {shapes[1]}, and {shapes[0]} was expected after the capture with "
@@ -158,13 +156,19 @@ def of_one_batch(error: Exception, *, captured: int, batch: int) -> CaptureError
 
 
 def relative_difference(a: Sequence[Tensor], b: Sequence[Tensor]) -> float:
-    """The largest relative difference of outputs, infinite for other shapes and NaN; equal infinities count as equal."""
-    if [own.shape for own in a] != [own.shape for own in b] or any(own.isnan().any() for own in (*a, *b)):
+    """The largest difference of two networks' outputs, relative to the largest output of the first.
+
+    It is infinite for other shapes and NaN; equal infinities count as equal.
+    """
+    if [tensor.shape for tensor in a] != [tensor.shape for tensor in b]:
         return float("inf")
-    bounded = [own.nan_to_num(posinf=0.0, neginf=0.0) for own in (*a, *b)]
-    if any(not torch.equal(one.isinf(), other.isinf()) for one, other in zip(a, b, strict=True)):
-        return float("inf")
-    return difference(bounded[: len(a)], bounded[len(a) :])
+    worst = 0.0
+    for one, other in zip(a, b, strict=True):
+        if one.isnan().any() or other.isnan().any() or not torch.equal(one.isinf(), other.isinf()):
+            return float("inf")
+        one, other = (tensor.nan_to_num(posinf=0.0, neginf=0.0) for tensor in (one, other))
+        worst = max(worst, (one - other).abs().max().item() / max(one.abs().max().item(), 1e-30))
+    return worst
 
 
 def _check_runs(module: nn.Module, x: Tensor, call: ModuleCall) -> None:

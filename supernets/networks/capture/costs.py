@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,19 +13,11 @@ from supernets.space.axes import axes_in, size_of
 from supernets.space.cost import BYTES_PER_ACTIVATION, CostTable, Counts
 
 
-class BranchedProgram(Protocol):
-    """A program whose branches have the names of the modules that networks lack."""
-
-    elastic: ElasticProgram
-
-    def branches(self, dropped: frozenset[str]) -> Sequence[Branch]:
-        """The branches that a network lacks."""
-
-
 class ProgramCosts:
     """Costs of every subnet of a program for one example, by block.
 
     Args:
+        branches: returns the branches that a network without these modules lacks.
         blocks: names.
         of_call: the index of each call's block; -1 for calls without work.
         of_tensor: the index of each parameter's block.
@@ -34,13 +25,13 @@ class ProgramCosts:
     """
 
     def __init__(
-        self, source: BranchedProgram, blocks: Sequence[str], of_call: Sequence[int], of_tensor: Mapping[str, int],
-        lengths: Mapping[str, int],
+        self, elastic: ElasticProgram, branches: Callable[[frozenset[str]], Sequence[Branch]], blocks: Sequence[str],
+        of_call: Sequence[int], of_tensor: Mapping[str, int], lengths: Mapping[str, int],
     ) -> None:  # fmt: skip
         self.blocks = tuple(blocks)
-        self._source, self._of_call, self._of_tensor = source, of_call, of_tensor
-        self._lengths = {**source.elastic.lengths, **lengths, BATCH: 1}
-        self._consumers = source.elastic.program.consumers()
+        self._elastic, self._branches, self._of_call, self._of_tensor = elastic, branches, of_call, of_tensor
+        self._lengths = {**elastic.lengths, **lengths, BATCH: 1}
+        self._consumers = elastic.program.consumers()
 
     def costs(self, sizes: Mapping[str, Counts], dropped: Sequence[frozenset[str]]) -> CostTable:
         """Costs of n networks.
@@ -49,7 +40,7 @@ class ProgramCosts:
             sizes: (n,) by axis.
             dropped: the modules that each network lacks.
         """
-        n, elastic = len(dropped), self._source.elastic
+        n, elastic = len(dropped), self._elastic
         parameters = np.zeros((n, len(self.blocks)), dtype=np.int64)
         macs, activations = np.zeros_like(parameters), np.zeros_like(parameters)
         present = self._present(dropped)
@@ -66,11 +57,11 @@ class ProgramCosts:
 
     def _present(self, dropped: Sequence[frozenset[str]]) -> Counts:
         """Whether each network has each call, (n, n_calls) of 0 and 1."""
-        program = self._source.elastic.program
+        program = self._elastic.program
         distinct = {names: row for row, names in enumerate(dict.fromkeys(dropped))}  # of many networks, few
         present = np.ones((len(distinct), len(program.calls)), dtype=np.int64)
         for names, row in distinct.items():
-            for branch in self._source.branches(names):
+            for branch in self._branches(names):
                 present[row, list(branch.calls)] = 0
         state = state_values(program)
         # Calls on parameters alone are there for those that read them.

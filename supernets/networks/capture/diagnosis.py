@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -28,11 +28,11 @@ _NO_FAKE = re.compile(r"no fake impl registered for (?:<CustomOpDef\()?([\w:.]+)
 _LONGEST = 300
 
 
-def check_module(module: nn.Module, example: Sequence[Tensor], keywords: Mapping[str, Tensor] | None) -> None:
+def check_module(module: nn.Module, example: Sequence[Tensor], *, is_called: bool) -> None:
     """Raises `CaptureError` for a module that is not ready to run on an example, or takes other inputs.
 
     Args:
-        keywords: further inputs by name; None where the module is not called with the example itself.
+        is_called: whether the module itself is called with the example.
     """
     if isinstance(module, torch.jit.ScriptModule):
         raise _unusable(
@@ -46,12 +46,12 @@ def check_module(module: nn.Module, example: Sequence[Tensor], keywords: Mapping
             raise _unusable(f"{name} is on the device meta, which holds no values; make the module on the CPU")
         if own.device.type != "cpu":
             raise _unusable(f"{name} is on the device {own.device}; expected the CPU: pass module.cpu()")
-    for own in (*example, *(keywords or {}).values()):
+    for own in example:
         if own.device.type != "cpu":
             raise CaptureError(f"the example is on the device {own.device}; expected the CPU", code="capture.example")
     _check_precision(module, example)
-    if keywords is not None:
-        _check_signature(module, example, keywords)
+    if is_called:
+        _check_signature(module, example)
 
 
 def _check_precision(module: nn.Module, example: Sequence[Tensor]) -> None:
@@ -65,13 +65,13 @@ def _check_precision(module: nn.Module, example: Sequence[Tensor]) -> None:
             raise CaptureError(f"the example is in {own.dtype}, and the weights in {weights}", code="capture.example")
 
 
-def _check_signature(module: nn.Module, example: Sequence[Tensor], keywords: Mapping[str, Tensor]) -> None:
+def _check_signature(module: nn.Module, example: Sequence[Tensor]) -> None:
     try:
         signature = inspect.signature(module.forward)
     except (TypeError, ValueError):  # a forward that is not written in Python
         return
     try:
-        signature.bind(*example, **keywords)
+        signature.bind(*example)
     except TypeError as error:
         raise CaptureError(
             f"its forward takes {signature}, and is called with {len(example)} tensor{'s' * (len(example) != 1)}: {error}; "

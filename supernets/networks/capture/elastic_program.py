@@ -75,7 +75,7 @@ class ElasticProgram:
     @cached_property
     def sized_calls(self) -> frozenset[int]:
         """Indices of the calls with arguments that follow the sizes of axes."""
-        return frozenset(i for i, call in enumerate(self.program.calls) if any(map(_has_size, call.arguments.values())))
+        return frozenset(i for i, call in enumerate(self.program.calls) if any(True for _ in call.sizes()))
 
     @cached_property
     def sized_values(self) -> frozenset[str]:
@@ -97,10 +97,6 @@ class ElasticProgram:
     def full_sizes(self) -> dict[str, int]:
         """The axis sizes of the largest network."""
         return {name: axis.size for name, axis in self.axes.items()}
-
-
-def _has_size(argument: Argument) -> bool:
-    return isinstance(argument, Size) or (isinstance(argument, tuple) and any(map(_has_size, argument)))
 
 
 NOTHING_DECLARED: Mapping[str, NamedDims] = MappingProxyType({})
@@ -211,7 +207,9 @@ class _Names:
             if (earlier := self._names.setdefault(id(root), name)) != name:
                 problem = f"its forward makes the axes {earlier} and {name} one"
             elif reason := next((part.fixed for part in singles(root) if part.fixed and part.size > 1), ""):
-                problem = f"its forward needs the axis {name} of its full size: {reason}"
+                problem = (
+                    f"its forward needs the axis {name} of its full size: {reason}; change that, or leave the axis out"
+                )
             else:
                 continue
             raise SpaceError(f"the family's dims do not fit its network: {problem}", code="family.inconsistent")

@@ -185,13 +185,14 @@ class Inference:
                 raise MismatchError(f"{sizes} and {self.shape(name)}")
             self.dims[name] = list(own)
 
-    def depends(self, **arguments: SymbolicArgument) -> None:
-        """Declares that arguments of the current call restate sizes."""
-        self.symbolic.setdefault(self._call, {}).update(arguments)
+    @property
+    def previous(self) -> Call | None:
+        """The call before the current one; None for the first."""
+        return self.program.calls[self._call - 1] if self._call else None
 
-    def new(self, size: int, reason: str) -> Dimension:
-        """A fixed dimension that the current call creates."""
-        return fixed(size, reason)
+    def depends(self, n_before: int = 0, /, **arguments: SymbolicArgument) -> None:
+        """Declares that arguments of the current call, or of that n calls before it, restate sizes."""
+        self.symbolic.setdefault(self._call - n_before, {}).update(arguments)
 
     def broadcast(self, operands: Sequence[Dims]) -> Dims:
         """The dimensions of an elementwise result; sizes of 1 give way."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import torch
 
 from supernets.errors import CaptureError
-from supernets.networks.capture.program import Call, Program, ValueSpec
+from supernets.networks.capture.execution import last_reads
+from supernets.networks.capture.program import Call, Program, ValueSpec, replacement
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUPS = (
@@ -43,10 +46,7 @@ def available_bytes() -> int | None:
 
 def check_example(shape: Sequence[int], *, name: str, bytes_each: int = 4) -> None:
     """Raises `CaptureError` if an example does not fit into memory."""
-    needed = bytes_each
-    for size in shape:
-        needed *= size
-    _check(needed, f"{name}: the {' x '.join(map(str, shape))} numbers of an example")
+    _check(bytes_each * prod(shape), f"{name}: the {' x '.join(map(str, shape))} numbers of an example")
 
 
 def check_values(program: Program, *, batch: int, double: bool = False) -> None:
@@ -64,27 +64,23 @@ def check_values(program: Program, *, batch: int, double: bool = False) -> None:
 
 def _peak(program: Program) -> tuple[int, Call | None]:
     """The most bytes of results that later calls read, and the call with the largest result; None without calls."""
-    owner: dict[str, str] = {}
+    viewed: dict[str, str] = {}
     for call in program.calls:
-        viewed = next(call.reads(), None) if call.name in _VIEWS else None
-        owner.update((name, owner.get(viewed or name, viewed or name)) for name in call.outputs if name)
-    last_call: dict[str, int] = {}
-    for index, call in enumerate(program.calls):
-        last_call.update((owner[name], index) for name in (*call.reads(), *call.outputs) if name in owner)
-    last_call.update((owner[name], len(program.calls)) for name in program.outputs if name in owner)
-    ending_values: dict[int, list[str]] = {}
-    live_bytes, peak_bytes, largest_bytes = 0, 0, -1
-    largest: Call | None = None
-    for index, call in enumerate(program.calls):
-        results = [name for name in call.outputs if name and owner[name] == name]
-        for name in results:
-            ending_values.setdefault(last_call[name], []).append(name)
-        n_bytes = sum(_bytes(program.values[name]) for name in results)
+        if call.name in _VIEWS and (source := next(call.reads(), "")):
+            viewed.update((name, source) for name in call.outputs if name)
+    calls = tuple(call.reading(viewed) for call in program.calls)
+    outputs = {replacement(name, viewed) for name in program.outputs}
+    live_bytes = peak_bytes = 0
+    n_bytes_of, largest, largest_bytes = dict[str, int](), None, -1
+    for call, ending in zip(calls, last_reads(replace(program, calls=calls), outputs), strict=True):
+        results = {name: _bytes(program.values[name]) for name in call.outputs if name and name not in viewed}
+        n_bytes_of.update(results)
+        n_bytes = sum(results.values())
         live_bytes += n_bytes
         peak_bytes = max(peak_bytes, live_bytes)
         if results and n_bytes > largest_bytes:
             largest, largest_bytes = call, n_bytes
-        live_bytes -= sum(_bytes(program.values[name]) for name in ending_values.pop(index, ()))
+        live_bytes -= sum(n_bytes_of.get(name, 0) for name in ending)
     return peak_bytes, largest
 
 
@@ -99,7 +95,4 @@ def _check(needed: int, what: str, remedy: str = "") -> None:
 
 
 def _bytes(spec: ValueSpec) -> int:
-    n = int(getattr(torch, spec.dtype).itemsize)
-    for size in spec.shape:
-        n *= size
-    return n
+    return int(getattr(torch, spec.dtype).itemsize) * prod(spec.shape)

@@ -13,12 +13,12 @@ from supernets.errors import CaptureError
 from supernets.networks.capture.captured_model import CapturedModel
 from supernets.networks.capture.comparison import BATCHES, of_one_batch, relative_difference
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
+from supernets.networks.capture.execution import outputs_of
 from supernets.networks.capture.memory import check_values
-from supernets.networks.capture.program import BATCH
-from supernets.networks.capture.proof import permuted_outputs, random_input, random_order, randomised, tensors_with
+from supernets.networks.capture.program import BATCH, Program, product_text, state_values
 from supernets.networks.capture.shapes import check_batch
 from supernets.networks.capture.space import SpaceOptions, elastic_axes
-from supernets.space.axes import size_of
+from supernets.space.axes import axes_in, permute_tensor, size_of
 
 EXACT = 1e-8
 """The largest relative change of outputs under a permutation in double precision: rounding; a wrong axis makes it larger."""
@@ -71,7 +71,6 @@ def prove_model(
     *,
     elastic: ElasticProgram | None = None,
     example: Tensor | None = None,
-    seed: int = 0,
 ) -> Proof:
     """Permutes the units of the elastic axes of a model, in double precision, with each batch of `BATCHES`.
 
@@ -85,7 +84,7 @@ def prove_model(
     Raises:
         CaptureError: the model does not run with one of the batches, or its outputs are NaN.
     """
-    return _Prover(model, infer_axes(model.program) if elastic is None else elastic, options, example, seed).prove()
+    return _Prover(model, infer_axes(model.program) if elastic is None else elastic, options, example).prove()
 
 
 def check_model(
@@ -116,18 +115,53 @@ def unproved_error(name: str, proof: Proof) -> CaptureError:
     return CaptureError(text, code="capture.unproved")
 
 
+def random_input(program: Program, name: str, n: int, generator: torch.Generator) -> Tensor:
+    """A random value of an input for n examples; sentences consist of the first two tokens."""
+    spec = program.values[name]
+    kind = getattr(torch, spec.dtype)
+    if kind.is_floating_point:
+        return torch.randn(n, *spec.shape[1:], generator=generator, dtype=kind)
+    found = torch.randint(2, (n, *spec.shape[1:]), generator=generator).to(kind)
+    if program.padding is not None:
+        found[:, 0] = 1 if program.padding == 0 else 0  # a sentence has at least one token
+    return found
+
+
+def randomised(tensors: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Tensors of which those that hold one number (fresh biases, norms) vary, so that errors show.
+
+    Variances stay positive; others move by up to a fifth of their scale, or of 1.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and tensor.numel() > 1 and (tensor == tensor.flatten()[0]).all():
+            noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype) * 0.4 - 0.2
+            tensor = tensor + noise * max(1.0 if name.endswith(("running_var", "weight")) else 0.5, 0.0)
+        found[name] = tensor
+    return found
+
+
+def random_order(size: int, generator: torch.Generator) -> Tensor:
+    """A random permutation that moves something."""
+    order = torch.randperm(size, generator=generator)
+    return order.flip(0) if torch.equal(order, torch.arange(size)) else order
+
+
 class _Prover:
     """The proof of one model."""
 
     def __init__(
-        self, model: CapturedModel, elastic: ElasticProgram, options: SpaceOptions, example: Tensor | None, seed: int
+        self, model: CapturedModel, elastic: ElasticProgram, options: SpaceOptions, example: Tensor | None
     ) -> None:
         self._model, self._elastic, self._example = model, elastic, example
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(0)
         axes = [elastic.axes[name] for name in elastic_axes(elastic, options)]
         # The positions of a kernel have an order.
         self._orders = {axis.name: random_order(axis.size, self._generator) for axis in axes if axis.slice == "prefix"}
-        self._tensors_by_axis = {name: tensors_with(elastic, name) for name in self._orders}
+        self._tensors_by_axis = {
+            name: [tensor for tensor, dims in elastic.dims.items() if any(name in axes_in(dim) for dim in dims)]
+            for name in self._orders
+        }
         self._tensors: dict[str, Tensor] = {}
 
     def prove(self) -> Proof:
@@ -159,17 +193,15 @@ class _Prover:
         program = self._model.program
         check_values(program, batch=batch, double=True)
         if self._example is None:
-            inputs = [random_input(program, name, batch, self._generator) for name in program.inputs]
-        else:
-            inputs = [torch.cat([self._example] * -(-batch // len(self._example)))[:batch]]
-        return [x.double() if x.is_floating_point() else x for x in inputs]
+            return [random_input(program, name, batch, self._generator) for name in program.inputs]
+        return [torch.cat([self._example] * -(-batch // len(self._example)))[:batch]]
 
     def _outputs(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The outputs; raises `CaptureError` for a program that does not run with this batch."""
         try:
             if self._elastic.unknown:
                 check_batch(self._elastic, len(inputs[0]))
-            return permuted_outputs(self._elastic, self._tensors, inputs, {})
+            return self._permuted({}, inputs)
         except Exception as error:  # of any operation
             raise self._of_one_batch(error, len(inputs[0])) from error
 
@@ -186,20 +218,33 @@ class _Prover:
                 code="capture.nan",
             )
         program = self._elastic.program
-        sizes = {**self._elastic.full_sizes, BATCH: batch}
+        sizes, state = {**self._elastic.full_sizes, BATCH: batch}, state_values(program)
         for name, output in zip(program.outputs, outputs, strict=True):
             captured_shape, shape = program.values[name].shape, tuple(output.shape)
             expected = tuple(int(size_of(dim, sizes)) for dim in self._elastic.shapes[name])
-            if captured_shape[:1] == (program.batch,) and expected == captured_shape:
+            if name not in state and captured_shape[:1] == (program.batch,) and expected == captured_shape:
                 expected = (batch, *captured_shape[1:])
             if shape != expected:
-                text = f"its output is {_product(shape)}; {_product(expected)} was expected"
+                text = f"its output is {product_text(shape)}; {product_text(expected)} was expected"
                 raise self._of_one_batch(ValueError(text), batch)
 
     def _change(self, before: Sequence[Tensor], inputs: Sequence[Tensor], orders: Mapping[str, Tensor]) -> float:
         """The change of the outputs with the units of some axes permuted in every tensor that has them."""
-        permutations = {name: (order, self._tensors_by_axis[name]) for name, order in orders.items()}
-        return relative_difference(before, permuted_outputs(self._elastic, self._tensors, inputs, permutations))
+        return relative_difference(before, self._permuted(orders, inputs))
+
+    def _permuted(
+        self, orders: Mapping[str, Tensor], inputs: Sequence[Tensor], without: str = ""
+    ) -> tuple[Tensor, ...]:
+        """The outputs in double precision, with the units of some axes in other orders, but not in the tensor `without`."""
+
+        def tensor_of(name: str) -> Tensor:
+            tensor = self._tensors[name]
+            for axis, order in orders.items():
+                if name != without and name in self._tensors_by_axis[axis]:
+                    tensor = permute_tensor(tensor, self._elastic.dims[name], self._elastic.axes, axis, order)
+            return tensor
+
+        return outputs_of(self._elastic, tensor_of, inputs, double=True)
 
     def _control(self, before: Sequence[Tensor], inputs: Sequence[Tensor]) -> float | None:
         """The smallest change over some axes with one tensor left out; see `Proof.control`."""
@@ -209,11 +254,8 @@ class _Prover:
         changes = []
         for name in names[:: max(1, len(names) // _MAX_CONTROLS)][:_MAX_CONTROLS]:
             for tensor in self._tensors_by_axis[name]:
-                others = [other for other in self._tensors_by_axis[name] if other != tensor]
-                permutations = {name: (self._orders[name], others)}
-                change = relative_difference(
-                    before, permuted_outputs(self._elastic, self._tensors, inputs, permutations)
-                )
+                outputs = self._permuted({name: self._orders[name]}, inputs, without=tensor)
+                change = relative_difference(before, outputs)
                 if change > EXACT:
                     changes.append(change)
                     break
@@ -236,10 +278,6 @@ class _Prover:
                 yield axis
         if not one_alone:
             yield from (WrongAxis(name, tuple(self._tensors_by_axis[name]), change) for name in names)
-
-
-def _product(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape)) or "one number"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supernets.networks.capture.branches import Branch
-from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.networks.capture.elastic_program import ElasticProgram
+from supernets.networks.capture.execution import last_reads, results_of
+from supernets.networks.capture.program import BATCH, Call, Program, Ref
+from supernets.networks.capture.specialisation import specialised
 from supernets.networks.operations import operation
-from supernets.space.axes import size_of
 
 SIZES, LAYERS = "axis_sizes", "layers_left"
 """Submodules whose children state the sizes of the axes, as empty buffers (size, 0), and which branches are there."""
@@ -89,7 +90,7 @@ class ProgramModule(nn.Module):
             else:
                 owner._buffers[leaf] = tensors[name]
         own["_captured_steps"] = [(call, self._step(call, norms)) for call in program.calls]
-        own["_captured_last_reads"] = _last_reads(program)
+        own["_captured_last_reads"] = last_reads(program, program.outputs)
 
     def _owner(self, path: str) -> nn.Module:
         """The node of a path, created on the way."""
@@ -130,55 +131,31 @@ class ProgramModule(nn.Module):
         return {}
 
     def captured_skipped(self) -> Mapping[int, str]:
-        """By index of the calls to leave out, the value that stands for their output; "" where nothing reads it."""
+        """By index of the calls to leave out, the value that stands for their output; "" for none."""
         return {}
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The outputs; an error of a call has a note that names it."""
-        values = self.captured_values(*inputs, kept=False)
-        outputs = tuple(values[name] for name in self.captured_program.outputs)
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    def captured_values(self, *inputs: Tensor, kept: bool = True) -> dict[str, Any]:
-        """The values of the program by name.
-
-        Args:
-            kept: all of them; else the outputs, and every other value lives until the last call that reads it.
-        """
-        program, sizes, skipped = (
-            self.captured_program,
-            {**self.captured_sizes(), BATCH: inputs[0].shape[0]},
-            self.captured_skipped(),
-        )
+        """The outputs; an error of a call has a note that names it. Other values live until the last call that reads them."""
+        program, skipped = self.captured_program, self.captured_skipped()
+        sizes = {**self.captured_sizes(), BATCH: inputs[0].shape[0]}
         values: dict[str, Any] = dict(zip(program.inputs, map(self._padded, inputs), strict=True))
         values.update((name, self._tensor(name)) for name in program.tensors)
         for index, (call, step) in enumerate(self._captured_steps):
             if index not in skipped:
-                self._run(call, step, values, sizes)
-            elif source := skipped[index]:
+                values.update(results_of(call, self._function(step), values, sizes))
+            elif (source := skipped[index]) in values:
                 values[call.outputs[0]] = values[source]
-            for name in () if kept else self._captured_last_reads[index]:
+            for name in self._captured_last_reads[index]:
                 values.pop(name, None)
-        return values
+        outputs = tuple(values[name] for name in program.outputs)
+        return outputs[0] if len(outputs) == 1 else outputs
 
-    def _run(
-        self, call: Call, step: Callable[..., Any] | str, values: dict[str, Any], sizes: Mapping[str, int]
-    ) -> None:
-        """Adds the results of a call to the values."""
-        try:
-            if isinstance(step, str):
-                result = cast(nn.Module, self._node(step))(values[cast(Ref, call.arguments["input"]).name])
-            else:
-                result = step(
-                    **{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
-                )
-        except Exception as error:
-            error.add_note(f"in {call.name} of {call.module or 'the network'}, {call.place}")
-            raise
-        if isinstance(result, Tensor):
-            values[call.outputs[0]] = result
-        else:
-            values.update((name, one) for name, one in zip(call.outputs, result, strict=False) if name)
+    def _function(self, step: Callable[..., Any] | str) -> Callable[..., Any]:
+        """What computes the results of a call of the arguments by name."""
+        if not isinstance(step, str):
+            return step
+        norm = cast(nn.Module, self._node(step))
+        return lambda **arguments: norm(arguments["input"])
 
     def _padded(self, x: Tensor) -> Tensor:
         """Sentences with the padding at their ends that the program expects; other inputs as they are."""
@@ -209,40 +186,37 @@ class ElasticNetwork(ProgramModule):
     """Runs a captured program with the axis sizes, and without the branches, that the tensors placed in it state.
 
     Args:
-        sizes: of the axes in the largest network.
-        branches: that a network may lack.
+        tensors: of the largest network.
     """
 
-    _captured_axes: tuple[str, ...]
-    _captured_branches: tuple[Branch, ...]
+    _captured_elastic: ElasticProgram
     _captured_skipped: dict[tuple[int, ...], Mapping[int, str]]
     _captured_stated: tuple[str, str]
 
-    def __init__(
-        self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int], branches: Sequence[Branch] = (),
-        *, copied: bool = True,
-    ) -> None:  # fmt: skip
-        super().__init__(program, tensors, copied=copied)
+    def __init__(self, elastic: ElasticProgram, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(elastic.program, tensors)
         own = self.__dict__
-        own["_captured_axes"], own["_captured_branches"] = tuple(sizes), tuple(branches)
-        own["_captured_skipped"] = {}
-        own["_captured_stated"] = stated_names(program)
+        own["_captured_elastic"], own["_captured_skipped"] = elastic, {}
+        own["_captured_stated"] = stated_names(elastic.program)
         left = Holder()
-        for i in range(len(branches)):
+        for i in range(len(elastic.branches)):
             left.add_module(str(i), Holder())
-        self._modules.update(zip(self._captured_stated, (_stated(sizes), left), strict=True))
+        self._modules.update(zip(self._captured_stated, (_stated(elastic.full_sizes), left), strict=True))
 
     def captured_sizes(self) -> Mapping[str, int]:
         stated = cast(nn.Module, self._modules[self._captured_stated[0]])._buffers
-        return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._captured_axes)}
+        return {name: len(cast(Tensor, stated[str(i)])) for i, name in enumerate(self._captured_elastic.axes)}
 
     def captured_skipped(self) -> Mapping[int, str]:
         left = cast(nn.Module, self._modules[self._captured_stated[1]])._modules
-        gone = tuple(i for i in range(len(self._captured_branches)) if str(i) not in left)
+        elastic = self._captured_elastic
+        gone = tuple(i for i in range(len(elastic.branches)) if str(i) not in left)
         if gone not in self._captured_skipped:
-            self._captured_skipped[gone] = skipped_calls(
-                self.captured_program, [self._captured_branches[i] for i in gone]
-            )
+            branches = [elastic.branches[i] for i in gone]
+            remaining = specialised(elastic, elastic.full_sizes, branches)
+            computed = {name for call in remaining.calls for name in call.outputs}
+            skipped = {i: "" for i, call in enumerate(elastic.program.calls) if computed.isdisjoint(call.outputs)}
+            self._captured_skipped[gone] = {**skipped, **{branch.sum: branch.skip for branch in branches}}
         return self._captured_skipped[gone]
 
 
@@ -255,20 +229,15 @@ class PlainNetwork(ProgramModule):
         stated: the name of the submodule that records the sizes.
     """
 
-    _captured_blocks: Mapping[str, str]
+    captured_blocks: Mapping[str, str]
 
     def __init__(
         self, program: Program, tensors: Mapping[str, Tensor], sizes: Mapping[str, int],
         blocks: Mapping[str, str] | None = None, *, copied: bool = True, stated: str = SIZES,
     ) -> None:  # fmt: skip
         super().__init__(program, tensors, copied=copied)
-        self.__dict__["_captured_blocks"] = blocks or {}
+        self.__dict__["captured_blocks"] = blocks or {}
         self._modules[stated] = _stated(sizes)
-
-    @property
-    def captured_blocks(self) -> Mapping[str, str]:
-        """The names of its blocks by the values that they compute."""
-        return self._captured_blocks
 
     def captured_tensors(self) -> dict[str, Tensor]:
         """The tensors of its program that it has, by name."""
@@ -284,36 +253,6 @@ def _stated(sizes: Mapping[str, int]) -> Holder:
     return holder
 
 
-def _last_reads(program: Program) -> list[tuple[str, ...]]:
-    """For each call, the values that it reads or computes and no later call reads, without the outputs."""
-    last: dict[str, int] = {}
-    for index, call in enumerate(program.calls):
-        last.update((name, index) for name in (*call.reads(), *call.outputs) if name)
-    found: list[list[str]] = [[] for _ in program.calls]
-    for name, index in last.items():
-        if name not in program.outputs:
-            found[index].append(name)
-    return [tuple(names) for names in found]
-
-
-def skipped_calls(program: Program, dropped: Sequence[Branch]) -> dict[int, str]:
-    """The calls that a network without these branches leaves out; see `ProgramModule.captured_skipped`."""
-    found: dict[int, str] = {}
-    for branch in dropped:
-        found.update(dict.fromkeys(branch.calls, ""))
-    found.update((branch.sum, branch.skip) for branch in dropped)
-    needed = set(program.outputs)
-    for index in reversed(range(len(program.calls))):
-        call = program.calls[index]
-        if (source := found.get(index)) and needed.intersection(call.outputs):
-            needed.add(source)
-        elif index not in found and needed.intersection(call.outputs):
-            needed.update(call.reads())
-        else:
-            found[index] = ""
-    return found
-
-
 def batch_norms(program: Program) -> dict[str, Call]:
     """The batch norms whose statistics are running ones, by the module that holds all their tensors."""
     found = {}
@@ -327,17 +266,3 @@ def batch_norms(program: Program) -> dict[str, Call]:
         if plain and (tensors["weight"] is None) == (tensors["bias"] is None) and not call.arguments["training"]:
             found[name] = call
     return found
-
-
-def argument_value(argument: Argument, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
-    """An argument as torch takes it."""
-    match argument:
-        case Ref(name):
-            return values[name]
-        case Size(dim):
-            return size_of(dim, sizes)
-        case tuple():
-            return [argument_value(part, values, sizes) for part in argument]
-        case str() if argument.startswith("dtype:"):
-            return getattr(torch, argument.removeprefix("dtype:"))
-    return argument

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
 
 from supernets.space.axes import Dim
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CONSTANT = re.compile(r"constants_*\.[^.]+")
 
@@ -43,6 +46,11 @@ class ValueSpec:
     shape: Shape
     dtype: str
 
+    @classmethod
+    def of(cls, tensor: Tensor) -> ValueSpec:
+        """The shape and type of a tensor."""
+        return cls(tuple(map(int, tensor.shape)), str(tensor.dtype).removeprefix("torch."))
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -72,6 +80,14 @@ class Call:
         """The names of the values that it reads."""
         return refs(self.arguments.values())
 
+    def sizes(self) -> Iterator[Dim]:
+        """The sizes among its arguments that follow the axes or the inputs."""
+        return _sizes(tuple(self.arguments.values()))
+
+    def reading(self, names: Mapping[str, str]) -> Call:
+        """The call with other values in place of these, and in place of those in turn."""
+        return replace(self, arguments={key: _reading(argument, names) for key, argument in self.arguments.items()})
+
 
 _WITHOUT_VALUES = (int, float, str, type(None), Size)
 
@@ -87,6 +103,27 @@ def refs(argument: object) -> Iterator[str]:
         parts = argument.values() if isinstance(argument, Mapping) else argument
         for part in cast(Iterable[object], parts):
             yield from refs(part)
+
+
+def _sizes(argument: Argument) -> Iterator[Dim]:
+    if isinstance(argument, Size):
+        yield argument.dim
+    elif isinstance(argument, tuple):
+        for part in argument:
+            yield from _sizes(part)
+
+
+def replacement(name: str, names: Mapping[str, str]) -> str:
+    """The value that stands for another one, which may itself be replaced; the value where nothing stands for it."""
+    while name in names:
+        name = names[name]
+    return name
+
+
+def _reading(argument: Argument, names: Mapping[str, str]) -> Argument:
+    if isinstance(argument, Ref):
+        return Ref(replacement(argument.name, names))
+    return tuple(_reading(part, names) for part in argument) if isinstance(argument, tuple) else argument
 
 
 @dataclass(frozen=True)
@@ -134,6 +171,11 @@ class Program:
             for name in dict.fromkeys(call.reads()):
                 found.setdefault(name, []).append(index)
         return found
+
+
+def product_text(shape: Sequence[int]) -> str:
+    """A shape in messages."""
+    return " x ".join(map(str, shape)) or "one number"
 
 
 def state_values(program: Program) -> frozenset[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 from supernets.errors import CaptureError
@@ -119,12 +120,8 @@ def _names(data: Any) -> tuple[str, ...]:
 def _spec(name: str, data: Any) -> ValueSpec:
     sizes, dtype = data
     shape: Shape = tuple(int(size) for size in sizes)
-    numbers = 1
-    for size in shape:
-        if not 0 <= size <= MAX_SIZE:
-            raise ValueError(f"{name} has the shape {shape}")
-        numbers *= size
-    if numbers > MAX_NUMBERS or dtype not in TYPES:
+    is_valid = all(0 <= size <= MAX_SIZE for size in shape) and prod(shape) <= MAX_NUMBERS
+    if not is_valid or dtype not in TYPES:
         raise ValueError(f"{name} has the shape {shape} and the type {dtype}")
     return ValueSpec(shape, str(dtype))
 

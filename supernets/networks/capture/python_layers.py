@@ -26,10 +26,7 @@ class LayerSource:
 
 def layers_of(program: Program) -> dict[str, LayerSource]:
     """The layers by their paths: calls whose tensors are all of one module, and read by calls like it alone."""
-    readers: dict[str, list[Call]] = {}
-    for call in program.calls:
-        for name in dict.fromkeys(call.reads()):
-            readers.setdefault(name, []).append(call)
+    readers = program.consumers()
     children: dict[str, set[str]] = {}
     for name in program.tensors:
         parts = name.split(".")
@@ -41,7 +38,7 @@ def layers_of(program: Program) -> dict[str, LayerSource]:
         if made is None or path in found:
             continue
         constructor, tensors = made
-        calls = tuple({id(own): own for name in tensors for own in readers[name]}.values())
+        calls = tuple(program.calls[i] for i in dict.fromkeys(i for name in tensors for i in readers[name]))
         if children[path] == set(tensors) and all(_layer(own, program) == (path, made) for own in calls):
             found[path] = LayerSource(constructor, tensors, calls)
     return found

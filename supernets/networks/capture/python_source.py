@@ -14,7 +14,7 @@ from supernets.errors import CaptureError
 from supernets.networks.capture.program import BATCH, Argument, Program, Ref, Size
 from supernets.networks.capture.python_calls import call_text, returns_several
 from supernets.networks.capture.python_layers import layers_of
-from supernets.space.axes import Concat, Dim
+from supernets.space.axes import Concat, Dim, axes_in
 
 CLASS = "Network"
 _PART = '''class Part(nn.Module):
@@ -72,7 +72,7 @@ def source_of(program: Program, *, about: str) -> str:
             )
     names = _variables(program)
     lines, layer_before = [], ""
-    if BATCH in "".join(map(str, _sizes(program))):
+    if any(BATCH in axes_in(dim) for call in program.calls for dim in call.sizes()):
         lines.append(f"n = len({names[program.inputs[0]]})")
     for call in program.calls:
         part = _part(call.module)
@@ -149,22 +149,6 @@ def _variables(program: Program) -> dict[str, str]:
             else:
                 named(name, name)
     return names
-
-
-def _sizes(program: Program) -> list[Dim]:
-    found: list[Dim] = []
-
-    def visit(argument: Argument) -> None:
-        if isinstance(argument, Size):
-            found.append(argument.dim)
-        elif isinstance(argument, tuple):
-            for part in argument:
-                visit(part)
-
-    for call in program.calls:
-        for argument in call.arguments.values():
-            visit(argument)
-    return found
 
 
 def _text(argument: Argument, names: Mapping[str, str]) -> str:

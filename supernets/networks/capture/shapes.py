@@ -8,11 +8,10 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from supernets.errors import CaptureError
 from supernets.networks.capture.elastic_program import ElasticProgram
-from supernets.networks.capture.network import argument_value
+from supernets.networks.capture.execution import results_of
 from supernets.networks.capture.program import BATCH, Program, ValueSpec
 from supernets.networks.operations import operation
 
@@ -34,28 +33,22 @@ def with_shapes(
         for name in (*program.inputs, *program.tensors)
     }
     for call in program.calls:
-        step = operation(call)
+        step = _on_meta(operation(call))
         try:
-            arguments = {name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()}
-            result = step(**_on_meta(step, arguments))
+            values.update(results_of(call, step, values, sizes))
         except Exception as error:  # of the operation, given sizes or arguments that do not fit
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             at = f" in {call.module}" if call.module else ""
             raise CaptureError(
                 f"the call {call.op}{at} does not run with its arguments: {reason[:200]}", code="capture.malformed"
             ) from None
-        results = [result] if isinstance(result, Tensor) else list(result)
-        values.update((name, one) for name, one in zip(call.outputs, results, strict=False) if name)
-    found = {
-        name: ValueSpec(tuple(value.shape), str(value.dtype).removeprefix("torch.")) for name, value in values.items()
-    }
-    return replace(program, values=found)
+    return replace(program, values={name: ValueSpec.of(value) for name, value in values.items()})
 
 
-def _on_meta(step: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments; a call that makes a tensor makes it on the meta device."""
+def _on_meta(step: Any) -> Any:
+    """The operation; one that makes a tensor makes it on the meta device."""
     takes = any(argument.name == "device" for argument in step._schema.arguments)
-    return {**arguments, "device": torch.device("meta")} if takes else arguments
+    return (lambda **arguments: step(**{**arguments, "device": torch.device("meta")})) if takes else step
 
 
 def check_shapes(program: Program) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, NamedTuple, cast
@@ -12,7 +12,7 @@ from supernets.errors import SpaceError
 from supernets.networks.capture.branches import starred
 from supernets.networks.capture.elastic_program import ElasticProgram
 from supernets.networks.capture.model_names import FRACTIONS
-from supernets.networks.capture.program import Argument, Call, Size, state_sources
+from supernets.networks.capture.program import state_sources
 from supernets.space import Architecture, Choice, SearchSpace
 from supernets.space.axes import axes_in
 
@@ -259,21 +259,10 @@ def _calls_by_axis(elastic: ElasticProgram) -> dict[str, list[int]]:
         if all(name in sources for name in call.outputs if name):
             continue
         names = {own for name in call.reads() for own in sources.get(name, (name,))} | set(filter(None, call.outputs))
-        axes = {axis for name in names for dim in elastic.shapes[name] for axis in axes_in(dim)} | set(_of_sizes(call))
-        for axis in axes:
+        dims = {dim for name in names for dim in elastic.shapes[name]}.union(call.sizes())
+        for axis in axes_in(tuple(dims)):
             found.setdefault(axis, []).append(index)
     return found
-
-
-def _of_sizes(call: Call) -> Iterator[str]:
-    """The axes in the sizes among the arguments of a call."""
-    left: list[Argument] = list(call.arguments.values())
-    while left:
-        match left.pop():
-            case Size(dim):
-                yield from axes_in(dim)
-            case tuple() as parts:
-                left += parts
 
 
 def _required(need: Need | None) -> tuple[str, int] | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from supernets.networks.capture.branches import Branch
 from supernets.networks.capture.elastic_program import ElasticProgram
-from supernets.networks.capture.program import Argument, Call, Program, Ref, Size, ValueSpec
+from supernets.networks.capture.program import Argument, Call, Program, Size, ValueSpec, replacement
 from supernets.space.axes import Dim, axes_in, size_of
 
 
@@ -28,15 +28,8 @@ def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Coll
 
     lengths = elastic.lengths.keys()
 
-    def named(name: str) -> str:
-        while name in renamed:
-            name = renamed[name]
-        return name
-
     def plain(argument: Argument) -> Argument:
         match argument:
-            case Ref(name):
-                return Ref(named(name))
             case Size(dim):
                 return Size(_fixed(dim, sizes)) if axes_in(dim) & lengths else int(size_of(dim, sizes))
             case tuple():
@@ -48,12 +41,14 @@ def specialised(elastic: ElasticProgram, sizes: Mapping[str, int], dropped: Coll
         if index in gone:
             continue
         reads = elastic.reads[index]
-        if index in elastic.sized_calls or not reads.isdisjoint(renamed):
-            call = replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
+        if not reads.isdisjoint(renamed):
+            call = call.reading(renamed)
             reads = frozenset(call.reads())
+        if index in elastic.sized_calls:
+            call = replace(call, arguments={name: plain(argument) for name, argument in call.arguments.items()})
         calls.append((call, reads))
     lost = {name for index in gone for name in program.calls[index].outputs} - renamed.keys()
-    outputs = tuple(named(name) for name in program.outputs if name not in lost)
+    outputs = tuple(replacement(name, renamed) for name in program.outputs if name not in lost)
     used, kept = set(outputs), list[Call]()
     for call, reads in reversed(calls):
         if not used.isdisjoint(call.outputs):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from threading import RLock
@@ -60,17 +62,13 @@ class Captured:
 class _Flat(nn.Module):
     """The user's module with its outputs as a tuple of tensors."""
 
-    def __init__(self, model: nn.Module, keywords: Sequence[str], call: ModuleCall | None) -> None:
+    def __init__(self, model: nn.Module, call: ModuleCall | None) -> None:
         super().__init__()
-        self.model, self.keywords, self.call = model, keywords, call
+        self.model, self.call = model, call
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        n = len(inputs) - len(self.keywords)
         with using_onednn():
-            if self.call is not None:
-                outputs = self.call(self.model, *inputs)
-            else:
-                outputs = self.model(*inputs[:n], **dict(zip(self.keywords, inputs[n:], strict=True)))
+            outputs = self.model(*inputs) if self.call is None else self.call(self.model, *inputs)
         if not (found := tuple(tensors_of(outputs))):
             kind = f"a tensor of {outputs.dtype}" if isinstance(outputs, Tensor) else type(outputs).__name__
             raise CaptureError(
@@ -81,32 +79,26 @@ class _Flat(nn.Module):
         return found
 
 
-def capture(
-    module: nn.Module, inputs: Sequence[Tensor], keywords: Mapping[str, Tensor] | None = None, *,
-    call: ModuleCall | None = None,
-) -> Captured:  # fmt: skip
+def capture(module: nn.Module, inputs: Sequence[Tensor], *, call: ModuleCall | None = None) -> Captured:
     """The module's forward in evaluation mode as data; the module keeps its mode.
 
     Args:
         inputs: an example with a batch of at least 2 (the first dimension of each), on the CPU.
-        keywords: further inputs by name.
         call: what is captured of the module and the inputs, in place of its forward.
 
     Raises:
         CaptureError: the forward depends on values of its data, or has operations that cannot be captured; the message
             names the place.
     """
-    named = dict(keywords or {})
-    example = (*inputs, *named.values())
-    batches = {len(tensor) for tensor in example if tensor.ndim}
+    batches = {len(tensor) for tensor in inputs if tensor.ndim}
     if len(batches) != 1 or min(batches) < 2:
         raise CaptureError(
-            f"expected inputs of one batch size of at least 2, got the shapes {[tuple(t.shape) for t in example]}",
+            f"expected inputs of one batch size of at least 2, got the shapes {[tuple(t.shape) for t in inputs]}",
             code="capture.example",
         )
-    check_module(module, inputs, None if call is not None else named)
+    check_module(module, inputs, is_called=call is None)
     with _CAPTURES, evaluating(module), torch.no_grad():
-        return Captured(*repeated_for_batches(*_read(_Flat(module, tuple(named), call).eval(), example)))
+        return Captured(*repeated_for_batches(*_read(_Flat(module, call).eval(), tuple(inputs))))
 
 
 def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Sequence[tuple[str, ...]]) -> Captured:
@@ -121,7 +113,7 @@ def capture_declared(module: nn.Module, inputs: Sequence[Tensor], input_dims: Se
         CaptureError: as of `capture`.
     """
     with _CAPTURES, evaluating(module), torch.no_grad(), recording():
-        program, tensors = _read(_Flat(module, (), None).eval(), tuple(inputs), stateless=True)
+        program, tensors = _read(_Flat(module, None).eval(), tuple(inputs), stateless=True)
     return Captured(replace(program, input_dims=tuple(input_dims)), tensors)
 
 
@@ -151,7 +143,7 @@ def _read(flat: _Flat, example: tuple[Tensor, ...], *, stateless: bool = False) 
 def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
     """What torch.export makes of the forward, without slices of all of a tensor."""
     try:
-        with quiet():
+        with quiet(), _without_collection():
             exported = torch.export.export(flat, example, strict=False)
     except CaptureError:
         raise
@@ -159,6 +151,18 @@ def _traced(flat: _Flat, example: tuple[Tensor, ...]) -> ExportedProgram:
         raise reason(error, flat, example) from error
     remove_whole_slices(exported.graph)
     return exported
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Delays the garbage collector: the first export imports so many modules that collections take longer than these."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _placeholders(exported: ExportedProgram) -> dict[str, tuple[str, Any]]:
@@ -240,11 +244,11 @@ class _Reader:
         else:
             self._named[node] = f"%{node.name}"
             self._inputs.append(self._named[node])
-            self._values[self._named[node]] = _spec(node.meta["val"])
+            self._values[self._named[node]] = ValueSpec.of(node.meta["val"])
 
     def _add_tensor(self, name: str, tensor: Tensor) -> None:
         self._tensors[name] = tensor
-        self._values[name] = ValueSpec(tuple(tensor.shape), _type(tensor.dtype))
+        self._values[name] = ValueSpec.of(tensor)
 
     def _call(self, node: fx.Node) -> None:
         if node.target is operator.getitem:
@@ -296,7 +300,10 @@ class _Reader:
         elif op == "aten._native_batch_norm_legit_no_training.default":  # where changes in place are replaced
             op, names = "aten.batch_norm.default", names[:1]
             arguments = {**arguments, "training": False, "cudnn_enabled": False}
-        elif op == "aten.copy.default" and len({_spec(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1:
+        elif (
+            op == "aten.copy.default"
+            and len({ValueSpec.of(cast(fx.Node, own).meta["val"]) for own in node.args[:2]}) == 1
+        ):
             op, arguments = "aten.clone.default", {"self": arguments["src"], "memory_format": None}  # it has a gradient
         self._calls.append(Call(op, arguments, tuple(names), _module(node), _short(_place(node))))
         if out_of_place is not target:
@@ -313,7 +320,7 @@ class _Reader:
                 "for every input: use a mask or torch.where there",
                 code="capture.data-dependent",
             )
-        return _spec(value)
+        return ValueSpec.of(value)
 
     def _item(self, node: fx.Node) -> None:
         source, index = cast(fx.Node, node.args[0]), node.args[1]
@@ -355,7 +362,7 @@ class _Reader:
             case None | bool() | int() | float():
                 return value
             case torch.dtype():
-                return f"dtype:{_type(value)}"
+                return f"dtype:{str(value).removeprefix('torch.')}"
             case torch.layout() | torch.memory_format() | torch.device():
                 return None
             case str():
@@ -401,14 +408,6 @@ def _without_unread(program: Program) -> Program:
         values={name: spec for name, spec in program.values.items() if name in named},
         aliases={alias: own for alias, own in program.aliases.items() if own in tensors},
     )  # fmt: skip
-
-
-def _spec(tensor: Tensor) -> ValueSpec:
-    return ValueSpec(tuple(map(int, tensor.shape)), _type(tensor.dtype))
-
-
-def _type(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _module(node: fx.Node) -> str:

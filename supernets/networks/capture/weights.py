@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from supernets.errors import CaptureError
+from supernets.networks.capture.program import product_text
 
 _MOST = 10
 """Differences that an error lists."""
@@ -34,9 +34,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CaptureError(f"{path}: there is no such file of weights", code="capture.weights-unusable") from None
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError, LookupError) as error:
-        raise _unreadable(path, error) from error
-    except Exception as error:  # pickle's UnpicklingError, which torch raises for code in the file
+    except (
+        Exception
+    ) as error:  # of either library, or pickle's UnpicklingError, which torch raises for code in the file
         raise _unreadable(path, error) from error
     for key in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
@@ -62,17 +62,17 @@ def matching(
     known = {*expected, *others}
     found = {_plain(name, known): tensor for name, tensor in found.items()}
     differences = [
-        f"{name}: missing, expected {_shape(tensor)}"
+        f"{name}: missing, expected {product_text(tensor.shape)}"
         for name, tensor in expected.items()
         if name not in found and not name.endswith(_COUNT)
     ]
     differences += [
-        f"{name}: {_shape(found[name])}, expected {_shape(tensor)}"
+        f"{name}: {product_text(found[name].shape)}, expected {product_text(tensor.shape)}"
         for name, tensor in expected.items()
         if name in found and found[name].shape != tensor.shape
     ]
     differences += [
-        f"{name}: {_shape(tensor)}, the model has no such tensor"
+        f"{name}: {product_text(tensor.shape)}, the model has no such tensor"
         for name, tensor in found.items()
         if name not in known and not name.endswith(_COUNT)
     ]
@@ -92,10 +92,6 @@ def _plain(name: str, known: Collection[str]) -> str:
     while name not in known and (prefix := _PREFIX.match(name)):
         name = name[prefix.end() :]
     return name
-
-
-def _shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape)) or "one number"
 
 
 def _unreadable(path: Path, error: Exception) -> CaptureError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from types import MappingProxyType
 
 from torch import Tensor
 
@@ -13,57 +12,42 @@ from supernets.errors import LoweringError
 from supernets.networks.capture.program import Program, needed_calls, state_values
 from supernets.networks.lowering.simplification import simplified
 from supernets.networks.lowering.state import Lowering, marked_shape
-from supernets.networks.onnx_graph.block_division import Span, Walked
+from supernets.networks.onnx_graph.block_division import Piece, cut, piece_of
 from supernets.networks.onnx_graph.ir import INPUT, Graph, Value
 
-NO_BLOCKS: Mapping[str, str] = MappingProxyType({})
 
-
-def lowered(
-    program: Program,
-    tensors: Mapping[str, Tensor],
-    names: Sequence[str] = (INPUT,),
-    blocks: Mapping[str, str] = NO_BLOCKS,
-) -> Walked:
-    """A program as a graph of ONNX operations, without copies of tensors.
+def lowered(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str] = (INPUT,)) -> Piece:
+    """A program as ONNX operations, without copies of tensors.
 
     Args:
         program: of one architecture. Those of families, which declare the dimensions of their inputs, are not simplified.
         tensors: its tensors, by name.
         names: of its inputs in the graph.
-        blocks: the names of blocks by the values that they compute; then each block can be cut out of the graph: what depends
-            on parameters alone is computed in each block that reads it.
 
     Raises:
         LoweringError: an operation has no rule, or a shape depends on the inputs in a way that has none.
     """
-    graph, program = Graph(), program if program.input_dims else simplified(program)
-    inputs = tuple(
-        graph.input(name, marked_shape(program, value), integer="int" in program.values[value].dtype)
-        for name, value in zip(names, program.inputs, strict=True)
-    )
-    lowering = Lowering(graph, program, tensors, *inputs)
-    if blocks:
-        spans = _lower_blocks(lowering, blocks)
-    else:
-        spans = ()
-        for call in program.calls:
-            lowering.lower(call)
-    return Walked(graph, inputs, tuple(_output(graph, lowering.value(name), inputs) for name in program.outputs), spans)
+    lowering, inputs = _begun(program, tensors, names)
+    for call in lowering.program.calls:
+        lowering.lower(call)
+    outputs = [value.name for value in _outputs(lowering, inputs)]
+    return piece_of(lowering.graph, lowering.graph.nodes, [value.name for value in inputs], outputs)
 
 
-def _output(graph: Graph, output: Value, inputs: Sequence[Value]) -> Value:
-    """An output of the graph, which no input and no parameter may be."""
-    if output.name in graph.integers:
-        raise LoweringError("the network returns integers; expected float32", code="export.type-mismatch")
-    if not graph.nodes or output.name in graph.parameters or output in inputs:
-        return graph.add("Identity", [output], output.shape)
-    return output
+def lowered_blocks(program: Program, tensors: Mapping[str, Tensor], blocks: Mapping[str, str]) -> list[Piece]:
+    """The blocks of a program with one input as ONNX operations, in the order of their calls, without those that have none.
 
+    What depends on parameters alone is computed in each block that reads it.
 
-def _lower_blocks(lowering: Lowering, blocks: Mapping[str, str]) -> tuple[Span, ...]:
-    """Appends a network's nodes block by block; returns the nodes of each block."""
-    graph, program, spans = lowering.graph, lowering.program, list[Span]()
+    Args:
+        program, tensors: as of `lowered`.
+        blocks: the names of blocks by the values that they compute.
+
+    Raises:
+        LoweringError: as of `lowered` and `cut`; or a block is called twice.
+    """
+    lowering, inputs = _begun(program, tensors, (INPUT,))
+    graph, program, ends = lowering.graph, lowering.program, dict[str, tuple[int, int]]()
     state = state_values(program)
     of_state = [call for call in program.calls if all(name in state for name in call.outputs if name)]
     computed = [call for call in program.calls if any(name not in state for name in call.outputs if name)]
@@ -75,6 +59,31 @@ def _lower_blocks(lowering: Lowering, blocks: Mapping[str, str]) -> tuple[Span, 
             lowering.begin(outside[0])
         for call in (*needed_calls(of_state, read_names), *calls):
             lowering.lower(call)
-        if block:
-            spans.append(Span(block, start, len(graph.nodes)))
-    return tuple(spans)
+        if block and len(graph.nodes) > start:
+            if block in ends:
+                text = f"block {block} is called several times; expected one call"
+                raise LoweringError(text, code="export.invalid-block")
+            ends[block] = (start, len(graph.nodes))
+    return cut(graph, inputs, _outputs(lowering, inputs), ends)
+
+
+def _begun(program: Program, tensors: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Lowering, tuple[Value, ...]]:
+    """The state before the first call, and the inputs."""
+    graph, program = Graph(), program if program.input_dims else simplified(program)
+    inputs = tuple(
+        graph.input(name, marked_shape(program, value), integer="int" in program.values[value].dtype)
+        for name, value in zip(names, program.inputs, strict=True)
+    )
+    return Lowering(graph, program, tensors, *inputs), inputs
+
+
+def _outputs(lowering: Lowering, inputs: Sequence[Value]) -> list[Value]:
+    """The outputs after the last call, which no input and no parameter may be."""
+    graph, outputs = lowering.graph, list[Value]()
+    for output in map(lowering.value, lowering.program.outputs):
+        if output.name in graph.integers:
+            raise LoweringError("the network returns integers; expected float32", code="export.type-mismatch")
+        if not graph.nodes or output.name in graph.parameters or output in inputs:
+            output = graph.add("Identity", [output], output.shape)
+        outputs.append(output)
+    return outputs

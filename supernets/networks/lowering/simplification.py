@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from supernets.networks.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls, refs
+from supernets.networks.capture.program import Argument, Call, Program, Ref, ValueSpec, needed_calls, refs, replacement
 
 Extent = tuple[int, str]
 """A size in the captured batch, and the name of what decides it; "" for a constant size."""
@@ -53,21 +52,9 @@ def _renamed(program: Program, names: Mapping[str, str]) -> Program:
     """The program whose calls and outputs read other values in place of these, without calls that nothing reads."""
     if not names:
         return program
-
-    def final(name: str) -> str:
-        while name in names:
-            name = names[name]
-        return name
-
-    def replaced(argument: Argument) -> Argument:
-        if isinstance(argument, Ref):
-            return Ref(final(argument.name))
-        return tuple(map(replaced, argument)) if isinstance(argument, tuple) else argument
-
-    calls = [
-        replace(call, arguments={key: replaced(own) for key, own in call.arguments.items()}) for call in program.calls
-    ]
-    return _with_calls(replace(program, outputs=tuple(map(final, program.outputs))), calls)
+    calls = [call.reading(names) for call in program.calls]
+    outputs = tuple(replacement(name, names) for name in program.outputs)
+    return _with_calls(replace(program, outputs=outputs), calls)
 
 
 def _with_calls(program: Program, calls: Sequence[Call]) -> Program:
@@ -198,14 +185,11 @@ _RANK = 4
 
 def _with_quotients(program: Program) -> Program:
     """A quotient by a root in place of each product with a reciprocal root that products alone read."""
-    readers: dict[str, list[Call]] = defaultdict(list)
-    for call in program.calls:
-        for name in call.reads():
-            readers[name].append(call)
+    readers = program.consumers()
     roots = {
         call.outputs[0] for call in program.calls
         if call.name == "rsqrt" and call.outputs[0] not in program.outputs and all(
-            _is_scaled(program, reader, call.outputs[0]) for reader in readers[call.outputs[0]]
+            _is_scaled(program, program.calls[reader], call.outputs[0]) for reader in readers.get(call.outputs[0], ())
         )
     }  # fmt: skip
     calls = []

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,7 +58,7 @@ class Lowering:
         tokens = self.shape(self.program.inputs[0])[1]
         missing = self.one("Sub", self.numbers([tokens]), self.one("Shape", self._x, start=1, end=2))
         ends = self.one("Concat", self.numbers([0, 0, 0]), missing, axis=0)
-        padding = self.graph.constant(np.array(self.program.padding, dtype=np.int64))
+        padding = self.graph.whole(self.program.padding)
         padded = self.one("Pad", self._x, ends, padding, mode="constant")
         self.graph.integers.add(padded.name)
         self.graph.shapes[padded.name] = (BATCH_SIZE, tokens)
@@ -98,14 +97,6 @@ class Lowering:
         if not isinstance(argument, Ref):
             raise LoweringError(f"expected a tensor, got {argument!r}")
         return self.value(argument.name)
-
-    def operand(self, argument: Argument, *, integer: bool = False) -> Value:
-        """A tensor argument, or a number as a constant."""
-        if isinstance(argument, Ref):
-            return self.value(argument.name)
-        if not isinstance(argument, int | float):
-            raise LoweringError(f"expected a tensor or a number, got {argument!r}")
-        return self.graph.constant(np.array(argument, dtype=np.int64 if integer else np.float32))
 
     def is_read(self, name: str) -> bool:
         """Whether a call reads a value."""

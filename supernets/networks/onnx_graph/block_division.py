@@ -8,7 +8,6 @@ from collections import ChainMap, Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,29 +17,6 @@ from supernets.networks.onnx_graph.ir import Graph, Node, Value
 
 Arrays = dict[str, NDArray[np.generic]]
 _invalid_block = partial(LoweringError, code="export.invalid-block")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """The nodes of a block: ``graph.nodes[start:end]``."""
-
-    name: str
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Walked:
-    """A network as a graph.
-
-    Attributes:
-        spans: of its blocks, in the order of their calls; () where they were not asked for.
-    """
-
-    graph: Graph
-    inputs: tuple[Value, ...]
-    outputs: tuple[Value, ...]
-    spans: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +55,6 @@ class Piece:
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
-def whole(walked: Walked) -> Piece:
-    """The network as one piece."""
-    inputs, outputs = ([value.name for value in own] for own in (walked.inputs, walked.outputs))
-    return _piece(walked, "", walked.graph.nodes, inputs, outputs)
-
-
 def with_transposed_weights(piece: Piece) -> Piece:
     """The piece with each matrix that one transposition alone reads stored as that gives it.
 
@@ -109,67 +79,52 @@ def with_transposed_weights(piece: Piece) -> Piece:
     return replace(piece, nodes=nodes, arrays=arrays)
 
 
-def cut(walked: Walked) -> list[Piece]:
-    """The pieces of the walk's named modules, in the order of their calls.
+def cut(
+    graph: Graph, inputs: Sequence[Value], outputs: Sequence[Value], ends: Mapping[str, tuple[int, int]]
+) -> list[Piece]:
+    """The pieces of a network's blocks.
 
     Parameter-free operations that follow a block and read only its output belong to it (for instance, the pooling between
     the last convolution and the classifier). So the pieces of blocks with all parameters make up the network, except for
     parameter-free operations on the network's input whose result several blocks read (a padding mask).
 
+    Args:
+        inputs, outputs: of the network.
+        ends: the positions of each block's first node and of the one after its last, in order.
+
     Raises:
-        LoweringError: a module is called twice, is inside another one, returns more than one tensor, or reads integers that
-            are not the network's input.
+        LoweringError: a block returns more than one tensor, or reads integers that are not the network's input.
     """
-    graph, given = walked.graph, {value.name for value in walked.inputs}
-    spans = _apart(walked.spans)
-    pieces = []
-    for i, span in enumerate(spans):
-        limit = spans[i + 1].start if i + 1 < len(spans) else len(graph.nodes)
-        nodes = graph.nodes[span.start : _end(graph, span, limit)]
+    pieces, limits = [], [*(start for start, _ in ends.values()), len(graph.nodes)][1:]
+    for (name, (start, end)), limit in zip(ends.items(), limits, strict=True):
+        nodes = _with_following(graph, start, end, limit)
         outside = names_read(nodes, {**graph.parameters, **graph.constants})
-        later = [name for node in graph.nodes[span.start + len(nodes) :] for name in node.inputs]
-        later += [value.name for value in walked.outputs]
+        later = [name for node in graph.nodes[start + len(nodes) :] for name in node.inputs]
+        later += [value.name for value in outputs]
         left = dict.fromkeys(name for node in nodes for name in node.outputs if name in later)
         if not outside or len(left) != 1:
             found = f"{len(outside)} inputs and {len(left)} outputs"
-            raise _invalid_block(f"block {span.name} has {found}; expected at least 1, and 1")
-        if ({*outside, *left} - given) & graph.integers:
-            raise _invalid_block(
-                f"block {span.name} reads or returns integers; expected float32, or the network's input"
-            )
-        pieces.append(_piece(walked, span.name, nodes, outside, list(left)))
+            raise _invalid_block(f"block {name} has {found}; expected at least 1, and 1")
+        if ({*outside, *left} - {value.name for value in inputs}) & graph.integers:
+            raise _invalid_block(f"block {name} reads or returns integers; expected float32, or the network's input")
+        pieces.append(piece_of(graph, nodes, outside, list(left), name))
     return pieces
 
 
-def _apart(spans: Sequence[Span]) -> list[Span]:
-    """The spans that are not empty, in order.
-
-    Raises:
-        LoweringError: two overlap, or a module has two.
-    """
-    ordered = sorted((span for span in spans if span.end > span.start), key=lambda span: (span.start, span.end))
-    for name, n_calls in Counter(span.name for span in ordered).items():
-        if n_calls > 1:
-            raise _invalid_block(f"block {name} is called {n_calls} times; expected one call")
-    for before, after in pairwise(ordered):
-        if after.start < before.end:
-            raise _invalid_block(f"blocks {before.name} and {after.name} overlap; name one of them")
-    return ordered
-
-
-def _end(graph: Graph, span: Span, limit: int) -> int:
-    """The end of a block, including the parameter-free operations that follow it."""
-    own = {name for node in graph.nodes[span.start : span.end] for name in node.outputs}
-    end = span.end
+def _with_following(graph: Graph, start: int, end: int, limit: int) -> list[Node]:
+    """The nodes of a block, including the parameter-free operations that follow it."""
+    own = {name for node in graph.nodes[start:end] for name in node.outputs}
     # An omitted optional input has an empty name.
     while end < limit and all(not n or n in own or n in graph.constants for n in graph.nodes[end].inputs):
         own.update(graph.nodes[end].outputs)
         end += 1
-    return end
+    return graph.nodes[start:end]
 
 
-def _piece(walked: Walked, name: str, nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str]) -> Piece:
-    graph = walked.graph
+def piece_of(
+    graph: Graph, nodes: Sequence[Node], inputs: Sequence[str], outputs: Sequence[str], name: str = ""
+) -> Piece:
+    """Some of a graph's nodes, in order, as a piece."""
     kept, arrays = fold(graph, nodes, outputs)
     read, written = (tuple(Value(own, graph.shapes[own]) for own in names) for names in (inputs, outputs))
     return Piece(name, kept, arrays, read, written, graph.constants, frozenset(graph.integers.intersection(inputs)))

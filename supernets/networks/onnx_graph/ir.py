@@ -108,6 +108,10 @@ class Graph:
         """A constant vector of 64-bit integers, for axes and shapes."""
         return self.constant(np.array(numbers, dtype=np.int64))
 
+    def whole(self, number: int) -> Value:
+        """A constant 64-bit integer without dimensions."""
+        return self.constant(np.array(number, dtype=np.int64))
+
     def scalar(self, number: float) -> Value:
         """A constant 32-bit float without dimensions."""
         return self.constant(np.array(number, dtype=np.float32))

@@ -203,7 +203,8 @@ def _lower_add_product(low: Lowering, call: Call) -> None:
 
 @lowers("lerp")
 def _lower_lerp(low: Lowering, call: Call) -> None:
-    start, end, weight = (low.operand(call.arguments[name]) for name in ("self", "end", "weight"))
+    names, dtype = ("self", "end", "weight"), low.typed(call.outputs[0])
+    start, end, weight = (typed_operand(low, call.arguments[name], dtype) for name in names)
     low.returns(call, low.one("Add", start, low.one("Mul", weight, low.one("Sub", end, start))))
 
 

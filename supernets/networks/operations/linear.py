@@ -7,7 +7,17 @@ from string import ascii_letters
 from typing import cast
 
 from supernets.errors import LoweringError
-from supernets.networks.capture.dimensions import Dimension, MismatchError, derived, divide, find, fix, product, unify
+from supernets.networks.capture.dimensions import (
+    Dimension,
+    MismatchError,
+    concatenation,
+    derived,
+    divide,
+    find,
+    fix,
+    product,
+    unify,
+)
 from supernets.networks.capture.inference import Dims, Inference
 from supernets.networks.capture.program import Argument, Call, Ref
 from supernets.networks.lowering.state import Lowering, ints
@@ -23,6 +33,7 @@ from supernets.networks.operations.registry import (
     rule_of,
     work_of,
 )
+from supernets.networks.own_operations import NAMESPACE
 
 
 @rule_of("linear")
@@ -76,31 +87,50 @@ def _convolution_dims(ctx: Inference, call: Call) -> None:
 
 
 def _extents(ctx: Inference, call: Call, x: list[Dimension], kernel: list[Dimension]) -> list[Dimension]:
-    """Extents after a convolution; a kernel is elastic where a family declares it and its half is the padding."""
-    a, n = call.arguments, len(x)
-    sizes = [find(extent).size for extent in kernel]
-    strides, dilations = ints(a["stride"], n), ints(a["dilation"], n)
-    symbolic = [is_symbolic_extent(ctx, extent) for extent in x]
-    if isinstance(a["padding"], str):
-        for extent in (*x, *kernel):
-            fix(extent, "a kernel or an extent of the image")
-        return extents(ctx, call, 2)
-    pads = ints(a["padding"], n)
-    centred = all(find(extent).centred and not find(extent).fixed for extent in kernel)
-    if centred and all(k % 2 and p == k // 2 and d == 1 for k, p, d in zip(sizes, pads, dilations, strict=True)):
-        ctx.depends(padding=tuple(derived(extent, -2, 2) for extent in kernel))
-        offsets = [-1] * n
-    else:
-        for extent in kernel:
-            fix(extent, "a kernel or an extent of the image")
-        offsets = [2 * p - d * (k - 1) - 1 for k, p, d in zip(sizes, pads, dilations, strict=True)]
-    after = extents(ctx, call, 2)
-    for i, extent in enumerate(x):
-        if symbolic[i]:
-            after[i] = derived(extent, offsets[i], strides[i])
+    """Extents after a convolution; a kernel is elastic where a family declares it and the padding keeps the extents."""
+    a, n, after = call.arguments, len(x), extents(ctx, call, 2)
+    sizes, strides, dilations = [find(k).size for k in kernel], ints(a["stride"], n), ints(a["dilation"], n)
+    pads = _pads(a["padding"], sizes, dilations)
+    padding_call = None if any(pads) else _padding_call(ctx, call)
+    if padding_call is not None:
+        x, pads = ctx.of(padding_call.arguments["self"])[2:], _amounts(padding_call)
+    halves = dict[int, Dimension]()
+    for i, (extent, k, size, dilation) in enumerate(zip(x, kernel, sizes, dilations, strict=True)):
+        width = dilation * (size - 1)
+        if find(k).centred and not find(k).fixed and size % 2 and 2 * pads[i] == 2 * pads[n + i] == width:
+            halves[i] = concatenation([derived(k, -2, 2)] * dilation)
+        else:
+            fix(k, _UNCENTRED if find(k).centred else "a kernel or an extent of the image")
+        if is_symbolic_extent(ctx, extent):
+            after[i] = derived(extent, pads[i] + pads[n + i] - width - 1, strides[i])
         else:
             fix(extent, "a kernel or an extent of the image")
+    padding = [halves.get(i, pads[i]) for i in range(n)]
+    if padding_call is not None and halves:
+        ctx.depends(1, pad=tuple(half for half in reversed(padding) for _ in range(2)))
+        for i, half in halves.items():
+            ctx.dims[padding_call.outputs[0]][2 + i] = concatenation([half, x[i], half])
+    elif halves and not isinstance(a["padding"], str):
+        ctx.depends(padding=tuple(padding))
     return after
+
+
+_UNCENTRED = "a kernel is elastic if its size is odd and its padding is dilation * (size - 1) / 2 on both sides"
+
+
+def _padding_call(ctx: Inference, call: Call) -> Call | None:
+    """The call before a convolution by which the same layer pads its input with other numbers than zeros, if there is one."""
+    before = ctx.previous
+    if before is None or before.name != "pad" or before.arguments["mode"] == "constant":
+        return None
+    of_layer = (before.module, Ref(before.outputs[0])) == (call.module, call.arguments["input"])
+    return before if of_layer and len(_amounts(before)) == 2 * (len(ctx.of(call.arguments["weight"])) - 2) else None
+
+
+def _amounts(call: Call) -> tuple[int, ...]:
+    """What a call of `pad` adds before and after each extent, in the order of `_pads`."""
+    amounts = cast(tuple[int, ...], call.arguments["pad"])
+    return amounts[-2::-2] + amounts[::-2]
 
 
 @work_of("conv1d", "conv2d", "conv3d")
@@ -291,9 +321,10 @@ def _lower_einsum(low: Lowering, call: Call) -> None:
     low.returns(call, low.one("Einsum", *operands, equation=cast(str, call.arguments["equation"])))
 
 
-@rule_of("embedding")
+@rule_of("embedding", f"{NAMESPACE}.rows_at")
 def _embedding_dims(ctx: Inference, call: Call) -> None:
-    weight, indices = ctx.of(call.arguments["weight"]), ctx.of(call.arguments["indices"])
+    names = ("weight", "indices") if call.name == "embedding" else ("table", "positions")
+    weight, indices = (ctx.of(call.arguments[name]) for name in names)
     fix(weight[0], "the rows of an embedding")
     ctx.returns(call, [*indices, weight[1]])
 

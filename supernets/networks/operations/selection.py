@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import numpy as np
-
 from supernets.errors import LoweringError
 from supernets.networks.capture.dimensions import (
     Dimension,
@@ -21,7 +19,8 @@ from supernets.networks.capture.dimensions import (
 )
 from supernets.networks.capture.inference import Inference
 from supernets.networks.capture.program import Argument, Call, Ref
-from supernets.networks.lowering.state import TYPES, Lowering, ints
+from supernets.networks.lowering.state import Lowering, ints
+from supernets.networks.operations.elementwise import typed_operand
 from supernets.networks.operations.registry import axes, axis, lowers, rule_of
 
 
@@ -44,13 +43,10 @@ def _ordered_dims(ctx: Inference, call: Call) -> None:
     ctx.returns(call, *([x] * len(call.outputs)))
 
 
-@lowers("cumsum")
+@lowers("cumsum", neutral=("dtype",))
 def _lower_cumulated(low: Lowering, call: Call) -> None:
-    a = call.arguments
-    x, axis = low.tensor(a["self"]), low.graph.constant(np.array(a["dim"], dtype=np.int64))
-    if low.dtype(a["self"]) != (target := low.typed(call.outputs[0])):
-        x = low.one("Cast", x, to=TYPES[target])
-    low.returns(call, low.one("CumSum", x, axis))
+    x = typed_operand(low, call.arguments["self"], low.typed(call.outputs[0]))
+    low.returns(call, low.one("CumSum", x, low.graph.whole(cast(int, call.arguments["dim"]))))
 
 
 @lowers("roll")
@@ -97,7 +93,7 @@ def _lower_select(low: Lowering, call: Call) -> None:
         taken = low.one("Gather", x, low.numbers([index]), axis=axis)
         low.returns(call, low.one("Squeeze", taken, low.numbers([axis])))
     else:
-        low.returns(call, low.one("Gather", x, low.graph.constant(np.array(index, dtype=np.int64)), axis=axis))
+        low.returns(call, low.one("Gather", x, low.graph.whole(index), axis=axis))
 
 
 @rule_of("slice", "narrow", neutral=("end", "length"))

@@ -96,7 +96,7 @@ def _padding_mask_dims(ctx: Inference, call: Call) -> None:
 @onnx_of("padding_mask")
 def padding_mask(graph: Graph, ids: Value, padding: int) -> Value:
     """`supernets.networks.tokens.padding_mask`: (n, tokens) integers -> (n, 1, 1, tokens)."""
-    same = graph.add("Equal", [ids, graph.constant(np.array(padding, dtype=np.int64))], ids.shape)
+    same = graph.add("Equal", [ids, graph.whole(padding)], ids.shape)
     masked = graph.add("Mul", [graph.add("Cast", [same], ids.shape, to=1), graph.scalar(MASKED)], ids.shape)
     return graph.add("Unsqueeze", [masked, graph.numbers([1, 2])], (ids.shape[0], 1, 1, ids.shape[1]))
 
@@ -149,14 +149,10 @@ def attend(graph: Graph, query: Value, key: Value, value: Value, head_size: int,
     return graph.add("Reshape", [mixed, graph.numbers([0, 0, channels])], (n, tokens, channels))
 
 
-def _whole(graph: Graph, number: int) -> Value:
-    return graph.constant(np.array(number, dtype=np.int64))
-
-
 def _size(graph: Graph, x: Value, dim: int) -> Value:
     """A size as a number without dimensions."""
     if x.shape[dim] > 0:
-        return _whole(graph, x.shape[dim])
+        return graph.whole(x.shape[dim])
     size = graph.add("Shape", [x], (1,), start=dim, end=dim + 1)
     return graph.add("Squeeze", [size, graph.numbers([0])], ())
 
@@ -165,7 +161,7 @@ def _ends(graph: Graph, ids: Value, past: Value | None, filled: Value | None) ->
     """The number of tokens before, that of all tokens, and the latter's size in shapes."""
     tokens = _size(graph, ids, 1)
     if past is None:
-        return _whole(graph, 0), tokens, ids.shape[1]
+        return graph.whole(0), tokens, ids.shape[1]
     before = _size(graph, past, 2) if filled is None else graph.add("Squeeze", [filled, graph.numbers([0])], ())
     return before, graph.add("Add", [before, tokens], ()), _total(past.shape[2], ids.shape[1])
 
@@ -176,7 +172,7 @@ def _total(before: int, tokens: int) -> int:
 
 def _counted(graph: Graph, start: Value, end: Value, size: int, axes: list[int], shape: Shape) -> Value:
     """The numbers from start to end as a tensor of this shape, whose other sizes are 1."""
-    numbers = graph.add("Range", [start, end, _whole(graph, 1)], (size,))
+    numbers = graph.add("Range", [start, end, graph.whole(1)], (size,))
     return graph.add("Unsqueeze", [numbers, graph.numbers(axes)], shape)
 
 
@@ -197,7 +193,7 @@ def token_positions(
         return positions
     own = graph.add("Unsqueeze", [padding, graph.numbers([1])], (*padding.shape, 1))
     later = subtract(graph, positions, own)
-    return graph.add("Max", [later, _whole(graph, 0)], later.shape)
+    return graph.add("Max", [later, graph.whole(0)], later.shape)
 
 
 @own_rule("causal_mask", neutral=("filled",))
@@ -215,7 +211,7 @@ def causal_mask(
     """`supernets.networks.tokens.causal_mask`: (n, tokens) -> (1 or n, 1, tokens, all tokens)."""
     start, end, total = _ends(graph, ids, past, filled)
     tokens = ids.shape[1]
-    keys = _counted(graph, _whole(graph, 0), end, total, [0, 1, 2], (1, 1, 1, total))
+    keys = _counted(graph, graph.whole(0), end, total, [0, 1, 2], (1, 1, 1, total))
 
     def masked(low: Value, high: Value, shape: Shape) -> Value:
         less = graph.add("Cast", [graph.add("Less", [low, high], shape)], shape, to=_FLOAT)
@@ -266,13 +262,6 @@ def rotated(graph: Graph, x: Value, cosine: Value, sine: Value) -> Value:
         add(graph, multiply(graph, second, cosine), multiply(graph, first, sine)),
     )
     return concatenate(graph, turned, x.rank - 1)
-
-
-@own_rule("rows_at")
-def _rows_at_dims(ctx: Inference, call: Call) -> None:
-    table, positions = ctx.of(call.arguments["table"]), ctx.of(call.arguments["positions"])
-    fix(table[0], "the rows of a table")
-    ctx.returns(call, [*positions, table[1]])
 
 
 @onnx_of("rows_at")
@@ -373,7 +362,7 @@ def attend_filled(
     nothing = graph.add("Shape", [query], (1,), start=0, end=1)
     before = graph.add("Cast", [graph.add("Expand", [filled, nothing], (n,))], (n,), to=_INT)
     last = graph.add("Squeeze", [filled, graph.numbers([0])], ())
-    total = graph.add("Cast", [graph.add("Add", [last, _whole(graph, 1)], ())], (), to=_INT)
+    total = graph.add("Cast", [graph.add("Add", [last, graph.whole(1)], ())], (), to=_INT)
     tokens = [joined(query, heads), joined(key, groups), joined(value, groups)]
     inputs = [*tokens, keys, values, before, total, None, None, None, mask]
     shapes = [(n, 1, heads * size), keys.shape, values.shape]
@@ -412,7 +401,7 @@ def _last_token_dims(ctx: Inference, call: Call) -> None:
 @onnx_of("last_token")
 def last_token(graph: Graph, x: Value) -> Value:
     """`supernets.networks.tokens.last_token`: (n, tokens, channels) -> (n, channels)."""
-    return graph.add("Gather", [x, _whole(graph, -1)], (x.shape[0], x.shape[2]), axis=1)
+    return graph.add("Gather", [x, graph.whole(-1)], (x.shape[0], x.shape[2]), axis=1)
 
 
 @own_rule("divided")

@@ -17,7 +17,7 @@ _SAMPLES = 2000
 """Random architectures whose costs form the prior."""
 _BINS = 25
 _SEED = 0
-"""Of the prior, which must be the same for every worker and resumed training."""
+"""Seed of the prior, which must be the same for every worker and resumed training."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class AttentiveStrategy(SinglePhase):
     bin's architectures are those sampled for the prior.
 
     Args:
-        macs: multiply-accumulates of architectures, (n,).
+        macs: Returns the multiply-accumulates of architectures, (n,).
     """
 
     name = "attentive"
@@ -49,8 +49,8 @@ class AttentiveStrategy(SinglePhase):
         edges = np.linspace(macs.min(), macs.max(), _BINS + 1)
         which = np.clip(np.searchsorted(edges, macs, side="right") - 1, 0, _BINS - 1)
         bins = [[a for a, k in zip(sampled, which.tolist(), strict=True) if k == i] for i in range(_BINS)]
-        object.__setattr__(self, "_bins", [own for own in bins if own])
-        object.__setattr__(self, "_prior", np.array([len(own) for own in self._bins]) / _SAMPLES)
+        object.__setattr__(self, "_bins", [members for members in bins if members])
+        object.__setattr__(self, "_prior", np.array([len(members) for members in self._bins]) / _SAMPLES)
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         selected = [self._select(rng, batch_loss) for _ in range(self.random_subnets)]

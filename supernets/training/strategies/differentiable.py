@@ -23,10 +23,11 @@ _TOLERANCE = 0.05
 """A cost below the target by less than this share of it is on target, as in the paper."""
 _COST_WEIGHT = 2.0
 _FIRST_TEMPERATURE, _LAST_TEMPERATURE = 5.0, 0.1
-_TRAVEL = 20.0
+_STEPS_TIMES_RATE = 20.0
 """The learning rate of the logits times the number of steps; in the paper about 59, in 600 epochs."""
-_MOST_EXPANDED, _NEARER = 200, 50.0
-"""Of the search for a network on target: its steps, and the log-probability that a cost nearer by a factor of e is worth."""
+_MAX_EXPANDED, _NEARER = 200, 50.0
+"""Settings of the search for a network on target: its steps, and the log-probability that a cost nearer by a factor of e is
+worth."""
 _BETAS, _DECAY = (0.5, 0.999), 1e-3
 
 
@@ -60,9 +61,9 @@ class DifferentiableStrategy(SinglePhase):
     progress: float = 0.0
 
     def __post_init__(self) -> None:
-        least = self.relaxation.least_share
-        if not least <= self.target <= 1:
-            shown = math.ceil(1000 * least) / 1000
+        min_share = self.relaxation.min_share
+        if not min_share <= self.target <= 1:
+            shown = math.ceil(1000 * min_share) / 1000
             raise TrainingError(
                 f"training.target is {self.target:g}, and the space's networks cost {shown:g} to 1 times the "
                 "multiply-accumulates of the largest; set a target between, or change the space",
@@ -77,12 +78,12 @@ class DifferentiableStrategy(SinglePhase):
         temperature = _FIRST_TEMPERATURE + self.progress * (_LAST_TEMPERATURE - _FIRST_TEMPERATURE)
         network, probabilities = self.relaxation.sample(temperature, rng)
         mixed = partial(self.relaxation.subnet, architecture=network, probabilities=probabilities)
-        return [replace(own, subnet=mixed) for own in passes([network], self.teacher)]
+        return [replace(subnet_pass, subnet=mixed) for subnet_pass in passes([network], self.teacher)]
 
     def optimizer(self, steps: int) -> torch.optim.Optimizer:
         """See `LearningStrategy`."""
-        named = list(self.relaxation.named_parameters())
-        return torch.optim.Adam(named, lr=_TRAVEL / max(1, steps), betas=_BETAS, weight_decay=_DECAY)
+        parameters = list(self.relaxation.named_parameters())
+        return torch.optim.Adam(parameters, lr=_STEPS_TIMES_RATE / max(1, steps), betas=_BETAS, weight_decay=_DECAY)
 
     def penalty(self) -> Tensor:
         """See `LearningStrategy`: the logarithm of the expected cost, with the sign that leads to the target."""
@@ -95,28 +96,30 @@ class DifferentiableStrategy(SinglePhase):
         A best-first search over changes of one option: nearer to the target first, and what loses less of the logarithm of the
         probability. Where it finds none on target, the nearest.
         """
-        start, logs = self.relaxation.likeliest, [own.log().tolist() for own in self.relaxation.probabilities]
-        off, left = abs(self._off_target(self._share(start))), start
-        queue, seen = [(0.0, start)], {self.space.canonical(start)}
-        for _ in range(_MOST_EXPANDED):
+        start, logs = self.relaxation.likeliest, [shares.log().tolist() for shares in self.relaxation.probabilities]
+        off, nearest = abs(self._off_target(self._share(start))), start
+        queue, visited = [(0.0, start)], {self.space.canonical(start)}
+        for _ in range(_MAX_EXPANDED):
             if off == 0 or not queue:
                 break
-            changed = {self.space.canonical(own): own for own in self.relaxation.neighbours(heapq.heappop(queue)[1])}
-            fresh = {network: own for network, own in changed.items() if network not in seen}
-            seen.update(fresh)
-            found = []
-            for own, share in zip(fresh.values(), self.relaxation.shares([*fresh]).tolist(), strict=True):
-                lost = sum(log[now] - log[new] for log, now, new in zip(logs, start, own, strict=True))
+            changed = {
+                self.space.canonical(levels): levels for levels in self.relaxation.neighbours(heapq.heappop(queue)[1])
+            }
+            fresh = {network: levels for network, levels in changed.items() if network not in visited}
+            visited.update(fresh)
+            scored = []
+            for levels, share in zip(fresh.values(), self.relaxation.shares([*fresh]).tolist(), strict=True):
+                lost = sum(log[now] - log[new] for log, now, new in zip(logs, start, levels, strict=True))
                 then = abs(self._off_target(share))
-                found.append((then, lost, own))
-                heapq.heappush(queue, (lost + _NEARER * then, own))
-            if found and (best := min(found))[0] < off:
-                off, _, left = best
-        return self.space.canonical(left)
+                scored.append((then, lost, levels))
+                heapq.heappush(queue, (lost + _NEARER * then, levels))
+            if scored and (best := min(scored))[0] < off:
+                off, _, nearest = best
+        return self.space.canonical(nearest)
 
     def _share(self, levels: Sequence[int]) -> float:
         return float(self.relaxation.shares([self.space.canonical(levels)])[0])
 
     def _off_target(self, share: float) -> float:
-        """How far a cost is above the target (positive) or below its tolerance (negative); 0 for one on target."""
+        """The logarithm of a cost over the target (positive), or over its tolerance (negative); 0 for one on target."""
         return max(0.0, math.log(share / self.target)) + min(0.0, math.log(share / (self.target * (1 - _TOLERANCE))))

@@ -24,9 +24,9 @@ class InstaTuneStrategy:
 
     Attributes:
         label_weight: a, from 0 to 1; the paper's is 0.3.
-        temperature: of the distillation, see `Distillation`.
-        teacher_epochs: epochs with the frozen teacher (g = 1); in the others the largest subnet teaches (g = 0).
-        sort: whether to sort axes by importance before the first step.
+        temperature: Temperature of the distillation, see `Distillation`.
+        teacher_epochs: Number of epochs with the frozen teacher (g = 1); in the others the largest subnet teaches (g = 0).
+        sort: True to sort axes by importance before the first step.
     """
 
     space: SearchSpace
@@ -43,13 +43,13 @@ class InstaTuneStrategy:
             )
             raise TrainingError(problem, code="training.too-few-epochs")
         lengths = [("taught", self.teacher_epochs), ("instatune", epochs - self.teacher_epochs)]
-        first, *rest = (Phase(name, n) for name, n in lengths if n > 0)
-        return [replace(first, before=sort_by_importance) if self.sort else first, *rest]
+        first, *later_phases = (Phase(name, n) for name, n in lengths if n > 0)
+        return [replace(first, before=sort_by_importance) if self.sort else first, *later_phases]
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         frozen = self.teacher_epochs > 0 and phase == 0
         labels = LabelLoss(self.label_weight)
         distillation = Distillation(None if frozen else 0, 1 - self.label_weight, self.temperature)
         largest = Pass(self.space.largest, (labels, distillation) if frozen else (labels,))
-        others = (Pass(self.space.sample(rng), (labels, distillation)) for _ in range(self.random_subnets))
-        return [largest, *others]
+        random_passes = (Pass(self.space.sample(rng), (labels, distillation)) for _ in range(self.random_subnets))
+        return [largest, *random_passes]

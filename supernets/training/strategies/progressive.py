@@ -31,10 +31,10 @@ class _Stage:
     """One phase of the schedule.
 
     Attributes:
-        share: of the training's epochs, relative to the other phases'.
+        share: Share of the training's epochs, relative to the other phases'.
         floors: (n_choices,) the lowest level of each choice.
         subnets: number of random subnets per step; 0 trains only the largest.
-        sorts: whether to sort axes by importance before it.
+        sorts: True to sort axes by importance before it.
     """
 
     name: str
@@ -106,8 +106,8 @@ class ProgressiveStrategy:
 
     def _sort(self, floors: NDArray[np.int64], supernet: Supernet) -> None:
         """Sorts every axis by importance, between the sizes of networks with these lowest levels."""
-        found, sizes = importance(supernet), self._sizes_above(floors)
-        supernet.sort(orders(found, {axis: sorted(sizes[axis]) for axis in found}))
+        importances, sizes = importance(supernet), self._sizes_above(floors)
+        supernet.sort(orders(importances, {axis: sorted(sizes[axis]) for axis in importances}))
 
     def _sizes_above(self, floors: NDArray[np.int64]) -> dict[str, set[int]]:
         """The sizes of networks whose levels are at least `floors`, by axis."""
@@ -122,7 +122,7 @@ class ProgressiveStrategy:
             elastic = [i for i in indices if space.choices[i].name not in required]
             depth = max((int(tops[i] - floors[i]) for i in elastic), default=0)
             by_kind.append([(elastic, np.maximum(tops - t, floors)[elastic]) for t in range(depth + 1)])
-        found: dict[str, set[int]] = {axis: set() for axis in self.family.axes}
+        sizes_by_axis: dict[str, set[int]] = {axis: set() for axis in self.family.axes}
         for levels in itertools.product(*by_kind):
             genes = tops.copy()
             for elastic, chosen in levels:
@@ -135,8 +135,8 @@ class ProgressiveStrategy:
             for axis in axes_in(
                 tuple(dims for name, dims in self.family.dims().items() if not name.startswith(absent))
             ):
-                found[axis].add(sizes[axis])
-        return found
+                sizes_by_axis[axis].add(sizes[axis])
+        return sizes_by_axis
 
     def plan(self, phase: int, rng: np.random.Generator, batch_loss: BatchLoss) -> Sequence[Pass]:
         space, stage = self.family.space, self._stages[phase]

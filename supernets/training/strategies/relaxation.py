@@ -19,7 +19,8 @@ from supernets.sharing.base import Supernet
 from supernets.space import INACTIVE, Architecture
 
 Probabilities = Sequence[Tensor]
-"""Of the levels of each choice, in the space's order; a choice that is not learned has its last level for sure."""
+"""Probabilities of the levels of each choice, in the space's order; a choice that is not learned has its last level for
+sure."""
 _NOISE = 1e-3
 """Standard deviation of the first logits, which breaks ties."""
 
@@ -29,19 +30,19 @@ class _Expectation:
     """The expected value of a function of a few choices.
 
     Attributes:
-        choices: their indices.
+        choices: Indices of the choices.
         values: (levels of the first choice, ..., levels of the last one, ...) the function's values.
     """
 
     choices: tuple[int, ...]
     values: Tensor
 
-    def of(self, probabilities: Probabilities) -> Tensor:
+    def mean(self, probabilities: Probabilities) -> Tensor:
         """Its value where the choices' levels are independent and have these probabilities."""
-        found = self.values
+        expectation = self.values
         for i in self.choices:
-            found = torch.tensordot(probabilities[i], found, dims=1)
-        return found
+            expectation = torch.tensordot(probabilities[i], expectation, dims=1)
+        return expectation
 
 
 class Relaxation(nn.Module):
@@ -52,7 +53,7 @@ class Relaxation(nn.Module):
     interpolated with its input. Where every level is certain, this is the subnet itself.
 
     Args:
-        supernet: for sizes and costs; its weights are not read.
+        supernet: A supernet for sizes and costs; its weights are not read.
 
     Raises:
         TrainingError: the family is not convolutional, or has no widths and depths to choose.
@@ -81,22 +82,24 @@ class Relaxation(nn.Module):
     def _tabulate_all(self, family: ConvolutionalFamily) -> None:
         """Tables of axis sizes, as masks, of the presence of blocks and of their multiply-accumulates."""
         depths = set(family.space.kinds.get("depth", ()))
-        others = [i for i in self.learned if i not in depths]  # the depth decides alone whether a block counts
+        non_depths = [i for i in self.learned if i not in depths]  # the depth decides alone whether a block counts
         names = list(family.axes)
-        sizes = self._tabulate(others, lambda found: np.array([[family.sizes(a)[n] for n in names] for a in found]))
+        sizes = self._tabulate(
+            non_depths, lambda networks: np.array([[family.sizes(a)[n] for n in names] for a in networks])
+        )
         self._masks: Mapping[str, _Expectation] = {
-            name: _mask(own, family.axes[name].size, centre=family.axes[name].slice == "centre")
-            for name, own in zip(names, sizes, strict=True)
-            if own.choices
+            name: _mask(table, family.axes[name].size, centre=family.axes[name].slice == "centre")
+            for name, table in zip(names, sizes, strict=True)
+            if table.choices
         }
         blocks = family.blocks
         present = self._tabulate(
             [i for i in self.learned if i in depths],
-            lambda found: np.array([[block not in family.dropped(a) for block in blocks] for a in found]),
+            lambda networks: np.array([[block not in family.dropped(a) for block in blocks] for a in networks]),
         )
-        self._gates = {name: own for name, own in zip(blocks, present, strict=True) if own.choices}
-        whole = self._costs([family.space.largest]).macs.sum()
-        self._block_shares = self._tabulate(self.learned, lambda found: self._costs(found).macs / whole)
+        self._gates = {name: table for name, table in zip(blocks, present, strict=True) if table.choices}
+        largest_macs = self._costs([family.space.largest]).macs.sum()
+        self._block_shares = self._tabulate(self.learned, lambda networks: self._costs(networks).macs / largest_macs)
 
     def _tabulate(
         self, choices: Sequence[int], values: Callable[[list[Architecture]], NDArray[np.generic]]
@@ -113,28 +116,28 @@ class Relaxation(nn.Module):
                 near = [self._space.canonical([*base[:i], level, *base[i + 1 :]]) for level in range(self._levels[i])]
                 for column in np.flatnonzero((values(near) != reference).any(axis=0)).tolist():
                     depends[column].add(i)
-        found = []
-        for column, own in enumerate(map(sorted, depends)):
-            levels = itertools.product(*(range(self._levels[i]) for i in own))
+        tables = []
+        for column, relevant in enumerate(map(sorted, depends)):
+            levels = itertools.product(*(range(self._levels[i]) for i in relevant))
             networks = []
             for chosen in levels:
                 genes = list(top)
-                for i, level in zip(own, chosen, strict=True):
+                for i, level in zip(relevant, chosen, strict=True):
                     genes[i] = level
                 networks.append(self._space.canonical(genes))
             table = torch.from_numpy(values(networks)[:, column].astype(np.float32))
-            found.append(_Expectation(tuple(own), table.reshape([self._levels[i] for i in own])))
-        return found
+            tables.append(_Expectation(tuple(relevant), table.reshape([self._levels[i] for i in relevant])))
+        return tables
 
     @property
     def probabilities(self) -> list[Tensor]:
-        """Of the levels of each choice, on the autograd graph."""
-        return [self._sure(i) if own is None else own.softmax(0) for i, own in enumerate(self._each)]
+        """Probabilities of the levels of each choice, on the autograd graph."""
+        return [self._sure(i) if logits is None else logits.softmax(0) for i, logits in enumerate(self._each)]
 
     @property
     def likeliest(self) -> list[int]:
         """The likeliest level of each choice, whether it is active or not."""
-        return [int(own.argmax()) for own in self.probabilities]
+        return [int(shares.argmax()) for shares in self.probabilities]
 
     def shares(self, networks: Sequence[Architecture]) -> NDArray[np.float64]:
         """Multiply-accumulates of networks as shares of the largest one's, (n,)."""
@@ -142,15 +145,15 @@ class Relaxation(nn.Module):
         return np.asarray(macs[:-1] / macs[-1], dtype=np.float64)
 
     @cached_property
-    def least_share(self) -> float:
-        """That of the smallest network of the largest resolution."""
+    def min_share(self) -> float:
+        """The share of the smallest network of the largest resolution."""
         genes = [0 if i in self.learned else n - 1 for i, n in enumerate(self._levels)]
         return float(self.shares([self._space.canonical(genes)])[0])
 
     def expected_share(self) -> Tensor:
         """The exact expectation of `shares` over networks drawn from the probabilities, on the autograd graph."""
         probabilities = self.probabilities
-        return torch.stack([own.of(probabilities) for own in self._block_shares]).sum()
+        return torch.stack([table.mean(probabilities) for table in self._block_shares]).sum()
 
     def neighbours(self, levels: Sequence[int]) -> list[list[int]]:
         """Levels that differ in one learned choice, which is active."""
@@ -169,19 +172,19 @@ class Relaxation(nn.Module):
             The network of the larger levels, which has all that a mixture of both needs, and the probabilities.
         """
         upper, drawn = [], []
-        for i, own in enumerate(self._each):
+        for i, logits in enumerate(self._each):
             n = self._levels[i]
-            if own is None:
+            if logits is None:
                 upper.append(n - 1)
                 drawn.append(self._sure(i))
                 continue
-            noise = torch.from_numpy(rng.gumbel(size=n)).to(own.dtype)
-            soft = ((own.log_softmax(0) + noise) / temperature).softmax(0)
+            noise = torch.from_numpy(rng.gumbel(size=n)).to(logits.dtype)
+            soft = ((logits.log_softmax(0) + noise) / temperature).softmax(0)
             # The two largest sums with Gumbel noise are a draw of two without replacement.
             again = np.log(soft.detach().double().numpy() + 1e-30) + rng.gumbel(size=n)
             pair = torch.from_numpy(np.argsort(-again, kind="stable")[:2].copy())
-            kept = soft[pair]
-            drawn.append(torch.zeros(n).scatter(0, pair, kept / kept.sum()))
+            pair_shares = soft[pair]
+            drawn.append(torch.zeros(n).scatter(0, pair, pair_shares / pair_shares.sum()))
             upper.append(int(pair.max()))
         return self._space.canonical(upper), drawn
 
@@ -191,7 +194,7 @@ class Relaxation(nn.Module):
         Args:
             architecture: one that has every level of positive probability.
         """
-        masks = {name: own.of(probabilities) for name, own in self._masks.items()}
+        masks = {name: table.mean(probabilities) for name, table in self._masks.items()}
         weights, dims = supernet.weights(architecture), supernet.family.dims()
         for name, weight in weights.items():
             for position, dim in enumerate(dims[name][1:3], start=1):
@@ -201,7 +204,9 @@ class Relaxation(nn.Module):
         network = place(clone_tree(supernet.sharing.template, absent), weights)
         for name, module in network.named_modules():
             if name in self._gates:
-                module.__dict__["forward"] = partial(_interpolated, module.forward, self._gates[name].of(probabilities))
+                module.__dict__["forward"] = partial(
+                    _interpolated, module.forward, self._gates[name].mean(probabilities)
+                )
         return network
 
     @property
@@ -216,7 +221,8 @@ class Relaxation(nn.Module):
 
 
 def _mask(sizes: _Expectation, size: int, *, centre: bool) -> _Expectation:
-    """Of the sizes of an axis, which of its units a network has: (..., size), or (..., size, size) for the side of a kernel."""
+    """A mask of the units that a network has, for each size of an axis: (..., size), or (..., size, size) for a kernel's
+    side."""
     if not centre:
         return _Expectation(sizes.choices, (torch.arange(size) < sizes.values[..., None]).float())
     ring = 2 * (torch.arange(size) - size // 2).abs() + 1  # the smallest kernel that has it

@@ -30,8 +30,8 @@ def passes(architectures: Sequence[Architecture], teacher: Teacher) -> list[Pass
         case "none":
             return [Pass(a, (LabelLoss(),)) for a in architectures]
         case "largest":
-            first, *others = architectures
-            return [Pass(first, (LabelLoss(),)), *(Pass(a, (Distillation(teacher=0),)) for a in others)]
+            first, *other_architectures = architectures
+            return [Pass(first, (LabelLoss(),)), *(Pass(a, (Distillation(teacher=0),)) for a in other_architectures)]
         case "frozen":
             return [Pass(a, (LabelLoss(), Distillation(teacher=None))) for a in architectures]
 
@@ -76,9 +76,9 @@ class SandwichStrategy(SinglePhase):
     With the teacher ``largest``, the others learn only from the largest's outputs (in-place distillation, same paper).
 
     Attributes:
-        largest_epochs: in which the largest network is trained alone. Axes are then sorted by importance, and the other epochs
-            have a schedule of their own, with a lower peak of the learning rate (a departure, after Once-for-all's first
-            phase; Cai et al. 2020, arXiv 1908.09791).
+        largest_epochs: Number of epochs in which the largest network is trained alone. Axes are then sorted by importance, and
+            the other epochs have a schedule of their own, with a lower peak of the learning rate (a departure, after
+            Once-for-all's first phase; Cai et al. 2020, arXiv 1908.09791).
     """
 
     name = "sandwich"

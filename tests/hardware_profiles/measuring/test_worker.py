@@ -210,14 +210,14 @@ def test_a_model_that_a_provider_leaves_to_the_cpu_is_rejected(worker: LocalConn
     assert answer["event"] == "failed"
     assert AZURE in answer["message"]
     assert "CPU" in answer["message"]
-    session, _ = CODE["_create_session"](TRIVIAL, [0], AZURE, (), whole=False)  # the baseline of the peak memory
+    session, _ = CODE["_create_session"](TRIVIAL, [0], AZURE, (), exclusive=False)  # the baseline of the peak memory
     assert session.devices[0] == AZURE
 
 
 def test_a_provider_whose_libraries_are_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "InferenceSession", _on_cpu)
     with pytest.raises(RuntimeError, match="NoProvider"):
-        CODE["_create_session"](TRIVIAL, [0], "NoProvider", (), whole=False)
+        CODE["_create_session"](TRIVIAL, [0], "NoProvider", (), exclusive=False)
 
 
 def _on_cpu(model: bytes, options: onnxruntime.SessionOptions, **asked: object) -> onnxruntime.InferenceSession:
@@ -299,8 +299,8 @@ def test_a_model_that_kills_its_process_fails_and_the_worker_survives(worker: Lo
     graph = helper.make_graph([helper.make_node("ConstantOfShape", ["x"], ["y"])], "huge", values[:1], values[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
     resource.prlimit(worker.pid, resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
-    (zygote,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
-    resource.prlimit(int(zygote), resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
+    (fork_server,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
+    resource.prlimit(int(fork_server), resource.RLIMIT_AS, (4 << 30, resource.RLIM_INFINITY))
     answer = load(worker, (model, packed(np.array([1 << 33], np.int64))))
     assert answer["event"] == "failed"
     assert answer["message"]

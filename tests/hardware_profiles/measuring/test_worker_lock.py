@@ -28,11 +28,11 @@ def test_killing_the_worker_ends_the_processes_that_run_its_model(worker: LocalC
     start(worker)
     worker.send({"do": "load", "id": "0", "names": [["x"]]}, (endless(), packed(np.ones(1, np.float32))))
     children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children")
-    (zygote,) = children.read_text().split()
-    forks = Path(f"/proc/{zygote}/task/{zygote}/children")
+    (fork_server,) = children.read_text().split()
+    forks = Path(f"/proc/{fork_server}/task/{fork_server}/children")
     while not (found := forks.read_text().split()):
         os.sched_yield()
-    watched = [os.pidfd_open(int(pid)) for pid in (zygote, *found)]
+    watched = [os.pidfd_open(int(pid)) for pid in (fork_server, *found)]
     os.kill(worker.pid, signal.SIGKILL)
     try:
         for handle in watched:

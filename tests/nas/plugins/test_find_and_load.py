@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import ClassVar, Protocol
 
 import pytest
@@ -122,8 +123,13 @@ def test_what_lacks_a_part_of_its_contract_is_named(
     plugin_packages.install("partial", {"partial_kit": text})
     ref = find(Kind.SEARCH, "partial_kit:A")
     assert ref is not None
-    with raises("plugin.contract", "partial_kit:A", *mentions):
+    with raises("plugin.contract", "partial_kit:A", "see docs/how-to/extending/plugin.md", *mentions):
         load(ref, Greeting)
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_messages_name_a_page_for_each_kind(kind: Kind) -> None:
+    assert (Path(__file__).parents[3] / kind.page).is_file()
 
 
 def test_settings_are_the_constructors(greeter: PluginRef) -> None:

@@ -1,4 +1,4 @@
-"""Pruned and merged experts, against experts whose copies are known."""
+"""Merged experts, against experts whose copies are known."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from supernets.experts.merging import (
     merging_weights,
     nested_groups,
 )
-from tests.benchmarks.expert_selection import expert_importance, kept_by_layer
 from tests.supernets.experts.random_experts import random_experts
 
 X = torch.randn(9, 5, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
@@ -96,19 +95,3 @@ def test_groups_of_a_smaller_number_are_unions_of_groups_of_a_larger_one() -> No
     for i in by_use[2:6]:
         assert np.flatnonzero(by_use == found.joins[i])[0] < (4 if i in by_use[4:] else 2)
     assert found.joins[by_use[:2]].tolist() == by_use[:2].tolist()
-
-
-def test_the_most_important_experts_of_all_layers_are_kept_and_one_of_each() -> None:
-    layers = [np.array([5.0, 5.0, 5.0, 5.0]), np.array([97.0, 1.0, 1.0, 1.0]), np.array([40.0, 30.0, 30.0, 0.0])]
-    assert kept_by_layer(layers, 3) == [1, 1, 1]
-    assert kept_by_layer(layers, 6) == [2, 1, 3]
-    assert kept_by_layer(layers, 12) == [4, 4, 4]
-    for total in (2, 13):
-        with pytest.raises(ValueError, match=f"{total} experts to keep; expected from 3, one a layer, to 12"):
-            kept_by_layer(layers, total)
-
-
-def test_importance_weighs_outputs_by_gates() -> None:
-    outputs = torch.tensor([[[3.0, 4.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]]])
-    gates = torch.tensor([[0.5, 0.5], [0.0, 1.0]])
-    assert expert_importance(gates, outputs).tolist() == [1.25, 0.75]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
+from supernets.errors import HOW_TO_ADD_A_FAMILY
 from supernets.families.registry import FAMILIES
 from supernets.networks import family_program
-from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.networks.module_to_onnx import INPUT, lower, onnx_model
 from supernets.networks.network import network_of
 from supernets.sharing.base import Family
 from supernets.sharing.blocks import BlockKeys
+from supernets.sharing.spec import SharingSpec
 from supernets.space import Choice, SearchSpace
 from supernets.space.axes import Axes, Axis, Dim, NamedDims
 from supernets.training import checkpoint
@@ -158,6 +163,32 @@ def test_networks_are_traced_where_the_program_of_the_largest_is_not_theirs(labe
         torch.testing.assert_close(torch.from_numpy(output), network(x), rtol=1e-4, atol=1e-4)  # single precision
         keys = BlockKeys(supernet)
         assert keys.of([architecture]).tolist() == [list(network_of(network, x, family.blocks).block_keys().values())]
+
+
+def test_threads_get_the_same_programs_of_equal_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    both_are_here = threading.Barrier(2)
+
+    class SlowPrograms(family_program.Programs):
+        def __init__(self, family: Family) -> None:
+            super().__init__(family)
+            with suppress(threading.BrokenBarrierError):  # the other thread waits until this one has its programs
+                both_are_here.wait(timeout=0.2)
+
+    monkeypatch.setattr(family_program, "_PROGRAMS", {})
+    monkeypatch.setattr(family_program, "Programs", SlowPrograms)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(family_program.programs_of, [TwoLayersFamily(UNITS) for _ in range(2)])
+    assert first is second
+
+
+def test_programs_of_the_latest_families_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(family_program, "_PROGRAMS", {})
+    monkeypatch.setattr(family_program, "_MOST_FAMILIES", 2)
+    families = [ForwardFamily(label, lambda _, x: x) for label in "abc"]
+    first, second, third = map(family_program.programs_of, families)
+    assert family_program.programs_of(families[1]) is second
+    assert family_program.programs_of(families[2]) is third
+    assert family_program.programs_of(families[0]) is not first
 
 
 class Attention(nn.Module):
@@ -305,3 +336,243 @@ def rewrite(folder: Path, programs: str) -> None:
     index = json.loads((folder / INDEX).read_text())
     digest = hashlib.sha256(programs.encode()).hexdigest()
     (folder / INDEX).write_text(json.dumps({**index, "programs_sha256": digest}))
+
+
+class Convolutions(nn.Module):
+    """Two convolutions with paddings that a test chooses, the second of them by halves."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 5, **settings)
+        self.second = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.second(self.first(x).relu()).relu().mean((2, 3)))
+        return out
+
+
+class KernelFamily(TwoLayersFamily):
+    """A family of elastic kernels, perhaps of several in one convolution."""
+
+    def __init__(self, named: NamedDims = (4, 2, "side", "side"), **settings: Any) -> None:
+        super().__init__({"first.weight": named})
+        self.settings = settings
+        self.axes = {name: Axis(name, 5, "centre") for name in ("side", "width") if name in named}
+        self.space = SearchSpace([Choice(name, (1, 3, 5)) for name in self.axes])
+
+    def template(self) -> nn.Module:
+        return Convolutions(self.settings)
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        return torch.zeros(batch_size, 2, 9, 9)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"named": repr(self.named), "settings": self.settings}
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        KernelFamily(padding=2),
+        KernelFamily(padding=2, stride=2),
+        KernelFamily(padding=4, dilation=2),
+        KernelFamily(padding=6, dilation=3, stride=2),
+        KernelFamily(padding="same", dilation=2),
+        KernelFamily(padding=2, padding_mode="reflect"),
+        KernelFamily(padding=4, padding_mode="reflect", dilation=2, stride=2),
+        KernelFamily(padding=4, padding_mode="replicate", dilation=2),
+        KernelFamily(padding=4, padding_mode="circular", dilation=2),
+        KernelFamily(padding="same", padding_mode="reflect"),
+        KernelFamily((4, 2, "side", "width"), padding=(2, 4), dilation=(1, 2)),
+        KernelFamily((4, 2, 5, "width"), padding=(0, 2), padding_mode="reflect"),
+    ],
+    ids=lambda family: repr(family.settings),
+)
+def test_kernels_are_axes_where_their_padding_keeps_the_centre(family: KernelFamily) -> None:
+    supernet = make_supernet(family).eval()
+    assert family.programs().of().exact
+    x = torch.randn(6, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    for architecture in family.space.enumerate():
+        sizes = family.sizes(architecture)
+        network, wide = supernet.extract(architecture), supernet.extract(family.space.largest)
+        centre = [
+            (5 - sizes.get(name, 5)) // 2 if isinstance(name, str) else 0 for name in family.named["first.weight"]
+        ]
+        inside = torch.zeros(5, 5)
+        inside[centre[2] : 5 - centre[2], centre[3] : 5 - centre[3]] = 1
+        with torch.no_grad():
+            wide.first.weight.mul_(inside)  # type: ignore[union-attr, operator]
+            expected = wide(x)
+            torch.testing.assert_close(supernet(x, architecture), expected)
+            torch.testing.assert_close(network(x), expected)
+        (output,) = run_model(onnx_model(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), expected, rtol=1e-4, atol=1e-5)  # single precision
+
+
+@pytest.mark.parametrize("settings", [{"padding": 1}, {"padding": 2, "dilation": 2}, {}])
+def test_other_kernels_are_rejected_with_the_padding_that_they_need(settings: Mapping[str, Any]) -> None:
+    with raises("family.inconsistent", "axis side", "padding is dilation * (size - 1) / 2", "leave the axis out"):
+        KernelFamily(**settings).dims()
+
+
+class Layers(nn.Module):
+    """A linear layer, a layer that a test chooses, and a linear layer."""
+
+    def __init__(self, middle: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.first, self.middle, self.head = nn.Linear(7, 12), middle(), nn.Linear(12, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.middle(self.first(x).unsqueeze(2))
+        out: Tensor = self.head((hidden[0] if isinstance(hidden, tuple) else hidden).flatten(1))
+        return out
+
+
+class Recurrent(nn.LSTM):
+    """An LSTM over one step."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        out: Tensor = super().forward(x.transpose(1, 2))[0]
+        return out
+
+
+class Attending(nn.MultiheadAttention):
+    """Attention of one token to itself."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        x = x.transpose(1, 2)
+        out: Tensor = super().forward(x, x, x)[0]
+        return out
+
+
+class Reshaping(nn.Module):
+    """Reads a size from an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units = 12
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), self.units)
+
+
+class Rescaling(nn.Module):
+    """Has a tensor that its method `fit` expects under another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(12, 1))
+
+    def fit(self, weights: Mapping[str, Tensor]) -> None:
+        self.units = len(weights["weight"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
+
+
+class Tied(nn.Module):
+    """A linear layer under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.once = nn.Linear(1, 1)
+        self.again = self.once
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.again(self.once(x))
+        return out
+
+
+class Shifting(nn.Module):
+    """Adds a buffer that checkpoints lack."""
+
+    shift: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.ones(1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.shift
+
+
+class LayersFamily(TwoLayersFamily):
+    """A family of networks with a layer that a test chooses."""
+
+    def __init__(self, middle: Callable[[], nn.Module], units: Dim = "units") -> None:
+        super().__init__({"first.weight": (units, ...)})
+        self.axes = {"units": Axis("units", 12 if units == "units" else 3)}
+        self.space = SearchSpace([Choice("units", (1, 2, self.axes["units"].size))])
+        self.middle = middle
+
+    def template(self) -> nn.Module:
+        return Layers(self.middle)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"middle": repr(self.middle()), "named": repr(self.named)}
+
+
+@pytest.mark.parametrize(
+    ("middle", "mentions"),
+    [
+        (lambda: Recurrent(12, 12, batch_first=True), ["middle (Recurrent)", "no rule", "fit(weights)"]),
+        (lambda: Attending(12, 2, batch_first=True), ["middle (Attending)", "no rule", "fit(weights)"]),
+        (Reshaping, ["RuntimeError in middle", "test_family_program.py", "fit(weights)"]),
+        (Rescaling, ["KeyError in middle", "'weight'", "fit(weights)"]),
+        (Tied, ["one tensor under two names, middle.once.weight and middle.again.weight", "functional.linear"]),
+        (Shifting, ["buffer middle.shift", "persistent"]),
+    ],
+    ids=["lstm", "attention", "attribute", "fit", "tied", "buffer"],
+)
+def test_layers_that_cannot_be_made_smaller_are_named_when_the_family_is_made(
+    middle: Callable[[], nn.Module], mentions: list[str]
+) -> None:
+    with raises("family.inconsistent", "middle", *mentions):
+        make_supernet(LayersFamily(middle))
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        LayersFamily(lambda: nn.GroupNorm(4, 12), (4, "units")),
+        LayersFamily(lambda: nn.PReLU(12)),
+        LayersFamily(lambda: nn.BatchNorm1d(12)),
+        LayersFamily(lambda: nn.InstanceNorm1d(12, affine=True, track_running_stats=True)),
+        LayersFamily(lambda: nn.Conv1d(12, 12, 3, padding=1)),
+        LayersFamily(lambda: nn.Conv1d(12, 12, 3, padding=1, groups=12)),
+    ],
+    ids=lambda family: repr(family.middle()),
+)
+def test_layers_with_a_rule_are_made_smaller(family: LayersFamily) -> None:
+    supernet = make_supernet(family).eval()
+    assert family.programs().of().exact
+    x = torch.randn(6, 7, generator=torch.Generator().manual_seed(0))
+    for architecture in family.space.enumerate():
+        network = supernet.extract(architecture)
+        with torch.no_grad():
+            expected = network(x)
+            torch.testing.assert_close(supernet(x, architecture), expected)
+        (output,) = run_model(onnx_model(network, x), {INPUT: x.numpy()})
+        torch.testing.assert_close(torch.from_numpy(output), expected, rtol=1e-4, atol=1e-5)  # single precision
+
+
+def test_an_object_that_is_no_family_is_rejected() -> None:
+    class Former:
+        """A family as those of earlier versions, by its methods alone."""
+
+        name = "former"
+
+    with raises("family.inconsistent", "Former", "supernets.sharing.base.Family", HOW_TO_ADD_A_FAMILY):
+        make_supernet(Former())  # type: ignore[arg-type]
+
+
+def test_transforms_are_of_square_kernels() -> None:
+    transform = SharingSpec(kernels="transform")
+    family = KernelFamily(padding=4, padding_mode="reflect", dilation=2)
+    supernet = make_supernet(family, transform).eval()
+    x = torch.randn(6, 2, 9, 9, generator=torch.Generator().manual_seed(0))
+    for architecture in family.space.enumerate():
+        torch.testing.assert_close(supernet(x, architecture), supernet.extract(architecture)(x))
+    with raises("sharing.invalid", "square", "first.weight", "5 and width"):
+        make_supernet(KernelFamily((4, 2, 5, "width"), padding=2), transform)

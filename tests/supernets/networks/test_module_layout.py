@@ -18,6 +18,7 @@ def module() -> nn.Module:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.LeakyReLU(0.1))
     net.settings = SimpleNamespace(scale=2.0, sizes=[1, 2], names={"a": 1})  # type: ignore[assignment]
     net.origin = object()  # type: ignore[assignment]
+    net.again = nn.ModuleDict({"same": net[2], "first": None, "last": nn.LeakyReLU(0.1)})  # type: ignore[dict-item]
     return net.eval()
 
 
@@ -44,6 +45,12 @@ def test_copies_and_other_values_have_the_same_layout() -> None:
         lambda net: setattr(net, "function", torch.relu),
         lambda net: net.register_buffer("more", torch.zeros(1)),
         lambda net: net.append(nn.Identity()),
+        lambda net: net.append(net[0]),
+        lambda net: setattr(net.again, "same", net[1]),
+        lambda net: setattr(net.again, "same", nn.LeakyReLU(0.1).eval()),
+        lambda net: setattr(net.again, "same", net.again.last),
+        lambda net: net.again.update({"first": net.again.last, "last": None}),
+        lambda net: setattr(net.again, "whole", net),
     ],
 )
 def test_changes(change: Callable[[Any], object]) -> None:

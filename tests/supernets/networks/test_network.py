@@ -118,11 +118,12 @@ class TestFamilies:
             lambda module: setattr(module.head.conv, "padding_mode", "reflect"),
             lambda module: setattr(module.stem.conv, "stride", (1, 1)),
             lambda module: setattr(module.classifier, "bias", None),
+            lambda module: module.stages[0].append(module.stem.act),
             lambda module: setattr(
                 module, "classifier", nn.Linear(module.classifier.in_features, 3, bias=False).eval()
             ),
         ],
-        ids=["eps", "padding mode", "stride", "no bias", "other outputs"],
+        ids=["eps", "padding mode", "stride", "no bias", "a module twice", "other outputs"],
     )
     def test_changed_attributes_and_tensors_are_exported(
         self, change: Callable[[Any], object], *, copied: bool

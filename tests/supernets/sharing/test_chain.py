@@ -8,18 +8,37 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from hardware_profiles.quantize import convert
+from hardware_profiles.runtime import run_model
 from supernets.families.nested_networks import NestedFamily
-from supernets.sharing.base import Supernet
+from supernets.families.vit_encoder.family import ViTEncoderFamily
+from supernets.networks.module_to_onnx import INPUT, lower
+from supernets.sharing.base import Family, Supernet
 from supernets.sharing.spec import SharingSpec
-from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
+from supernets.training.checkpoint import family_from_json, load_checkpoint, make_supernet, save_checkpoint
+from supernets.training.recalibration import recalibrate
 from tests.supernets import invariants
-from tests.supernets.sharing.families import BY_HAND, CASES, CNN, FAMILIES, SHARINGS, images_for, made
+from tests.supernets.families.decoder.test_family import SCALED
+from tests.supernets.families.vit_encoder import test_family as test_vit_encoder
+from tests.supernets.sharing.families import (
+    BY_HAND,
+    CASES,
+    CNN,
+    CONTROLS,
+    FAMILIES,
+    SHARINGS,
+    SLICED,
+    SLICES,
+    images_for,
+    made,
+)
 
 MORE_THAN_SLICES = [case for case in CASES if case[1] != "slice"]
-"""The families' own tests cover plain slices."""
+PRECISE = ViTEncoderFamily(test_vit_encoder.SPEC, image_size=12, channels=2, n_classes=5, epsilon=1e-6)
 COVERING = [case for case in MORE_THAN_SLICES if case[0] == "cnn" or case[1] in ("neuron", "merged")]
 """Every sharing and every family, for what follows from one or the other."""
 
@@ -28,13 +47,13 @@ def named(case: tuple[str, str]) -> str:
     return f"{case[0]}, {case[1]}"
 
 
-@pytest.fixture(scope="module", params=MORE_THAN_SLICES, ids=named)
+@pytest.fixture(scope="module", params=[*SLICES, *MORE_THAN_SLICES], ids=named)
 def case(request: pytest.FixtureRequest) -> tuple[str, Supernet]:
     family, sharing = request.param
     return family, made(family, sharing)
 
 
-@pytest.fixture(scope="module", params=COVERING, ids=named)
+@pytest.fixture(scope="module", params=[*SLICES, *COVERING], ids=named)
 def covering(request: pytest.FixtureRequest) -> tuple[str, Supernet]:
     family, sharing = request.param
     return family, made(family, sharing)
@@ -55,6 +74,18 @@ def test_permuting_every_axis_leaves_the_largest_unchanged(case: tuple[str, Supe
     invariants.check_permutations(case[1], images, images)
 
 
+@pytest.mark.parametrize("family", CONTROLS)
+def test_negative_control_one_tensor_left_unpermuted(family: str) -> None:
+    supernet, images = made(family, "slice"), images_for(family)
+    for axis, tensor in CONTROLS[family]:
+        invariants.check_control(supernet, images, images, axis=axis, tensor=tensor)
+
+
+@pytest.mark.parametrize(("family", "sharing"), SLICES)
+def test_gradients_of_a_subnet_reach_the_shared_tensors(family: str, sharing: str) -> None:
+    invariants.check_gradients(made(family, sharing), images_for(family))
+
+
 def test_training_forward_leaves_the_stored_statistics_alone(covering: tuple[str, Supernet]) -> None:
     invariants.check_stored_statistics_stay(covering[1], images_for(covering[0]))
 
@@ -70,7 +101,19 @@ def test_extracted_modules_share_nothing_with_the_supernet(covering: tuple[str, 
 
 def test_onnx_runtime_agrees_with_torch(covering: tuple[str, Supernet]) -> None:
     images = images_for(covering[0])
-    invariants.check_onnx(covering[1], images, images, batch=8)
+    invariants.check_onnx(covering[1], images, images)
+
+
+@pytest.mark.parametrize(
+    "family",
+    [
+        "vit_encoder",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v3", "resnet", "vit_odd_sizes")),
+    ],
+)
+def test_torchs_exporter_agrees(family: str) -> None:
+    images = images_for(family)
+    invariants.check_exporter(made(family, "slice"), images, images)
 
 
 @pytest.mark.parametrize(("family", "sharing"), [("cnn", "slice"), *COVERING])
@@ -164,3 +207,41 @@ def test_nested_networks_support_every_sharing(sharing: str) -> None:
 def test_the_description_of_a_sharing_is_json() -> None:
     for spec in SHARINGS.values():
         assert SharingSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize("family", [*(FAMILIES | SLICED).values(), SCALED, PRECISE], ids=lambda family: family.name)
+def test_a_family_comes_back_from_json(family: Family) -> None:
+    again = family_from_json(json.loads(json.dumps(family.to_json())))
+    assert (type(again), again.to_json()) == (type(family), family.to_json())
+    assert again.space == family.space
+    assert list(again.axes) == list(family.axes)
+
+
+@pytest.mark.parametrize("family", ["vit_odd_sizes", "vit_encoder"])
+def test_int8_answers_as_fp32(family: str) -> None:
+    supernet, images = made(family, "slice"), images_for(family)
+    model = lower(supernet.extract(supernet.space.largest), images)
+    quantized = convert(model, "int8", [{INPUT: images_for(family, 200).numpy()}])
+    weights = [w for w in onnx.load_from_string(quantized).graph.initializer if len(w.dims) > 1]
+    assert not {w.name for w in weights if w.data_type == onnx.TensorProto.FLOAT}
+    (exact,), (rounded,) = (run_model(m, {INPUT: images.numpy()}) for m in (model, quantized))
+    centred = exact.mean(axis=0)  # what all images share correlates by itself
+    assert np.corrcoef((exact - centred).ravel(), (rounded - centred).ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("family", "least", "most"), [("mobilenet_v3", 1.5, (8 / 6) ** 2), ("resnet", 2, (12 / 8) ** 2)]
+)
+def test_costs_and_models_in_eight_bits_are_those_of_the_resolution(family: str, least: float, most: float) -> None:
+    supernet, calibration, images = made(family, "slice"), images_for(family, 64), images_for(family)
+    ends = [supernet.space.canonical([gene, *supernet.space.largest.genes[1:]]) for gene in (0, 1)]
+    costs = [supernet.cost(architecture) for architecture in ends]
+    assert least < costs[1].macs / costs[0].macs <= most  # the layers after the pooling stay
+    assert costs[0].parameters == costs[1].parameters
+    for architecture in ends:
+        model = lower(recalibrate(supernet.extract(architecture), [calibration]), calibration)
+        eight = convert(model, "int8", [{INPUT: calibration.numpy()}])
+        (exact,), (rounded,) = (run_model(m, {INPUT: images.numpy()}) for m in (model, eight))
+        assert rounded.shape == exact.shape
+        # Unlike the wrong weights or ranges, rounding is a small noise.
+        assert 0.001 < (rounded - exact).std() / exact.std() < 0.25

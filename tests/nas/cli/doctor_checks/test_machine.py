@@ -42,10 +42,10 @@ def test_how_well_the_usual_speed_is_known(tmp_path: Path, monkeypatch: pytest.M
     record = SpeedRecord(tmp_path, machine_key)
     never = machine.speed(ENVIRONMENT)
     assert (never.state, "until now" in never.found) == (State.OK, True)
-    record.add(ENVIRONMENT, Speed(0.01, 0.11, 1.1, taken=0.5))
+    record.add(ENVIRONMENT, Speed(0.01, 0.11, 1.1, other_load=0.5))
     busy = machine.speed(ENVIRONMENT)
     assert (busy.state, "until now: 1, all beside other work" in busy.found) == (State.WARNING, True)
-    record.add(ENVIRONMENT, Speed(0.01, 0.1, 1.0, taken=0.01, error=0.02))
+    record.add(ENVIRONMENT, Speed(0.01, 0.1, 1.0, other_load=0.01, error=0.02))
     assert machine.speed(ENVIRONMENT).found == "usual speed known to 2.0 % (quiet measuring sessions: 1)"
 
 

@@ -47,10 +47,18 @@ def test_a_learning_rate_that_is_none_is_named(tmp_path: Path, plugin_packages: 
         prepare_job(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path))
 
 
-def test_a_family_that_cannot_make_its_networks_is_named(tmp_path: Path, plugin_packages: PluginPackages) -> None:
-    broken = "    def build(self, architecture):\n        raise KeyError('width')\n"
+@pytest.mark.parametrize(
+    ("body", "code", "mentions"),
+    [
+        ("raise KeyError('width')", "plugin.failed", ("making its networks raised KeyError: 'width'",)),
+        ("return {'nowhere': ('width',)}", "family.inconsistent", ("no tensor nowhere",)),
+    ],
+    ids=["error", "names"],
+)
+def test_a_family_that_cannot_make_its_networks_is_named(
+    tmp_path: Path, plugin_packages: PluginPackages, body: str, code: str, mentions: tuple[str, ...]
+) -> None:
+    broken = f"    def named_dims(self):\n        {body}\n"
     plugin_packages.install("family-kit", {"family_kit": f"{FAMILY}\n{broken}"})
-    with raises(
-        "plugin.failed", "family family_kit:Own (family-kit 0.1): making its networks raised KeyError: 'width'"
-    ):
+    with raises(code, "family family_kit:Own (family-kit 0.1): ", *mentions):
         prepare_job(parse_job(JOB, source="job.yaml"), RunsFolder(tmp_path))

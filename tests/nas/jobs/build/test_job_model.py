@@ -17,8 +17,8 @@ from supernets.data import batches, head
 from supernets.data.preprocessing import centre
 from supernets.families.captured.family import CapturedFamily
 from supernets.networks.capture.captured_model import load_capture, save_capture
+from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.network import PlainNetwork
-from supernets.networks.capture.proof import difference
 from supernets.networks.capture.user_model import Preprocessing
 from supernets.sharing.base import Distillation, LabelLoss
 from supernets.sharing.sorting import taylor_importance
@@ -80,7 +80,7 @@ def test_the_largest_subnet_is_the_users_network_whose_units_are_sorted(tmp_path
         supernet = one.supernets.untrained().eval()
         with torch.no_grad():
             found.append(supernet(x, supernet.space.largest))
-    assert difference([found[0]], [found[1]]) <= 1e-5
+    assert relative_difference([found[0]], [found[1]]) <= 1e-5
     ours = made.supernets.untrained().sharing.state_dict()["stored.head.weight"].abs().sum(dim=0)
     norms = [
         made.supernets.untrained().sharing.state_dict()[f"stored.{name}"] for name in ("head.weight", "last.weight")
@@ -100,7 +100,7 @@ def test_units_are_sorted_by_the_change_of_the_loss_on_training_images(tmp_path:
     before = supernets.current()  # which needs no order: only its costs count
     largest = found.space.largest
     with torch.no_grad():
-        assert difference([found(first.inputs, largest)], [before.eval()(first.inputs, largest)]) <= 1e-5
+        assert relative_difference([found(first.inputs, largest)], [before.eval()(first.inputs, largest)]) <= 1e-5
     others = taylor_importance(before, batches(first, 32, generator=None), CLASSIFICATION.loss)
     assert not all((own.diff() <= 1e-5 * own.max()).all() for own in others.values())
 
@@ -112,7 +112,7 @@ def test_a_mixture_begins_with_the_model(tmp_path: Path, module: Path) -> None:
         made = prepared(tmp_path, f"{{model: '{MODEL}', sharing: {sharing}}}").supernets.untrained().eval()
         with torch.no_grad():
             outputs.append(made(x, made.space.largest))
-    assert difference([outputs[0]], [outputs[1]]) <= 1e-5
+    assert relative_difference([outputs[0]], [outputs[1]]) <= 1e-5
 
 
 def test_the_last_layer_is_replaced_where_the_data_have_other_classes(tmp_path: Path, module: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_model_teaches_unless_its_last_layer_is_fresh(tmp_path: Path, module
     x = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     network = PlainNetwork(made.model.program, made.model.tensors, {}).eval()
     with torch.no_grad():
-        assert difference([made.teacher.network(x)], [network(x)]) <= 1e-5
+        assert relative_difference([made.teacher.network(x)], [network(x)]) <= 1e-5
     assert made.notes == ()
     steps = made.strategy().plan(0, np.random.default_rng(0), lambda architecture: 0.0)
     assert all(Distillation(None) in step.terms for step in steps)

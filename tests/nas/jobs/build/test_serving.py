@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +16,7 @@ from nas.jobs.build.checks import check_searchable
 from nas.jobs.build.measurement_reuse import metrics_measured_otherwise
 from nas.jobs.build.prepared_job import PreparedJob, compatibility_facts, prepare_job
 from nas.jobs.build.search_objects import exact_values
-from nas.jobs.build.serving import check_served
+from nas.jobs.build.serving import check_served, find_serving
 from nas.jobs.schema import parse_job
 from tests.errors import raises
 from tests.supernets.data.test_documents import document
@@ -62,6 +63,15 @@ def test_lengths_and_batch_are_those_of_the_job(tmp_path: Path) -> None:
     assert memory.mib("kv_cache_mib", [largest], ["int4"])[0] * 2**20 == 2 * 2 * 2 * 8 * 4 * (3 * 9)
     facts = compatibility_facts(job, measured=True)
     assert facts["serving"] == {"prompt_tokens": 5, "context_tokens": 9, "batch": 3}
+
+
+def test_texts_of_networks_for_any_number_of_tokens_are_blocks(tmp_path: Path) -> None:
+    job = prepared(tmp_path)
+    family = copy.copy(job.supernets.family)
+    family.positions = None
+    serving = find_serving(job.config, job.data, family, source="job.yaml")
+    assert serving is not None
+    assert (serving.prompt_tokens, serving.context_tokens) == (BLOCK, BLOCK)
 
 
 def test_activations_are_in_fp32_in_every_precision(tmp_path: Path) -> None:

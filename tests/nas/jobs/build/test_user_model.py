@@ -9,8 +9,8 @@ import torch
 
 import nas
 from supernets.networks.capture.captured_model import CapturedModel, capture_model, save_capture
+from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.opening import open_model
-from supernets.networks.capture.proof import difference
 from supernets.networks.capture.user_model import own_model
 from supernets.networks.operations import RULES
 from tests.errors import raises
@@ -24,7 +24,7 @@ def test_the_largest_subnet_is_the_module() -> None:
     supernet = nas.supernet_of(module, example("resnet", 2))
     with torch.no_grad():
         found = supernet.extract(supernet.space.largest)(x)
-        assert difference([module(x)], [found]) <= 1e-5
+        assert relative_difference([module(x)], [found]) <= 1e-5
     assert supernet.cost(supernet.space.smallest).macs < supernet.cost(supernet.space.largest).macs
 
 

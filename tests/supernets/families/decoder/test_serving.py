@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from hardware_profiles.runtime import run_model
 from supernets.families.decoder.family import DecoderFamily
-from supernets.families.decoder.network import Decoder, Served, ServedInPlace
+from supernets.families.decoder.network import Decoder, Layer, Served, ServedInPlace
 from supernets.families.decoder.serving import (
     FILLED,
     IDS,
@@ -31,6 +32,8 @@ from supernets.families.decoder.serving import (
     lower_step,
     lower_step_in_place,
 )
+from supernets.networks import module_layout
+from supernets.networks import network as supernet_networks
 from supernets.sharing.base import Supernet
 from supernets.training.checkpoint import make_supernet
 from tests.supernets import invariants
@@ -107,6 +110,26 @@ def test_steps_equal_the_whole_forward(supernet: Supernet, n: int, made: Callabl
             if step < STEPS:
                 new = torch.stack([row[k + step] for k, row in zip(lengths, ids, strict=True)])
                 found, *cache = call(new[:, None], padding, cache)
+
+
+@torch.no_grad()
+def test_a_changed_network_is_served_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = next(networks(invariants.randomised(make_supernet(LLAMA))))
+    modules: list[nn.Module] = []
+
+    def layout_of(module: nn.Module, *ignored: str) -> object:
+        modules.append(module)
+        return module_layout.layout_of(module, *ignored)
+
+    monkeypatch.setattr(supernet_networks, "layout_of", layout_of)
+    before, ids, padding = by_runtime(network), texts(3, 5), torch.zeros(3, dtype=torch.int64)
+    assert modules == [network, network]  # once for each model
+    first = before(ids, padding, [])[0]
+    cast(Layer, network.layers["0"]).norm1.eps = 0.5  # type: ignore[assignment]
+    changed = by_runtime(network)(ids, padding, [])[0]
+    tolerance = invariants.RELATIVE_ONNX * first.std()
+    assert (changed - Served(network)(ids, padding)[0]).abs().max() <= tolerance
+    assert (changed - first).abs().max() > 10 * tolerance
 
 
 def in_place_by_torch(network: Decoder) -> Call:

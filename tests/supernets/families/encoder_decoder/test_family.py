@@ -1,8 +1,7 @@
-"""The invariants of an elastic encoder-decoder (DESIGN §3: I1 to I4), beside a forward written by hand."""
+"""An elastic encoder-decoder: its forward by hand, padding, and what makes no network."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from supernets.families.encoder_decoder.network import EncoderDecoder
 from supernets.families.encoder_decoder.spec import EncoderDecoderSpec
 from supernets.sharing.base import Supernet
 from supernets.space import Option
-from supernets.training.checkpoint import family_from_json, make_supernet
+from supernets.training.checkpoint import make_supernet
 from tests.errors import raises
 from tests.supernets import invariants
 
@@ -98,42 +97,6 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], ids
     return torch.stack(out)
 
 
-class TestI1SharedEqualsExtracted:
-    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet) -> None:
-        ids = pairs()
-        invariants.check_extracted_live_and_handwritten_agree(supernet, ids, ids, handwritten)
-
-    def test_the_same_modules_with_the_same_settings(self, supernet: Supernet) -> None:
-        invariants.check_same_modules(supernet)
-
-    def test_permuting_every_axis_leaves_the_largest_unchanged(self, supernet: Supernet) -> None:
-        invariants.check_permutations(supernet, pairs(), pairs())
-
-    @pytest.mark.parametrize(
-        ("axis", "tensor"),
-        [
-            ("encoder.width", "decoder.layers.1.cross.key.weight"),
-            ("decoder.width", "decoder.embedding.words.weight"),
-            ("decoder.layer1.cross_heads", "decoder.layers.1.cross.project.weight"),
-        ],
-    )
-    def test_negative_control_one_tensor_left_unpermuted(self, supernet: Supernet, axis: str, tensor: str) -> None:
-        invariants.check_control(supernet, pairs(), pairs(), axis=axis, tensor=tensor)
-
-
-def test_i2_costs_are_those_of_the_extracted_module(supernet: Supernet) -> None:
-    invariants.check_costs(supernet, pairs())
-
-
-def test_i3_an_extracted_module_shares_no_storage(supernet: Supernet) -> None:
-    invariants.check_shares_no_storage(supernet)
-
-
-@pytest.mark.parametrize("batch", [1, 8])
-def test_i4_runtime_agrees_with_torch(supernet: Supernet, batch: int) -> None:
-    invariants.check_onnx(supernet, pairs(), pairs(), batch=batch)
-
-
 @torch.no_grad()
 def test_what_pads_a_source_or_follows_a_token_changes_nothing(supernet: Supernet) -> None:
     network, ids = supernet.extract(supernet.space.largest), pairs()
@@ -143,12 +106,6 @@ def test_what_pads_a_source_or_follows_a_token_changes_nothing(supernet: Superne
     whole = network(ids)
     network.source = SOURCE - 1
     assert invariants.relative(network(shorter), whole[:, :-1]) <= invariants.RELATIVE
-
-
-def test_a_family_comes_back_from_json() -> None:
-    again = family_from_json(json.loads(json.dumps(FAMILY.to_json())))
-    assert again.to_json() == FAMILY.to_json()
-    assert again.space.to_json() == FAMILY.space.to_json()
 
 
 def test_dimensions_that_make_no_network_are_rejected() -> None:

@@ -1,4 +1,4 @@
-"""`supernets.families.mlp`: the invariants of its supernets, and the contract that plug-in families keep too."""
+"""`supernets.families.mlp`: its forward by hand, and the contract that plug-in families keep too."""
 
 from __future__ import annotations
 
@@ -47,38 +47,6 @@ def handwritten(residual: bool) -> invariants.ByHand:
         return layer("classifier", x)
 
     return forward
-
-
-class TestInvariants:
-    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet) -> None:
-        residual = supernet.family.to_json()["spec"].get("residual", True)
-        invariants.check_extracted_live_and_handwritten_agree(supernet, rows(16), rows(64, 1), handwritten(residual))
-
-    def test_the_same_modules(self, supernet: Supernet) -> None:
-        invariants.check_same_modules(supernet)
-
-    def test_permutations(self, supernet: Supernet) -> None:
-        invariants.check_permutations(supernet, rows(16), rows(64, 1))
-
-    @pytest.mark.parametrize(
-        ("axis", "tensor"), [("width", "blocks.0.reduce.bias"), ("block0.hidden", "blocks.0.expand.bias")]
-    )
-    def test_one_tensor_left_unpermuted(self, supernet: Supernet, axis: str, tensor: str) -> None:
-        invariants.check_control(supernet, rows(16), rows(64, 1), axis=axis, tensor=tensor)
-
-    def test_gradients(self, supernet: Supernet) -> None:
-        invariants.check_gradients(supernet, rows(16), torch.arange(16) % 3)
-
-    def test_costs(self, supernet: Supernet) -> None:
-        invariants.check_costs(supernet, rows(1))
-
-    def test_extraction(self, supernet: Supernet) -> None:
-        invariants.check_shares_no_storage(supernet)
-        invariants.check_training_extracted(supernet, rows(8))
-
-    @pytest.mark.parametrize("batch", [1, 8])
-    def test_onnx(self, supernet: Supernet, batch: int) -> None:
-        invariants.check_onnx(supernet, rows(8), rows(64, 1), batch=batch)
 
 
 class TestContract(FamilyContract):

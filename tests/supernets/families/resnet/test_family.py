@@ -1,8 +1,7 @@
-"""`supernets.families.resnet`: the invariants of its supernets, its resolutions, and what makes no network."""
+"""`supernets.families.resnet`: its forward by hand, its resolutions, and what makes no network."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,19 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
-from hardware_profiles.quantize import convert
-from hardware_profiles.runtime import run_model
 from supernets.errors import CheckpointError, SpaceError
 from supernets.families.resnet.family import ResNetFamily
 from supernets.families.resnet.spec import RESNET, BottleneckStage, ResNetSpec
-from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.sharing.base import Supernet
 from supernets.sharing.blocks import BlockKeys
 from supernets.space import Option
-from supernets.training.checkpoint import family_from_json, load_checkpoint, make_supernet, save_checkpoint
-from supernets.training.recalibration import recalibrate
+from supernets.training.checkpoint import load_checkpoint, make_supernet, save_checkpoint
 from tests.errors import raises
 from tests.supernets import invariants
 from tests.supernets.families import by_hand
@@ -89,82 +83,10 @@ def handwritten(weights: Mapping[str, Tensor], values: Mapping[str, Option], x: 
     return x.mean((2, 3)) @ weights["classifier.weight"].T + weights["classifier.bias"]
 
 
-class TestInvariants:
-    def test_extracted_live_and_handwritten_agree(self, supernet: Supernet) -> None:
-        side = side_of(supernet)
-        invariants.check_extracted_live_and_handwritten_agree(
-            supernet, images(16, side), images(64, side, 1), handwritten
-        )
-
-    def test_the_same_modules(self, supernet: Supernet) -> None:
-        invariants.check_same_modules(supernet)
-
-    def test_permutations(self, supernet: Supernet) -> None:
-        invariants.check_permutations(supernet, images(16, side_of(supernet)), images(64, side_of(supernet), 1))
-
-    @pytest.mark.parametrize(
-        ("axis", "tensor"),
-        [
-            ("stem.inner", "stem.third.conv.weight"),
-            ("stage0.width", "stages.1.0.shortcut.conv.weight"),
-            ("stage1.block0.hidden", "stages.1.0.filter.norm.bias"),
-        ],
-    )
-    def test_one_tensor_left_unpermuted(self, elastic: Supernet, axis: str, tensor: str) -> None:
-        invariants.check_control(elastic, images(16, 12), images(64, 12, 1), axis=axis, tensor=tensor)
-
-    def test_stored_statistics_stay(self, supernet: Supernet) -> None:
-        invariants.check_stored_statistics_stay(supernet, images(16, side_of(supernet)))
-
-    def test_gradients(self, supernet: Supernet) -> None:
-        invariants.check_gradients(supernet, images(16, side_of(supernet)), torch.arange(16) % 10)
-
-    def test_costs(self, supernet: Supernet) -> None:
-        invariants.check_costs(supernet, images(1, side_of(supernet)))
-
-    def test_extraction(self, supernet: Supernet) -> None:
-        invariants.check_shares_no_storage(supernet)
-        invariants.check_training_extracted(supernet, images(8, side_of(supernet)))
-
-    @pytest.mark.parametrize("batch", [1, 8])
-    def test_onnx(self, supernet: Supernet, batch: int) -> None:
-        side = side_of(supernet)
-        invariants.check_onnx(supernet, images(8, side), images(64, side, 1), batch=batch)
-
-    @pytest.mark.slow
-    def test_torchs_exporter(self, elastic: Supernet) -> None:
-        invariants.check_exporter(elastic, images(8, 12), images(64, 12, 1))
-
-
-def test_costs_are_those_of_the_resolution(elastic: Supernet) -> None:
-    small, large = (elastic.space.canonical([gene, *elastic.space.largest.genes[1:]]) for gene in (0, 1))
-    macs = []
-    for architecture in (small, large):
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            elastic.extract(architecture)(images(1, 12))
-        assert elastic.cost(architecture).macs * 2 == counter.get_total_flops()
-        macs.append(elastic.cost(architecture).macs)
-    assert 2 < macs[1] / macs[0] <= (12 / 8) ** 2
-    assert elastic.cost(small).parameters == elastic.cost(large).parameters
-
-
 def test_keys_of_blocks_are_those_of_each_network_by_itself(elastic: Supernet) -> None:
     chosen = invariants.architectures(elastic)
     found = BlockKeys(elastic.eval()).of(chosen)
     assert np.array_equal(found, one_by_one(elastic, chosen))
-
-
-@pytest.mark.parametrize("gene", [0, 1])
-def test_networks_of_either_resolution_can_be_had_in_eight_bits(elastic: Supernet, gene: int) -> None:
-    calibration = images(64, 12, 1)
-    architecture = elastic.space.canonical([gene, *elastic.space.largest.genes[1:]])
-    model = lower(recalibrate(elastic.extract(architecture), [calibration]), calibration)
-    eight = convert(model, "int8", [{INPUT: calibration.numpy()}])
-    (exact,), (rounded,) = (run_model(m, {INPUT: images(16, 12).numpy()}) for m in (model, eight))
-    assert rounded.shape == exact.shape
-    assert (
-        0.001 < (rounded - exact).std() / exact.std() < 0.25
-    )  # unlike the wrong weights or ranges, rounding is a small noise
 
 
 def test_a_checkpoint_keeps_a_teacher_whose_kernels_are_laid_out_channels_last(
@@ -176,15 +98,6 @@ def test_a_checkpoint_keeps_a_teacher_whose_kernels_are_laid_out_channels_last(
     came = load_checkpoint(tmp_path)
     assert came.supernet.family.to_json() == elastic.family.to_json()
     assert all(torch.equal(came.teacher[name], tensor) for name, tensor in teacher.items())
-
-
-@pytest.mark.parametrize("preset", sorted(RESNET))
-def test_a_family_survives_json(preset: str) -> None:
-    family = ResNetFamily(RESNET[preset], image_size=224, channels=3, n_classes=10)
-    again = family_from_json(json.loads(json.dumps(family.to_json())))
-    assert again.to_json() == family.to_json()
-    assert again.space == family.space
-    assert list(again.axes) == list(family.axes)
 
 
 @pytest.mark.parametrize("damage", [{"spec": 3}, {"image_size": None}, {"spec": {}}])

@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supernets.networks.capture.captured_model import CapturedModel
+from supernets.networks.capture.model_proof import Proof, prove_model
+from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import Captured, capture
 
 
@@ -278,6 +281,11 @@ def example(name: str, n: int, seed: int = 2) -> Tensor:
     if name == "tokens":
         return torch.randint(0, 50, (n, 7), generator=generator)
     return torch.randn(n, 3, 12, 12, generator=generator)
+
+
+def prove(captured: Captured, example: Tensor | None = None) -> Proof:
+    """The proof of all axes of a captured network; see `prove_model`."""
+    return prove_model(CapturedModel("", captured.program, captured.tensors), SpaceOptions(), example=example)
 
 
 def captured(name: str) -> Captured:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from supernets.errors import LoweringError
+from supernets.networks.capture.dimensions import fixed
 from supernets.networks.capture.elastic_program import infer_axes
 from supernets.networks.capture.program import Call, Ref
 from supernets.networks.capture.tracing import capture
@@ -152,7 +153,7 @@ def test_a_rule_that_ignores_an_argument_fixes_the_dimensions_or_is_no_lowering(
     @rule_of("sum")
     def _without_keepdim(ctx: Any, call: Call) -> None:
         x = ctx.of(call.arguments["self"])
-        ctx.returns(call, [x[0], ctx.new(call.arguments["dim"][0], "a size of 1")])
+        ctx.returns(call, [x[0], fixed(call.arguments["dim"][0], "a size of 1")])
 
     @lowers("sum")
     def _of_nothing(low: Any, call: Call) -> None:

@@ -13,9 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hardware_profiles.runtime import run_model
 from supernets.families.captured.family import CapturedFamily
+from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.costs import elastic_share
 from supernets.networks.capture.elastic_program import infer_axes
-from supernets.networks.capture.proof import difference, elastic_network, in_double, outputs_of, prove_permutations
+from supernets.networks.capture.execution import outputs_of, values_of
+from supernets.networks.capture.program import BATCH
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.module_to_onnx import INPUT, lower
@@ -56,30 +58,22 @@ def test_the_largest_network_equals_the_users(name: str, n: int) -> None:
     with torch.no_grad():
         expected, found = module(x), supernet.extract(supernet.space.largest)(x)
     assert expected.std(dim=0).max() > 1e-3  # outputs that do not depend on the inputs would prove nothing
-    assert difference([expected], [found]) <= 1e-5
+    assert relative_difference([expected], [found]) <= 1e-5
 
 
 @each_network
-def test_a_value_is_kept_until_its_last_reader_and_no_tensor_is_copied(name: str) -> None:
+def test_values_that_are_not_asked_for_change_no_output(name: str) -> None:
     found, x = captured(name), example(name, 3)
-    one = elastic_network(infer_axes(found.program), found.tensors)
-    with torch.no_grad():
-        every, left = one.captured_values(x), one.captured_values(x, kept=False)
-    assert set(left) <= {*found.program.outputs, *found.program.tensors, *found.program.inputs}
-    assert set(every) >= {own for call in found.program.calls for own in call.outputs if own}
-    assert all(torch.equal(left[own], every[own]) for own in found.program.outputs)
-    state = one.state_dict()
-    assert all(state[own].data_ptr() == tensor.data_ptr() for own, tensor in found.tensors.items() if own in state)
-
-
-@each_network
-def test_permuted_units_change_nothing_and_a_tensor_left_out_does(name: str) -> None:
-    found, x = captured(name), example(name, 2)
-    tensors = in_double(found.tensors)
-    proof = prove_permutations(infer_axes(found.program), tensors, [x.double() if x.is_floating_point() else x])
-    assert proof.permuted <= 1e-10
-    assert proof.control
-    assert min(proof.control.values()) > 1e-7
+    elastic = infer_axes(found.program)
+    sizes = {**elastic.full_sizes, BATCH: len(x)}
+    every, outputs = (
+        values_of(elastic.program, names, found.tensors.__getitem__, [x], sizes)
+        for names in (found.program.values, found.program.outputs)
+    )
+    assert every.keys() == found.program.values.keys()
+    assert outputs.keys() == set(found.program.outputs)
+    assert all(torch.equal(outputs[output], every[output]) for output in outputs)
+    assert all(every[name] is tensor for name, tensor in found.tensors.items())
 
 
 @each_network
@@ -99,7 +93,7 @@ def test_subnets_agree_live_extracted_and_in_onnx_runtime(name: str) -> None:
             x = example(name, n, seed=n)
             with torch.no_grad():
                 live, extracted = supernet(x, architecture), module(x)
-            assert difference([extracted], [live]) <= 1e-5
+            assert relative_difference([extracted], [live]) <= 1e-5
         recalibrate(module, [example(name, 8)])
         model = lower(module, example(name, 2)) if name != "tokens" else None
         for n in (1, 3) if model is not None else ():
@@ -107,7 +101,7 @@ def test_subnets_agree_live_extracted_and_in_onnx_runtime(name: str) -> None:
             with torch.no_grad():
                 expected = module(x)
             (out,) = run_model(model, {INPUT: x.numpy()})
-            assert difference([expected], [torch.from_numpy(out)]) <= 1e-4
+            assert relative_difference([expected], [torch.from_numpy(out)]) <= 1e-4
 
 
 @each_network
@@ -151,9 +145,10 @@ def test_statistics_of_the_supernet_are_not_overwritten_in_training() -> None:
 
 def test_programs_run_in_double_precision_as_the_users_network() -> None:
     found, x = captured("windowed"), example("windowed", 2).double()
+    outputs = outputs_of(infer_axes(found.program), found.tensors.__getitem__, [x], double=True)
     with torch.no_grad():
         expected = network("windowed").double()(x)
-    assert difference([expected], outputs_of(infer_axes(found.program), in_double(found.tensors), [x])) <= 1e-12
+    assert relative_difference([expected], outputs) <= 1e-12
 
 
 class _NamedLikeOurs(nn.Module):
@@ -179,4 +174,4 @@ def test_modules_of_any_name() -> None:
         assert torch.equal(supernet(x, architecture), plain(x))
         (found_there,) = run_model(lower(plain, x), {INPUT: x.numpy()})
         assert np.allclose(found_there, plain(x).detach().numpy(), atol=1e-5)
-    assert difference([module(x)], [supernet.extract(supernet.space.largest)(x)]) <= 1e-5
+    assert relative_difference([module(x)], [supernet.extract(supernet.space.largest)(x)]) <= 1e-5

@@ -63,6 +63,20 @@ class Swapping(faulty.Plain):
         return out
 
 
+class WithBuffer(faulty.Plain):
+    """Returns a buffer, too, or twice its numbers."""
+
+    scale: Tensor
+
+    def __init__(self, length: int, factor: int) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.arange(float(length)))
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return super().forward(x), self.scale if self.factor == 1 else self.scale * self.factor
+
+
 def captured(module: nn.Module) -> CapturedModel:
     torch.manual_seed(0)
     return capture_model(own_model(module), torch.randn(2, 4, generator=torch.Generator().manual_seed(0)))
@@ -126,6 +140,12 @@ def test_a_program_for_one_batch_alone_is_refused() -> None:
     found = capture(Swapping(), [torch.randn(2, 4)])
     with raises("capture.example", "Swapping", "batch of 2, and does not run with 3", "2 x 3", "x.shape[0]"):
         check_model(CapturedModel("Swapping", found.program, found.tensors), OPTIONS)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+@pytest.mark.parametrize("length", [2, 3])
+def test_an_output_without_examples_may_be_as_long_as_the_captured_batch(length: int, factor: int) -> None:
+    check_model(captured(WithBuffer(length, factor)), OPTIONS)
 
 
 def test_a_model_of_positive_numbers_is_proved_by_its_example() -> None:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from hardware_profiles.runtime import run_model
 from supernets.families.captured.family import CapturedFamily
+from supernets.networks.capture.comparison import relative_difference
 from supernets.networks.capture.network import PlainNetwork
-from supernets.networks.capture.proof import difference
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.tracing import capture
 from supernets.networks.module_to_onnx import INPUT, lower
@@ -85,7 +85,7 @@ def test_networks_with_names_of_ours(name: str, sharing: str, tmp_path: Path) ->
     found = capture(module, [x[:2]])
     family = CapturedFamily(found.program, SpaceOptions(multiple=4), tensors=found.tensors)
     supernet = make_supernet(family, SHARINGS[sharing]).eval()
-    assert difference([module(x)], [supernet(x, supernet.space.largest)]) <= 1e-5
+    assert relative_difference([module(x)], [supernet(x, supernet.space.largest)]) <= 1e-5
     save_checkpoint(tmp_path, supernet, progress={"epoch": 1, "epochs": 1}, optimizer={})
     again = load_checkpoint(tmp_path).supernet.eval()
     rng = np.random.default_rng(0)
@@ -93,14 +93,14 @@ def test_networks_with_names_of_ours(name: str, sharing: str, tmp_path: Path) ->
         plain = supernet.extract(architecture)
         assert isinstance(plain, PlainNetwork)
         assert supernet.cost(architecture).parameters == sum(own.numel() for own in plain.parameters())
-        assert difference([plain(x)], [supernet(x, architecture)]) <= 1e-5
+        assert relative_difference([plain(x)], [supernet(x, architecture)]) <= 1e-5
         assert torch.equal(again.extract(architecture)(x), plain(x))
         (out,) = run_model(lower(plain, x), {INPUT: x.numpy()})
-        assert difference([plain(x)], [torch.from_numpy(out)]) <= 1e-4
+        assert relative_difference([plain(x)], [torch.from_numpy(out)]) <= 1e-4
         program = plain.captured_program
         python, _ = written(program)
         python.load_state_dict({key: own for key, own in plain.state_dict().items() if key in program.tensors})
-        assert difference([plain(x)], [python(x)]) <= 1e-5
+        assert relative_difference([plain(x)], [python(x)]) <= 1e-5
 
 
 def test_names_in_the_state_are_the_users() -> None:

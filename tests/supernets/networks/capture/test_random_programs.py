@@ -23,15 +23,16 @@ from torch import Tensor
 from hardware_profiles.runtime import run_model
 from supernets.errors import CaptureError, LoweringError, SpaceError
 from supernets.families.captured.family import CapturedFamily
-from supernets.networks.capture.comparison import compare
+from supernets.networks.capture.comparison import compare, relative_difference
 from supernets.networks.capture.elastic_program import ElasticProgram, infer_axes
+from supernets.networks.capture.execution import outputs_of
 from supernets.networks.capture.network import PlainNetwork, ProgramModule
-from supernets.networks.capture.proof import difference, in_double, outputs_of, prove_permutations
 from supernets.networks.capture.space import SpaceOptions
 from supernets.networks.capture.specialisation import specialised
 from supernets.networks.capture.tracing import capture
 from supernets.networks.module_to_onnx import INPUT, lower
 from supernets.training.checkpoint import make_supernet
+from tests.supernets.networks.capture.networks import prove
 from tests.supernets.networks.capture.random_programs import RandomProgram, random_programs
 
 N_PROGRAMS = int(os.environ.get("NAS_RANDOM_PROGRAMS", "100"))
@@ -56,10 +57,10 @@ def check(program: RandomProgram, seed: int) -> str:
         expected = [module(other)]
         if not expected[0].isfinite().all():  # a norm of zeros without an epsilon
             return "not finite"
-        assert difference(expected, outputs_of(elastic, found.tensors, [other])) <= TOLERANCE, "captured"
-    proof = prove_permutations(
-        elastic, in_double(found.tensors), [x.double() if x.is_floating_point() else x], controls=1, seed=seed
-    )
+        assert relative_difference(expected, outputs_of(elastic, found.tensors.__getitem__, [other])) <= TOLERANCE, (
+            "captured"
+        )
+    proof = prove(found, x)
     assert proof.permuted <= 1e-7, f"permuted {proof.permuted}"
     try:
         supernet = make_supernet(CapturedFamily(found.program, SpaceOptions(multiple=1), tensors=found.tensors)).eval()
@@ -76,9 +77,9 @@ def check(program: RandomProgram, seed: int) -> str:
             live, extracted = supernet(other, architecture), subnet(other)
         if not extracted.isfinite().all():
             continue
-        assert difference([extracted], [live]) <= TOLERANCE, "live"
+        assert relative_difference([extracted], [live]) <= TOLERANCE, "live"
         if architecture is supernet.space.largest:
-            assert difference(expected, [extracted]) <= TOLERANCE, "extracted"
+            assert relative_difference(expected, [extracted]) <= TOLERANCE, "extracted"
         outcome = check_onnx(program, elastic, cast(ProgramModule, subnet), outcome)
     return outcome
 
@@ -97,11 +98,11 @@ def check_onnx(program: RandomProgram, elastic: ElasticProgram, subnet: ProgramM
             (out,) = run_model(model, {INPUT: inputs.numpy()})
             assert tuple(out.shape) == tuple(expected.shape), "shape in ONNX Runtime"
             if expected.isfinite().all():
-                differences.append(difference([expected], [torch.from_numpy(out)]))
+                differences.append(relative_difference([expected], [torch.from_numpy(out)]))
                 if differences[-1] <= TOLERANCE:
                     break
         if differences and min(differences) > TOLERANCE:
-            if difference([expected], in_double_precision(elastic, subnet, inputs)) > TOLERANCE:
+            if relative_difference([expected], in_double_precision(elastic, subnet, inputs)) > TOLERANCE:
                 # Rounding decides, as for the floor of a tanh that is almost 1, or torch errs in single precision.
                 return "torch differs from itself in double precision"
             raise AssertionError(f"ONNX Runtime {differences}")
@@ -113,8 +114,7 @@ def in_double_precision(elastic: ElasticProgram, subnet: ProgramModule, inputs: 
     program = subnet.captured_program
     tensors = {name: tensor.detach() for name in program.tensors if (tensor := subnet._tensor(name)) is not None}
     network = replace(elastic, program=program, axes={})
-    inputs = inputs.double() if inputs.is_floating_point() else inputs
-    return [output.float() for output in outputs_of(network, in_double(tensors), [inputs])]
+    return [output.float() for output in outputs_of(network, tensors.__getitem__, [inputs], double=True)]
 
 
 # A number of degrees of freedom that is zero, and other odd arguments, are what is tried here.

@@ -206,7 +206,7 @@ def test_a_cost_that_no_network_has_is_rejected() -> None:
     with raises("training.target-outside", "training.target", "0.01", " to 1") as caught:
         DifferentiableStrategy(CNN.space, relaxation, 0.01)
     least = float(re.findall(r"([0-9.]+) to 1", str(caught.value))[0])
-    assert relaxation.least_share <= least < relaxation.least_share + 0.001
+    assert relaxation.min_share <= least < relaxation.min_share + 0.001
     DifferentiableStrategy(CNN.space, relaxation, least)
 
 

@@ -1,0 +1,112 @@
+"""Runs programs in torch, call by call, with tensors that are not copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from supernets.networks.capture.elastic_program import ElasticProgram
+from supernets.networks.capture.program import BATCH, Argument, Call, Program, Ref, Size
+from supernets.networks.operations import operation
+from supernets.space.axes import size_of
+
+
+def argument_value(argument: Argument, values: Mapping[str, Any], sizes: Mapping[str, int]) -> Any:
+    """An argument as torch takes it."""
+    match argument:
+        case Ref(name):
+            return values[name]
+        case Size(dim):
+            return size_of(dim, sizes)
+        case tuple():
+            return [argument_value(part, values, sizes) for part in argument]
+        case str() if argument.startswith("dtype:"):
+            return getattr(torch, argument.removeprefix("dtype:"))
+    return argument
+
+
+def results_of(
+    call: Call, step: Callable[..., Any], values: Mapping[str, Any], sizes: Mapping[str, int]
+) -> dict[str, Tensor]:
+    """The results of a call by name; an error has a note that names the call.
+
+    Args:
+        step: the operation, which is called with the arguments by name.
+    """
+    try:
+        result = step(**{name: argument_value(argument, values, sizes) for name, argument in call.arguments.items()})
+    except Exception as error:
+        error.add_note(f"in {call.name} of {call.module or 'the network'}, {call.place}")
+        raise
+    if isinstance(result, Tensor):
+        return {call.outputs[0]: result}
+    return {name: tensor for name, tensor in zip(call.outputs, result, strict=False) if name}
+
+
+def last_reads(program: Program, names: Collection[str]) -> list[tuple[str, ...]]:
+    """For each call, the values but these that it reads or computes and that no later call reads."""
+    last_call: dict[str, int] = {}
+    for index, call in enumerate(program.calls):
+        last_call.update((name, index) for name in (*call.reads(), *call.outputs) if name)
+    ending_values: list[list[str]] = [[] for _ in program.calls]
+    for name, index in last_call.items():
+        if name not in names:
+            ending_values[index].append(name)
+    return [tuple(ending) for ending in ending_values]
+
+
+def values_of(
+    program: Program, names: Collection[str], tensor_of: Callable[[str], Tensor], inputs: Sequence[Tensor],
+    sizes: Mapping[str, int],
+) -> dict[str, Tensor]:  # fmt: skip
+    """Values of a program by name, without gradients.
+
+    Each tensor is read before the first call that reads it, and each value that is not asked for is deleted after the last
+    one: a large network fits into memory once.
+
+    Args:
+        names: of the values.
+        tensor_of: returns a tensor of the program.
+        sizes: of the axes and of what the inputs decide, where the program's arguments follow them.
+    """
+    values = dict(zip(program.inputs, inputs, strict=True))
+    with torch.no_grad():
+        for call, ending in zip(program.calls, last_reads(program, names), strict=True):
+            values.update((name, tensor_of(name)) for name in call.reads() if name not in values)
+            values.update(results_of(call, operation(call), values, sizes))
+            for name in ending:
+                del values[name]
+    return {name: values[name] if name in values else tensor_of(name) for name in names}
+
+
+def outputs_of(
+    elastic: ElasticProgram, tensor_of: Callable[[str], Tensor], inputs: Sequence[Tensor], *, double: bool = False
+) -> tuple[Tensor, ...]:
+    """The outputs of the largest network, without gradients; see `values_of`.
+
+    Args:
+        double: compute in double precision, whatever the precision of the tensors and the inputs.
+    """
+    program, sizes = elastic.program, {**elastic.full_sizes, BATCH: len(inputs[0])}
+    if double:
+        program = replace(program, calls=tuple(map(_in_double, program.calls)))
+        inputs = [_as_double(x) for x in inputs]
+    tensor = (lambda name: _as_double(tensor_of(name))) if double else tensor_of
+    values = values_of(program, program.outputs, tensor, inputs, sizes)
+    return tuple(values[name] for name in program.outputs)
+
+
+def _as_double(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _in_double(call: Call) -> Call:
+    """The call with conversions to double precision in place of single."""
+    arguments = {
+        name: "dtype:float64" if argument == "dtype:float32" else argument for name, argument in call.arguments.items()
+    }
+    return replace(call, op=call.op.replace("aten.float.", "aten.double."), arguments=arguments)
