@@ -146,9 +146,9 @@ def _check_tokens(inputs: TokenInputs, text: TextFormat, where: str) -> None:
     if inputs.padding is not None and inputs.padding != text.padding:
         fault = f"pads with token {inputs.padding}, and the tokenizer with {text.padding}"
         raise JobError(f"{where} {fault}; give the model's own tokenizer in data.tokenizer", code="job.unfit-data")
-    if inputs.most is not None and text.max_tokens > inputs.most:
-        fault = f"has {inputs.most} positions, and the sentences up to {text.max_tokens} tokens"
-        raise JobError(f"{where} {fault}; set data.max_tokens to {inputs.most} or less", code="job.unfit-data")
+    if inputs.max_tokens is not None and text.max_tokens > inputs.max_tokens:
+        fault = f"has {inputs.max_tokens} positions, and the sentences up to {text.max_tokens} tokens"
+        raise JobError(f"{where} {fault}; set data.max_tokens to {inputs.max_tokens} or less", code="job.unfit-data")
 
 
 def load_model(config: SearchJob, run: RunFolder | None, *, source: str) -> JobModel | None:

@@ -61,11 +61,11 @@ def build_algorithm(
         features=metric_features(prepared, supernet),
         exact=exact,
         warm_start=warm_start,
-        known=known_candidates,
+        known_architectures=known_candidates,
         first=job.variants.candidates(first),
     )
-    passed_object, settings = job.objects.get("search.algorithm"), config.search.settings
-    return make_algorithm(config.search.algorithm, problem, settings=settings, given=passed_object)
+    implementation, settings = job.objects.get("search.algorithm"), config.search.settings
+    return make_algorithm(config.search.algorithm, problem, settings=settings, implementation=implementation)
 
 
 def first_modelled(
@@ -73,7 +73,9 @@ def first_modelled(
 ) -> int | None:
     """The number of the first evaluation that the job's algorithm chooses by models; see `nas.search.registry.models_from`."""
     search = prepared.config.search
-    return models_from(search.algorithm, prepared.space, batch=search.batch, known=known_candidates, n_prior=n_prior)
+    return models_from(
+        search.algorithm, prepared.space, batch=search.batch, known_architectures=known_candidates, n_prior=n_prior
+    )
 
 
 def metric_features(prepared: PreparedJob, supernet: Supernet) -> dict[str, FeatureSource]:
