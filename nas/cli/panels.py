@@ -9,7 +9,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup, TyperOption
 
-from nas.cli.remedies import DEFAULT_RUNS, step_after
+from nas.cli.remedies import step_after
+from nas.engine.store.folder import DEFAULT_ROOT
 
 PANELS: Mapping[str, tuple[str, ...]] = {
     "Start": ("init", "schema", "plan", "inspect", "capture"),
@@ -60,7 +61,7 @@ class CommandGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if step := step_after(error, ctx.meta.get(_RUNS_FOLDER, DEFAULT_RUNS)):
+            if step := step_after(error, ctx.meta.get(_RUNS_FOLDER, DEFAULT_ROOT)):
                 error.add_note(f"next: {step}")
             raise
 

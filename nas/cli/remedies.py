@@ -5,12 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from nas.errors import Remedy
+from nas.engine.store.folder import DEFAULT_ROOT
+from nas.errors import REPEAT, Remedy, remedy_of
 
-DEFAULT_RUNS = Path("runs")  # as `nas.engine.store.folder.DEFAULT_ROOT`, which is not imported for `nas --help`
 _ON_RUNS = frozenset({"export", "export-transformers", "plot", "resume", "runs", "show", "upgrade"})
 """Actions that look for runs in a folder."""
 _AGAIN = "the same command with"
@@ -27,7 +25,7 @@ _BY_CODE: Mapping[str, str] = {
 
 def run_command(command: str, run: str, runs: Path) -> str:
     """A command on a run, with the runs folder where that is not the default one."""
-    folder = ["--runs", shlex.quote(str(runs))] if runs != DEFAULT_RUNS else []
+    folder = ["--runs", shlex.quote(str(runs))] if runs != DEFAULT_ROOT else []
     return " ".join(["nas", command, *_target(run), *folder])
 
 
@@ -37,8 +35,6 @@ def remedy_text(remedy: Remedy, runs: Path) -> str:
     Args:
         runs: The runs folder that the user has selected.
     """
-    from nas.errors import REPEAT
-
     if remedy.action == REPEAT:
         words = [_AGAIN]
     elif remedy.action in _ON_RUNS:
@@ -52,7 +48,7 @@ def remedy_text(remedy: Remedy, runs: Path) -> str:
 
 def step_after(error: Exception, runs: Path) -> str:
     """The next step after an error, by its remedy or else by its code; "" where there is none."""
-    remedy = getattr(error, "remedy", None)  # as `nas.errors.remedy_of`, which may not be loaded yet
+    remedy = remedy_of(error)
     return _BY_CODE.get(getattr(error, "code", ""), "") if remedy is None else remedy_text(remedy, runs)
 
 

@@ -1,4 +1,4 @@
-"""What a resume changes in a run, applied at most once: its budget, and whether failures are measured again."""
+"""The changes that a resume makes to a run, applied at most once: its budget, and whether failures are measured again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Resumption:
 
     Attributes:
         retry_failed: measure again what failed or was too noisy; it costs none of the budget.
-        id: of this request; a run applies an id once. "" for one that is applied each time.
+        id: Id of this request; a run applies an id once. "" for a request that is applied each time.
     """
 
     evaluations: str | int | None = None
@@ -47,7 +47,7 @@ class Resumption:
     id: str = ""
 
     def __bool__(self) -> bool:
-        """Whether it changes anything."""
+        """True if it changes anything."""
         return self._extends or self.retry_failed
 
     @property
@@ -77,7 +77,7 @@ class Resumption:
             raise NasError(f"run {run}: {error}", code=error.code, remedy=error.remedy) from None
 
     def is_applied(self, state: RunState) -> bool:
-        """Whether a run in this state has it already."""
+        """True if a run in this state has it already."""
         return bool(self.id) and state.extension == self.id
 
     def apply(self, store: RunStore, run: str) -> None:

@@ -11,12 +11,13 @@ from nas.engine.resumption import Resumption, check_ended
 from nas.engine.store.base import RunStatus, RunStore
 from nas.engine.store.folder import RunFolder
 from nas.engine.store.opening import open_store
+from nas.engine.store.postgres import new_schema
 from nas.engine.store.run_facts import Kind
 from nas.errors import ClusterError, NasError, Remedy, StoreAwayError, StoreError, attach_remedy
 from nas.jobs.build.prepared_job import PreparedJob
 from nas.jobs.build.references import check_kind
 from nas.jobs.run.execution import RunExecution
-from nas.jobs.run.passed_objects import Passed, resumed_with, with_passed
+from nas.jobs.run.passed_objects import PassedPlugins, resumed_with, with_passed
 from nas.jobs.run.preparation import describe, preparing_again, preparing_new
 from nas.jobs.run.run_options import RunOptions
 from nas.jobs.schema import SearchJob, load_job
@@ -29,20 +30,24 @@ USER_ERRORS = (NasError, SupernetError, ProfilingError, PredictorError)
 """Errors whose message is for the user; any other is a fault of this program and keeps its traceback."""
 
 
-def train(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+def train(
+    job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[PassedPlugins]
+) -> Run:
     """The run that trained the job's supernet.
 
     Args:
-        passed: see `search`.
+        passed: see `run`.
     """
     return _start(*with_passed(job, options or RunOptions(), passed), "training", source)
 
 
-def search(job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[Passed]) -> Run:
+def run(
+    job: SearchJob, options: RunOptions | None = None, *, source: str = "job", **passed: Unpack[PassedPlugins]
+) -> Run:
     """The run that trained the job's supernet (unless the job names a trained one) and searched it.
 
     Args:
-        passed: plug-ins in place of those that the job names, see `nas.jobs.run.passed_objects.Passed`.
+        passed: plug-ins in place of those that the job names, see `nas.jobs.run.passed_objects.PassedPlugins`.
     """
     return _start(*with_passed(job, options or RunOptions(), passed), "search", source)
 
@@ -54,7 +59,7 @@ def resume(
     evaluations: str | int | None = None,
     minutes: str | float | None = None,
     retry_failed: bool = False,
-    **passed: Unpack[Passed],
+    **passed: Unpack[PassedPlugins],
 ) -> Run:
     """Continues a run where it stopped; `NasError` if it is finished, or another live driver holds it.
 
@@ -62,7 +67,7 @@ def resume(
         evaluations: a new budget (``150``) or an increase (``+50``), with which a finished run continues, too.
         minutes: likewise, of wall time.
         retry_failed: measure again what failed or was too noisy, also in a finished run.
-        passed: the objects that the run was started with, see `search`.
+        passed: the objects that the run was started with, see `run`.
     """
     options = resumed_with(options or RunOptions(), passed)
     folder = options.runs.get(run)
@@ -88,8 +93,8 @@ def drive(run: str, options: RunOptions | None = None, *, kind: Kind = "search",
     answer: these are not recorded, and the service that started this driver decides.
 
     Args:
-        kind: of the run, where no driver has described it yet.
-        more: applied once, by its id.
+        kind: Kind of the run, where no driver has described it yet.
+        more: Extension of the run, which is applied once, by its id.
 
     Raises:
         RunHeldError: another live driver has the run.
@@ -140,8 +145,6 @@ def _start(job: SearchJob, options: RunOptions, kind: Kind, source: str) -> Run:
 
 def _new_place(url: str, name: str) -> dict[str, str]:
     """The schema of a new run's store, on a database server that has let us in."""
-    from nas.engine.store.postgres import new_schema
-
     place = new_schema(url, name)
     return {"url": place.url.render_as_string(), "schema": str(place.schema)}
 

@@ -56,10 +56,10 @@ class Hardware:
         return name if name in self._shipped else str(self._added_file(name))
 
     def chosen(self, name: str) -> str:
-        """As `entry`, of a profile that something is to be measured on.
+        """The entry of a profile for measurements that begin now, see `entry`.
 
         Raises:
-            JobError: it cannot be served now.
+            JobError: The profile cannot be served now.
         """
         entry = self.entry(name)
         if (problem := self._availability.problem(self._loaded(name))) is not None:
@@ -81,7 +81,7 @@ class Hardware:
 
     def get(self, name: str) -> schemas.Profile:
         """One profile, with the noise and the drift of its measurements."""
-        return self._described(self._loaded(name), drift=self._drifts.of(name))
+        return self._described(self._loaded(name), drift=self._drifts.by_run(name))
 
     def add(self, upload: schemas.ProfileUpload) -> schemas.Profile:
         """A user's profile, added under its name.
@@ -92,7 +92,7 @@ class Hardware:
             RunStateError: its name is taken, or the server has too many.
         """
         # The catalog's own parser is for files of this machine, and has no limits.
-        written = parse_mapping(upload.profile, source="profile", what="hardware profile")
+        written = parse_mapping(upload.profile, source="profile", noun="hardware profile")
         name, runtime = written.get("name"), written.get("runtime")
         if isinstance(runtime, str) and is_dotted(runtime):  # reading the profile imports its runtime's module
             text = f"the runtime {runtime} is a class: the server's administrator can add the profile"

@@ -17,14 +17,14 @@ class PathPrivacy:
         folders = {settings.runs.root: "the runs folder"}
         folders |= dict.fromkeys(settings.data_roots, "a data folder")
         folders |= {Path(tempfile.gettempdir()): "the temporary folder", Path(sys.prefix): "the installation"}
-        named = {
+        words_by_path = {
             str(path): words
             for folder, words in folders.items()
             for path in (folder, folder.absolute(), folder.resolve())
         }
         # The longest first: one folder may be in another.
         self._folders = sorted(
-            ((path, words) for path, words in named.items() if len(path) > 1), key=lambda one: -len(one[0])
+            ((path, words) for path, words in words_by_path.items() if len(path) > 1), key=lambda pair: -len(pair[0])
         )
 
     def __call__(self, text: str) -> str:
@@ -33,6 +33,6 @@ class PathPrivacy:
             begin = rf"(?<![\w./-]){re.escape(path)}"
             text = re.sub(rf"{begin}/(?=[\w.])", "", text)
             text = re.sub(rf"{begin}: ", "", text)
-            known = rf"(?:{re.escape(words)} )?"  # "the runs folder /srv/nas"
-            text = re.sub(rf"{known}{begin}(?![\w/])", words, text)
+            optional_words = rf"(?:{re.escape(words)} )?"  # "the runs folder /srv/nas"
+            text = re.sub(rf"{optional_words}{begin}(?![\w/])", words, text)
         return text

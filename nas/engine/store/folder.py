@@ -58,7 +58,7 @@ class RunFolder:
 
     @property
     def store_file(self) -> Path:
-        """Which database the run's store is in, where it is not the file in this folder."""
+        """The file that names the database of the run's store, where that is not the file in this folder."""
         return self.path / "store.json"
 
     @property
@@ -73,7 +73,7 @@ class RunFolder:
 
     @property
     def pretrained(self) -> Path:
-        """What the run keeps of the pretrained network that its supernet is made of, as it was when the run began: the
+        """The copy of the pretrained network's files that its supernet is made of, as they were when the run began: the
         ``config.json``, the ``tokenizer.json`` or ``preprocessor_config.json``, and the weights' digest in ``weights.json``.
 
         Not there where it is made of none, and in runs of versions that kept nothing."""
@@ -152,7 +152,7 @@ class RunsFolder:
         return folder
 
     def holds(self, run: str) -> bool:
-        """Whether there is a run of this id."""
+        """True if there is a run of this id."""
         return _RUN_ID.fullmatch(run) is not None and RunFolder(self.root / run).holds_a_run
 
     def get(self, run: str) -> RunFolder:
@@ -166,8 +166,8 @@ class RunsFolder:
             return RunFolder(self.root / run)
         if not self.exists:
             raise UnknownNameError("run", run, [], hint=self._missing, remedy=_OTHER_ROOT)
-        found = [folder.id for folder in self.list()]
-        if run in found:
+        run_ids = [folder.id for folder in self.list()]
+        if run in run_ids:
             raise StoreError(
                 f"{self.root / run}: the name of a run's folder has at most 80 letters, digits, - and _, and begins with a "
                 "letter or digit; rename the folder",
@@ -175,16 +175,16 @@ class RunsFolder:
             )
         empty = _RUN_ID.fullmatch(run) is not None and (self.root / run).is_dir()
         hint = f"Its folder has no {RunFolder(self.root / run).database.name}; restore it from a copy." if empty else ""
-        raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, found), where=str(self.root), hint=hint)
+        raise UnknownNameError("run", run, filter(_RUN_ID.fullmatch, run_ids), where=str(self.root), hint=hint)
 
     @property
     def exists(self) -> bool:
-        """Whether there is such a folder."""
+        """True if the runs folder exists."""
         return os.path.isdir(self.root)  # False for a path that no file system takes, of which `Path` raises
 
     @property
     def root_is_file(self) -> bool:
-        """Whether a file is where the folder is expected."""
+        """True if a file is where the folder is expected."""
         return os.path.isfile(self.root)
 
     def check_exists(self) -> None:
@@ -194,15 +194,17 @@ class RunsFolder:
 
     @property
     def _missing(self) -> str:
-        what = f"{self.root} is a file, no runs folder" if self.root_is_file else f"There is no runs folder {self.root}"
-        return f"{what}; a search makes one."
+        fault = (
+            f"{self.root} is a file, no runs folder" if self.root_is_file else f"There is no runs folder {self.root}"
+        )
+        return f"{fault}; a search makes one."
 
     def list(self) -> list[RunFolder]:
         """All runs, oldest first, those with names that are no ids included; folders that hold no run are passed over."""
         if not self.exists:
             return []
-        found = [folder for path in self.root.iterdir() if (folder := RunFolder(path)).holds_a_run]
-        return sorted(found, key=lambda folder: (folder.written, folder.id))
+        folders = [folder for path in self.root.iterdir() if (folder := RunFolder(path)).holds_a_run]
+        return sorted(folders, key=lambda folder: (folder.written, folder.id))
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -219,16 +221,17 @@ def check_folder(folder: Path) -> None:
 
     A folder that is missing passes if it can be made.
     """
-    found = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
-    if not found.is_dir():
-        what = "a file" if found.is_file() else "no folder"
+    existing = next((path for path in (folder, *folder.absolute().parents) if os.path.lexists(path)), folder)
+    if not existing.is_dir():
+        kind = "a file" if existing.is_file() else "no folder"
+        place = folder if existing == folder else f"{folder}: {existing}"
         raise StoreError(
-            f"{folder if found == folder else f'{folder}: {found}'} is {what}; expected a folder to write to, which is made "
+            f"{place} is {kind}; expected a folder to write to, which is made "
             "where it is missing; name another, or move the file",
             code="file.not-a-folder",
         )
-    if not os.access(found, os.W_OK | os.X_OK):
-        raise StoreError(f"{folder}: {found} cannot be written; name another folder", code="file.not-writable")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise StoreError(f"{folder}: {existing} cannot be written; name another folder", code="file.not-writable")
 
 
 def make_folder(folder: Path) -> None:

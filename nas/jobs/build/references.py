@@ -58,7 +58,7 @@ def check_training(config: SearchJob, *, source: str, inline: bool = False) -> N
     if training.threads > (cores := len(os.sched_getaffinity(0))):
         message = f"{training.threads} threads, and this machine grants {cores} cores; lower it"
         raise JobError(f"{source}: training.threads: {message}", code="job.too-many-threads")
-    if training.device == "cuda" and not any(_found(Path("/dev"), pattern) for pattern in _ACCELERATORS):
+    if training.device == "cuda" and not any(_has_file(Path("/dev"), pattern) for pattern in _ACCELERATORS):
         message = "cuda, and this machine has no driver of a GPU (no /dev/nvidia*); use auto or cpu"
         raise JobError(f"{source}: training.device: {message}", code="job.no-accelerator")
     if inline and training.workers > 1:
@@ -79,7 +79,7 @@ def not_a_search(run: str, *, where: str) -> NasError:
     return NasError(text, code="run.not-a-search", remedy=Remedy("runs"))
 
 
-def _found(folder: Path, pattern: str) -> bool:
+def _has_file(folder: Path, pattern: str) -> bool:
     return next(folder.glob(pattern), None) is not None
 
 
@@ -89,11 +89,11 @@ def _check_data(config: SearchJob, *, source: str) -> None:
         if not path.exists():
             raise DataError(f"{source}: data.{key}: {path} does not exist; correct the path", code="data.missing")
     if data.path is not None and data.name not in (TEXT, TABLE, NUMBERS, DOCUMENTS, PAIRS) and not data.path.is_dir():
-        held = (
+        content = (
             "one folder of images for each class" if data.name == "image-folder" else "the four files of Fashion-MNIST"
         )
         remedy = "; unpack an archive first" if data.path.suffix in (".zip", ".tar", ".gz", ".tgz") else ""
-        message = f"{data.path} is a file; expected a folder with {held}{remedy}"
+        message = f"{data.path} is a file; expected a folder with {content}{remedy}"
         raise DataError(f"{source}: data.path: {message}", code="data.layout")
 
 
@@ -114,15 +114,15 @@ def _check_pretrained(config: SearchJob, *, source: str) -> None:
         raise JobError(f"{source}: supernet.pretrained: {error}", code="job.pretrained-unusable") from None
 
 
-def _check_supernet(named: str | None, path: Path | None, runs: RunsFolder, *, where: str) -> None:
+def _check_supernet(run_id: str | None, path: Path | None, runs: RunsFolder, *, where: str) -> None:
     if path is not None and not path.is_dir():
         state, expected = (
             "is a file" if path.exists() else "does not exist",
             "give a run, or the folder of a trained checkpoint",
         )
         raise CheckpointError(f"{where}: {path} {state}; {expected}", code="checkpoint.missing")
-    if named is not None and path is None:
-        _check_run(named, runs, where=where)
+    if run_id is not None and path is None:
+        _check_run(run_id, runs, where=where)
 
 
 def _check_search(run: str, runs: RunsFolder, *, where: str) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from hardware_profiles.profiler_factory import open_profiler
-from nas.engine.evaluation.cached_evaluator import Cached
+from nas.engine.evaluation.cached_evaluator import CachedEvaluator
 from nas.engine.evaluation.environments import Environments
-from nas.engine.evaluation.measuring_evaluator import Measured, Timed
+from nas.engine.evaluation.measuring_evaluator import MeasuringEvaluator, TimedProfile
 from nas.engine.evaluation.scoring import InlineScoring
 from nas.engine.store.opening import open_store
 from nas.engine.store.stored_run import StoredRun
@@ -61,12 +61,12 @@ def measured_latencies(
     runtime = _resolved(run).variants.runtimes[0]
     requests = [Request(network, LATENCY, profile, runtime=runtime) for network in networks]
     with run.store() as store:
-        found = store.find(requests)
-    missing = [request for request in requests if request not in found or found[request].value is None]
+        measurements = store.find(requests)
+    missing = [request for request in requests if request not in measurements or measurements[request].value is None]
     if missing:
         note(f"measuring the latency of {len(missing)} networks on {profile}; run {run.id} keeps it")
-        found |= _measure(run, missing, note)
-    return {request.architecture: _value_and_error(found[request]) for request in requests}
+        measurements |= _measure(run, missing, note)
+    return {request.architecture: _value_and_error(measurements[request]) for request in requests}
 
 
 def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], None]) -> dict[Request, Measurement]:
@@ -75,13 +75,13 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
     profile, supernet = _resolved(run).deployed[place], trained.checkpoint.supernet
     part = trained.data.dataset.validation
     with closing(open_store(run.folder, driver=True)) as store:
-        environments = Environments(store.state().environments, lambda found: store.update_state(environments=found))
+        environments = Environments(store.state().environments, lambda state: store.update_state(environments=state))
         usual = environments.usual_speed(environment_name(*place))
-        timed = Timed(
+        timed = TimedProfile(
             open_profiler(profile, seed=stored_job(run).seed, on_wait=note, usual=usual),
             trained.data.timed_batches(profile),
         )
-        measured = Measured(
+        measured = MeasuringEvaluator(
             InlineScoring(supernet, trained.data.calibration, part, trained.data.task),
             supernet.cost,
             {place: timed},
@@ -89,11 +89,11 @@ def _measure(run: StoredRun, requests: Sequence[Request], note: Callable[[str], 
             data=part.digest,
             environments=environments,
         )
-        found: dict[Request, Measurement] = {}
-        with closing(Cached(measured, store.attempts, keep=store.add)) as evaluator:
+        measurements: dict[Request, Measurement] = {}
+        with closing(CachedEvaluator(measured, store.attempts, keep=store.add)) as evaluator:
             for start in range(0, len(requests), _TOGETHER):
-                found |= {m.request: m for m in evaluator.evaluate(requests[start : start + _TOGETHER])}
-    return found
+                measurements |= {m.request: m for m in evaluator.evaluate(requests[start : start + _TOGETHER])}
+    return measurements
 
 
 def _resolved(run: StoredRun) -> ResolvedJob:

@@ -185,7 +185,7 @@ def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
     return DecoderConfig(
         path, settings.whole("num_hidden_layers"), width, groups,
         settings.whole("moe_intermediate_size" if kind == "qwen2_moe" else "intermediate_size"),
-        settings.number("rms_norm_eps", default=1e-6, most=1),
+        settings.number("rms_norm_eps", default=1e-6, limit=1),
         kind=kind, channels=width // heads if size is None else settings.whole("head_dim"), queries=heads // groups,
         vocabulary=settings.whole("vocab_size"), positions=_positions(settings), theta=theta, scaling=scaling,
         tied=settings.flag("tie_word_embeddings", default=kind == "gemma"),
@@ -202,7 +202,7 @@ def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
     _check_divides(settings, heads, width, "n_head", "n_embd")
     hidden = 4 * width if settings.data.get("n_inner") is None else settings.whole("n_inner")
     return DecoderConfig(
-        path, settings.whole("n_layer"), width, heads, hidden, settings.number("layer_norm_epsilon", default=1e-5, most=1),
+        path, settings.whole("n_layer"), width, heads, hidden, settings.number("layer_norm_epsilon", default=1e-5, limit=1),
         kind="gpt2", channels=width // heads, queries=1, vocabulary=settings.whole("vocab_size"),
         positions=settings.whole("n_positions"), theta=1e4, scaling=(), tied=settings.flag("tie_word_embeddings", default=True),
         activation=_activation(settings, settings.data.get("activation_function", "gelu_new")), qkv_bias=False,

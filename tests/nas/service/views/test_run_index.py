@@ -91,9 +91,9 @@ def test_a_database_is_read_again_only_once_it_has_changed(
 ) -> None:
     reads = []
 
-    def counted(store: RunStore, *, held: bool) -> RunSnapshot:
-        reads.append(held)
-        return of_store(store, held=held)
+    def counted(store: RunStore, *, has_driver: bool) -> RunSnapshot:
+        reads.append(has_driver)
+        return of_store(store, has_driver=has_driver)
 
     of_store = module.snapshot_of
     monkeypatch.setattr(module, "snapshot_of", counted)
@@ -109,7 +109,7 @@ def test_a_database_is_read_again_only_once_it_has_changed(
     assert len(reads) == 2
     store.close()  # it is no longer held, which changes no file; and its files are merged
     found = index.snapshot("tiny-1")
-    assert (found.status, found.held) == (RunStatus.CANCELLED, False)
+    assert (found.status, found.has_driver) == (RunStatus.CANCELLED, False)
     for _ in range(3):
         assert index.snapshot("tiny-1") == found
     assert len(reads) == 3
@@ -150,7 +150,7 @@ def test_stores_of_ended_runs_are_closed(runs: RunsFolder, store: SqlStore, monk
     store.set_status(RunStatus.FINISHED, reason="done")
     store.close()
     for _ in range(2):
-        assert (index.snapshot("tiny-1").reason, index.snapshot("tiny-1").held) == ("done", False)
+        assert (index.snapshot("tiny-1").reason, index.snapshot("tiny-1").has_driver) == ("done", False)
     gc.collect()
     assert len(kept) == 0
 
@@ -188,7 +188,7 @@ def test_a_database_server_that_does_not_answer_is_not_asked_again_for_a_while(r
 def test_snapshots_of_remote_databases_expire_also_where_the_clock_was_set_back(
     runs: RunsFolder, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ChangeStamp, "of", lambda database: None)
+    monkeypatch.setattr(ChangeStamp, "read", lambda database: None)
     clock = [1000.0]
     index = RunIndex(runs, clock=lambda: clock[0])
     found = []
