@@ -165,9 +165,11 @@ class CapturedFamily(Family):
         """
         try:
             options = SpaceOptions(
-                granularity=data["granularity"], widths=tuple(map(float, data["widths"])),
-                keep=tuple(map(str, data["keep"])), multiple=int(data["multiple"]),
-            )  # fmt: skip
+                granularity=data["granularity"],
+                widths=tuple(map(float, data["widths"])),
+                keep=tuple(map(str, data["keep"])),
+                multiple=int(data["multiple"]),
+            )
             return cls(program_from_json(data["program"]), options)
         except (KeyError, TypeError, ValueError, SpaceError) as error:
             raise CheckpointError(f"the description of a captured network is malformed: {error!r}") from None

@@ -112,8 +112,15 @@ def inspect_model(model: CapturedModel, options: SpaceOptions, *, proof: bool = 
     table = costs.costs(sizes, [family.dropped(a) for a in ends])
     work = zip(table.blocks, *table.macs[::-1].tolist(), strict=True)
     return Inspection(
-        model, family.members(), family.space.size, dict(family.elastic.fixed), dict(family.elastic.unknown),
-        dict(model.program.aliases), elastic_share(family.elastic), table.cost(0), table.cost(1),
+        model,
+        family.members(),
+        family.space.size,
+        dict(family.elastic.fixed),
+        dict(family.elastic.unknown),
+        dict(model.program.aliases),
+        elastic_share(family.elastic),
+        table.cost(0),
+        table.cost(1),
         prove_model(model, options, elastic=family.elastic) if proof else None,
         tuple(LayerWork(name, small, large) for name, small, large in work if large),
-    )  # fmt: skip
+    )

@@ -19,10 +19,11 @@ MIXTURES = ("mixtral", "qwen2_moe")
 MODULES: Mapping[str, Mapping[str, str]] = {
     "mixtral": {"mlp.router": "block_sparse_moe.gate"},
     "qwen2_moe": {
-        "mlp.router": "mlp.gate", "mlp.shared_gate": "mlp.shared_expert_gate",
+        "mlp.router": "mlp.gate",
+        "mlp.shared_gate": "mlp.shared_expert_gate",
         **{f"mlp.shared.{part}": f"mlp.shared_expert.{part}_proj" for part in ("gate", "up", "down")},
     },
-}  # fmt: skip
+}
 """Linear modules of a layer, and their names in the library."""
 _EXPERT: Mapping[str, Mapping[str, str]] = {
     "mixtral": {
@@ -94,10 +95,16 @@ def mixture_settings(spec: DecoderSpec, kind: str, options: Mapping[str, int]) -
     if kind == "mixtral":
         return {"num_local_experts": options["experts"], **active, "sliding_window": None}
     return {
-        "num_experts": options["experts"], **active, "moe_intermediate_size": options["hidden"],
-        "shared_expert_intermediate_size": spec.shared_hidden, "norm_topk_prob": spec.gates == "softmax",
-        "decoder_sparse_step": 1, "mlp_only_layers": [], "use_sliding_window": False, "qkv_bias": spec.qkv_bias,
-    }  # fmt: skip
+        "num_experts": options["experts"],
+        **active,
+        "moe_intermediate_size": options["hidden"],
+        "shared_expert_intermediate_size": spec.shared_hidden,
+        "norm_topk_prob": spec.gates == "softmax",
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "use_sliding_window": False,
+        "qkv_bias": spec.qkv_bias,
+    }
 
 
 def is_stacked(name: str) -> bool:

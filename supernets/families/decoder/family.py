@@ -50,9 +50,10 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     name = "decoder"
     spec_type = DecoderSpec
     numbers: ClassVar[Numbers] = {
-        **dict.fromkeys(_LIMITS, int), **dict.fromkeys(("epsilon", "theta", "embedding_scale"), float),
+        **dict.fromkeys(_LIMITS, int),
+        **dict.fromkeys(("epsilon", "theta", "embedding_scale"), float),
         "scaling": tuple,
-    }  # fmt: skip
+    }
     optional = frozenset({"scaling"})
     elastic: tuple[str, ...] = ("heads", "queries", "hidden")
     counted: tuple[str, ...] = ("heads", "queries")
@@ -61,9 +62,17 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     positions: int
 
     def __init__(
-        self, spec: DecoderSpec, *, vocabulary: int, positions: int, tokens: int, epsilon: float = 1e-5,
-        theta: float = 10000.0, scaling: Sequence[float] = (), embedding_scale: float = 1.0,
-    ) -> None:  # fmt: skip
+        self,
+        spec: DecoderSpec,
+        *,
+        vocabulary: int,
+        positions: int,
+        tokens: int,
+        epsilon: float = 1e-5,
+        theta: float = 10000.0,
+        scaling: Sequence[float] = (),
+        embedding_scale: float = 1.0,
+    ) -> None:
         for name, value in {"vocabulary": vocabulary, "positions": positions, "tokens": tokens}.items():
             Number(_LIMITS[name]).checked(name, value)
         if tokens > positions:
@@ -93,9 +102,10 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         heads, size = f"{layer}.heads", self.spec.head_size
         experts = () if self.spec.attention_experts is None else (f"{layer}.{ATTENTION_EXPERTS}",)
         return {
-            "key.weight": ((heads, size), "width"), "query.weight": ((heads, *experts, f"{layer}.queries", size), ...),
+            "key.weight": ((heads, size), "width"),
+            "query.weight": ((heads, *experts, f"{layer}.queries", size), ...),
             **({"router.weight": (*experts, ...)} if experts else {}),
-        }  # fmt: skip
+        }
 
     def dense(self, width: int, hidden: int) -> nn.Module:
         return MLP(width, hidden, gated=self.gated, activation=self.activation, bias=self.biased)
@@ -123,10 +133,14 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         layers = {}
         for i in range(spec.depth[-1]):
             attention = CausalAttention(
-                width, groups=cast(int, chosen["heads"]), queries=cast(int, chosen["queries"]), head_size=spec.head_size,
-                qkv_bias=biased or spec.qkv_bias, project_bias=biased,
+                width,
+                groups=cast(int, chosen["heads"]),
+                queries=cast(int, chosen["queries"]),
+                head_size=spec.head_size,
+                qkv_bias=biased or spec.qkv_bias,
+                project_bias=biased,
                 experts=cast("int | None", chosen.get(ATTENTION_EXPERTS)),
-            )  # fmt: skip
+            )
             layers[str(i)] = Layer(norm(), attention, norm(), self.mlp(chosen, width))
         positions = self.positions if biased else None
         embedding = Embedding(width, vocabulary=self.vocabulary, positions=positions, scale=self.embedding_scale)

@@ -43,9 +43,16 @@ class CausalAttention(nn.Module):
     """
 
     def __init__(
-        self, width: int, *, groups: int, queries: int, head_size: int, qkv_bias: bool, project_bias: bool,
+        self,
+        width: int,
+        *,
+        groups: int,
+        queries: int,
+        head_size: int,
+        qkv_bias: bool,
+        project_bias: bool,
         experts: int | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.head_size, channels = head_size, groups * (experts or 1) * queries * head_size
         self.query = nn.Linear(width, channels, bias=qkv_bias)
@@ -55,9 +62,13 @@ class CausalAttention(nn.Module):
         self.router = None if experts is None else nn.Linear(width, experts, bias=False)
 
     def forward(
-        self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None,
+        self,
+        x: Tensor,
+        mask: Tensor,
+        turn: Turn | None,
+        past: Sequence[Tensor] | None = None,
         filled: Tensor | None = None,
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """The attended tokens (n, tokens, width); unless `past` is None, also keys and values of all tokens so far.
 
         Args:
@@ -109,9 +120,14 @@ class Layer(nn.Module):
         self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
 
     def forward(
-        self, x: Tensor, mask: Tensor, turn: Turn | None, past: Sequence[Tensor] | None = None,
-        filled: Tensor | None = None, routed: Tensor | None = None,
-    ) -> Any:  # fmt: skip
+        self,
+        x: Tensor,
+        mask: Tensor,
+        turn: Turn | None,
+        past: Sequence[Tensor] | None = None,
+        filled: Tensor | None = None,
+        routed: Tensor | None = None,
+    ) -> Any:
         """As of `CausalAttention`.
 
         Args:
@@ -183,9 +199,14 @@ class Decoder(nn.Module):
     """
 
     def __init__(
-        self, embedding: Embedding, layers: Mapping[str, nn.Module], head: Head, *, frequencies: tuple[float, ...],
+        self,
+        embedding: Embedding,
+        layers: Mapping[str, nn.Module],
+        head: Head,
+        *,
+        frequencies: tuple[float, ...],
         router: nn.Module | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.frequencies, self.router = frequencies, router
         self.embedding, self.layers, self.head = embedding, nn.ModuleDict(layers), head

@@ -40,18 +40,32 @@ from supernets.networks.rotary import Scaling, read_rotary
 from supernets.space.axes import full_sizes, size_of
 
 _ACTIVATIONS: Mapping[object, Activation] = {
-    "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu-tanh", "gelu_pytorch_tanh": "gelu-tanh",
-}  # fmt: skip
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu-tanh",
+    "gelu_pytorch_tanh": "gelu-tanh",
+}
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 LLAMA_NAMES: Mapping[str, str] = {
-    "attention.query": "self_attn.q_proj", "attention.key": "self_attn.k_proj", "attention.value": "self_attn.v_proj",
-    "attention.project": "self_attn.o_proj", "mlp.gate": "mlp.gate_proj", "mlp.up": "mlp.up_proj", "mlp.down": "mlp.down_proj",
-    "norm1": "input_layernorm", "norm2": "post_attention_layernorm",
-}  # fmt: skip
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.project": "self_attn.o_proj",
+    "mlp.gate": "mlp.gate_proj",
+    "mlp.up": "mlp.up_proj",
+    "mlp.down": "mlp.down_proj",
+    "norm1": "input_layernorm",
+    "norm2": "post_attention_layernorm",
+}
 GPT2_NAMES: Mapping[str, str] = {
-    "attention.project": "attn.c_proj", "mlp.up": "mlp.c_fc", "mlp.down": "mlp.c_proj", "norm1": "ln_1", "norm2": "ln_2",
+    "attention.project": "attn.c_proj",
+    "mlp.up": "mlp.c_fc",
+    "mlp.down": "mlp.c_proj",
+    "norm1": "ln_1",
+    "norm2": "ln_2",
     **dict.fromkeys(("attention.query", "attention.key", "attention.value"), "attn.c_attn"),
-}  # fmt: skip
+}
 """Modules of a layer, and their names in the library."""
 _UNREAD = (".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")
 """Buffers in files of earlier versions of the library."""
@@ -93,9 +107,13 @@ class DecoderConfig(PretrainedConfig):
 
     def as_space(self) -> dict[str, int]:
         sizes = {
-            "head_size": self.channels, "depth": self.depth, "width": self.width, "heads": self.heads,
-            "queries": self.queries, "hidden": self.hidden,
-        }  # fmt: skip
+            "head_size": self.channels,
+            "depth": self.depth,
+            "width": self.width,
+            "heads": self.heads,
+            "queries": self.queries,
+            "hidden": self.hidden,
+        }
         return sizes if self.mixture is None else sizes | self.mixture.sizes
 
     @property
@@ -107,9 +125,13 @@ class DecoderConfig(PretrainedConfig):
     def fixed(self) -> dict[str, Any]:
         scale = self.width**0.5 if self.kind == "gemma" else 1.0
         return {
-            "vocabulary": self.vocabulary, "positions": self.positions, "epsilon": self.epsilon, "theta": self.theta,
-            "scaling": self.scaling, "embedding_scale": scale,
-        }  # fmt: skip
+            "vocabulary": self.vocabulary,
+            "positions": self.positions,
+            "epsilon": self.epsilon,
+            "theta": self.theta,
+            "scaling": self.scaling,
+            "embedding_scale": scale,
+        }
 
     def own_tokenizer(self) -> str | None:
         """The text of its ``tokenizer.json``; None if there is none, or none that is read here.
@@ -183,16 +205,24 @@ def _llama(path: Path, settings: Settings, kind: str) -> DecoderConfig:
         act = "gelu_pytorch_tanh"  # what early files mean
     theta, scaling = read_rotary(settings)
     return DecoderConfig(
-        path, settings.whole("num_hidden_layers"), width, groups,
+        path,
+        settings.whole("num_hidden_layers"),
+        width,
+        groups,
         settings.whole("moe_intermediate_size" if kind == "qwen2_moe" else "intermediate_size"),
         settings.number("rms_norm_eps", default=1e-6, most=1),
-        kind=kind, channels=width // heads if size is None else settings.whole("head_dim"), queries=heads // groups,
-        vocabulary=settings.whole("vocab_size"), positions=_positions(settings), theta=theta, scaling=scaling,
+        kind=kind,
+        channels=width // heads if size is None else settings.whole("head_dim"),
+        queries=heads // groups,
+        vocabulary=settings.whole("vocab_size"),
+        positions=_positions(settings),
+        theta=theta,
+        scaling=scaling,
         tied=settings.flag("tie_word_embeddings", default=kind == "gemma"),
         activation=_activation(settings, act),
         qkv_bias=kind == "qwen2" or (kind == "qwen2_moe" and settings.flag("qkv_bias", default=True)),
         mixture=read_mixture(settings, kind) if kind in MIXTURES else None,
-    )  # fmt: skip
+    )
 
 
 def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
@@ -202,11 +232,23 @@ def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
     _check_divides(settings, heads, width, "n_head", "n_embd")
     hidden = 4 * width if settings.data.get("n_inner") is None else settings.whole("n_inner")
     return DecoderConfig(
-        path, settings.whole("n_layer"), width, heads, hidden, settings.number("layer_norm_epsilon", default=1e-5, most=1),
-        kind="gpt2", channels=width // heads, queries=1, vocabulary=settings.whole("vocab_size"),
-        positions=settings.whole("n_positions"), theta=1e4, scaling=(), tied=settings.flag("tie_word_embeddings", default=True),
-        activation=_activation(settings, settings.data.get("activation_function", "gelu_new")), qkv_bias=False,
-    )  # fmt: skip
+        path,
+        settings.whole("n_layer"),
+        width,
+        heads,
+        hidden,
+        settings.number("layer_norm_epsilon", default=1e-5, most=1),
+        kind="gpt2",
+        channels=width // heads,
+        queries=1,
+        vocabulary=settings.whole("vocab_size"),
+        positions=settings.whole("n_positions"),
+        theta=1e4,
+        scaling=(),
+        tied=settings.flag("tie_word_embeddings", default=True),
+        activation=_activation(settings, settings.data.get("activation_function", "gelu_new")),
+        qkv_bias=False,
+    )
 
 
 def _check_divides(settings: Settings, parts: int, whole: int, key: str, of: str) -> None:

@@ -120,11 +120,15 @@ _PADDED = ViewInput(torch.zeros(_EXAMPLES, dtype=torch.int64), (BATCH,))
 PROMPTS = View(PREFILL, Served, lambda network: [token_inputs(_LENGTHS[TOKENS_DIM], TOKENS_DIM), _PADDED])
 STEPS = View(STEP, Served, lambda network: [token_inputs(1), _PADDED, *cache_inputs(network, "past")])
 STEPS_IN_PLACE = View(
-    "in-place-step", ServedInPlace,
+    "in-place-step",
+    ServedInPlace,
     lambda network: [
-        token_inputs(1), _PADDED, ViewInput(torch.ones(1, dtype=torch.int64), ("",)), *cache_inputs(network, "room"),
+        token_inputs(1),
+        _PADDED,
+        ViewInput(torch.ones(1, dtype=torch.int64), ("",)),
+        *cache_inputs(network, "room"),
     ],
-)  # fmt: skip
+)
 
 
 def _lowered(network: Decoder, view: View, inputs: Sequence[str]) -> bytes:

@@ -75,10 +75,23 @@ class DecoderSpec(LayersSpec):
 
 
 def space_within(
-    *, head_size: int, depth: int, width: int, heads: int, queries: int, hidden: int, layout: Literal["llama", "gpt2"],
-    tied: bool, activation: Activation, qkv_bias: bool, experts: int | None = None, active_experts: int | None = None,
-    gates: Gates = "softmax", shared_hidden: int | None = None, shared_gate: bool = False,
-) -> DecoderSpec:  # fmt: skip
+    *,
+    head_size: int,
+    depth: int,
+    width: int,
+    heads: int,
+    queries: int,
+    hidden: int,
+    layout: Literal["llama", "gpt2"],
+    tied: bool,
+    activation: Activation,
+    qkv_bias: bool,
+    experts: int | None = None,
+    active_experts: int | None = None,
+    gates: Gates = "softmax",
+    shared_hidden: int | None = None,
+    shared_gate: bool = False,
+) -> DecoderSpec:
     """A space within a pretrained network of these sizes.
 
     It has half of the layers or more, half to all of the heads in steps of a sixth (where a group is a head; else all groups,
@@ -100,11 +113,16 @@ def space_within(
         hidden=sixths(hidden, (2, 4, 6)),
         queries=tuple(range((queries + 1) // 2, queries + 1)),
         kept="spread",
-        layout=layout, tied=tied, activation=activation, qkv_bias=qkv_bias,
+        layout=layout,
+        tied=tied,
+        activation=activation,
+        qkv_bias=qkv_bias,
         experts=None if kept is None else tuple(sorted(kept)),
         active_experts=None if active_experts is None else tuple(range(1, active_experts + 1)),
-        gates=gates, shared_hidden=shared_hidden, shared_gate=shared_gate,
-    )  # fmt: skip
+        gates=gates,
+        shared_hidden=shared_hidden,
+        shared_gate=shared_gate,
+    )
 
 
 DECODER: Mapping[str, DecoderSpec] = {

@@ -29,9 +29,14 @@ from supernets.networks.rotary import rotary_settings
 from supernets.space import Architecture
 
 _CLASSES = {
-    "llama": "LlamaForCausalLM", "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "gemma": "GemmaForCausalLM",
-    "gpt2": "GPT2LMHeadModel", "mixtral": "MixtralForCausalLM", "qwen2_moe": "Qwen2MoeForCausalLM",
-}  # fmt: skip
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "gemma": "GemmaForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+    "mixtral": "MixtralForCausalLM",
+    "qwen2_moe": "Qwen2MoeForCausalLM",
+}
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}
 _HEAD = "head.words.weight"
 _OF_ONE_EXPERT = ".attention.router."
@@ -39,9 +44,15 @@ _OF_ONE_EXPERT = ".attention.router."
 
 
 def write_decoder(
-    folder: Path, family: DecoderFamily, architecture: Architecture, tensors: Mapping[str, Tensor], *, tokenizer: str,
-    separator: int, separator_token: str,
-) -> None:  # fmt: skip
+    folder: Path,
+    family: DecoderFamily,
+    architecture: Architecture,
+    tensors: Mapping[str, Tensor],
+    *,
+    tokenizer: str,
+    separator: int,
+    separator_token: str,
+) -> None:
     """Writes a network as a folder that ``AutoModelForCausalLM`` and ``AutoTokenizer`` load.
 
     Its ``model_type`` is that of the library's class that has these features. Where embeddings are scaled by other numbers than
@@ -67,15 +78,25 @@ def write_decoder(
         tied = False
     sizes = _gpt2_sizes if kind == "gpt2" else _llama_sizes
     settings = {
-        "architectures": [_CLASSES[kind]], "model_type": kind, **sizes(family, kind, width, len(kept), options),
-        "vocab_size": family.vocabulary, "tie_word_embeddings": tied, "torch_dtype": "float32", "use_cache": True,
-        "bos_token_id": separator, "eos_token_id": separator,
-    }  # fmt: skip
+        "architectures": [_CLASSES[kind]],
+        "model_type": kind,
+        **sizes(family, kind, width, len(kept), options),
+        "vocab_size": family.vocabulary,
+        "tie_word_embeddings": tied,
+        "torch_dtype": "float32",
+        "use_cache": True,
+        "bos_token_id": separator,
+        "eos_token_id": separator,
+    }
     named = _gpt2_tensors(tensors, len(kept)) if kind == "gpt2" else _llama_tensors(tensors, kind)
     of_tokenizer = {
-        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": separator_token, "eos_token": separator_token,
-        "model_max_length": family.positions, "split_special_tokens": True, "clean_up_tokenization_spaces": False,
-    }  # fmt: skip
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": separator_token,
+        "eos_token": separator_token,
+        "model_max_length": family.positions,
+        "split_special_tokens": True,
+        "clean_up_tokenization_spaces": False,
+    }
     files = {TOKENIZER: tokenizer, "tokenizer_config.json": json.dumps(of_tokenizer, indent=2)}
     write_folder(folder, settings, dict(named), files)
 
@@ -129,21 +150,32 @@ def _llama_sizes(
     if kind in MIXTURES:
         of_kind[kind] = mixture_settings(family.spec, kind, options)
     return {
-        "hidden_size": width, "num_hidden_layers": depth, "intermediate_size": options["hidden"],
-        "num_attention_heads": options["heads"] * options["queries"], "num_key_value_heads": options["heads"],
-        "head_dim": family.spec.head_size, "hidden_act": _ACTIVATIONS[family.spec.activated_by],
-        "max_position_embeddings": family.positions, "rms_norm_eps": family.epsilon, "attention_dropout": 0.0,
-        **rotary_settings(family.theta, family.scaling), **of_kind.get(kind, {}),
-    }  # fmt: skip
+        "hidden_size": width,
+        "num_hidden_layers": depth,
+        "intermediate_size": options["hidden"],
+        "num_attention_heads": options["heads"] * options["queries"],
+        "num_key_value_heads": options["heads"],
+        "head_dim": family.spec.head_size,
+        "hidden_act": _ACTIVATIONS[family.spec.activated_by],
+        "max_position_embeddings": family.positions,
+        "rms_norm_eps": family.epsilon,
+        "attention_dropout": 0.0,
+        **rotary_settings(family.theta, family.scaling),
+        **of_kind.get(kind, {}),
+    }
 
 
 def _gpt2_sizes(family: DecoderFamily, kind: str, width: int, depth: int, options: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "n_embd": width, "n_layer": depth, "n_head": options["heads"], "n_inner": options["hidden"],
-        "n_positions": family.positions, "layer_norm_epsilon": family.epsilon,
+        "n_embd": width,
+        "n_layer": depth,
+        "n_head": options["heads"],
+        "n_inner": options["hidden"],
+        "n_positions": family.positions,
+        "layer_norm_epsilon": family.epsilon,
         "activation_function": _ACTIVATIONS[family.spec.activated_by],
         **dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0),
-    }  # fmt: skip
+    }
 
 
 def _llama_tensors(tensors: Mapping[str, Tensor], network: str) -> Iterator[tuple[str, Tensor]]:

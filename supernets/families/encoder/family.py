@@ -109,9 +109,16 @@ class EncoderFamily(TransformerFamily, DescribedFamily):
     positions: int
 
     def __init__(
-        self, spec: EncoderSpec, *, vocabulary: int, positions: int, padding: int, tokens: int, n_classes: int,
+        self,
+        spec: EncoderSpec,
+        *,
+        vocabulary: int,
+        positions: int,
+        padding: int,
+        tokens: int,
+        n_classes: int,
         epsilon: float = 1e-12,
-    ) -> None:  # fmt: skip
+    ) -> None:
         sizes = {"vocabulary": vocabulary, "positions": positions, "tokens": tokens, "n_classes": n_classes}
         for name, value in sizes.items():
             Number(_LIMITS[name]).checked(name, value)

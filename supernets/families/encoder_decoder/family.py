@@ -55,14 +55,22 @@ class EncoderDecoderFamily(DescribedFamily):
     name = "encoder-decoder"
     spec_type = EncoderDecoderSpec
     numbers: ClassVar[Numbers] = {
-        **dict.fromkeys((*_LIMITS, "separator"), int), **dict.fromkeys(("epsilon", "theta"), float),
-    }  # fmt: skip
+        **dict.fromkeys((*_LIMITS, "separator"), int),
+        **dict.fromkeys(("epsilon", "theta"), float),
+    }
     spec: EncoderDecoderSpec
 
     def __init__(
-        self, spec: EncoderDecoderSpec, *, vocabulary: int, separator: int, source: int, target: int, epsilon: float = 1e-5,
+        self,
+        spec: EncoderDecoderSpec,
+        *,
+        vocabulary: int,
+        separator: int,
+        source: int,
+        target: int,
+        epsilon: float = 1e-5,
         theta: float = 10000.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         for name, value in {"vocabulary": vocabulary, "source": source, "target": target}.items():
             Number(_LIMITS[name]).checked(name, value)
         self.spec, self.vocabulary, self.separator, self.n_classes = spec, vocabulary, separator, vocabulary
@@ -73,9 +81,13 @@ class EncoderDecoderFamily(DescribedFamily):
             side: [f"{side}.layers.{i}" for i in range(self._options(side, "depth")[-1])] for side in _ELASTIC
         }
         self.blocks: tuple[str, ...] = (
-            "encoder.embedding", *self._layers["encoder"], "encoder.norm",
-            "decoder.embedding", *self._layers["decoder"], "decoder.head",
-        )  # fmt: skip
+            "encoder.embedding",
+            *self._layers["encoder"],
+            "encoder.norm",
+            "decoder.embedding",
+            *self._layers["decoder"],
+            "decoder.head",
+        )
 
     def _options(self, side: str, kind: str) -> tuple[int, ...]:
         return cast("tuple[int, ...]", getattr(self.spec, f"{side}_{kind}"))
@@ -150,8 +162,9 @@ class EncoderDecoderFamily(DescribedFamily):
         return EncoderDecoder(
             Encoder(embedding("encoder"), layers("encoder"), norm("encoder"), frequencies=turns),
             TargetDecoder(embedding("decoder"), layers("decoder"), head, frequencies=turns),
-            source=self.source, separator=self.separator,
-        )  # fmt: skip
+            source=self.source,
+            separator=self.separator,
+        )
 
     def _layer(self, side: str, widths: Mapping[str, int], chosen: Mapping[str, int]) -> nn.Module:
         width, size = widths[side], self.spec.head_size

@@ -73,17 +73,28 @@ class CrossLayer(nn.Module):
     """Attention to the target's tokens before and to the source, then an MLP, each on normalised tokens and with a skip."""
 
     def __init__(
-        self, norm1: nn.Module, attention: CausalAttention, norm2: nn.Module, mlp: MLP, norm3: nn.Module,
+        self,
+        norm1: nn.Module,
+        attention: CausalAttention,
+        norm2: nn.Module,
+        mlp: MLP,
+        norm3: nn.Module,
         cross: CrossAttention,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.norm1, self.attention, self.norm2, self.mlp = norm1, attention, norm2, mlp
         self.norm3, self.cross = norm3, cross
 
     def forward(
-        self, x: Tensor, mask: Tensor, turn: Turn | None, padding: Tensor, encoded: Sequence[Tensor],
-        past: Sequence[Tensor] | None = None, memory: Sequence[Tensor] = (),
-    ) -> Any:  # fmt: skip
+        self,
+        x: Tensor,
+        mask: Tensor,
+        turn: Turn | None,
+        padding: Tensor,
+        encoded: Sequence[Tensor],
+        past: Sequence[Tensor] | None = None,
+        memory: Sequence[Tensor] = (),
+    ) -> Any:
         """The tokens; unless `past` is None, also keys and values of the tokens so far, then those of the source.
 
         Args:

@@ -54,17 +54,25 @@ class EncoderDecoderSpec(Spec):
             )
         if (most := self.decoder_attended[-1]) > (least := self.encoder_depth[0]):
             raise DimensionError(
-                "decoder_attended", f"a layer would read {most} encoder layers, and encoders may have {least}; expected at "
+                "decoder_attended",
+                f"a layer would read {most} encoder layers, and encoders may have {least}; expected at "
                 f"most {least}, or a larger encoder_depth",
-            )  # fmt: skip
+            )
 
 
 ENCODER_DECODER: Mapping[str, EncoderDecoderSpec] = {
     # For some thousands of short pairs and random weights, on a CPU.
     "tiny": EncoderDecoderSpec(
         head_size=16,
-        encoder_depth=(2, 3), encoder_width=(64, 96, 128), encoder_heads=(2, 4), encoder_hidden=(64, 128, 256),
-        decoder_depth=(1, 2, 3), decoder_width=(64, 96, 128), decoder_heads=(2, 4), decoder_cross_heads=(2, 4),
-        decoder_hidden=(64, 128, 256), decoder_attended=(1, 2),
+        encoder_depth=(2, 3),
+        encoder_width=(64, 96, 128),
+        encoder_heads=(2, 4),
+        encoder_hidden=(64, 128, 256),
+        decoder_depth=(1, 2, 3),
+        decoder_width=(64, 96, 128),
+        decoder_heads=(2, 4),
+        decoder_cross_heads=(2, 4),
+        decoder_hidden=(64, 128, 256),
+        decoder_attended=(1, 2),
     ),
-}  # fmt: skip
+}

@@ -32,9 +32,12 @@ MOST_TOKENS = 2**13
 _TOGETHER = 16
 """Examples that are read at once."""
 _NAMES = {
-    "up": ("up.weight", "0.weight"), "down": ("down.weight", "2.weight"), "gate": ("gate.weight",),
-    "up_bias": ("up.bias", "0.bias"), "down_bias": ("down.bias", "2.bias"),
-}  # fmt: skip
+    "up": ("up.weight", "0.weight"),
+    "down": ("down.weight", "2.weight"),
+    "gate": ("gate.weight",),
+    "up_bias": ("up.bias", "0.bias"),
+    "down_bias": ("down.bias", "2.bias"),
+}
 """Of the tensors of MLPs, by those of `ExpertWeights`."""
 
 
@@ -80,9 +83,13 @@ def check_experts(spec: Any, hidden: int) -> None:
 
 
 def experts_of_dense(
-    family: TransformerFamily, dense: TransformerFamily, tensors: Mapping[str, Tensor], partition: Partition,
-    batches: Sequence[Tensor], rng: np.random.Generator,
-) -> dict[str, Tensor]:  # fmt: skip
+    family: TransformerFamily,
+    dense: TransformerFamily,
+    tensors: Mapping[str, Tensor],
+    partition: Partition,
+    batches: Sequence[Tensor],
+    rng: np.random.Generator,
+) -> dict[str, Tensor]:
     """The tensors of a family's largest network, which computes what a network with MLPs does where all experts are active.
 
     An MLP's neurons are divided among the experts (see `supernets.experts.partition`), or each expert is a copy (sparse

@@ -26,8 +26,11 @@ mismatch = partial(CheckpointError, code="pretrained.mismatch")
 not_writable = partial(ExportError, code="export.no-such-architecture")
 
 _LAYERS = {
-    "depth": "num_hidden_layers", "width": "hidden_size", "heads": "num_attention_heads", "hidden": "intermediate_size",
-}  # fmt: skip
+    "depth": "num_hidden_layers",
+    "width": "hidden_size",
+    "heads": "num_attention_heads",
+    "hidden": "intermediate_size",
+}
 """Sizes of the layers by the names of dimensions, and the library's keys."""
 
 
@@ -234,10 +237,17 @@ def renumbered(tensors: Mapping[str, Tensor], numbers: Mapping[int, int]) -> dic
 
 
 def write_network(
-    folder: Path, family: TransformerFamily, architecture: Architecture, tensors: Mapping[str, Tensor], layout: Layout, *,
-    embeddings: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]], config: Mapping[str, Any], class_names: tuple[str, ...],
+    folder: Path,
+    family: TransformerFamily,
+    architecture: Architecture,
+    tensors: Mapping[str, Tensor],
+    layout: Layout,
+    *,
+    embeddings: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]],
+    config: Mapping[str, Any],
+    class_names: tuple[str, ...],
     preprocessing: Mapping[str, str],
-) -> None:  # fmt: skip
+) -> None:
     """Writes a network with a classifier as a folder that the library loads.
 
     Args:
@@ -263,12 +273,16 @@ def write_network(
     named = {f"{layout.kind}.{name}": tensor for name, tensor in own.items()}
     named |= {f"classifier.{kind}": tensors[f"head.classifier.{kind}"] for kind in ("weight", "bias")}
     description = {
-        "architectures": [layout.architecture], "model_type": layout.kind, "hidden_act": "gelu",
-        **layers, **config,
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        "architectures": [layout.architecture],
+        "model_type": layout.kind,
+        "hidden_act": "gelu",
+        **layers,
+        **config,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
         "id2label": {str(i): name for i, name in enumerate(class_names)},
         "label2id": {name: i for i, name in enumerate(class_names)},
-    }  # fmt: skip
+    }
     write_folder(folder, description, named, preprocessing)
 
 

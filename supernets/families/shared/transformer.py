@@ -132,12 +132,21 @@ class TransformerFamily(Family):
             return self.dense(width, hidden)
         experts, active = (cast(int, chosen[name]) for name in KINDS)
         layer = ExpertLayer(
-            width, hidden, experts=experts, active=active, gates=spec.gates, gated=self.gated, activation=self.activation,
-            bias=self.biased, rank=cast("int | None", chosen.get(RANK)), nulls=cast(int, chosen.get(NULLS, 0)),
+            width,
+            hidden,
+            experts=experts,
+            active=active,
+            gates=spec.gates,
+            gated=self.gated,
+            activation=self.activation,
+            bias=self.biased,
+            rank=cast("int | None", chosen.get(RANK)),
+            nulls=cast(int, chosen.get(NULLS, 0)),
             top_p=top_p_options(spec, chosen),
-            shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden), shared_gate=spec.shared_gate,
+            shared=None if spec.shared_hidden is None else self.dense(width, spec.shared_hidden),
+            shared_gate=spec.shared_gate,
             own_router=spec.routers != SHARED,
-        )  # fmt: skip
+        )
         if layer.router is not None:
             layer.router.requires_grad_(spec.routers == "learned")
         return layer

@@ -84,9 +84,14 @@ class ExpertsSpec(Spec):
 
     def _check_without_experts(self) -> None:
         plain = {
-            "active_experts": None, "gates": "softmax", "routers": "learned", "shared_hidden": None, "expert_rank": None,
-            "null_experts": None, "top_p": None,
-        }  # fmt: skip
+            "active_experts": None,
+            "gates": "softmax",
+            "routers": "learned",
+            "shared_hidden": None,
+            "expert_rank": None,
+            "null_experts": None,
+            "top_p": None,
+        }
         if given := next((name for name, value in plain.items() if getattr(self, name) != value), None):
             raise DimensionError(given, "is of layers with experts, and experts is not given; give it, or remove this")
 

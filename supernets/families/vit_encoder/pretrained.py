@@ -155,28 +155,49 @@ def read_vit(folder: Path, config: ViTConfig | None = None) -> PretrainedTransfo
 
 
 def write_vit(
-    folder: Path, family: ViTEncoderFamily, architecture: Architecture, tensors: Mapping[str, Tensor], *,
-    class_names: tuple[str, ...], mean: tuple[float, ...], std: tuple[float, ...],
-) -> None:  # fmt: skip
+    folder: Path,
+    family: ViTEncoderFamily,
+    architecture: Architecture,
+    tensors: Mapping[str, Tensor],
+    *,
+    class_names: tuple[str, ...],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+) -> None:
     """Writes a network as a folder that ``ViTForImageClassification.from_pretrained`` loads; see `write_network`.
 
     Args:
         mean, std: of the normalisation of its images, on the scale from 0 to 1.
     """
     config = {
-        "image_size": family.image_size, "patch_size": family.spec.patch, "num_channels": family.channels,
-        "qkv_bias": True, "layer_norm_eps": family.epsilon,
-    }  # fmt: skip
+        "image_size": family.image_size,
+        "patch_size": family.spec.patch,
+        "num_channels": family.channels,
+        "qkv_bias": True,
+        "layer_norm_eps": family.epsilon,
+    }
     preprocessing = {
         "image_processor_type": "ViTImageProcessor",
-        "do_resize": True, "size": {"height": family.image_size, "width": family.image_size}, "resample": 2,  # bilinear
-        "do_rescale": True, "rescale_factor": 1 / 255,
-        "do_normalize": True, "image_mean": list(mean), "image_std": list(std),
-    }  # fmt: skip
+        "do_resize": True,
+        "size": {"height": family.image_size, "width": family.image_size},
+        "resample": 2,  # bilinear
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(mean),
+        "image_std": list(std),
+    }
     write_network(
-        folder, family, architecture, tensors, _LAYOUT, embeddings=_embeddings, config=config, class_names=class_names,
+        folder,
+        family,
+        architecture,
+        tensors,
+        _LAYOUT,
+        embeddings=_embeddings,
+        config=config,
+        class_names=class_names,
         preprocessing={PREPROCESSOR: json.dumps(preprocessing, indent=2)},
-    )  # fmt: skip
+    )
 
 
 def _embeddings(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
