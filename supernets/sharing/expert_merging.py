@@ -62,7 +62,9 @@ class ExpertMerging(nn.Module):
 
     def dims(self) -> Mapping[str, tuple[Dim, ...]]:
         """The dimensions of the factors: (experts kept, experts)."""
-        return {name: (len(own), name.rpartition("/")[0].replace("/", ".")) for name, own in self.named_buffers()}
+        return {
+            name: (len(factors), name.rpartition("/")[0].replace("/", ".")) for name, factors in self.named_buffers()
+        }
 
     def merged(self, tensor: Tensor, dim: Dim, sizes: Mapping[str, int]) -> Tensor:
         """A tensor of all experts of a layer, (experts, ...), as of the layer of a network; any other tensor unchanged.
@@ -73,8 +75,8 @@ class ExpertMerging(nn.Module):
         """
         if not isinstance(dim, str) or dim not in self.axes or sizes[dim] == len(tensor):
             return tensor
-        found: Tensor = torch.tensordot(self.get_buffer(_key(dim, sizes[dim])), tensor, 1)
-        return found
+        merged_experts: Tensor = torch.tensordot(self.get_buffer(_key(dim, sizes[dim])), tensor, 1)
+        return merged_experts
 
     @torch.no_grad()
     def fit(self, stored: nn.Module, network: nn.Module, batches: Sequence[Tensor]) -> None:
@@ -88,35 +90,35 @@ class ExpertMerging(nn.Module):
             (axis, numbers, k), layer = self._layers[name], cast(ExpertLayer, stored.get_submodule(name))
             sent = torch.zeros_like(logits).scatter_(1, logits.topk(k, dim=1).indices, 1.0)
             usage = sent.double().mean(0).numpy()
-            found = nested_groups(logits.T.double().numpy(), usage, numbers)
-            _replace(layer, aligned_in_turn(layer.weights, found.joins, usage))
-            for n, groups in found.groups.items():
+            grouping = nested_groups(logits.T.double().numpy(), usage, numbers)
+            _replace(layer, aligned_in_turn(layer.weights, grouping.joins, usage))
+            for n, groups in grouping.groups.items():
                 self.get_buffer(_key(axis, n)).copy_(merging_weights(groups, usage))
 
 
 def _routed(network: nn.Module, batches: Sequence[Tensor], names: Sequence[str]) -> dict[str, Tensor]:
     """The logits of the router of each layer, (tokens, experts), by the layer's name."""
-    found: dict[str, list[Tensor]] = {name: [] for name in names}
+    logits_by_layer: dict[str, list[Tensor]] = {name: [] for name in names}
 
     def record(name: str, output: Tensor) -> None:
-        found[name].append(output.flatten(0, -2))
+        logits_by_layer[name].append(output.flatten(0, -2))
 
     routers = [network.get_submodule(f"{name}.router") for name in names]
     for name, router in zip(names, routers, strict=True):
         router.register_forward_hook(lambda _, __, output, name=name: record(name, output))
-    for inputs in (own for batch in batches for own in batch.split(_TOGETHER)):
-        if sum(map(len, found[names[0]])) >= MOST_TOKENS:
+    for inputs in (part for batch in batches for part in batch.split(_TOGETHER)):
+        if sum(map(len, logits_by_layer[names[0]])) >= MOST_TOKENS:
             break
         network(inputs)
-    return {name: torch.cat(own)[:MOST_TOKENS] for name, own in found.items()}
+    return {name: torch.cat(logits)[:MOST_TOKENS] for name, logits in logits_by_layer.items()}
 
 
 def _replace(layer: ExpertLayer, experts: ExpertWeights) -> None:
     """Gives a layer other experts, in place."""
     for name in ("up", "down", "gate", "up_bias"):
-        own = getattr(experts, name)
-        if own is not None:
-            getattr(layer, name).copy_(own)
+        replacement = getattr(experts, name)
+        if replacement is not None:
+            getattr(layer, name).copy_(replacement)
 
 
 def _key(axis: str, n: int) -> str:

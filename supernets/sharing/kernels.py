@@ -74,8 +74,8 @@ class KernelTransforms(nn.Module):
         for old, new in steps:
             if weight.shape[-1] <= sizes[axis]:
                 break
-            cut = (old - new) // 2
-            centre = weight[..., cut : cut + new, cut : cut + new]
+            margin = (old - new) // 2
+            centre = weight[..., margin : margin + new, margin : margin + new]
             weight = (centre.flatten(-2) @ self.steps[_key(name, old, new)].T).unflatten(-1, (new, new))
         return weight
 
@@ -86,11 +86,11 @@ def _key(weight: str, old: int, new: int) -> str:
 
 def sizes_of_axes(family: Family) -> Mapping[str, set[int]]:
     """The sizes of each axis in the largest network and in those that differ from it in one choice."""
-    found: dict[str, set[int]] = {name: set() for name in family.axes}
+    sizes_by_axis: dict[str, set[int]] = {name: set() for name in family.axes}
     largest = family.space.largest
     for i, choice in enumerate(family.space.choices):
         for level in range(len(choice.options)):
             genes = [*largest.genes[:i], level, *largest.genes[i + 1 :]]
             for name, size in family.sizes(family.space.canonical(genes)).items():
-                found[name].add(size)
-    return found
+                sizes_by_axis[name].add(size)
+    return sizes_by_axis

@@ -124,14 +124,14 @@ class SharingSpec:
             raise _invalid(f"the description of a sharing is malformed: {error}") from None
 
 
-def _check_number(name: str, value: object, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise _invalid(f"{name}: expected a whole number from {least} to {most}, got {value!r}")
+def _check_number(name: str, value: object, minimum: int, maximum: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+        raise _invalid(f"{name}: expected a whole number from {minimum} to {maximum}, got {value!r}")
 
 
-def _check_word(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise _invalid(f"{name}: expected {' or '.join(known)}, got {value!r}")
+def _check_word(name: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise _invalid(f"{name}: expected {' or '.join(allowed)}, got {value!r}")
 
 
 PLAIN = SharingSpec()
