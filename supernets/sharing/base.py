@@ -36,9 +36,10 @@ class Family(ABC):
     """A kind of network with elastic dimensions.
 
     Attributes:
-        name: by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
-        positions: the most tokens of a text or sentence that its networks read; None for any number, and for other inputs.
-        has_experts: whether layers of its networks have experts in place of MLPs.
+        name: Name by which checkpoints load it, ``module:Class`` for a class that is not the project's own.
+        positions: Maximum number of tokens of a text or sentence that its networks read; None for any number, and for other
+            inputs.
+        has_experts: Whether layers of its networks have experts in place of MLPs.
     """
 
     name: str
@@ -318,10 +319,12 @@ class Phase:
     """Consecutive epochs of a training with their own learning-rate schedule and optimiser.
 
     Attributes:
-        name: for display, e.g. ``kernel``.
-        learning_rate: its peak, relative to the training's.
-        before: called once with the supernet before the first epoch; must not change the largest network's outputs.
-        teach: whether the largest subnet at the end of the phase becomes the frozen teacher of the following phases.
+        name: Name for display, e.g. ``kernel``.
+        epochs: Number of epochs.
+        learning_rate: Peak of its learning rate, relative to the training's.
+        before: Function that is called once with the supernet before the first epoch; it must not change the largest
+            network's outputs.
+        teach: Whether the largest subnet at the end of the phase becomes the frozen teacher of the following phases.
     """
 
     name: str

@@ -31,7 +31,7 @@ class KernelTransforms(nn.Module):
         super().__init__()
         sides = sizes_of_axes(family)
         self._chains: dict[str, tuple[str, list[tuple[int, int]]]] = {}
-        """By weight: the axis of its kernel, and the steps between sides in descending order."""
+        """The axis of the kernel, and the steps between sides in descending order, by the name of the weight."""
         self.steps = nn.ParameterDict()
         for name, module in template.named_modules():
             if not isinstance(module, nn.Conv2d):
@@ -66,7 +66,9 @@ class KernelTransforms(nn.Module):
         """A weight with its kernel transformed to its size; any other tensor unchanged.
 
         Args:
+            name: Name of the tensor.
             weight: (outputs, inputs, side, side) with the largest side, if `name` has transforms.
+            sizes: Sizes of the network's axes.
         """
         if name not in self._chains:
             return weight

@@ -38,7 +38,9 @@ class Mixture(nn.Module):
     routers had no gradient, but whose mixture for the largest network is zero.
 
     Args:
-        template: the largest network.
+        family: Family of the networks.
+        spec: Description of the mixture.
+        template: The largest network.
 
     Raises:
         SpaceError: no layer can be mixed, or a pattern of `spec.layers` matches none.
@@ -52,7 +54,7 @@ class Mixture(nn.Module):
         self.experts = spec.experts
         self._router_of: dict[str, str] = {}
         self._outputs: dict[str, Dim] = {}
-        """By router, the dimension of the outputs that get their own coefficients; 1 if all share them."""
+        """The dimension of the outputs that get their own coefficients, by router; 1 if all outputs share them."""
         for layer in self.layers:
             by_neuron = spec.routing == "neuron"
             name = layer if by_neuron else _block_of(family, layer)

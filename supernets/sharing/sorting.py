@@ -42,8 +42,9 @@ def taylor_importance(
     Small batches serve best: a trained network's mean gradient over many examples is near zero.
 
     Args:
-        batches: inputs (n, ...) and targets (n, ...) of training examples; at least one.
-        loss: of outputs and targets, a scalar.
+        supernet: The supernet; it is set to evaluation mode.
+        batches: Inputs (n, ...) and targets (n, ...) of training examples; at least one batch.
+        loss: Function of outputs and targets that returns a scalar.
 
     Returns:
         (size,) for each prefix axis of a convolution or linear layer.
@@ -68,7 +69,7 @@ def _by_axis(supernet: Supernet, values: Mapping[str, Tensor]) -> dict[str, Tens
     """Values of the weights of the largest subnet, summed for each index of each axis over the weights that read it.
 
     Args:
-        values: of the weights' shapes, by name.
+        values: Values with the shapes of the weights, by name.
 
     Returns:
         (size,) by axis; over the weights that write an axis, or are divided among experts along it, if none reads it.

@@ -57,10 +57,10 @@ class SharingSpec:
     """How a subnet's tensors derive from the stored ones.
 
     Attributes:
-        mixture: None for one stored tensor each.
+        mixture: experts and their routers; None for one stored tensor each.
         kernels: the source of a smaller kernel: the larger one's centre, or a learned transform of it (Cai et al. 2020,
             arXiv 1908.09791).
-        adapter_rank: of low-rank adapters of linear layers, which are trained in place of the weights; None to train the
+        adapter_rank: rank of low-rank adapters of linear layers, which are trained in place of the weights; None to train the
             weights. With plain slices only.
         correction: how extracted subnets are corrected on calibration examples before they are used: their output
             projections by least squares (`supernets.families.decoder.correction`); None for no correction.

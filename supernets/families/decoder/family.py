@@ -26,7 +26,7 @@ WORDS, POSITIONS = "embedding.words.weight", "embedding.positions"
 _ROUTER = "router"
 """The block of the router that all layers have in common."""
 ATTENTION_EXPERTS = "attention_experts"
-"""Their number in a layer, as a choice."""
+"""The choice of the number of attention experts in a layer."""
 _ADDED = ("attention.project.weight", "mlp.down.weight", "mlp.down", "mlp.shared.down.weight")
 _LIMITS = {"vocabulary": 2**24, "positions": 2**20, "tokens": 2**20}
 
@@ -35,13 +35,13 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
     """The family of all networks that a `DecoderSpec` spans: token ids (n, tokens) -> logits (n, tokens, vocabulary).
 
     Args:
-        vocabulary: number of different tokens.
-        positions: the most tokens of a text.
-        tokens: of the text that costs are counted for.
-        epsilon: of the norms.
-        theta: the base of rotary frequencies.
-        scaling: of rotary frequencies, see `rotary.Scaling`.
-        embedding_scale: multiplies the words' embeddings, as in Gemma.
+        vocabulary: Number of different tokens.
+        positions: Maximum number of tokens of a text.
+        tokens: Number of tokens of the text that costs are counted for.
+        epsilon: Term that norms add to the mean square or variance.
+        theta: Base of rotary frequencies.
+        scaling: Scaling of rotary frequencies, see `rotary.Scaling`.
+        embedding_scale: Factor of the words' embeddings, as in Gemma.
 
     Raises:
         SpaceError: a number is out of range.
@@ -78,8 +78,8 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
         if tokens > positions:
             raise SpaceError(f"tokens: texts of {tokens} tokens, and the networks have {positions} positions")
         if spec.unordered:
-            what = "importance is measured in jobs of pretrained networks alone"
-            raise SpaceError(f"kept: {what}; give the layers' order, or keep the first or spread ones")
+            problem = "importance is measured in jobs of pretrained networks alone"
+            raise SpaceError(f"kept: {problem}; give the layers' order, or keep the first or spread ones")
         self.vocabulary, self.positions, self.tokens, self.n_classes = vocabulary, positions, tokens, vocabulary
         self.epsilon, self.theta, self.scaling, self.embedding_scale = epsilon, theta, tuple(scaling), embedding_scale
         self.gated, self.biased = spec.layout == "llama", spec.layout == "gpt2"
@@ -95,7 +95,7 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
 
     @property
     def frequencies(self) -> tuple[float, ...]:
-        """Of rotary positions; () for learned positions."""
+        """Frequencies of rotary positions, radians a token; () for learned positions."""
         return () if self.biased else frequencies(self.spec.head_size, self.theta, self.scaling)
 
     def attention_dims(self, layer: str) -> Mapping[str, NamedDims]:
@@ -119,9 +119,9 @@ class DecoderFamily(TransformerFamily, DescribedFamily):
             return float(INITIAL_STD / (2 * self.spec.depth[-1]) ** 0.5)
         return super().initial_std(name, parameter)
 
-    def _kept(self, depth: int) -> tuple[int, ...]:
+    def _layer_numbers(self, depth: int) -> tuple[int, ...]:
         total, order = self.spec.depth[-1], self.spec.order
-        return super()._kept(depth) if order is None else tuple(sorted(order[total - depth :]))
+        return super()._layer_numbers(depth) if order is None else tuple(sorted(order[total - depth :]))
 
     def constructed(self) -> nn.Module:
         spec, biased, chosen = self.spec, self.biased, self.largest_options()

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from supernets.errors import CheckpointError
 from supernets.families.decoder.experts_layout import (
+    FAMILY_ONLY_SUFFIXES,
     MIXTURES,
     MODULES,
-    OF_FAMILY,
     Mixture,
     is_stacked,
     read_mixture,
@@ -76,10 +76,18 @@ class DecoderConfig(PretrainedConfig):
     """The sizes of a decoder; its `heads` are those of keys and values.
 
     Attributes:
-        folder: or a GGUF file.
-        kind: its ``model_type``.
-        channels: of a head.
-        mixture: its experts; None for a network without.
+        folder: Folder of the network, or a GGUF file.
+        kind: Its ``model_type``.
+        channels: Number of channels of a head.
+        queries: Number of heads of queries for each head of keys and values.
+        vocabulary: Number of different tokens.
+        positions: Maximum number of tokens of a text.
+        theta: Base of rotary frequencies.
+        scaling: Scaling of rotary frequencies, see `rotary.Scaling`.
+        tied: Whether the words' embeddings are also the weights of the output.
+        activation: Activation of the MLP.
+        qkv_bias: Whether queries, keys and values have biases.
+        mixture: Its experts; None for a network without.
     """
 
     other_files: ClassVar[tuple[str, ...]] = (TOKENIZER, TOKENIZER_CONFIG)
@@ -118,8 +126,8 @@ class DecoderConfig(PretrainedConfig):
 
     @property
     def _features(self) -> dict[str, Any]:
-        own = {"layout": self.layout, "tied": self.tied, "activation": self.activation, "qkv_bias": self.qkv_bias}
-        return own if self.mixture is None else own | self.mixture.features
+        features = {"layout": self.layout, "tied": self.tied, "activation": self.activation, "qkv_bias": self.qkv_bias}
+        return features if self.mixture is None else features | self.mixture.features
 
     @property
     def fixed(self) -> dict[str, Any]:
@@ -165,13 +173,13 @@ class DecoderConfig(PretrainedConfig):
         if not isinstance(family, DecoderFamily):
             raise mismatch(f"{self.folder}: a decoder is read into the family decoder, not {family.name}")
         self.check_space(family.spec)
-        theirs = {name: getattr(family, name) for name in self.fixed}
-        theirs |= {name: getattr(family.spec, name) for name in self._features} | {
+        family_values = {name: getattr(family, name) for name in self.fixed}
+        family_values |= {name: getattr(family.spec, name) for name in self._features} | {
             "activation": family.spec.activated_by
         }
-        for name, own in (self.fixed | self._features).items():
-            if theirs[name] != own:
-                raise mismatch(f"{self.folder}: has {name} {own!r}, and the family {theirs[name]!r}")
+        for name, value in (self.fixed | self._features).items():
+            if family_values[name] != value:
+                raise mismatch(f"{self.folder}: has {name} {value!r}, and the family {family_values[name]!r}")
 
 
 def read_decoder_config(path: Path) -> DecoderConfig:
@@ -251,9 +259,9 @@ def _gpt2(path: Path, settings: Settings) -> DecoderConfig:
     )
 
 
-def _check_divides(settings: Settings, parts: int, whole: int, key: str, of: str) -> None:
-    if whole % parts:
-        raise unusable(f"{settings.path}: {key} {parts} does not divide {of} {whole}; correct the file")
+def _check_divides(settings: Settings, divisor: int, dividend: int, key: str, dividend_key: str) -> None:
+    if dividend % divisor:
+        raise unusable(f"{settings.path}: {key} {divisor} does not divide {dividend_key} {dividend}; correct the file")
 
 
 def _activation(settings: Settings, name: object) -> Activation:
@@ -266,11 +274,11 @@ def _activation(settings: Settings, name: object) -> Activation:
 
 
 def _positions(settings: Settings) -> int:
-    """The most tokens of a text; where attention is limited to a window, those of the window, within which it is whole."""
-    most, window = settings.whole("max_position_embeddings"), settings.data.get("sliding_window")
+    """Returns the maximum number of tokens of a text; with attention limited to a window, at most the window's length."""
+    positions, window = settings.whole("max_position_embeddings"), settings.data.get("sliding_window")
     if window is None or settings.data.get("use_sliding_window") is False:
-        return most
-    return min(most, settings.whole("sliding_window"))
+        return positions
+    return min(positions, settings.whole("sliding_window"))
 
 
 def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
@@ -284,7 +292,7 @@ def _read(config: DecoderConfig, path: Path) -> dict[str, Tensor]:
         file = TensorFile(path, base=base)
     full, tensors = full_sizes(family.axes), {}
     for name, dims in family.dims().items():
-        if name.endswith(OF_FAMILY):
+        if name.endswith(FAMILY_ONLY_SUFFIXES):
             continue
         shape = tuple(size_of(dim, full) for dim in dims)
         tensors[name] = _llama_tensor(file, name, shape, config) if llama else _gpt2_tensor(file, name, shape)
@@ -299,12 +307,12 @@ def _llama_tensor(file: NamedTensors, name: str, shape: tuple[int, ...], config:
         return file.take_head("lm_head.weight", *shape)
     if is_stacked(name):
         return stacked(file, config.kind, name, shape)
-    theirs = {"embedding.words": "embed_tokens", "head.norm": "norm"}.get(module)
-    if theirs is None:
-        _, number, rest = module.split(".", 2)
+    library_module = {"embedding.words": "embed_tokens", "head.norm": "norm"}.get(module)
+    if library_module is None:
+        _, number, module_in_layer = module.split(".", 2)
         names = {**LLAMA_NAMES, **MODULES.get(config.kind, {})}
-        theirs = f"layers.{number}.{names[rest]}"
-    tensor = file.take(f"{theirs}.{kind}", *shape)
+        library_module = f"layers.{number}.{names[module_in_layer]}"
+    tensor = file.take(f"{library_module}.{kind}", *shape)
     # Gemma's norms scale by one more than their weights.
     return 1 + tensor if config.kind == "gemma" and "norm" in module else tensor
 
@@ -316,10 +324,12 @@ def _gpt2_tensor(file: NamedTensors, name: str, shape: tuple[int, ...]) -> Tenso
     module, _, kind = name.rpartition(".")
     if module.startswith("head."):
         return file.take_head("lm_head.weight", *shape) if module == "head.words" else file.take(f"ln_f.{kind}", *shape)
-    _, number, rest = module.split(".", 2)
-    theirs, part = f"h.{number}.{GPT2_NAMES[rest]}.{kind}", ("query", "key", "value")
+    _, number, module_in_layer = module.split(".", 2)
+    library_name, projections = f"h.{number}.{GPT2_NAMES[module_in_layer]}.{kind}", ("query", "key", "value")
     shape = shape[::-1]
-    if rest.partition(".")[2] not in part:
-        return file.take(theirs, *shape).T.contiguous() if len(shape) > 1 else file.take(theirs, *shape)
-    own = file.take(theirs, *shape[:-1], 3 * shape[-1]).chunk(3, dim=-1)[part.index(rest.partition(".")[2])]
-    return own.T.contiguous() if own.ndim > 1 else own.clone()
+    projection = module_in_layer.partition(".")[2]
+    if projection not in projections:
+        return file.take(library_name, *shape).T.contiguous() if len(shape) > 1 else file.take(library_name, *shape)
+    joined = file.take(library_name, *shape[:-1], 3 * shape[-1])
+    tensor = joined.chunk(3, dim=-1)[projections.index(projection)]
+    return tensor.T.contiguous() if tensor.ndim > 1 else tensor.clone()

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from supernets.families.decoder.experts_layout import (
+    FAMILY_ONLY_SUFFIXES,
     MIXTURES,
     MODULES,
-    OF_FAMILY,
     is_stacked,
     mixture_settings,
     unstacked,
@@ -39,8 +39,8 @@ _CLASSES = {
 }
 _ACTIVATIONS = {"silu": "silu", "gelu": "gelu", "gelu-tanh": "gelu_pytorch_tanh"}
 _HEAD = "head.words.weight"
-_OF_ONE_EXPERT = ".attention.router."
-"""In the names of tensors that change nothing where a layer has one attention expert."""
+_ATTENTION_ROUTER = ".attention.router."
+"""Part of the names of tensors that change nothing where a layer has one attention expert."""
 
 
 def write_decoder(
@@ -59,19 +59,21 @@ def write_decoder(
     in Gemma, the written ones are scaled, and the head's are apart.
 
     Args:
-        folder: made if it does not exist.
-        tensors: of the extracted network, by the family's names.
-        tokenizer: the text of its ``tokenizer.json``.
-        separator, separator_token: the token that begins and ends texts.
+        folder: Folder to write, which is made if it does not exist.
+        family: Family of the network.
+        architecture: Architecture of the network.
+        tensors: Tensors of the extracted network by the family's names.
+        tokenizer: The text of its ``tokenizer.json``.
+        separator, separator_token: The token that begins and ends texts.
 
     Raises:
         ExportError: the library has no such network, or a file cannot be written.
     """
     options = uniform_options(family, architecture, noun="decoder")
-    width, kept = family.width(architecture), family.kept(architecture)
+    width, layer_numbers = family.width(architecture), family.layer_numbers(architecture)
     kind = _kind(family, width, options)
-    tensors = renumbered(tensors, {number: i for i, number in enumerate(kept)})
-    tensors = {name: own for name, own in tensors.items() if _OF_ONE_EXPERT not in name}
+    tensors = renumbered(tensors, {number: i for i, number in enumerate(layer_numbers)})
+    tensors = {name: tensor for name, tensor in tensors.items() if _ATTENTION_ROUTER not in name}
     tied = family.spec.tied
     if kind != "gemma" and family.embedding_scale != 1:
         tensors = {_HEAD: tensors[WORDS], **tensors, WORDS: tensors[WORDS] * family.embedding_scale}
@@ -80,7 +82,7 @@ def write_decoder(
     settings = {
         "architectures": [_CLASSES[kind]],
         "model_type": kind,
-        **sizes(family, kind, width, len(kept), options),
+        **sizes(family, kind, width, len(layer_numbers), options),
         "vocab_size": family.vocabulary,
         "tie_word_embeddings": tied,
         "torch_dtype": "float32",
@@ -88,7 +90,7 @@ def write_decoder(
         "bos_token_id": separator,
         "eos_token_id": separator,
     }
-    named = _gpt2_tensors(tensors, len(kept)) if kind == "gpt2" else _llama_tensors(tensors, kind)
+    library_tensors = _gpt2_tensors(tensors, len(layer_numbers)) if kind == "gpt2" else _llama_tensors(tensors, kind)
     of_tokenizer = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": separator_token,
@@ -98,7 +100,7 @@ def write_decoder(
         "clean_up_tokenization_spaces": False,
     }
     files = {TOKENIZER: tokenizer, "tokenizer_config.json": json.dumps(of_tokenizer, indent=2)}
-    write_folder(folder, settings, dict(named), files)
+    write_folder(folder, settings, dict(library_tensors), files)
 
 
 def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
@@ -113,10 +115,10 @@ def _kind(family: DecoderFamily, width: int, options: Mapping[str, int]) -> str:
         return _kind_of_mixture(family, options)
     if spec.layout == "gpt2":
         if heads * spec.head_size != width or options["queries"] > 1:
-            made = f"{options['heads']} heads of {options['queries']} x {spec.head_size} channels in a width of {width}"
+            heads_text = f"{options['heads']} heads of {options['queries']} x {spec.head_size} channels"
             raise not_writable(
-                f"the transformers library divides the width of a GPT-2 among its heads, and this network has {made}; choose "
-                "one with all of its heads, or export ONNX"
+                f"the transformers library divides the width of a GPT-2 among its heads, and this network has {heads_text} "
+                f"in a width of {width}; choose one with all of its heads, or export ONNX"
             )
         return "gpt2"
     if spec.qkv_bias:
@@ -179,27 +181,31 @@ def _gpt2_sizes(family: DecoderFamily, kind: str, width: int, depth: int, option
 
 
 def _llama_tensors(tensors: Mapping[str, Tensor], network: str) -> Iterator[tuple[str, Tensor]]:
-    """The tensors by the library's names.
+    """Yields the tensors of a network with the layout ``llama`` by the library's names.
 
     Args:
-        network: its ``model_type``; Gemma has the weights of norms lower by one.
+        tensors: Tensors by the family's names.
+        network: Its ``model_type``; Gemma has the weights of norms lower by one.
     """
     names = {**LLAMA_NAMES, **MODULES.get(network, {})}
     outside = {"embedding.words": "model.embed_tokens", "head.norm": "model.norm", "head.words": "lm_head"}
     for name, tensor in tensors.items():
         if is_stacked(name):
             yield from unstacked(network, name, tensor)
-        elif not name.endswith(OF_FAMILY):
+        elif not name.endswith(FAMILY_ONLY_SUFFIXES):
             module, _, kind = name.rpartition(".")
-            theirs = outside.get(module)
-            if theirs is None:
-                _, number, rest = module.split(".", 2)
-                theirs = f"model.layers.{number}.{names[rest]}"
-            yield f"{theirs}.{kind}", tensor - 1 if network == "gemma" and "norm" in module else tensor
+            library_module = outside.get(module)
+            if library_module is None:
+                _, number, module_in_layer = module.split(".", 2)
+                library_module = f"model.layers.{number}.{names[module_in_layer]}"
+            yield f"{library_module}.{kind}", tensor - 1 if network == "gemma" and "norm" in module else tensor
 
 
 def _gpt2_tensors(tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[str, Tensor]]:
-    """As `_llama_tensors`: the library keeps linear layers transposed, and queries, keys and values in one."""
+    """Yields the tensors of a GPT-2 by the library's names.
+
+    The library keeps linear layers transposed, and queries, keys and values in one.
+    """
     yield "transformer.wte.weight", tensors[WORDS]
     yield "transformer.wpe.weight", tensors[POSITIONS]
     if _HEAD in tensors:
@@ -208,8 +214,8 @@ def _gpt2_tensors(tensors: Mapping[str, Tensor], depth: int) -> Iterator[tuple[s
     for kind in ("weight", "bias"):
         yield f"transformer.ln_f.{kind}", tensors[f"head.norm.{kind}"]
         for i in range(depth):
-            own = {rest: tensors[f"layers.{i}.{rest}.{kind}"] for rest in GPT2_NAMES}
-            parts = {theirs: own[rest] for rest, theirs in GPT2_NAMES.items() if rest not in joined}
-            parts[GPT2_NAMES[joined[0]]] = torch.cat([own[rest] for rest in joined])
-            for theirs, part in parts.items():
-                yield f"transformer.h.{i}.{theirs}.{kind}", part.T if part.ndim > 1 else part
+            layer_tensors = {module: tensors[f"layers.{i}.{module}.{kind}"] for module in GPT2_NAMES}
+            parts = {GPT2_NAMES[module]: tensor for module, tensor in layer_tensors.items() if module not in joined}
+            parts[GPT2_NAMES[joined[0]]] = torch.cat([layer_tensors[module] for module in joined])
+            for library_module, part in parts.items():
+                yield f"transformer.h.{i}.{library_module}.{kind}", part.T if part.ndim > 1 else part

@@ -73,11 +73,13 @@ class BertConfig(PretrainedConfig):
             raise mismatch(f"{self.folder}: a {_LAYOUT.noun} is read into the family encoder, not {family.name}")
         self.check_space(family.spec)
         if (family.vocabulary, family.positions) != (self.vocabulary, self.positions):
-            own, theirs = (
+            sizes_text, family_text = (
                 f"{self.vocabulary} tokens and {self.positions}",
                 f"{family.vocabulary} and {family.positions}",
             )
-            raise mismatch(f"{self.folder}: has a vocabulary of {own} positions, and the family has {theirs}")
+            raise mismatch(
+                f"{self.folder}: has a vocabulary of {sizes_text} positions, and the family has {family_text}"
+            )
 
 
 def read_bert_config(folder: Path) -> BertConfig:

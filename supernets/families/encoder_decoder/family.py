@@ -45,7 +45,7 @@ class EncoderDecoderFamily(DescribedFamily):
         vocabulary: number of different tokens, of sources and targets.
         separator: the token before and after each target, and after each source.
         source, target: tokens of a source and of a target, with padding; costs are counted for these.
-        epsilon: of the norms.
+        epsilon: term that norms add to the mean square.
         theta: the base of rotary frequencies.
 
     Raises:
@@ -106,8 +106,12 @@ class EncoderDecoderFamily(DescribedFamily):
     def sizes(self, architecture: Architecture) -> Mapping[str, int]:
         values = self.space.values(architecture)
         # A layer that the depth drops gets the smallest options: its sizes are never read.
-        found = {own.name: values.get(own.name, own.options[0]) for own in self.space.choices if own.kind != "depth"}
-        return cast("dict[str, int]", found)
+        sizes = {
+            choice.name: values.get(choice.name, choice.options[0])
+            for choice in self.space.choices
+            if choice.kind != "depth"
+        }
+        return cast("dict[str, int]", sizes)
 
     def named_dims(self) -> Mapping[str, NamedDims]:
         dims: dict[str, NamedDims] = {}
@@ -125,7 +129,7 @@ class EncoderDecoderFamily(DescribedFamily):
         return self.initialised(self._constructed())
 
     def initialised(self, network: nn.Module) -> nn.Module:
-        """As of the family decoder."""
+        """Returns the network with fresh weights, drawn from the distributions of the family decoder."""
         for name, parameter in network.named_parameters():
             if parameter.ndim > 1:
                 std = scaled_std(parameter)
